@@ -1,0 +1,87 @@
+"""The typed spine of the configuration; everything below it is free ``_target_`` yaml."""
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+
+@dataclass
+class Config:
+    """The values every run has.
+
+    Attributes:
+        name: The experiment; names folders, wandb groups and a column of the results.
+        scale_name: The scale's name, recorded with the results.
+        seed: Seed of the distillation.
+        seeds: Students per architecture.
+        ipc: Stored images per class of one expert.
+        noe: Number of experts.
+        width: Factor on the width of every network.
+        threads: Threads a process; null shares the cores out.
+        checkpoint_seconds: Least time between two checkpoints.
+        curves_every: Iterations between two points of a curve.
+        shorten: Settings by method with which the scale replaces published ones.
+        sweep: The axes of a sweep at this scale, read by experiments.
+        forecast: Dotted path of what foretells the cost of a sweep.
+    """
+
+    name: str = "single"
+    scale_name: str = "paper"
+    seed: int = 0
+    seeds: int = 5
+    ipc: int = MISSING
+    noe: int = MISSING
+    width: float = 1.0
+    threads: int | None = None
+    checkpoint_seconds: float = 60.0
+    curves_every: int = 10
+    shorten: dict[str, Any] = field(default_factory=dict)
+    sweep: dict[str, Any] = field(default_factory=dict)
+    forecast: str | None = None
+    paths: Any = None
+    data: Any = None
+    augment: Any = None
+    init: Any = None
+    partition: Any = None
+    model: Any = None
+    method: Any = None
+    presets: Any = None
+    experts: Any = None
+    features: Any = None
+    diversity: Any = None
+    optimizer: Any = None
+    students: Any = None
+    recipe: Any = None
+    fusion: Any = None
+    baselines: Any = None
+    trainer: Any = None
+    logger: Any = None
+    pipeline: Any = None
+    plan: Any = None
+    exam: Any = None
+    runtime: Any = None
+
+
+def conf_dir() -> str:
+    """Return the folder of the yaml tree: inside an installed wheel, or at the top of a checkout."""
+    here = Path(__file__).resolve().parent
+    places = (here / "conf", here.parent / "conf")
+    return str(next(place for place in places if (place / "config.yaml").is_file()))
+
+
+def job_name(overrides: str) -> str:
+    """Return a folder name for a job's overrides: letters, digits, ``-`` and ``_``, and a short hash."""
+    words = re.sub(r"[^A-Za-z0-9_.,=]+", "-", overrides).replace("=", "-").replace(",", "_")
+    return f"{words[:80].strip('-_.')}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+
+
+def register() -> None:
+    """Tell Hydra the spine and the resolvers the yaml uses."""
+    ConfigStore.instance().store(name="spine", node=Config)
+    OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+    OmegaConf.register_new_resolver("budget", lambda ipc, noe: ipc * noe, replace=True)

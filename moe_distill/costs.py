@@ -1,0 +1,70 @@
+"""What a stage costs: wall time, peak memory, steps and images seen."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+
+@dataclass
+class Cost:
+    """The cost of one stage.
+
+    Attributes:
+        seconds: Wall time, summed over interrupted attempts.
+        peak_memory_mb: Highest resident memory of the process (or memory allocated on the device), in MiB.
+        steps: Steps taken by the stage's own clock.
+        images: Images that went forward through a network.
+    """
+
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    steps: int = 0
+    images: int = 0
+
+
+class Meter:
+    """Measures a stage that may be interrupted and go on later.
+
+    Args:
+        device: Where the work happens; memory is the device's own unless that is the CPU.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._before = Cost()
+        _forget_peak()
+        if device.type != "cpu":
+            torch.cuda.reset_peak_memory_stats(device)
+        self._begin = time.perf_counter()
+
+    def go_on_from(self, cost: dict[str, float]) -> None:
+        """Count an interrupted attempt in."""
+        self._before = Cost(**cost)
+
+    def read(self, steps: int, images: int) -> dict[str, float]:
+        """Return the cost so far as plain numbers; steps and images come from the stage's own count."""
+        on_cpu = self.device.type == "cpu"
+        peak = _peak_resident_mb() if on_cpu else torch.cuda.max_memory_allocated(self.device) / 2**20
+        seconds = self._before.seconds + time.perf_counter() - self._begin
+        return asdict(Cost(seconds, max(peak, self._before.peak_memory_mb), steps, images))
+
+
+
+def _forget_peak() -> None:
+    """Let Linux count the peak from here; elsewhere the peak stays that of the whole process."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _peak_resident_mb() -> float:
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 2**10

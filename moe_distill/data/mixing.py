@@ -1,0 +1,231 @@
+"""Mixing of images and of their soft targets: mixup, CutMix, and the fusion of experts.
+
+All targets are soft, (N, classes): the cross-entropy with λy + (1 - λ)y' is the λ-weighted sum of the two
+cross-entropies, so that one loss serves every way of mixing.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from moe_distill import seeding
+from moe_distill.errors import InputError
+
+
+def soft_targets(labels_N: Tensor, classes: int) -> Tensor:
+    """Turn class numbers (N,) into one-hot float32 targets (N, classes)."""
+    return torch.nn.functional.one_hot(labels_N, classes).float()
+
+
+def mixup(a: Tensor, b: Tensor, lam_N: Tensor) -> Tensor:
+    """Return lam * a + (1 - lam) * b for images or targets with N rows, lam of shape (N,) or (1,)."""
+    lam = lam_N.to(a).reshape(-1, *[1] * (a.dim() - 1))
+    return lam * a + (1 - lam) * b
+
+
+def soft_cross_entropy(logits_NC: Tensor, targets_NC: Tensor) -> Tensor:
+    """Return the mean over the batch of -Σ_c target_c log softmax(logits)_c, a scalar in nats."""
+    return -(targets_NC * logits_NC.log_softmax(dim=-1)).sum(dim=-1).mean()
+
+
+class CutMixPlan(NamedTuple):
+    """The draws of one CutMix: each image's partner in the batch, the box's centre (row, column), and lambda."""
+
+    partner_N: Tensor
+    centre_2: Tensor
+    lam: Tensor
+
+
+@dataclass(frozen=True)
+class CutMix:
+    """Paste a box of another image of the batch into each one (Yun et al., ICCV 2019), with IDC's box.
+
+    The box has the side int(size * sqrt(1 - lam)), reaches side // 2 to both sides of its centre and is clipped at the
+    border; the targets are mixed by the area that is left.
+
+    Args:
+        prob: The share of batches that are mixed.
+        beta: lam ~ Beta(beta, beta), one for the batch.
+
+    Raises:
+        InputError: When ``prob`` is no probability or ``beta`` is not positive.
+    """
+
+    prob: float = 0.5
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.prob <= 1:
+            raise InputError("cutmix.prob", self.prob, "a probability in [0, 1]")
+        if self.beta <= 0:
+            raise InputError("cutmix.beta", self.beta, "a positive number")
+
+    def draw(self, rng: torch.Generator, n: int, size: int) -> CutMixPlan | None:
+        """Draw for a batch of ``n`` images of ``size`` pixels a side; None leaves the batch as it is."""
+        if float(torch.rand((), generator=rng)) >= self.prob:
+            return None
+        lam = seeding.beta(self.beta, 1, rng)
+        return CutMixPlan(torch.randperm(n, generator=rng), torch.randint(size, (2,), generator=rng), lam)
+
+    @staticmethod
+    def apply(x_NCHW: Tensor, targets_NC: Tensor, plan: CutMixPlan | None) -> tuple[Tensor, Tensor]:
+        """Return the mixed images and targets, of the shapes and types of the given ones."""
+        if plan is None:
+            return x_NCHW, targets_NC
+        # float64, lest a rounded root lose the box a pixel
+        cut = (1 - plan.lam.double()).sqrt()
+        inside_H, inside_W = (
+            _inside(size, centre, (size * cut).long())
+            for size, centre in zip(x_NCHW.shape[-2:], plan.centre_2, strict=True)
+        )
+        box_HW = inside_H[:, None] & inside_W
+        partner_N = plan.partner_N.to(x_NCHW.device)
+        mixed = torch.where(box_HW.to(x_NCHW.device), x_NCHW[partner_N], x_NCHW)
+        return mixed, mixup(targets_NC, targets_NC[partner_N], 1 - box_HW.double().mean()[None])
+
+
+def _inside(size: int, centre: Tensor, side: Tensor) -> Tensor:
+    """Mark the lines [centre - side // 2, centre + side // 2) of an image, (size,)."""
+    line = torch.arange(size)
+    return (line >= centre - side // 2) & (line < centre + side // 2)
+
+
+class Mix(NamedTuple):
+    """Whom each image of a batch is mixed with: indices into the union's images, and the first images' weights."""
+
+    partner_B: Tensor
+    lam_B: Tensor
+
+
+class Fusion(Protocol):
+    """A way of mixing the union of the experts' images when a student is trained on them."""
+
+    def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
+        """Draw the partners of one batch; None leaves the batch unmixed.
+
+        Args:
+            rng: A CPU generator.
+            first_B: The batch, as indices into the union's M decoded images.
+            expert_M: The expert of each image of the union, int64 on the CPU.
+            label_M: The class of each image of the union, int64 on the CPU.
+        """
+        ...
+
+    def describe_for(self, experts: int) -> str:
+        """Name what this does to the union of so many experts, as recorded with a result."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoFusion:
+    """Train on the union as it is."""
+
+    def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
+        """Mix nothing."""
+        return None
+
+    def describe_for(self, experts: int) -> str:
+        """Name it for a result."""
+        return "none"
+
+
+@dataclass(frozen=True)
+class Vanilla:
+    """Mix the batch with a random permutation of itself, whatever the experts (Zhang et al., ICLR 2018).
+
+    Args:
+        alpha: lam ~ Beta(alpha, alpha); 0 or less mixes nothing.
+        per: Whether lam is drawn once for the "batch" or for each "sample".
+
+    Raises:
+        InputError: When ``per`` is neither.
+    """
+
+    alpha: float = 1.0
+    per: str = "batch"
+
+    def __post_init__(self) -> None:
+        _require_one_of("per", self.per, "batch", "sample")
+
+    def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
+        """Draw a permutation of the batch; an image may meet itself."""
+        if self.alpha <= 0:
+            return None
+        lam_B = _draw_lam(self.alpha, self.per, len(first_B), rng)
+        return Mix(first_B[torch.randperm(len(first_B), generator=rng)], lam_B)
+
+    def describe_for(self, experts: int) -> str:
+        """Name it for a result."""
+        return "vanilla" if self.alpha > 0 else "none"
+
+
+@dataclass(frozen=True)
+class CrossExpert:
+    """Mix each image with one of another expert, x̃ = λx_p + (1 - λ)x_q with x_p ∈ S_i, x_q ∈ S_j, i ≠ j (equation 4).
+
+    Args:
+        alpha: lam ~ Beta(alpha, alpha); 0 or less mixes nothing.
+        per: Whether lam is drawn once for the "batch" or for each "sample".
+        pairing: Partners of "any" class, or of the "same_class" only.
+        alone: What to do when the union has one expert: "none" or "vanilla".
+
+    Raises:
+        InputError: When ``per``, ``pairing`` or ``alone`` is none of these.
+    """
+
+    alpha: float = 1.0
+    per: str = "batch"
+    pairing: str = "any"
+    alone: str = "none"
+
+    def __post_init__(self) -> None:
+        _require_one_of("per", self.per, "batch", "sample")
+        _require_one_of("pairing", self.pairing, "any", "same_class")
+        _require_one_of("alone", self.alone, "none", "vanilla")
+
+    def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
+        """Draw another expert uniformly, then uniformly one of its images.
+
+        Raises:
+            InputError: When images of the same class are asked for and no other expert has one.
+        """
+        described = self.describe_for(len(expert_M.unique()))
+        if described == "none":
+            return None
+        if described == "vanilla":
+            return Vanilla(self.alpha, self.per).draw(rng, first_B, expert_M, label_M)
+        lam_B = _draw_lam(self.alpha, self.per, len(first_B), rng)
+        kind_M = label_M if self.pairing == "same_class" else torch.zeros_like(label_M)
+        return Mix(_draw_partners(rng, first_B, expert_M, kind_M), lam_B)
+
+    def describe_for(self, experts: int) -> str:
+        """Name what it does to the union of so many experts."""
+        acting = "cross_expert" if experts > 1 else self.alone
+        return acting if self.alpha > 0 else "none"
+
+
+def _draw_partners(rng: torch.Generator, first_B: Tensor, expert_M: Tensor, kind_M: Tensor) -> Tensor:
+    """Draw for each image an expert among the others that hold its kind, then one of that expert's images of it."""
+    kinds = int(kind_M.max()) + 1
+    cell_M = expert_M * kinds + kind_M
+    count_KC = cell_M.bincount(minlength=(int(expert_M.max()) + 1) * kinds).reshape(-1, kinds)
+    kind_B = kind_M[first_B]
+    eligible_BK = (count_KC > 0).T[kind_B].scatter(1, expert_M[first_B, None], False)
+    if not eligible_BK.any(dim=1).all():
+        raise InputError("fusion.pairing", "same_class", "any, where a class belongs to a single expert")
+    chosen_B = torch.multinomial(eligible_BK.float(), 1, generator=rng).squeeze(1)
+    count_B = count_KC[chosen_B, kind_B]
+    rank_B = (torch.rand(len(first_B), dtype=torch.float64, generator=rng) * count_B).long()
+    start_KC = (count_KC.flatten().cumsum(0) - count_KC.flatten()).view_as(count_KC)
+    return cell_M.argsort(stable=True)[start_KC[chosen_B, kind_B] + rank_B]
+
+
+def _draw_lam(alpha: float, per: str, n: int, rng: torch.Generator) -> Tensor:
+    return seeding.beta(alpha, 1 if per == "batch" else n, rng).expand(n)
+
+
+def _require_one_of(key: str, value: str, *allowed: str) -> None:
+    if value not in allowed:
+        raise InputError(f"fusion.{key}", value, " or ".join(allowed))

@@ -1,0 +1,232 @@
+"""Where published data sets come from; each source is light until ``load`` is called."""
+
+import tarfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPException
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+
+from moe_distill.data.cache import Tensors, cached
+from moe_distill.data.folder import LAYOUT, check_size, decoded, fit_square, in_threads, read_tree
+from moe_distill.data.realset import RealSet, pixel_statistics, train_and_test
+from moe_distill.errors import InputError
+from moe_distill.seeding import stream
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The 8×8 handwritten digits that scikit-learn ships: 1197 training and 600 test images, no download.
+
+    Args:
+        name: The data set's name in records.
+    """
+
+    name: str = "digits"
+
+    def load(self, cache: Path) -> tuple[RealSet, RealSet]:
+        """Return the training and the test set, split by class and always alike; nothing is cached."""
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images_NCHW = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)[:, None]
+        labels_N = torch.from_numpy(digits.target).long()
+        # A shuffle, sorted by class, of which every test image is taken at an equal distance: stratified to ±1.
+        shuffled_N = torch.randperm(len(labels_N), generator=stream(0, "digits"))
+        order_N = shuffled_N[labels_N[shuffled_N].argsort(stable=True)]
+        in_test_N = torch.zeros(len(labels_N), dtype=torch.bool)
+        in_test_N[order_N[torch.arange(600) * len(labels_N) // 600]] = True
+        parts = {"train": ~in_test_N, "test": in_test_N}
+        arrays = {f"{part}_images": images_NCHW[rows_N] for part, rows_N in parts.items()}
+        arrays |= {f"{part}_labels": labels_N[rows_N] for part, rows_N in parts.items()}
+        classes = tuple(map(str, digits.target_names))
+        return train_and_test(arrays, classes, pixel_statistics(arrays["train_images"]), self.name, "scikit-learn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSet(ABC):
+    """A public set with its published statistics, from its own files or from a class-folder tree.
+
+    Args:
+        name: The data set's name in records.
+        classes: Class names, in the published order.
+        mean: Published mean of each channel, in [0, 1].
+        std: Published standard deviation of each channel, in [0, 1].
+        size: Pixels a side; other images are resized and centre-cropped.
+        root: Holds the set's own files or a tree whose folders bear the class names; None downloads into the cache.
+    """
+
+    name: str
+    classes: Sequence[str]
+    mean: Sequence[float]
+    std: Sequence[float]
+    size: int
+    root: str | None = None
+
+    def load(self, cache: Path) -> tuple[RealSet, RealSet]:
+        """Return the training and the test set.
+
+        Args:
+            cache: The folder for downloads and decoded images.
+
+        Raises:
+            InputError: Where neither kind of files is found, they are broken, or the network does not answer.
+        """
+        check_size(self.size)
+        root = cache / "downloads" if self.root is None else Path(self.root).expanduser()
+        if self.root is None or self._has_files(root):
+            arrays, variant = self._own_files(root, cache), "torchvision"
+        elif not (root / "train").is_dir():
+            raise InputError("data.root", root, f"{self._files()}, or {LAYOUT}")
+        else:
+            tree = read_tree(root, self._folder_names(root))
+            arrays, variant = decoded(tree, self.size, len(self.mean), cache), tree.variant
+        statistics = tuple(self.mean), tuple(self.std)
+        return train_and_test(arrays, tuple(self.classes), statistics, self.name, variant)
+
+    def _folder_names(self, root: Path) -> tuple[str, ...]:
+        return tuple(self.classes)
+
+    @abstractmethod
+    def _files(self) -> str:
+        """Say in words which files the set itself consists of."""
+
+    @abstractmethod
+    def _has_files(self, root: Path) -> bool:
+        """Tell whether the set's own files, unpacked or not, are in a folder."""
+
+    @abstractmethod
+    def _own_files(self, root: Path, cache: Path) -> Tensors:
+        """Return the arrays of the set's own files, fetched first where they are missing."""
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
+            ways = f"set data.root to {self._files()}, or to {LAYOUT}"
+            raise InputError("data.root", self.root, f"{self.name} cannot be had ({error}): {ways}") from error
+
+
+class _Torchvision(PublishedSet):
+    """A set that torchvision downloads, verifies and reads."""
+
+    dataset: ClassVar[str]
+
+    @abstractmethod
+    def _part(self, dataset: Any, root: Path, train: bool, download: bool) -> tuple[Any, np.ndarray, Any]:
+        """Return torchvision's object, its images_NCHW and its labels."""
+
+    def _dataset(self) -> Any:
+        from torchvision import datasets
+
+        return getattr(datasets, self.dataset)
+
+    def _files(self) -> str:
+        return f"a folder with torchvision's {self._dataset().base_folder}/"
+
+    def _has_files(self, root: Path) -> bool:
+        return (root / self._dataset().base_folder).is_dir() or (root / self._dataset().filename).is_file()
+
+    def _own_files(self, root: Path, cache: Path) -> Tensors:
+        return cached(cache / f"{self.dataset}-{self.size}.safetensors", lambda: self._read(root))
+
+    def _read(self, root: Path) -> Tensors:
+        dataset, arrays = self._dataset(), {}
+        root.mkdir(parents=True, exist_ok=True)
+        for part, train in (("train", True), ("test", False)):
+            # The user's own folder is not written to, except to unpack an archive that lies in it.
+            download = self.root is None or not (root / dataset.base_folder).is_dir()
+            with self._explained():
+                found, images_NCHW, labels = self._part(dataset, root, train, download)
+            if tuple(found.classes) != tuple(self.classes):
+                raise InputError("data.classes", list(self.classes), f"the classes of {self.dataset}, in its order")
+            arrays[f"{part}_images"] = _resized(images_NCHW, self.size)
+            arrays[f"{part}_labels"] = torch.as_tensor(labels, dtype=torch.int64)
+        return arrays
+
+
+class CIFAR10(_Torchvision):
+    """CIFAR-10: 50 000 training and 10 000 test images of 32×32."""
+
+    dataset: ClassVar[str] = "CIFAR10"
+
+    def _part(self, dataset: Any, root: Path, train: bool, download: bool) -> tuple[Any, np.ndarray, Any]:
+        found = dataset(root, train=train, download=download)
+        return found, found.data.transpose(0, 3, 1, 2), found.targets
+
+
+class CIFAR100(CIFAR10):
+    """CIFAR-100 with its 100 fine labels."""
+
+    dataset: ClassVar[str] = "CIFAR100"
+
+
+class STL10(_Torchvision):
+    """STL-10: 5000 labelled training and 8000 test images of 96×96."""
+
+    dataset: ClassVar[str] = "STL10"
+
+    def _part(self, dataset: Any, root: Path, train: bool, download: bool) -> tuple[Any, np.ndarray, Any]:
+        found = dataset(root, split="train" if train else "test", download=download)
+        return found, found.data, found.labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNetSubset(PublishedSet):
+    """A published archive of ImageNet classes, ``<archive>/{train,val}/<wnid>/*.JPEG``.
+
+    Args:
+        url: The archive, a .tgz named like the folder in it.
+        md5: Its checksum; None where none is published.
+        wnids: WordNet ids, in the order of ``classes``.
+    """
+
+    url: str
+    md5: str | None
+    wnids: Sequence[str]
+
+    def _folder_names(self, root: Path) -> tuple[str, ...]:
+        return tuple(self.wnids if (root / "train" / self.wnids[0]).is_dir() else self.classes)
+
+    def _files(self) -> str:
+        return f"a folder with {Path(self.url).stem}/ or {Path(self.url).name}"
+
+    def _has_files(self, root: Path) -> bool:
+        return (root / Path(self.url).stem).is_dir() or (root / Path(self.url).name).is_file()
+
+    def _own_files(self, root: Path, cache: Path) -> Tensors:
+        folder = root / Path(self.url).stem
+        if not folder.is_dir():
+            with self._explained():
+                self._unpack(root)
+        return decoded(read_tree(folder, tuple(self.wnids)), self.size, len(self.mean), cache)
+
+    def _unpack(self, root: Path) -> None:
+        from torchvision.datasets.utils import download_and_extract_archive, extract_archive
+
+        root.mkdir(parents=True, exist_ok=True)
+        archive, stem = root / Path(self.url).name, Path(self.url).stem
+        # Unpacked aside and then moved: a folder of that name is whole, whatever interrupted an earlier attempt.
+        with TemporaryDirectory(dir=root) as aside:
+            if archive.is_file():
+                extract_archive(archive, aside)
+            else:
+                download_and_extract_archive(self.url, aside, md5=self.md5)
+            (Path(aside) / stem).replace(root / stem)
+
+
+def _resized(images_NCHW: np.ndarray, size: int) -> torch.Tensor:
+    if images_NCHW.shape[2] == size:
+        return torch.from_numpy(np.ascontiguousarray(images_NCHW))
+    images = [Image.fromarray(image_HWC) for image_HWC in np.ascontiguousarray(images_NCHW.transpose(0, 2, 3, 1))]
+    resized = [np.asarray(image) for image in in_threads(partial(fit_square, size=size), images, "resizing")]
+    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).contiguous()

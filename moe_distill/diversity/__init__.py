@@ -1,0 +1,1 @@
+"""Diversity of experts: measures of two feature matrices, and the features themselves."""

@@ -1,0 +1,61 @@
+"""Diversity of two feature distributions: measures that need no pairing of rows, nor equally many."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from moe_distill.diversity.measures import Measure, distance_gram, rbf_gram, unit_rows
+
+
+def discrepancy(gram_PP: Tensor, n: int) -> Tensor:
+    """Return the squared kernel distance of the first ``n`` pooled rows and the rest (Gretton et al. 2012, eq. 5).
+
+    Args:
+        gram_PP: Gram matrix of the pooled rows, (n + m, n + m).
+        n: Rows of the first set.
+
+    Returns:
+        The V-statistic mean K_ff + mean K_gg − 2 mean K_fg, diagonals included.
+    """
+    sign_P = gram_PP.new_full((len(gram_PP),), -1 / (len(gram_PP) - n))
+    sign_P[:n] = 1 / n
+    return sign_P @ gram_PP @ sign_P
+
+
+@dataclass(frozen=True)
+class _Unpaired(Measure):
+    paired: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class CosineAllPairs(_Unpaired):
+    """Mean cosine over all pairs of rows, in [−1, 1]."""
+
+    def _value(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:
+        return unit_rows(f_ND).mean(0) @ unit_rows(g_MD).mean(0)
+
+
+@dataclass(frozen=True)
+class Orthogonality(_Unpaired):
+    """Mean squared cosine over all pairs of rows, in [0, 1]: 0 if the two row spaces are orthogonal."""
+
+    def _value(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:
+        return (unit_rows(f_ND) @ unit_rows(g_MD).T).square().mean()
+
+
+@dataclass(frozen=True)
+class NegativeMMD(_Unpaired):
+    """−MMD² with an RBF kernel, σ the median pooled distance as a constant, in [−2, 0] (Gretton et al. 2012)."""
+
+    def _value(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:
+        return -discrepancy(rbf_gram(torch.cat([f_ND, g_MD])), len(f_ND))
+
+
+@dataclass(frozen=True)
+class NegativeEnergy(_Unpaired):
+    """−(2 E‖x − y‖ − E‖x − x'‖ − E‖y − y'‖), ≤ 0, in feature units (Székely and Rizzo 2013)."""
+
+    def _value(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:
+        return -2 * discrepancy(distance_gram(torch.cat([f_ND, g_MD])), len(f_ND))

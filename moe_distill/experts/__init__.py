@@ -1,0 +1,1 @@
+"""The mixture: who the experts are, how they run together, and what keeps them apart."""

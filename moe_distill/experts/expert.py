@@ -1,0 +1,200 @@
+"""An expert: one synthetic set, one method, one optimiser, one random stream."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from moe_distill.data.realset import RealSet
+from moe_distill.errors import InputError
+from moe_distill.experts.roster import ExpertSpec
+from moe_distill.methods.base import Round
+from moe_distill.models.base import Network, NetworkFactory, build
+from moe_distill.seeding import stream
+from moe_distill.synthetic import Provenance, SyntheticSet
+
+OptimizerFactory = Callable[..., torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What all experts of a run work with.
+
+    Attributes:
+        whole: All real training data.
+        network: Builds the distilling architecture.
+        optimizer: Makes the optimiser of a set's parameter groups.
+        seed: The run's seed; each expert derives its own streams from it.
+        settings: Description of everything that decides the images, kept with the sets.
+    """
+
+    whole: RealSet
+    network: NetworkFactory
+    optimizer: OptimizerFactory
+    seed: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class Expert(pl.LightningModule):
+    """Distils its part of the real data into its synthetic set; runs alone or as a member of a mixture.
+
+    Args:
+        number: Its place in the roster.
+        spec: Its method and ipc.
+        part: Indices of its real images in the whole.
+        workshop: What all experts share.
+    """
+
+    def __init__(self, number: int, spec: ExpertSpec, part: torch.Tensor, workshop: Workshop) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.number, self.spec, self.workshop = number, spec, workshop
+        self.method = spec.method()
+        self.part = part
+        self.rng = stream(workshop.seed, "expert", number)
+        self.iteration = 0
+        self.matching_norm = 0.0
+        self.shown: dict[str, float] = {}
+        self.synthetic = self._blank()
+        self._real: RealSet | None = None
+
+    def _blank(self) -> SyntheticSet:
+        whole = self.workshop.whole
+        provenance = Provenance(
+            dataset=whole.name,
+            data_variant=whole.variant,
+            data_fingerprint=whole.fingerprint,
+            classes=whole.classes,
+            mean=whole.mean,
+            std=whole.std,
+            method=self.spec.name,
+            expert=self.number,
+            ipc=self.spec.ipc,
+            space=self.method.space,
+            tiling=self.method.tiling,
+            settings=self.workshop.settings,
+        )
+        shape = (len(whole.classes) * self.spec.ipc, whole.channels, whole.size, whole.size)
+        return SyntheticSet(torch.zeros(shape), provenance)
+
+    @property
+    def total(self) -> int:
+        """Iterations of the expert's method."""
+        return self.method.iterations
+
+    @property
+    def images_seen(self) -> int:
+        """Forward equivalents so far."""
+        whole = self.workshop.whole
+        per_class = len(self.part) // len(whole.classes)
+        return int(self.iteration * self.method.forwards(len(whole.classes), self.spec.ipc, per_class))
+
+    def new_network(self, rng: torch.Generator) -> Network:
+        """Build a network of the distilling architecture on the expert's device."""
+        whole = self.workshop.whole
+        shape = {"channels": whole.channels, "classes": len(whole.classes), "size": whole.size}
+        return build(self.workshop.network, **shape, rng=rng).to(self.synthetic.images.device)
+
+    def round(self, iteration: int) -> Round:
+        """Return what the method may see."""
+        device = self.synthetic.images.device
+        if self._real is None or self._real.device != device:
+            self.workshop.whole.to(device)
+            self._real = self.workshop.whole.to(device).subset(self.part)
+        whole = self.workshop.whole.to(device)
+        return Round(iteration, self.synthetic, self._real, whole, self.new_network, self.rng)
+
+    def start(self) -> None:
+        """Fill the set's initial images."""
+        self.method.prepare(self.round(0))
+
+    def iterate(self, iteration: int, optimizer: Any, owner: pl.LightningModule) -> None:
+        """Run one iteration of the method; the clock stops at the method's own number of iterations.
+
+        Args:
+            iteration: From 0.
+            optimizer: The set's optimiser; None for a set that never moves.
+            owner: The module the Trainer runs, for its backward pass.
+
+        Raises:
+            InputError: The matching loss is not finite.
+        """
+        if iteration >= self.total:
+            return
+        apply = Apply(self, optimizer, owner)
+        scalars = self.method.iterate(self.round(iteration), apply)
+        self.shown = {name: float(value) for name, value in scalars.items()}
+        self.matching_norm = float(apply.gradient.norm())
+        self.iteration = iteration + 1
+        bad = [name for name, value in self.shown.items() if not torch.isfinite(torch.tensor(value))]
+        if bad:
+            where = f"expert {self.number} ({self.spec.name}) at iteration {iteration}"
+            allowed = "a finite number; the last good checkpoint is kept, try a smaller method.lr"
+            raise InputError(f"{bad[0]} of {where}", self.shown[bad[0]], allowed)
+
+    def configure_model(self) -> None:
+        """Start from the initial images when run alone."""
+        if self.iteration == 0:
+            self.start()
+
+    def configure_optimizers(self) -> Any:
+        """Return the set's optimiser; None for a set that never moves."""
+        groups = self.method.parameter_groups(self.synthetic)
+        return self.workshop.optimizer(groups) if groups else None
+
+    def train_dataloader(self) -> DataLoader:
+        """Hand out the iterations that are left."""
+        return DataLoader(range(self.iteration, self.total), batch_size=None)
+
+    def training_step(self, iteration: int, _: int) -> None:
+        """Run one iteration alone."""
+        self.iterate(iteration, self.optimizers(), self)
+
+    def scalars(self) -> Mapping[str, float]:
+        """Return what the curves show of the last iteration."""
+        return {f"expert_{self.number}/{name}": value for name, value in self.shown.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return everything the next iteration depends on, the optimiser apart."""
+        return {
+            "images": {k: v.detach().cpu() for k, v in self.synthetic.state_dict().items()},
+            "method": self.method.state_dict(),
+            "rng": self.rng.get_state(),
+            "iteration": self.iteration,
+            "matching_norm": self.matching_norm,
+        }
+
+    def take_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state` returned."""
+        self.synthetic.load_state_dict(state["images"])
+        self.method.load_state_dict(state["method"], self.round(state["iteration"]))
+        self.rng.set_state(state["rng"])
+        self.iteration, self.matching_norm = state["iteration"], state["matching_norm"]
+
+
+class Apply:
+    """The one place images move: backward, terms of others inside the optimiser's step, step, clear.
+
+    It sums the matching gradients of the iteration, before any term is added, for their norm.
+    """
+
+    def __init__(self, expert: Expert, optimizer: Any, owner: pl.LightningModule) -> None:
+        self.expert, self.optimizer, self.owner = expert, optimizer, owner
+        self.gradient = torch.zeros_like(expert.synthetic.images)
+
+    def __call__(
+        self, loss: torch.Tensor | None = None, *, grads: Mapping[str, torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Move the set by the gradient of ``loss``, or by ready-made ``grads``; return the loss, detached."""
+        if loss is not None:
+            self.owner.manual_backward(loss)
+        for name, grad in (grads or {}).items():
+            self.expert.synthetic.get_parameter(name).grad = grad
+        if (grad := self.expert.synthetic.images.grad) is not None:
+            self.gradient += grad
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=False)
+        return self.gradient.new_zeros(()) if loss is None else loss.detach()

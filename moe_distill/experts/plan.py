@@ -1,0 +1,138 @@
+"""Everything that decides a distilled set, in one record that the stages share."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from moe_distill.data.partition import NoSplit, Parts
+from moe_distill.data.realset import RealSet
+from moe_distill.diversity.features import features_of
+from moe_distill.errors import InputError
+from moe_distill.experts.coordinator import Diversity
+from moe_distill.experts.expert import OptimizerFactory, Workshop
+from moe_distill.experts.roster import Roster
+from moe_distill.models.base import Network, NetworkFactory
+from moe_distill.records import Store, describe
+from moe_distill.seeding import stream
+from moe_distill.teachers.store import TeacherPool
+
+KIND = "set"
+
+
+class DataSource(Protocol):
+    """Where real data comes from."""
+
+    name: str
+
+    def load(self, cache: Path) -> tuple[RealSet, RealSet]:
+        """Return the training and the test set."""
+
+
+class Partition(Protocol):
+    """How the real data is shared out over the experts."""
+
+    needs_features: bool
+
+    def split(self, real: RealSet, k: int, rng: torch.Generator, features: Any = None) -> Parts:
+        """Return k sorted index tensors."""
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """A distillation before it is run.
+
+    Args:
+        data: The real data.
+        roster: Who the experts are.
+        partition: Which real images each of them sees; without effect for a single expert.
+        network: Builds the distilling architecture.
+        features: φ, and the features of a k-means partition.
+        diversity: The diversity term, or None; without effect for a single expert.
+        optimizer: Makes the images' optimiser.
+        seed: Seed of partition, initialisation, networks and draws.
+    """
+
+    data: DataSource
+    roster: Roster
+    partition: Partition
+    network: NetworkFactory
+    features: TeacherPool
+    diversity: Diversity | None
+    optimizer: OptimizerFactory
+    seed: int
+
+    @property
+    def learns(self) -> bool:
+        """Whether any expert's images move."""
+        return any(m.method.func.trainable for m in self.roster.members)
+
+    @property
+    def term(self) -> Diversity | None:
+        """The diversity term that has an effect."""
+        return self.diversity if self.roster.noe > 1 and self.learns else None
+
+    @property
+    def split(self) -> Partition:
+        """The partition that has an effect."""
+        return self.partition if self.roster.noe > 1 else NoSplit()
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether φ must be trained first."""
+        return self.term is not None or self.split.needs_features
+
+    def settings(self, real: RealSet) -> dict[str, Any]:
+        """Return the description under which the distilled set is stored."""
+        return {
+            "data": real.fingerprint,
+            "statistics": [real.mean, real.std],
+            "roster": [m.describe() for m in self.roster.members],
+            "partition": describe(self.split),
+            "network": describe(self.network),
+            "features": describe(self.features) if self.needs_features else None,
+            "diversity": describe(self.term),
+            "optimizer": describe(self.optimizer),
+            "seed": self.seed,
+        }
+
+    def check(self, real: RealSet) -> None:
+        """Refuse what cannot be distilled, before any work.
+
+        Raises:
+            InputError: A class has fewer images than an expert is to hold.
+        """
+        fewest = int(real.counts().min()) // (1 if isinstance(self.split, NoSplit) else self.roster.noe)
+        most = max(m.ipc for m in self.roster.members)
+        if fewest < 1:
+            raise InputError("noe", self.roster.noe, f"at most {int(real.counts().min())}, the images of the smallest class")
+        if most > fewest:
+            raise InputError("ipc", most, f"at most {fewest}, the images an expert sees of the smallest class")
+
+    def workshop(self, real: RealSet) -> Workshop:
+        """Return what the experts work with."""
+        return Workshop(real, self.network, self.optimizer, self.seed, self.settings(real))
+
+    def parts(self, real: RealSet, store: Store) -> Parts:
+        """Return each expert's indices into the real training data."""
+        features = functools.partial(_features, self, store) if self.split.needs_features else None
+        return self.split.split(real, self.roster.noe, stream(self.seed, "partition"), features)
+
+    def find(self, store: Store, real: RealSet) -> Path:
+        """Return the folder of the distilled set.
+
+        Raises:
+            InputError: It was not distilled yet.
+        """
+        folder = store.find(KIND, self.settings(real))
+        if folder is None:
+            allowed = "a set distilled before: run the same command with pipeline=distill (or pipeline=full) first"
+            raise InputError("pipeline", f"evaluate ({self.roster} is not in {store.root})", allowed)
+        return folder
+
+
+def _features(plan: Distillation, store: Store, real: RealSet) -> torch.Tensor:
+    network: Network = plan.features.load(store, real)[0].to(real.device)
+    return features_of(network, real.normalised(real.images_NCHW)).cpu()

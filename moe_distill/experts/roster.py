@@ -1,0 +1,145 @@
+"""Who the experts are: each with its method, its settings and its number of images."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moe_distill.errors import InputError
+from moe_distill.methods.base import Method
+
+MethodFactory = functools.partial[Method]
+PUBLISHED = "published"
+
+
+@dataclass(frozen=True)
+class ExpertSpec:
+    """One expert before it is built.
+
+    Attributes:
+        method: Builds the method, every setting decided.
+        ipc: Stored images per class.
+        row: The ipc of the row of published settings that was used; None if none was needed.
+    """
+
+    method: MethodFactory
+    ipc: int
+    row: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The method's name: its acronym in lower case."""
+        return self.method.func.__name__.lower()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what decides the expert's images; the row it came from does not."""
+        from moe_distill.records import describe
+
+        return {"method": describe(self.method), "ipc": self.ipc}
+
+
+@dataclass(frozen=True)
+class Roster:
+    """The experts of a mixture, in order."""
+
+    members: tuple[ExpertSpec, ...]
+
+    @property
+    def noe(self) -> int:
+        """Number of experts."""
+        return len(self.members)
+
+    @property
+    def budget(self) -> int:
+        """Stored images per class of all experts together."""
+        return sum(m.ipc for m in self.members)
+
+    @property
+    def method(self) -> str:
+        """The methods' names, joined by ``+`` where they differ."""
+        return "+".join(dict.fromkeys(m.name for m in self.members))
+
+    @property
+    def ipc(self) -> str:
+        """The experts' ipc, joined by ``+`` where they differ."""
+        sizes = [m.ipc for m in self.members]
+        return str(sizes[0]) if len(set(sizes)) == 1 else "+".join(map(str, sizes))
+
+    def __str__(self) -> str:
+        """Return a word such as ``idm5x2`` or ``dm5+idm5``."""
+        if len(set((m.name, m.ipc) for m in self.members)) == 1:
+            return f"{self.method}{self.ipc}x{self.noe}"
+        return "+".join(f"{m.name}{m.ipc}" for m in self.members)
+
+
+def same(method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, noe: int) -> Roster:
+    """Return ``noe`` experts of one method with ``ipc`` images per class each.
+
+    Args:
+        method: The method; settings that say ``published`` are looked up.
+        presets: Rows of published settings by ipc, under ``published`` (this data set) and ``otherwise``.
+        shorten: Settings by method name with which the scale replaces published ones.
+        ipc: Stored images per class of each expert.
+        noe: Number of experts.
+    """
+    return listed([{"method": method, "presets": presets, "ipc": ipc}] * _positive("noe", noe), shorten, ipc, noe)
+
+
+def listed(members: Sequence[Mapping[str, Any]] | Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, noe: int) -> Roster:
+    """Return a roster of members that may differ in method and ipc.
+
+    Args:
+        members: Each with ``method``, ``presets`` and ``ipc``; a mapping's values in order.
+        shorten: See :func:`same`.
+        ipc: The split's ipc; the members' must sum to ``ipc * noe``.
+        noe: The split's number of experts, which must be the number of members.
+    """
+    rows = list(members.values()) if isinstance(members, Mapping) else list(members)
+    budget = _positive("ipc", ipc) * _positive("noe", noe)
+    total = sum(_positive("ipc", m["ipc"]) for m in rows)
+    if len(rows) != noe or total != budget:
+        have = f"{len(rows)} members with {total} images per class"
+        raise InputError("experts", have, f"a roster that agrees with the split: noe={noe}, ipc * noe = {budget}")
+    return Roster(tuple(_specified(m["method"], m["presets"], shorten, m["ipc"], total) for m in rows))
+
+
+def _specified(
+    method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, budget: int
+) -> ExpertSpec:
+    name = method.func.__name__.lower()
+    rows = presets.get("published") or presets.get("otherwise") or {}
+    wanted = budget if method.func.row_by == "budget" else ipc
+    row = nearest_row([int(r) for r in rows], wanted)
+    published = {} if row is None else {int(r): v for r, v in rows.items()}[row]
+    filled = fill(method, published, shorten.get(name) or {}, "method")
+    return ExpertSpec(filled, ipc, row)
+
+
+def nearest_row(rows: Sequence[int], ipc: int) -> int | None:
+    """Return the largest row at or below ``ipc``, else the smallest; None without rows."""
+    below = [r for r in rows if r <= ipc]
+    return max(below) if below else min(rows, default=None)
+
+
+def fill(partial: functools.partial[Any], published: Mapping[str, Any], shorter: Mapping[str, Any], path: str) -> Any:
+    """Replace every setting that says ``published``, in nested partials too: by the scale's value, else the row's.
+
+    Raises:
+        InputError: Neither has one.
+    """
+    settings: dict[str, Any] = {}
+    for name, value in partial.keywords.items():
+        if isinstance(value, functools.partial):
+            value = fill(value, published.get(name) or {}, shorter.get(name) or {}, f"{path}.{name}")
+        elif isinstance(value, str) and value == PUBLISHED:
+            value = shorter.get(name, published.get(name))
+            if value is None:
+                raise InputError(f"{path}.{name}", PUBLISHED, "a value: no settings are published for this data set")
+        settings[name] = value
+    return functools.partial(partial.func, *partial.args, **settings)
+
+
+def _positive(key: str, value: int) -> int:
+    if value < 1:
+        raise InputError(key, value, "a whole number of at least 1")
+    return value

@@ -1,0 +1,101 @@
+"""The contract between a distillation method and the expert that runs it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+
+from moe_distill.data.realset import RealSet
+from moe_distill.models.base import Network
+from moe_distill.synthetic import Space, SyntheticSet
+from moe_distill.tiling import Tiling
+
+
+class Apply(Protocol):
+    """The one way images move: backward, terms of others, optimiser step, clear."""
+
+    def __call__(
+        self, loss: torch.Tensor | None = None, *, grads: Mapping[str, torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Move the set by the gradient of ``loss``, or by ``grads`` (by parameter name) where they come ready-made."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a method may see in one iteration.
+
+    Attributes:
+        iteration: From 0.
+        syn: The expert's own set.
+        real: The expert's own part of the real data.
+        whole: All real data, for networks that a method is told to train on all of it.
+        new_network: Builds a network of the distilling architecture, initialised from the generator it is given.
+        rng: The expert's random stream.
+    """
+
+    iteration: int
+    syn: SyntheticSet
+    real: RealSet
+    whole: RealSet
+    new_network: Callable[[torch.Generator], Network]
+    rng: torch.Generator
+
+
+class Method(ABC):
+    """A distillation method: one instance an expert, plain PyTorch.
+
+    A method decides *when* images move, by calling ``apply``, never *how*. It reads real images from ``round.real``
+    alone, unless its networks are told to see all of them.
+
+    Attributes:
+        iterations: Iterations it runs; 0 for a selection.
+        trainable: False if its images never move.
+        row_by: Which ipc picks the row of published settings: the whole budget, or the expert's own.
+        space: What the stored numbers are.
+    """
+
+    iterations: int = 0
+    trainable: ClassVar[bool] = True
+    row_by: ClassVar[Literal["budget", "own"]] = "own"
+    space: ClassVar[Space] = "standardised"
+
+    @property
+    def tiling(self) -> Tiling:
+        """How a stored image is decoded."""
+        return Tiling()
+
+    @abstractmethod
+    def prepare(self, round_: Round) -> None:
+        """Fill the set's initial images and build what the method keeps."""
+
+    def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
+        """Run one iteration; return scalars to show, the matching loss as ``loss``."""
+        return {}
+
+    def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
+        """Return the optimiser's groups: each trainable tensor of the set with its own settings."""
+        return []
+
+    def forwards(self, classes: int, ipc: int, per_class: int) -> float:
+        """Return images sent forward in one iteration, a backward pass counted as two (for cost forecasts).
+
+        Args:
+            classes: Number of classes.
+            ipc: Stored images per class.
+            per_class: Real images per class in the expert's part.
+        """
+        return 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next iteration depends on besides images and the random stream."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any], round_: Round) -> None:
+        """Go on from what :meth:`state_dict` returned."""
+
+
+def squared_distance_of_means(real_ND: torch.Tensor, synthetic_MD: torch.Tensor) -> torch.Tensor:
+    """Return ‖mean ψ(real) − mean ψ(synthetic)‖², summed over the D features (DM Eq. 4); real carries no gradient."""
+    return (real_ND.detach().mean(0) - synthetic_MD.mean(0)).square().sum()

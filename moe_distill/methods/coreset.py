@@ -1,0 +1,37 @@
+"""Selections of real images: no distilling, the baselines of every table."""
+
+from typing import ClassVar
+
+import torch
+
+from moe_distill.data.initial import Initial, first_real, random_real
+from moe_distill.methods.base import Method, Round
+from moe_distill.synthetic import Space
+
+
+class Coreset(Method):
+    """Keeps real images as they are; takes part in a mixture as a constant that the others move away from."""
+
+    trainable: ClassVar[bool] = False
+    space: ClassVar[Space] = "raw"
+    select: ClassVar[Initial]
+
+    def prepare(self, round_: Round) -> None:
+        """Copy the selected images, class by class, as raw pixels."""
+        syn, real, ipc = round_.syn, round_.real, round_.syn.provenance.ipc
+        mean, std = (syn.images.new_tensor(v).view(1, -1, 1, 1) for v in (real.mean, real.std))
+        with torch.no_grad():
+            for c in range(len(real.classes)):
+                syn.images[c * ipc : (c + 1) * ipc] = type(self).select(real, c, ipc, round_.rng) * std + mean
+
+
+class Random(Coreset):
+    """Draws the images of each class uniformly without replacement."""
+
+    select = staticmethod(random_real)
+
+
+class First(Coreset):
+    """Takes the first images of each class in the order of the data set (sorted file order for folders)."""
+
+    select = staticmethod(first_real)

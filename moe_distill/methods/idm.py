@@ -1,0 +1,113 @@
+"""IDM: distribution matching with partition storage, a queue of partly trained networks and a classification term.
+
+Zhao, Li, Qin and Yu, "Improved Distribution Matching for Dataset Condensation", CVPR 2023, §3.2-3.4.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+
+from moe_distill.data.augment import Augmentation
+from moe_distill.data.initial import Initial
+from moe_distill.methods.base import Apply, Method, Round, squared_distance_of_means
+from moe_distill.synthetic import SyntheticSet
+from moe_distill.teachers.queue import NetworkQueue, QueueFactory
+from moe_distill.tiling import Tiling
+
+
+class IDM(Method):
+    """Matches class by class under one network of the queue, moving the whole set once a class.
+
+    The steps share one momentum buffer, so a class's gradient goes on moving its images during the steps of the classes
+    after it, as in the published method.
+
+    Args:
+        iterations: Iterations (published: 20 001).
+        lr: Learning rate of the images.
+        momentum: Momentum of the images.
+        real_batch: Real images per class and step; all of them where a class has fewer.
+        ce_weight: λ of the cross-entropy term, multiplied by the drawn network's accuracy in percent.
+        factor: Tiles per side of a stored image (2 = the published partition, 1 = none).
+        queue: Makes the queue of networks.
+        networks_see: Whether queue networks train on the expert's part or on all real data.
+        augment: Differentiable Siamese augmentation, one draw a class for real and synthetic images together.
+        init: What every tile starts as.
+    """
+
+    row_by: ClassVar[Literal["budget", "own"]] = "budget"
+
+    def __init__(
+        self,
+        iterations: int,
+        lr: float,
+        momentum: float,
+        real_batch: int,
+        ce_weight: float,
+        factor: int,
+        queue: QueueFactory,
+        networks_see: Literal["part", "all"],
+        augment: Augmentation | None,
+        init: Initial,
+    ) -> None:
+        self.iterations, self.lr, self.momentum, self.real_batch = iterations, lr, momentum, real_batch
+        self.ce_weight, self.factor, self.networks_see = ce_weight, factor, networks_see
+        self.augment, self.init = augment, init
+        self.queue: NetworkQueue = queue()
+
+    @property
+    def tiling(self) -> Tiling:
+        """Partition tiles, numbered column by column."""
+        return Tiling(self.factor, by_column=True)
+
+    def prepare(self, round_: Round) -> None:
+        """Fill every tile with its own draw of real images, shrunk; start the queue."""
+        syn, ipc = round_.syn, round_.syn.provenance.ipc
+        with torch.no_grad():
+            for c in range(len(round_.real.classes)):
+                tiles = [self.init(round_.real, c, ipc, round_.rng) for _ in range(self.tiling.per_image)]
+                syn.images[c * ipc : (c + 1) * ipc] = self.tiling.store(tiles)
+        self.queue.start(round_.new_network, round_.rng)
+
+    def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
+        """Renew the queue, move the images once a class, then train some of the queue."""
+        self.queue.renew(round_.iteration, round_.new_network, round_.rng)
+        network, accuracy = self.queue.draw(round_.rng)
+        matching, classification = round_.syn.images.new_zeros(2)
+        for c in range(len(round_.real.classes)):
+            match, ce = self._class_loss(round_, network.eval().requires_grad_(False), c)
+            apply(match + self.ce_weight * 100 * accuracy * ce)
+            matching += match.detach()
+            classification += ce.detach() / len(round_.real.classes)
+        network.requires_grad_(True)
+        self.queue.train(round_.whole if self.networks_see == "all" else round_.real, round_.rng)
+        return {"loss": matching, "ce": classification, "network_accuracy": matching.new_tensor(accuracy)}
+
+    def _class_loss(self, round_: Round, network: Any, c: int) -> tuple[torch.Tensor, torch.Tensor]:
+        real = round_.real.class_batch(c, self.real_batch, round_.rng)
+        synthetic = round_.syn.of_class(c)
+        if self.augment is not None:
+            plan = self.augment.draw(round_.rng, 1, real.shape[-1], shared=True)
+            real, synthetic = self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
+        with torch.no_grad():
+            target = network.embed(real)
+        features = network.embed(synthetic)
+        labels = torch.full((len(features),), c, device=features.device)
+        return squared_distance_of_means(target, features), F.cross_entropy(network.classifier(features), labels)
+
+    def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
+        """Return the images' group."""
+        return [{"params": [syn.images], "lr": self.lr, "momentum": self.momentum}]
+
+    def forwards(self, classes: int, ipc: int, per_class: int) -> float:
+        """Return forward equivalents of an iteration."""
+        matching = classes * (min(self.real_batch, per_class) + 3 * ipc * self.tiling.per_image)
+        return matching + self.queue.forwards()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the queue."""
+        return {"queue": self.queue.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any], round_: Round) -> None:
+        """Rebuild the queue."""
+        self.queue.load_state_dict(state["queue"], round_.new_network)

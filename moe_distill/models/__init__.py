@@ -1,0 +1,1 @@
+"""Networks: one contract, four published architectures, and an adapter for library networks."""

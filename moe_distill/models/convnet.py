@@ -1,0 +1,38 @@
+"""ConvNet, the network most distilled sets are made with (DC, arXiv:2006.05929, section 4.1)."""
+
+from torch import nn
+
+from moe_distill.errors import InputError
+from moe_distill.models.base import Network, conv_norm_relu, kept_poolings, scaled, stem_side
+
+
+class ConvNet(Network):
+    """``depth`` blocks of convolution, normalisation, ReLU and average pooling, then the classifier.
+
+    The classifier sees the whole last map, so that the features grow with the image: 128·4·4 at 32 pixels.
+
+    Args:
+        channels: Channels of an image.
+        classes: Number of labels.
+        size: Height and width of an image, in pixels.
+        depth: Number of blocks.
+        width: Factor on the published 128 channels.
+        norm: Normalisation, by name.
+
+    Raises:
+        InputError: If the size, the depth or the normalisation is not supported.
+    """
+
+    def __init__(
+        self, channels: int, classes: int, size: int, depth: int = 3, width: float = 1.0, norm: str = "instance"
+    ) -> None:
+        side, planes = stem_side(channels, size), scaled(128, width)
+        if depth < 1:
+            raise InputError("model.depth", depth, "1 or more")
+        kept = kept_poolings(side, depth)
+        layers = conv_norm_relu(channels, planes, norm, padding=1 + (side - size) // 2)
+        for block in range(1, depth + 1):
+            layers += [nn.AvgPool2d(2)] if block <= kept else []
+            layers += conv_norm_relu(planes, planes, norm) if block < depth else []
+        body = nn.Sequential(*layers, nn.Flatten())
+        super().__init__(body, nn.Linear(planes * (side >> kept) ** 2, classes))

@@ -1,0 +1,67 @@
+"""ResNet18 for small images (arXiv:1512.03385, with a 3 × 3 first convolution and no first pooling)."""
+
+import torch
+from torch import nn
+
+from moe_distill.models.base import Network, norm_layer, scaled, stem_side
+
+WIDTHS = (64, 128, 256, 512)
+
+
+class BasicBlock(nn.Module):
+    """Two 3 × 3 convolutions and a shortcut, which is a 1 × 1 convolution wherever the shape changes.
+
+    Args:
+        channels: Channels of the input map.
+        width: Channels of the output map.
+        stride: Of the first convolution and of the shortcut.
+        norm: Normalisation, by name.
+    """
+
+    def __init__(self, channels: int, width: int, stride: int, norm: str) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
+        self.norm1 = norm_layer(norm, width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm2 = norm_layer(norm, width)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or channels != width:
+            self.shortcut.append(nn.Conv2d(channels, width, 1, stride, bias=False))
+            self.shortcut.append(norm_layer(norm, width))
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return the block's output, (N, width, H / stride, W / stride), halves rounded up."""
+        h_NCHW = torch.relu(self.norm1(self.conv1(x_NCHW)))
+        return torch.relu(self.norm2(self.conv2(h_NCHW)) + self.shortcut(x_NCHW))
+
+
+class ResNet18(Network):
+    """A first convolution, four stages of two residual blocks, the mean of the last map, a classifier on 512 features.
+
+    Args:
+        channels: Channels of an image.
+        classes: Number of labels.
+        size: Height and width of an image, in pixels.
+        width: Factor on the published numbers of channels.
+        norm: Normalisation, by name.
+
+    Raises:
+        InputError: If the size or the normalisation is not supported.
+    """
+
+    def __init__(self, channels: int, classes: int, size: int, width: float = 1.0, norm: str = "instance") -> None:
+        side, planes = stem_side(channels, size), scaled(WIDTHS[0], width)
+        # A strided convolution rounds a half up, and its own output is normalised: count halvings down to 2 pixels.
+        halvings = (side - 1).bit_length() - 1
+        layers: list[nn.Module] = [
+            nn.Conv2d(channels, planes, 3, padding=1 + (side - size) // 2, bias=False),
+            norm_layer(norm, planes),
+            nn.ReLU(inplace=True),
+        ]
+        for stage, base_width in enumerate(WIDTHS):
+            stride = 2 if 1 <= stage <= halvings else 1
+            for first_stride in (stride, 1):
+                layers.append(BasicBlock(planes, scaled(base_width, width), first_stride, norm))
+                planes = scaled(base_width, width)
+        body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        super().__init__(body, nn.Linear(planes, classes))

@@ -1,0 +1,35 @@
+"""VGG11 for small images (arXiv:1409.1556, configuration A, a norm after each convolution, one linear layer)."""
+
+from torch import nn
+
+from moe_distill.models.base import Network, conv_norm_relu, kept_poolings, scaled, stem_side
+
+STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+
+
+class VGG11(Network):
+    """Five stages of 3 × 3 convolutions, a max pooling after each, and a classifier on 512 features.
+
+    Args:
+        channels: Channels of an image.
+        classes: Number of labels.
+        size: Height and width of an image, in pixels.
+        width: Factor on the published numbers of channels.
+        norm: Normalisation, by name.
+
+    Raises:
+        InputError: If the size or the normalisation is not supported.
+    """
+
+    def __init__(self, channels: int, classes: int, size: int, width: float = 1.0, norm: str = "instance") -> None:
+        side = stem_side(channels, size)
+        kept = kept_poolings(side, len(STAGES))
+        padding, planes = 1 + (side - size) // 2, channels
+        layers: list[nn.Module] = []
+        for index, stage in enumerate(STAGES):
+            for base_width in stage:
+                layers += conv_norm_relu(planes, scaled(base_width, width), norm, padding)
+                padding, planes = 1, scaled(base_width, width)
+            layers += [nn.MaxPool2d(2)] if index < kept else []
+        body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        super().__init__(body, nn.Linear(planes, classes))

@@ -1,0 +1,1 @@
+"""The stages: functions of built objects that meet through artifacts alone."""

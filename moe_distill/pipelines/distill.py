@@ -1,0 +1,97 @@
+"""Distil: run the mixture and leave the experts' sets."""
+
+import itertools
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from safetensors.torch import save_file
+from torch.multiprocessing.spawn import ProcessRaisedException
+
+from moe_distill.data.realset import RealSet
+from moe_distill.diversity.features import FeaturePool, features_of
+from moe_distill.errors import InputError
+from moe_distill.experts.artifacts import SaveSets, Threads
+from moe_distill.experts.coordinator import DiversityCoordinator, dependence
+from moe_distill.experts.mixture import Mixture
+from moe_distill.experts.pairing import Features
+from moe_distill.experts.plan import KIND, Distillation
+from moe_distill.pipelines.runtime import Runtime
+from moe_distill.synthetic import SyntheticSet, Union
+from moe_distill.training.fit import fit
+
+
+def distill(plan: Distillation, runtime: Runtime) -> dict[str, float]:
+    """Distil the plan's sets, going on from the last checkpoint; a finished distillation is left alone.
+
+    Returns:
+        ``experts``, ``iterations`` and ``dcor2_unbiased``: mean over pairs of experts and networks of the φ pool, NaN
+        where there are no pairs or no pool.
+    """
+    train, _ = plan.data.load(runtime.cache)
+    plan.check(train)
+    settings = plan.settings(train)
+    found = runtime.store.find(KIND, settings) is not None
+    folder = runtime.store.obtain(KIND, settings, lambda new: _make(new, plan, train, runtime))
+    manifest = runtime.store.manifest(folder)
+    runtime.spent("distill", str(plan.roster), manifest["cost"], found)
+    return {"experts": plan.roster.noe, **{k: manifest[k] for k in ("iterations", "dcor2_unbiased")}}
+
+
+def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) -> dict[str, Any]:
+    work = runtime.store.work(KIND, plan.settings(train))
+    parts = plan.parts(train, runtime.store)
+    save_file({f"expert_{i}": part for i, part in enumerate(parts)}, folder / "parts.safetensors")
+    mixture = Mixture(plan.roster, parts, plan.workshop(train))
+    threads = runtime.threads_of(runtime.processes)
+    callbacks: list[pl.Callback] = [Threads(threads), SaveSets(folder)]
+    phi = plan.features.load(runtime.store, train) if plan.needs_features else []
+    if plan.term is not None:
+        callbacks.append(DiversityCoordinator(plan.term, FeaturePool(phi), plan.seed))
+    cost = _run(mixture, work, callbacks, runtime)
+    if (work / "curves.csv").is_file():
+        shutil.copy(work / "curves.csv", folder / "curves.csv")
+    return {
+        "cost": cost,
+        "roster": str(plan.roster),
+        "rows": [m.row for m in plan.roster.members],
+        "iterations": mixture.total,
+        "processes": runtime.processes,
+        "threads": threads,
+        "dcor2_unbiased": mean_dependence(SyntheticSet.load(folder), phi),
+    }
+
+
+def _run(mixture: Mixture, work: Path, callbacks: Sequence[pl.Callback], runtime: Runtime) -> Mapping[str, float]:
+    single = runtime.processes == 1
+    try:
+        return fit(
+            mixture,
+            runtime.trainer,
+            work,
+            f"distill {mixture.roster}",
+            callbacks=callbacks,
+            checkpoint_seconds=runtime.checkpoint_seconds,
+            curves_every=runtime.curves_every,
+            loggers=runtime.mirror.loggers() if single else (),
+        )
+    except ProcessRaisedException as error:
+        last = str(error).strip().splitlines()[-1]
+        if InputError.__name__ not in last:
+            raise
+        key, _, rest = last.partition(": ")[2].partition("=")
+        value, _, allowed = rest.partition(": ")
+        raise InputError(key, value, allowed) from error
+
+
+def mean_dependence(sets: SyntheticSet | Union, phi: Sequence[torch.nn.Module]) -> float:
+    """Return the unbiased dCor² of the experts' decoded images, averaged over pairs and over the networks of φ."""
+    members = sets.members if isinstance(sets, Union) else (sets,)
+    values = []
+    for network in (n.cpu() for n in phi):
+        seen = [Features(features_of(network, m.standardised().detach()), m.decode()[1]) for m in members]  # type: ignore[arg-type]
+        values += [dependence(f, g) for f, g in itertools.combinations(seen, 2)]
+    return sum(values) / len(values) if values else float("nan")

@@ -1,0 +1,42 @@
+"""The whole road: teachers, distilling and evaluating, for a plan and for its baselines."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from moe_distill.experts.plan import Distillation
+from moe_distill.pipelines.conclude import conclude
+from moe_distill.pipelines.distill import distill
+from moe_distill.pipelines.evaluate import Examination, examined
+from moe_distill.pipelines.pretrain import pretrain
+from moe_distill.pipelines.runtime import Runtime
+
+
+def full(
+    plans: Mapping[str, Distillation], baselines: Mapping[str, Distillation], exam: Examination, runtime: Runtime
+) -> dict[str, Any]:
+    """Run every stage of every plan that is not in the store yet, and conclude.
+
+    Args:
+        plans: What is asked; the first one's accuracy is the headline.
+        baselines: What it is compared with, by the same students.
+        exam: How all of them are judged.
+        runtime: Where and how.
+
+    Returns:
+        ``accuracy``: mean over the first plan's students; ``rows``: all result rows.
+    """
+    asked = [*plans.values(), *baselines.values()]
+    train, _ = asked[0].data.load(runtime.cache)
+    for plan in asked:
+        plan.check(train)
+    headline: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    for plan in asked:
+        if plan.needs_features:
+            pretrain(plan, runtime)
+        distill(plan, runtime)
+        result = examined(plan, exam, runtime)
+        rows += result["rows"]
+        headline = headline or result
+    conclude(rows, runtime)
+    return {"accuracy": headline["accuracy"], "rows": rows}

@@ -1,0 +1,84 @@
+"""Result rows: their columns, and the tables they make."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from moe_distill.records import merge_rows, write_csv
+
+COLUMNS = (
+    "experiment scale method roster dataset data_variant partition init ipc noe iterations diversity fusion recipe "
+    "architecture width distill_seed seed accuracy_last accuracy_best epochs steps images_decoded distill_seconds "
+    "train_seconds peak_memory_mb device dtype set_fingerprint config_hash commit"
+).split()
+
+Row = Mapping[str, Any]
+
+
+def publish(rows: Sequence[Row], output: Path) -> list[dict[str, str]]:
+    """Write this run's ``results.csv``, merge it into the sweep's beside it, and return the sweep's rows.
+
+    A job of a sweep writes into its own folder below the sweep's; whichever job ends merges all that are there, so that
+    the table is right while the sweep runs and when some of its jobs failed.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    write_csv(output / "results.csv", rows, COLUMNS)
+    return merged(output.parent) if is_job(output) else merge_rows([output / "results.csv"], COLUMNS)
+
+
+def is_job(output: Path) -> bool:
+    """Say whether a run's folder is that of a job of a sweep."""
+    return (output.parent / "sweep").is_dir()
+
+
+def merged(sweep: Path) -> list[dict[str, str]]:
+    """Merge the tables of a sweep's jobs into ``results.csv`` beside them and return its rows."""
+    with FileLock(sweep / "sweep" / "lock"):
+        rows = merge_rows(sorted(sweep.glob("*/results.csv")), COLUMNS)
+        write_csv(sweep / "results.csv", rows, COLUMNS)
+    return rows
+
+
+def variant_of(row: Row, rows: Sequence[Row]) -> str:
+    """Name what a row was trained on: roster, and whatever else varies among rows of that roster."""
+    alike = [r for r in rows if r["roster"] == row["roster"]]
+    shown = [row[c] for c in ("dataset", "partition", "init", "diversity", "fusion", "recipe") if len({r[c] for r in alike}) > 1]
+    return " ".join([str(row["roster"]), *map(str, shown)])
+
+
+def table(rows: Sequence[Row]) -> tuple[list[str], dict[str, dict[str, list[float]]]]:
+    """Return architectures in order of appearance and, by variant and architecture, last-epoch accuracies (fractions)."""
+    architectures = list(dict.fromkeys(str(r["architecture"]) for r in rows))
+    cells: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        cell = cells.setdefault(variant_of(row, rows), {}).setdefault(str(row["architecture"]), [])
+        cell.append(float(row["accuracy_last"]))
+    return architectures, cells
+
+
+def in_percent(values: Sequence[float]) -> str:
+    """Return ``mean ± standard deviation`` (of the sample) in percent; the bare value where there is one."""
+    if len(values) < 2:
+        return "".join(f"{100 * v:.1f}" for v in values)
+    return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
+
+
+def advantage(cells: Mapping[str, Mapping[str, Sequence[float]]], variant: str, baseline: str) -> tuple[float, float, int]:
+    """Return mean, half-width of the 95 % interval and count of a variant's advantage over a baseline, as fractions.
+
+    Students of equal architecture and position (seed) are paired; Student's t over the pairs.
+    """
+    from scipy.stats import t
+
+    pairs = [
+        a - b
+        for architecture, values in cells[variant].items()
+        for a, b in zip(values, cells[baseline].get(architecture, []), strict=False)
+    ]
+    if len(pairs) < 2:
+        return (pairs[0] if pairs else float("nan")), float("nan"), len(pairs)
+    half = float(t.ppf(0.975, len(pairs) - 1)) * statistics.stdev(pairs) / len(pairs) ** 0.5
+    return statistics.mean(pairs), half, len(pairs)

@@ -1,0 +1,110 @@
+"""What a run works with that decides nothing about its results: where, on what, and whom it tells."""
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch
+
+from moe_distill.errors import InputError
+from moe_distill.records import Store
+from moe_distill.training.fit import TrainerFactory, fit
+
+
+class Mirror(Protocol):
+    """Shows a run elsewhere; the store stays the truth."""
+
+    def loggers(self) -> Sequence[Any]:
+        """Return Lightning loggers for the curves."""
+
+    def images(self, name: str, pictures: Mapping[str, Any]) -> None:
+        """Show PIL images by caption."""
+
+    def results(self, rows: Sequence[Mapping[str, Any]], costs: Sequence[Mapping[str, Any]]) -> None:
+        """Show result rows and stage costs."""
+
+    def finish(self) -> None:
+        """Close the run."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a run works.
+
+    Args:
+        store: Folder of the artifacts.
+        output: Folder of this run's tables and pages.
+        trainer: Makes the Lightning Trainer of the mixture; every other stage takes one device of it.
+        mirror: Shows the run elsewhere.
+        experiment: Recorded with every result, as is ``scale``.
+        scale: See ``experiment``.
+        threads: Threads a process; None shares the cores out over the processes.
+        checkpoint_seconds: Least time between two checkpoints of a stage.
+        curves_every: Iterations between two points of a curve.
+
+    Attributes:
+        costs: The cost of each stage so far, found or run.
+        sets: Label and folder of each set evaluated so far.
+    """
+
+    store: Store
+    output: Path
+    trainer: functools.partial[pl.Trainer]
+    mirror: Mirror
+    experiment: str = "none"
+    scale: str = "paper"
+    threads: int | None = None
+    checkpoint_seconds: float = 60.0
+    curves_every: int = 10
+    costs: list[dict[str, Any]] = field(default_factory=list)
+    sets: list[tuple[str, Path]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Check the machine before any work."""
+        object.__setattr__(self, "output", Path(self.output))
+        if self.trainer.keywords["accelerator"] == "gpu" and not torch.cuda.is_available():
+            raise InputError("trainer.accelerator", "gpu", "cpu or auto: no GPU is visible here")
+        torch.set_num_threads(self.threads_of(1))
+
+    def threads_of(self, processes: int) -> int:
+        """Return the threads of each of so many processes."""
+        return self.threads or max(1, (os.cpu_count() or 1) // processes)
+
+    @property
+    def processes(self) -> int:
+        """Processes of the mixture."""
+        return int(self.trainer.keywords["devices"])
+
+    @property
+    def alone(self) -> TrainerFactory:
+        """The Trainer of a stage that runs in this process."""
+        return functools.partial(self.trainer, devices=1, strategy="auto")
+
+    @property
+    def cache(self) -> Path:
+        """Folder of decoded data sets."""
+        return self.store.root / "data"
+
+    @property
+    def device(self) -> torch.device:
+        """Where single-process stages run."""
+        return self.alone(logger=False).strategy.root_device
+
+    def fit(self, module: pl.LightningModule, work: Path, label: str) -> dict[str, float]:
+        """Run a module in this process, resumable; return its cost."""
+        return fit(
+            module,
+            self.alone,
+            work,
+            label,
+            checkpoint_seconds=self.checkpoint_seconds,
+            curves_every=self.curves_every,
+        )
+
+    def spent(self, stage: str, what: str, cost: Mapping[str, float], found: bool) -> None:
+        """Note the cost of a stage for the report."""
+        self.costs.append({"stage": stage, "what": what, "found": found, **cost})

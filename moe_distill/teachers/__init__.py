@@ -1,0 +1,1 @@
+"""Networks trained on real data, and where methods draw them from."""

@@ -1,0 +1,67 @@
+"""How one stored image holds several smaller ones, and how they are brought back to full size."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Cut each stored image into ``factor x factor`` tiles, each enlarged to the full size.
+
+    Factor 1 stores plain images. IDM's partition and expansion (Zhao et al. 2023, §3.2) is factor 2 with the tiles by
+    column; IDC's multi-formation (Kim et al. 2022, §3.1) runs by row. Sides that the factor does not divide are padded
+    at the right and bottom with ``fill``.
+
+    Args:
+        factor: Tiles per side, at least 1.
+        by_column: Number the tiles column by column (top-left, bottom-left, …) instead of row by row.
+        fill: Value of padded pixels, in the space the images are stored in.
+    """
+
+    factor: int = 1
+    by_column: bool = False
+    fill: float = 0.0
+
+    @property
+    def per_image(self) -> int:
+        """Decoded images per stored image."""
+        return self.factor**2
+
+    def side(self, size: int) -> int:
+        """Pixels along a tile of an image of ``size`` pixels."""
+        return -(-size // self.factor)
+
+    def corners(self, size: int) -> list[tuple[int, int]]:
+        """Top-left (row, column) of each tile, in storage order."""
+        starts = [i * self.side(size) for i in range(self.factor)]
+        if self.by_column:
+            return [(row, column) for column in starts for row in starts]
+        return [(row, column) for row in starts for column in starts]
+
+    def decode(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return the (N·factor², C, H, W) images a network sees, tile-major: the first tile of every image first.
+
+        Linear and differentiable: bilinear enlargement with half-pixel centres.
+        """
+        if self.factor == 1:
+            return images_NCHW
+        size = images_NCHW.shape[-1]
+        side = self.side(size)
+        margin = side * self.factor - size
+        padded = F.pad(images_NCHW, (0, margin, 0, margin), value=self.fill) if margin else images_NCHW
+        tiles = torch.cat([padded[..., r : r + side, c : c + side] for r, c in self.corners(size)])
+        return F.interpolate(tiles, size=(size, size), mode="bilinear", align_corners=False)
+
+    def store(self, tiles_TNCHW: list[torch.Tensor]) -> torch.Tensor:
+        """Return N stored images that hold full-size images, shrunk bilinearly: one (N, C, H, W) batch per tile."""
+        if self.factor == 1:
+            return tiles_TNCHW[0]
+        size = tiles_TNCHW[0].shape[-1]
+        side = self.side(size)
+        canvas = torch.full_like(F.pad(tiles_TNCHW[0], (0, side * self.factor - size) * 2), self.fill)
+        for (row, column), tile in zip(self.corners(size), tiles_TNCHW, strict=True):
+            small = F.interpolate(tile, size=(side, side), mode="bilinear", align_corners=False)
+            canvas[..., row : row + side, column : column + side] = small
+        return canvas[..., :size, :size].contiguous()

@@ -1,0 +1,1 @@
+"""How a network is trained: plain steps, recipes, and the Lightning shell."""

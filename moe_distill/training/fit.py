@@ -1,0 +1,183 @@
+"""One way to run a Lightning module that keeps its own clock: resumable, with a bar, its curves on disk."""
+
+import csv
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch.distributed as dist
+from tqdm import tqdm
+
+from moe_distill.costs import Meter
+from moe_distill.records import write_json
+
+TrainerFactory = Callable[..., pl.Trainer]
+_DECISION_STRIDE = 10
+
+
+class Clocked(Protocol):
+    """What a module must offer: its clock and length, the images it saw, and the scalars of the last iteration."""
+
+    iteration: int
+    total: int
+    images_seen: int
+
+    def scalars(self) -> Mapping[str, float]:
+        """Return what the curves show of the last iteration."""
+
+
+class Checkpoints(pl.Callback):
+    """Saves ``last.ckpt`` when ``seconds`` have passed, moved into place at once.
+
+    The first rank's watch decides for all: saving is a collective.
+    """
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self.folder, self.seconds = folder, seconds
+        self.since = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
+        """Save if it is time."""
+        if module.iteration % _DECISION_STRIDE:
+            return
+        if trainer.strategy.broadcast(time.monotonic() - self.since >= self.seconds):
+            temporary = self.folder / "next.ckpt"
+            trainer.save_checkpoint(temporary)
+            if trainer.is_global_zero:
+                temporary.replace(self.folder / "last.ckpt")
+            trainer.strategy.barrier()
+            self.since = time.monotonic()
+
+
+class Costs(pl.Callback):
+    """Measures the stage over all its attempts and leaves ``cost.json`` (the dearest rank's seconds and memory)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
+        """Start the watch; a checkpoint read later adds what came before it."""
+        self.meter = Meter(trainer.strategy.root_device)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
+        """Keep the cost up to here."""
+        checkpoint["cost"] = self.meter.read(module.iteration, module.images_seen)
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.meter.go_on_from(checkpoint["cost"])
+
+    def on_fit_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """Write the cost of the whole stage."""
+        mine = self.meter.read(module.iteration, module.images_seen)
+        ranks = gather_objects(mine)
+        total = {k: max(r[k] for r in ranks) for k in ("seconds", "peak_memory_mb", "steps")}
+        if trainer.is_global_zero:
+            write_json(self.folder / "cost.json", {**total, "images": sum(r["images"] for r in ranks)})
+
+
+def gather_objects(mine: Any) -> list[Any]:
+    """Return every rank's object, in rank order; ``[mine]`` in a single process."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [mine]
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, mine)
+    return parts
+
+
+class Bar(pl.Callback):
+    """A progress bar over the module's iterations."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        """Open the bar where the module stands."""
+        hidden = not trainer.is_global_zero
+        self.bar = tqdm(
+            total=module.total, initial=module.iteration, desc=self.label, leave=False, disable=hidden, mininterval=0.5
+        )
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
+        """Advance by one."""
+        self.bar.update()
+
+    def on_train_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+
+class Curves(pl.Callback):
+    """Appends the module's scalars to ``curves.csv`` (long form: iteration, name, value) and to the loggers.
+
+    Rows after the checkpoint a run resumes from are cut off, so that no iteration stands there twice.
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.path, self.every = folder / "curves.csv", every
+
+    def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
+        """Keep the rows of the iterations already done."""
+        if not trainer.is_global_zero:
+            return
+        kept = [r for r in read_curves(self.path) if r[0] <= module.iteration]
+        with self.path.open("w", newline="") as file:
+            csv.writer(file).writerows([("iteration", "name", "value"), *kept])
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
+        """Write the scalars of all ranks every few iterations and at the last one."""
+        if module.iteration % self.every and module.iteration != module.total:
+            return
+        scalars = module.scalars()
+        if not trainer.is_global_zero:
+            return
+        with self.path.open("a", newline="") as file:
+            csv.writer(file).writerows((module.iteration, name, value) for name, value in scalars.items())
+        for logger in trainer.loggers:
+            logger.log_metrics({**scalars, "iteration": module.iteration}, step=module.iteration)
+
+
+def read_curves(path: Path) -> list[tuple[int, str, float]]:
+    """Return the rows of a curves file; none where there is no file. A row cut short by a kill is left out."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        rows = [row for row in csv.reader(file) if len(row) == 3 and row[0].isdigit() and row[2]]
+    return [(int(iteration), name, float(value)) for iteration, name, value in rows]
+
+
+def fit(
+    module: Any,
+    trainer: TrainerFactory,
+    work: Path,
+    label: str,
+    *,
+    callbacks: Sequence[pl.Callback] = (),
+    checkpoint_seconds: float = 60.0,
+    curves_every: int = 10,
+    loggers: Sequence[Any] = (),
+) -> dict[str, float]:
+    """Run the module to its end, from ``work/last.ckpt`` where there is one.
+
+    Args:
+        module: A LightningModule that is :class:`Clocked`.
+        trainer: Makes the Trainer; told callbacks, loggers and the root folder.
+        work: Folder of the checkpoint and the curves, which outlives a kill.
+        label: Shown beside the bar.
+        callbacks: Further callbacks, run before the checkpoint is written.
+        checkpoint_seconds: Least time between two checkpoints.
+        curves_every: Iterations between two points of the curves.
+        loggers: Lightning loggers that mirror the curves.
+
+    Returns:
+        The cost of the stage over all its attempts.
+    """
+    last = work / "last.ckpt"
+    own = [Costs(work), Curves(work, curves_every), Checkpoints(work, checkpoint_seconds), Bar(label)]
+    run = trainer(callbacks=[*callbacks, *own], logger=list(loggers), default_root_dir=work)
+    run.fit(module, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    return json.loads((work / "cost.json").read_text())
+

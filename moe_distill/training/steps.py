@@ -1,0 +1,219 @@
+"""Plain PyTorch training: batches, several students at once, accuracy.
+
+S students train side by side, each on its own random stream, so that a student's numbers do not depend on the company
+it is trained in. On the CPU they take turns; on a device they are stacked and stepped together.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.func import functional_call, stack_module_state
+
+from moe_distill.data.mixing import Fusion, mixup, soft_cross_entropy, soft_targets
+from moe_distill.data.realset import RealSet
+from moe_distill.models.base import Network
+from moe_distill.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images to train on, wherever they are kept.
+
+    Attributes:
+        take: Returns standardised float images (B, C, H, W) for indices (B,).
+        labels_M: Labels of all M images, on the CPU.
+        experts_M: The expert each image came from (zeros for real data), on the CPU.
+        classes: Number of classes.
+    """
+
+    take: Callable[[torch.Tensor], torch.Tensor]
+    labels_M: torch.Tensor
+    experts_M: torch.Tensor
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.labels_M)
+
+
+def real_pool(real: RealSet) -> Pool:
+    """Return a pool over real images, standardised as they are taken."""
+    return Pool(
+        take=lambda index_B: real.normalised(real.images_NCHW[index_B.to(real.device)]),
+        labels_M=real.labels_N.cpu(),
+        experts_M=torch.zeros(len(real), dtype=torch.int64),
+        classes=len(real.classes),
+    )
+
+
+def tensor_pool(
+    images_MCHW: torch.Tensor, labels_M: torch.Tensor, experts_M: torch.Tensor, classes: int
+) -> Pool:
+    """Return a pool over standardised images that lie on the device."""
+    return Pool(lambda index_B: images_MCHW[index_B.to(images_MCHW.device)], labels_M, experts_M, classes)
+
+
+def training_batch(
+    pool: Pool, first_B: torch.Tensor, recipe: Recipe, fusion: Fusion | None, rng: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images (B, C, H, W) and soft targets (B, classes) of one step.
+
+    Each constituent of a mixed image is augmented by itself, then mixed, then cut-mixed (MoE paper Eq. 4; IDC §4).
+    """
+    x, targets = _augmented(pool, first_B, recipe, rng)
+    if fusion is not None and (mix := fusion.draw(rng, first_B, pool.experts_M, pool.labels_M)) is not None:
+        other_x, other_targets = _augmented(pool, mix.partner_B, recipe, rng)
+        lam_B = mix.lam_B.to(x.device)
+        x, targets = mixup(x, other_x, lam_B), mixup(targets, other_targets, lam_B)
+    if recipe.cutmix is not None:
+        plan = recipe.cutmix.draw(rng, len(first_B), x.shape[-1])
+        if plan is not None:
+            x, targets = recipe.cutmix.apply(x, targets, plan)
+    return x, targets
+
+
+def _augmented(
+    pool: Pool, index_B: torch.Tensor, recipe: Recipe, rng: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    x = pool.take(index_B)
+    if recipe.augment is not None:
+        x = recipe.augment.apply(x, recipe.augment.draw(rng, len(index_B), x.shape[-1], shared=False))
+    return x, soft_targets(pool.labels_M[index_B], pool.classes).to(x.device)
+
+
+class Cohort(Protocol):
+    """S networks trained at once, each on its own batch."""
+
+    def step(self, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+        """Take one step of every student and return the losses (S,)."""
+
+    def set_lr(self, lr: float, forget_momentum: bool) -> None:
+        """Set the learning rate of all."""
+
+    def logits(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return every student's logits for the same images, (S, N, classes), without gradient."""
+
+    def weights_of(self, student: int) -> dict[str, torch.Tensor]:
+        """Return one student's weights by name."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return networks and optimisers."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned."""
+
+
+def sgd(parameters: Sequence[torch.Tensor], recipe: Recipe) -> torch.optim.SGD:
+    """Return the recipe's optimiser."""
+    return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+
+
+class InTurn:
+    """Students step one after the other: the reference, and the faster way on a CPU."""
+
+    def __init__(self, networks: Sequence[Network], recipe: Recipe) -> None:
+        self.networks = list(networks)
+        self.optimizers = [sgd(list(n.parameters()), recipe) for n in self.networks]
+
+    def step(self, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+        """Take one step of every student and return the losses (S,)."""
+        losses = []
+        for network, optimizer, (x, targets) in zip(self.networks, self.optimizers, batches, strict=True):
+            network.train()
+            loss = soft_cross_entropy(network(x), targets)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.detach())
+        return torch.stack(losses)
+
+    def set_lr(self, lr: float, forget_momentum: bool) -> None:
+        """Set the learning rate of all."""
+        for optimizer in self.optimizers:
+            _set_lr(optimizer, lr, forget_momentum)
+
+    @torch.no_grad()
+    def logits(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return every student's logits for the same images, (S, N, classes), without gradient."""
+        return torch.stack([network.eval()(x_NCHW) for network in self.networks])
+
+    def weights_of(self, student: int) -> dict[str, torch.Tensor]:
+        """Return one student's weights by name."""
+        return self.networks[student].state_dict()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return networks and optimisers."""
+        return {
+            "networks": [n.state_dict() for n in self.networks],
+            "optimizers": [o.state_dict() for o in self.optimizers],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned."""
+        for network, weights in zip(self.networks, state["networks"], strict=True):
+            network.load_state_dict(weights)
+        for optimizer, held in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(held)
+
+
+class Stacked:
+    """Students step together through ``vmap`` over stacked weights; needs networks without running statistics."""
+
+    def __init__(self, networks: Sequence[Network], recipe: Recipe) -> None:
+        self.skeleton = networks[0]
+        stacked, _ = stack_module_state(list(networks))
+        self.weights = {name: nn.Parameter(w.detach().clone()) for name, w in stacked.items()}
+        self.optimizer = sgd(list(self.weights.values()), recipe)
+
+    def _call(self, weights: dict[str, torch.Tensor], x_NCHW: torch.Tensor) -> torch.Tensor:
+        return functional_call(self.skeleton, weights, (x_NCHW,))
+
+    def step(self, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+        """Take one step of every student and return the losses (S,)."""
+        x_SNCHW, targets_SNC = (torch.stack(part) for part in zip(*batches, strict=True))
+        logits_SNC = torch.vmap(self._call)(self.weights, x_SNCHW)
+        losses_S = torch.vmap(soft_cross_entropy)(logits_SNC, targets_SNC)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses_S.sum().backward()
+        self.optimizer.step()
+        return losses_S.detach()
+
+    def set_lr(self, lr: float, forget_momentum: bool) -> None:
+        """Set the learning rate of all."""
+        _set_lr(self.optimizer, lr, forget_momentum)
+
+    @torch.no_grad()
+    def logits(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return every student's logits for the same images, (S, N, classes), without gradient."""
+        return torch.vmap(self._call, in_dims=(0, None))(self.weights, x_NCHW)
+
+    def weights_of(self, student: int) -> dict[str, torch.Tensor]:
+        """Return one student's weights by name."""
+        return {name: w.detach()[student] for name, w in self.weights.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return networks and optimisers."""
+        return {"weights": {n: w.detach() for n, w in self.weights.items()}, "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned."""
+        with torch.no_grad():
+            for name, held in state["weights"].items():
+                self.weights[name].copy_(held)
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def cohort(networks: Sequence[Network], recipe: Recipe) -> Cohort:
+    """Return the way to train these networks at once that suits their device."""
+    stackable = len(networks) > 1 and not any(True for _ in networks[0].buffers())
+    on_device = next(networks[0].parameters()).device.type != "cpu"
+    return Stacked(networks, recipe) if stackable and on_device else InTurn(networks, recipe)
+
+
+def _set_lr(optimizer: torch.optim.Optimizer, lr: float, forget_momentum: bool) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    if forget_momentum:
+        optimizer.state.clear()

@@ -1,0 +1,242 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torchvision.transforms import CenterCrop, Compose, Resize
+
+from moe_distill.data import folder as folder_module
+from moe_distill.data.cache import cached
+from moe_distill.data.folder import Folder, fit_square
+from moe_distill.data.sources import ImageNetSubset
+from moe_distill.errors import InputError
+
+
+def picture(seed, width=16, height=16, mode="RGB"):
+    shape = (height, width) if mode == "L" else (height, width, 3)
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+def plant(root, classes=("cat", "ant", "dog"), per_class=2, suffix="png", **how):
+    for part, first in (("train", 0), ("test", 100)):
+        for number, name in enumerate(classes):
+            (root / part / name).mkdir(parents=True)
+            for i in range(per_class):
+                picture(first + 10 * number + i, **how).save(root / part / name / f"{i}.{suffix}")
+    return root
+
+
+@pytest.fixture
+def root(tmp_path):
+    return plant(tmp_path / "own")
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+def refused(match, cache, **fields):
+    with pytest.raises(InputError, match=match) as caught:
+        Folder(**fields).load(cache)
+    assert "\n" not in str(caught.value)
+    assert not cache.exists() or not list(cache.glob("*.safetensors"))
+
+
+def test_reads_every_pixel_in_order(root, cache):
+    train, test = Folder(str(root)).load(cache)
+    assert (train.classes, train.variant, train.channels, train.size) == (("ant", "cat", "dog"), "folder-png", 3, 16)
+    assert train.labels_N.tolist() == test.labels_N.tolist() == [0, 0, 1, 1, 2, 2]
+    for row, (number, i) in enumerate([(1, 0), (1, 1), (0, 0), (0, 1), (2, 0), (2, 1)]):
+        for part, first in ((train, 0), (test, 100)):
+            oracle = np.asarray(picture(first + 10 * number + i)).transpose(2, 0, 1)
+            assert np.array_equal(part.images_NCHW[row].numpy(), oracle)
+
+
+def test_statistics_are_of_train_unless_given(root, cache):
+    train, test = Folder(str(root)).load(cache)
+    x = train.images_NCHW.numpy() / 255.0
+    np.testing.assert_allclose(train.mean, x.mean((0, 2, 3)))
+    np.testing.assert_allclose(train.std, x.std((0, 2, 3)))
+    assert (test.mean, test.std) == (train.mean, train.std)
+    given, _ = Folder(str(root), mean=[0.1, 0.2, 0.3], std=[1, 2, 3]).load(cache)
+    assert (given.mean, given.std) == ((0.1, 0.2, 0.3), (1, 2, 3))
+    with pytest.raises(InputError, match=r"^data\.mean"):
+        Folder(str(root), mean=[0.1]).load(cache)
+
+
+@pytest.mark.parametrize(("width", "height"), [(37, 23), (23, 37), (16, 16), (9, 9), (70, 33)])
+def test_resizing_is_torchvisions(width, height):
+    image = picture(3, width, height)
+    oracle = Compose([Resize(16), CenterCrop(16)])(image)
+    assert np.array_equal(np.asarray(fit_square(image, 16)), np.asarray(oracle))
+
+
+def test_size_brings_unequal_images_together(root, cache):
+    picture(77, 40, 20).save(root / "train/cat/wide.png")
+    train, _ = Folder(str(root), size=8).load(cache)
+    wide = np.asarray(fit_square(picture(77, 40, 20), 8)).transpose(2, 0, 1)
+    assert train.size == 8
+    assert np.array_equal(train.images_NCHW[4].numpy(), wide)
+
+
+def test_channels_follow_the_files_or_the_user(tmp_path, cache):
+    grey = plant(tmp_path / "grey", mode="L")
+    assert Folder(str(grey)).load(cache)[0].channels == 1
+    three = Folder(str(grey), channels=3).load(cache)[0]
+    assert torch.equal(three.images_NCHW[:, 0], three.images_NCHW[:, 2])
+    picture(5).save(grey / "test/ant/colour.png")
+    assert Folder(str(grey)).load(cache)[0].channels == 3
+    assert Folder(str(grey), channels=1).load(cache)[0].channels == 1
+
+
+def test_variant_tells_the_kind_of_files(tmp_path, cache):
+    jpeg = plant(tmp_path / "jpeg", suffix="jpg")
+    picture(1).save(jpeg / "train/ant/x.JPEG")
+    assert Folder(str(jpeg)).load(cache)[0].variant == "folder-jpeg"
+    picture(1).save(jpeg / "train/ant/y.png")
+    assert Folder(str(jpeg)).load(cache)[0].variant == "folder-mixed"
+
+
+def test_dotfiles_are_ignored_and_val_is_test(root, cache):
+    (root / "train/cat/.DS_Store").write_text("x")
+    (root / "train/.ipynb_checkpoints").mkdir()
+    (root / "test").rename(root / "val")
+    train, test = Folder(str(root)).load(cache)
+    assert (len(train), len(test)) == (6, 6)
+
+
+def counted(monkeypatch):
+    calls, decode = [], folder_module._decode
+    monkeypatch.setattr(folder_module, "_decode", lambda *given: calls.append(given) or decode(*given))
+    return calls
+
+
+def test_decodes_once(root, cache, monkeypatch):
+    calls = counted(monkeypatch)
+    first, again = (Folder(str(root)).load(cache)[0] for _ in range(2))
+    assert len(calls) == 1
+    assert first.fingerprint == again.fingerprint
+    Folder(str(root), size=8).load(cache)
+    Folder(str(root), channels=1).load(cache)
+    assert len(calls) == 3
+
+
+def test_a_changed_file_is_decoded_anew(root, cache, monkeypatch):
+    calls = counted(monkeypatch)
+    before, _ = Folder(str(root)).load(cache)
+    picture(999).save(root / "train/cat/0.png")
+    after, _ = Folder(str(root)).load(cache)
+    assert len(calls) == 2
+    assert before.fingerprint != after.fingerprint
+
+
+@pytest.mark.parametrize("keep", [0, 5, 0.5, 0.99])
+def test_a_truncated_cache_is_rebuilt(root, cache, monkeypatch, keep):
+    calls = counted(monkeypatch)
+    before = Folder(str(root)).load(cache)[0].fingerprint
+    (stored,) = cache.glob("*.safetensors")
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[: keep if isinstance(keep, int) else int(keep * len(whole))])
+    assert Folder(str(root)).load(cache)[0].fingerprint == before
+    assert len(calls) == 2
+    assert set(load_file(stored)) == {"train_images", "train_labels", "test_images", "test_labels"}
+    assert not list(cache.glob(".*"))
+
+
+def test_wordnet_ids_are_taken_as_folder_names(tmp_path, cache):
+    wnids = ("n3", "n1", "n2")
+    root = plant(tmp_path / "own", wnids, width=64, height=64)
+    fields = {"name": "x", "classes": ["c", "a", "b"], "mean": [0.5] * 3, "std": [0.5] * 3, "size": 64}
+    train, _ = ImageNetSubset(**fields, root=str(root), url="https://example.org/x.tgz", md5=None, wnids=wnids).load(
+        cache
+    )
+    assert (train.variant, train.classes) == ("folder-png", ("c", "a", "b"))
+    assert np.array_equal(train.images_NCHW[0].permute(1, 2, 0).numpy(), np.asarray(picture(0, 64, 64)))
+
+
+def test_one_of_many_builds_and_all_read_the_whole(cache):
+    built = []
+
+    def build():
+        built.append(1)
+        return {"x": torch.arange(1000)}
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: cached(cache / "x.safetensors", build), range(4)))
+    assert len(built) == 1
+    assert all(torch.equal(result["x"], torch.arange(1000)) for result in results)
+
+
+def test_a_failed_build_leaves_nothing(cache):
+    with pytest.raises(ZeroDivisionError):
+        cached(cache / "x.safetensors", lambda: {"x": torch.tensor(1 // 0)})
+    assert not [path for path in cache.iterdir() if path.suffix != ".lock"]
+
+
+def test_refuses_a_missing_root(tmp_path, cache):
+    refused(r"^data\.root=.*nowhere.*train/<class>.*does not exist", cache, root=str(tmp_path / "nowhere"))
+    refused(r"^data\.root=None: .*train/<class>", cache, root=None)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_refuses_a_missing_part(root, cache, part):
+    (root / part).rename(root / "elsewhere")
+    refused(rf"^data\.root=.*own: .*no {part}/ in it", cache, root=str(root))
+
+
+def test_refuses_an_empty_class(root, cache):
+    for file in (root / "test/dog").iterdir():
+        file.unlink()
+    refused(r"^data\.root=.*test/dog: at least one image", cache, root=str(root))
+
+
+def test_refuses_a_text_file(root, cache):
+    (root / "train/ant/notes.txt").write_text("hello")
+    refused(r"^data\.root=.*train/ant/notes\.txt: nothing but images", cache, root=str(root))
+
+
+def test_refuses_a_folder_in_a_class(root, cache):
+    (root / "train/ant/more.png").mkdir()
+    refused(r"^data\.root=.*more\.png: nothing but images", cache, root=str(root))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", None])
+def test_refuses_a_broken_image(tmp_path, cache, content):
+    root = plant(tmp_path / "own", suffix="jpg", width=64, height=64)
+    file = root / "test/cat/1.jpg"
+    file.write_bytes(file.read_bytes()[:900] if content is None else content)
+    refused(r"^data\.root=.*test/cat/1\.jpg: .*broken or truncated", cache, root=str(root))
+
+
+def test_refuses_16_bits(root, cache):
+    Image.fromarray(np.full((16, 16), 40000, dtype=np.uint16)).save(root / "train/ant/deep.png")
+    refused(r"^data\.root=.*deep\.png: images of 8 bits", cache, root=str(root))
+
+
+def test_refuses_classes_that_differ(root, cache):
+    (root / "test/dog").rename(root / "test/eel")
+    refused(r"^data\.root=.*in test/: lacking dog; unexpected eel", cache, root=str(root))
+
+
+def test_refuses_a_single_class(tmp_path, cache):
+    refused(r"^data\.root=.*at least 2 classes; train/ has 1", cache, root=str(plant(tmp_path / "one", ("cat",))))
+
+
+@pytest.mark.parametrize("size", [7, 225])
+def test_refuses_sizes(tmp_path, cache, size):
+    root = str(plant(tmp_path / "own", width=size, height=size))
+    refused(rf"^data\.size={size}: .*8 to 224", cache, root=root, size=size)
+    refused(rf"^data\.size={size}: .*8 to 224", cache, root=root)
+
+
+@pytest.mark.parametrize("shape", [(16, 17), (20, 20)])
+def test_refuses_unequal_images_without_a_size(root, cache, shape):
+    picture(1, *shape).save(root / "train/ant/odd.png")
+    refused(rf"^data\.size=None: .*data\.size=64.*{shape[0]}x{shape[1]}", cache, root=str(root))
+
+
+def test_refuses_other_channels(root, cache):
+    refused(r"^data\.channels=4: 1, 3", cache, root=str(root), channels=4)
