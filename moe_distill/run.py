@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 from typing import Any, NoReturn
 
 import hydra
@@ -22,9 +21,6 @@ def run(cfg: DictConfig) -> float | None:
     Raises:
         InputError: The input cannot be worked with.
     """
-    # Lightning advises on loaders, loggers and workers that a run whose batches are ticks of a clock does not have.
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    warnings.filterwarnings("ignore", message=".*(LeafSpec|treespec).*")
     runtime = hydra.utils.instantiate(cfg.runtime, _convert_="all")
     pipeline = hydra.utils.instantiate(cfg.pipeline, _convert_="all")
     runtime.mirror.open(str(cfg.pipeline._target_).rsplit(".", 1)[-1], OmegaConf.to_container(cfg, resolve=True))

@@ -99,12 +99,14 @@ def _read(label: str, path: Path, accuracies: Accuracies) -> Distilled:
     colour = accuracies.colours.get(variant, 0)
     noted = path / "manifest.json"
     manifest = json.loads(noted.read_text()) if noted.is_file() else {}
-    title = f"<h3>{swatch(colour)}{escape(variant)}</h3>"
-    return Distilled(title, colour, sets, manifest, read_curves(path / "curves.csv"))
+    return Distilled(
+        f"<h3>{swatch(colour)}{escape(variant)}</h3>", colour, sets, manifest, read_curves(path / "curves.csv")
+    )
 
 
 def _headline(title: str, accuracies: Accuracies, spent: Sequence[Row]) -> str:
-    sentence, tiles = "No network was trained in this run.", []
+    tiles: list[tuple[str, str]] = []
+    sentence = "No network was trained in this run."
     if best := accuracies.best():
         average = f"{100 * accuracies.means(best)[-1]:.1f}\u00a0%"
         over, tiles = _compared(accuracies, best)
@@ -112,26 +114,24 @@ def _headline(title: str, accuracies: Accuracies, spent: Sequence[Row]) -> str:
         sentence = f"<strong>{escape(best)}</strong> reaches {average} on average over {networks}{over}."
         tiles = [(average, f"test accuracy, {best}"), *tiles]
     if spent:
-        found = sum(c["found"] for c in spent)
-        tiles += [(_duration(spent), "of computing"), (f"{found} of {len(spent)}", "stages found finished")]
+        found = f"{sum(c['found'] for c in spent)} of {len(spent)}"
+        tiles += [(_duration(spent), "of computing"), (found, "stages found finished")]
     boxes = "".join(f'<div class="card tile"><b>{escape(b)}</b><span>{escape(t)}</span></div>' for b, t in tiles)
-    data = " and ".join(dict.fromkeys(str(r["dataset"]) for r in accuracies.rows))
-    kicker = f"Dataset distillation{f' of {escape(data)}' if data else ''} with a mixture of experts"
-    boxes = f'<div class="tiles">{boxes}</div>'
-    return f'<header><p class="kicker">{kicker}</p><h1>{escape(title)}</h1><p class="lead">{sentence}</p>{boxes}</header>'
+    data = "".join(f" of {escape(d)}" for d in dict.fromkeys(str(r["dataset"]) for r in accuracies.rows))
+    head = f'<p class="kicker">Dataset distillation{data} with a mixture of experts</p><h1>{escape(title)}</h1>'
+    return f'<header>{head}<p class="lead">{sentence}</p><div class="tiles">{boxes}</div></header>'
 
 
 def _compared(accuracies: Accuracies, best: str) -> tuple[str, list[tuple[str, str]]]:
     """Return how the best variant stands to the baseline: the end of a sentence, and a tile."""
-    if accuracies.baseline is None or accuracies.baseline == best:
-        return "", []
-    mean, half, pairs = advantage(accuracies.cells, best, accuracies.baseline)
-    if not math.isfinite(mean):
+    mean, half, pairs = advantage(accuracies.cells, best, accuracies.baseline or best)
+    if accuracies.baseline in (None, best) or not math.isfinite(mean):
         return "", []
     text = f", {abs(100 * mean):.1f} points {'above' if mean >= 0 else 'below'} random real images"
     tile = f"{100 * mean:+.1f}"
     if math.isfinite(half):
-        text += f" (95\u00a0% interval {100 * (mean - half):+.1f} to {100 * (mean + half):+.1f}, {pairs} pairs of students)"
+        low, high = 100 * (mean - half), 100 * (mean + half)
+        text += f" (95\u00a0% interval {low:+.1f} to {high:+.1f}, {pairs} pairs of students)"
         tile += f" ± {100 * half:.1f}"
     return text, [(tile, "points over random images")]
 
@@ -143,9 +143,8 @@ def _table_of(accuracies: Accuracies) -> str:
     tops = [max(finite(column), default=None) for column in zip(*means.values(), strict=True)]
     lines = []
     for variant, by in accuracies.cells.items():
-        texts = [
-            in_percent(finite(v)) or "–" for v in (*(by.get(n, []) for n in accuracies.networks), means[variant][-1:])
-        ]
+        held = [*(by.get(n, []) for n in accuracies.networks), means[variant][-1:]]
+        texts = [in_percent(finite(v)) or "–" for v in held]
         marks = [' class="best"' * (mean == top) for mean, top in zip(means[variant], tops, strict=True)]
         figures = "".join(f"<td{mark}>{text}</td>" for mark, text in zip(marks, texts, strict=True))
         name = f'<th scope="row">{swatch(accuracies.colours[variant])}{escape(variant)}</th>'
@@ -174,8 +173,7 @@ def _images(distilled: Sequence[Distilled]) -> str:
             said += [_count([n], "iteration") for n in [shown.manifest["iterations"]] if n]
             said += [f"dCor² unbiased {d:.3f}" for d in finite([shown.manifest["dcor2_unbiased"]])]
         cards.append(f'{shown.title}<p class="soft">{" · ".join(said)}</p>{gallery(shown.sets.members)}')
-    note = "What each expert stores, a row for each class, mapped to pixels and clamped for viewing."
-    return _section("Distilled images", note, cards, "sets")
+    return _section("Distilled images", "What each expert stores, a row for each class.", cards, "sets")
 
 
 def _curves(distilled: Sequence[Distilled]) -> str:
@@ -192,11 +190,10 @@ def _costs(spent: Sequence[Row]) -> str:
         own = [c for c in spent if c["stage"] == stage]
         lines = (_cost(c["what"], [c], 100 * c["seconds"] / longest) for c in own)
         bodies.append("".join([_cost(stage, own), *lines]))
-    bodies.append(_cost("total", spent))
+    heads = ("stage", "time", "", "memory", "steps", "images")
     found = [c for c in spent if c["found"]]
-    share = f"{len(found)} of {_count([len(spent)], 'stage')}, {_duration(found)}"
-    heads = ["stage", "time", "", "memory", "steps", "images"]
-    return _section("Cost", f"Found finished in the store, with a pale bar: {share}.", [_table(heads, bodies)])
+    note = f"Found in the store, with a pale bar: {len(found)} of {_count([len(spent)], 'stage')}, {_duration(found)}."
+    return _section("Cost", note, [_table(heads, [*bodies, _cost("total", spent)])])
 
 
 def _cost(name: str, costs: Sequence[Row], percent: float | None = None) -> str:

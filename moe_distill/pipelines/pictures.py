@@ -73,7 +73,7 @@ def gallery(members: Sequence[SyntheticSet]) -> str:
     names = "".join(f'<li title="{html.escape(c)}">{html.escape(c)}</li>' for c in members[0].provenance.classes)
     figures = "".join(
         f"<figure><figcaption>expert {p.expert} · {html.escape(p.method)} · ipc {p.ipc}</figcaption>"
-        f'<img alt="images stored by expert {p.expert}" src="{png_data_uri(set_picture(member))}"></figure>'
+        f'<img alt="images stored by expert {p.expert}" src="{png_data_uri(set_picture(member))}" /></figure>'
         for member, p in ((m, m.provenance) for m in members)
     )
     cell = cell_pixels(members[0]) + 1
@@ -138,8 +138,8 @@ def _whisker(axes: "Axes", x: float, mean: float, values: Sequence[float]) -> No
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     if spread:
         axes.errorbar(x, mean, spread, color=_INK, elinewidth=1, capsize=2.5, capthick=1, zorder=3)
-    label = {"ha": "center", "va": "bottom", "fontsize": 8, "color": _INK}
-    axes.annotate(f"{mean:.1f}", (x, mean + spread), (0, 2), textcoords="offset points", **label)
+    text = axes.annotate(f"{mean:.1f}", (x, mean + spread), (0, 2), textcoords="offset points", fontsize=8)
+    text.set(ha="center", va="bottom")
 
 
 def curve_svg(name: str, curves: Mapping[str, Points], colour: int, y: str) -> str:
@@ -149,25 +149,24 @@ def curve_svg(name: str, curves: Mapping[str, Points], colour: int, y: str) -> s
 
     Args:
         name: Unique on the page; prefix of every id.
-        curves: (iteration, value) pairs by the legend's label; what is not finite is left out.
+        curves: (iteration, finite value) pairs by the legend's label.
         colour: The number n of the colour of all curves, ``var(--c<n>)`` of the page.
         y: The label of the axis.
     """
-    finite = {label: [(i, v) for i, v in points if math.isfinite(v)] for label, points in curves.items()}
     rows = -(-len(curves) // 4)
     with _axes(name, f"{y} against iterations", (4.2, 2.5 + 0.2 * rows)) as (axes, svg):
-        for place, (label, points) in enumerate(finite.items()):
+        for place, (label, points) in enumerate(curves.items()):
             x, values = [i for i, _ in points], [v for _, v in points]
             look = {"linestyle": _DASHES[place % len(_DASHES)], "alpha": max(0.35, 1 - 0.16 * place)}
             marker = "o" if len(points) == 1 else ""
             axes.plot(x, values, color=_mark(colour), label=label, lw=1.5, marker=marker, **look)
-        every = [v for points in finite.values() for _, v in points]
-        if every and min(every) > 0 and max(every) > _LOG_FROM_RATIO * min(every):
+        every = [v for points in curves.values() for _, v in points]
+        if min(every) > 0 and max(every) > _LOG_FROM_RATIO * min(every):
             axes.set_yscale("log")
         axes.set_xlabel("iteration")
         axes.set_ylabel(y)
-        place_above = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0.2}
-        axes.legend(**place_above, ncols=4, frameon=False, fontsize=8, labelcolor=_INK, handlelength=2.2)
+        above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0.2}
+        axes.legend(**above, ncols=4, frameon=False, fontsize=8, labelcolor=_INK, handlelength=2.2)
     return svg[0]
 
 
@@ -175,7 +174,8 @@ def curve_panels(name: str, rows: Sequence[tuple[int, str, float]], colour: int)
     """Return the charts that (iteration, name, value) rows allow, as HTML: matching losses, dependence of experts."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for iteration, curve, value in rows:
-        curves.setdefault(curve, []).append((iteration, value))
+        if math.isfinite(value):
+            curves.setdefault(curve, []).append((iteration, value))
     losses = {k.removesuffix("/loss").replace("_", " "): v for k, v in curves.items() if k.endswith("/loss")}
     labels = {"diversity/measure": "measure", "diversity/dcor2_unbiased": "dCor² unbiased"}
     dependence = {label: curves[k] for k, label in labels.items() if k in curves}
@@ -195,8 +195,8 @@ def _axes(name: str, label: str, inches: tuple[float, float]) -> "Iterator[tuple
     from matplotlib.figure import Figure
 
     drawn: list[str] = []
-    style = {"svg.hashsalt": name, "svg.fonttype": "none", "text.parse_math": False, "font.size": 9}
-    colours = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), _INK)
+    style: dict[Any, Any] = {"svg.hashsalt": name, "svg.fonttype": "none", "text.parse_math": False, "font.size": 9}
+    colours: dict[Any, Any] = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), _INK)
     with mpl.rc_context({**style, **colours, "axes.edgecolor": _LINE, "grid.color": _LINE, "axes.axisbelow": True}):
         figure = Figure(figsize=inches, layout="constrained")
         axes = figure.add_subplot()

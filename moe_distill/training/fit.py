@@ -2,7 +2,9 @@
 
 import csv
 import json
+import logging
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +15,12 @@ from tqdm import tqdm
 
 from moe_distill.costs import Meter
 from moe_distill.records import write_json
+
+# Lightning advises on loaders, loggers and workers that a run whose batches are ticks of a clock does not have. Said at
+# import, so that spawned processes are as quiet as the first.
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", module="pytorch_lightning")
+warnings.filterwarnings("ignore", message=".*(LeafSpec|treespec).*")
 
 TrainerFactory = Callable[..., pl.Trainer]
 _DECISION_STRIDE = 10
