@@ -22,6 +22,7 @@ class Config:
         ipc: Stored images per class of one expert.
         noe: Number of experts.
         width: Factor on the width of every network.
+        mixup_alpha: α of the Beta distribution images are mixed by.
         threads: Threads a process; null shares the cores out.
         checkpoint_seconds: Least time between two checkpoints.
         curves_every: Iterations between two points of a curve.
@@ -37,6 +38,7 @@ class Config:
     ipc: int = MISSING
     noe: int = MISSING
     width: float = 1.0
+    mixup_alpha: float = 1.0
     threads: int | None = None
     checkpoint_seconds: float = 60.0
     curves_every: int = 10

@@ -51,7 +51,6 @@ class Meter:
         return asdict(Cost(seconds, max(peak, self._before.peak_memory_mb), steps, images))
 
 
-
 def _forget_peak() -> None:
     """Let Linux count the peak from here; elsewhere the peak stays that of the whole process."""
     try:

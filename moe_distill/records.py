@@ -1,7 +1,7 @@
 """The content-addressed store: what a stage leaves, under the hash of what decided it.
 
-An artifact is a folder ``<root>/<kind>/<key>/`` with a ``manifest.json``; its key is the sha256 of the slice of settings,
-the code schema and the fingerprints of its inputs. It is built in a temporary folder beside it and moved into place at
+An artifact is a folder ``<root>/<kind>/<key>/`` with a ``manifest.json``; its key is the sha256 of the slice of
+settings, the code schema and the fingerprints of its inputs. It is built in a temporary folder and moved into place at
 once, so that a reader sees all of it or nothing; a file lock lets two processes that want it compute it once.
 """
 
@@ -50,7 +50,7 @@ def describe(value: Any) -> Any:
         return {str(k): describe(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [describe(v) for v in value]
-    if isinstance(value, type) or callable(value) and hasattr(value, "__qualname__"):
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return qualified_name(value)
     if hasattr(value, "describe"):
         return value.describe()
@@ -181,7 +181,7 @@ class Store:
         return lock
 
 
-class guard_full_disk:  # noqa: N801 - reads as a statement
+class guard_full_disk:
     """Inside the block, an error on a disk with no room left becomes one line."""
 
     def __init__(self, root: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import hydra
@@ -31,6 +32,18 @@ def run(cfg: DictConfig) -> float | None:
     return headline.get("accuracy")
 
 
+def foretell(configs: Sequence[DictConfig]) -> str:
+    """Return what a sweep's jobs are going to cost; the launcher asks before it starts them."""
+    from moe_distill.pipelines.forecast import told
+    from moe_distill.records import Store
+
+    cells = []
+    for cfg in configs:
+        built = {n: hydra.utils.instantiate(cfg[n], _convert_="all") for n in ("plan", "baselines", "exam")}
+        cells.append((built["plan"], list(built["baselines"].values()), built["exam"], Store(cfg.paths.store)))
+    return told(cells)
+
+
 def _own(error: BaseException | None) -> InputError | None:
     """Return the error of ours that Hydra wrapped, if there is one."""
     while error is not None and not isinstance(error, InputError):
@@ -57,7 +70,9 @@ def reordered(arguments: list[str]) -> list[str]:
 def one_line(error: BaseException) -> str:
     """Return a configuration error of Hydra's as one line: what was asked for and what there is."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith(("Config search path", "provider=", "Set the env", "See https"))]
+    kept = [
+        line for line in lines if not line.startswith(("Config search path", "provider=", "Set the env", "See https"))
+    ]
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__

@@ -46,7 +46,7 @@ class Provenance:
     expert: int
     ipc: int
     space: Space = "standardised"
-    tiling: Tiling = Tiling()
+    tiling: Tiling = field(default_factory=Tiling)
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -203,7 +203,9 @@ class Union:
         mean, std = _channels(self.provenance, decoded.images_MCHW)
         return TensorDataset((decoded.images_MCHW - mean) / std, decoded.labels_M)
 
-    def require(self, classes: Sequence[str], channels: int, size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def require(
+        self, classes: Sequence[str], channels: int, size: int, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
         """Refuse data the sets were not distilled from.
 
         Raises:
@@ -215,7 +217,9 @@ class Union:
         for what, mine, other in zip(("classes", "image shape", "mean", "std"), ours, theirs, strict=True):
             if mine != other:
                 name = self.provenance.dataset
-                raise InputError("data", f"({what} {_short(other)})", f"the set was distilled from {name} with {what} {_short(mine)}")
+                raise InputError(
+                    "data", f"({what} {_short(other)})", f"the set was distilled from {name} with {what} {_short(mine)}"
+                )
 
 
 def union(sets: Sequence[SyntheticSet]) -> Union:

@@ -107,7 +107,9 @@ class Distillation:
         fewest = int(real.counts().min()) // (1 if isinstance(self.split, NoSplit) else self.roster.noe)
         most = max(m.ipc for m in self.roster.members)
         if fewest < 1:
-            raise InputError("noe", self.roster.noe, f"at most {int(real.counts().min())}, the images of the smallest class")
+            raise InputError(
+                "noe", self.roster.noe, f"at most {int(real.counts().min())}, the images of the smallest class"
+            )
         if most > fewest:
             raise InputError("ipc", most, f"at most {fewest}, the images an expert sees of the smallest class")
 

@@ -85,7 +85,9 @@ def same(method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str
     return listed([{"method": method, "presets": presets, "ipc": ipc}] * _positive("noe", noe), shorten, ipc, noe)
 
 
-def listed(members: Sequence[Mapping[str, Any]] | Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, noe: int) -> Roster:
+def listed(
+    members: Sequence[Mapping[str, Any]] | Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, noe: int
+) -> Roster:
     """Return a roster of members that may differ in method and ipc.
 
     Args:

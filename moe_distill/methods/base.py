@@ -94,6 +94,7 @@ class Method(ABC):
 
     def load_state_dict(self, state: dict[str, Any], round_: Round) -> None:
         """Go on from what :meth:`state_dict` returned."""
+        return
 
 
 def squared_distance_of_means(real_ND: torch.Tensor, synthetic_MD: torch.Tensor) -> torch.Tensor:

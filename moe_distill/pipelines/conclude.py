@@ -87,7 +87,9 @@ def _print(rows: Sequence[Mapping[str, Any]], runtime: Runtime, page: Path) -> N
     for variant in cells:
         if random is not None and variant != random:
             mean, half, n = advantage(cells, variant, random)
-            console.print(f"{variant} over {random}: {100 * mean:+.1f} points, 95 % interval ± {100 * half:.1f} ({n} pairs)")
+            console.print(
+                f"{variant} over {random}: {100 * mean:+.1f} points, 95 % interval ± {100 * half:.1f} ({n} pairs)"
+            )
     found = sum(c["found"] for c in runtime.costs)
     console.print(f"{found} of {len(runtime.costs)} stages were found finished in {runtime.store.root}")
     console.print(f"rows: {runtime.output / 'results.csv'}\npage: {page}")

@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
 from typing import Any
 
 import torch
@@ -260,5 +259,3 @@ def _columns_of_real(train: RealSet) -> dict[str, Any]:
 
 def _device_name(device: torch.device) -> str:
     return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
-
-

@@ -49,5 +49,3 @@ def _obtain(pool: TeacherPool, index: int, train: RealSet, test: RealSet, runtim
     manifest = runtime.store.manifest(folder)
     runtime.spent("pretrain", f"teacher {index + 1}", manifest["cost"], found)
     return float(manifest["accuracy"])
-
-

@@ -20,7 +20,7 @@ def report(runtime: Runtime) -> dict[str, Any]:
     folders = [f.parent for f in sorted(runtime.output.glob("**/stages.json"))]
     if not folders:
         raise InputError("name", runtime.experiment, f"an experiment run before: {runtime.output} holds no stages.json")
-    if (runtime.output / "sweep").is_dir():
+    if (runtime.output / "multirun.yaml").is_file():
         merged(runtime.output)
     pages = [write_page(folder) for folder in folders]
     return {"pages": len(pages)}

@@ -10,10 +10,11 @@ from filelock import FileLock
 from moe_distill.records import merge_rows, write_csv
 
 COLUMNS = (
-    "experiment scale method roster dataset data_variant partition init ipc noe iterations diversity fusion recipe "
-    "architecture width distill_seed seed accuracy_last accuracy_best epochs steps images_decoded distill_seconds "
-    "train_seconds peak_memory_mb device dtype set_fingerprint config_hash commit"
-).split()
+    *("experiment", "scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe"),
+    *("iterations", "diversity", "fusion", "recipe", "architecture", "width", "distill_seed", "seed"),
+    *("accuracy_last", "accuracy_best", "epochs", "steps", "images_decoded", "distill_seconds", "train_seconds"),
+    *("peak_memory_mb", "device", "dtype", "set_fingerprint", "config_hash", "commit"),
+)
 
 Row = Mapping[str, Any]
 
@@ -31,12 +32,12 @@ def publish(rows: Sequence[Row], output: Path) -> list[dict[str, str]]:
 
 def is_job(output: Path) -> bool:
     """Say whether a run's folder is that of a job of a sweep."""
-    return (output.parent / "sweep").is_dir()
+    return (output.parent / "multirun.yaml").is_file()
 
 
 def merged(sweep: Path) -> list[dict[str, str]]:
     """Merge the tables of a sweep's jobs into ``results.csv`` beside them and return its rows."""
-    with FileLock(sweep / "sweep" / "lock"):
+    with FileLock(sweep / ".lock"):
         rows = merge_rows(sorted(sweep.glob("*/results.csv")), COLUMNS)
         write_csv(sweep / "results.csv", rows, COLUMNS)
     return rows
@@ -45,12 +46,16 @@ def merged(sweep: Path) -> list[dict[str, str]]:
 def variant_of(row: Row, rows: Sequence[Row]) -> str:
     """Name what a row was trained on: roster, and whatever else varies among rows of that roster."""
     alike = [r for r in rows if r["roster"] == row["roster"]]
-    shown = [row[c] for c in ("dataset", "partition", "init", "diversity", "fusion", "recipe") if len({r[c] for r in alike}) > 1]
+    shown = [
+        row[c]
+        for c in ("dataset", "partition", "init", "diversity", "fusion", "recipe")
+        if len({r[c] for r in alike}) > 1
+    ]
     return " ".join([str(row["roster"]), *map(str, shown)])
 
 
 def table(rows: Sequence[Row]) -> tuple[list[str], dict[str, dict[str, list[float]]]]:
-    """Return architectures in order of appearance and, by variant and architecture, last-epoch accuracies (fractions)."""
+    """Return architectures in order and, by variant and architecture, last-epoch accuracies (fractions)."""
     architectures = list(dict.fromkeys(str(r["architecture"]) for r in rows))
     cells: dict[str, dict[str, list[float]]] = {}
     for row in rows:
@@ -66,7 +71,9 @@ def in_percent(values: Sequence[float]) -> str:
     return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
 
 
-def advantage(cells: Mapping[str, Mapping[str, Sequence[float]]], variant: str, baseline: str) -> tuple[float, float, int]:
+def advantage(
+    cells: Mapping[str, Mapping[str, Sequence[float]]], variant: str, baseline: str
+) -> tuple[float, float, int]:
     """Return mean, half-width of the 95 % interval and count of a variant's advantage over a baseline, as fractions.
 
     Students of equal architecture and position (seed) are paired; Student's t over the pairs.

@@ -1,5 +1,6 @@
 """What a run works with that decides nothing about its results: where, on what, and whom it tells."""
 
+import ctypes
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,7 @@ class Runtime:
         if self.trainer.keywords["accelerator"] == "gpu" and not torch.cuda.is_available():
             raise InputError("trainer.accelerator", "gpu", "cpu or auto: no GPU is visible here")
         torch.set_num_threads(self.threads_of(1))
+        keep_freed_memory()
 
     def threads_of(self, processes: int) -> int:
         """Return the threads of each of so many processes."""
@@ -108,3 +110,17 @@ class Runtime:
     def spent(self, stage: str, what: str, cost: Mapping[str, float], found: bool) -> None:
         """Note the cost of a stage for the report."""
         self.costs.append({"stage": stage, "what": what, "found": found, **cost})
+
+
+def keep_freed_memory() -> None:
+    """Let the C library reuse large blocks instead of returning them to the system at once.
+
+    Every activation is such a block; asking the system for each again takes up to a third of a training step on a CPU.
+    """
+    trim_threshold, mmap_threshold = -1, -3
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(mmap_threshold, 1 << 30)
+    mallopt(trim_threshold, (1 << 31) - 1)

@@ -61,7 +61,9 @@ class NetworkQueue:
         meter_reset: int,
     ) -> None:
         if not 1 <= trained <= first <= capacity:
-            raise InputError("method.queue.trained", trained, f"1 to first={first}, which is at most capacity={capacity}")
+            raise InputError(
+                "method.queue.trained", trained, f"1 to first={first}, which is at most capacity={capacity}"
+            )
         self.capacity, self.first, self.renew_every = capacity, first, renew_every
         self.trained, self.steps, self.batch_size = trained, steps, batch_size
         self.lr, self.momentum, self.weight_decay, self.meter_reset = lr, momentum, weight_decay, meter_reset

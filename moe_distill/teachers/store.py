@@ -60,7 +60,9 @@ class TeacherPool:
         for index in range(self.networks):
             folder = store.find(KIND, self.settings(real, index))
             if folder is None:
-                allowed = "networks trained before: run the same command with pipeline=pretrain (or pipeline=full) first"
+                allowed = (
+                    "networks trained before: run the same command with pipeline=pretrain (or pipeline=full) first"
+                )
                 raise InputError("features", f"network {index} of {self.networks} is not in {store.root}", allowed)
             network = self.blank(real, index)
             network.load_state_dict(load_file(folder / "weights.safetensors"))

@@ -188,4 +188,3 @@ def fit(
     run = trainer(callbacks=[*callbacks, *own], logger=list(loggers), default_root_dir=work)
     run.fit(module, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     return json.loads((work / "cost.json").read_text())
-

@@ -48,9 +48,7 @@ def real_pool(real: RealSet) -> Pool:
     )
 
 
-def tensor_pool(
-    images_MCHW: torch.Tensor, labels_M: torch.Tensor, experts_M: torch.Tensor, classes: int
-) -> Pool:
+def tensor_pool(images_MCHW: torch.Tensor, labels_M: torch.Tensor, experts_M: torch.Tensor, classes: int) -> Pool:
     """Return a pool over standardised images that lie on the device."""
     return Pool(lambda index_B: images_MCHW[index_B.to(images_MCHW.device)], labels_M, experts_M, classes)
 

@@ -1,0 +1,129 @@
+"""What a sweep is going to cost, told before it starts."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from moe_distill.data.realset import RealSet
+from moe_distill.experts.plan import KIND, Distillation
+from moe_distill.models.base import NetworkFactory, build
+from moe_distill.pipelines.evaluate import Examination
+from moe_distill.records import Store, key
+from moe_distill.seeding import stream
+from moe_distill.teachers.store import KIND as TEACHER
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of one cell: what it is stored under, the network that works, and how many images go forward."""
+
+    name: str
+    address: str
+    network: NetworkFactory
+    forwards: float
+
+
+def foretold(plan: Distillation, baselines: Sequence[Distillation], exam: Examination, store: Store) -> list[Stage]:
+    """Return the stages of a cell that are not in the store yet; a backward pass counts as two forward ones.
+
+    Args:
+        plan: The cell's distillation.
+        baselines: What it is compared with.
+        exam: How they are judged.
+        store: What is finished already.
+
+    Raises:
+        InputError: The cell could not run.
+    """
+    train, test = plan.data.load(store.root / "data")
+    stages: list[Stage] = []
+    for each in (plan, *baselines):
+        each.check(train)
+        stages += _teachers(each, train, store)
+        settings = each.settings(train)
+        if store.find(KIND, settings) is None:
+            stages.append(Stage(f"distill {each.roster}", key(settings), each.network, distilling(each, train)))
+        for name, network in exam.students.items():
+            address = key([settings, name])
+            stages.append(Stage(f"students {each.roster}", address, network, studying(each, exam, train, test)))
+    return stages
+
+
+def distilling(plan: Distillation, train: RealSet) -> float:
+    """Return forward equivalents of a distillation."""
+    per_class = len(train) // len(train.classes) // plan.roster.noe
+    methods = [(m.method(), m.ipc) for m in plan.roster.members]
+    return sum(m.iterations * m.forwards(len(train.classes), ipc, per_class) for m, ipc in methods)
+
+
+def studying(plan: Distillation, exam: Examination, train: RealSet, test: RealSet) -> float:
+    """Return forward equivalents of training and testing one architecture's students."""
+    decoded = sum(len(train.classes) * m.ipc * m.method().tiling.per_image for m in plan.roster.members)
+    tests = sum(exam.recipe.tests_after(epoch) for epoch in range(exam.recipe.total_epochs))
+    return exam.seeds * (3 * exam.recipe.total_epochs * decoded + tests * len(test))
+
+
+def _teachers(plan: Distillation, train: RealSet, store: Store) -> list[Stage]:
+    pool = plan.features
+    wanted = [pool.settings(train, i) for i in range(pool.networks)] if plan.needs_features else []
+    forwards = 3.0 * pool.recipe.total_epochs * len(train)
+    return [Stage("teachers", key(s), pool.network, forwards) for s in wanted if store.find(TEACHER, s) is None]
+
+
+def seconds_per_image(network: NetworkFactory, train: RealSet, device: torch.device) -> float:
+    """Measure a third of a training step per image: what one forward pass counts for."""
+    shape = {"channels": train.channels, "classes": len(train.classes), "size": train.size}
+    built = build(network, **shape, rng=stream(0, "forecast")).to(device)
+    x = torch.zeros(_BATCH, train.channels, train.size, train.size, device=device)
+    best = float("inf")
+    for _ in range(3):
+        begin = time.perf_counter()
+        built(x).square().sum().backward()
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
+        best = min(best, time.perf_counter() - begin)
+    return best / (3 * _BATCH)
+
+
+Cell = tuple[Distillation, Sequence[Distillation], Examination, Store]
+
+
+def told(cells: Sequence[Cell]) -> str:
+    """Return the forecast of a sweep as text: a line for each kind of stage, what cells share counted once, the sum.
+
+    Args:
+        cells: Plan, baselines, examination and store of every job.
+    """
+    device = (torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None) or torch.device(
+        "cpu"
+    )
+    seconds: dict[str, float] = {}
+    names: dict[str, str] = {}
+    speeds: dict[str, float] = {}
+    for plan, baselines, exam, store in cells:
+        train, _ = plan.data.load(store.root / "data")
+        for stage in foretold(plan, baselines, exam, store):
+            speed = key([stage.network, train.channels, train.size])
+            if speed not in speeds:
+                speeds[speed] = seconds_per_image(stage.network, train, device)
+            seconds[stage.address] = stage.forwards * speeds[speed]
+            names[stage.address] = f"{train.name} {stage.name}"
+    lines = [
+        f"{sum(seconds[a] for a in names if names[a] == n) / 60:10.1f} min  {n}" for n in dict.fromkeys(names.values())
+    ]
+    total = (
+        f"about {in_words(sum(seconds.values()))} of work in {len(cells)} jobs, one after the other, on this machine"
+    )
+    return "\n".join([*lines, total + "; stages already in the store are left out"])
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration as a person says it."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,199 @@
+"""DM and IDM against published arrays and naive float64 references."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest_methods import Stepper, new_network
+
+from moe_distill.data.augment import Augmentation, Color, Crop, Flip
+from moe_distill.data.initial import first_real, random_real
+from moe_distill.errors import InputError
+from moe_distill.methods.base import Round, squared_distance_of_means
+from moe_distill.methods.dm import DM
+from moe_distill.methods.idm import IDM
+from moe_distill.seeding import stream
+from moe_distill.teachers.queue import NetworkQueue
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "idm_dm.npz")
+AUGMENT = Augmentation(one_of=(Color(), Crop(), Flip()))
+QUEUE = {"capacity": 4, "first": 3, "renew_every": 2, "trained": 2, "steps": 2, "batch_size": 8}
+SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
+
+
+def idm(**changes):
+    settings = {"iterations": 5, "lr": 0.2, "momentum": 0.5, "real_batch": 8, "ce_weight": 0.5, "factor": 2}
+    settings |= {"networks_see": "part", "augment": AUGMENT, "init": random_real}
+    settings |= {"queue": partial(NetworkQueue, **QUEUE, **SGD, meter_reset=3)}
+    return IDM(**{**settings, **changes})
+
+
+def test_matching_loss_is_the_published_one():
+    real, syn = (torch.from_numpy(GOLDEN[f"dm_feat_{k}"]) for k in ("real", "syn"))
+    syn.requires_grad_()
+    loss = squared_distance_of_means(real, syn)
+    loss.backward()
+    np.testing.assert_allclose(loss.item(), GOLDEN["dm_loss_one_class"], rtol=1e-6)
+    np.testing.assert_allclose(syn.grad.numpy(), GOLDEN["dm_grad_feat_syn"], rtol=3e-5, atol=1e-6)
+
+
+def naive_features(network, x):
+    """ConvNet's features from its parameters, layer by layer in float64."""
+    weights = list(network.state_dict().values())
+    for conv_w, conv_b, scale, shift in zip(*[iter(weights[:-2])] * 4, strict=True):
+        x = F.conv2d(x, conv_w, conv_b, padding=1)
+        mean, var = x.mean((2, 3), keepdim=True), x.var((2, 3), keepdim=True, unbiased=False)
+        x = (x - mean) / (var + 1e-5).sqrt() * scale[:, None, None] + shift[:, None, None]
+        x = F.avg_pool2d(x.clamp_min(0), 2)
+    return x.flatten(1)
+
+
+def test_dm_step_against_naive_float64(round_of):
+    method = DM(iterations=1, lr=1.0, momentum=0.5, real_batch=8, augment=AUGMENT, init=random_real)
+    round_ = round_of(method, ipc=2)
+    method.prepare(round_)
+    start, replay = round_.syn.images.detach().clone(), round_.rng.clone_state()
+    apply = Stepper(round_.syn, lr=1.0)
+    shown = method.iterate(round_, apply)
+
+    images = start.clone().requires_grad_()
+    network = new_network(replay)
+    total = 0
+    for c in range(3):
+        real = round_.real.class_batch(c, 8, replay)
+        plan = AUGMENT.draw(replay, 1, 8, shared=True)
+        f = naive_features(network, AUGMENT.apply(real, plan)).mean(0)
+        g = naive_features(network, AUGMENT.apply(images[2 * c : 2 * c + 2], plan)).mean(0)
+        total = total + ((f - g) ** 2).sum()
+    total.backward()
+    assert len(apply.gradients) == 1
+    torch.testing.assert_close(apply.gradients[0], images.grad, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(shown["loss"], total.detach(), rtol=1e-9, atol=0)
+
+
+def test_two_idm_iterations_against_naive_float64(round_of):
+    """Class by class with one momentum buffer, the queue trained in between, all written out again."""
+    method = idm()
+    round_ = round_of(method, ipc=1)
+    method.prepare(round_)
+    images, buffer = round_.syn.images.detach().clone(), torch.zeros(3, 3, 8, 8, dtype=torch.float64)
+    nets = [(e.network.state_dict(), {}) for e in method.queue.entries]
+    nets = [{k: v.clone() for k, v in weights.items()} for weights, _ in nets]
+    momenta, counts = [{} for _ in nets], [[0, 0] for _ in nets]
+    replay = round_.rng.clone_state()
+    apply = Stepper(round_.syn, lr=0.2)
+    for iteration in range(2):
+        method.iterate(Round(iteration, round_.syn, round_.real, round_.whole, new_network, round_.rng), apply)
+
+    shell = new_network(stream(0, "shell"))
+    for iteration in range(2):
+        if iteration % 2 == 0:
+            nets.append({k: v.clone() for k, v in new_network(replay).state_dict().items()})
+            momenta.append({})
+            counts.append([0, 0])
+        drawn = int(torch.randint(len(nets), (1,), generator=replay))
+        accuracy = 100 * counts[drawn][0] / counts[drawn][1] if counts[drawn][1] else 0.0
+        shell.load_state_dict(nets[drawn])
+        for c in range(3):
+            real = round_.real.class_batch(c, 8, replay)
+            plan = AUGMENT.draw(replay, 1, 8, shared=True)
+            x = images.clone().requires_grad_()
+            corners = [(0, 0), (4, 0), (0, 4), (4, 4)]
+            tiles = torch.cat([x[c : c + 1, :, i : i + 4, j : j + 4] for i, j in corners])
+            decoded = AUGMENT.apply(F.interpolate(tiles, size=8, mode="bilinear"), plan)
+            f = naive_features(shell, AUGMENT.apply(real, plan)).mean(0).detach()
+            g = naive_features(shell, decoded)
+            logits = g @ nets[drawn]["classifier.weight"].T + nets[drawn]["classifier.bias"]
+            ce = -torch.log_softmax(logits, 1)[:, c].mean()
+            loss = ((f - g.mean(0)) ** 2).sum() + 0.5 * accuracy * ce
+            buffer = 0.5 * buffer + torch.autograd.grad(loss, x)[0]
+            images = images - 0.2 * buffer
+        for i in torch.randperm(len(nets), generator=replay)[:2].tolist():
+            for _ in range(2):
+                x, y = round_.real.batch(8, replay)
+                weights = {k: v.clone().requires_grad_() for k, v in nets[i].items()}
+                logits = torch.func.functional_call(shell, weights, (x,))
+                counts[i][0] += int((logits.argmax(1) == y).sum())
+                counts[i][1] += 8
+                grads = torch.autograd.grad(F.cross_entropy(logits, y), list(weights.values()))
+                for (name, w), g in zip(nets[i].items(), grads, strict=True):
+                    momenta[i][name] = 0.9 * momenta[i].get(name, 0) + g + 5e-4 * w
+                    nets[i][name] = w - 0.01 * momenta[i][name]
+    torch.testing.assert_close(round_.syn.images.detach(), images, rtol=1e-9, atol=1e-12)
+    held = [(e.correct, e.seen) for e in method.queue.entries]
+    assert held == [tuple(c) for c in counts]
+
+
+def test_a_class_step_goes_on_moving_earlier_classes(round_of):
+    """The momentum leak of the published method: class 0 moves by g, g/2, g/4 during the steps of classes 0, 1, 2."""
+    method = idm(ce_weight=0.0)
+    round_ = round_of(method, ipc=1)
+    method.prepare(round_)
+    start = round_.syn.images.detach().clone()
+    apply = Stepper(round_.syn, lr=0.2)
+    method.iterate(round_, apply)
+    moved = start[0] - round_.syn.images.detach()[0]
+    torch.testing.assert_close(moved, 0.2 * 1.75 * apply.gradients[0][0])
+    assert all(g[:c].abs().max() == 0 for c, g in enumerate(apply.gradients) if c)
+
+
+def test_idm_tiles_start_from_separate_draws(round_of):
+    method = idm(init=first_real)
+    round_ = round_of(method, ipc=2)
+    method.prepare(round_)
+    expected = F.avg_pool2d(first_real(round_.real.real, 1, 2, round_.rng).double(), 2)
+    torch.testing.assert_close(round_.syn.images.detach()[2:4, :, :4, 4:], expected, rtol=0, atol=1e-6)
+    method = idm()
+    method.prepare(round_)
+    a, b = round_.syn.images.detach()[0, :, :4, :4], round_.syn.images.detach()[0, :, 4:, :4]
+    assert (a - b).abs().max() > 0.1
+
+
+def queue(**changes):
+    return NetworkQueue(**{**QUEUE, **SGD, "meter_reset": 3, **changes})
+
+
+def test_queue_renews_and_forgets_the_oldest():
+    q, rng = queue(), stream(0, "queue")
+    q.start(new_network, rng)
+    first = [e.network for e in q.entries]
+    for iteration in range(3):
+        q.renew(iteration, new_network, rng)
+    assert len(q.entries) == 4
+    assert q.entries[0].network is first[1]
+    assert q.entries[-1].network not in first
+
+
+def test_queue_resets_its_counts_at_its_own_period():
+    q, rng = queue(), stream(0, "queue")
+    q.start(new_network, rng)
+    for entry in q.entries:
+        entry.correct, entry.seen = 3, 4
+    q.renew(1, new_network, rng)
+    assert [e.accuracy for e in q.entries] == [0.75] * 3
+    q.renew(3, new_network, rng)
+    assert [e.accuracy for e in q.entries] == [0.0] * 3
+
+
+def test_queue_goes_on_from_its_state(real):
+    def trained(saved: bool):
+        q, rng = queue(), stream(0, "queue")
+        q.start(lambda g: new_network(g).float(), rng)
+        for iteration in range(4):
+            q.renew(iteration, lambda g: new_network(g).float(), rng)
+            q.train(real, rng)
+            if saved and iteration == 1:
+                state, q = q.state_dict(), queue()
+                q.load_state_dict(state, lambda g: new_network(g).float())
+        return [w for e in q.entries for w in e.network.state_dict().values()]
+
+    for a, b in zip(trained(False), trained(True), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_queue_refuses_to_train_more_than_it_has():
+    with pytest.raises(InputError, match="method.queue.trained=5"):
+        queue(trained=5)
