@@ -1,8 +1,10 @@
 """What a stage costs: wall time, peak memory, steps and images seen."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,7 +41,7 @@ class Meter:
             torch.cuda.reset_peak_memory_stats(device)
         self._begin = time.perf_counter()
 
-    def go_on_from(self, cost: dict[str, float]) -> None:
+    def go_on_from(self, cost: Mapping[str, Any]) -> None:
         """Count an interrupted attempt in."""
         self._before = Cost(**cost)
 

@@ -75,6 +75,7 @@ class SyntheticSet(nn.Module):
         self.images = nn.Parameter(images_NCHW)
         self.provenance = provenance
         labels = torch.arange(len(provenance.classes)).repeat_interleave(provenance.ipc)
+        self.labels: torch.Tensor
         self.register_buffer("labels", labels, persistent=False)
         self.learned_rate = None if learned_rate is None else nn.Parameter(learned_rate)
 
@@ -155,9 +156,8 @@ class SyntheticSet(nn.Module):
             raise InputError("set", path, f"a set written by this package; {error.filename} is missing") from error
         except (SafetensorError, json.JSONDecodeError) as error:
             raise InputError("set", path, f"a whole set file; this one is truncated or damaged ({error})") from error
-        given = about["provenance"]
-        given["tiling"] = Tiling(**given["tiling"])
-        provenance = Provenance(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["provenance"].items()}
+        provenance = Provenance(**{**given, "tiling": Tiling(**given["tiling"])})
         loaded = cls(tensors["images"], provenance, tensors.get("learned_rate"))
         if loaded.fingerprint() != about["fingerprint"]:
             raise InputError("set", path, f"the images it was written with, fingerprint {about['fingerprint'][:12]}")
@@ -216,10 +216,8 @@ class Union:
         theirs = (tuple(classes), (channels, size, size), _rounded(mean), _rounded(std))
         for what, mine, other in zip(("classes", "image shape", "mean", "std"), ours, theirs, strict=True):
             if mine != other:
-                name = self.provenance.dataset
-                raise InputError(
-                    "data", f"({what} {_short(other)})", f"the set was distilled from {name} with {what} {_short(mine)}"
-                )
+                allowed = f"the set was distilled from {self.provenance.dataset} with {what} {_short(mine)}"
+                raise InputError("data", f"({what} {_short(other)})", allowed)
 
 
 def union(sets: Sequence[SyntheticSet]) -> Union:
@@ -232,7 +230,7 @@ def union(sets: Sequence[SyntheticSet]) -> Union:
     together = Union(tuple(sets))
     for member in sets[1:]:
         p = member.provenance
-        together.require(p.classes, *member.images.shape[1:3], p.mean, p.std)
+        together.require(p.classes, member.images.shape[1], member.images.shape[2], p.mean, p.std)
         if p.data_fingerprint != first.data_fingerprint:
             raise InputError("set", p.data_fingerprint[:12], f"experts of the same data, {first.data_fingerprint[:12]}")
     return together

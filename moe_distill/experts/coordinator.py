@@ -70,9 +70,12 @@ class DiversityCoordinator(pl.Callback):
     """
 
     def __init__(self, diversity: Diversity, pool: FeaturePool, seed: int) -> None:
-        self.diversity, self.pool = diversity, pool
-        self.rng = stream(seed, "coordinator")
+        self.diversity, self.pool, self.seed = diversity, pool, seed
         self.pending: dict[int, torch.Tensor] = {}
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Start the stream in the process that works: a generator cannot be sent to another one."""
+        self.rng = stream(self.seed, "coordinator")
 
     def on_fit_start(self, trainer: pl.Trainer, mixture: Mixture) -> None:  # type: ignore[override]
         """Move φ to where the experts are."""
@@ -105,13 +108,14 @@ class DiversityCoordinator(pl.Callback):
 
     def _terms(self, everyone: dict[int, Features], own: dict[int, Features]) -> dict[int, torch.Tensor]:
         """Return each own expert's sum over its pairs, differentiable in its own features alone."""
-        d, terms, values, unbiased = self.diversity, {}, [], []
+        d, values, unbiased = self.diversity, list[float](), list[float]()
+        terms: dict[int, torch.Tensor] = {}
         for i, j in self._pairs(len(everyone)):
             rows = matched_rows(everyone[i], everyone[j], d.measure.paired, d.pairing, d.max_rows, self.rng)
-            for a, b, rows_a, rows_b in ((i, j, *rows), (j, i, *reversed(rows))):
+            for a, b, rows_a, rows_b in ((i, j, rows[0], rows[1]), (j, i, rows[1], rows[0])):
                 if a in own:
                     value = scoped(d.measure, own[a].take(rows_a), everyone[b].take(rows_b), d.scope)
-                    terms[a] = terms.get(a, 0) + value
+                    terms[a] = terms[a] + value if a in terms else value
             with torch.no_grad():
                 values.append(float(scoped(d.measure, everyone[i].take(rows[0]), everyone[j].take(rows[1]), d.scope)))
                 unbiased.append(dependence(everyone[i], everyone[j]))

@@ -15,6 +15,7 @@ from moe_distill.methods.base import Round
 from moe_distill.models.base import Network, NetworkFactory, build
 from moe_distill.seeding import stream
 from moe_distill.synthetic import Provenance, SyntheticSet
+from moe_distill.training.fit import ticks
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
 
@@ -145,9 +146,9 @@ class Expert(pl.LightningModule):
         groups = self.method.parameter_groups(self.synthetic)
         return self.workshop.optimizer(groups) if groups else None
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[int]:
         """Hand out the iterations that are left."""
-        return DataLoader(range(self.iteration, self.total), batch_size=None)
+        return ticks(self.iteration, self.total)
 
     def training_step(self, iteration: int, _: int) -> None:
         """Run one iteration alone."""
@@ -191,8 +192,8 @@ class Apply:
         """Move the set by the gradient of ``loss``, or by ready-made ``grads``; return the loss, detached."""
         if loss is not None:
             self.owner.manual_backward(loss)
-        for name, grad in (grads or {}).items():
-            self.expert.synthetic.get_parameter(name).grad = grad
+        for name, given in (grads or {}).items():
+            self.expert.synthetic.get_parameter(name).grad = given
         if (grad := self.expert.synthetic.images.grad) is not None:
             self.gradient += grad
         self.optimizer.step()

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from moe_distill.experts.expert import Expert, Workshop
 from moe_distill.experts.roster import Roster
-from moe_distill.training.fit import gather_objects
+from moe_distill.training.fit import gather_objects, ticks
 
 
 class Mixture(pl.LightningModule):
@@ -65,9 +65,9 @@ class Mixture(pl.LightningModule):
         """Return one optimiser for each learner."""
         return [expert.configure_optimizers() for expert in self.learners]
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[int]:
         """Hand out the iterations that are left."""
-        return DataLoader(range(self.iteration, self.total), batch_size=None)
+        return ticks(self.iteration, self.total)
 
     def training_step(self, iteration: int, _: int) -> None:
         """Iterate every expert of this rank once."""

@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
@@ -13,7 +13,7 @@ from moe_distill.diversity.features import features_of
 from moe_distill.errors import InputError
 from moe_distill.experts.coordinator import Diversity
 from moe_distill.experts.expert import OptimizerFactory, Workshop
-from moe_distill.experts.roster import Roster
+from moe_distill.experts.roster import Roster, kind_of
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.records import Store, describe
 from moe_distill.seeding import stream
@@ -34,7 +34,7 @@ class DataSource(Protocol):
 class Partition(Protocol):
     """How the real data is shared out over the experts."""
 
-    needs_features: bool
+    needs_features: ClassVar[bool]
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Any = None) -> Parts:
         """Return k sorted index tensors."""
@@ -67,7 +67,7 @@ class Distillation:
     @property
     def learns(self) -> bool:
         """Whether any expert's images move."""
-        return any(m.method.func.trainable for m in self.roster.members)
+        return any(kind_of(m.method).trainable for m in self.roster.members)
 
     @property
     def term(self) -> Diversity | None:

@@ -3,13 +3,18 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from moe_distill.errors import InputError
 from moe_distill.methods.base import Method
 
 MethodFactory = functools.partial[Method]
 PUBLISHED = "published"
+
+
+def kind_of(method: MethodFactory) -> type[Method]:
+    """Return the class that a method's builder builds."""
+    return cast(type[Method], method.func)
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def _specified(
 ) -> ExpertSpec:
     name = method.func.__name__.lower()
     rows = presets.get("published") or presets.get("otherwise") or {}
-    wanted = budget if method.func.row_by == "budget" else ipc
+    wanted = budget if kind_of(method).row_by == "budget" else ipc
     row = nearest_row([int(r) for r in rows], wanted)
     published = {} if row is None else {int(r): v for r, v in rows.items()}[row]
     filled = fill(method, published, shorten.get(name) or {}, "method")

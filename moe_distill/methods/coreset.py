@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import torch
 
-from moe_distill.data.initial import Initial, first_real, random_real
+from moe_distill.data.initial import first_real, random_real
 from moe_distill.methods.base import Method, Round
 from moe_distill.synthetic import Space
 
@@ -14,7 +14,7 @@ class Coreset(Method):
 
     trainable: ClassVar[bool] = False
     space: ClassVar[Space] = "raw"
-    select: ClassVar[Initial]
+    select: "ClassVar[staticmethod[..., torch.Tensor]]"
 
     def prepare(self, round_: Round) -> None:
         """Copy the selected images, class by class, as raw pixels."""

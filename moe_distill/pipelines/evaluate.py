@@ -15,6 +15,7 @@ from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import NetworkFactory, build
 from moe_distill.pipelines.conclude import conclude
+from moe_distill.pipelines.rows import columns_of_real
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, describe, write_json
 from moe_distill.seeding import stream
@@ -94,7 +95,7 @@ def _examined_file(path: str, plan: Distillation, exam: Examination, runtime: Ru
 def upper_bound(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any]:
     """Train the same students on all real training data, by the same code; returns as :func:`evaluate`."""
     train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
-    columns = {**_columns_of_real(train), "distill_seed": "", "width": ""}
+    columns = {**columns_of_real(train), "distill_seed": "", "width": ""}
     settings = {"real": train.fingerprint, "statistics": [train.mean, train.std]}
     candidate = Candidate(real_pool(train), test, train.size, None, exam.fusion, settings, columns)
     result = _examine(candidate, exam, runtime, {"seconds": 0.0, "peak_memory_mb": 0.0})
@@ -238,22 +239,6 @@ def _columns_of_file(sets: SyntheticSet | Union) -> dict[str, Any]:
         "roster": f"{methods}{ipc}x{len(members)}",
         "ipc": ipc,
         "noe": len(members),
-    }
-
-
-def _columns_of_real(train: RealSet) -> dict[str, Any]:
-    none = dict.fromkeys(("partition", "init", "diversity"), "none")
-    per_class = int(train.counts().max())
-    return {
-        **none,
-        "dataset": train.name,
-        "data_variant": train.variant,
-        "method": "full_dataset",
-        "roster": "full_dataset",
-        "ipc": per_class,
-        "noe": 1,
-        "iterations": 0,
-        "set_fingerprint": train.fingerprint,
     }
 
 

@@ -82,7 +82,7 @@ class WandbMirror:
             if lines:
                 columns = list(lines[0])
                 data = [[line.get(c, "") for c in columns] for line in lines]
-                self.run.log({name: wandb.Table(columns=columns, data=data, allow_mixed_types=True)})
+                self.run.log({name: wandb.Table(columns=[*columns], data=data, allow_mixed_types=True)})
         groups: dict[str, list[float]] = {}
         for row in rows:
             groups.setdefault(f"accuracy/{row['roster']}/{row['architecture']}", []).append(float(row["accuracy_last"]))

@@ -7,6 +7,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from moe_distill.data.realset import RealSet
 from moe_distill.records import merge_rows, write_csv
 
 COLUMNS = (
@@ -17,6 +18,23 @@ COLUMNS = (
 )
 
 Row = Mapping[str, Any]
+
+
+def columns_of_real(train: RealSet) -> dict[str, Any]:
+    """Return the columns of rows about students of all real training data."""
+    none = dict.fromkeys(("partition", "init", "diversity"), "none")
+    per_class = int(train.counts().max())
+    return {
+        **none,
+        "dataset": train.name,
+        "data_variant": train.variant,
+        "method": "full_dataset",
+        "roster": "full_dataset",
+        "ipc": per_class,
+        "noe": 1,
+        "iterations": 0,
+        "set_fingerprint": train.fingerprint,
+    }
 
 
 def publish(rows: Sequence[Row], output: Path) -> list[dict[str, str]]:

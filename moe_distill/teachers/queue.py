@@ -122,8 +122,8 @@ class NetworkQueue:
             self.entries.append(entry)
 
     def _entry(self, network: Network) -> Entry:
-        settings = {"lr": self.lr, "momentum": self.momentum, "weight_decay": self.weight_decay}
-        return Entry(network, torch.optim.SGD(network.parameters(), **settings))
+        sgd = torch.optim.SGD(network.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
+        return Entry(network, sgd)
 
 
 QueueFactory = Callable[[], NetworkQueue]

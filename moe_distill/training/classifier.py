@@ -1,7 +1,7 @@
 """Supervised training of S networks at once as a LightningModule that can be killed and resumed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -11,8 +11,8 @@ from torchmetrics.classification import MulticlassAccuracy
 from moe_distill.data.mixing import Fusion
 from moe_distill.data.realset import RealSet
 from moe_distill.models.base import Network
-from moe_distill.seeding import global_seed
 from moe_distill.training import steps
+from moe_distill.training.fit import ticks
 from moe_distill.training.recipe import Recipe
 
 _TEST_CHUNK = 1000
@@ -68,7 +68,7 @@ class Classifier(pl.LightningModule):
     def cohort(self) -> steps.Cohort:
         """The networks as they step; made once they lie on their device."""
         if self._cohort is None:
-            self._cohort = steps.cohort(list(self.networks), self.recipe)
+            self._cohort = steps.cohort(cast(list[Network], list(self.networks)), self.recipe)
             if self._state is not None:
                 self._cohort.load_state_dict(self._state)
         return self._cohort
@@ -76,9 +76,9 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> None:
         """Leave the optimisers to the cohort."""
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[int]:
         """Hand out the steps that are left."""
-        return DataLoader(range(self.iteration, self.total), batch_size=None)
+        return ticks(self.iteration, self.total)
 
     def training_step(self, step: int, _: int) -> None:
         """Take one step of every network; test after the epochs the recipe names."""
@@ -91,8 +91,7 @@ class Classifier(pl.LightningModule):
             steps.training_batch(self.pool, r, self.recipe, self.fusion, g)
             for r, g in zip(rows, self.streams, strict=True)
         ]
-        with global_seed(self.streams[0]):  # dropout and stochastic depth know only the global generator
-            self.losses = self.cohort.step(batches).tolist()
+        self.losses = self.cohort.step(batches, self.streams).tolist()
         self.images_seen += sum(len(r) for r in rows)
         self.iteration = step + 1
         if within == self.steps_per_epoch - 1 and self.recipe.tests_after(epoch):

@@ -7,10 +7,11 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
 import torch.distributed as dist
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from moe_distill.costs import Meter
@@ -35,6 +36,11 @@ class Clocked(Protocol):
 
     def scalars(self) -> Mapping[str, float]:
         """Return what the curves show of the last iteration."""
+
+
+def ticks(begin: int, end: int) -> DataLoader[int]:
+    """Return a loader that hands out the iterations that are left, from ``begin`` to before ``end``."""
+    return DataLoader(cast(Dataset[int], range(begin, end)), batch_size=None)
 
 
 class Checkpoints(pl.Callback):
@@ -65,18 +71,21 @@ class Costs(pl.Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._before: Mapping[str, Any] | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Start the watch; a checkpoint read later adds what came before it."""
+        """Start the watch; a checkpoint, read before this, adds what came before it."""
         self.meter = Meter(trainer.strategy.root_device)
+        if self._before is not None:
+            self.meter.go_on_from(self._before)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
         """Keep the cost up to here."""
         checkpoint["cost"] = self.meter.read(module.iteration, module.images_seen)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
-        """Go on counting."""
-        self.meter.go_on_from(checkpoint["cost"])
+        """Go on counting from there."""
+        self._before = checkpoint["cost"]
 
     def on_fit_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Write the cost of the whole stage."""

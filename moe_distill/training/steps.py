@@ -15,7 +15,10 @@ from torch.func import functional_call, stack_module_state
 from moe_distill.data.mixing import Fusion, mixup, soft_cross_entropy, soft_targets
 from moe_distill.data.realset import RealSet
 from moe_distill.models.base import Network
+from moe_distill.seeding import draw_seed, global_seed
 from moe_distill.training.recipe import Recipe
+
+Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,11 @@ def _augmented(
 class Cohort(Protocol):
     """S networks trained at once, each on its own batch."""
 
-    def step(self, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
-        """Take one step of every student and return the losses (S,)."""
+    def step(self, batches: Sequence[Batch], rngs: Sequence[torch.Generator]) -> torch.Tensor:
+        """Take one step of every student and return the losses (S,).
+
+        Dropout and its like, which know only the global generator, draw what each student's own generator decides.
+        """
 
     def set_lr(self, lr: float, forget_momentum: bool) -> None:
         """Set the learning rate of all."""
@@ -115,12 +121,13 @@ class InTurn:
         self.networks = list(networks)
         self.optimizers = [sgd(list(n.parameters()), recipe) for n in self.networks]
 
-    def step(self, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    def step(self, batches: Sequence[Batch], rngs: Sequence[torch.Generator]) -> torch.Tensor:
         """Take one step of every student and return the losses (S,)."""
         losses = []
-        for network, optimizer, (x, targets) in zip(self.networks, self.optimizers, batches, strict=True):
+        for network, optimizer, (x, targets), rng in zip(self.networks, self.optimizers, batches, rngs, strict=True):
             network.train()
-            loss = soft_cross_entropy(network(x), targets)
+            with global_seed(rng):
+                loss = soft_cross_entropy(network(x), targets)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -162,16 +169,19 @@ class Stacked:
     def __init__(self, networks: Sequence[Network], recipe: Recipe) -> None:
         self.skeleton = networks[0]
         stacked, _ = stack_module_state(list(networks))
-        self.weights = {name: nn.Parameter(w.detach().clone()) for name, w in stacked.items()}
+        self.weights: dict[str, torch.Tensor] = {name: nn.Parameter(w.detach().clone()) for name, w in stacked.items()}
         self.optimizer = sgd(list(self.weights.values()), recipe)
 
     def _call(self, weights: dict[str, torch.Tensor], x_NCHW: torch.Tensor) -> torch.Tensor:
         return functional_call(self.skeleton, weights, (x_NCHW,))
 
-    def step(self, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    def step(self, batches: Sequence[Batch], rngs: Sequence[torch.Generator]) -> torch.Tensor:
         """Take one step of every student and return the losses (S,)."""
         x_SNCHW, targets_SNC = (torch.stack(part) for part in zip(*batches, strict=True))
-        logits_SNC = torch.vmap(self._call)(self.weights, x_SNCHW)
+        for rng in rngs[1:]:
+            draw_seed(rng)  # as in turn, so that every stream goes on alike
+        with global_seed(rngs[0]):
+            logits_SNC = torch.vmap(self._call, randomness="different")(self.weights, x_SNCHW)
         losses_S = torch.vmap(soft_cross_entropy)(logits_SNC, targets_SNC)
         self.optimizer.zero_grad(set_to_none=True)
         losses_S.sum().backward()

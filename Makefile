@@ -1,0 +1,46 @@
+# Everything runs in .venv, which `make setup` makes; uv is installed there where the machine has none.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-gpu check format lock wheel clean
+
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.venv/.ready: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@command -v uv >/dev/null || $(BIN)/python -m pip install -q uv
+	@PATH="$(BIN):$$PATH" uv pip install -q --python $(BIN)/python -r requirements.lock
+	@PATH="$(BIN):$$PATH" uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+setup: .venv/.ready ## Make .venv with the pinned packages
+
+demo: setup ## Distil handwritten digits, train four networks on the result, write a page (3 minutes)
+	$(BIN)/python -m moe_distill.run +experiment=quickstart
+
+test: setup ## Run every test
+	$(BIN)/python -m pytest
+
+test-gpu: setup ## Run the tests that need a GPU
+	$(BIN)/python -m pytest -m gpu
+
+check: setup ## Lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## Pin the newest packages that fit (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+
+wheel: setup ## Build the wheel into dist/
+	PATH="$(CURDIR)/$(BIN):$$PATH" uv build -q --wheel
+
+clean: ## Remove the environment and what was built
+	rm -rf .venv dist

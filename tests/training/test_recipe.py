@@ -1,0 +1,83 @@
+"""Training schedules against the published ones, read from the yaml that users run."""
+
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from moe_distill.config import conf_dir
+from moe_distill.data.augment import Augmentation, Color, Crop, Flip, Rotate, Scale
+from moe_distill.data.mixing import CutMix
+from moe_distill.errors import InputError
+from moe_distill.training.recipe import Recipe
+
+RECIPES = Path(conf_dir()) / "recipe"
+
+
+def loaded(name):
+    """Compose one recipe and its bases as Hydra does, with an augmentation to interpolate."""
+    node, layers = OmegaConf.load(RECIPES / f"{name}.yaml"), []
+    while True:
+        bases = node.pop("defaults", [])
+        layers.insert(0, node)
+        if not bases:
+            break
+        node = OmegaConf.load(RECIPES / f"{bases[0]}.yaml")
+    root = {"recipe": OmegaConf.merge(*layers), "augment": OmegaConf.load(RECIPES.parent / "augment" / "dsa.yaml")}
+    return instantiate(OmegaConf.create(root).recipe)
+
+
+def rates(recipe):
+    return [recipe.lr_at(epoch) for epoch in range(recipe.total_epochs)]
+
+
+def looks(recipe):
+    return [epoch for epoch in range(recipe.total_epochs) if recipe.tests_after(epoch)]
+
+
+@pytest.mark.parametrize(
+    ("name", "high", "low"), [("dsa", 502, 499), ("idm", 502, 499), ("dc", 152, 149)]
+)
+def test_dc_family_runs_one_epoch_more_and_falls_once(name, high, low):
+    recipe = loaded(name)
+    assert rates(recipe) == [0.01] * high + [0.01 * 0.1] * low
+    assert recipe.fresh_optimizer and looks(recipe) == [high + low - 1]
+    assert (recipe.momentum, recipe.weight_decay, recipe.batch_size) == (0.9, 5e-4, 256)
+    assert recipe.cutmix is None and isinstance(recipe.augment, Augmentation) == (name != "dc")
+
+
+def test_idc_falls_twice_and_is_tested_at_every_quarter():
+    recipe = loaded("idc")
+    assert rates(recipe) == pytest.approx([0.01] * 666 + [0.002] * 167 + [0.0004] * 167, rel=1e-12)
+    assert looks(recipe) == [249, 499, 749, 999]
+    assert not recipe.fresh_optimizer and recipe.batch_size == 64
+    assert (recipe.momentum, recipe.weight_decay) == (0.9, 5e-4)
+    assert recipe.cutmix == CutMix(prob=0.5, beta=1.0)
+    assert recipe.augment == Augmentation(one_of=(Crop(), Scale(), Rotate()), before=(Flip(), Color()))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+def test_every_recipe_has_a_name_and_is_tested_last(name):
+    recipe = loaded(name)
+    assert recipe.name == name and looks(recipe)[-1] == recipe.total_epochs - 1
+    assert rates(recipe) == sorted(rates(recipe), reverse=True)
+
+
+def test_a_learned_rate_takes_the_place_of_the_first_one():
+    recipe = Recipe("r", epochs=10, lr=0.01, drops=[0.5], drop_factor=0.1)
+    assert recipe.drop_epochs == (5,)
+    assert [recipe.lr_at(e, 0.5) for e in (0, 4, 5, 9)] == pytest.approx([0.5, 0.5, 0.05, 0.05], rel=1e-12)
+    assert recipe.lr_at(4) == 0.01
+
+
+def test_sequences_from_yaml_become_tuples_so_that_the_recipe_can_be_hashed():
+    recipe = Recipe("r", epochs=4, drops=[0.5], test_points=[0.5])
+    assert hash(recipe) == hash(Recipe("r", epochs=4, drops=(0.5,), test_points=(0.5,)))
+
+
+@pytest.mark.parametrize("changes", [{"epochs": 0}, {"batch_size": 0}, {"lr": 0.0}, {"lr": float("nan")}])
+def test_numbers_out_of_range_are_refused_by_name(changes):
+    (name,) = changes
+    with pytest.raises(InputError, match=rf"recipe\.{name}="):
+        Recipe(**{"name": "r", "epochs": 3, **changes})
