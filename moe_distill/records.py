@@ -160,10 +160,11 @@ class Store:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         try:
-            more = make(temporary)
-            manifest = {"schema": SCHEMA, "settings": describe(settings), "commit": commit(), "finished": time.time()}
-            write_json(temporary / "manifest.json", {**manifest, **(more or {})})
-            temporary.replace(target)
+            with guard_full_disk(self.root):  # looks before the clean-up makes room again
+                more = make(temporary)
+                told = {"schema": SCHEMA, "settings": describe(settings), "commit": commit(), "finished": time.time()}
+                write_json(temporary / "manifest.json", {**told, **(more or {})})
+                temporary.replace(target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -76,7 +76,8 @@ def one_line(error: BaseException) -> str:
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    return " ".join(kept if cause is error else [*kept, f"({type(cause).__name__}: {cause})"])
+    inner = " ".join(str(cause).split())
+    return " ".join(kept if cause is error else [*kept, f"({type(cause).__name__}: {inner})"])
 
 
 def main() -> None:

@@ -126,7 +126,7 @@ class SyntheticSet(nn.Module):
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         save_file(self._tensors(), temporary)
         about = {"provenance": dataclasses.asdict(self.provenance), "fingerprint": self.fingerprint()}
-        temporary_json = temporary.with_suffix(".json.part")
+        temporary_json = temporary.with_name(f"{temporary.name}.json")
         temporary_json.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
         temporary.replace(path)
         temporary_json.replace(path.with_suffix(".json"))
@@ -152,15 +152,15 @@ class SyntheticSet(nn.Module):
         try:
             about = json.loads(path.with_suffix(".json").read_text())
             tensors = load_file(path)
+            given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["provenance"].items()}
+            provenance = Provenance(**{**given, "tiling": Tiling(**given["tiling"])})
+            loaded, fingerprint = cls(tensors["images"], provenance, tensors.get("learned_rate")), about["fingerprint"]
         except FileNotFoundError as error:
             raise InputError("set", path, f"a set written by this package; {error.filename} is missing") from error
-        except (SafetensorError, json.JSONDecodeError) as error:
+        except (SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError("set", path, f"a whole set file; this one is truncated or damaged ({error})") from error
-        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["provenance"].items()}
-        provenance = Provenance(**{**given, "tiling": Tiling(**given["tiling"])})
-        loaded = cls(tensors["images"], provenance, tensors.get("learned_rate"))
-        if loaded.fingerprint() != about["fingerprint"]:
-            raise InputError("set", path, f"the images it was written with, fingerprint {about['fingerprint'][:12]}")
+        if loaded.fingerprint() != fingerprint:
+            raise InputError("set", path, f"the images it was written with, fingerprint {fingerprint[:12]}")
         return loaded
 
     def _tensors(self) -> dict[str, torch.Tensor]:

@@ -178,6 +178,7 @@ class Stacked:
     def step(self, batches: Sequence[Batch], rngs: Sequence[torch.Generator]) -> torch.Tensor:
         """Take one step of every student and return the losses (S,)."""
         x_SNCHW, targets_SNC = (torch.stack(part) for part in zip(*batches, strict=True))
+        self.skeleton.train()
         for rng in rngs[1:]:
             draw_seed(rng)  # as in turn, so that every stream goes on alike
         with global_seed(rngs[0]):
@@ -195,6 +196,7 @@ class Stacked:
     @torch.no_grad()
     def logits(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return every student's logits for the same images, (S, N, classes), without gradient."""
+        self.skeleton.eval()
         return torch.vmap(self._call, in_dims=(0, None))(self.weights, x_NCHW)
 
     def weights_of(self, student: int) -> dict[str, torch.Tensor]:

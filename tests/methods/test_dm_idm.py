@@ -74,6 +74,18 @@ def test_dm_step_against_naive_float64(round_of):
     torch.testing.assert_close(shown["loss"], total.detach(), rtol=1e-9, atol=0)
 
 
+def train_naively(shell, weights, momenta, count, x, y):
+    """Take one step of SGD with momentum and weight decay in place; count correct images and images seen."""
+    leaves = {k: v.clone().requires_grad_() for k, v in weights.items()}
+    logits = torch.func.functional_call(shell, leaves, (x,))
+    count[0] += int((logits.argmax(1) == y).sum())
+    count[1] += len(y)
+    grads = torch.autograd.grad(F.cross_entropy(logits, y), list(leaves.values()))
+    for (name, w), g in zip(list(weights.items()), grads, strict=True):
+        momenta[name] = 0.9 * momenta.get(name, 0) + g + 5e-4 * w
+        weights[name] = w - 0.01 * momenta[name]
+
+
 def test_two_idm_iterations_against_naive_float64(round_of):
     """Class by class with one momentum buffer, the queue trained in between, all written out again."""
     method = idm()
@@ -113,15 +125,7 @@ def test_two_idm_iterations_against_naive_float64(round_of):
             images = images - 0.2 * buffer
         for i in torch.randperm(len(nets), generator=replay)[:2].tolist():
             for _ in range(2):
-                x, y = round_.real.batch(8, replay)
-                weights = {k: v.clone().requires_grad_() for k, v in nets[i].items()}
-                logits = torch.func.functional_call(shell, weights, (x,))
-                counts[i][0] += int((logits.argmax(1) == y).sum())
-                counts[i][1] += 8
-                grads = torch.autograd.grad(F.cross_entropy(logits, y), list(weights.values()))
-                for (name, w), g in zip(nets[i].items(), grads, strict=True):
-                    momenta[i][name] = 0.9 * momenta[i].get(name, 0) + g + 5e-4 * w
-                    nets[i][name] = w - 0.01 * momenta[i][name]
+                train_naively(shell, nets[i], momenta[i], counts[i], *round_.real.batch(8, replay))
     torch.testing.assert_close(round_.syn.images.detach(), images, rtol=1e-9, atol=1e-12)
     held = [(e.correct, e.seen) for e in method.queue.entries]
     assert held == [tuple(c) for c in counts]
@@ -195,5 +199,5 @@ def test_queue_goes_on_from_its_state(real):
 
 
 def test_queue_refuses_to_train_more_than_it_has():
-    with pytest.raises(InputError, match="method.queue.trained=5"):
+    with pytest.raises(InputError, match=r"method\.queue\.trained=5"):
         queue(trained=5)

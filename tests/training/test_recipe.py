@@ -36,9 +36,7 @@ def looks(recipe):
     return [epoch for epoch in range(recipe.total_epochs) if recipe.tests_after(epoch)]
 
 
-@pytest.mark.parametrize(
-    ("name", "high", "low"), [("dsa", 502, 499), ("idm", 502, 499), ("dc", 152, 149)]
-)
+@pytest.mark.parametrize(("name", "high", "low"), [("dsa", 502, 499), ("idm", 502, 499), ("dc", 152, 149)])
 def test_dc_family_runs_one_epoch_more_and_falls_once(name, high, low):
     recipe = loaded(name)
     assert rates(recipe) == [0.01] * high + [0.01 * 0.1] * low

@@ -1,6 +1,5 @@
 """Batches and optimiser steps against constructions by hand in float64."""
 
-import copy
 import functools
 
 import pytest
@@ -168,17 +167,31 @@ def test_a_step_advances_every_stream_alike_and_leaves_the_global_generator(way)
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def dropping(count):
+    """Equal students whose steps, but not whose tests, draw from the global generator."""
+    students = [linear(0).float() for _ in range(count)]
+    for student in students:
+        student.body = nn.Sequential(nn.Flatten(), nn.Dropout(0.5))
+    return students
+
+
 @pytest.mark.parametrize("way", [InTurn, Stacked])
 def test_dropout_is_drawn_from_the_streams_and_apart_for_each_student(way):
     def step(seed):
-        students = [copy.deepcopy(linear(0)).float() for _ in range(2)]
-        for student in students:
-            student.body.append(nn.Dropout(0.5))
         one = batches(1, 0)[0]
-        return way(students, Recipe("r", epochs=1)).step([one, one], rngs(seed, 2)).tolist()
+        return way(dropping(2), Recipe("r", epochs=1)).step([one, one], rngs(seed, 2)).tolist()
 
     first = step(1)
     assert first == step(1) and first[0] != first[1] and first != step(2)
+
+
+@pytest.mark.parametrize("way", [InTurn, Stacked])
+def test_students_are_tested_without_dropout_and_go_on_training_with_it(way):
+    students, plain, x = way(dropping(2), Recipe("r", epochs=1, lr=1e-9)), linear(0).float(), batches(1, 0)[0][0]
+    for _ in range(2):
+        losses = students.step(batches(1, 0) * 2, rngs(0, 2)).tolist()
+        assert losses[0] != losses[1]
+        torch.testing.assert_close(students.logits(x), plain(x).detach().expand(2, -1, -1), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("way", [InTurn, Stacked])

@@ -1,0 +1,90 @@
+"""Networks kept in the store: found by what decided them, loaded as they were saved."""
+
+import dataclasses
+import functools
+
+import pytest
+import torch
+
+from moe_distill.data.realset import RealSet
+from moe_distill.errors import InputError
+from moe_distill.models.convnet import ConvNet
+from moe_distill.records import Store, key
+from moe_distill.seeding import stream
+from moe_distill.teachers.store import KIND, TeacherPool, save_weights
+from moe_distill.training.recipe import Recipe
+
+NETWORK = functools.partial(ConvNet, depth=1, width=0.0625, norm="batch")
+POOL = TeacherPool(2, NETWORK, Recipe("teacher", epochs=3), seed=4)
+
+
+def real(mean=(0.5,), change=0):
+    pixels = torch.randint(0, 256, (12, 1, 8, 8), generator=stream(0, "px"), dtype=torch.uint8)
+    pixels[0, 0, 0, 0] += change
+    return RealSet(pixels, torch.arange(12) % 3, ("a", "b", "c"), mean, (0.25,), "n", "v")
+
+
+def trained(pool, store, data):
+    """Stand in for training: every network's weights moved by its number, running statistics included."""
+    made = []
+    for index in range(pool.networks):
+        network = pool.blank(data, index)
+        network(torch.randn(6, 1, 8, 8, generator=stream(index, "x")))
+        weights = {name: w + index for name, w in network.state_dict().items()}
+
+        def make(folder, weights=weights, index=index):
+            save_weights(weights, folder)
+            return {"cost": {"seconds": float(index)}}
+
+        store.obtain(KIND, pool.settings(data, index), make)
+        made.append(weights)
+    return made
+
+
+def test_networks_come_back_as_they_were_saved_ready_for_evaluation(tmp_path):
+    store, data = Store(tmp_path), real()
+    saved = trained(POOL, store, data)
+    for network, weights in zip(POOL.load(Store(tmp_path), data), saved, strict=True):
+        held = network.state_dict()
+        assert held.keys() == weights.keys() and any("running_mean" in name for name in held)
+        assert all(torch.equal(held[name], weights[name]) for name in held)
+        assert not network.training
+    assert POOL.costs(store, data) == [{"seconds": 0.0}, {"seconds": 1.0}]
+
+
+def test_a_network_not_trained_yet_is_one_clear_line(tmp_path):
+    store, data = Store(tmp_path), real()
+    trained(dataclasses.replace(POOL, networks=1), store, data)
+    with pytest.raises(InputError, match=r"^features=network 1 of 2 is not in .*pipeline=pretrain") as error:
+        POOL.load(store, data)
+    assert "\n" not in str(error.value)
+    assert len(POOL.costs(store, data)) == 1
+
+
+def test_blank_networks_differ_by_number_and_seed_alone():
+    first = POOL.blank(real(), 0).classifier.weight
+    torch.manual_seed(0)
+    assert torch.equal(first, POOL.blank(real(change=1), 0).classifier.weight)
+    assert not torch.equal(first, POOL.blank(real(), 1).classifier.weight)
+    assert not torch.equal(first, dataclasses.replace(POOL, seed=5).blank(real(), 0).classifier.weight)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: POOL.settings(real(), 1),
+        lambda: POOL.settings(real(mean=(0.4,)), 0),
+        lambda: POOL.settings(real(change=1), 0),
+        lambda: dataclasses.replace(POOL, seed=5).settings(real(), 0),
+        lambda: dataclasses.replace(POOL, recipe=Recipe("teacher", epochs=4)).settings(real(), 0),
+        lambda: dataclasses.replace(POOL, network=functools.partial(NETWORK, width=0.1)).settings(real(), 0),
+    ],
+    ids=["number", "statistics", "pixels", "seed", "recipe", "network"],
+)
+def test_whatever_decides_a_network_decides_where_it_lies(other):
+    assert key(other()) != key(POOL.settings(real(), 0))
+
+
+def test_larger_pools_share_the_networks_of_smaller_ones():
+    larger = dataclasses.replace(POOL, networks=9)
+    assert key(larger.settings(real(), 1)) == key(POOL.settings(real(), 1))

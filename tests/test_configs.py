@@ -1,0 +1,231 @@
+"""The yaml tree: everything composes, and every target takes the keys it is given, of the types it names."""
+
+import copy
+import dataclasses
+import functools
+import inspect
+import types
+import typing
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from hydra.utils import get_object, instantiate
+from omegaconf import OmegaConf
+
+from moe_distill.config import conf_dir, register
+from moe_distill.errors import InputError
+from moe_distill.experts import roster
+from moe_distill.run import one_line
+
+CONF = Path(conf_dir())
+EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
+SCALES = sorted(p.stem for p in (CONF / "scale").glob("*.yaml"))
+
+
+def jobs():
+    """Return command lines that name every option of every group: the first options of all groups, the second, …"""
+    groups = {}
+    for path in sorted(CONF.rglob("*/*.yaml")):
+        groups.setdefault(str(path.parent.relative_to(CONF)), []).append(path.stem)
+    own = ("preset", "experiment", "diversity", "scale")  # a scale overrides others; the rest has its own rules
+    choices = [[f"{group}={name}" for name in names] for group, names in groups.items() if not group.startswith(own)]
+    measures = [("diversity=paper", f"diversity/measure={name}") for name in groups["diversity/measure"]]
+    terms = [(f"diversity={name}",) for name in groups["diversity"]] + measures
+    return [(*(c[i % len(c)] for c in choices), *terms[i]) for i in range(len(terms))], max(map(len, choices))
+
+
+JOBS, LARGEST_GROUP = jobs()
+
+# specs of IDM: λ, real images per class, iterations between networks, steps a pick, iterations between resets.
+IDM_ROWS = {
+    ("cifar10", 1): (0.5, 5000, 5, 10, 100),
+    ("cifar10", 10): (0.5, 256, 30, 10, 100),
+    ("cifar10", 50): (0.1, 256, 30, 10, 500),
+    ("cifar100", 1): (0.5, 5000, 5, 10, 100),
+    ("cifar100", 10): (0.1, 256, 30, 50, 100),
+    ("cifar100", 50): (0.1, 256, 30, 40, 500),
+}
+ROW_OF_SPLIT = {(1, 1): 1, (1, 2): 1, (5, 2): 10, (10, 1): 10, (10, 2): 10, (20, 1): 10, (25, 2): 50, (50, 1): 50}
+
+
+@pytest.fixture(scope="module")
+def composed():
+    """Gives the configuration of a command line, each composed once."""
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        known = functools.cache(lambda overrides: compose("config", [*overrides, "paths.output=/nowhere"]))
+        yield lambda *overrides: copy.deepcopy(known(overrides))
+
+
+def nodes(node, path="cfg"):
+    """Yield every mapping with a target, with its path."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, node
+        for key, value in node.items():
+            yield from nodes(value, f"{path}.{key}")
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            yield from nodes(value, f"{path}[{i}]")
+
+
+def fits(value, annotation):
+    """Say whether a scalar of the yaml may stand where the annotation is; what is no scalar type takes anything."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return any(fits(value, one) for one in typing.get_args(annotation))
+    if typing.get_origin(annotation) is typing.Literal:
+        return value in typing.get_args(annotation)
+    kinds = {int: int, float: int | float, str: str, bool: bool, types.NoneType: types.NoneType, Path: str}
+    if annotation not in kinds:
+        return annotation is inspect.Parameter.empty or (value is not None and not isinstance(value, bool | str))
+    return isinstance(value, kinds[annotation]) and not (isinstance(value, bool) and annotation in (int, float))
+
+
+def faults(tree):
+    """Return what is wrong with the targets of a resolved configuration."""
+    found = []
+    for path, node in nodes(tree):
+        given = {k: v for k, v in node.items() if not (k.startswith("_") and k.endswith("_"))}
+        target = get_object(node["_target_"])
+        signature = inspect.signature(target)
+        try:
+            (signature.bind_partial if node.get("_partial_") else signature.bind)(**given)
+        except TypeError as error:
+            found.append(f"{path}: {error}")
+            continue
+        hints = typing.get_type_hints(target if inspect.isfunction(target) or is_record(target) else target.__init__)
+        ours = target.__module__.startswith("moe_distill")
+        for key, value in given.items() if ours else ():
+            scalar = value is None or isinstance(value, bool | int | float | str)
+            annotation = hints.get(key, inspect.Parameter.empty)
+            if scalar and value != roster.PUBLISHED and annotation is not typing.Any and not fits(value, annotation):
+                found.append(f"{path}.{key}: {value!r} is no {annotation}")
+    return found
+
+
+def is_record(target):
+    """Say whether a target is a dataclass."""
+    return inspect.isclass(target) and dataclasses.is_dataclass(target)
+
+
+def resolved(cfg):
+    """Return a configuration as plain containers, every interpolation and mandatory value decided."""
+    return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize("job", JOBS, ids=[str(i) for i in range(len(JOBS))])
+def test_every_option_composes_and_its_targets_take_its_keys(composed, job):
+    assert len(JOBS) >= LARGEST_GROUP
+    cfg = composed(*job)
+    tree = resolved(cfg)
+    assert len(list(nodes(tree))) > 20
+    assert faults(tree) == []
+    method, data = (next(o.split("=")[1] for o in job if o.startswith(group)) for group in ("method=", "data="))
+    own = CONF / "preset" / method / f"{data}.yaml"
+    assert cfg.presets.get("published") == (OmegaConf.load(own) if own.is_file() else None)
+    assert cfg.presets.otherwise == OmegaConf.load(own.with_stem("default"))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_can_be_built_at_every_scale(composed, experiment, scale):
+    cfg = composed(f"+experiment={experiment}", f"scale={scale}")
+    assert faults(resolved(cfg)) == []
+    plan, exam = (instantiate(cfg[name], _convert_="all") for name in ("plan", "exam"))
+    assert (plan.roster.noe, plan.roster.budget) == (2, 10)
+    assert len(exam.students) == 4 and exam.seeds == cfg.seeds
+
+
+@pytest.mark.parametrize(
+    ("node", "fault"),
+    [
+        ({"_target_": "moe_distill.data.mixing.Vanilla", "alpa": 1.0}, "alpa"),
+        ({"_target_": "moe_distill.data.mixing.Vanilla", "alpha": "much"}, "alpha"),
+        ({"_target_": "moe_distill.data.augment.Crop", "ratio": None}, "ratio"),
+        ({"_target_": "moe_distill.teachers.store.TeacherPool", "networks": 5}, "network"),
+        ({"_target_": "moe_distill.methods.dm.DM", "_partial_": True, "real_batch": 2.5}, "real_batch"),
+        ({"_target_": "moe_distill.methods.dm.DM", "_partial_": True, "iterations": True}, "iterations"),
+    ],
+)
+def test_a_wrong_key_a_missing_one_and_a_wrong_type_are_seen(node, fault):
+    assert len(found := faults({"a": [{"b": node}]})) == 1
+    assert found[0].startswith("cfg.a[0].b") and fault in found[0]
+
+
+def experts(cfg, ipc, noe):
+    """Return the roster of a configuration at another split."""
+    cfg.ipc, cfg.noe = ipc, noe
+    return instantiate(cfg.experts, _convert_="all")
+
+
+@pytest.mark.parametrize(("ipc", "noe"), ROW_OF_SPLIT)
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+def test_idm_takes_the_published_row_of_its_budget(composed, data, ipc, noe):
+    built = experts(composed(f"data={data}"), ipc, noe)
+    row = ROW_OF_SPLIT[ipc, noe]
+    assert [(m.ipc, m.row, m.name) for m in built.members] == [(ipc, row, "idm")] * noe
+    for expert in built.members:
+        m, q = expert.method.keywords, expert.method.keywords["queue"].keywords
+        told = (m["ce_weight"], m["real_batch"], q["renew_every"], q["steps"], q["meter_reset"])
+        assert told == IDM_ROWS[data, row]
+        assert (m["iterations"], m["lr"], m["momentum"], m["factor"]) == (20001, 0.2, 0.5, 2)
+        assert (q["capacity"], q["trained"], q["batch_size"]) == (100, 2, 256)
+        assert (q["lr"], q["momentum"], q["weight_decay"]) == (0.01, 0.9, 5e-4)
+
+
+@pytest.mark.parametrize(
+    ("ipc", "noe", "row", "lr"), [(1, 1, 1, 1.0), (50, 1, 1, 1.0), (50, 2, 1, 1.0), (100, 1, 100, 10.0)]
+)
+def test_dm_takes_the_row_of_each_experts_own_ipc(composed, ipc, noe, row, lr):
+    for m in experts(composed("method=dm"), ipc, noe).members:
+        told = [m.method.keywords[k] for k in ("iterations", "lr", "momentum", "real_batch")]
+        assert (m.row, told) == (row, [20001, lr, 0.5, 256])
+
+
+def test_a_scale_shortens_what_it_names_and_leaves_the_rest_published(composed):
+    method = instantiate(composed("scale=small").experts, _convert_="all").members[0].method.keywords
+    assert (method["iterations"], method["queue"].keywords["steps"]) == (300, 2)
+    assert (method["ce_weight"], method["queue"].keywords["renew_every"]) == (0.5, 30)
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar100", "digits"])
+def test_a_roster_of_two_methods_follows_the_data_set(composed, data):
+    cfg = composed("experts=dm_idm", f"data={data}")
+    built = instantiate(cfg.experts, _convert_="all")
+    assert (str(built), [m.row for m in built.members]) == ("dm5+idm5", [1, 10])
+    steps = {"cifar100": 50}.get(data, 10)
+    assert built.members[1].method.keywords["queue"].keywords["steps"] == steps
+
+
+def test_baselines_have_the_mixtures_budget(composed):
+    cfg = composed("baselines=single_and_random", "ipc=5", "noe=2")
+    built = {name: str(instantiate(plan.roster, _convert_="all")) for name, plan in cfg.baselines.items()}
+    assert built == {"single": "idm10x1", "random": "random10x1"}
+
+
+@pytest.mark.parametrize(
+    "override", ["ipc=ten", "noe=2.5", "seeds=null", "width=wide", "ipx=3", "data=cifar11", "trainer.gpus=1"]
+)
+def test_composition_refuses_unknown_keys_options_and_wrong_types_in_one_line(composed, override):
+    with pytest.raises(HydraException) as refused:
+        composed(override)
+    line = one_line(refused.value)
+    assert "\n" not in line and override.split("=")[0].split(".")[-1] in line
+
+
+@pytest.mark.parametrize("noe", [1, 2])
+@pytest.mark.parametrize("ipc", [0, -1])
+def test_a_roster_refuses_experts_without_images(composed, ipc, noe):
+    with pytest.raises(Exception, match=f"ipc={ipc}: ") as refused:
+        experts(composed(), ipc, noe)
+    assert isinstance(refused.value.__cause__, InputError)
+
+
+@pytest.mark.parametrize(("ipc", "noe", "members"), [(5, 3, (5, 5)), (5, 2, (5, 6)), (5, 1, (5, 5)), (5, 2, (10,))])
+def test_a_listed_roster_must_agree_with_the_split(ipc, noe, members):
+    method = functools.partial(get_object("moe_distill.methods.coreset.First"))
+    rows = [{"method": method, "presets": {}, "ipc": own} for own in members]
+    with pytest.raises(InputError, match=f"noe={noe}, ipc \\* noe = {ipc * noe}"):
+        roster.listed(rows, {}, ipc, noe)

@@ -1,0 +1,187 @@
+"""Descriptions, keys, the store in one process, and tables; ``test_records_failures.py`` has kills and full disks."""
+
+import csv
+import dataclasses
+import functools
+import hashlib
+import json
+import subprocess
+import time
+
+import pytest
+
+import moe_distill
+from moe_distill import records
+from moe_distill.records import Store, describe, key, merge_rows, write_csv, write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Optics:
+    focus: float
+    lens: object = None
+    label: str = dataclasses.field(default="", metadata={"describe": False})
+
+
+class Told:
+    def describe(self):
+        return {"told": 1}
+
+
+def bend(x, by=2):
+    return x * by
+
+
+HERE = __name__
+
+
+@pytest.mark.parametrize(
+    ("value", "want"),
+    [
+        (None, None),
+        (True, True),
+        (1.5, 1.5),
+        ((1, [2, "a"]), [1, [2, "a"]]),
+        ({"b": (1,), 3: None}, {"b": [1], "3": None}),
+        (bend, f"{HERE}.bend"),
+        (Optics, f"{HERE}.Optics"),
+        (Told(), {"told": 1}),
+        (functools.partial(bend, 7, by=3), {"target": f"{HERE}.bend", "arg0": 7, "by": 3}),
+        (Optics(1.0, label="mine"), {"target": f"{HERE}.Optics", "focus": 1.0, "lens": None}),
+        (
+            functools.partial(Optics, lens=functools.partial(bend, by=Optics(2))),
+            {
+                "target": f"{HERE}.Optics",
+                "lens": {
+                    "target": f"{HERE}.bend",
+                    "by": {"target": f"{HERE}.Optics", "focus": 2, "lens": None},
+                },
+            },
+        ),
+    ],
+)
+def test_descriptions_are_plain_and_say_what_decides_behaviour(value, want):
+    assert describe(value) == want
+    assert json.loads(json.dumps(describe(value))) == want
+
+
+@pytest.mark.parametrize("opaque", [object(), {1, 2}, [object()], Optics(object()), functools.partial(bend, object())])
+def test_what_cannot_be_told_apart_is_refused(opaque):
+    with pytest.raises(TypeError, match="has no description"):
+        key({"a": opaque})
+
+
+def test_keys_know_no_order_but_every_value():
+    one = {"a": 1, "b": {"x": functools.partial(bend, by=1), "y": 2}}
+    assert key(one) == key({"b": {"y": 2, "x": functools.partial(bend, by=1)}, "a": 1})
+    others = [
+        {**one, "a": 2},
+        {**one, "a": "1"},
+        {**one, "c": None},
+        {"a": 1, "b": {"x": functools.partial(bend, by=3), "y": 2}},
+    ]
+    assert len({key(s) for s in (one, *others)}) == 5
+    assert key([1, 2]) != key([2, 1])
+    assert key(Optics(1.0, label="a")) == key(Optics(1.0, label="b")) != key(Optics(2.0))
+
+
+def test_a_key_is_the_hash_of_schema_and_settings(monkeypatch):
+    text = '{"schema": 1, "settings": {"a": [1, null]}}'
+    monkeypatch.setattr(records, "SCHEMA", 1)
+    assert key({"a": (1, None)}) == hashlib.sha256(text.encode()).hexdigest()[:32]
+    monkeypatch.setattr(records, "SCHEMA", 2)
+    assert key({"a": (1, None)}) != hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def put(text="42", more=None):
+    def make(folder):
+        (folder / "value").write_text(text)
+        return more
+
+    return make
+
+
+def never(folder):
+    raise AssertionError("made twice")
+
+
+def test_an_artifact_is_made_once_and_found_later(tmp_path):
+    store, begin = Store(tmp_path), time.time()
+    assert store.find("thing", {"a": 1}) is None
+    path = store.obtain("thing", {"a": 1}, put(more={"cost": 3}))
+    assert path == tmp_path / "thing" / key({"a": 1}) and (path / "value").read_text() == "42"
+    later = Store(str(tmp_path))
+    assert later.obtain("thing", {"a": 1}, never) == later.find("thing", {"a": 1}) == path
+    assert (store.made, store.found) == ([f"thing {path.name[:8]}"], []) and (later.made, later.found) == (
+        [],
+        [f"thing {path.name[:8]}"],
+    )
+    told = store.manifest(path)
+    assert begin <= told.pop("finished") <= time.time()
+    assert told == {"schema": records.SCHEMA, "settings": {"a": 1}, "commit": records.commit(), "cost": 3}
+    assert store.find("other", {"a": 1}) is None and store.find("thing", {"a": 2}) is None
+
+
+def test_a_failing_make_leaves_nothing_but_its_work(tmp_path):
+    store = Store(tmp_path)
+
+    def fails(folder):
+        (folder / "value").write_text("half")
+        (store.work("thing", 1) / "last.ckpt").write_text("checkpoint")
+        raise ZeroDivisionError("as it is")
+
+    with pytest.raises(ZeroDivisionError, match="as it is"):
+        store.obtain("thing", 1, fails)
+    assert store.find("thing", 1) is None and list((tmp_path / "thing").iterdir()) == [] and store.made == []
+    assert (store.work("thing", 1) / "last.ckpt").read_text() == "checkpoint"
+    store.obtain("thing", 1, put())
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_json_is_replaced_whole_and_sorted(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"b": 1, "a": [None, 0.1]})
+    assert json.loads(path.read_text()) == {"a": [None, 0.1], "b": 1} and path.read_text().index('"a"') < 5
+    with pytest.raises(TypeError):
+        write_json(path, {"c": object()})
+    assert json.loads(path.read_text())["b"] == 1
+
+
+def test_tables_are_written_in_their_columns_and_read_back(tmp_path):
+    path, hard = tmp_path / "a.csv", 'α, "β"\nγ'
+    write_csv(path, [{"config_hash": "1", "b": hard}, {"b": 0.1, "config_hash": "2"}], ["config_hash", "b", "c"])
+    with path.open(newline="") as file:
+        assert list(csv.reader(file)) == [["config_hash", "b", "c"], ["1", hard, ""], ["2", "0.1", ""]]
+    with pytest.raises(ValueError, match="unknown"):
+        write_csv(path, [{"unknown": 1}], ["config_hash"])
+    assert len(merge_rows([path], ["b"])) == 2
+
+
+def test_merged_rows_stand_once_in_the_order_first_met(tmp_path):
+    first, second = tmp_path / "1.csv", tmp_path / "2.csv"
+    write_csv(first, [{"config_hash": h, "a": f"first {h}"} for h in "ba"], ["config_hash", "a"])
+    write_csv(second, [{"config_hash": h, "a": f"second {h}", "b": 1} for h in "cab"], ["b", "a", "config_hash"])
+    assert merge_rows([first, second], ["config_hash", "a", "b"]) == [
+        {"config_hash": "b", "a": "first b", "b": ""},
+        {"config_hash": "a", "a": "first a", "b": ""},
+        {"config_hash": "c", "a": "second c", "b": "1"},
+    ]
+    assert merge_rows([], ["a"]) == []
+
+
+def test_commit_names_the_head_its_changes_and_outside_git_the_version(tmp_path, monkeypatch):
+    package = tmp_path / "package"
+    package.mkdir()
+    code = package / "records.py"
+    code.write_text("1")
+    monkeypatch.setattr(records, "__file__", str(code))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert records.commit.__wrapped__() == moe_distill.__version__
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x", "--no-gpg-sign"]):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert records.commit.__wrapped__() == head[:12]
+    (tmp_path / "elsewhere").write_text("new")
+    assert records.commit.__wrapped__() == head[:12]
+    code.write_text("2")
+    assert records.commit.__wrapped__() == head[:12] + "+"
