@@ -95,7 +95,13 @@ def kept_poolings(side: int, poolings: int) -> int:
 
 
 def scaled(base_width: int, factor: float) -> int:
-    """Return the number of channels of a layer of ``base_width`` channels in a network ``factor`` times as wide."""
+    """Return the number of channels of a layer of ``base_width`` channels in a network ``factor`` times as wide.
+
+    Raises:
+        InputError: If the factor is not above 0.
+    """
+    if factor <= 0:
+        raise InputError("width", factor, "a number above 0")
     return max(1, round(base_width * factor))
 
 

@@ -67,6 +67,8 @@ class Runtime:
     def __post_init__(self) -> None:
         """Check the machine before any work."""
         object.__setattr__(self, "output", Path(self.output))
+        if self.threads is not None and self.threads < 1:
+            raise InputError("threads", self.threads, "a whole number of at least 1, or null")
         if self.trainer.keywords["accelerator"] == "gpu" and not torch.cuda.is_available():
             raise InputError("trainer.accelerator", "gpu", "cpu or auto: no GPU is visible here")
         torch.set_num_threads(self.threads_of(1))

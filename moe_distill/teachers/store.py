@@ -34,6 +34,11 @@ class TeacherPool:
     recipe: Recipe
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Check the number of networks."""
+        if self.networks < 1:
+            raise InputError("features.networks", self.networks, "a whole number of at least 1")
+
     def settings(self, real: RealSet, index: int) -> dict[str, Any]:
         """Return what decides one network of the pool."""
         return {

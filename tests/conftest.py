@@ -1,0 +1,77 @@
+"""What tests of whole runs share: a composed configuration at smoke scale, run in this process in a folder of its own."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from moe_distill.config import conf_dir, register
+from moe_distill.records import merge_rows
+from moe_distill.run import run
+
+USUAL = {"scale": "smoke", "logger": "none", "threads": "1", "trainer": "cpu"}
+
+
+class Suite:
+    """Runs command lines below a folder: artifacts in ``store``, tables and pages in ``out``."""
+
+    def __init__(self, home):
+        self.home, self.store, self.out = home, home / "store", home / "out"
+
+    def overrides(self, *given):
+        """Return a command line: what is given, and the usual for what is not."""
+        said = {o.lstrip("+").split("=")[0] for o in given}
+        usual = {**USUAL, "paths.store": str(self.store), "paths.output": str(self.out)}
+        return [*(f"{k}={v}" for k, v in usual.items() if k not in said), *given]
+
+    def compose(self, *given, **more):
+        """Return the configuration of a command line."""
+        return compose("config", self.overrides(*given), **more)
+
+    def __call__(self, *given):
+        """Run a command line; return its headline number."""
+        return run(self.compose(*given))
+
+    def cells(self, *given):
+        """Return the command lines of a sweep's jobs as Hydra splits them; one empty line where nothing is swept."""
+        params = self.compose(*given, return_hydra_config=True).hydra.sweeper.params or {}
+        parsed = OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in params.items()])
+        return [[str(o) for o in job] for job in BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]] or [[]]
+
+    def rows(self, folder=None):
+        """Return the result rows of a run's folder."""
+        from moe_distill.pipelines.rows import COLUMNS
+
+        return merge_rows([(folder or self.out) / "results.csv"], COLUMNS)
+
+    def artifacts(self, kind="*"):
+        """Return the folders of finished artifacts."""
+        return sorted(m.parent for m in self.store.glob(f"{kind}/*/manifest.json"))
+
+
+@pytest.fixture(scope="module")
+def composing():
+    """Hydra, ready to compose the suite's configuration."""
+    register()
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        yield
+
+
+@pytest.fixture
+def suite(tmp_path, composing, monkeypatch):
+    """A suite in a fresh folder; the process gets its threads back."""
+    monkeypatch.delenv("MOE_DISTILL_HOME", raising=False)
+    threads = torch.get_num_threads()
+    yield Suite(tmp_path)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def shared_suite(tmp_path_factory, composing):
+    """A suite that the tests of a file share, one after the other."""
+    threads = torch.get_num_threads()
+    yield Suite(Path(tmp_path_factory.mktemp("suite")))
+    torch.set_num_threads(threads)

@@ -1,0 +1,184 @@
+"""What a user does wrong ends in exactly one line on stderr, exit code 2, and nothing in the store."""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+
+from moe_distill.run import main
+
+USUAL = {"scale": "smoke", "logger": "none", "threads": "1", "trainer": "cpu", "data": "digits"}
+
+
+@pytest.fixture
+def called(tmp_path, monkeypatch, capfd):
+    """Gives a function that runs a command line in a fresh folder and returns exit code and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setenv("MOE_DISTILL_HOME", str(tmp_path / "store"))
+    threads, handlers = torch.get_num_threads(), logging.root.handlers[:]
+
+    def call(*given):
+        said = {o.split("=")[0].lstrip("+") for o in given}
+        monkeypatch.setattr(sys, "argv", ["run", *(f"{k}={v}" for k, v in USUAL.items() if k not in said), *given])
+        GlobalHydra.instance().clear()
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code
+        return code, capfd.readouterr().err
+
+    yield call
+    GlobalHydra.instance().clear()
+    torch.set_num_threads(threads)
+    logging.root.handlers[:] = handlers
+
+
+def refused(called, store, *given):
+    """Run a command line that must be refused; return what it said."""
+    before = sorted(store.glob("*/*/manifest.json"))
+    code, err = called(*given)
+    assert code == 2 and err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1
+    assert sorted(store.glob("*/*/manifest.json")) == before and not list(store.glob("work/*/*"))
+    return err.removeprefix("error: ").rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["method=foo"], "method=foo: one of dm, first, idm, random"),
+        (["split=7x7"], "split=7x7: one of 10x1, 10x2, 10x5, 1x1"),
+        (["model=foo"], "model=foo: one of alexnet, convnet2, convnet3"),
+        (["data=cifar11"], "data=cifar11: one of cifar10, cifar100, digits"),
+        (["diversity/measure=foo"], "diversity/measure=foo: one of cka_linear"),
+        (["+experiment=foo"], "experiment=foo: one of quickstart, table1"),
+        (["pipeline=foo"], "pipeline=foo: one of distill, evaluate, full"),
+        (["ipc=0"], "ipc=0: a whole number of at least 1"),
+        (["ipc=-1"], "ipc=-1: a whole number of at least 1"),
+        (["noe=0"], "noe=0: a whole number of at least 1"),
+        (["ipc=59"], "ipc=59: at most 58, the images an expert sees of the smallest class"),
+        (["ipc=1", "noe=117"], "noe=117: at most 116, the images of the smallest class"),
+        (["ipc=ten"], "ipc=ten: Value 'ten' of type 'str' could not be converted to Integer"),
+        (["seeds=null"], "seeds=null: field 'seeds' is not Optional"),
+        (["seeds=0"], "seeds"),
+        (["threads=0"], "threads=0: a whole number of at least 1, or null"),
+        (["width=0"], "width=0.0: a number above 0"),
+        (["features.networks=0"], "features.networks=0: a whole number of at least 1"),
+        (["method.foo=1"], "method.foo=1: no such key; there are augment, ce_weight, factor"),
+        (["+method.foo=1"], "method.foo=1: no such key; there are augment, ce_weight, factor"),
+        (["+method.queue.foo=1"], "method.queue.foo=1: no such key; there are batch_size, capacity"),
+        (["foo=1"], "foo=1: no such key; there are augment, baselines"),
+        (["+recipe.foo=1"], "recipe.foo=1: no such key; there are augment, batch_size"),
+        (["recipe.epochs=many"], "recipe.epochs=many: a whole number"),
+        (["method.queue.steps=2.5"], "method.queue.steps=2.5: a whole number"),
+        (["method.lr=fast"], "method.lr=fast: a number"),
+        (["recipe.epochs=0"], "recipe.epochs=0: a whole number of at least 1"),
+        (["experts=dm_idm", "split=10x1"], "experts=2 members with 20 images per class: a roster that agrees"),
+        (["ipc"], "Error parsing override 'ipc'"),
+        (["pipeline=evaluate"], "pipeline=evaluate (idm5x2 is not in "),
+        (["pipeline=report"], "name=single: an experiment run before"),
+        (["pipeline=evaluate", "pipeline.path=gone"], "set=gone: a set written by this package"),
+        (["data=folder"], "data.root=None: a folder with train/<class>/*"),
+        (["data=folder", "data.root=gone"], "data.root=gone: a folder with train/<class>/*"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(called, tmp_path, given, said):
+    assert refused(called, tmp_path / "store", *given).startswith(said)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_missed_before_any_work(called, tmp_path):
+    said = refused(called, tmp_path / "store", "trainer=gpu")
+    assert said == "trainer.accelerator=gpu: cpu or auto: no GPU is visible here"
+
+
+def tree(root, classes=("ant", "bee"), images=2, size=12):
+    """Write a tree of gray images."""
+    for part in ("train", "test"):
+        for c, name in enumerate(classes):
+            (root / part / name).mkdir(parents=True)
+            for i in range(images):
+                Image.new("L", (size, size), 40 * c + i).save(root / part / name / f"{i}.png")
+    return root
+
+
+def no_image(root):
+    for path in (root / "train" / "bee").iterdir():
+        path.unlink()
+    return root / "train" / "bee", "at least one image in each class folder"
+
+
+def a_text(root):
+    (root / "train" / "bee" / "notes.txt").write_text("bees")
+    return root / "train" / "bee" / "notes.txt", "nothing but images in class folders"
+
+
+def half_a_jpeg(root):
+    path = root / "train" / "bee" / "7.jpg"
+    Image.effect_noise((12, 12), 60).convert("RGB").save(path)
+    path.write_bytes(path.read_bytes()[:-200])
+    return path, "whole images; this file is broken or truncated"
+
+
+def other_test_classes(root):
+    (root / "test" / "bee").rename(root / "test" / "cat")
+    return root, "class folders named as the classes of train/ in test/: lacking bee; unexpected cat"
+
+
+@pytest.mark.parametrize("spoil", [no_image, a_text, half_a_jpeg, other_test_classes])
+def test_a_bad_class_folder_is_named_by_its_file(called, tmp_path, spoil):
+    root = tree(tmp_path / "images")
+    where, allowed = spoil(root)
+    said = refused(called, tmp_path / "store", "data=folder", f"data.root={root}", "method=first", "ipc=1", "noe=1")
+    assert said.startswith(f"data.root={where}: {allowed}")
+
+
+@pytest.fixture
+def distilled(called, tmp_path):
+    """The folder of a set of real digits."""
+    assert called("pipeline=distill", "method=first", "ipc=1", "noe=1")[0] == 0
+    (manifest,) = (tmp_path / "store" / "set").glob("*/manifest.json")
+    return manifest.parent
+
+
+@pytest.mark.parametrize(("classes", "size", "what"), [(2, 8, "classes"), (10, 12, "image shape"), (10, 8, "mean")])
+def test_a_set_is_not_evaluated_against_other_data(called, tmp_path, distilled, classes, size, what):
+    root = tree(tmp_path / "images", [str(c) for c in range(classes)], size=size)
+    other = ("data=folder", f"data.root={root}", "ipc=1", "noe=1")
+    said = refused(called, tmp_path / "store", "pipeline=evaluate", f"pipeline.path={distilled}", *other)
+    assert said.startswith(f"data=({what} ") and f"the set was distilled from digits with {what} " in said
+
+
+def test_a_truncated_set_is_not_evaluated(called, tmp_path, distilled):
+    file = distilled / "expert_0.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    said = refused(called, tmp_path / "store", "pipeline=evaluate", f"pipeline.path={distilled}")
+    assert said.startswith(f"set={file}: a whole set file; this one is truncated or damaged")
+
+
+def test_a_download_without_a_network_says_what_to_set_instead(called, tmp_path, monkeypatch):
+    def unreachable(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unreachable)
+    monkeypatch.setattr(socket, "socket", unreachable)
+    said = refused(called, tmp_path / "store", "data=cifar10", "augment=dsa")
+    assert said.startswith("data.root=None: cifar10 cannot be had") and "set data.root to a folder with" in said
+
+
+def test_a_process_says_one_line_and_exits_with_2(tmp_path):
+    env = {**os.environ, "MOE_DISTILL_HOME": str(tmp_path / "store")}
+    env.pop("HYDRA_FULL_ERROR", None)
+    command = [sys.executable, "-m", "moe_distill.run", "scale=smoke", "logger=none", "trainer=cpu", "ipc=0"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (2, "error: ipc=0: a whole number of at least 1\n")
+    assert not (tmp_path / "store").exists()
