@@ -157,7 +157,8 @@ class Store:
 
     def _make(self, target: Path, settings: Any, make: Callable[[Path], Mapping[str, Any] | None]) -> None:
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.rmtree(temporary, ignore_errors=True)
+        for stale in target.parent.glob(f".{target.name}.*"):  # of killed attempts: the lock is ours
+            shutil.rmtree(stale, ignore_errors=True)
         temporary.mkdir()
         try:
             with guard_full_disk(self.root):  # looks before the clean-up makes room again

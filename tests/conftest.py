@@ -1,4 +1,4 @@
-"""What tests of whole runs share: a composed configuration at smoke scale, run in this process in a folder of its own."""
+"""What tests of whole runs share: a configuration at smoke scale, run in this process in a folder of its own."""
 
 from pathlib import Path
 

@@ -27,7 +27,6 @@ class Diversity:
     """The diversity term.
 
     Args:
-        name: What it is called in results.
         measure: Of two feature matrices; lower is more diverse.
         weight: Factor of the gradient, or of its norm relative to the matching gradient.
         weight_is: ``absolute``: weight times the gradient. ``share``: the gradient scaled to ``weight`` times the norm
@@ -37,9 +36,9 @@ class Diversity:
         scope: ``global``: all rows. ``per_class``: mean over classes. ``class_centred``: class means removed first.
         pairing: Which rows of one class belong together in a paired measure: by ``index``, or ``shuffled``.
         max_rows: Rows per expert at most; larger sets are subsampled evenly over the classes.
+        name: What it is called in results; None says the measure's name and settings.
     """
 
-    name: str = field(metadata={"describe": False})
     measure: Measure
     weight: float = 0.1
     weight_is: Literal["absolute", "share"] = "share"
@@ -48,6 +47,13 @@ class Diversity:
     scope: Literal["global", "per_class", "class_centred"] = "global"
     pairing: Literal["index", "shuffled"] = "index"
     max_rows: int = 1024
+    name: str | None = field(default=None, metadata={"describe": False})
+
+    @property
+    def title(self) -> str:
+        """What results call it."""
+        settings = (str(value) for value in vars(self.measure).values() if isinstance(value, str))
+        return self.name or "-".join([type(self.measure).__name__.lower(), *settings])
 
     def __post_init__(self) -> None:
         """Check what a typing error could spoil."""

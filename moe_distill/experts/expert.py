@@ -37,6 +37,13 @@ class Workshop:
     optimizer: OptimizerFactory
     seed: int
     settings: dict[str, Any] = field(default_factory=dict)
+    _placed: dict[torch.device, RealSet] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def real_on(self, device: torch.device) -> RealSet:
+        """Return all real training data on a device, copied there once for all experts."""
+        if device not in self._placed:
+            self._placed[device] = self.whole.to(device)
+        return self._placed[device]
 
 
 class Expert(pl.LightningModule):
@@ -102,10 +109,9 @@ class Expert(pl.LightningModule):
     def round(self, iteration: int) -> Round:
         """Return what the method may see."""
         device = self.synthetic.images.device
+        whole = self.workshop.real_on(device)
         if self._real is None or self._real.device != device:
-            self.workshop.whole.to(device)
-            self._real = self.workshop.whole.to(device).subset(self.part)
-        whole = self.workshop.whole.to(device)
+            self._real = whole.subset(self.part)
         return Round(iteration, self.synthetic, self._real, whole, self.new_network, self.rng)
 
     def start(self) -> None:

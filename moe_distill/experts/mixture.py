@@ -91,11 +91,12 @@ class Mixture(pl.LightningModule):
         del checkpoint["loops"]  # the clock is ours, and the ranks' loops differ
         checkpoint["state_dict"] = {}
         checkpoint["iteration"] = self.iteration
+        checkpoint["extra"] = {name: value for part in gather_objects(self.extra) for name, value in part.items()}
         checkpoint["experts"] = {number: state for part in gather_objects(mine) for number, state in part.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take this rank's experts, whoever wrote them."""
-        self.iteration = checkpoint["iteration"]
+        self.iteration, self.extra = checkpoint["iteration"], checkpoint["extra"]
         for number, expert in self.experts.items():
             expert.take_state(checkpoint["experts"][number])  # type: ignore[operator]
         checkpoint["state_dict"] = self.state_dict()

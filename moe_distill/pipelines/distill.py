@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from rich import get_console
 from safetensors.torch import save_file
 from torch.multiprocessing.spawn import ProcessRaisedException
 
@@ -42,9 +43,11 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float]:
 
 
 def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) -> dict[str, Any]:
+    for row in {(m.name, m.row) for m in plan.roster.members if m.row is not None}:
+        get_console().print("{}: settings published for ipc {}".format(*row))
     work = runtime.store.work(KIND, plan.settings(train))
     parts = plan.parts(train, runtime.store)
-    save_file({f"expert_{i}": part for i, part in enumerate(parts)}, folder / "parts.safetensors")
+    save_file({f"expert_{i}": part.clone() for i, part in enumerate(parts)}, folder / "parts.safetensors")
     mixture = Mixture(plan.roster, parts, plan.workshop(train))
     threads = runtime.threads_of(runtime.processes)
     callbacks: list[pl.Callback] = [Threads(threads), SaveSets(folder)]

@@ -220,7 +220,7 @@ def _columns_of(plan: Distillation, train: RealSet, about: Mapping[str, Any]) ->
         "ipc": plan.roster.ipc,
         "noe": plan.roster.noe,
         "iterations": about["iterations"],
-        "diversity": plan.term.name if plan.term else "none",
+        "diversity": plan.term.title if plan.term else "none",
         "distill_seed": plan.seed,
     }
 

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from moe_distill.errors import InputError
-from moe_distill.records import Store
+from moe_distill.records import Store, commit
 from moe_distill.training.fit import TrainerFactory, fit
 
 
@@ -71,6 +71,7 @@ class Runtime:
             raise InputError("threads", self.threads, "a whole number of at least 1, or null")
         if self.trainer.keywords["accelerator"] == "gpu" and not torch.cuda.is_available():
             raise InputError("trainer.accelerator", "gpu", "cpu or auto: no GPU is visible here")
+        commit()  # remembered now: the code that runs is the one that was there at the start
         torch.set_num_threads(self.threads_of(1))
         keep_freed_memory()
 

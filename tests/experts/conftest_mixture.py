@@ -62,7 +62,7 @@ def random(ipc: int = 2) -> ExpertSpec:
 
 
 def term(**changes) -> Diversity:
-    settings = {"name": "dcor", "measure": DistanceCorrelation(centring="u", transform="none"), "every": 2, "weight": 0.5}
+    settings = {"measure": DistanceCorrelation(centring="u", transform="none"), "every": 2, "weight": 0.5}
     return Diversity(**{**settings, **changes})
 
 
@@ -90,7 +90,13 @@ def trainer(processes: int = 1) -> functools.partial[pl.Trainer]:
     quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     several = {"strategy": ExpertParallelStrategy(process_group_backend="gloo")} if processes > 1 else {}
     return functools.partial(
-        pl.Trainer, accelerator="cpu", devices=processes, max_epochs=1, use_distributed_sampler=False, **quiet, **several
+        pl.Trainer,
+        accelerator="cpu",
+        devices=processes,
+        max_epochs=1,
+        use_distributed_sampler=False,
+        **quiet,
+        **several,
     )
 
 

@@ -1,4 +1,4 @@
-"""Every experiment's whole sweep at smoke scale: the cells of its table, its page, and a second run that does nothing."""
+"""Whole sweeps of every experiment at smoke scale: their tables, pages, and a second run that does nothing."""
 
 import collections
 import csv

@@ -1,0 +1,89 @@
+"""Who the experts are: the words for a roster, the row of published settings, and how it is filled in."""
+
+import functools
+
+import pytest
+
+from moe_distill.errors import InputError
+from moe_distill.experts.roster import ExpertSpec, Roster, fill, listed, nearest_row, same
+from moe_distill.methods.coreset import Random
+from moe_distill.methods.dm import DM
+from moe_distill.methods.idm import IDM
+
+
+def member(kind, ipc, **settings):
+    return ExpertSpec(functools.partial(kind, **settings), ipc)
+
+
+@pytest.mark.parametrize(
+    "members, word, budget, method, ipc",
+    [
+        ([(DM, 5)], "dm5x1", 5, "dm", "5"),
+        ([(IDM, 5), (IDM, 5)], "idm5x2", 10, "idm", "5"),
+        ([(DM, 5), (IDM, 5)], "dm5+idm5", 10, "dm+idm", "5"),
+        ([(DM, 2), (DM, 4)], "dm2+dm4", 6, "dm", "2+4"),
+    ],
+)
+def test_a_roster_in_words(members, word, budget, method, ipc):
+    roster = Roster(tuple(member(*m) for m in members))
+    assert (str(roster), roster.noe, roster.budget) == (word, len(members), budget)
+    assert (roster.method, roster.ipc) == (method, ipc)
+
+
+@pytest.mark.parametrize("ipc, row", [(1, 1), (9, 1), (10, 10), (49, 10), (50, 50), (500, 50)])
+def test_the_nearest_row_at_or_below_is_taken(ipc, row):
+    assert nearest_row([50, 1, 10], ipc) == row
+
+
+def test_below_all_rows_the_lowest_is_taken_and_without_rows_none():
+    assert nearest_row([50, 10], 1) == 10
+    assert nearest_row([], 1) is None
+
+
+PRESETS = {"otherwise": {1: {"lr": 1.0, "iterations": 7}, 10: {"lr": 10.0, "iterations": 70}}}
+
+
+@pytest.mark.parametrize("kind, row", [(DM, 1), (IDM, 10)])
+def test_the_row_is_that_of_the_budget_or_of_the_experts_own_ipc(kind, row):
+    method = functools.partial(kind, lr="published", momentum=0.5)
+    roster = same(method, PRESETS, {}, ipc=5, noe=2)
+    assert [m.row for m in roster.members] == [row, row]
+    assert roster.members[1].method.keywords == {"lr": float(row), "momentum": 0.5}
+
+
+def test_the_rows_of_this_data_set_come_before_the_others():
+    presets = {**PRESETS, "published": {1: {"lr": 3.0}}}
+    (only,) = same(functools.partial(DM, lr="published"), presets, {}, ipc=10, noe=1).members
+    assert (only.method.keywords["lr"], only.row) == (3.0, 1)
+
+
+def test_a_scale_replaces_what_is_published_and_nothing_else():
+    method = functools.partial(DM, lr=0.3, iterations="published")
+    (only,) = same(method, PRESETS, {"dm": {"lr": 9.0, "iterations": 2}, "idm": {"iterations": 1}}, 1, 1).members
+    assert only.method.keywords == {"lr": 0.3, "iterations": 2}
+
+
+def test_settings_inside_settings_are_filled_and_named_when_missing():
+    def queue(steps, capacity):
+        return steps, capacity
+
+    method = functools.partial(IDM, queue=functools.partial(queue, steps="published", capacity=3))
+    filled = fill(method, {"queue": {"steps": 4}}, {}, "method")
+    assert filled.keywords["queue"]() == (4, 3)
+    assert method.keywords["queue"].keywords["steps"] == "published"  # the original is left alone
+    with pytest.raises(InputError, match=r"method\.queue\.steps=published"):
+        fill(method, {"queue": {"capacity": 4}}, {}, "method")
+
+
+def test_members_of_their_own_ipc_must_agree_with_the_split():
+    members = [{"method": functools.partial(Random), "presets": {}, "ipc": ipc} for ipc in (2, 4)]
+    assert listed(dict(enumerate(members)), {}, ipc=3, noe=2).ipc == "2+4"
+    for ipc, noe in ((2, 2), (6, 1)):
+        with pytest.raises(InputError, match="2 members with 6 images per class"):
+            listed(members, {}, ipc=ipc, noe=noe)
+
+
+def test_the_row_is_no_part_of_what_decides_the_images():
+    one, other = (ExpertSpec(functools.partial(DM, lr=1.0), 5, row) for row in (1, 10))
+    assert one.describe() == other.describe() != member(DM, 5, lr=2.0).describe()
+    assert one.describe() != member(DM, 4, lr=1.0).describe()

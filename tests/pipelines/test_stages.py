@@ -1,0 +1,116 @@
+"""Each stage alone, picking up what the one before left, and roads through other options."""
+
+import json
+import re
+
+import pytest
+import torch
+from PIL import Image
+
+from moe_distill.errors import InputError
+from moe_distill.synthetic import SyntheticSet
+
+ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1")
+
+
+def alone(suite, pipeline, *given):
+    """Run one stage; return its headline and the kinds of artifacts it added."""
+    before = suite.artifacts()
+    headline = suite(f"pipeline={pipeline}", *ONE, *given)
+    return headline, sorted({a.parent.name for a in suite.artifacts() if a not in before})
+
+
+def test_every_stage_picks_up_what_the_one_before_left(suite):
+    with pytest.raises(InputError, match=r"^pipeline=evaluate .idm5x2 is not in .*pipeline=distill") as missing:
+        suite("pipeline=evaluate", *ONE)
+    assert "\n" not in str(missing.value)
+    with pytest.raises(InputError, match=re.escape("holds no stages.json")):
+        suite("pipeline=report")
+    assert suite.artifacts() == []
+    accuracy, made = alone(suite, "pretrain")
+    assert made == ["teacher"] and 0 <= accuracy <= 1
+    assert alone(suite, "distill") == (None, ["set"])
+    assert not (suite.out / "results.csv").exists()
+    accuracy, made = alone(suite, "evaluate")
+    assert made == ["result", "students"]
+    (row,) = suite.rows()
+    assert float(row["accuracy_last"]) == accuracy and row["roster"] == "idm5x2"
+    page = (suite.out / "report.html").read_bytes()
+    (suite.out / "report.html").unlink()
+    assert alone(suite, "report") == (None, [])
+    assert (suite.out / "report.html").read_bytes() == page
+    whole, made = alone(suite, "full")
+    assert (whole, made) == (accuracy, [])
+
+
+def test_distilling_without_its_teachers_says_which_stage_is_missing(suite):
+    with pytest.raises(InputError, match="pretrain"):
+        suite("pipeline=distill", *ONE)
+    assert suite.artifacts("set") == []
+
+
+def test_a_set_is_evaluated_from_its_folder_as_from_the_store(suite):
+    asked = ("method=dm", "diversity=none")
+    suite("pipeline=distill", *ONE, *asked)
+    stored = suite("pipeline=evaluate", *ONE, *asked)
+    (folder,) = suite.artifacts("set")
+    (first,) = suite.rows()
+    found = suite("pipeline=evaluate", f"pipeline.path={folder}", *ONE)
+    (row,) = suite.rows()
+    assert found == stored
+    same = ("method", "roster", "dataset", "data_variant", "ipc", "noe", "set_fingerprint", "accuracy_last", "steps")
+    assert {c: row[c] for c in same} == {c: first[c] for c in same}
+    assert row["set_fingerprint"] == SyntheticSet.load(folder).fingerprint()
+    assert row["config_hash"] != first["config_hash"]
+
+
+def test_the_upper_bound_trains_on_all_real_images(suite):
+    accuracy = suite("pipeline=upper_bound", "recipe=full_data", *ONE)
+    (row,) = suite.rows()
+    assert (row["method"], row["images_decoded"], row["recipe"]) == ("full_dataset", "1197", "full_data")
+    assert row["steps"] == str(int(row["epochs"]) * -(-1197 // 256)) and float(row["accuracy_last"]) == accuracy
+    assert suite.artifacts("set") == []
+
+
+@pytest.mark.parametrize(("classes", "mode", "size"), [("ab", "L", 12), ("abc", "RGB", 40)])
+def test_a_folder_of_images_goes_the_whole_road(suite, classes, mode, size):
+    root, noise = suite.home / "images", torch.Generator().manual_seed(0)
+    for part, count in (("train", 6), ("test", 3)):
+        for name in classes:
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                shape = (size, size, 3)[: 2 if mode == "L" else 3]
+                pixels = torch.randint(256, shape, generator=noise, dtype=torch.uint8).numpy()
+                Image.fromarray(pixels).save(root / part / name / f"{i}.png")
+    accuracy = suite("data=folder", f"data.root={root}", "ipc=2", "noe=2", *ONE)
+    (row,) = suite.rows()
+    tested = 3 * len(classes)
+    assert accuracy * tested == pytest.approx(round(accuracy * tested), abs=1e-6)
+    assert (row["dataset"], row["data_variant"], row["roster"]) == ("folder", "folder-png", "idm2x2")
+    (folder,) = suite.artifacts("set")
+    members = SyntheticSet.load(folder).members
+    channels = 1 if mode == "L" else 3
+    assert [tuple(m.images.shape) for m in members] == [(2 * len(classes), channels, size, size)] * 2
+    assert members[0].provenance.classes == tuple(classes)
+
+
+@pytest.mark.parametrize(
+    ("given", "columns"),
+    [
+        (["experts=dm_idm"], {"roster": "dm5+idm5", "method": "dm+idm", "diversity": "dcor_relu"}),
+        (["partition=kmeans"], {"partition": "kmeans"}),
+        (["diversity/measure=mmd"], {"diversity": "negativemmd"}),
+        (["fusion=vanilla"], {"fusion": "vanilla"}),
+        (["diversity=none", "partition=none", "init=noise"], {"diversity": "none", "partition": "nosplit"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_other_options_go_the_whole_road(suite, given, columns):
+    accuracy = suite(*ONE, *given)
+    (row,) = suite.rows()
+    assert {c: row[c] for c in columns} == columns and 0 <= accuracy <= 1
+    assert (row["ipc"], row["noe"], row["images_decoded"]) == ("5", "2", "100")
+    needs_teachers = given[0] != "diversity=none"
+    assert len(suite.artifacts("teacher")) == int(needs_teachers)
+    manifest = json.loads((suite.artifacts("set")[0] / "manifest.json").read_text())
+    assert manifest["iterations"] == 3

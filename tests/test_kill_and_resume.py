@@ -1,0 +1,149 @@
+"""Real processes, killed at random moments and started again, or started twice at once on one store."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from moe_distill.synthetic import SyntheticSet
+
+# A process imports for seconds: this one imports once, does no work, and forks a real process for every command line.
+SERVER = """
+import json, os, sys
+import torch, pytorch_lightning, torchvision, sklearn.datasets
+import moe_distill.pipelines.full, moe_distill.pipelines.distill, moe_distill.models.convnet, moe_distill.methods.dm
+from moe_distill.run import main
+print("ready", flush=True)
+for line in sys.stdin:
+    job = json.loads(line)
+    if "wait" in job:
+        print(os.waitstatus_to_exitcode(os.waitpid(job["wait"], 0)[1]), flush=True)
+        continue
+    pid = os.fork()
+    if pid:
+        print(pid, flush=True)
+        continue
+    code = 1
+    try:
+        sys.argv = ["run", *job["argv"]]
+        log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1); os.dup2(log, 2)
+        main()
+        code = 0
+    except SystemExit as error:
+        code = int(error.code or 0)
+    finally:
+        os._exit(code)
+"""
+JOB = [
+    *("scale=smoke", "logger=none", "trainer=cpu", "threads=1", "method=dm", "split=5x2", "width=0.25"),
+    *("checkpoint_seconds=0", "shorten.dm.iterations=60"),
+]
+
+
+class Processes:
+    """Starts command lines as processes of their own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.server = subprocess.Popen(
+            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder
+        )
+        assert self.server.stdout.readline() == "ready\n"
+
+    def ask(self, job):
+        """Send a line and return the number that answers it."""
+        self.server.stdin.write(json.dumps(job) + "\n")
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline())
+
+    def start(self, store, pipeline, log="log"):
+        """Start a stage on a store; return its process id."""
+        paths = [f"paths.store={store}", f"paths.output={self.folder}/out", f"hydra.run.dir={self.folder}/hydra"]
+        return self.ask({"argv": [*JOB, f"pipeline={pipeline}", *paths], "log": str(self.folder / log)})
+
+    def wait(self, pid):
+        """Return the exit code; the negative signal where one ended it."""
+        return self.ask({"wait": pid})
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    """The process that forks, with one pretrained φ in its folder's ``store`` and a set distilled without a break."""
+    served = Processes(Path(tmp_path_factory.mktemp("killed")))
+    for pipeline in ("pretrain", "distill"):
+        assert served.wait(served.start(served.folder / "calm", pipeline)) == 0
+    yield served
+    served.server.stdin.close()
+    served.server.wait(timeout=30)
+
+
+def until(condition, seconds=60):
+    """Wait for a condition; fail when it does not come."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def written(store):
+    """Return what tells one checkpoint from the next; None before the first."""
+    for path in store.glob("work/set-*/last.ckpt"):
+        try:
+            return path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+    return None
+
+
+def the_set(store):
+    """Return the folder of a store's only distilled set."""
+    (manifest,) = store.glob("set/*/manifest.json")
+    return manifest.parent
+
+
+def test_a_distillation_killed_three_times_ends_in_the_same_bits(processes):
+    store, moments = processes.folder / "killed", random.Random(3)
+    assert processes.wait(processes.start(store, "pretrain")) == 0
+    before, left = None, []
+    for _ in range(3):
+        pid = processes.start(store, "distill")
+        until(lambda before=before: written(store) not in (None, before))
+        time.sleep(moments.uniform(0, 0.2))
+        os.kill(pid, signal.SIGKILL)
+        assert processes.wait(pid) == -signal.SIGKILL
+        before = written(store)
+        (checkpoint,) = store.glob("work/set-*/last.ckpt")
+        left.append(torch.load(checkpoint, weights_only=True)["iteration"])
+        assert not list(store.glob("set/*/manifest.json"))
+    assert 0 < left[0] < left[1] < left[2] < 60  # each attempt went on where the one before was killed
+    assert processes.wait(processes.start(store, "distill")) == 0
+    calm, killed = the_set(processes.folder / "calm"), the_set(store)
+    assert SyntheticSet.load(killed).fingerprint() == SyntheticSet.load(calm).fingerprint()
+    for expert in ("expert_0.safetensors", "expert_1.safetensors"):
+        assert (killed / expert).read_bytes() == (calm / expert).read_bytes()
+    costs = [json.loads((folder / "manifest.json").read_text())["cost"]["steps"] for folder in (killed, calm)]
+    assert costs == [60, 60]
+    curves = [(folder / "curves.csv").read_text() for folder in (killed, calm)]
+    assert curves[0] == curves[1] and len(curves[0].splitlines()) > 60
+    assert not list(store.glob("work/set-*")) and not list(store.glob("set/.*"))
+
+
+def test_two_processes_on_one_store_compute_an_artifact_once(processes):
+    store = processes.folder / "shared"
+    assert processes.wait(processes.start(store, "pretrain")) == 0
+    pids = [processes.start(store, "distill", f"log{i}") for i in range(2)]
+    assert [processes.wait(pid) for pid in pids] == [0, 0]
+    waited = [" makes set " in (processes.folder / f"log{i}").read_text() for i in range(2)]
+    assert sorted(waited) == [False, True]
+    assert (
+        SyntheticSet.load(the_set(store)).fingerprint()
+        == SyntheticSet.load(the_set(processes.folder / "calm")).fingerprint()
+    )
