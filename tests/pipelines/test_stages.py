@@ -97,7 +97,7 @@ def test_a_folder_of_images_goes_the_whole_road(suite, classes, mode, size):
 @pytest.mark.parametrize(
     ("given", "columns"),
     [
-        (["experts=dm_idm"], {"roster": "dm5+idm5", "method": "dm+idm", "diversity": "dcor_relu"}),
+        (["experts=dm_idm"], {"roster": "dm5+idm5", "method": "dm+idm", "diversity": "distancecorrelation-u-relu"}),
         (["partition=kmeans"], {"partition": "kmeans"}),
         (["diversity/measure=mmd"], {"diversity": "negativemmd"}),
         (["fusion=vanilla"], {"fusion": "vanilla"}),
