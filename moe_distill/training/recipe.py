@@ -1,24 +1,30 @@
 """How a network is trained: everything about it in one frozen record."""
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import torch
 
 from moe_distill.data.augment import Augmentation
 from moe_distill.data.mixing import CutMix
 from moe_distill.errors import InputError
 
+OptimizerFactory = Callable[..., torch.optim.Optimizer]
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """Supervised training by SGD with a step schedule.
+    """Supervised training with a step schedule.
 
     Args:
         name: What the field calls it; recorded with every result.
         epochs: The published number E.
         extra_epochs: Epochs run beyond E (1 for the DC family, whose loop is inclusive).
         lr: First learning rate.
-        momentum: SGD momentum.
-        weight_decay: SGD weight decay.
+        weight_decay: As the optimiser takes it.
+        optimizer: Makes the optimiser of parameters, ``lr`` and ``weight_decay``.
         batch_size: Images per step; the last, smaller batch of an epoch is kept.
         drops: Fractions of E after which the rate falls; the rate used from epoch ``int(E * drop) + drop_offset`` on.
         drop_offset: See ``drops``; 2 for the DC family (falls after epoch index E//2 + 1).
@@ -36,8 +42,8 @@ class Recipe:
     epochs: int
     extra_epochs: int = 0
     lr: float = 0.01
-    momentum: float = 0.9
     weight_decay: float = 5e-4
+    optimizer: OptimizerFactory = functools.partial(torch.optim.SGD, momentum=0.9)
     batch_size: int = 256
     drops: tuple[float, ...] = ()
     drop_offset: int = 0

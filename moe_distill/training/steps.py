@@ -109,17 +109,12 @@ class Cohort(Protocol):
         """Go on from what :meth:`state_dict` returned."""
 
 
-def sgd(parameters: Sequence[torch.Tensor], recipe: Recipe) -> torch.optim.SGD:
-    """Return the recipe's optimiser."""
-    return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-
-
 class InTurn:
     """Students step one after the other: the reference, and the faster way on a CPU."""
 
     def __init__(self, networks: Sequence[Network], recipe: Recipe) -> None:
         self.networks = list(networks)
-        self.optimizers = [sgd(list(n.parameters()), recipe) for n in self.networks]
+        self.optimizers = [recipe.optimizer(n.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay) for n in self.networks]
 
     def step(self, batches: Sequence[Batch], rngs: Sequence[torch.Generator]) -> torch.Tensor:
         """Take one step of every student and return the losses (S,)."""
@@ -170,7 +165,7 @@ class Stacked:
         self.skeleton = networks[0]
         stacked, _ = stack_module_state(list(networks))
         self.weights: dict[str, torch.Tensor] = {name: nn.Parameter(w.detach().clone()) for name, w in stacked.items()}
-        self.optimizer = sgd(list(self.weights.values()), recipe)
+        self.optimizer = recipe.optimizer(self.weights.values(), lr=recipe.lr, weight_decay=recipe.weight_decay)
 
     def _call(self, weights: dict[str, torch.Tensor], x_NCHW: torch.Tensor) -> torch.Tensor:
         return functional_call(self.skeleton, weights, (x_NCHW,))
