@@ -1,0 +1,68 @@
+"""The wheel, installed in another environment, does all that a checkout does, from an empty folder."""
+
+import csv
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import moe_distill
+
+ROOT = Path(moe_distill.__file__).parents[1]
+SHORT = ["logger=none", "threads=1", "width=0.0625", "seeds=1"]
+SHORT += ["shorten.idm.iterations=3", "recipe.epochs=2", "features.recipe.epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """The interpreter of an environment that holds the wheel; what the wheel needs is borrowed from this one."""
+    home = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(home)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home / "env")], check=True, timeout=60)
+    site = next((home / "env").glob("lib/python*/site-packages"))
+    (wheel,) = home.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(site)
+    # a folder named here is searched, but its own .pth files, such as that of an editable install, are not read
+    (site / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    return home / "env" / "bin" / "python"
+
+
+def run(python, folder, *arguments):
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MOE_DISTILL_HOME")}
+    command = [str(python), "-m", *arguments]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_quickstart_runs_from_an_empty_folder(python, tmp_path):
+    out = run(python, tmp_path, "moe_distill.run", "+experiment=quickstart", *SHORT)
+    assert "idm5x2 over random10x1" in out
+    made = tmp_path / "runs" / "quickstart"
+    assert (made / "report.html").stat().st_size > 10_000
+    table = rows(made / "results.csv")
+    assert {row["roster"] for row in table} == {"idm5x2", "idm10x1", "random10x1"} and len(table) == 12
+    assert {row["commit"] for row in table} == {moe_distill.__version__}  # no checkout: it is the wheel that ran
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_a_sweep_of_fresh_processes_runs_from_an_empty_folder(python, tmp_path):
+    sweep = ["scale=smoke", "data=digits", "method=random", "ipc=1", "noe=1", "students=convnet3", "seed=0,1"]
+    run(python, tmp_path, "moe_distill.run", "-m", "hydra/launcher=process", *sweep, "name=sweep", *SHORT[:2])
+    table = rows(tmp_path / "runs" / "sweep" / "results.csv")
+    assert sorted((row["distill_seed"], row["seed"]) for row in table) == [
+        ("0", "0"),
+        ("0", "1"),
+        ("1", "0"),
+        ("1", "1"),
+    ]
