@@ -47,6 +47,7 @@ class Config:
     forecast: str | None = None
     paths: Any = None
     data: Any = None
+    normalisation: Any = None
     augment: Any = None
     init: Any = None
     partition: Any = None

@@ -1,62 +1,34 @@
 """The synthetic set: the only thing that passes from distilling to evaluating."""
 
-import dataclasses
 import hashlib
-import json
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import TensorDataset
 
 from moe_distill.errors import InputError
+from moe_distill.normalisation import FILE, Normalisation, Whitening
+from moe_distill.provenance import Provenance, Space
+from moe_distill.set_files import damaged, read_set, write_set
 from moe_distill.tiling import Tiling
 
-Space = Literal["raw", "standardised"]
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What a set is: enough to use it without the configuration that made it.
-
-    Attributes:
-        dataset: Name of the real data; ``data_variant`` and ``data_fingerprint`` say which copy of it.
-        classes: Class names in label order.
-        mean: Per-channel mean of the real pixels scaled to [0, 1]; ``std`` likewise.
-        method: Name of the distillation method; ``expert`` its place in the roster.
-        ipc: Stored images per class.
-        space: What the stored numbers are: raw pixels in [0, 1], or standardised by ``mean`` and ``std``.
-        tiling: How a stored image is decoded.
-        settings: The description of everything that decided the images.
-    """
-
-    dataset: str
-    data_variant: str
-    data_fingerprint: str
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    method: str
-    expert: int
-    ipc: int
-    space: Space = "standardised"
-    tiling: Tiling = field(default_factory=Tiling)
-    settings: dict[str, Any] = field(default_factory=dict)
+__all__ = ["Decoded", "Provenance", "Space", "SyntheticSet", "Union", "union"]
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images as a network sees them: pixels (M, C, H, W), labels (M,) and the expert each came from (M,)."""
+    """Images as a network sees them: pixels (M, C, H, W), labels (M,) and the expert each came from (M,).
+
+    Targets (M, classes) are the probabilities a network is trained towards; None where labels alone say it.
+    """
 
     images_MCHW: torch.Tensor
     labels_M: torch.Tensor
     experts_M: torch.Tensor
+    targets_MC: torch.Tensor | None = None
 
 
 class SyntheticSet(nn.Module):
@@ -65,11 +37,22 @@ class SyntheticSet(nn.Module):
     Args:
         images_NCHW: Stored images, (classes · ipc, channels, size, size), float32.
         provenance: What they are.
-        learned_rate: Step size learned together with the images, where the method learns one.
+        learned_rate: Step size learned together with the images, a scalar, where the method learns one.
+        soft_labels: Logits (classes · ipc, classes) learned together with the images, where the method learns them.
+        average: Exponential moving average of the images, where the method keeps one: what is evaluated.
+        whitening: The whitening that the provenance names.
     """
 
+    average: torch.Tensor | None
+
     def __init__(
-        self, images_NCHW: torch.Tensor, provenance: Provenance, learned_rate: torch.Tensor | None = None
+        self,
+        images_NCHW: torch.Tensor,
+        provenance: Provenance,
+        learned_rate: torch.Tensor | None = None,
+        soft_labels: torch.Tensor | None = None,
+        average: torch.Tensor | None = None,
+        whitening: Whitening | None = None,
     ) -> None:
         super().__init__()
         self.images = nn.Parameter(images_NCHW)
@@ -78,11 +61,35 @@ class SyntheticSet(nn.Module):
         self.labels: torch.Tensor
         self.register_buffer("labels", labels, persistent=False)
         self.learned_rate = None if learned_rate is None else nn.Parameter(learned_rate)
+        self.soft_labels = None if soft_labels is None else nn.Parameter(soft_labels)
+        self.register_buffer("average", average)
+        self.normalisation = Normalisation(provenance.mean, provenance.std, whitening)
 
     @property
     def tiling(self) -> Tiling:
         """How the stored images are decoded."""
         return self.provenance.tiling
+
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        """Move the average of the images: average ← decay · average + (1 - decay) · images (FTD, §3.3)."""
+        if self.average is not None:
+            self.average.lerp_(self.images, 1 - decay)
+
+    def final(self) -> "SyntheticSet":
+        """Return what is evaluated: the set with the averaged images where it has them, else itself."""
+        if self.average is None:
+            return self
+        rate, labels = (None if t is None else t.detach() for t in (self.learned_rate, self.soft_labels))
+        return SyntheticSet(self.average, self.provenance, rate, labels, whitening=self.normalisation.whitening)
+
+    def targets(self) -> torch.Tensor:
+        """Return the probabilities (M, classes) of all decoded images, in the order of :meth:`decode`."""
+        if self.soft_labels is None:
+            targets = nn.functional.one_hot(self.labels, len(self.provenance.classes)).to(self.images)
+        else:
+            targets = self.soft_labels.softmax(1)
+        return targets.repeat(self.tiling.per_image, 1)
 
     def of_class(self, c: int) -> torch.Tensor:
         """Return the decoded images of class ``c`` in the stored space, (ipc · tiles, C, H, W), with gradient."""
@@ -95,19 +102,16 @@ class SyntheticSet(nn.Module):
 
     def raw(self) -> torch.Tensor:
         """Return the decoded images as raw pixels: [0, 1] for real images, unclamped for learned ones."""
-        images, _ = self.decode()
-        if self.provenance.space == "raw":
-            return images
-        mean, std = _channels(self.provenance, images)
-        return images * std + mean
+        return self.as_raw(self.decode()[0])
+
+    def as_raw(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return images of the stored space as raw pixels, unclamped."""
+        return images_NCHW if self.provenance.space == "raw" else self.normalisation.raw(images_NCHW)
 
     def standardised(self) -> torch.Tensor:
-        """Return the decoded images standardised by the data set's statistics, as networks see them."""
+        """Return the decoded images standardised by the data set's statistics or whitened, as networks see them."""
         images, _ = self.decode()
-        if self.provenance.space == "standardised":
-            return images
-        mean, std = _channels(self.provenance, images)
-        return (images - mean) / std
+        return self.normalisation.standardised(images) if self.provenance.space == "raw" else images
 
     def fingerprint(self) -> str:
         """Return a sha256 over the tensors alone; equal images give equal fingerprints on every machine."""
@@ -117,19 +121,15 @@ class SyntheticSet(nn.Module):
         return digest.hexdigest()
 
     def dataset(self) -> TensorDataset:
-        """Return (standardised image, label) pairs as an ordinary data set."""
+        """Return (standardised image, label) pairs as an ordinary data set; the label is a distribution if learned."""
         return union([self]).dataset()
 
     def save(self, path: str | Path) -> None:
         """Write ``path`` (safetensors) and the JSON beside it, each moved into place at once."""
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        save_file(self._tensors(), temporary)
-        about = {"provenance": dataclasses.asdict(self.provenance), "fingerprint": self.fingerprint()}
-        temporary_json = temporary.with_name(f"{temporary.name}.json")
-        temporary_json.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
-        temporary.replace(path)
-        temporary_json.replace(path.with_suffix(".json"))
+        write_set(path, self._tensors(), self.provenance, self.fingerprint())
+        if self.normalisation.whitening is not None:
+            self.normalisation.whitening.save(path.with_name(FILE))
 
     @classmethod
     def load(cls, path: str | Path) -> "SyntheticSet | Union":
@@ -143,28 +143,33 @@ class SyntheticSet(nn.Module):
             files = sorted(path.glob("expert_*.safetensors"), key=lambda p: int(p.stem.split("_")[1]))
             if not files:
                 raise InputError("set", path, "a folder with files expert_<number>.safetensors")
-            return union([cls.read(file) for file in files])
+            sets = [cls.read(files[0])]
+            sets += [cls.read(file, sets[0].normalisation.whitening) for file in files[1:]]
+            experts = len(sets[0].provenance.settings.get("roster", sets))
+            if len(files) < experts:
+                raise InputError("set", path, f"the files of all {experts} experts; there are {len(files)}")
+            return union(sets)
         return cls.read(path)
 
     @classmethod
-    def read(cls, path: Path) -> "SyntheticSet":
-        """Read one expert's file; raises as :meth:`load`."""
+    def read(cls, path: Path, whitening: Whitening | None = None) -> "SyntheticSet":
+        """Read one expert's file and the whitening it names, unless that one is given; raises as :meth:`load`."""
+        tensors, provenance, fingerprint = read_set(path)
+        if provenance.whitening is None:
+            whitening = None
+        elif whitening is None or whitening.source != provenance.whitening:
+            whitening = Whitening.load(path.with_name(FILE), provenance.whitening)
         try:
-            about = json.loads(path.with_suffix(".json").read_text())
-            tensors = load_file(path)
-            given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["provenance"].items()}
-            provenance = Provenance(**{**given, "tiling": Tiling(**given["tiling"])})
-            loaded, fingerprint = cls(tensors["images"], provenance, tensors.get("learned_rate")), about["fingerprint"]
-        except FileNotFoundError as error:
-            raise InputError("set", path, f"a set written by this package; {error.filename} is missing") from error
-        except (SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise InputError("set", path, f"a whole set file; this one is truncated or damaged ({error})") from error
+            loaded = cls(tensors.pop("images"), provenance, **tensors, whitening=whitening)
+        except (LookupError, TypeError) as error:
+            raise damaged(path, error) from error
         if loaded.fingerprint() != fingerprint:
             raise InputError("set", path, f"the images it was written with, fingerprint {fingerprint[:12]}")
         return loaded
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        tensors = {"images": self.images, "learned_rate": self.learned_rate}
+        tensors: dict[str, torch.Tensor | None] = {"images": self.images, "learned_rate": self.learned_rate}
+        tensors |= {"soft_labels": self.soft_labels, "average": self.average}
         return {name: t.detach().cpu().contiguous() for name, t in tensors.items() if t is not None}
 
 
@@ -186,38 +191,41 @@ class Union:
         return float(torch.stack(rates).log().mean().exp()) if rates else None
 
     def raw(self) -> Decoded:
-        """Return every member's decoded images as raw pixels in class-major order."""
+        """Return every member's final images, decoded, as raw pixels in class-major order."""
         labels = torch.cat([m.decode()[1] for m in self.members])
         experts = torch.cat([torch.full((len(m.decode()[1]),), i) for i, m in enumerate(self.members)])
         order = torch.argsort(labels, stable=True)
-        images = torch.cat([m.raw().detach() for m in self.members])
-        return Decoded(images[order], labels[order], experts.to(labels.device)[order])
+        images = torch.cat([m.final().raw().detach() for m in self.members])
+        soft = any(m.soft_labels is not None for m in self.members)
+        targets = torch.cat([m.targets().detach() for m in self.members])[order] if soft else None
+        return Decoded(images[order], labels[order], experts.to(labels.device)[order], targets)
 
     def fingerprint(self) -> str:
         """Return a sha256 over the members' fingerprints in order."""
         return hashlib.sha256("".join(m.fingerprint() for m in self.members).encode()).hexdigest()
 
     def dataset(self) -> TensorDataset:
-        """Return (standardised image, label) pairs as an ordinary data set."""
+        """Return (standardised image, label) pairs as an ordinary data set; labels are distributions if learned."""
         decoded = self.raw()
-        mean, std = _channels(self.provenance, decoded.images_MCHW)
-        return TensorDataset((decoded.images_MCHW - mean) / std, decoded.labels_M)
+        targets = decoded.labels_M if decoded.targets_MC is None else decoded.targets_MC
+        return TensorDataset(self.members[0].normalisation.standardised(decoded.images_MCHW), targets)
 
     def require(
-        self, classes: Sequence[str], channels: int, size: int, mean: Sequence[float], std: Sequence[float]
+        self,
+        classes: Sequence[str],
+        channels: int,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        whitening: str | None = None,
     ) -> None:
         """Refuse data the sets were not distilled from.
 
         Raises:
-            InputError: Classes, image shape or statistics differ.
+            InputError: Classes, image shape, statistics or whitening differ.
         """
         shape = tuple(self.members[0].images.shape[1:])
-        ours = (tuple(self.provenance.classes), shape, _rounded(self.provenance.mean), _rounded(self.provenance.std))
-        theirs = (tuple(classes), (channels, size, size), _rounded(mean), _rounded(std))
-        for what, mine, other in zip(("classes", "image shape", "mean", "std"), ours, theirs, strict=True):
-            if mine != other:
-                allowed = f"the set was distilled from {self.provenance.dataset} with {what} {_short(mine)}"
-                raise InputError("data", f"({what} {_short(other)})", allowed)
+        self.provenance.require(shape, classes, (channels, size, size), mean, std, whitening)
 
 
 def union(sets: Sequence[SyntheticSet]) -> Union:
@@ -230,21 +238,7 @@ def union(sets: Sequence[SyntheticSet]) -> Union:
     together = Union(tuple(sets))
     for member in sets[1:]:
         p = member.provenance
-        together.require(p.classes, member.images.shape[1], member.images.shape[2], p.mean, p.std)
+        together.require(p.classes, member.images.shape[1], member.images.shape[2], p.mean, p.std, p.whitening)
         if p.data_fingerprint != first.data_fingerprint:
             raise InputError("set", p.data_fingerprint[:12], f"experts of the same data, {first.data_fingerprint[:12]}")
     return together
-
-
-def _channels(provenance: Provenance, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    mean, std = (like.new_tensor(v).view(1, -1, 1, 1) for v in (provenance.mean, provenance.std))
-    return mean, std
-
-
-def _rounded(values: Sequence[float]) -> tuple[float, ...]:
-    return tuple(round(float(v), 6) for v in values)
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) < 80 else text[:77] + "..."

@@ -1,6 +1,6 @@
 """How one stored image holds several smaller ones, and how they are brought back to full size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +53,25 @@ class Tiling:
         padded = F.pad(images_NCHW, (0, margin, 0, margin), value=self.fill) if margin else images_NCHW
         tiles = torch.cat([padded[..., r : r + side, c : c + side] for r, c in self.corners(size)])
         return F.interpolate(tiles, size=(size, size), mode="bilinear", align_corners=False)
+
+    def decode_every_factor(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return the decodes for every factor from 1 to this one, one after the other (IDC's "multi" decode)."""
+        return torch.cat([replace(self, factor=k).decode(images_NCHW) for k in range(1, self.factor + 1)])
+
+    def decode_within(self, images_NCHW: torch.Tensor, limit: int) -> torch.Tensor:
+        """Return at most ``limit`` decoded images, but at least one of each stored one (IDC's "bound" decode).
+
+        The first images are decoded by the full factor k, as many as leave room for one of each that follows; then by
+        k - 1, and so on.
+        """
+        decoded, rest = list[torch.Tensor](), images_NCHW
+        for k in range(self.factor, 0, -1):
+            room = limit - sum(map(len, decoded)) - len(rest)
+            count = len(rest) if k == 1 else min(max(room // k**2, 0), len(rest))
+            if count:
+                decoded.append(replace(self, factor=k).decode(rest[:count]))
+            rest = rest[count:]
+        return torch.cat(decoded)
 
     def store(self, tiles_TNCHW: list[torch.Tensor]) -> torch.Tensor:
         """Return N stored images that hold full-size images, shrunk bilinearly: one (N, C, H, W) batch per tile."""

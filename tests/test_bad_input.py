@@ -54,7 +54,7 @@ def refused(called, store, *given):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["method=foo"], "method=foo: one of dm, first, idm, random"),
+        (["method=foo"], "method=foo: one of datm, dc, dm, dsa, first, ftd"),
         (["split=7x7"], "split=7x7: one of 10x1, 10x2, 10x5, 1x1"),
         (["model=foo"], "model=foo: one of alexnet, convnet2, convnet3"),
         (["data=cifar11"], "data=cifar11: one of cifar10, cifar100, digits"),
@@ -72,6 +72,8 @@ def refused(called, store, *given):
         (["threads=0"], "threads=0: a whole number of at least 1, or null"),
         (["width=0"], "width=0.0: a number above 0"),
         (["features.networks=0"], "features.networks=0: a whole number of at least 1"),
+        (["method.lr=-1"], "method.lr=-1: a number above 0"),
+        (["method.iterations=0"], "method.iterations=0: a number above 0"),
         (["method.foo=1"], "method.foo=1: no such key; there are augment, ce_weight, factor"),
         (["+method.foo=1"], "method.foo=1: no such key; there are augment, ce_weight, factor"),
         (["+method.queue.foo=1"], "method.queue.foo=1: no such key; there are batch_size, capacity"),

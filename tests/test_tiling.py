@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from moe_distill.tiling import Tiling
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "idm_dm.npz")
+IDC = np.load(Path(__file__).parent / "golden" / "idc.npz")
 
 
 def enlarged(tile: np.ndarray, size: int) -> np.ndarray:
@@ -74,3 +75,53 @@ def test_stored_tiles_come_back_where_they_were_put(size: int):
     decoded = tiling.decode(tiling.store(tiles))
     assert tiling.store(tiles).shape == (1, 1, size, size)
     assert [round(float(image.flatten()[0])) for image in decoded] == [0, 1, 2, 3]
+
+
+def test_idc_decode_and_its_gradient_are_the_published_ones():
+    stored = torch.from_numpy(IDC["dec.in32"]).requires_grad_()
+    decoded = Tiling(2, fill=0.5).decode(stored)
+    decoded.backward(torch.from_numpy(IDC["dec.f2.single.cotangent"]))
+    np.testing.assert_allclose(decoded.detach().numpy(), IDC["dec.f2.single.out"], atol=1e-5)
+    np.testing.assert_allclose(stored.grad.numpy(), IDC["dec.f2.single.grad_in"], atol=1e-4)
+    labels = torch.from_numpy(IDC["dec.labels"]).repeat(Tiling(2).per_image)
+    assert labels.tolist() == IDC["dec.f2.single.lab"].tolist()
+
+
+def cells(image: torch.Tensor, k: int) -> list[np.ndarray]:
+    """The decode of one image by factor k, for sides that k divides."""
+    side = image.shape[-1] // k
+    tiles = [image[:, i * side : (i + 1) * side, j * side : (j + 1) * side] for i in range(k) for j in range(k)]
+    return [np.stack([enlarged(c, image.shape[-1]) for c in tile.numpy()]) for tile in tiles]
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_every_factor_is_decoded_in_turn(factor: int):
+    stored = torch.randn(2, 1, 12, 12, dtype=torch.float64)
+    expected = []
+    for k in range(1, factor + 1):
+        first, second = cells(stored[0], k), cells(stored[1], k)
+        expected += [x for pair in zip(first, second, strict=True) for x in pair]
+    decoded = Tiling(factor).decode_every_factor(stored)
+    np.testing.assert_allclose(decoded.numpy(), np.stack(expected), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n", "limit", "factors"),
+    [
+        (4, 128, [3, 3, 3, 3]),
+        (4, 20, [3, 2, 2, 1]),  # room 16: one image of 9 cells; then room 8: two of 4; one is left
+        (4, 17, [3, 2, 1, 1]),
+        (4, 12, [2, 2, 1, 1]),
+        (4, 7, [1, 1, 1, 1]),
+        (4, 2, [1, 1, 1, 1]),
+    ],
+)
+def test_bound_decodes_as_finely_as_there_is_room(n: int, limit: int, factors: list[int]):
+    stored = torch.randn(n, 1, 12, 12, dtype=torch.float64)
+    expected = []
+    for k in (3, 2, 1):
+        parts = [cells(image, k) for image, own in zip(stored, factors, strict=True) if own == k]
+        expected += [x for cell in zip(*parts, strict=True) for x in cell]
+    decoded = Tiling(3).decode_within(stored, limit)
+    np.testing.assert_allclose(decoded.numpy(), np.stack(expected), atol=1e-12)
+    assert len(decoded) <= max(limit, n)

@@ -6,6 +6,7 @@ Each function returns ``n`` standardised images (n, C, H, W) of class ``c`` from
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 
 from moe_distill.data.realset import RealSet
 
@@ -18,10 +19,25 @@ def random_real(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Te
 
 
 def first_real(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
-    """Take the first ``n`` real images of the class in the order of the data set (IDC's initialisation)."""
+    """Take the first ``n`` real images of the class in the order of the data set (IDC's plain images)."""
     return real.normalised(real.images_NCHW[real.class_indices(c)[:n]])
 
 
 def noise(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
     """Draw independent standard normal pixels (DC's initialisation)."""
     return torch.randn(n, real.channels, real.size, real.size, generator=rng).to(real.device)
+
+
+def mix(real: RealSet, c: int, n: int, rng: torch.Generator, factor: int = 2, of: Initial = first_real) -> torch.Tensor:
+    """Compose each image of ``factor x factor`` images, shrunk by taking nearest pixels (IDC's "mix" initialisation).
+
+    Image k·n + m of the n·factor² that ``of`` gives becomes cell k, counted row by row, of composed image m. Where the
+    class has fewer, they are taken again from the first on. Of a side that ``factor`` does not divide, the first
+    cells are a pixel longer.
+    """
+    images = of(real, c, n * factor**2, rng)
+    images = images[torch.arange(n * factor**2, device=images.device) % len(images)]
+    sides = [real.size // factor + (i < real.size % factor) for i in range(factor)]
+    cells = iter(images.split(n))
+    rows = [torch.cat([F.interpolate(next(cells), (h, w)) for w in sides], dim=-1) for h in sides]
+    return torch.cat(rows, dim=-2)

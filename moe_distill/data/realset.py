@@ -7,6 +7,8 @@ from functools import cached_property
 import torch
 
 from moe_distill.errors import InputError
+from moe_distill.normalisation import Normalisation, Whitening
+from moe_distill.synthetic import Space
 
 Statistics = tuple[float, ...]
 
@@ -23,6 +25,7 @@ class RealSet:
         std: Standard deviation of each channel, in units of [0, 1].
         name: The data set, such as ``cifar10``.
         variant: Where the pixels came from, such as ``torchvision`` or ``folder-jpeg``.
+        whitening: What takes the place of mean and std in what networks see.
 
     Raises:
         InputError: Where mean or std do not have one number a channel, or a std is not positive.
@@ -35,6 +38,7 @@ class RealSet:
     std: Statistics
     name: str
     variant: str
+    whitening: Whitening | None = None
 
     def __post_init__(self) -> None:
         allowed = f"{self.channels} numbers, one a channel"
@@ -60,6 +64,21 @@ class RealSet:
     def device(self) -> torch.device:
         """Device of the images."""
         return self.images_NCHW.device
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """The maps between raw pixels and what networks see."""
+        return Normalisation(self.mean, self.std, self.whitening)
+
+    @property
+    def space(self) -> Space:
+        """What networks see: standardised pixels, or whitened ones."""
+        return "standardised" if self.whitening is None else "zca"
+
+    @property
+    def statistics(self) -> tuple[Statistics | str, ...]:
+        """What decides the normalisation: mean, std and, where there is one, the whitening's source."""
+        return self.mean, self.std, *(() if self.whitening is None else (self.whitening.source,))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -87,7 +106,9 @@ class RealSet:
         return self._by_class[c]
 
     def normalised(self, images_uint8: torch.Tensor) -> torch.Tensor:
-        """Return (x / 255 - mean) / std as float32 of the shape given, (n, C, H, W)."""
+        """Return (x / 255 - mean) / std, or x / 255 whitened, as float32 of the shape given, (n, C, H, W)."""
+        if self.whitening is not None:
+            return self.whitening.white(images_uint8.float() / 255)
         mean_C11, std_C11 = (values.to(images_uint8.device) for values in self._statistics)
         return (images_uint8.float() / 255 - mean_C11) / std_C11
 

@@ -15,6 +15,7 @@ from moe_distill.methods.base import Round
 from moe_distill.models.base import Network, NetworkFactory, build
 from moe_distill.seeding import stream
 from moe_distill.synthetic import Provenance, SyntheticSet
+from moe_distill.teachers.trajectories import Trajectories
 from moe_distill.training.fit import ticks
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
@@ -30,6 +31,7 @@ class Workshop:
         optimizer: Makes the optimiser of a set's parameter groups.
         seed: The run's seed; each expert derives its own streams from it.
         settings: Description of everything that decides the images, kept with the sets.
+        trajectories: Those of the teachers by the expert's number, where its method asks for them.
     """
 
     whole: RealSet
@@ -37,6 +39,7 @@ class Workshop:
     optimizer: OptimizerFactory
     seed: int
     settings: dict[str, Any] = field(default_factory=dict)
+    trajectories: Mapping[int, Trajectories] = field(default_factory=dict)
     _placed: dict[torch.device, RealSet] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def real_on(self, device: torch.device) -> RealSet:
@@ -81,12 +84,21 @@ class Expert(pl.LightningModule):
             method=self.spec.name,
             expert=self.number,
             ipc=self.spec.ipc,
-            space=self.method.space,
+            space=whole.space if self.method.space == "standardised" else self.method.space,
             tiling=self.method.tiling,
             settings=self.workshop.settings,
+            whitening=whole.normalisation.source,
         )
         shape = (len(whole.classes) * self.spec.ipc, whole.channels, whole.size, whole.size)
-        return SyntheticSet(torch.zeros(shape), provenance)
+        method = self.method
+        return SyntheticSet(
+            torch.zeros(shape),
+            provenance,
+            None if method.step_size is None else torch.tensor(method.step_size),
+            torch.zeros(shape[0], len(whole.classes)) if method.learns_labels else None,
+            None if method.ema is None else torch.zeros(shape),
+            whole.whitening,
+        )
 
     @property
     def total(self) -> int:
@@ -112,11 +124,13 @@ class Expert(pl.LightningModule):
         whole = self.workshop.real_on(device)
         if self._real is None or self._real.device != device:
             self._real = whole.subset(self.part)
-        return Round(iteration, self.synthetic, self._real, whole, self.new_network, self.rng)
+        trajectories = self.workshop.trajectories.get(self.number)
+        return Round(iteration, self.synthetic, self._real, whole, self.new_network, self.rng, trajectories)
 
     def start(self) -> None:
         """Fill the set's initial images."""
         self.method.prepare(self.round(0))
+        self.synthetic.update_average(0.0)
 
     def iterate(self, iteration: int, optimizer: Any, owner: pl.LightningModule) -> None:
         """Run one iteration of the method; the clock stops at the method's own number of iterations.
@@ -134,7 +148,10 @@ class Expert(pl.LightningModule):
         apply = Apply(self, optimizer, owner)
         scalars = self.method.iterate(self.round(iteration), apply)
         self.shown = {name: float(value) for name, value in scalars.items()}
-        self.matching_norm = float(apply.gradient.norm())
+        if self.method.ema is not None:
+            self.synthetic.update_average(self.method.ema)
+        if apply.moved:
+            self.matching_norm = float(apply.gradient.norm())
         self.iteration = iteration + 1
         bad = [name for name, value in self.shown.items() if not torch.isfinite(torch.tensor(value))]
         if bad:
@@ -191,6 +208,7 @@ class Apply:
     def __init__(self, expert: Expert, optimizer: Any, owner: pl.LightningModule) -> None:
         self.expert, self.optimizer, self.owner = expert, optimizer, owner
         self.gradient = torch.zeros_like(expert.synthetic.images)
+        self.moved = False
 
     def __call__(
         self, loss: torch.Tensor | None = None, *, grads: Mapping[str, torch.Tensor] | None = None
@@ -203,5 +221,6 @@ class Apply:
         if (grad := self.expert.synthetic.images.grad) is not None:
             self.gradient += grad
         self.optimizer.step()
+        self.moved = True
         self.optimizer.zero_grad(set_to_none=False)
         return self.gradient.new_zeros(()) if loss is None else loss.detach()

@@ -1,6 +1,7 @@
 """Everything that decides a distilled set, in one record that the stages share."""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -18,6 +19,7 @@ from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.records import Store, describe
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
+from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
 
 KIND = "set"
 
@@ -84,11 +86,17 @@ class Distillation:
         """Whether φ must be trained first."""
         return self.term is not None or self.split.needs_features
 
+    @property
+    def pools(self) -> dict[int, TrajectoryPool]:
+        """The teachers of each expert whose method matches trajectories, with the epochs it needs."""
+        built = {number: m.method() for number, m in enumerate(self.roster.members)}
+        return {n: m.teachers.for_epochs(m.epochs_needed) for n, m in built.items() if m.teachers is not None}
+
     def settings(self, real: RealSet) -> dict[str, Any]:
         """Return the description under which the distilled set is stored."""
         return {
             "data": real.fingerprint,
-            "statistics": [real.mean, real.std],
+            "statistics": real.statistics,
             "roster": [m.describe() for m in self.roster.members],
             "partition": describe(self.split),
             "network": describe(self.network),
@@ -102,7 +110,7 @@ class Distillation:
         """Refuse what cannot be distilled, before any work.
 
         Raises:
-            InputError: A class has fewer images than an expert is to hold.
+            InputError: A class has fewer images than an expert is to hold, or teachers cannot be what they should.
         """
         fewest = int(real.counts().min()) // (1 if isinstance(self.split, NoSplit) else self.roster.noe)
         most = max(m.ipc for m in self.roster.members)
@@ -112,10 +120,20 @@ class Distillation:
             )
         if most > fewest:
             raise InputError("ipc", most, f"at most {fewest}, the images an expert sees of the smallest class")
+        for pool in self.pools.values():
+            pool.check(real, self.network)
 
-    def workshop(self, real: RealSet) -> Workshop:
-        """Return what the experts work with."""
-        return Workshop(real, self.network, self.optimizer, self.seed, self.settings(real))
+    def workshop(self, real: RealSet, trajectories: Mapping[int, Trajectories]) -> Workshop:
+        """Return what the experts work with; trajectories by the expert's number."""
+        return Workshop(real, self.network, self.optimizer, self.seed, self.settings(real), trajectories)
+
+    def trajectories(self, real: RealSet, parts: Parts, store: Store) -> dict[int, Trajectories]:
+        """Return the trajectories of each expert whose method matches them.
+
+        Raises:
+            InputError: They were not trained yet, or are damaged.
+        """
+        return {n: pool.load(store, pool.seen(real, parts[n]), self.network) for n, pool in self.pools.items()}
 
     def parts(self, real: RealSet, store: Store) -> Parts:
         """Return each expert's indices into the real training data."""

@@ -10,6 +10,7 @@ from moe_distill.methods.base import Method
 
 MethodFactory = functools.partial[Method]
 PUBLISHED = "published"
+_ABOVE_ZERO = {"iterations", "lr", "real_batch"}
 
 
 def kind_of(method: MethodFactory) -> type[Method]:
@@ -119,6 +120,9 @@ def _specified(
     row = nearest_row([int(r) for r in rows], wanted)
     published = {} if row is None else {int(r): v for r, v in rows.items()}[row]
     filled = fill(method, published, shorten.get(name) or {}, "method")
+    for setting in _ABOVE_ZERO & filled.keywords.keys():
+        if not 0 < filled.keywords[setting] < float("inf"):
+            raise InputError(f"method.{setting}", filled.keywords[setting], "a number above 0")
     return ExpertSpec(filled, ipc, row)
 
 

@@ -10,6 +10,7 @@ import torch
 from moe_distill.data.realset import RealSet
 from moe_distill.models.base import Network
 from moe_distill.synthetic import Space, SyntheticSet
+from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
 from moe_distill.tiling import Tiling
 
 
@@ -33,6 +34,7 @@ class Round:
         whole: All real data, for networks that a method is told to train on all of it.
         new_network: Builds a network of the distilling architecture, initialised from the generator it is given.
         rng: The expert's random stream.
+        trajectories: Its teachers', where its method asks for them.
     """
 
     iteration: int
@@ -41,6 +43,7 @@ class Round:
     whole: RealSet
     new_network: Callable[[torch.Generator], Network]
     rng: torch.Generator
+    trajectories: Trajectories | None = None
 
 
 class Method(ABC):
@@ -54,9 +57,17 @@ class Method(ABC):
         trainable: False if its images never move.
         row_by: Which ipc picks the row of published settings: the whole budget, or the expert's own.
         space: What the stored numbers are.
+        step_size: First value of the step size that is learned with the images; None if none is.
+        learns_labels: Whether soft labels are learned with the images.
+        ema: Decay of the moving average of the images, taken after each iteration; None keeps none.
+        teachers: Those whose trajectories it matches; None if it matches none.
     """
 
     iterations: int = 0
+    step_size: float | None = None
+    learns_labels: bool = False
+    ema: float | None = None
+    teachers: TrajectoryPool | None = None
     trainable: ClassVar[bool] = True
     row_by: ClassVar[Literal["budget", "own"]] = "own"
     space: ClassVar[Space] = "standardised"
@@ -65,6 +76,11 @@ class Method(ABC):
     def tiling(self) -> Tiling:
         """How a stored image is decoded."""
         return Tiling()
+
+    @property
+    def epochs_needed(self) -> int:
+        """Epochs its teachers are trained for: the largest index of a snapshot it asks for."""
+        return 0
 
     @abstractmethod
     def prepare(self, round_: Round) -> None:

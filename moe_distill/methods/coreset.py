@@ -19,10 +19,10 @@ class Coreset(Method):
     def prepare(self, round_: Round) -> None:
         """Copy the selected images, class by class, as raw pixels."""
         syn, real, ipc = round_.syn, round_.real, round_.syn.provenance.ipc
-        mean, std = (syn.images.new_tensor(v).view(1, -1, 1, 1) for v in (real.mean, real.std))
         with torch.no_grad():
             for c in range(len(real.classes)):
-                syn.images[c * ipc : (c + 1) * ipc] = type(self).select(real, c, ipc, round_.rng) * std + mean
+                selected = type(self).select(real, c, ipc, round_.rng)
+                syn.images[c * ipc : (c + 1) * ipc] = real.normalisation.raw(selected)
 
 
 class Random(Coreset):

@@ -17,7 +17,7 @@ from moe_distill.models.base import NetworkFactory, build
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.rows import columns_of_real
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import commit, describe, write_json
+from moe_distill.records import Store, commit, describe, write_json
 from moe_distill.seeding import stream
 from moe_distill.synthetic import SyntheticSet, Union, union
 from moe_distill.training.classifier import Classifier
@@ -48,6 +48,16 @@ class Examination:
         if self.seeds < 1 or not self.students:
             raise InputError("seeds, students", (self.seeds, len(self.students)), "at least one seed and one network")
 
+    def settings(self, trained_on: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """Return what decides one architecture's students but for their seeds."""
+        network, recipe, fusion = map(describe, (self.students[name], self.recipe, self.fusion))
+        return {"set": trained_on, "network": network, "recipe": recipe, "fusion": fusion}
+
+    def missing(self, store: Store, trained_on: Mapping[str, Any], name: str) -> list[int]:
+        """Return the seeds of one architecture's students that are not in the store."""
+        common = self.settings(trained_on, name)
+        return [seed for seed in range(self.seeds) if store.find(KIND, {**common, "seed": seed}) is None]
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -57,7 +67,6 @@ class Candidate:
     test: RealSet
     size: int
     lr: float | None
-    fusion: Fusion
     settings: dict[str, Any]
     columns: dict[str, Any]
 
@@ -87,7 +96,7 @@ def examined(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[st
 def _examined_file(path: str, plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any]:
     train, test = plan.data.load(runtime.cache)
     sets = SyntheticSet.load(path)
-    settings = {"set": sets.fingerprint(), "data": train.fingerprint}
+    settings = {"set": sets.fingerprint(), "data": train.fingerprint, "statistics": train.statistics}
     candidate = _distilled(Path(path), train, test, exam, runtime, settings, _columns_of_file(sets))
     return _examine(candidate, exam, runtime, {"seconds": "", "peak_memory_mb": 0.0})
 
@@ -96,8 +105,8 @@ def upper_bound(plan: Distillation, exam: Examination, runtime: Runtime) -> dict
     """Train the same students on all real training data, by the same code; returns as :func:`evaluate`."""
     train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
     columns = {**columns_of_real(train), "distill_seed": "", "width": ""}
-    settings = {"real": train.fingerprint, "statistics": [train.mean, train.std]}
-    candidate = Candidate(real_pool(train), test, train.size, None, exam.fusion, settings, columns)
+    settings = {"real": train.fingerprint, "statistics": train.statistics}
+    candidate = Candidate(real_pool(train), test, train.size, None, settings, columns)
     result = _examine(candidate, exam, runtime, {"seconds": 0.0, "peak_memory_mb": 0.0})
     conclude(result["rows"], runtime)
     return result
@@ -112,15 +121,9 @@ def _examine(candidate: Candidate, exam: Examination, runtime: Runtime, spent: M
 def _architecture(
     name: str, candidate: Candidate, exam: Examination, runtime: Runtime, spent: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    common = {
-        "set": candidate.settings,
-        "network": describe(exam.students[name]),
-        "recipe": describe(exam.recipe),
-        "fusion": describe(candidate.fusion),
-    }
+    common = exam.settings(candidate.settings, name)
     settings = [{**common, "seed": seed} for seed in range(exam.seeds)]
-    missing = [s for s in range(exam.seeds) if runtime.store.find(KIND, settings[s]) is None]
-    if missing:
+    if missing := exam.missing(runtime.store, candidate.settings, name):
         cohort = {**common, "seeds": missing}
 
         def make(folder: Path) -> None:
@@ -158,14 +161,14 @@ def _train(
     shape = {"channels": test.channels, "classes": candidate.pool.classes, "size": candidate.size}
     networks = [build(factory, **shape, rng=stream(s, "student", name)).to(test.device) for s in seeds]
     streams = [stream(s, "student", name, "training") for s in seeds]
-    classifier = Classifier(networks, candidate.pool, test, recipe, streams, candidate.fusion, candidate.lr)
+    classifier = Classifier(networks, candidate.pool, test, recipe, streams, exam.fusion, candidate.lr)
     label = f"{candidate.columns['roster']} → {name} ×{len(seeds)}"
     cost = runtime.fit(classifier, runtime.store.work(COHORT, cohort), label)
     last = classifier.accuracies[max(classifier.accuracies)]
     return [
         {
             **candidate.columns,
-            "fusion": candidate.fusion.describe_for(len(candidate.pool.experts_M.unique())),
+            "fusion": exam.fusion.describe_for(len(candidate.pool.experts_M.unique())),
             "recipe": recipe.name,
             "architecture": name,
             "width": getattr(factory, "keywords", {}).get("width", 1.0),
@@ -198,14 +201,13 @@ def _distilled(
     sets = SyntheticSet.load(path)
     together = sets if isinstance(sets, Union) else union([sets])
     device = runtime.device
-    together.require(train.classes, train.channels, train.size, train.mean, train.std)
+    together.require(train.classes, train.channels, train.size, train.mean, train.std, train.normalisation.source)
     decoded = together.raw()
-    mean, std = (decoded.images_MCHW.new_tensor(v).view(1, -1, 1, 1) for v in (train.mean, train.std))
-    images = ((decoded.images_MCHW - mean) / std).to(device)
-    pool = tensor_pool(images, decoded.labels_M, decoded.experts_M, len(train.classes))
+    images = train.normalisation.standardised(decoded.images_MCHW).to(device)
+    pool = tensor_pool(images, decoded.labels_M, decoded.experts_M, len(train.classes), decoded.targets_MC)
     columns["set_fingerprint"] = together.fingerprint()
     runtime.sets.append((columns["roster"], path))
-    return Candidate(pool, test.to(device), train.size, together.learned_rate, exam.fusion, settings, columns)
+    return Candidate(pool, test.to(device), train.size, together.learned_rate, settings, columns)
 
 
 def _columns_of(plan: Distillation, train: RealSet, about: Mapping[str, Any]) -> dict[str, Any]:

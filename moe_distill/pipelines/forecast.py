@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from moe_distill.data.partition import Stratified
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import KIND, Distillation
 from moe_distill.models.base import NetworkFactory, build
@@ -13,6 +14,7 @@ from moe_distill.pipelines.evaluate import Examination
 from moe_distill.records import Store, key
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import KIND as TEACHER
+from moe_distill.teachers.trajectories import KIND as TRAJECTORY
 
 _BATCH = 64
 
@@ -43,13 +45,14 @@ def foretold(plan: Distillation, baselines: Sequence[Distillation], exam: Examin
     stages: list[Stage] = []
     for each in (plan, *baselines):
         each.check(train)
-        stages += _teachers(each, train, store)
+        stages += [*_teachers(each, train, store), *_trajectories(each, train, store)]
         settings = each.settings(train)
         if store.find(KIND, settings) is None:
             stages.append(Stage(f"distill {each.roster}", key(settings), each.network, distilling(each, train)))
         for name, network in exam.students.items():
-            address = key([settings, name])
-            stages.append(Stage(f"students {each.roster}", address, network, studying(each, exam, train, test)))
+            if missing := len(exam.missing(store, settings, name)):
+                work = studying(each, exam, train, test, missing)
+                stages.append(Stage(f"students {each.roster}", key(exam.settings(settings, name)), network, work))
     return stages
 
 
@@ -60,11 +63,11 @@ def distilling(plan: Distillation, train: RealSet) -> float:
     return sum(m.iterations * m.forwards(len(train.classes), ipc, per_class) for m, ipc in methods)
 
 
-def studying(plan: Distillation, exam: Examination, train: RealSet, test: RealSet) -> float:
-    """Return forward equivalents of training and testing one architecture's students."""
+def studying(plan: Distillation, exam: Examination, train: RealSet, test: RealSet, students: int) -> float:
+    """Return forward equivalents of training and testing so many students of one architecture."""
     decoded = sum(len(train.classes) * m.ipc * m.method().tiling.per_image for m in plan.roster.members)
     tests = sum(exam.recipe.tests_after(epoch) for epoch in range(exam.recipe.total_epochs))
-    return exam.seeds * (3 * exam.recipe.total_epochs * decoded + tests * len(test))
+    return students * (3 * exam.recipe.total_epochs * decoded + tests * len(test))
 
 
 def _teachers(plan: Distillation, train: RealSet, store: Store) -> list[Stage]:
@@ -72,6 +75,20 @@ def _teachers(plan: Distillation, train: RealSet, store: Store) -> list[Stage]:
     wanted = [pool.settings(train, i) for i in range(pool.networks)] if plan.needs_features else []
     forwards = 3.0 * pool.recipe.total_epochs * len(train)
     return [Stage("teachers", key(s), pool.network, forwards) for s in wanted if store.find(TEACHER, s) is None]
+
+
+def _trajectories(plan: Distillation, train: RealSet, store: Store) -> list[Stage]:
+    stages: list[Stage] = []
+    pools = plan.pools
+    unknown = plan.split.needs_features and _teachers(plan, train, store)
+    split = Stratified().split(train, plan.roster.noe, stream(0, "forecast")) if unknown else None
+    parts = (split or plan.parts(train, store)) if pools else []
+    for number, pool in pools.items():
+        seen = pool.seen(train, parts[number])
+        wanted = [pool.settings(seen, plan.network, index) for index in range(pool.networks)]
+        missing = [settings for settings in wanted if store.find(TRAJECTORY, settings) is None]
+        stages += [Stage("trajectories", key(s), plan.network, pool.forwards(len(seen))) for s in missing]
+    return stages
 
 
 def seconds_per_image(network: NetworkFactory, train: RealSet, device: torch.device) -> float:

@@ -32,8 +32,7 @@ def full(
     headline: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     for plan in asked:
-        if plan.needs_features:
-            pretrain(plan, runtime)
+        pretrain(plan, runtime)
         distill(plan, runtime)
         result = examined(plan, exam, runtime)
         rows += result["rows"]

@@ -1,51 +1,129 @@
-"""Train the networks that features are taken from."""
+"""Train the networks that features are taken from, and those whose trajectories are matched."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
+from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.pipelines.runtime import Runtime
+from moe_distill.records import key
 from moe_distill.seeding import stream
-from moe_distill.teachers.store import KIND, TeacherPool, save_weights
+from moe_distill.teachers import store, trajectories
+from moe_distill.teachers.store import TeacherPool, save_weights
+from moe_distill.teachers.trajectories import Recording, TrajectoryPool
 from moe_distill.training.classifier import Classifier
-from moe_distill.training.steps import real_pool
+from moe_distill.training.recipe import Recipe
+from moe_distill.training.steps import Cohort, real_pool
 
 
 def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
-    """Train the plan's φ pool on all real training data; networks already in the store are left alone.
+    """Train what the plan needs: φ on all real images, trajectories on what their expert's teachers see.
+
+    Networks already in the store are left alone.
 
     Returns:
-        ``networks``: how many the pool has; ``accuracy``: their mean test accuracy.
+        ``networks``: how many there are; ``accuracy``: their mean test accuracy, where there are any.
     """
     train, test = plan.data.load(runtime.cache)
     plan.check(train)
-    accuracies = [_obtain(plan.features, index, train, test, runtime) for index in range(plan.features.networks)]
-    return {"networks": len(accuracies), "accuracy": sum(accuracies) / len(accuracies)}
+    needed = range(plan.features.networks if plan.needs_features else 0)
+    accuracies = [_features(plan.features, index, train, test, runtime) for index in needed]
+    pools = plan.pools
+    parts = plan.parts(train, runtime.store) if pools else []
+    done: set[str] = set()
+    for number, pool in pools.items():
+        seen = pool.seen(train, parts[number])
+        if (shared := key([pool, seen.fingerprint])) not in done:
+            accuracies += _trajectories(pool, f"{plan.roster} expert {number + 1}", plan.network, seen, test, runtime)
+        done.add(shared)
+    mean = {"accuracy": sum(accuracies) / len(accuracies)} if accuracies else {}
+    return {"networks": len(accuracies), **mean}
 
 
-def _obtain(pool: TeacherPool, index: int, train: RealSet, test: RealSet, runtime: Runtime) -> float:
+def _features(pool: TeacherPool, index: int, train: RealSet, test: RealSet, runtime: Runtime) -> float:
     settings = pool.settings(train, index)
-    found = runtime.store.find(KIND, settings) is not None
+    found = runtime.store.find(store.KIND, settings) is not None
 
     def make(folder: Path) -> dict[str, Any]:
-        device = runtime.device
-        on_device = train.to(device)
-        classifier = Classifier(
-            [pool.blank(train, index).to(device)],
-            real_pool(on_device),
-            test.to(device),
-            pool.recipe,
-            [stream(pool.seed, "teacher", index, "training")],
-        )
-        work = runtime.store.work(KIND, settings)
+        rng = stream(pool.seed, "teacher", index, "training")
+        classifier = _classifier(pool.blank(train, index), train, test, pool.recipe, rng, runtime)
+        work = runtime.store.work(store.KIND, settings)
         cost = runtime.fit(classifier, work, f"teacher {index + 1}/{pool.networks}")
         save_weights(classifier.cohort.weights_of(0), folder)
-        accuracy = classifier.accuracies[max(classifier.accuracies)][0]
-        trained_on = {"data": train.name, "variant": train.variant, "classes": train.classes, "images": len(train)}
-        return {"cost": cost, "accuracy": accuracy, "trained_on": trained_on}
+        return _told(classifier, cost, train)
 
-    folder = runtime.store.obtain(KIND, settings, make)
+    folder = runtime.store.obtain(store.KIND, settings, make)
     manifest = runtime.store.manifest(folder)
     runtime.spent("pretrain", f"teacher {index + 1}", manifest["cost"], found)
     return float(manifest["accuracy"])
+
+
+def _trajectories(
+    pool: TrajectoryPool, who: str, network: NetworkFactory, seen: RealSet, test: RealSet, runtime: Runtime
+) -> list[float]:
+    """Train an expert's missing teachers one after the other; return all their accuracies."""
+    costs, accuracies, found = [], [], True
+    for index in range(pool.networks):
+        settings = pool.settings(seen, network, index)
+        found &= runtime.store.find(trajectories.KIND, settings) is not None
+        label = f"trajectory {index + 1}/{pool.networks} of {who}"
+        make = functools.partial(_record, pool, index, network, seen, test, runtime, settings, label)
+        manifest = runtime.store.manifest(runtime.store.obtain(trajectories.KIND, settings, make))
+        costs.append(manifest["cost"])
+        accuracies.append(float(manifest["accuracy"]))
+    total = {name: sum(cost[name] for cost in costs) for name in ("seconds", "steps", "images")}
+    total["peak_memory_mb"] = max(cost["peak_memory_mb"] for cost in costs)
+    runtime.spent("pretrain", f"trajectories of {who}", total, found)
+    return accuracies
+
+
+def _record(
+    pool: TrajectoryPool,
+    index: int,
+    network: NetworkFactory,
+    seen: RealSet,
+    test: RealSet,
+    runtime: Runtime,
+    settings: dict[str, Any],
+    label: str,
+    folder: Path,
+) -> dict[str, Any]:
+    work = runtime.store.work(trajectories.KIND, settings)
+    blank = pool.blank(seen, network, index)
+    recording = Recording(work, pool.recipe.total_epochs, blank)
+    if recording.fresh:
+        (work / "last.ckpt").unlink(missing_ok=True)  # or the snapshots before it would be missing
+    rng = pool.stream(seen, index, "training")
+
+    def take(epochs: int, cohort: Cohort) -> None:
+        recording.take(epochs, cohort.weights_of(0))
+
+    classifier = _classifier(blank, seen, test, pool.recipe, rng, runtime, take)
+    cost = runtime.fit(classifier, work, label)
+    recording.path.replace(folder / trajectories.SNAPSHOTS)
+    return _told(classifier, cost, seen)
+
+
+def _classifier(
+    network: Network,
+    train: RealSet,
+    test: RealSet,
+    recipe: Recipe,
+    rng: torch.Generator,
+    runtime: Runtime,
+    epoch_done: Callable[[int, Cohort], None] | None = None,
+) -> Classifier:
+    device = runtime.device
+    pool = real_pool(train.to(device))
+    return Classifier([network.to(device)], pool, test.to(device), recipe, [rng], epoch_done=epoch_done)
+
+
+def _told(classifier: Classifier, cost: dict[str, float], train: RealSet) -> dict[str, Any]:
+    trained_on = {"data": train.name, "variant": train.variant, "classes": train.classes, "images": len(train)}
+    accuracy = classifier.accuracies[max(classifier.accuracies)][0]
+    return {"cost": cost, "accuracy": accuracy, "trained_on": trained_on}

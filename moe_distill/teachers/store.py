@@ -43,7 +43,7 @@ class TeacherPool:
         """Return what decides one network of the pool."""
         return {
             "data": real.fingerprint,
-            "statistics": [real.mean, real.std],
+            "statistics": real.statistics,
             "network": describe(self.network),
             "recipe": describe(self.recipe),
             "seed": self.seed,

@@ -1,6 +1,6 @@
 """Supervised training of S networks at once as a LightningModule that can be killed and resumed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -29,6 +29,7 @@ class Classifier(pl.LightningModule):
         streams: S generators.
         fusion: How images of different experts are mixed, or None.
         lr: First learning rate in place of the recipe's (a set's learned rate).
+        epoch_done: Told after each epoch how many are done, with the networks; before the next checkpoint.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class Classifier(pl.LightningModule):
         streams: Sequence[torch.Generator],
         fusion: Fusion | None = None,
         lr: float | None = None,
+        epoch_done: Callable[[int, steps.Cohort], None] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.networks = torch.nn.ModuleList(networks)
         self.pool, self.test_set, self.recipe, self.fusion, self.lr = pool, test, recipe, fusion, lr
         self.streams = list(streams)
+        self.epoch_done = epoch_done
         self.iteration = 0
         self.images_seen = 0
         self.orders: list[torch.Tensor] = []
@@ -94,14 +97,20 @@ class Classifier(pl.LightningModule):
         self.losses = self.cohort.step(batches, self.streams).tolist()
         self.images_seen += sum(len(r) for r in rows)
         self.iteration = step + 1
-        if within == self.steps_per_epoch - 1 and self.recipe.tests_after(epoch):
-            self.accuracies[epoch] = self.tested()
+        if within == self.steps_per_epoch - 1:
+            self._end_epoch(epoch)
 
     def _begin_epoch(self, epoch: int) -> None:
         self.orders = [torch.randperm(len(self.pool), generator=g) for g in self.streams]
         dropped = epoch in self.recipe.drop_epochs
         if epoch == 0 or dropped:
             self.cohort.set_lr(self.recipe.lr_at(epoch, self.lr), dropped and self.recipe.fresh_optimizer)
+
+    def _end_epoch(self, epoch: int) -> None:
+        if self.recipe.tests_after(epoch):
+            self.accuracies[epoch] = self.tested()
+        if self.epoch_done is not None:
+            self.epoch_done(epoch + 1, self.cohort)
 
     def tested(self) -> list[float]:
         """Return every network's accuracy on the test set, as fractions."""

@@ -12,6 +12,7 @@ from moe_distill.data.mixing import CutMix
 from moe_distill.errors import InputError
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
+_SGD = functools.partial(torch.optim.SGD, momentum=0.9)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Recipe:
     extra_epochs: int = 0
     lr: float = 0.01
     weight_decay: float = 5e-4
-    optimizer: OptimizerFactory = functools.partial(torch.optim.SGD, momentum=0.9)
+    optimizer: OptimizerFactory = _SGD
     batch_size: int = 256
     drops: tuple[float, ...] = ()
     drop_offset: int = 0

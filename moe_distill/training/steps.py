@@ -4,9 +4,10 @@ S students train side by side, each on its own random stream, so that a student'
 it is trained in. On the CPU they take turns; on a device they are stacked and stepped together.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
@@ -30,12 +31,14 @@ class Pool:
         labels_M: Labels of all M images, on the CPU.
         experts_M: The expert each image came from (zeros for real data), on the CPU.
         classes: Number of classes.
+        targets_MC: Learned probabilities (M, classes) in place of the labels, or None.
     """
 
     take: Callable[[torch.Tensor], torch.Tensor]
     labels_M: torch.Tensor
     experts_M: torch.Tensor
     classes: int
+    targets_MC: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels_M)
@@ -51,9 +54,15 @@ def real_pool(real: RealSet) -> Pool:
     )
 
 
-def tensor_pool(images_MCHW: torch.Tensor, labels_M: torch.Tensor, experts_M: torch.Tensor, classes: int) -> Pool:
+def tensor_pool(
+    images_MCHW: torch.Tensor,
+    labels_M: torch.Tensor,
+    experts_M: torch.Tensor,
+    classes: int,
+    targets_MC: torch.Tensor | None = None,
+) -> Pool:
     """Return a pool over standardised images that lie on the device."""
-    return Pool(lambda index_B: images_MCHW[index_B.to(images_MCHW.device)], labels_M, experts_M, classes)
+    return Pool(lambda index_B: images_MCHW[index_B.to(images_MCHW.device)], labels_M, experts_M, classes, targets_MC)
 
 
 def training_batch(
@@ -81,7 +90,9 @@ def _augmented(
     x = pool.take(index_B)
     if recipe.augment is not None:
         x = recipe.augment.apply(x, recipe.augment.draw(rng, len(index_B), x.shape[-1], shared=False))
-    return x, soft_targets(pool.labels_M[index_B], pool.classes).to(x.device)
+    if pool.targets_MC is None:
+        return x, soft_targets(pool.labels_M[index_B], pool.classes).to(x.device)
+    return x, pool.targets_MC[index_B.to(pool.targets_MC.device)].to(x.device)
 
 
 class Cohort(Protocol):
@@ -114,19 +125,19 @@ class InTurn:
 
     def __init__(self, networks: Sequence[Network], recipe: Recipe) -> None:
         self.networks = list(networks)
-        self.optimizers = [recipe.optimizer(n.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay) for n in self.networks]
+        self.optimizers = [
+            recipe.optimizer(n.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay) for n in self.networks
+        ]
 
     def step(self, batches: Sequence[Batch], rngs: Sequence[torch.Generator]) -> torch.Tensor:
         """Take one step of every student and return the losses (S,)."""
         losses = []
-        for network, optimizer, (x, targets), rng in zip(self.networks, self.optimizers, batches, rngs, strict=True):
+        for network, optimizer, batch, rng in zip(self.networks, self.optimizers, batches, rngs, strict=True):
             network.train()
-            with global_seed(rng):
-                loss = soft_cross_entropy(network(x), targets)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.detach())
+            closure: Callable[[], Any] = functools.partial(
+                _loss_and_gradient, network, optimizer, batch, rng, rng.get_state()
+            )
+            losses.append(cast(torch.Tensor, optimizer.step(closure)).detach())
         return torch.stack(losses)
 
     def set_lr(self, lr: float, forget_momentum: bool) -> None:
@@ -212,9 +223,23 @@ class Stacked:
 
 def cohort(networks: Sequence[Network], recipe: Recipe) -> Cohort:
     """Return the way to train these networks at once that suits their device."""
-    stackable = len(networks) > 1 and not any(True for _ in networks[0].buffers())
+    alone = getattr(getattr(recipe.optimizer, "func", recipe.optimizer), "per_network", False)
+    stackable = len(networks) > 1 and not alone and not any(True for _ in networks[0].buffers())
     on_device = next(networks[0].parameters()).device.type != "cpu"
     return Stacked(networks, recipe) if stackable and on_device else InTurn(networks, recipe)
+
+
+def _loss_and_gradient(
+    network: Network, optimizer: torch.optim.Optimizer, batch: Batch, rng: torch.Generator, state: torch.Tensor
+) -> torch.Tensor:
+    """Set the gradients of one batch and return its loss; every call of one step drops out alike."""
+    rng.set_state(state)
+    x_NCHW, targets_NC = batch
+    with global_seed(rng):
+        loss = soft_cross_entropy(network(x_NCHW), targets_NC)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    return loss
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, lr: float, forget_momentum: bool) -> None:

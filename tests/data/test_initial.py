@@ -1,13 +1,17 @@
 """What synthetic images start as, against the pixels of the class by hand."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
-from moe_distill.data.initial import first_real, noise, random_real
+from moe_distill.data.initial import first_real, mix, noise, random_real
 from moe_distill.data.realset import RealSet
 from moe_distill.seeding import stream
 
 MEAN, STD = (0.4, 0.5), (0.2, 0.3)
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "idc.npz")
 PIXELS = torch.randint(0, 256, (30, 2, 8, 8), generator=stream(0, "pixels"), dtype=torch.uint8)
 LABELS = torch.randint(0, 3, (30,), generator=stream(0, "labels"))
 REAL = RealSet(PIXELS, LABELS, ("a", "b", "c"), MEAN, STD, "n", "v")
@@ -58,6 +62,41 @@ def test_noise_is_standard_normal_and_new_for_every_call():
     assert float((images * more).mean()) == pytest.approx(0, abs=5 / n**0.5)
 
 
-@pytest.mark.parametrize("initial", [random_real, first_real, noise])
+@pytest.mark.parametrize("initial", [random_real, first_real, noise, mix])
 def test_images_have_the_shape_of_the_data_and_the_number_asked_for(initial):
     assert initial(REAL, 2, 3, stream(0, "i")).shape == (3, 2, 8, 8)
+
+
+def test_mix_is_the_published_one():
+    pixels = torch.from_numpy(GOLDEN["init.real_u8"])
+    real = RealSet(
+        pixels.flatten(0, 1), torch.arange(2).repeat_interleave(8), ("a", "b"), (0.0,) * 3, (1.0,) * 3, "n", "v"
+    )
+    stored = torch.cat([mix(real, c, 2, stream(0, "i"), factor=2) for c in range(2)])
+    torch.testing.assert_close(stored, torch.from_numpy(GOLDEN["init.mix_f2.data"]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("factor", "size"), [(1, 8), (2, 8), (2, 9), (3, 10), (3, 11), (3, 12)])
+def test_mix_against_loops(factor, size):
+    """Cell by cell and pixel by pixel; a class that is too small gives its images again."""
+    rng = stream(0, "mix")
+    pixels = torch.randint(0, 256, (30, 2, size, size), generator=rng, dtype=torch.uint8)
+    real = RealSet(pixels, torch.zeros(30, dtype=torch.int64), ("a",), (0.0,) * 2, (1 / 255,) * 2, "n", "v")
+    n = 5
+    expected = np.full((n, 2, size, size), -1.0)
+    sides = [len(part) for part in np.array_split(range(size), factor)]
+    for i in range(factor):
+        for j in range(factor):
+            for m in range(n):
+                source = pixels[((i * factor + j) * n + m) % 30].numpy()
+                for r in range(sides[i]):
+                    for c in range(sides[j]):
+                        pixel = source[:, r * size // sides[i], c * size // sides[j]]
+                        expected[m, :, sum(sides[:i]) + r, sum(sides[:j]) + c] = pixel
+    np.testing.assert_allclose(mix(real, 0, n, rng, factor).numpy(), expected, atol=1e-3)
+
+
+def test_mix_composes_what_it_is_told_to():
+    mixed = mix(REAL, 1, 2, stream(5, "i"), of=random_real)
+    drawn = random_real(REAL, 1, 8, stream(5, "i"))
+    assert torch.equal(mixed[1, :, :4, 4:], drawn[3, :, ::2, ::2])

@@ -13,6 +13,7 @@ from moe_distill.config import conf_dir, register
 from moe_distill.data.realset import RealSet
 from moe_distill.data.sources import Digits
 from moe_distill.experts.expert import Apply, Expert, Workshop
+from moe_distill.models.base import build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
 
@@ -61,10 +62,24 @@ def data(kind):
 KINDS = ["digits", (3, 12)]
 
 
+class Wandering:
+    """Stands in for two teachers' trajectories: weights that wander off at random."""
+
+    def __init__(self, real):
+        self.made = functools.partial(build, NETWORK, channels=real.channels, classes=len(real.classes), size=real.size)
+
+    def __len__(self):
+        return 2
+
+    def snapshot(self, teacher, epoch):
+        start = torch.cat([p.detach().flatten() for p in self.made(rng=stream(teacher, "start")).parameters()])
+        return start + 0.01 * epoch * torch.randn(start.shape, generator=stream(teacher, "way"))
+
+
 def expert(spec, real, seed=0, part=None):
     """Return an expert at its initial images, and its optimiser."""
     part = torch.arange(0, len(real), 2) if part is None else part
-    made = Expert(0, spec, part, Workshop(real, NETWORK, torch.optim.SGD, seed))
+    made = Expert(0, spec, part, Workshop(real, NETWORK, torch.optim.SGD, seed, trajectories={0: Wandering(real)}))
     made.start()
     return made, made.configure_optimizers()
 
@@ -164,7 +179,7 @@ def test_any_size_gives_decoded_images_of_that_size_by_class(spec_of, method, ch
         torch.testing.assert_close(decoded[labels == c], syn.of_class(c), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [m for m in METHODS if m != "dc"])  # DC starts from noise
 def test_initial_images_bear_the_label_of_their_class(spec_of, method):
     """Classes of the noise differ in brightness by far more than its spread."""
     made, _ = expert(spec_of(method), data((3, 28)))

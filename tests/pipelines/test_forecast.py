@@ -26,6 +26,9 @@ def test_finished_stages_are_left_out_of_the_forecast(suite):
     suite("pipeline=pretrain", *ONE)
     suite("pipeline=distill", *ONE)
     assert [s.name for s in foretold(*parts(suite, *given))] == [n for n in before if n not in before[:2]]
+    suite("pipeline=full", *ONE, *given)
+    assert foretold(*parts(suite, *given)) == []
+    assert [s.name for s in foretold(*parts(suite, *given, "seeds=2"))] == ["students dm5x2", "students random10x1"]
 
 
 def test_the_work_is_what_counting_forward_passes_gives(suite):
@@ -35,7 +38,7 @@ def test_the_work_is_what_counting_forward_passes_gives(suite):
     per_expert = len(train) // 10 // 2
     assert distilling(plan, train) == 2 * 3 * 10 * (min(256, per_expert) + 3 * 5)
     # An epoch more than asked (the published loop is inclusive), 100 images thrice each, tested once.
-    assert studying(plan, exam, train, test) == 1 * (3 * 2 * 100 + len(test))
+    assert studying(plan, exam, train, test, 2) == 2 * (3 * 2 * 100 + len(test))
 
 
 def test_jobs_that_share_a_stage_pay_for_it_once(suite):

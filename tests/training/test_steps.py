@@ -114,7 +114,9 @@ def linear(seed):
 
 
 def test_steps_are_sgd_with_momentum_and_decay_that_a_fresh_optimiser_forgets():
-    recipe = Recipe("r", epochs=9, lr=0.1, weight_decay=0.01, optimizer=functools.partial(torch.optim.SGD, momentum=0.9))
+    recipe = Recipe(
+        "r", epochs=9, lr=0.1, weight_decay=0.01, optimizer=functools.partial(torch.optim.SGD, momentum=0.9)
+    )
     student = InTurn([linear(0)], recipe)
     weight, bias = (p.detach().clone() for p in linear(0).parameters())
     speed, rate = [torch.zeros_like(weight), torch.zeros_like(bias)], 0.1

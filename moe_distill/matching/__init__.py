@@ -1,0 +1,1 @@
+"""Distances between what real and synthetic images do to a network."""

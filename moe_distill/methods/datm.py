@@ -1,0 +1,102 @@
+"""DATM: trajectory matching whose difficulty suits the size of the set, with learned soft labels.
+
+Guo, Wang, Cazenavette, Li, Zhang and You, "Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory
+Matching", ICLR 2024.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from moe_distill.errors import InputError
+from moe_distill.methods.base import Round
+from moe_distill.methods.mtt import MTT, teachers_of
+from moe_distill.synthetic import SyntheticSet
+
+CHUNK = 512
+
+
+@dataclass(kw_only=True, eq=False)
+class DATM(MTT):
+    """MTT with a range of start epochs that widens, images that teachers recognise, and soft labels.
+
+    Args:
+        min_start_epoch: T⁻, the earliest start epoch.
+        first_max_start_epoch: T at the first iteration, the latest start epoch, exclusive; max_start_epoch is T⁺.
+        expand_iterations: Iterations in which T widens to T⁺, in whole epochs.
+        label_epoch: The epoch whose teachers choose the initial images and label them (published: 100, the last).
+        lr_labels: Learning rate of the labels' logits.
+        momentum_labels: Their momentum.
+    """
+
+    min_start_epoch: int
+    first_max_start_epoch: int
+    expand_iterations: int
+    label_epoch: int
+    lr_labels: float
+    momentum_labels: float
+
+    learns_labels = True
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        super().__post_init__()
+        if not 0 <= self.min_start_epoch < self.first_max_start_epoch <= self.max_start_epoch:
+            value = f"{self.min_start_epoch}, first_max_start_epoch={self.first_max_start_epoch}"
+            raise InputError("method.min_start_epoch", value, f"increasing numbers up to {self.max_start_epoch}")
+        for name in ("expand_iterations", "label_epoch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"method.{name}", getattr(self, name), "a whole number of at least 1")
+
+    @property
+    def epochs_needed(self) -> int:
+        """Epochs the teachers must train for."""
+        return max(super().epochs_needed, self.label_epoch)
+
+    def start_epochs(self, iteration: int) -> tuple[int, int]:
+        """Return T⁻ and min(T⁺, T + ⌊(T⁺ - T) · iteration / expand_iterations⌋)."""
+        widened = (self.max_start_epoch - self.first_max_start_epoch) * iteration // self.expand_iterations
+        return self.min_start_epoch, min(self.max_start_epoch, self.first_max_start_epoch + widened)
+
+    def prepare(self, round_: Round) -> None:
+        """Fill images, then labels: the mean logits of the teachers that get an image right, of all where none does."""
+        super().prepare(round_)
+        syn = round_.syn
+        assert syn.soft_labels is not None
+        logits_TNC = torch.stack([self._logits(round_, t, syn.images) for t in range(len(teachers_of(round_)))])
+        with torch.no_grad():
+            syn.soft_labels.copy_(mean_of_correct(logits_TNC, syn.labels))
+
+    def initial(self, round_: Round, c: int, ipc: int) -> torch.Tensor:
+        """Return the first ``ipc`` of a class, in the order of ``init``, that teacher 0 recognises.
+
+        Where these are too few the next teacher says which to add, and so on; what no teacher recognises comes last.
+        """
+        images_NCHW = self.init(round_.real, c, len(round_.real.class_indices(c)), round_.rng)
+        teachers = len(teachers_of(round_))
+        chosen_by_N = torch.full((len(images_NCHW),), teachers, device=images_NCHW.device)
+        for teacher in range(teachers):
+            unknown_N = chosen_by_N == teachers
+            if len(images_NCHW) - int(unknown_N.sum()) >= ipc:
+                break
+            chosen_by_N[unknown_N & (self._logits(round_, teacher, images_NCHW).argmax(1) == c)] = teacher
+        return images_NCHW[chosen_by_N.argsort(stable=True)[:ipc]]
+
+    def _logits(self, round_: Round, teacher: int, images_NCHW: torch.Tensor) -> torch.Tensor:
+        theta_P = teachers_of(round_).snapshot(teacher, self.label_epoch).to(round_.syn.images)
+        network = self.network(round_)
+        with torch.no_grad():
+            return torch.cat([network(theta_P, x.to(theta_P)) for x in images_NCHW.split(CHUNK)])
+
+    def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
+        """Return the groups of images, step size and labels."""
+        labels = {"params": [syn.soft_labels], "lr": self.lr_labels, "momentum": self.momentum_labels}
+        return [*super().parameter_groups(syn), labels]
+
+
+def mean_of_correct(logits_TNC: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
+    """Return each image's logits (N, C), averaged over the teachers that get it right; over all where none does."""
+    right_TN = logits_TNC.argmax(2) == labels_N
+    weight_TN = torch.where(right_TN.any(0), right_TN, torch.ones_like(right_TN)).to(logits_TNC)
+    return (weight_TN[..., None] * logits_TNC).sum(0) / weight_TN.sum(0)[:, None]

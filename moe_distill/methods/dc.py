@@ -1,0 +1,150 @@
+"""DC: matching the gradients of networks that are trained on the synthetic set on the way.
+
+Zhao, Mopuri and Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, Algorithm 1, Eq. 9-10.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from moe_distill.data.augment import Augmentation
+from moe_distill.data.initial import Initial
+from moe_distill.matching.distances import Distance
+from moe_distill.methods.base import Apply, Method, Round
+from moe_distill.models.base import Network
+from moe_distill.seeding import global_seed
+from moe_distill.synthetic import SyntheticSet
+
+# Real images of each class in the pass that sets running statistics, as in the published code.
+STATISTICS_BATCH = 16
+
+
+class DC(Method):
+    """Each iteration draws a fresh network, then takes turns: match its gradients, train it on the synthetic set.
+
+    Published loops, outer × inner: 1 × 1 at ipc 1, 10 × 50 at 10, 20 × 25 at 20, 30 × 20 at 30, 40 × 15 at 40 and
+    50 × 10 at 50. For other ipc the rule is ours: ipc × 50 from 2 to 9, so that a network takes as many steps between
+    matchings as at 10 where an epoch is one batch; else the row below, which above 50 is the authors' own advice. No
+    network is trained after its last matching, so at ipc 1 none is trained at all.
+
+    Args:
+        iterations: Networks that are drawn (published: 1001).
+        lr: Learning rate of the images.
+        momentum: Momentum of the images, which lasts over the iterations.
+        real_batch: Real images per class and matching; all of them where a class has fewer.
+        outer: Matchings in an iteration, each one step of all images.
+        inner: Epochs of the network on the synthetic set between two matchings.
+        network_lr: Learning rate of the network, trained by SGD without momentum or weight decay.
+        network_batch: Synthetic images per step of the network.
+        distance: Distance of the real and the synthetic gradients of all parameters, summed over the classes.
+        augment: In matching, one draw a class for real and synthetic images together; in training, a draw an image.
+            DC has none.
+        init: What the images start as.
+    """
+
+    def __init__(
+        self,
+        iterations: int,
+        lr: float,
+        momentum: float,
+        real_batch: int,
+        outer: int,
+        inner: int,
+        network_lr: float,
+        network_batch: int,
+        distance: Distance,
+        augment: Augmentation | None,
+        init: Initial,
+    ) -> None:
+        self.iterations, self.lr, self.momentum, self.real_batch = iterations, lr, momentum, real_batch
+        self.outer, self.inner, self.network_lr, self.network_batch = outer, inner, network_lr, network_batch
+        self.distance, self.augment, self.init = distance, augment, init
+
+    def prepare(self, round_: Round) -> None:
+        """Fill the images class by class."""
+        syn, ipc = round_.syn, round_.syn.provenance.ipc
+        with torch.no_grad():
+            for c in range(len(round_.real.classes)):
+                syn.images[c * ipc : (c + 1) * ipc] = self.init(round_.real, c, ipc, round_.rng)
+
+    def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
+        """Move all images ``outer`` times under one network; the loss is the mean over these, summed over classes."""
+        network = round_.new_network(round_.rng)
+        optimizer = torch.optim.SGD(network.parameters(), self.network_lr)
+        total = round_.syn.images.new_zeros(())
+        with global_seed(round_.rng):
+            for step in range(self.outer):
+                if step:
+                    self._train(network, optimizer, round_)
+                _freeze_statistics(network.train(), round_)
+                loss, gradient = self._match(network, round_)
+                apply(grads={"images": gradient})
+                total += loss
+        return {"loss": total / self.outer}
+
+    def _match(self, network: Network, round_: Round) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss of all classes and the images' gradient, summed so that one class's graph is in memory."""
+        gradient = torch.zeros_like(round_.syn.images)
+        total = gradient.new_zeros(())
+        for c in range(len(round_.real.classes)):
+            real = round_.real.class_batch(c, self.real_batch, round_.rng)
+            synthetic = round_.syn.of_class(c)
+            if self.augment is not None:
+                plan = self.augment.draw(round_.rng, 1, real.shape[-1], shared=True)
+                real, synthetic = self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
+            loss = self.distance(
+                class_gradients(network, real, c, keep_graph=False),
+                class_gradients(network, synthetic, c, keep_graph=True),
+            )
+            gradient += torch.autograd.grad(loss, round_.syn.images)[0]
+            total += loss.detach()
+        return total, gradient
+
+    def _train(self, network: Network, optimizer: torch.optim.SGD, round_: Round) -> None:
+        """Train the network for ``inner`` epochs on the images as they are now."""
+        images, labels = (part.detach() for part in round_.syn.decode())
+        network.train()
+        for _ in range(self.inner):
+            for rows in torch.randperm(len(labels), generator=round_.rng).split(self.network_batch):
+                x, y = images[rows.to(images.device)], labels[rows.to(labels.device)]
+                if self.augment is not None:
+                    x = self.augment.apply(x, self.augment.draw(round_.rng, len(x), x.shape[-1], shared=False))
+                optimizer.zero_grad(set_to_none=True)
+                F.cross_entropy(network(x), y).backward()
+                optimizer.step()
+
+    def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
+        """Return the images' group."""
+        return [{"params": [syn.images], "lr": self.lr, "momentum": self.momentum}]
+
+    def forwards(self, classes: int, ipc: int, per_class: int) -> float:
+        """Return forward equivalents of an iteration; a gradient of a gradient costs nine."""
+        matching = classes * (3 * min(self.real_batch, per_class) + 9 * ipc)
+        return self.outer * matching + (self.outer - 1) * self.inner * 3 * classes * ipc
+
+
+def class_gradients(network: Network, x_NCHW: torch.Tensor, c: int, keep_graph: bool) -> tuple[torch.Tensor, ...]:
+    """Return the gradient of the mean cross-entropy of images of class ``c``, one tensor a parameter of the network.
+
+    Args:
+        network: The network.
+        x_NCHW: Standardised images.
+        c: Their class.
+        keep_graph: Whether the gradients can be differentiated with respect to the images.
+    """
+    labels_N = torch.full((len(x_NCHW),), c, device=x_NCHW.device)
+    loss = F.cross_entropy(network(x_NCHW), labels_N)
+    return torch.autograd.grad(loss, list(network.parameters()), create_graph=keep_graph)
+
+
+def _freeze_statistics(network: Network, round_: Round) -> None:
+    """Let layers with running statistics see real images of all classes once, then go by these statistics."""
+    layers = [module for module in network.modules() if getattr(module, "running_mean", None) is not None]
+    if not layers:
+        return
+    classes = range(len(round_.real.classes))
+    with torch.no_grad():
+        network(torch.cat([round_.real.class_batch(c, STATISTICS_BATCH, round_.rng) for c in classes]))
+    for layer in layers:
+        layer.eval()

@@ -1,0 +1,170 @@
+"""IDC: matching the gradients of networks trained on real data, with several images stored in one.
+
+Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+
+from moe_distill.data.augment import Augmentation
+from moe_distill.data.initial import Initial, mix
+from moe_distill.errors import InputError
+from moe_distill.matching.distances import Distance
+from moe_distill.methods.base import Apply, Method, Round
+from moe_distill.models.base import Network
+from moe_distill.synthetic import Space, SyntheticSet
+from moe_distill.teachers.early import EarlyNetwork
+from moe_distill.tiling import Tiling
+
+FORMATIONS = ("single", "multi", "bound")
+SMALLEST_CELL = 4
+
+
+class IDC(Method):
+    """Matches class by class the gradients of convolution weights under a network early in its training.
+
+    The class steps share one momentum buffer, so a class's gradient goes on moving its images during the steps of the
+    classes after it, as in the published method. Images are raw pixels and may leave [0, 1] between two renewals of
+    the network, each of which clamps them. Real class batches are drawn uniformly without repetition inside a batch,
+    and hold all images of a class that has fewer; the published code walks through a shuffled epoch of full batches.
+
+    Args:
+        iterations: Inner iterations: every class once, then the training of the network (published: 2000 · 100).
+        lr: Learning rate of the images at 10 images per class and ``base_size``; see :meth:`parameter_groups`.
+        base_size: Image side in pixels that ``lr`` is for.
+        momentum: Momentum of the images.
+        real_batch: Real images per class and step.
+        synthetic_batch: Decoded images per class and step at most, drawn at random.
+        factor: Cells per side of a stored image (published: 2 for 32 pixels, 1 = plain images, called IDC-I).
+        formation: How class steps decode: ``single``: every image in factor² cells. ``multi``: for each factor up to
+            it. ``bound``: as finely as ``synthetic_batch`` allows. The finished set is decoded as ``single``.
+        networks_see: Whether the network trains on the expert's part or on all real data.
+        distance: Of two lists of gradients, a scalar (published for CIFAR: the sum of squared differences).
+        source: Makes the networks.
+        augment: Augmentation of the standardised images, one draw a class for real and synthetic images together.
+        init: What every cell starts as.
+
+    Raises:
+        InputError: ``factor`` or ``formation`` is none of those described.
+    """
+
+    space: ClassVar[Space] = "raw"
+
+    def __init__(
+        self,
+        iterations: int,
+        lr: float,
+        base_size: int,
+        momentum: float,
+        real_batch: int,
+        synthetic_batch: int,
+        factor: int,
+        formation: Literal["single", "multi", "bound"],
+        networks_see: Literal["part", "all"],
+        distance: Distance,
+        source: Callable[[], EarlyNetwork],
+        augment: Augmentation | None,
+        init: Initial,
+    ) -> None:
+        if factor < 1:
+            raise InputError("method.factor", factor, "a whole number of at least 1")
+        if formation not in FORMATIONS:
+            raise InputError("method.formation", formation, " | ".join(FORMATIONS))
+        self.iterations, self.lr, self.base_size, self.momentum = iterations, lr, base_size, momentum
+        self.real_batch, self.synthetic_batch = real_batch, synthetic_batch
+        self.factor, self.formation, self.networks_see = factor, formation, networks_see
+        self.distance, self.augment, self.init = distance, augment, init
+        self.source = source()
+
+    @property
+    def tiling(self) -> Tiling:
+        """Cells numbered row by row, padded with grey."""
+        return Tiling(self.factor, fill=0.5)
+
+    def prepare(self, round_: Round) -> None:
+        """Fill every cell with its own real image, shrunk.
+
+        Raises:
+            InputError: Cells would be smaller than 4 pixels.
+        """
+        syn, ipc, size = round_.syn, round_.syn.provenance.ipc, round_.real.size
+        if self.factor > 1 and size // self.factor < SMALLEST_CELL:
+            allowed = f"1 to {max(1, size // SMALLEST_CELL)}, so that cells of {size}-pixel images have 4 pixels a side"
+            raise InputError("method.factor", self.factor, allowed)
+        with torch.no_grad():
+            for c in range(len(round_.real.classes)):
+                x = mix(round_.real, c, ipc, round_.rng, self.factor, self.init)
+                syn.images[c * ipc : (c + 1) * ipc] = syn.normalisation.raw(x).clamp(0, 1)
+
+    def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
+        """Move the images once a class, then train the network; begin with a fresh one when it is time."""
+        if round_.iteration % self.source.renew_every == 0:
+            self.source.renew(round_.new_network, round_.rng)
+            with torch.no_grad():
+                round_.syn.images.clamp_(0, 1)
+        total = round_.syn.images.new_zeros(())
+        for c in range(len(round_.real.classes)):
+            loss = self._class_loss(round_, self.source.network, c)
+            apply(grads={"images": torch.autograd.grad(loss, round_.syn.images)[0]})
+            total += loss.detach()
+        self.source.train(round_.whole if self.networks_see == "all" else round_.real, round_.rng)
+        return {"loss": total}
+
+    def _class_loss(self, round_: Round, network: Network, c: int) -> torch.Tensor:
+        real = round_.real.class_batch(c, self.real_batch, round_.rng)
+        synthetic = self._class_batch(round_.syn, c, round_.rng)
+        if self.augment is not None:
+            plan = self.augment.draw(round_.rng, 1, real.shape[-1], shared=True)
+            real, synthetic = self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
+        return self.distance(class_gradients(network, real, c), class_gradients(network, synthetic, c, keep_graph=True))
+
+    def _class_batch(self, syn: SyntheticSet, c: int, rng: torch.Generator) -> torch.Tensor:
+        """Return at most ``synthetic_batch`` decoded, standardised images of a class."""
+        ipc = syn.provenance.ipc
+        decode: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+            "single": self.tiling.decode,
+            "multi": self.tiling.decode_every_factor,
+            "bound": lambda stored: self.tiling.decode_within(stored, self.synthetic_batch),
+        }
+        x = decode[self.formation](syn.images[c * ipc : (c + 1) * ipc])
+        if len(x) > self.synthetic_batch:
+            x = x[torch.randperm(len(x), generator=rng)[: self.synthetic_batch].to(x.device)]
+        return syn.normalisation.standardised(x)
+
+    def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
+        """Return the images' group: ``lr`` · ipc/10 · (size/base_size)², by the expert's own ipc."""
+        lr = self.lr * syn.provenance.ipc / 10 * (syn.images.shape[-1] / self.base_size) ** 2
+        return [{"params": [syn.images], "lr": lr, "momentum": self.momentum}]
+
+    def forwards(self, classes: int, ipc: int, per_class: int) -> float:
+        """Return forward equivalents of an iteration; a differentiated training step counts as three."""
+        synthetic = min(ipc * self.tiling.per_image, self.synthetic_batch)
+        return classes * (3 * min(self.real_batch, per_class) + 9 * synthetic) + 3 * self.source.n_data
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the network; how long it has served follows from the iteration."""
+        return {"source": self.source.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any], round_: Round) -> None:
+        """Rebuild the network."""
+        self.source.load_state_dict(state["source"], round_.new_network)
+
+
+def class_gradients(network: Network, x_NCHW: torch.Tensor, c: int, keep_graph: bool = False) -> list[torch.Tensor]:
+    """Return the gradients of the mean cross-entropy of images of class ``c`` by the network's convolution weights.
+
+    Biases, norms and the classifier, all of at most 2 dimensions, are left out, as in the published code.
+
+    Args:
+        network: In training mode.
+        x_NCHW: Standardised, augmented images.
+        c: Their class.
+        keep_graph: Whether the gradients are to be differentiated by the images in turn.
+    """
+    weights = [w for w in network.parameters() if w.dim() > 2]
+    labels_N = torch.full((len(x_NCHW),), c, device=x_NCHW.device)
+    loss = F.cross_entropy(network(x_NCHW), labels_N)
+    return list(torch.autograd.grad(loss, weights, create_graph=keep_graph))

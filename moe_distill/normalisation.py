@@ -1,0 +1,148 @@
+"""How raw pixels become what networks see: by the channels' statistics, or by a whitening of whole images."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from moe_distill.errors import InputError
+
+FILE = "whitening.safetensors"
+_NAMES = ("mean", "matrix", "inverse")
+
+Matrices = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    """An affine map of whole images, flattened in the order C, H, W: white(x) = (x - mean) matrix.
+
+    It follows the device and the type of the images it is given; a copy for each is kept.
+
+    Args:
+        mean_D: Mean image, raw pixels in [0, 1], float32 on the CPU, D = C · H · W.
+        matrix_DD: The symmetric whitening matrix.
+        inverse_DD: Its inverse.
+        source: Sha256 of what it was fitted to and how, so that it is the same on every machine.
+    """
+
+    mean_D: torch.Tensor
+    matrix_DD: torch.Tensor
+    inverse_DD: torch.Tensor
+    source: str
+    _placed: dict[tuple[torch.device, torch.dtype], Matrices] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """Sha256, in hex, of the numbers and of ``source``."""
+        digest = hashlib.sha256(self.source.encode())
+        for tensor in self._held:
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def white(self, raw_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return raw images whitened, of the shape, type and device given."""
+        mean_D, matrix_DD, _ = self._like(raw_NCHW)
+        return ((raw_NCHW.flatten(1) - mean_D) @ matrix_DD).view(raw_NCHW.shape)
+
+    def back(self, white_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return whitened images as raw pixels, unclamped: the inverse of :meth:`white`."""
+        mean_D, _, inverse_DD = self._like(white_NCHW)
+        return (white_NCHW.flatten(1) @ inverse_DD + mean_D).view(white_NCHW.shape)
+
+    def save(self, path: Path) -> None:
+        """Write the file, moved into place at once; one that holds the same numbers already is left alone."""
+        if _digest_in(path) == self.digest:
+            return
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        tensors = dict(zip(_NAMES, (t.contiguous() for t in self._held), strict=True))
+        try:
+            save_file(tensors, temporary, {"source": self.source, "digest": self.digest})
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path, source: str) -> "Whitening":
+        """Read the whitening fitted to ``source``.
+
+        Raises:
+            InputError: The file is missing, damaged, or holds another whitening.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                about = file.metadata()
+                mean_D, matrix_DD, inverse_DD = map(file.get_tensor, _NAMES)
+                held = cls(mean_D, matrix_DD, inverse_DD, about["source"])
+            whole = held.digest == about["digest"]
+        except FileNotFoundError as error:
+            raise InputError("set", path, "the whitening the images were made with; this file is missing") from error
+        except (SafetensorError, LookupError, TypeError, OSError) as error:
+            raise InputError("set", path, f"a whole whitening; this file is truncated or damaged ({error})") from error
+        if not whole:
+            raise InputError("set", path, "a whole whitening; this file is damaged")
+        if held.source != source:
+            raise InputError("set", path, f"the whitening {source[:12]}; this file holds {held.source[:12]}")
+        return held
+
+    @property
+    def _held(self) -> Matrices:
+        return self.mean_D, self.matrix_DD, self.inverse_DD
+
+    def _like(self, images: torch.Tensor) -> Matrices:
+        place = (images.device, images.dtype)
+        if place not in self._placed:
+            mean_D, matrix_DD, inverse_DD = (tensor.to(images) for tensor in self._held)
+            self._placed[place] = mean_D, matrix_DD, inverse_DD
+        return self._placed[place]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Raw pixels in [0, 1] ↔ what networks see.
+
+    Args:
+        mean: Of each channel; ``std`` likewise. Without effect where there is a whitening.
+        whitening: Of whole images.
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    whitening: Whitening | None = None
+
+    @property
+    def source(self) -> str | None:
+        """What the whitening was fitted to; None without one."""
+        return None if self.whitening is None else self.whitening.source
+
+    def standardised(self, raw_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return raw images as networks see them, of the shape, type and device given."""
+        if self.whitening is not None:
+            return self.whitening.white(raw_NCHW)
+        mean_1C11, std_1C11 = self._channels(raw_NCHW)
+        return (raw_NCHW - mean_1C11) / std_1C11
+
+    def raw(self, seen_NCHW: torch.Tensor) -> torch.Tensor:
+        """Return the raw pixels of what networks see, unclamped: the inverse of :meth:`standardised`."""
+        if self.whitening is not None:
+            return self.whitening.back(seen_NCHW)
+        mean_1C11, std_1C11 = self._channels(seen_NCHW)
+        return seen_NCHW * std_1C11 + mean_1C11
+
+    def _channels(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean_1C11, std_1C11 = (like.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        return mean_1C11, std_1C11
+
+
+def _digest_in(path: Path) -> str | None:
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("digest")
+    except (OSError, SafetensorError):
+        return None

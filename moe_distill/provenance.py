@@ -1,0 +1,80 @@
+"""What a synthetic set is and where it comes from, as plain values that are stored beside its tensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from moe_distill.errors import InputError
+from moe_distill.tiling import Tiling
+
+Space = Literal["raw", "standardised", "zca"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a set is: enough to use it without the configuration that made it.
+
+    Attributes:
+        dataset: Name of the real data; ``data_variant`` and ``data_fingerprint`` say which copy of it.
+        classes: Class names in label order.
+        mean: Per-channel mean of the real pixels scaled to [0, 1]; ``std`` likewise.
+        method: Name of the distillation method; ``expert`` its place in the roster.
+        ipc: Stored images per class.
+        space: What the stored numbers are: raw pixels in [0, 1], standardised by ``mean`` and ``std``, or whitened.
+        tiling: How a stored image is decoded.
+        settings: The description of everything that decided the images.
+        whitening: Source of the whitening that networks see the data through; None where it is ``mean`` and ``std``.
+    """
+
+    dataset: str
+    data_variant: str
+    data_fingerprint: str
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    method: str
+    expert: int
+    ipc: int
+    space: Space = "standardised"
+    tiling: Tiling = field(default_factory=Tiling)
+    settings: dict[str, Any] = field(default_factory=dict)
+    whitening: str | None = None
+
+    def require(
+        self,
+        own_shape: Sequence[int],
+        classes: Sequence[str],
+        shape: Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        whitening: str | None,
+    ) -> None:
+        """Refuse data a set of this provenance was not distilled from.
+
+        Args:
+            own_shape: Channels, height and width of the set's images.
+            classes: Class names of the data; the others are its image shape, statistics and whitening.
+            shape: See ``classes``.
+            mean: See ``classes``.
+            std: See ``classes``.
+            whitening: See ``classes``.
+
+        Raises:
+            InputError: Anything differs.
+        """
+        ours = (tuple(self.classes), tuple(own_shape), _rounded(self.mean), _rounded(self.std), self.whitening)
+        theirs = (tuple(classes), tuple(shape), _rounded(mean), _rounded(std), whitening)
+        names = ("classes", "image shape", "mean", "std", "whitening")
+        for what, mine, other in zip(names, ours, theirs, strict=True):
+            if mine != other:
+                allowed = f"the set was distilled from {self.dataset} with {what} {_short(mine)}"
+                raise InputError("data", f"({what} {_short(other)})", allowed)
+
+
+def _rounded(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(round(float(v), 6) for v in values)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) < 80 else text[:77] + "..."

@@ -1,0 +1,5 @@
+"""Fixtures of the stages' tests."""
+
+from conftest_pretraining import runtime
+
+__all__ = ["runtime"]

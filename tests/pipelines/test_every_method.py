@@ -1,0 +1,46 @@
+"""Every method as an expert: two of it with the coordinator, in rosters, on one and on two processes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moe_distill.config import conf_dir
+from moe_distill.synthetic import SyntheticSet
+
+ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "noe=2", "ipc=2")
+METHODS = sorted(p.stem for p in (Path(conf_dir()) / "method").glob("*.yaml"))
+RECIPES = {"idc": "idc", "dc": "dc", "datm": "datm"}
+LEARNED = {"mtt": {"learned_rate"}, "ftd": {"learned_rate", "average"}, "datm": {"learned_rate", "soft_labels"}}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_experts_go_the_whole_road_with_their_own_recipe(suite, method):
+    suite(f"method={method}", *ONE)
+    (row,) = suite.rows()
+    (folder,) = suite.artifacts("set")
+    members = SyntheticSet.load(folder).members
+    selection = method in ("random", "first")
+    assert (row["method"], row["noe"], row["recipe"]) == (method, "2", RECIPES.get(method, "dsa"))
+    assert (row["diversity"] == "none") == selection
+    for member in members:
+        held = {n for n in ("learned_rate", "soft_labels", "average") if getattr(member, n) is not None}
+        assert held == LEARNED.get(method, set())
+    assert members[0].fingerprint() != members[1].fingerprint()
+    if not selection:
+        curves = (folder / "curves.csv").read_text()
+        assert "extra_over_matching" in curves and "expert_1/loss" in curves
+
+
+@pytest.mark.parametrize("roster", ["idc_idm", "idm_mtt"])
+def test_a_roster_gives_the_same_sets_on_one_and_on_two_processes(suite, roster):
+    prints = []
+    for trainer in (["trainer=cpu"], ["trainer=expert_parallel", "trainer.devices=2", "trainer.accelerator=cpu"]):
+        home = suite.home / str(len(trainer))
+        store = f"paths.store={home}"
+        suite("pipeline=pretrain", f"experts={roster}", *ONE, store)
+        suite("pipeline=distill", f"experts={roster}", *ONE, *trainer, store)
+        (manifest,) = home.glob("set/*/manifest.json")
+        assert json.loads(manifest.read_text())["processes"] == len(prints) + 1
+        prints.append(SyntheticSet.load(manifest.parent).fingerprint())
+    assert prints[0] == prints[1]
