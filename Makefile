@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-gpu check format lock wheel clean
+.PHONY: help setup demo test test-gpu bench check format lock wheel clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ test: setup ## Run every test
 
 test-gpu: setup ## Run the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
+
+bench: setup ## Time each method against a naive program (ONLY=dm,idm ROUNDS=7 THREADS=1)
+	ONLY="$(ONLY)" ROUNDS="$(ROUNDS)" THREADS="$(THREADS)" $(BIN)/python -m experiments.speed.bench
 
 check: setup ## Lint, types, import contracts
 	$(BIN)/ruff check .
