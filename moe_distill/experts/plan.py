@@ -110,7 +110,8 @@ class Distillation:
         """Refuse what cannot be distilled, before any work.
 
         Raises:
-            InputError: A class has fewer images than an expert is to hold, or teachers cannot be what they should.
+            InputError: A class has fewer images than an expert is to hold, a method cannot work with the data, or
+                teachers cannot be what they should.
         """
         fewest = int(real.counts().min()) // (1 if isinstance(self.split, NoSplit) else self.roster.noe)
         most = max(m.ipc for m in self.roster.members)
@@ -120,6 +121,8 @@ class Distillation:
             )
         if most > fewest:
             raise InputError("ipc", most, f"at most {fewest}, the images an expert sees of the smallest class")
+        for member in self.roster.members:
+            member.method().check(real)
         for pool in self.pools.values():
             pool.check(real, self.network)
 

@@ -1,5 +1,6 @@
 """Who the experts are: each with its method, its settings and its number of images."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -133,21 +134,28 @@ def nearest_row(rows: Sequence[int], ipc: int) -> int | None:
 
 
 def fill(partial: functools.partial[Any], published: Mapping[str, Any], shorter: Mapping[str, Any], path: str) -> Any:
-    """Replace every setting that says ``published``, in nested partials too: by the scale's value, else the row's.
+    """Replace what says ``published``, in nested builders and records too: by the scale's value, else the row's.
 
     Raises:
         InputError: Neither has one.
     """
-    settings: dict[str, Any] = {}
-    for name, value in partial.keywords.items():
-        if isinstance(value, functools.partial):
-            value = fill(value, published.get(name) or {}, shorter.get(name) or {}, f"{path}.{name}")
-        elif isinstance(value, str) and value == PUBLISHED:
-            value = shorter.get(name, published.get(name))
-            if value is None:
-                raise InputError(f"{path}.{name}", PUBLISHED, "a value: no settings are published for this data set")
-        settings[name] = value
+    given = partial.keywords.items()
+    settings = {n: _filled(v, published.get(n), shorter.get(n), f"{path}.{n}") for n, v in given}
     return functools.partial(partial.func, *partial.args, **settings)
+
+
+def _filled(value: Any, published: Any, shorter: Any, path: str) -> Any:
+    if isinstance(value, functools.partial):
+        return fill(value, published or {}, shorter or {}, path)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        record = functools.partial(type(value), **{f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
+        return fill(record, published or {}, shorter or {}, path)()
+    if not isinstance(value, str) or value != PUBLISHED:
+        return value
+    found = published if shorter is None else shorter
+    if found is None:
+        raise InputError(path, PUBLISHED, "a value: no settings are published for this data set")
+    return found
 
 
 def _positive(key: str, value: int) -> int:

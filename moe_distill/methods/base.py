@@ -82,6 +82,14 @@ class Method(ABC):
         """Epochs its teachers are trained for: the largest index of a snapshot it asks for."""
         return 0
 
+    def check(self, real: RealSet) -> None:
+        """Refuse real data that the method cannot work with, before any work.
+
+        Raises:
+            InputError: It cannot.
+        """
+        return
+
     @abstractmethod
     def prepare(self, round_: Round) -> None:
         """Fill the set's initial images and build what the method keeps."""

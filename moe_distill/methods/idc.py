@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from moe_distill.data.augment import Augmentation
 from moe_distill.data.initial import Initial, mix
+from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.matching.distances import Distance
 from moe_distill.methods.base import Apply, Method, Round
@@ -84,16 +85,20 @@ class IDC(Method):
         """Cells numbered row by row, padded with grey."""
         return Tiling(self.factor, fill=0.5)
 
-    def prepare(self, round_: Round) -> None:
-        """Fill every cell with its own real image, shrunk.
+    def check(self, real: RealSet) -> None:
+        """Refuse images whose cells would be smaller than 4 pixels.
 
         Raises:
-            InputError: Cells would be smaller than 4 pixels.
+            InputError: They would.
         """
-        syn, ipc, size = round_.syn, round_.syn.provenance.ipc, round_.real.size
-        if self.factor > 1 and size // self.factor < SMALLEST_CELL:
-            allowed = f"1 to {max(1, size // SMALLEST_CELL)}, so that cells of {size}-pixel images have 4 pixels a side"
+        if self.factor > 1 and real.size // self.factor < SMALLEST_CELL:
+            most = max(1, real.size // SMALLEST_CELL)
+            allowed = f"1 to {most}, so that cells of {real.size}-pixel images have 4 pixels a side"
             raise InputError("method.factor", self.factor, allowed)
+
+    def prepare(self, round_: Round) -> None:
+        """Fill every cell with its own real image, shrunk."""
+        syn, ipc = round_.syn, round_.syn.provenance.ipc
         with torch.no_grad():
             for c in range(len(round_.real.classes)):
                 x = mix(round_.real, c, ipc, round_.rng, self.factor, self.init)

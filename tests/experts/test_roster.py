@@ -9,6 +9,8 @@ from moe_distill.experts.roster import ExpertSpec, Roster, fill, listed, nearest
 from moe_distill.methods.coreset import Random
 from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
+from moe_distill.training.gsam import GSAM
+from moe_distill.training.recipe import Recipe
 
 
 def member(kind, ipc, **settings):
@@ -73,6 +75,17 @@ def test_settings_inside_settings_are_filled_and_named_when_missing():
     assert method.keywords["queue"].keywords["steps"] == "published"  # the original is left alone
     with pytest.raises(InputError, match=r"method\.queue\.steps=published"):
         fill(method, {"queue": {"capacity": 4}}, {}, "method")
+
+
+def test_settings_inside_a_record_are_filled_and_the_record_is_left_alone():
+    recipe = Recipe("r", epochs=3, optimizer=functools.partial(GSAM, rho=0.01, alpha="published"))
+    method = functools.partial(DM, recipe=recipe, lr="published")
+    rows = {"lr": 1.0, "recipe": {"optimizer": {"alpha": 0.7}, "epochs": 9}}
+    filled = fill(method, rows, {}, "method").keywords["recipe"]
+    assert (filled.optimizer.keywords, filled.epochs, filled.name) == ({"rho": 0.01, "alpha": 0.7}, 3, "r")
+    assert recipe.optimizer.keywords["alpha"] == "published"
+    with pytest.raises(InputError, match=r"method\.recipe\.optimizer\.alpha=published"):
+        fill(method, {"lr": 1.0}, {}, "method")
 
 
 def test_members_of_their_own_ipc_must_agree_with_the_split():

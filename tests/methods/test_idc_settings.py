@@ -45,9 +45,10 @@ def test_a_network_trains_on_at_least_as_many_images_as_told(real, n_data, batch
     assert seen == [min(batch, 60)] * steps
 
 
-def test_wrong_settings_are_named(round_of):
+def test_wrong_settings_are_named(real):
     with pytest.raises(InputError, match=r"method\.factor=3: 1 to 2,"):
-        prepared(round_of, factor=3)
+        idc(factor=3).check(real)
+    idc(factor=2).check(real)
     with pytest.raises(InputError, match=r"method\.factor=0"):
         idc(factor=0)
     with pytest.raises(InputError, match=r"method\.formation=.*single \| multi \| bound"):

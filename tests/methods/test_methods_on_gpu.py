@@ -1,0 +1,41 @@
+"""One iteration of every method on a CUDA device is that of the CPU: same draws, same numbers to rounding."""
+
+import pytest
+import torch
+from test_method_conformance import METHODS, NETWORK, OWNER, Wandering, data, spec_of
+
+from moe_distill.experts.expert import Expert, Workshop
+
+__all__ = ["spec_of"]
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@pytest.fixture(autouse=True)
+def exact_matrix_products():
+    """Turn off the device's short mantissas, which differ from the CPU in the third digit."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def iterated(spec, device):
+    """Return the initial images of an expert, its images after an iteration, and what it shows."""
+    real = data((3, 12))
+    workshop = Workshop(real, NETWORK, torch.optim.SGD, 0, trajectories={0: Wandering(real)})
+    made = Expert(0, spec, torch.arange(0, 60, 2), workshop).to(device)
+    made.start()
+    start = made.synthetic.images.detach().cpu().clone()
+    made.iterate(0, made.configure_optimizers(), OWNER)
+    assert made.synthetic.images.device.type == torch.device(device).type
+    return start, made.synthetic.images.detach().cpu(), made.shown
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("first", "random")])
+def test_an_iteration_on_the_device_is_that_of_the_cpu(spec_of, method):
+    (start, here, shown), (begin, there, seen) = (iterated(spec_of(method), d) for d in ("cpu", "cuda"))
+    torch.testing.assert_close(begin, start, rtol=1e-4, atol=1e-5)
+    assert (here - start).norm() > 0
+    assert (there - here).norm() < 0.02 * (here - start).norm()
+    assert seen == pytest.approx(shown, rel=5e-3)
