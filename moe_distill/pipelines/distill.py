@@ -1,6 +1,7 @@
 """Distil: run the mixture and leave the experts' sets."""
 
 import itertools
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,11 +26,11 @@ from moe_distill.synthetic import SyntheticSet, Union
 from moe_distill.training.fit import fit
 
 
-def distill(plan: Distillation, runtime: Runtime) -> dict[str, float]:
+def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
     """Distil the plan's sets, going on from the last checkpoint; a finished distillation is left alone.
 
     Returns:
-        ``experts``, ``iterations`` and ``dcor2_unbiased``: mean over pairs of experts and networks of the φ pool, NaN
+        ``experts``, ``iterations`` and ``dcor2_unbiased``: mean over pairs of experts and networks of the φ pool, None
         where there are no pairs or no pool.
     """
     train, _ = plan.data.load(runtime.cache)
@@ -58,6 +59,7 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
     cost = _run(mixture, work, callbacks, runtime)
     if (work / "curves.csv").is_file():
         shutil.copy(work / "curves.csv", folder / "curves.csv")
+    dependence = mean_dependence(SyntheticSet.load(folder), phi)
     return {
         "cost": cost,
         "roster": str(plan.roster),
@@ -65,7 +67,7 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
         "iterations": mixture.total,
         "processes": runtime.processes,
         "threads": threads,
-        "dcor2_unbiased": mean_dependence(SyntheticSet.load(folder), phi),
+        "dcor2_unbiased": dependence if math.isfinite(dependence) else None,
     }
 
 

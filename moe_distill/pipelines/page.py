@@ -171,7 +171,7 @@ def _images(distilled: Sequence[Distilled]) -> str:
         said = [_count([len(shown.sets.members)], "expert")]
         if shown.manifest:
             said += [_count([n], "iteration") for n in [shown.manifest["iterations"]] if n]
-            said += [f"dCor² unbiased {d:.3f}" for d in finite([shown.manifest["dcor2_unbiased"]])]
+            said += [f"dCor² unbiased {d:.3f}" for d in [shown.manifest["dcor2_unbiased"]] if d is not None]
         cards.append(f'{shown.title}<p class="soft">{" · ".join(said)}</p>{gallery(shown.sets.members)}')
     return _section("Distilled images", "What each expert stores, a row for each class.", cards, "sets")
 

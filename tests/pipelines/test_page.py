@@ -69,7 +69,7 @@ COSTS = [
 @pytest.fixture
 def world(tmp_path):
     dm, own = stored(tmp_path / "dm", 0.1234, curves=True)
-    rgb, other = stored(tmp_path / "rgb", math.nan, curves=False, channels=3, size=32, method="random")
+    rgb, other = stored(tmp_path / "rgb", None, curves=False, channels=3, size=32, method="random")
     prints = {"dm2x2": own, "random4x1": other}
     cells = [(roster, network, v) for roster, by in ACCURACIES.items() for network, v in by.items()]
     rows = [row(roster, network, s, a, prints[roster]) for roster, network, v in cells for s, a in enumerate(v)]

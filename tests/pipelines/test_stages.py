@@ -50,10 +50,11 @@ def test_distilling_without_its_teachers_says_which_stage_is_missing(suite):
 
 
 def test_a_set_is_evaluated_from_its_folder_as_from_the_store(suite):
-    asked = ("method=dm", "diversity=none")
+    asked = ("method=dm", "diversity=none")  # no φ, so nothing to measure the experts' dependence by
     suite("pipeline=distill", *ONE, *asked)
     stored = suite("pipeline=evaluate", *ONE, *asked)
     (folder,) = suite.artifacts("set")
+    assert "NaN" not in (folder / "manifest.json").read_text()
     (first,) = suite.rows()
     found = suite("pipeline=evaluate", f"pipeline.path={folder}", *ONE)
     (row,) = suite.rows()
