@@ -113,10 +113,10 @@ class Expert(pl.LightningModule):
         return int(self.iteration * self.method.forwards(len(whole.classes), self.spec.ipc, per_class))
 
     def new_network(self, rng: torch.Generator) -> Network:
-        """Build a network of the distilling architecture on the expert's device."""
+        """Build a network of the expert's distilling architecture on its device."""
         whole = self.workshop.whole
         shape = {"channels": whole.channels, "classes": len(whole.classes), "size": whole.size}
-        return build(self.workshop.network, **shape, rng=rng).to(self.synthetic.images.device)
+        return build(self.spec.network or self.workshop.network, **shape, rng=rng).to(self.synthetic.images.device)
 
     def round(self, iteration: int) -> Round:
         """Return what the method may see."""

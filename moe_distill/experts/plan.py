@@ -50,7 +50,7 @@ class Distillation:
         data: The real data.
         roster: Who the experts are.
         partition: Which real images each of them sees; without effect for a single expert.
-        network: Builds the distilling architecture.
+        network: Builds the distilling architecture of every expert that has none of its own.
         features: φ, and the features of a k-means partition.
         diversity: The diversity term, or None; without effect for a single expert.
         optimizer: Makes the images' optimiser.
@@ -123,8 +123,12 @@ class Distillation:
             raise InputError("ipc", most, f"at most {fewest}, the images an expert sees of the smallest class")
         for member in self.roster.members:
             member.method().check(real)
-        for pool in self.pools.values():
-            pool.check(real, self.network)
+        for number, pool in self.pools.items():
+            pool.check(real, self.network_of(number))
+
+    def network_of(self, number: int) -> NetworkFactory:
+        """Return what builds the architecture that an expert distils with."""
+        return self.roster.members[number].network or self.network
 
     def workshop(self, real: RealSet, trajectories: Mapping[int, Trajectories]) -> Workshop:
         """Return what the experts work with; trajectories by the expert's number."""
@@ -136,7 +140,7 @@ class Distillation:
         Raises:
             InputError: They were not trained yet, or are damaged.
         """
-        return {n: pool.load(store, pool.seen(real, parts[n]), self.network) for n, pool in self.pools.items()}
+        return {n: pool.load(store, pool.seen(real, parts[n]), self.network_of(n)) for n, pool in self.pools.items()}
 
     def parts(self, real: RealSet, store: Store) -> Parts:
         """Return each expert's indices into the real training data."""

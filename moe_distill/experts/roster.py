@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from moe_distill.errors import InputError
 from moe_distill.methods.base import Method
+from moe_distill.models.base import NetworkFactory
+from moe_distill.records import describe
 
 MethodFactory = functools.partial[Method]
 PUBLISHED = "published"
@@ -27,11 +29,13 @@ class ExpertSpec:
         method: Builds the method, every setting decided.
         ipc: Stored images per class.
         row: The ipc of the row of published settings that was used; None if none was needed.
+        network: Builds the architecture it distils with, where that is its own and not the run's.
     """
 
     method: MethodFactory
     ipc: int
     row: int | None = None
+    network: NetworkFactory | None = None
 
     @property
     def name(self) -> str:
@@ -40,9 +44,15 @@ class ExpertSpec:
 
     def describe(self) -> dict[str, Any]:
         """Return what decides the expert's images; the row it came from does not."""
-        from moe_distill.records import describe
+        own = {} if self.network is None else {"network": describe(self.network)}
+        return {"method": describe(self.method), "ipc": self.ipc, **own}
 
-        return {"method": describe(self.method), "ipc": self.ipc}
+    def __str__(self) -> str:
+        """Return a word such as ``idm5`` or ``idm5-vgg11``."""
+        if self.network is None:
+            return f"{self.name}{self.ipc}"
+        architecture = describe(self.network)["target"].rsplit(".", 1)[-1].lower()
+        return f"{self.name}{self.ipc}-{architecture}"
 
 
 @dataclass(frozen=True)
@@ -74,9 +84,8 @@ class Roster:
 
     def __str__(self) -> str:
         """Return a word such as ``idm5x2`` or ``dm5+idm5``."""
-        if len(set((m.name, m.ipc) for m in self.members)) == 1:
-            return f"{self.method}{self.ipc}x{self.noe}"
-        return "+".join(f"{m.name}{m.ipc}" for m in self.members)
+        names = [str(m) for m in self.members]
+        return f"{names[0]}x{self.noe}" if len(set(names)) == 1 else "+".join(names)
 
 
 def same(method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, noe: int) -> Roster:
@@ -98,7 +107,8 @@ def listed(
     """Return a roster of members that may differ in method and ipc.
 
     Args:
-        members: Each with ``method``, ``presets`` and ``ipc``; a mapping's values in order.
+        members: Each with ``method``, ``presets``, ``ipc`` and, if it has its own, ``network``; a mapping's values in
+            order.
         shorten: See :func:`same`.
         ipc: The split's ipc; the members' must sum to ``ipc * noe``.
         noe: The split's number of experts, which must be the number of members.
@@ -109,12 +119,11 @@ def listed(
     if len(rows) != noe or total != budget:
         have = f"{len(rows)} members with {total} images per class"
         raise InputError("experts", have, f"a roster that agrees with the split: noe={noe}, ipc * noe = {budget}")
-    return Roster(tuple(_specified(m["method"], m["presets"], shorten, m["ipc"], total) for m in rows))
+    return Roster(tuple(_specified(m, shorten, total) for m in rows))
 
 
-def _specified(
-    method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, budget: int
-) -> ExpertSpec:
+def _specified(member: Mapping[str, Any], shorten: Mapping[str, Any], budget: int) -> ExpertSpec:
+    method, presets, ipc = member["method"], member["presets"], member["ipc"]
     name = method.func.__name__.lower()
     rows = presets.get("published") or presets.get("otherwise") or {}
     wanted = budget if kind_of(method).row_by == "budget" else ipc
@@ -124,7 +133,7 @@ def _specified(
     for setting in _ABOVE_ZERO & filled.keywords.keys():
         if not 0 < filled.keywords[setting] < float("inf"):
             raise InputError(f"method.{setting}", filled.keywords[setting], "a number above 0")
-    return ExpertSpec(filled, ipc, row)
+    return ExpertSpec(filled, ipc, row, member.get("network"))
 
 
 def nearest_row(rows: Sequence[int], ipc: int) -> int | None:

@@ -85,9 +85,10 @@ def _trajectories(plan: Distillation, train: RealSet, store: Store) -> list[Stag
     parts = (split or plan.parts(train, store)) if pools else []
     for number, pool in pools.items():
         seen = pool.seen(train, parts[number])
-        wanted = [pool.settings(seen, plan.network, index) for index in range(pool.networks)]
+        network = plan.network_of(number)
+        wanted = [pool.settings(seen, network, index) for index in range(pool.networks)]
         missing = [settings for settings in wanted if store.find(TRAJECTORY, settings) is None]
-        stages += [Stage("trajectories", key(s), plan.network, pool.forwards(len(seen))) for s in missing]
+        stages += [Stage("trajectories", key(s), network, pool.forwards(len(seen))) for s in missing]
     return stages
 
 

@@ -38,8 +38,9 @@ def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
     done: set[str] = set()
     for number, pool in pools.items():
         seen = pool.seen(train, parts[number])
-        if (shared := key([pool, seen.fingerprint])) not in done:
-            accuracies += _trajectories(pool, f"{plan.roster} expert {number + 1}", plan.network, seen, test, runtime)
+        network = plan.network_of(number)
+        if (shared := key([pool, seen.fingerprint, network])) not in done:
+            accuracies += _trajectories(pool, f"{plan.roster} expert {number + 1}", network, seen, test, runtime)
         done.add(shared)
     mean = {"accuracy": sum(accuracies) / len(accuracies)} if accuracies else {}
     return {"networks": len(accuracies), **mean}

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from moe_distill.config import conf_dir
@@ -44,3 +45,15 @@ def test_a_roster_gives_the_same_sets_on_one_and_on_two_processes(suite, roster)
         assert json.loads(manifest.read_text())["processes"] == len(prints) + 1
         prints.append(SyntheticSet.load(manifest.parent).fingerprint())
     assert prints[0] == prints[1]
+
+
+@pytest.mark.parametrize("method", ["idc", "mtt"])
+def test_experts_of_one_roster_distil_with_their_own_networks(suite, method):
+    suite(f"method={method}", "experts=convnet_vgg", *ONE)
+    (row,) = suite.rows()
+    assert row["roster"] == f"{method}2-convnet+{method}2-vgg11"
+    (folder,) = suite.artifacts("set")
+    targets = [m["network"]["target"] for m in json.loads((folder / "manifest.json").read_text())["settings"]["roster"]]
+    assert [t.rsplit(".", 1)[-1] for t in targets] == ["ConvNet", "VGG11"]
+    weights = {len(np.load(path, mmap_mode="r")[0]) for path in suite.store.glob("trajectory/*/snapshots.npy")}
+    assert len(weights) == (2 if method == "mtt" else 0)
