@@ -52,6 +52,24 @@ class Suite:
         return sorted(m.parent for m in self.store.glob(f"{kind}/*/manifest.json"))
 
 
+@pytest.fixture
+def one_thread():
+    """Run on one thread, whose number decides the last bits of a gradient."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def exact_matrix_products():
+    """Turn off the device's short mantissas, which differ from the CPU in the third digit."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
 @pytest.fixture(scope="module")
 def composing():
     """Hydra, ready to compose the suite's configuration."""

@@ -26,6 +26,7 @@ from moe_distill.training.recipe import Recipe
 from moe_distill.training.steps import InTurn, Stacked, cohort, real_pool
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark.append(pytest.mark.usefixtures("exact_matrix_products"))
 
 NETWORK = functools.partial(ConvNet, depth=2, width=0.25)
 AUGMENT = Augmentation(one_of=(Color(), Crop()))
@@ -51,15 +52,6 @@ SPECS = {
     ),
 }
 RECIPE = Recipe("r", epochs=2, lr=0.02, batch_size=16, augment=AUGMENT)
-
-
-@pytest.fixture(autouse=True)
-def exact_matrix_products():
-    """Turn off the device's short mantissas, which differ from the CPU in the third digit."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    yield
-    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def real(device="cpu"):
@@ -163,7 +155,7 @@ def coordinated(device):
         mixture.experts[str(number)] = expert(name, device, number)
         mixture.experts[str(number)].start()
     measure = DistanceCorrelation(centring="double", transform="none")
-    term = Diversity("dcor", measure, weight=1.0, weight_is="absolute", pairing="shuffled")
+    term = Diversity(measure, weight=1.0, weight_is="absolute", pairing="shuffled")
     coordinator = DiversityCoordinator(term, FeaturePool(networks(2, device)), 0)
     coordinator.setup(None, mixture, "fit")
     coordinator.on_train_batch_start(None, mixture, None, 0)

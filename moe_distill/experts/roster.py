@@ -157,7 +157,8 @@ def _filled(value: Any, published: Any, shorter: Any, path: str) -> Any:
     if isinstance(value, functools.partial):
         return fill(value, published or {}, shorter or {}, path)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        record = functools.partial(type(value), **{f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
+        fields = [f for f in dataclasses.fields(value) if f.init]
+        record = functools.partial(type(value), **{f.name: getattr(value, f.name) for f in fields})
         return fill(record, published or {}, shorter or {}, path)()
     if not isinstance(value, str) or value != PUBLISHED:
         return value

@@ -144,8 +144,8 @@ def tesla(problem: Problem) -> Gradients:
     """Return the gradient without the terms by which a step's images reach the slopes of later steps.
 
     Source: Cui et al., "Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory", ICML 2023, section 3.2:
-    λ_i = λ_N throughout. An approximation. The published program loses a factor of 2 on the images, kept here: its
-    learning rates of images act twice as large.
+    λ_i = λ_N throughout. An approximation. The published program loses a factor of 2 of the images' gradient, which
+    is right here: halve its learning rates of images to take its steps.
     """
     return _backwards(problem, through_weights=False)
 

@@ -121,6 +121,14 @@ class Method(ABC):
         return
 
 
+def fill_by_class(syn: SyntheticSet, images_of: Callable[[int], torch.Tensor]) -> None:
+    """Put what ``images_of`` gives for class c, (ipc, C, H, W) in the stored space, in the place of its images."""
+    ipc = syn.provenance.ipc
+    with torch.no_grad():
+        for c in range(len(syn.provenance.classes)):
+            syn.images[c * ipc : (c + 1) * ipc] = images_of(c)
+
+
 def squared_distance_of_means(real_ND: torch.Tensor, synthetic_MD: torch.Tensor) -> torch.Tensor:
     """Return ‖mean ψ(real) − mean ψ(synthetic)‖², summed over the D features (DM Eq. 4); real carries no gradient."""
     return (real_ND.detach().mean(0) - synthetic_MD.mean(0)).square().sum()

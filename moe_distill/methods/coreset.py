@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 
 from moe_distill.data.initial import first_real, random_real
-from moe_distill.methods.base import Method, Round
+from moe_distill.methods.base import Method, Round, fill_by_class
 from moe_distill.synthetic import Space
 
 
@@ -18,11 +18,8 @@ class Coreset(Method):
 
     def prepare(self, round_: Round) -> None:
         """Copy the selected images, class by class, as raw pixels."""
-        syn, real, ipc = round_.syn, round_.real, round_.syn.provenance.ipc
-        with torch.no_grad():
-            for c in range(len(real.classes)):
-                selected = type(self).select(real, c, ipc, round_.rng)
-                syn.images[c * ipc : (c + 1) * ipc] = real.normalisation.raw(selected)
+        real, ipc = round_.real, round_.syn.provenance.ipc
+        fill_by_class(round_.syn, lambda c: real.normalisation.raw(type(self).select(real, c, ipc, round_.rng)))
 
 
 class Random(Coreset):

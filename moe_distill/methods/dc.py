@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from moe_distill.data.augment import Augmentation
 from moe_distill.data.initial import Initial
 from moe_distill.matching.distances import Distance
-from moe_distill.methods.base import Apply, Method, Round
+from moe_distill.matching.gradients import class_gradients
+from moe_distill.methods.base import Apply, Method, Round, fill_by_class
 from moe_distill.models.base import Network
 from moe_distill.seeding import global_seed
 from moe_distill.synthetic import SyntheticSet
@@ -63,10 +64,8 @@ class DC(Method):
 
     def prepare(self, round_: Round) -> None:
         """Fill the images class by class."""
-        syn, ipc = round_.syn, round_.syn.provenance.ipc
-        with torch.no_grad():
-            for c in range(len(round_.real.classes)):
-                syn.images[c * ipc : (c + 1) * ipc] = self.init(round_.real, c, ipc, round_.rng)
+        ipc = round_.syn.provenance.ipc
+        fill_by_class(round_.syn, lambda c: self.init(round_.real, c, ipc, round_.rng))
 
     def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
         """Move all images ``outer`` times under one network; the loss is the mean over these, summed over classes."""
@@ -85,7 +84,7 @@ class DC(Method):
 
     def _match(self, network: Network, round_: Round) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss of all classes and the images' gradient, summed so that one class's graph is in memory."""
-        gradient = torch.zeros_like(round_.syn.images)
+        gradient, weights = torch.zeros_like(round_.syn.images), list(network.parameters())
         total = gradient.new_zeros(())
         for c in range(len(round_.real.classes)):
             real = round_.real.class_batch(c, self.real_batch, round_.rng)
@@ -93,10 +92,8 @@ class DC(Method):
             if self.augment is not None:
                 plan = self.augment.draw(round_.rng, 1, real.shape[-1], shared=True)
                 real, synthetic = self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
-            loss = self.distance(
-                class_gradients(network, real, c, keep_graph=False),
-                class_gradients(network, synthetic, c, keep_graph=True),
-            )
+            target = class_gradients(network, real, c, weights)
+            loss = self.distance(target, class_gradients(network, synthetic, c, weights, keep_graph=True))
             gradient += torch.autograd.grad(loss, round_.syn.images)[0]
             total += loss.detach()
         return total, gradient
@@ -122,20 +119,6 @@ class DC(Method):
         """Return forward equivalents of an iteration; a gradient of a gradient costs nine."""
         matching = classes * (3 * min(self.real_batch, per_class) + 9 * ipc)
         return self.outer * matching + (self.outer - 1) * self.inner * 3 * classes * ipc
-
-
-def class_gradients(network: Network, x_NCHW: torch.Tensor, c: int, keep_graph: bool) -> tuple[torch.Tensor, ...]:
-    """Return the gradient of the mean cross-entropy of images of class ``c``, one tensor a parameter of the network.
-
-    Args:
-        network: The network.
-        x_NCHW: Standardised images.
-        c: Their class.
-        keep_graph: Whether the gradients can be differentiated with respect to the images.
-    """
-    labels_N = torch.full((len(x_NCHW),), c, device=x_NCHW.device)
-    loss = F.cross_entropy(network(x_NCHW), labels_N)
-    return torch.autograd.grad(loss, list(network.parameters()), create_graph=keep_graph)
 
 
 def _freeze_statistics(network: Network, round_: Round) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from moe_distill.data.augment import Augmentation
 from moe_distill.data.initial import Initial
-from moe_distill.methods.base import Apply, Method, Round, squared_distance_of_means
+from moe_distill.methods.base import Apply, Method, Round, fill_by_class, squared_distance_of_means
 from moe_distill.synthetic import SyntheticSet
 
 
@@ -36,10 +36,8 @@ class DM(Method):
 
     def prepare(self, round_: Round) -> None:
         """Fill the images class by class."""
-        syn, ipc = round_.syn, round_.syn.provenance.ipc
-        with torch.no_grad():
-            for c in range(len(round_.real.classes)):
-                syn.images[c * ipc : (c + 1) * ipc] = self.init(round_.real, c, ipc, round_.rng)
+        ipc = round_.syn.provenance.ipc
+        fill_by_class(round_.syn, lambda c: self.init(round_.real, c, ipc, round_.rng))
 
     def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
         """Match every class under one fresh network, then move all images once.

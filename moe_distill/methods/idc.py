@@ -7,14 +7,14 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 
 from moe_distill.data.augment import Augmentation
 from moe_distill.data.initial import Initial, mix
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.matching.distances import Distance
-from moe_distill.methods.base import Apply, Method, Round
+from moe_distill.matching.gradients import class_gradients
+from moe_distill.methods.base import Apply, Method, Round, fill_by_class
 from moe_distill.models.base import Network
 from moe_distill.synthetic import Space, SyntheticSet
 from moe_distill.teachers.early import EarlyNetwork
@@ -98,11 +98,13 @@ class IDC(Method):
 
     def prepare(self, round_: Round) -> None:
         """Fill every cell with its own real image, shrunk."""
-        syn, ipc = round_.syn, round_.syn.provenance.ipc
-        with torch.no_grad():
-            for c in range(len(round_.real.classes)):
-                x = mix(round_.real, c, ipc, round_.rng, self.factor, self.init)
-                syn.images[c * ipc : (c + 1) * ipc] = syn.normalisation.raw(x).clamp(0, 1)
+        syn = round_.syn
+
+        def composed(c: int) -> torch.Tensor:
+            x = mix(round_.real, c, syn.provenance.ipc, round_.rng, self.factor, self.init)
+            return syn.normalisation.raw(x).clamp(0, 1)
+
+        fill_by_class(syn, composed)
 
     def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
         """Move the images once a class, then train the network; begin with a fresh one when it is time."""
@@ -124,7 +126,9 @@ class IDC(Method):
         if self.augment is not None:
             plan = self.augment.draw(round_.rng, 1, real.shape[-1], shared=True)
             real, synthetic = self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
-        return self.distance(class_gradients(network, real, c), class_gradients(network, synthetic, c, keep_graph=True))
+        weights = [w for w in network.parameters() if w.dim() > 2]  # of convolutions, as in the published code
+        target = class_gradients(network, real, c, weights)
+        return self.distance(target, class_gradients(network, synthetic, c, weights, keep_graph=True))
 
     def _class_batch(self, syn: SyntheticSet, c: int, rng: torch.Generator) -> torch.Tensor:
         """Return at most ``synthetic_batch`` decoded, standardised images of a class."""
@@ -156,20 +160,3 @@ class IDC(Method):
     def load_state_dict(self, state: dict[str, Any], round_: Round) -> None:
         """Rebuild the network."""
         self.source.load_state_dict(state["source"], round_.new_network)
-
-
-def class_gradients(network: Network, x_NCHW: torch.Tensor, c: int, keep_graph: bool = False) -> list[torch.Tensor]:
-    """Return the gradients of the mean cross-entropy of images of class ``c`` by the network's convolution weights.
-
-    Biases, norms and the classifier, all of at most 2 dimensions, are left out, as in the published code.
-
-    Args:
-        network: In training mode.
-        x_NCHW: Standardised, augmented images.
-        c: Their class.
-        keep_graph: Whether the gradients are to be differentiated by the images in turn.
-    """
-    weights = [w for w in network.parameters() if w.dim() > 2]
-    labels_N = torch.full((len(x_NCHW),), c, device=x_NCHW.device)
-    loss = F.cross_entropy(network(x_NCHW), labels_N)
-    return list(torch.autograd.grad(loss, weights, create_graph=keep_graph))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from moe_distill.data.augment import Augmentation
 from moe_distill.data.initial import Initial
-from moe_distill.methods.base import Apply, Method, Round, squared_distance_of_means
+from moe_distill.methods.base import Apply, Method, Round, fill_by_class, squared_distance_of_means
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.teachers.queue import NetworkQueue, QueueFactory
 from moe_distill.tiling import Tiling
@@ -62,11 +62,10 @@ class IDM(Method):
 
     def prepare(self, round_: Round) -> None:
         """Fill every tile with its own draw of real images, shrunk; start the queue."""
-        syn, ipc = round_.syn, round_.syn.provenance.ipc
-        with torch.no_grad():
-            for c in range(len(round_.real.classes)):
-                tiles = [self.init(round_.real, c, ipc, round_.rng) for _ in range(self.tiling.per_image)]
-                syn.images[c * ipc : (c + 1) * ipc] = self.tiling.store(tiles)
+        ipc, tiles = round_.syn.provenance.ipc, range(self.tiling.per_image)
+        fill_by_class(
+            round_.syn, lambda c: self.tiling.store([self.init(round_.real, c, ipc, round_.rng) for _ in tiles])
+        )
         self.queue.start(round_.new_network, round_.rng)
 
     def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ from moe_distill.data.augment import Augmentation
 from moe_distill.data.initial import Initial
 from moe_distill.errors import InputError
 from moe_distill.matching.unroll import FlatNetwork, Gradients, Problem, Step, flat_call, mini_batches
-from moe_distill.methods.base import Apply, Method, Round
+from moe_distill.methods.base import Apply, Method, Round, fill_by_class
 from moe_distill.seeding import stream
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.teachers.trajectories import Trajectories
@@ -89,10 +89,8 @@ class MTT(Method):
 
     def prepare(self, round_: Round) -> None:
         """Fill the images class by class."""
-        syn, ipc = round_.syn, round_.syn.provenance.ipc
-        with torch.no_grad():
-            for c in range(len(round_.real.classes)):
-                syn.images[c * ipc : (c + 1) * ipc] = self.initial(round_, c, ipc)
+        ipc = round_.syn.provenance.ipc
+        fill_by_class(round_.syn, lambda c: self.initial(round_, c, ipc))
 
     def initial(self, round_: Round, c: int, ipc: int) -> torch.Tensor:
         """Return the initial images (ipc, C, H, W) of a class."""

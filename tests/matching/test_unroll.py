@@ -19,12 +19,7 @@ DSA = Augmentation(one_of=(Color(), Crop(), Cutout(), Flip(), Scale(), Rotate())
 EVERY_OP = [Augmentation(one_of=(op,)) for op in DSA.one_of]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def convnet():

@@ -25,12 +25,7 @@ SETTINGS = {"iterations": 5, "lr": 0.1, "momentum": 0.5, "real_batch": 8, "outer
 SETTINGS |= {"network_batch": 4, "distance": layerwise_cosine, "augment": None, "init": random_real}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def dc(**changes):

@@ -9,15 +9,7 @@ from moe_distill.experts.expert import Expert, Workshop
 __all__ = ["spec_of"]
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
-
-
-@pytest.fixture(autouse=True)
-def exact_matrix_products():
-    """Turn off the device's short mantissas, which differ from the CPU in the third digit."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    yield
-    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+pytestmark.append(pytest.mark.usefixtures("exact_matrix_products"))
 
 
 def iterated(spec, device):

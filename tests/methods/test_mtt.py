@@ -13,13 +13,7 @@ from moe_distill.matching.unroll import adjoint, tesla, unroll
 from moe_distill.methods.ftd import FTD
 from moe_distill.seeding import stream
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -47,12 +47,7 @@ class Dropping(Network):
         super().__init__(body, nn.Linear(32 * (size - 2) ** 2, classes))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def real(count=50):

@@ -20,12 +20,7 @@ CONVNET = functools.partial(ConvNet, depth=2, width=0.0625, norm="group")
 AUGMENT = Augmentation(one_of=(Crop(),), before=(Flip(), Color()))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def pool(count=12, dtype=torch.float32):
