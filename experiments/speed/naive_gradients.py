@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from experiments.speed.start import Reference, Start
-from moe_distill.seeding import draw_seed
+from moe_distill.seeding import draw_seed, stream
 
 
 def gradients(network: torch.nn.Module, x_NCHW: Tensor, c: int, keep_graph: bool) -> tuple[Tensor, ...]:
@@ -54,6 +54,7 @@ class NaiveIDC(Reference):
     def __init__(self, start: Start) -> None:
         super().__init__(start)
         self.source = start.settings["source"].keywords
+        self.left: dict[str, Tensor] = {}
         self.mean, self.std = (
             torch.tensor(v, dtype=self.images.dtype).view(-1, 1, 1) for v in (start.real.mean, start.real.std)
         )
@@ -76,6 +77,23 @@ class NaiveIDC(Reference):
         seen = 0
         while seen < self.source["n_data"]:
             seen += self._train()
+
+    def real_of_class(self, c: int) -> Tensor:
+        """Deal the next batch of a class's shuffled epoch."""
+        return self.real_images[self._deal(f"class {c}", self.rows[c], self.start.settings["real_batch"])]
+
+    def real_batch(self, n: int) -> tuple[Tensor, Tensor]:
+        """Deal the next batch of the shuffled epoch of all."""
+        rows = self._deal("all", torch.arange(len(self.real_labels)), n)
+        return self.real_images[rows], self.real_labels[rows]
+
+    def _deal(self, what: str, rows: Tensor, n: int) -> Tensor:
+        n = min(n, len(rows))
+        if what not in self.left or len(self.left[what]) < n:
+            order = torch.randperm(len(rows), generator=stream(draw_seed(self.rng), "epoch"))
+            self.left[what] = rows[order]
+        dealt, self.left[what] = self.left[what][:n], self.left[what][n:]
+        return dealt
 
     def _move(self, c: int) -> None:
         settings, real = self.start.settings, self.real_of_class(c)

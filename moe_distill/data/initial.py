@@ -20,7 +20,7 @@ def random_real(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Te
 
 def first_real(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
     """Take the first ``n`` real images of the class in the order of the data set (IDC's plain images)."""
-    return real.normalised(real.images_NCHW[real.class_indices(c)[:n]])
+    return real.at(real.class_indices(c)[:n])[0]
 
 
 def noise(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:

@@ -112,19 +112,22 @@ class RealSet:
         mean_C11, std_C11 = (values.to(images_uint8.device) for values in self._statistics)
         return (images_uint8.float() / 255 - mean_C11) / std_C11
 
+    def at(self, rows_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the normalised images of these indices and their labels."""
+        rows_B = rows_B.to(self.device)
+        return self.normalised(self.images_NCHW[rows_B]), self.labels_N[rows_B]
+
     def class_batch(self, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
         """Return min(n, images of class c) normalised images, drawn uniformly without replacement.
 
         Source: the real batch of a class in DC, DSA, DM and IDM.
         """
         rows = self.class_indices(c)
-        rows = rows[torch.randperm(len(rows), generator=rng)[:n]]
-        return self.normalised(self.images_NCHW[rows.to(self.device)])
+        return self.at(rows[torch.randperm(len(rows), generator=rng)[:n]])[0]
 
     def batch(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Return min(n, N) normalised images and their labels, uniform over the whole set without replacement."""
-        rows = torch.randperm(len(self), generator=rng)[:n].to(self.device)
-        return self.normalised(self.images_NCHW[rows]), self.labels_N[rows]
+        return self.at(torch.randperm(len(self), generator=rng)[:n])
 
     @cached_property
     def _by_class(self) -> tuple[torch.Tensor, ...]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from moe_distill.data.augment import Augmentation
+from moe_distill.data.epochs import ShuffledEpochs
 from moe_distill.data.initial import Initial, mix
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
@@ -29,8 +30,8 @@ class IDC(Method):
 
     The class steps share one momentum buffer, so a class's gradient goes on moving its images during the steps of the
     classes after it, as in the published method. Images are raw pixels and may leave [0, 1] between two renewals of
-    the network, each of which clamps them. Real class batches are drawn uniformly without repetition inside a batch,
-    and hold all images of a class that has fewer; the published code walks through a shuffled epoch of full batches.
+    the network, each of which clamps them. Real batches of a class walk through shuffled epochs; a class with fewer
+    images gives all of them.
 
     Args:
         iterations: Inner iterations: every class once, then the training of the network (published: 2000 · 100).
@@ -79,6 +80,7 @@ class IDC(Method):
         self.factor, self.formation, self.networks_see = factor, formation, networks_see
         self.distance, self.augment, self.init = distance, augment, init
         self.source = source()
+        self._epochs: list[ShuffledEpochs] = []
 
     @property
     def tiling(self) -> Tiling:
@@ -99,6 +101,7 @@ class IDC(Method):
     def prepare(self, round_: Round) -> None:
         """Fill every cell with its own real image, shrunk."""
         syn = round_.syn
+        self._epochs = [ShuffledEpochs() for _ in round_.real.classes]
 
         def composed(c: int) -> torch.Tensor:
             x = mix(round_.real, c, syn.provenance.ipc, round_.rng, self.factor, self.init)
@@ -121,7 +124,8 @@ class IDC(Method):
         return {"loss": total}
 
     def _class_loss(self, round_: Round, network: Network, c: int) -> torch.Tensor:
-        real = round_.real.class_batch(c, self.real_batch, round_.rng)
+        rows = self._epochs[c].next(round_.real.class_indices(c), self.real_batch, round_.rng)
+        real, _ = round_.real.at(rows)
         synthetic = self._class_batch(round_.syn, c, round_.rng)
         if self.augment is not None:
             plan = self.augment.draw(round_.rng, 1, real.shape[-1], shared=True)
@@ -154,9 +158,12 @@ class IDC(Method):
         return classes * (3 * min(self.real_batch, per_class) + 9 * synthetic) + 3 * self.source.n_data
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the network; how long it has served follows from the iteration."""
-        return {"source": self.source.state_dict()}
+        """Return the network and each class's epoch; how long the network has served follows from the iteration."""
+        return {"source": self.source.state_dict(), "epochs": [epochs.state_dict() for epochs in self._epochs]}
 
     def load_state_dict(self, state: dict[str, Any], round_: Round) -> None:
-        """Rebuild the network."""
+        """Rebuild the network and go on in the epochs."""
         self.source.load_state_dict(state["source"], round_.new_network)
+        self._epochs = [ShuffledEpochs() for _ in state["epochs"]]
+        for epochs, left in zip(self._epochs, state["epochs"], strict=True):
+            epochs.load_state_dict(left)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from moe_distill.data.augment import Augmentation
+from moe_distill.data.epochs import ShuffledEpochs
 from moe_distill.data.mixing import CutMix, soft_cross_entropy, soft_targets
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
@@ -18,7 +19,7 @@ NewNetwork = Callable[[torch.Generator], Network]
 class EarlyNetwork:
     """One network at a time: trained on augmented and cut-mixed real data as it goes, replaced while it is young.
 
-    Batches are drawn uniformly without repetition inside a batch; the published code walks through a shuffled epoch.
+    Batches walk through shuffled epochs, from one network to the next.
 
     Args:
         renew_every: Iterations a network serves (published: 100), from an untrained one on.
@@ -48,6 +49,7 @@ class EarlyNetwork:
         self.renew_every, self.n_data, self.batch_size = renew_every, n_data, batch_size
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.augment, self.cutmix = augment, cutmix
+        self.epochs = ShuffledEpochs()
         self.current: tuple[Network, torch.optim.SGD] | None = None
 
     @property
@@ -70,9 +72,10 @@ class EarlyNetwork:
     def train(self, real: RealSet, rng: torch.Generator) -> None:
         """Train the network on the next ``n_data`` real images of all classes."""
         network, optimizer = self._serving
+        rows_N = torch.arange(len(real))
         seen = 0
         while seen < self.n_data:
-            x, labels = real.batch(self.batch_size, rng)
+            x, labels = real.at(self.epochs.next(rows_N, self.batch_size, rng))
             seen += len(x)
             if self.augment is not None:
                 x = self.augment.apply(x, self.augment.draw(rng, len(x), real.size, shared=False))
@@ -83,16 +86,18 @@ class EarlyNetwork:
             optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return network and optimiser; nothing before the first."""
+        """Return network, optimiser and epoch; nothing before the first network."""
         if self.current is None:
             return {}
         network, optimizer = self.current
-        return {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+        weights = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+        return {**weights, "epochs": self.epochs.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any], new_network: NewNetwork) -> None:
-        """Rebuild the network from what :meth:`state_dict` returned."""
+        """Go on from what :meth:`state_dict` returned."""
         if state:
             self.renew(new_network, stream(0, "overwritten"))
             network, optimizer = self._serving
             network.load_state_dict(state["network"])
             optimizer.load_state_dict(state["optimizer"])
+            self.epochs.load_state_dict(state["epochs"])

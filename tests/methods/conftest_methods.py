@@ -58,6 +58,13 @@ class DoubleReal:
     def __getattr__(self, name: str) -> object:
         return getattr(self.real, name)
 
+    def __len__(self) -> int:
+        return len(self.real)
+
+    def at(self, rows_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = self.real.at(rows_B)
+        return images.double(), labels
+
     def class_batch(self, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
         return self.real.class_batch(c, n, rng).double()
 

@@ -12,7 +12,7 @@ from moe_distill.data.initial import first_real
 from moe_distill.data.mixing import CutMix
 from moe_distill.matching.distances import sum_absolute, sum_squares
 from moe_distill.methods.idc import IDC
-from moe_distill.seeding import stream
+from moe_distill.seeding import draw_seed, stream
 from moe_distill.teachers.early import EarlyNetwork
 
 MATCH = Augmentation(before=(Color(),), one_of=(Crop(),), after=(Cutout(),))
@@ -66,10 +66,26 @@ def naive_loss(weights, images, c, real, chosen, plan):
     return sum(((r.detach() - s) ** 2).sum() for r, s in zip(*sides, strict=True))
 
 
-def train_naively(weights, momenta, real, rng):
+class NaiveDealer:
+    """Deals batches of indices, class by class or of all, each pile shuffled again when it holds too few."""
+
+    def __init__(self, real, rng):
+        self.real, self.rng, self.piles = real, rng, {}
+
+    def __call__(self, of, n):
+        rows = [i for i in range(len(self.real)) if of == "all" or self.real.labels_N[i] == of]
+        pile = self.piles.setdefault(of, [])
+        if len(pile) < min(n, len(rows)):
+            epoch = stream(draw_seed(self.rng), "epoch")
+            pile[:] = [rows[i] for i in torch.randperm(len(rows), generator=epoch)]
+        dealt, pile[:] = pile[:n], pile[n:]
+        return self.real.normalised(self.real.images_NCHW[dealt]).double(), self.real.labels_N[dealt]
+
+
+def train_naively(weights, momenta, deal, rng):
     """Train as the source should: 40 images are three batches of 16, augmented, half of them with a pasted box."""
     for _ in range(3):
-        x, y = real.batch(16, rng)
+        x, y = deal("all", 16)
         x = TRAIN.apply(x, TRAIN.draw(rng, 16, 8, shared=False))
         cut, y_other, ratio = CutMix(0.5).draw(rng, 16, 8), y, 1.0
         if cut is not None:
@@ -89,15 +105,15 @@ def train_naively(weights, momenta, real, rng):
 def test_three_iterations_against_naive_float64(round_of):
     """Class by class with one momentum buffer, the network trained in between and renewed with a clamp after two.
 
-    Classes have 20 real images where 64 are asked for, and of the 4 decoded images of a class 3 are drawn.
+    Batches of 9 of the 20 real images of a class leave 2 out of each epoch; of its 4 decoded images 3 are drawn.
     """
-    method, round_ = prepared(round_of, synthetic_batch=3)
+    method, round_ = prepared(round_of, synthetic_batch=3, real_batch=9)
     images, buffer = round_.syn.images.detach().clone(), torch.zeros(3, 3, 8, 8, dtype=torch.float64)
     replay, apply, shown = round_.rng.clone_state(), Stepper(round_.syn, lr=LR), []
     for iteration in range(3):
         shown.append(method.iterate(replace(round_, iteration=iteration), apply)["loss"])
 
-    weights, momenta = {}, {}
+    weights, momenta, deal = {}, {}, NaiveDealer(round_.real, replay)
     for iteration in range(3):
         if iteration in (0, 2):
             weights, momenta = {k: v.clone() for k, v in new_network(replay).state_dict().items()}, {}
@@ -105,8 +121,7 @@ def test_three_iterations_against_naive_float64(round_of):
             images = images.clamp(0, 1)
         total = 0
         for c in range(3):
-            real = round_.real.class_batch(c, 64, replay)
-            assert len(real) == 20
+            real, _ = deal(c, 9)
             chosen, plan = torch.randperm(4, generator=replay)[:3], MATCH.draw(replay, 1, 8, shared=True)
             x = images.clone().requires_grad_()
             loss = naive_loss(weights, x, c, real, chosen, plan)
@@ -114,7 +129,7 @@ def test_three_iterations_against_naive_float64(round_of):
             images = images - LR * buffer
             total += loss.detach()
         torch.testing.assert_close(shown[iteration], total, rtol=1e-8, atol=0)
-        train_naively(weights, momenta, round_.real, replay)
+        train_naively(weights, momenta, deal, replay)
     torch.testing.assert_close(round_.syn.images.detach(), images, rtol=1e-8, atol=1e-10)
     for name, w in method.source.network.state_dict().items():
         torch.testing.assert_close(w, weights[name], rtol=1e-8, atol=1e-10)
@@ -126,9 +141,9 @@ def test_image_gradient_against_finite_differences(round_of):
     start, replay = round_.syn.images.detach().clone(), round_.rng.clone_state()
     apply = Stepper(round_.syn, lr=0.0)
     method.iterate(round_, apply)
-    weights = new_network(replay).state_dict()
-    for c in range(3):
-        real, plan = round_.real.class_batch(c, 64, replay), MATCH.draw(replay, 1, 8, shared=True)
+    weights, deal = new_network(replay).state_dict(), NaiveDealer(round_.real, replay)
+    for c in range(3):  # 64 images are asked for where a class has 20
+        (real, _), plan = deal(c, 64), MATCH.draw(replay, 1, 8, shared=True)
         for at in ((c, 0, 1, 6), (c, 2, 5, 2), (c, 1, 3, 3)):
             moved = [start.clone(), start.clone()]
             for x, step in zip(moved, (1e-6, -1e-6), strict=True):
