@@ -74,7 +74,7 @@ def refused(called, store, *given):
         (["features.networks=0"], "features.networks=0: a whole number of at least 1"),
         (["method=idc", "method.factor=3"], "method.factor=3: 1 to 2, so that cells of 8-pixel images have 4 pixels"),
         (["method=mtt", "method.teachers.networks=0"], "method.teachers.networks=0: a whole number of at least 1"),
-        (["method=mtt", "method.step_size=0"], "method.step_size_floor=1e-06: above 0, up to 0"),
+        (["method=mtt", "method.step_size=0"], "method.step_size=0: a number above 0"),
         (["method=mtt", "model=efficientnet_b0"], "model="),
         (["method.lr=-1"], "method.lr=-1: a number above 0"),
         (["method.iterations=0"], "method.iterations=0: a number above 0"),

@@ -156,7 +156,7 @@ class Expert(pl.LightningModule):
         bad = [name for name, value in self.shown.items() if not torch.isfinite(torch.tensor(value))]
         if bad:
             where = f"expert {self.number} ({self.spec.name}) at iteration {iteration}"
-            allowed = "a finite number; the last good checkpoint is kept, try a smaller method.lr"
+            allowed = "a finite number; the last good checkpoint is kept, try smaller learning rates in method"
             raise InputError(f"{bad[0]} of {where}", self.shown[bad[0]], allowed)
 
     def configure_model(self) -> None:

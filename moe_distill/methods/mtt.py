@@ -72,7 +72,9 @@ class MTT(Method):
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
                 raise InputError(f"method.{name}", value, "a whole number of at least 1")
-        if not 0 < self.step_size_floor <= (self.step_size or 0):
+        if self.step_size is None or not 0 < self.step_size < float("inf"):
+            raise InputError("method.step_size", self.step_size, "a number above 0")
+        if not 0 < self.step_size_floor <= self.step_size:
             raise InputError("method.step_size_floor", self.step_size_floor, f"above 0, up to {self.step_size}")
         self.teachers = self.teachers()
         self._order: list[int] = []
