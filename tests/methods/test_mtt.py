@@ -158,7 +158,10 @@ def test_ftd_is_mtt_whose_expert_averages_the_images():
         (mtt, {"synthetic_steps": 0}, r"method\.synthetic_steps=0: a whole number"),
         (mtt, {"batch_syn": 0}, r"method\.batch_syn=0"),
         (mtt, {"micro_batch": -1}, r"method\.micro_batch=-1"),
-        *((mtt, {"step_size": bad}, rf"method\.step_size={bad}: a number above 0") for bad in (0, -1, float("nan"), None)),
+        *(
+            (mtt, {"step_size": bad}, rf"method\.step_size={bad}: a number above 0")
+            for bad in (0, -1, float("nan"), None)
+        ),
         (mtt, {"step_size_floor": 0.1}, r"method\.step_size_floor=0\.1: above 0, up to 0\.05"),
         (datm, {"min_start_epoch": 2}, r"method\.min_start_epoch=2, first_max_start_epoch=2: increasing"),
         (datm, {"first_max_start_epoch": 4}, r"increasing numbers up to 3"),
