@@ -1,5 +1,7 @@
 """What tests of whole runs share: a configuration at smoke scale, run in this process in a folder of its own."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,22 @@ def exact_matrix_products():
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     yield
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 3 MiB; a smaller one would count as full from the start."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if (
+        not shutil.which("mount")
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], check=False, capture_output=True
+        ).returncode
+    ):
+        pytest.skip("mounting a file system needs privileges")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import errno
 import gc
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 import moe_distill
 from moe_distill.errors import InputError
 from moe_distill.records import Store
+from moe_distill.teachers.trajectories import Recording
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(moe_distill.__file__).parents[1])}
 
@@ -113,22 +113,6 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_there(tmp_path, error):
     store.obtain("thing", 2, put())
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 3 MiB; a smaller one would count as full from the start."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    if (
-        not shutil.which("mount")
-        or subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], check=False, capture_output=True
-        ).returncode
-    ):
-        pytest.skip("mounting a file system needs privileges")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
 BLOCK = torch.zeros(1 << 20)  # 4 MiB
 WRITERS = {
     "file": lambda path: path.write_bytes(BLOCK.numpy().tobytes()),
@@ -163,3 +147,15 @@ def test_importing_the_records_is_light():
     heavy = "import sys, moe_distill.records; print([m for m in ('torch', 'numpy', 'hydra') if m in sys.modules])"
     out, err = start(heavy).communicate(timeout=60)
     assert out.strip() == "[]", err
+
+
+def test_a_disk_that_fills_up_while_recording_is_one_line(small_disk):
+    store, blank = Store(small_disk), torch.nn.Linear(1000, 10)
+
+    def make(folder):
+        recording = Recording(store.work("trajectory", 1), 200, blank)  # 8 MB
+        for epoch in range(201):
+            recording.take(epoch, blank.state_dict())
+
+    with pytest.raises(InputError, match="disk is full"):
+        store.obtain("trajectory", 1, make)

@@ -72,6 +72,7 @@ class NaiveIDC(Reference):
             lr, momentum, decay = (self.source[name] for name in ("lr", "momentum", "weight_decay"))
             self.sgd = torch.optim.SGD(self.network.parameters(), lr=lr, momentum=momentum, weight_decay=decay)
             self.images.data.clamp_(0, 1)
+        draw_seed(self.rng)  # the package draws one here, for networks that drop units out
         for c in self.classes:
             self._move(c)
         seen = 0

@@ -1,5 +1,6 @@
 """An expert: one synthetic set, one method, one optimiser, one random stream."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -141,7 +142,7 @@ class Expert(pl.LightningModule):
             owner: The module the Trainer runs, for its backward pass.
 
         Raises:
-            InputError: The matching loss is not finite.
+            InputError: The matching loss, the images or what is learned with them are not finite.
         """
         if iteration >= self.total:
             return
@@ -153,11 +154,15 @@ class Expert(pl.LightningModule):
         if apply.moved:
             self.matching_norm = float(apply.gradient.norm())
         self.iteration = iteration + 1
-        bad = [name for name, value in self.shown.items() if not torch.isfinite(torch.tensor(value))]
-        if bad:
-            where = f"expert {self.number} ({self.spec.name}) at iteration {iteration}"
-            allowed = "a finite number; the last good checkpoint is kept, try smaller learning rates in method"
-            raise InputError(f"{bad[0]} of {where}", self.shown[bad[0]], allowed)
+        self._require_finite(iteration)
+
+    def _require_finite(self, iteration: int) -> None:
+        held = {name: float(tensor.sum()) for name, tensor in self.synthetic.state_dict().items()}
+        for name, value in {**self.shown, **held}.items():
+            if not math.isfinite(value):
+                where = f"expert {self.number} ({self.spec.name}) at iteration {iteration}"
+                allowed = "finite numbers; the last good checkpoint is kept, try smaller learning rates in method"
+                raise InputError(f"{name} of {where}", value, allowed)
 
     def configure_model(self) -> None:
         """Start from the initial images when run alone."""

@@ -113,18 +113,25 @@ class Distillation:
             InputError: A class has fewer images than an expert is to hold, a method cannot work with the data, or
                 teachers cannot be what they should.
         """
-        fewest = int(real.counts().min()) // (1 if isinstance(self.split, NoSplit) else self.roster.noe)
-        most = max(m.ipc for m in self.roster.members)
-        if fewest < 1:
-            raise InputError(
-                "noe", self.roster.noe, f"at most {int(real.counts().min())}, the images of the smallest class"
-            )
-        if most > fewest:
-            raise InputError("ipc", most, f"at most {fewest}, the images an expert sees of the smallest class")
+        for member, fewest in zip(self.roster.members, self._fewest(real), strict=True):
+            if member.ipc > fewest:
+                allowed = f"at most {fewest}, the images an expert sees of the smallest class"
+                raise InputError("ipc", member.ipc, allowed)
         for member in self.roster.members:
             member.method().check(real)
         for number, pool in self.pools.items():
             pool.check(real, self.network_of(number))
+
+    def _fewest(self, real: RealSet) -> list[int]:
+        """Return for each expert how many images of their smallest class it is going to see."""
+        noe, smallest = self.roster.noe, int(real.counts().min())
+        if smallest < (1 if isinstance(self.split, NoSplit) else noe):
+            raise InputError("noe", noe, f"at most {smallest}, the images of the smallest class")
+        if self.split.needs_features:  # which are not there yet; such parts are balanced
+            return [smallest // noe] * noe
+        labels_N = real.labels_N.cpu()
+        parts = self.split.split(real, noe, stream(self.seed, "partition"))
+        return [int(labels_N[part].bincount(minlength=len(real.classes)).min()) for part in parts]
 
     def network_of(self, number: int) -> NetworkFactory:
         """Return what builds the architecture that an expert distils with."""

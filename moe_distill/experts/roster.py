@@ -13,7 +13,8 @@ from moe_distill.records import describe
 
 MethodFactory = functools.partial[Method]
 PUBLISHED = "published"
-_ABOVE_ZERO = {"iterations", "lr", "real_batch"}
+_ABOVE_ZERO = {"iterations", "lr", "lr_images", "real_batch", "synthetic_batch", "network_batch", "base_size", "outer"}
+_FROM_ZERO = {"lr_step_size", "lr_labels", "momentum", "momentum_labels", "inner", "network_lr"}
 
 
 def kind_of(method: MethodFactory) -> type[Method]:
@@ -45,7 +46,8 @@ class ExpertSpec:
     def describe(self) -> dict[str, Any]:
         """Return what decides the expert's images; the row it came from does not."""
         own = {} if self.network is None else {"network": describe(self.network)}
-        return {"method": describe(self.method), "ipc": self.ipc, **own}
+        revised = {"revision": revision} if (revision := kind_of(self.method).revision) else {}
+        return {"method": describe(self.method), "ipc": self.ipc, **own, **revised}
 
     def __str__(self) -> str:
         """Return a word such as ``idm5`` or ``idm5-vgg11``."""
@@ -93,7 +95,8 @@ def same(method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str
 
     Args:
         method: The method; settings that say ``published`` are looked up.
-        presets: Rows of published settings by ipc, under ``published`` (this data set) and ``otherwise``.
+        presets: Rows of published settings by ipc: the first there are of ``normalised`` (this data set, normalised
+            as it is), ``published`` (this data set) and ``otherwise``.
         shorten: Settings by method name with which the scale replaces published ones.
         ipc: Stored images per class of each expert.
         noe: Number of experts.
@@ -125,14 +128,16 @@ def listed(
 def _specified(member: Mapping[str, Any], shorten: Mapping[str, Any], budget: int) -> ExpertSpec:
     method, presets, ipc = member["method"], member["presets"], member["ipc"]
     name = method.func.__name__.lower()
-    rows = presets.get("published") or presets.get("otherwise") or {}
+    rows = presets.get("normalised") or presets.get("published") or presets.get("otherwise") or {}
     wanted = budget if kind_of(method).row_by == "budget" else ipc
     row = nearest_row([int(r) for r in rows], wanted)
     published = {} if row is None else {int(r): v for r, v in rows.items()}[row]
     filled = fill(method, published, shorten.get(name) or {}, "method")
-    for setting in _ABOVE_ZERO & filled.keywords.keys():
-        if not 0 < filled.keywords[setting] < float("inf"):
-            raise InputError(f"method.{setting}", filled.keywords[setting], "a number above 0")
+    for setting, value in filled.keywords.items():
+        if setting in _ABOVE_ZERO and not 0 < value < float("inf"):
+            raise InputError(f"method.{setting}", value, "a number above 0")
+        if setting in _FROM_ZERO and not 0 <= value < float("inf"):
+            raise InputError(f"method.{setting}", value, "a number from 0 on")
     return ExpertSpec(filled, ipc, row, member.get("network"))
 
 

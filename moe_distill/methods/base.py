@@ -61,6 +61,7 @@ class Method(ABC):
         learns_labels: Whether soft labels are learned with the images.
         ema: Decay of the moving average of the images, taken after each iteration; None keeps none.
         teachers: Those whose trajectories it matches; None if it matches none.
+        revision: Raised by whoever changes the images that equal settings give: older sets are then no longer found.
     """
 
     iterations: int = 0
@@ -71,6 +72,7 @@ class Method(ABC):
     trainable: ClassVar[bool] = True
     row_by: ClassVar[Literal["budget", "own"]] = "own"
     space: ClassVar[Space] = "standardised"
+    revision: ClassVar[int] = 0
 
     @property
     def tiling(self) -> Tiling:
@@ -122,11 +124,18 @@ class Method(ABC):
 
 
 def fill_by_class(syn: SyntheticSet, images_of: Callable[[int], torch.Tensor]) -> None:
-    """Put what ``images_of`` gives for class c, (ipc, C, H, W) in the stored space, in the place of its images."""
+    """Put what ``images_of`` gives for class c, (ipc, C, H, W) in the stored space, in the place of its images.
+
+    Raises:
+        ValueError: It gives another number of images.
+    """
     ipc = syn.provenance.ipc
     with torch.no_grad():
         for c in range(len(syn.provenance.classes)):
-            syn.images[c * ipc : (c + 1) * ipc] = images_of(c)
+            images = images_of(c)
+            if len(images) != ipc:  # one image would be taken ipc times
+                raise ValueError(f"{len(images)} images of class {c} where the set holds {ipc}")
+            syn.images[c * ipc : (c + 1) * ipc] = images
 
 
 def squared_distance_of_means(real_ND: torch.Tensor, synthetic_MD: torch.Tensor) -> torch.Tensor:

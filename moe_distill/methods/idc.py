@@ -17,6 +17,7 @@ from moe_distill.matching.distances import Distance
 from moe_distill.matching.gradients import class_gradients
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class
 from moe_distill.models.base import Network
+from moe_distill.seeding import global_seed
 from moe_distill.synthetic import Space, SyntheticSet
 from moe_distill.teachers.early import EarlyNetwork
 from moe_distill.tiling import Tiling
@@ -54,6 +55,7 @@ class IDC(Method):
     """
 
     space: ClassVar[Space] = "raw"
+    revision: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -100,14 +102,13 @@ class IDC(Method):
 
     def prepare(self, round_: Round) -> None:
         """Fill every cell with its own real image, shrunk."""
-        syn = round_.syn
         self._epochs = [ShuffledEpochs() for _ in round_.real.classes]
 
-        def composed(c: int) -> torch.Tensor:
-            x = mix(round_.real, c, syn.provenance.ipc, round_.rng, self.factor, self.init)
-            return syn.normalisation.raw(x).clamp(0, 1)
+        def raw(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
+            return real.normalisation.raw(self.init(real, c, n, rng)).clamp(0, 1)
 
-        fill_by_class(syn, composed)
+        ipc = round_.syn.provenance.ipc
+        fill_by_class(round_.syn, lambda c: mix(round_.real, c, ipc, round_.rng, self.factor, raw))
 
     def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
         """Move the images once a class, then train the network; begin with a fresh one when it is time."""
@@ -116,11 +117,12 @@ class IDC(Method):
             with torch.no_grad():
                 round_.syn.images.clamp_(0, 1)
         total = round_.syn.images.new_zeros(())
-        for c in range(len(round_.real.classes)):
-            loss = self._class_loss(round_, self.source.network, c)
-            apply(grads={"images": torch.autograd.grad(loss, round_.syn.images)[0]})
-            total += loss.detach()
-        self.source.train(round_.whole if self.networks_see == "all" else round_.real, round_.rng)
+        with global_seed(round_.rng):
+            for c in range(len(round_.real.classes)):
+                loss = self._class_loss(round_, self.source.network, c)
+                apply(grads={"images": torch.autograd.grad(loss, round_.syn.images)[0]})
+                total += loss.detach()
+            self.source.train(round_.whole if self.networks_see == "all" else round_.real, round_.rng)
         return {"loss": total}
 
     def _class_loss(self, round_: Round, network: Network, c: int) -> torch.Tensor:

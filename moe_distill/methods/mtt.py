@@ -76,6 +76,10 @@ class MTT(Method):
             raise InputError("method.step_size", self.step_size, "a number above 0")
         if not 0 < self.step_size_floor <= self.step_size:
             raise InputError("method.step_size_floor", self.step_size_floor, f"above 0, up to {self.step_size}")
+        if isinstance(self.batch_syn, str) and self.batch_syn != "all":
+            raise InputError("method.batch_syn", self.batch_syn, "a whole number of at least 1, or all")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise InputError("method.ema", self.ema, "from 0 to below 1, or null")
         self.teachers = self.teachers()
         self._order: list[int] = []
         self._network: FlatNetwork | None = None
@@ -110,7 +114,8 @@ class MTT(Method):
             apply(grads=grads)
             with torch.no_grad():
                 learned_rate(syn).clamp_(min=self.step_size_floor)
-        return {"loss": found.loss, "step_size": learned_rate(syn).detach()}
+        shown = {"loss": found.loss, "step_size": learned_rate(syn).detach()}
+        return {name: value for name, value in shown.items() if not value.isinf()}  # which max_loss kept out
 
     def _problem(self, round_: Round, targets_NC: torch.Tensor) -> Problem:
         teachers, images, rng = teachers_of(round_), round_.syn.images.detach(), round_.rng

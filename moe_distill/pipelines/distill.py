@@ -45,7 +45,7 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
 
 def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) -> dict[str, Any]:
     for row in {(m.name, m.row) for m in plan.roster.members if m.row is not None}:
-        get_console().print("{}: settings published for ipc {}".format(*row))
+        get_console().print("{}: settings of the row for ipc {}".format(*row))
     work = runtime.store.work(KIND, plan.settings(train))
     parts = plan.parts(train, runtime.store)
     save_file({f"expert_{i}": part.clone() for i, part in enumerate(parts)}, folder / "parts.safetensors")
@@ -95,7 +95,7 @@ def _run(mixture: Mixture, work: Path, callbacks: Sequence[pl.Callback], runtime
 
 def mean_dependence(sets: SyntheticSet | Union, phi: Sequence[torch.nn.Module]) -> float:
     """Return the unbiased dCor² of the experts' decoded images, averaged over pairs and over the networks of φ."""
-    members = sets.members if isinstance(sets, Union) else (sets,)
+    members = [member.final() for member in (sets.members if isinstance(sets, Union) else (sets,))]
     values = []
     for network in (n.cpu() for n in phi):
         seen = [Features(features_of(network, m.standardised().detach()), m.decode()[1]) for m in members]  # type: ignore[arg-type]

@@ -40,14 +40,15 @@ def cell_pixels(synthetic: SyntheticSet) -> int:
 def set_picture(synthetic: SyntheticSet) -> Image.Image:
     """Return one expert's stored images as a grid: a row for each class, a column for each image, gaps of one pixel.
 
-    The images are mapped to raw pixels by the set's own normalisation, clamped to [0, 1] for viewing, and enlarged by
-    an integer factor (nearest neighbour) to about 48 pixels. Tiled images are shown as they are stored.
+    Where an average of the images is what is evaluated, that is shown. Images are mapped to raw pixels by the set's own
+    normalisation, clamped to [0, 1] for viewing, and enlarged by an integer factor (nearest neighbour) to about 48
+    pixels. Tiled images are shown as they are stored.
 
     Returns:
         A picture of mode ``L`` (one channel) or ``RGB``, classes · (cell + 1) − 1 pixels high.
     """
     p = synthetic.provenance
-    images_NCHW = synthetic.as_raw(synthetic.images.detach().cpu())
+    images_NCHW = synthetic.as_raw(synthetic.final().images.detach().cpu())
     pixels_NCHW = (images_NCHW.nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8)
     side = cell_pixels(synthetic)
     factor = side // pixels_NCHW.shape[-1]

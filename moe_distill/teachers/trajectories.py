@@ -3,6 +3,7 @@
 Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022, section 3.1.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,12 +77,12 @@ class Trajectories:
             self.snapshot(teacher, epochs_needed)
 
 
-def _opened(path: Path) -> np.ndarray:
+def _opened(path: Path) -> np.memmap:
     """Return the snapshots (epochs + 1, P) of a file, mapped, not read."""
     try:
-        snapshots = np.load(path, mmap_mode="r")
+        snapshots = open_memmap(path, mode="r")
         whole = snapshots.offset + snapshots.nbytes == path.stat().st_size
-    except (OSError, ValueError, EOFError, AttributeError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError("method.teachers", f"{path} ({error})", _AGAIN) from error
     if not whole or snapshots.dtype != np.float32 or snapshots.ndim != 2:
         raise InputError("method.teachers", f"{path} (its size is not what its header says)", _AGAIN)
@@ -204,7 +205,9 @@ def _found(store: Store, settings: dict[str, Any], networks: int) -> Path:
 
 
 class Recording:
-    """Snapshots on their way to the disk, in a memory-mapped file that outlives a kill.
+    """Snapshots on their way to the disk, in a file that outlives a kill.
+
+    They are written, not mapped: a disk that is full then says so, where a mapped page ends the process.
 
     Args:
         folder: Where the file lies. One that a killed training left is gone on with.
@@ -224,7 +227,7 @@ class Recording:
             started = self.path.with_name("started.npy")  # a file cut short by a kill must not be gone on with
             open_memmap(started, mode="w+", dtype=np.float32, shape=shape).flush()
             started.replace(self.path)
-        self.snapshots = open_memmap(self.path, mode="r+")
+        self._header = _opened(self.path).offset
         self.take(0, network.state_dict())
 
     def take(self, epoch: int, weights: Mapping[str, torch.Tensor]) -> None:
@@ -237,5 +240,9 @@ class Recording:
         if not flat_P.isfinite().all():
             allowed = "a finite one: try a smaller method.teachers.recipe.lr"
             raise InputError("method.teachers", f"weight that is not finite after epoch {epoch}", allowed)
-        self.snapshots[epoch] = flat_P.cpu().numpy()
-        self.snapshots.flush()
+        row = flat_P.cpu().numpy().astype(np.float32).tobytes()
+        with self.path.open("r+b") as file:
+            file.seek(self._header + epoch * len(row))
+            file.write(row)
+            file.flush()
+            os.fsync(file.fileno())

@@ -9,6 +9,7 @@ from conftest_mixture import dm, idm, mixture, random, term, trainer
 
 from moe_distill.errors import InputError
 from moe_distill.experts.expert import Expert
+from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
 from moe_distill.training.fit import fit, read_curves
 
@@ -126,3 +127,18 @@ def test_a_mixture_of_selections_alone_runs(run):
     sets = run([random(), random()])
     assert all(len(s.images) == 6 for s in sets)
     assert not same(sets[:1], sets[1:])
+
+
+def test_images_that_are_not_finite_stop_though_the_loss_is(run, monkeypatch):
+    """The last step spoils them: no later loss would tell."""
+    original = DM.iterate
+
+    def broken(self, round_, apply):
+        shown = original(self, round_, apply)
+        if round_.iteration == 5:
+            apply(grads={"images": torch.full_like(round_.syn.images, float("nan"))})
+        return shown
+
+    monkeypatch.setattr(DM, "iterate", broken)
+    with pytest.raises(InputError, match=r"images of expert 0 \(dm\) at iteration 5=nan"):
+        run([dm(iterations=6)])

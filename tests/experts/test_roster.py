@@ -100,3 +100,16 @@ def test_the_row_is_no_part_of_what_decides_the_images():
     one, other = (ExpertSpec(functools.partial(DM, lr=1.0), 5, row) for row in (1, 10))
     assert one.describe() == other.describe() != member(DM, 5, lr=2.0).describe()
     assert one.describe() != member(DM, 4, lr=1.0).describe()
+
+
+def test_rows_for_the_data_set_normalised_as_it_is_come_first():
+    presets = {**PRESETS, "published": {1: {"lr": 3.0}}, "normalised": {1: {"lr": 5.0}}}
+    (only,) = same(functools.partial(DM, lr="published"), presets, {}, ipc=1, noe=1).members
+    assert only.method.keywords["lr"] == 5.0
+
+
+def test_a_revised_method_has_sets_of_its_own(monkeypatch):
+    before = member(DM, 5, lr=1.0).describe()
+    monkeypatch.setattr(DM, "revision", 1)
+    assert member(DM, 5, lr=1.0).describe() == {**before, "revision": 1}
+    assert "revision" not in before

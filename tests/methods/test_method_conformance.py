@@ -155,7 +155,8 @@ def test_an_interrupted_expert_goes_on_bit_for_bit(spec_of, method, kind, tmp_pa
     if optimizer:
         optimizer.load_state_dict(held)
     iterate(resumed, optimizer, resumed.iteration, 3)
-    assert torch.equal(images(resumed), images(whole))
+    ours, theirs = (made.synthetic.state_dict() for made in (resumed, whole))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert resumed.shown == whole.shown
     assert torch.equal(resumed.rng.get_state(), whole.rng.get_state())
 
@@ -217,3 +218,9 @@ def test_experts_share_one_copy_of_the_real_data_that_is_made_once(spec_of):
     assert one.round(0).whole is one.round(1).whole is other.round(0).whole
     assert one.round(0).real is one.round(1).real
     assert torch.equal(other.round(0).real.images_NCHW, real.images_NCHW[1::2])
+
+
+def test_a_class_with_fewer_images_than_the_set_holds_is_not_filled_up_with_copies(spec_of):
+    part = torch.tensor([0, *(i for i in range(60) if i % 3)])  # one image of class 0
+    with pytest.raises(ValueError, match="1 images of class 0 where the set holds 2"):
+        expert(spec_of("dm"), data((3, 12)), part=part)

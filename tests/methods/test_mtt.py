@@ -177,3 +177,13 @@ def test_a_run_without_trajectories_says_what_to_do(started):
     made = started(mtt())
     with pytest.raises(InputError, match=r"method\.teachers=None: trajectories: run .* pipeline=full"):
         mtt().iterate(dataclasses.replace(made.round, trajectories=None), made.apply)
+
+
+def test_a_loss_beyond_all_numbers_is_one_more_that_moves_nothing(started):
+    def endless(problem):
+        found = adjoint(problem)
+        return found._replace(loss=found.loss / 0, images_NCHW=found.images_NCHW / 0)
+
+    made = started(mtt(adjoint=endless, max_loss=1.0))
+    (shown,) = run(mtt(adjoint=endless, max_loss=1.0), made, 1)
+    assert set(shown) == {"step_size"} and not made.moves

@@ -166,3 +166,15 @@ def test_a_wrong_setting_of_the_whitening_is_one_line(suite, given, said):
     with pytest.raises((InputError, InstantiationException), match=re.escape(said)):
         suite("pipeline=pretrain", *WHITE, given)
     assert suite.artifacts() == []
+
+
+def test_idc_stores_shrunken_raw_images_though_networks_see_whitened_ones(white, whitened):
+    suite, (train, _), before = white[0], whitened, set(white[0].artifacts("set"))
+    given = ("method=idc", "method.lr=1e-20", "method.factor=2", "split=1x1", "diversity=none")
+    suite("pipeline=distill", *given, *(o for o in WHITE if not o.startswith("method")))
+    (folder,) = set(suite.artifacts("set")) - before
+    stored = SyntheticSet.load(folder).members[0].images.detach()
+    for c in range(10):
+        pixels = train.images_NCHW[train.labels_N == c][:4].float() / 255
+        cells = torch.cat([torch.cat([pixels[k, :, ::2, ::2] for k in row], 2) for row in ((0, 1), (2, 3))], 1)
+        torch.testing.assert_close(stored[c], cells, atol=1e-5, rtol=0)
