@@ -1,0 +1,132 @@
+"""From what a reader found to what a synthetic set holds: rows class by class, and the space of the numbers."""
+
+from dataclasses import dataclass
+
+import torch
+
+from moe_distill.errors import InputError
+from moe_distill.formats.foreign import KEY, Foreign
+from moe_distill.normalisation import Normalisation
+from moe_distill.provenance import Space
+
+AUTO = "auto"
+# How far from [0, 1] raw pixels may lie: those optimised as raw pixels stay near, standardised ones may go far.
+_FURTHEST: dict[Space, float] = {"raw": 1.0, "standardised": 9.0, "zca": 9.0}
+_TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Rows of a set, class-major.
+
+    Attributes:
+        images_NCHW: Images, float32.
+        soft_NC: Logits of learned labels; None where the class alone is the label.
+        labels: What the files said of the labels, in a word.
+    """
+
+    images_NCHW: torch.Tensor
+    soft_NC: torch.Tensor | None
+    labels: str
+
+
+def arranged(foreign: Foreign, classes: int, where: object) -> Fitted:
+    """Return images and labels class by class, each class as often; rows of a class keep their order.
+
+    A row of numbers as the label of each image is probabilities where all are at least 0 and sum to 1, else logits.
+
+    Args:
+        foreign: What was read.
+        classes: Number of classes of the data.
+        where: Named in a refusal.
+
+    Raises:
+        InputError: Images or labels are not finite, labels do not fit the classes, or classes are not equally often.
+    """
+    images_NCHW, labels = foreign.images_NCHW, foreign.labels
+    n = len(images_NCHW)
+    if n == 0 or n % classes:
+        raise InputError(KEY, where, f"images of {classes} classes, each equally often; there are {n}")
+    pixels_NCHW = images_NCHW.float() / (255 if images_NCHW.dtype is torch.uint8 else 1)
+    finite = pixels_NCHW.isfinite().all() and (labels is None or labels.isfinite().all())
+    if not finite:
+        raise InputError(KEY, where, "finite numbers; images or labels hold nan or infinity")
+    if labels is None:
+        return Fitted(pixels_NCHW.contiguous(), None, "none: class by class")
+    if labels.shape not in ((n,), (n, classes)):
+        raise InputError(KEY, where, f"labels of shape ({n},) or ({n}, {classes}); found {tuple(labels.shape)}")
+    soft_NC, said = _soft(labels) if labels.ndim == 2 else (None, "class numbers")
+    hard_N = _classes_of(labels if soft_NC is None else soft_NC, classes, where)
+    order_N = hard_N.argsort(stable=True)
+    soft_NC = None if soft_NC is None else soft_NC[order_N].contiguous()
+    return Fitted(pixels_NCHW[order_N].contiguous(), soft_NC, said)
+
+
+def _soft(labels_NC: torch.Tensor) -> tuple[torch.Tensor | None, str]:
+    """Return logits whose softmax is what the rows say, None where they name classes; and what they are."""
+    rows_NC = labels_NC.float()
+    if not (rows_NC.min() >= 0 and (rows_NC.sum(1) - 1).abs().max() < 1e-4):
+        return rows_NC, "logits"
+    if ((rows_NC == 0) | (rows_NC == 1)).all():
+        return None, "one-hot"
+    return rows_NC.clamp_min(_TINY).log(), "probabilities"
+
+
+def _classes_of(labels: torch.Tensor, classes: int, where: object) -> torch.Tensor:
+    """Return the class of each image, (N,)."""
+    in_order_N = torch.arange(classes).repeat_interleave(len(labels) // classes)
+    if labels.ndim == 2:
+        # Learned labels may leave their class; they lie class by class where each block points at its own on average.
+        if torch.equal(labels.unflatten(0, (classes, -1)).mean(1).argmax(1), torch.arange(classes)):
+            return in_order_N
+        labels = labels.argmax(1)
+    whole_N = labels.long()
+    if (whole_N != labels).any() or whole_N.min() < 0 or whole_N.max() >= classes:
+        found = f"{float(labels.min()):g} to {float(labels.max()):g}"
+        raise InputError(KEY, where, f"whole labels from 0 to {classes - 1}, one for each class; found {found}")
+    counts = whole_N.bincount(minlength=classes)
+    if not (counts == counts[0]).all():
+        raise InputError(KEY, where, f"every class equally often; found {int(counts.min())} to {int(counts.max())}")
+    return whole_N
+
+
+def space_of(images_NCHW: torch.Tensor, said: str, foreign: Foreign, seen: Normalisation, where: object) -> Space:
+    """Return what the numbers are: what the user says, or what is certain.
+
+    ``auto`` is certain of raw pixels where the layout has nothing else or all values lie in [0, 1], and of standardised
+    ones where they go beyond what unclamped raw pixels reach, [-0.5, 1.5], but not beyond what [0, 1] is mapped to.
+
+    Raises:
+        InputError: ``said`` cannot be, ``auto`` is not certain, or the pixels lie far from [0, 1].
+    """
+    native: Space = "standardised" if seen.whitening is None else "zca"
+    possible = [space for space in foreign.spaces if space in ("raw", native)]
+    low, high = float(images_NCHW.min()), float(images_NCHW.max())
+    if said == AUTO:
+        space = _certain(images_NCHW, possible, seen)
+        if space is None:
+            told = f"the values, {low:.3g} to {high:.3g}, do not tell what they are"
+            raise InputError("pipeline.space", AUTO, f"{' or '.join(possible)}, said by you: {told}")
+    else:
+        found = [space for space in possible if space == said]
+        if not found:
+            hint = "; whitened images are read with normalisation=zca, standardised ones without"
+            raise InputError("pipeline.space", said, f"{' or '.join([AUTO, *possible])} for this layout{hint}")
+        space = found[0]
+    raw_NCHW = images_NCHW if space == "raw" else seen.raw(images_NCHW)
+    low, high, far = float(raw_NCHW.min()), float(raw_NCHW.max()), _FURTHEST[space]
+    if low < -far or high > 1 + far:
+        told = f"read as {space}, these go from {low:.3g} to {high:.3g}"
+        raise InputError(KEY, where, f"images near raw pixels of 0 to 1; {told}")
+    return space
+
+
+def _certain(images_NCHW: torch.Tensor, possible: list[Space], seen: Normalisation) -> Space | None:
+    low, high = float(images_NCHW.min()), float(images_NCHW.max())
+    if possible == ["raw"] or ("raw" in possible and low >= 0 and high <= 1):
+        return "raw"
+    if "standardised" in possible and (low < -0.5 or high > 1.5):
+        raw_NCHW = seen.raw(images_NCHW)
+        if raw_NCHW.min() > -1e-3 and raw_NCHW.max() < 1 + 1e-3:
+            return "standardised"
+    return None

@@ -1,0 +1,110 @@
+"""Class folders of 8-bit pictures, read and written."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from moe_distill.errors import InputError
+from moe_distill.formats.foreign import KEY, Foreign, Wanted
+
+KINDS = (".png", ".jpg", ".jpeg")
+
+
+def class_folders(root: Path) -> dict[str, Path]:
+    """Return the folders in a folder by name, sorted, hidden ones left out; none where it is a file."""
+    found = sorted(root.iterdir()) if root.is_dir() else []
+    return {path.name: path for path in found if path.is_dir() and not path.name.startswith(".")}
+
+
+def read_folder(root: Path, wanted: Wanted) -> Foreign:
+    """Read ``<class>/*``: the folders bear the class names, or their numbers in label order, such as ``00000``.
+
+    Raises:
+        InputError: Classes, kind, size or colours of a picture differ from the data's, or one is broken.
+    """
+    listed = [(path, label) for label, folder in enumerate(_in_label_order(root, wanted)) for path in _pictures(folder)]
+    channels, height, width = wanted.shape
+    if len(listed) * channels * height * width * torch.float32.itemsize > wanted.limit:
+        raise InputError(KEY, root, f"fewer than {len(listed)} pictures, or more room by pipeline.largest_gib")
+    images_NCHW = torch.empty(len(listed), *wanted.shape, dtype=torch.uint8)
+    for row, (path, _) in enumerate(listed):
+        images_NCHW[row] = _pixels(path, wanted)
+    labels_N = torch.tensor([label for _, label in listed])
+    return Foreign("folder", images_NCHW, labels_N, (root,), spaces=("raw",))
+
+
+def _in_label_order(root: Path, wanted: Wanted) -> list[Path]:
+    folders = class_folders(root)
+    if set(folders) == set(wanted.classes):
+        return [folders[name] for name in wanted.classes]
+    numbers = {int(name): path for name, path in folders.items() if name.isdecimal()}
+    if len(numbers) == len(folders) and sorted(numbers) == list(range(len(wanted.classes))):
+        return [numbers[label] for label in range(len(wanted.classes))]
+    some = ", ".join(wanted.classes[:3])
+    expected = f"{len(wanted.classes)} class folders named as the data's classes ({some}, …) or 00000, 00001, …"
+    raise InputError(KEY, root, f"{expected}; found {len(folders)}")
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.suffix.lower() not in KINDS or not path.is_file():
+            raise InputError(KEY, path, f"nothing but pictures in class folders ({', '.join(KINDS)})")
+        yield path
+
+
+def _pixels(path: Path, wanted: Wanted) -> torch.Tensor:
+    channels, height, width = wanted.shape
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as picture:
+            size, mode = picture.size, picture.mode
+            allowed = size == (width, height) and not mode.startswith(("I", "F")) and (channels == 3 or mode == "L")
+            pixels_HWC = np.array(picture.convert("RGB" if channels == 3 else "L")) if allowed else None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(KEY, path, f"whole pictures; this one is broken ({' '.join(str(error).split())})") from error
+    if pixels_HWC is None:
+        expected = f"pictures of {width}×{height} with 8 bits in {channels} channels"
+        raise InputError(KEY, path, f"{expected}; this one is {size[0]}×{size[1]} of mode {mode}")
+    return torch.from_numpy(pixels_HWC).view(height, width, channels).permute(2, 0, 1)
+
+
+def pictures_of(raw_NCHW: torch.Tensor) -> Iterator[Image.Image]:
+    """Yield raw images as 8-bit pictures, clamped to [0, 1]: at most 1/510 from the clamped value.
+
+    Raises:
+        InputError: They have neither 1 nor 3 channels.
+    """
+    if raw_NCHW.shape[1] not in (1, 3):
+        raise InputError("pipeline.layout", "pictures", f"images of 1 or 3 channels; these have {raw_NCHW.shape[1]}")
+    pixels_NCHW = (raw_NCHW.double().clamp(0, 1) * 255).round().to(torch.uint8)
+    for image_CHW in pixels_NCHW:
+        array = image_CHW[0] if len(image_CHW) == 1 else image_CHW.permute(1, 2, 0).contiguous()
+        yield Image.fromarray(array.numpy())
+
+
+def write_class_folders(raw_NCHW: torch.Tensor, labels_N: torch.Tensor, folder: Path) -> None:
+    """Write ``<class number>/<number>.png``, both of five digits; raises as :func:`pictures_of`."""
+    written: dict[int, int] = {}
+    for picture, label in zip(pictures_of(raw_NCHW), labels_N.tolist(), strict=True):
+        number = written[label] = written.get(label, -1) + 1
+        place = folder / f"{label:05d}"
+        place.mkdir(exist_ok=True)
+        picture.save(place / f"{number:05d}.png")
+
+
+def write_with_table(
+    raw_NCHW: torch.Tensor, labels_N: torch.Tensor, experts_N: torch.Tensor, classes: Sequence[str], folder: Path
+) -> None:
+    """Write ``000000.png`` … and ``metadata.csv`` with label, class and expert of each; raises as above."""
+    rows = zip(pictures_of(raw_NCHW), labels_N.tolist(), experts_N.tolist(), strict=True)
+    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("file_name", "label", "class", "expert"))
+        for number, (picture, label, expert) in enumerate(rows):
+            picture.save(folder / f"{number:06d}.png")
+            table.writerow((f"{number:06d}.png", label, classes[label], expert))

@@ -1,0 +1,83 @@
+"""Export: write a set in the files of other programs."""
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import get_console
+
+from moe_distill.errors import InputError
+from moe_distill.experts.plan import Distillation
+from moe_distill.formats.card import Known, write_hub_folder
+from moe_distill.formats.placing import check_new, new_folder
+from moe_distill.formats.writing import copy_set, write_ddranking, write_pictures
+from moe_distill.pipelines.rows import COLUMNS, in_percent
+from moe_distill.pipelines.runtime import Runtime
+from moe_distill.records import describe, merge_rows
+from moe_distill.synthetic import SyntheticSet, Union, union
+from moe_distill.training.recipe import Recipe
+
+Writer = Callable[[Union, Path, Path], str]
+
+
+def export(
+    plan: Distillation,
+    recipe: Recipe,
+    runtime: Runtime,
+    path: str | None = None,
+    to: str | None = None,
+    layout: str = "safetensors",
+) -> dict[str, Any]:
+    """Write the plan's distilled set, or the set at ``path``, and say how exact the files are.
+
+    Args:
+        plan: Whose set is taken from the store where no path is given.
+        recipe: How students are trained on the plan's set.
+        runtime: Where the run works; a ``results.csv`` in its folder gives the scores on the card.
+        path: A set's file or folder.
+        to: A new folder; None is ``export-<layout>`` in the run's folder.
+        layout: ``safetensors``, ``folder``, ``ddranking`` or ``huggingface``.
+
+    Returns:
+        ``set``: the folder; ``exact``: how exact it is, in words.
+
+    Raises:
+        InputError: There is no set, no such layout, or the folder exists; then nothing is written.
+    """
+    target = Path(to).expanduser() if to else runtime.output / f"export-{layout}"
+    known = functools.partial(_known, None if path is not None else recipe, runtime.output)
+    writers: Mapping[str, Writer] = {
+        "safetensors": copy_set,
+        "folder": write_pictures,
+        "ddranking": write_ddranking,
+        "huggingface": lambda together, source, folder: write_hub_folder(together, source, folder, known(together)),
+    }
+    if layout not in writers:
+        raise InputError("pipeline.layout", layout, f"one of {', '.join(writers)}")
+    check_new(target)
+    source = Path(path).expanduser() if path is not None else _stored(plan, runtime)
+    sets = SyntheticSet.load(source)
+    together = sets if isinstance(sets, Union) else union([sets])
+    with new_folder(target) as folder:
+        exact = writers[layout](together, source, folder)
+    get_console().print(f"{target}: {exact}", markup=False, soft_wrap=True)
+    return {"set": str(target), "exact": exact}
+
+
+def _stored(plan: Distillation, runtime: Runtime) -> Path:
+    train, _ = plan.data.load(runtime.cache)
+    return plan.find(runtime.store, train)
+
+
+def _known(recipe: Recipe | None, output: Path, together: Union) -> Known:
+    """Return the recipe, and the scores of this very set in the run's table."""
+    table = output / "results.csv"
+    rows = merge_rows([table], COLUMNS) if table.is_file() else []
+    cells: dict[tuple[str, str], list[float]] = {}
+    fingerprint = together.fingerprint()
+    for row in rows:
+        if row["set_fingerprint"] == fingerprint:
+            cells.setdefault((row["recipe"], row["architecture"]), []).append(float(row["accuracy_last"]))
+    scores = [(name, architecture, in_percent(found)) for (name, architecture), found in cells.items()]
+    return Known(describe(recipe) if recipe else None, scores)

@@ -1,0 +1,80 @@
+"""What was read becomes rows class by class, in a space that is named or certain."""
+
+import numpy as np
+import pytest
+import torch
+
+from moe_distill.errors import InputError
+from moe_distill.formats.fitting import arranged, space_of
+from moe_distill.formats.foreign import Foreign
+from moe_distill.normalisation import Normalisation, Whitening
+
+N, SHAPE = 6, (3, 8, 8)
+SEEN = Normalisation((0.4, 0.5, 0.3), (0.2, 0.25, 0.3))
+HARD = torch.arange(3).repeat_interleave(2)
+
+
+def pixels():
+    return torch.randn(N, *SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+def refusal(function, *given):
+    with pytest.raises(InputError) as caught:
+        function(*given)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 3, 3], [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, -1, 2], [0, 0, 1, 1, 2, 0.5]])
+def test_labels_that_are_not_each_class_equally_often_are_one_line(labels):
+    line = refusal(arranged, Foreign("x", pixels(), torch.tensor(labels), ()), 3, "x.pt")
+    assert "equally often" in line or "whole labels from 0 to 2" in line
+
+
+@pytest.mark.parametrize("shape", [(5,), (6, 2), (6, 4), (6, 3, 1), ()])
+def test_labels_of_another_shape_are_one_line(shape):
+    said = refusal(arranged, Foreign("x", pixels(), torch.zeros(shape), ()), 3, "x.pt")
+    assert "labels of shape (6,) or (6, 3)" in said
+
+
+def test_rows_are_sorted_by_class_and_keep_their_order_within():
+    labels = torch.tensor([2, 0, 1, 2, 1, 0])
+    for given in (labels, labels.float(), torch.eye(3)[labels]):
+        fitted = arranged(Foreign("x", pixels(), given, ()), 3, "x.pt")
+        assert torch.equal(fitted.images_NCHW, pixels()[[1, 5, 2, 4, 0, 3]]) and fitted.soft_NC is None
+
+
+def test_learned_labels_stay_with_their_images():
+    order = [1, 5, 2, 4, 0, 3]
+    logits = 3 * torch.eye(3)[[2, 0, 1, 2, 1, 0]] + 0.1 * torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+    fitted = arranged(Foreign("x", pixels(), logits, ()), 3, "x.pt")
+    assert fitted.labels == "logits" and torch.equal(fitted.soft_NC, logits[order])
+    assert torch.equal(fitted.images_NCHW, pixels()[order])
+    shares = logits.double().softmax(1)
+    fitted = arranged(Foreign("x", pixels(), shares, ()), 3, "x.pt")
+    assert fitted.labels == "probabilities"
+    np.testing.assert_allclose(fitted.soft_NC.double().softmax(1), shares[order], atol=1e-6)
+    # One learned label has left its class, its class as a whole has not: the rows stay as they lie.
+    astray = 3 * torch.eye(3)[HARD]
+    astray[1] = torch.tensor([2.0, 0.0, 2.5])
+    fitted = arranged(Foreign("x", pixels(), astray, ()), 3, "x.pt")
+    assert torch.equal(fitted.images_NCHW, pixels()) and torch.equal(fitted.soft_NC, astray)
+
+
+def test_the_space_is_decided_only_where_it_is_certain():
+    def decided(images, said="auto", seen=SEEN, spaces=("raw", "standardised", "zca")):
+        return space_of(images, said, Foreign("x", images, None, (), spaces=spaces), seen, "x.pt")
+
+    raw = torch.linspace(0, 1, N * 192).view(N, *SHAPE)
+    unclamped, standard = raw * 1.1 - 0.05, SEEN.standardised(raw)
+    eye = torch.eye(192)
+    white = Normalisation(SEEN.mean, SEEN.std, Whitening(torch.full((192,), 0.5), eye, eye, "s"))
+    assert (decided(raw), decided(standard), decided(raw, seen=white)) == ("raw", "standardised", "raw")
+    for images, seen in ((unclamped, SEEN), (standard * 1.1, SEEN), (standard, white)):
+        assert refusal(decided, images, "auto", seen).startswith("pipeline.space=auto: raw or ")
+    assert decided(unclamped, "raw") == "raw" and decided(standard * 1.1, "standardised") == "standardised"
+    assert decided(standard, "zca", white) == "zca" and decided(unclamped, spaces=("raw",)) == "raw"
+    for images, said, seen in ((raw, "zca", SEEN), (raw, "standardised", white), (raw, "linear", SEEN)):
+        assert refusal(decided, images, said, seen).startswith(f"pipeline.space={said}: auto or raw or ")
+    for images, said in ((255 * raw, "raw"), (255 * raw, "standardised"), (standard - 1, "raw"), (-9 * raw, "raw")):
+        assert f"near raw pixels of 0 to 1; read as {said}" in refusal(decided, images, said)

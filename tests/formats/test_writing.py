@@ -1,0 +1,173 @@
+"""What leaves is what the set holds: bit for bit where the files can hold it, to half a step of 8 bits in pictures."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from moe_distill.errors import InputError
+from moe_distill.formats.card import Known, write_hub_folder
+from moe_distill.formats.foreign import Wanted
+from moe_distill.formats.placing import new_folder
+from moe_distill.formats.readers import layout_of
+from moe_distill.formats.writing import EXACT, PICTURES, copy_set, write_ddranking, write_pictures
+from moe_distill.normalisation import FILE, Whitening
+from moe_distill.provenance import Provenance
+from moe_distill.synthetic import SyntheticSet, union
+from moe_distill.tiling import Tiling
+
+CLASSES = ("cat", 'a "dog", or: not', "frög")
+MEAN, STD = (0.4, 0.5, 0.3), (0.2, 0.25, 0.3)
+
+
+def a_set(seed, ipc=1, channels=3, whitening=None, rate=None, soft=None, average=None, **more):
+    """Standardised noise that goes beyond black and white."""
+    images = torch.randn(3 * ipc, channels, 8, 8, generator=torch.Generator().manual_seed(seed))
+    about = {"dataset": "toys", "data_variant": "v", "data_fingerprint": "d" * 64, "classes": CLASSES, "ipc": ipc}
+    about |= {"mean": MEAN[:channels], "std": STD[:channels], "expert": seed, "method": "mtt", "settings": {"lr": 0.1}}
+    about["whitening"] = None if whitening is None else whitening.source
+    rate = None if rate is None else torch.tensor(rate)
+    return SyntheticSet(images, Provenance(**{**about, **more}), rate, soft, average, whitening)
+
+
+def logits(seed):
+    return 4 * torch.eye(3) + torch.randn(3, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def files(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def back(folder, channels=3):
+    return layout_of(folder).read(folder, Wanted(CLASSES, (channels, 8, 8), 1 << 20))
+
+
+def test_dd_rankings_tensors_hold_all_experts_by_class_bit_for_bit(tmp_path):
+    members = [a_set(0, rate=0.02, soft=logits(5)), a_set(1, rate=0.03, soft=logits(6))]
+    together = union(members)
+    assert write_ddranking(together, tmp_path, tmp_path) == EXACT
+    assert files(tmp_path) == ["about.json", "images.pt", "labels.pt", "lr.pt"]
+    images, labels, rate = (torch.load(tmp_path / f"{name}.pt") for name in ("images", "labels", "lr"))
+    for row in range(6):
+        assert torch.equal(images[row], members[row % 2].images[row // 2])
+        assert torch.equal(labels[row], members[row % 2].soft_labels[row // 2])
+    assert float(rate) == pytest.approx((0.02 * 0.03) ** 0.5)
+    about = json.loads((tmp_path / "about.json").read_text())
+    assert (about["mean"], about["std"], about["space"]) == (list(MEAN), list(STD), "standardised")
+    assert (about["set_fingerprint"], about["classes"]) == (together.fingerprint(), list(CLASSES))
+    found = back(tmp_path)
+    assert torch.equal(found.images_NCHW, images) and torch.equal(found.labels, labels)
+    assert found.learned_rate == float(rate)
+
+
+def test_dd_ranking_gets_one_experts_step_size_as_it_is_and_the_averaged_images(tmp_path):
+    average = torch.zeros(3, 3, 8, 8)
+    write_ddranking(union([a_set(0, rate=0.0371, average=average)]), tmp_path, tmp_path)
+    assert torch.equal(torch.load(tmp_path / "lr.pt"), torch.tensor(0.0371))
+    assert torch.equal(torch.load(tmp_path / "images.pt"), average)
+    assert files(tmp_path) == ["about.json", "images.pt", "lr.pt"]
+
+
+def test_hard_labels_and_tiles_go_to_dd_ranking_as_networks_see_them(tmp_path):
+    tiled = a_set(1, tiling=Tiling(2, by_column=True), space="raw", ipc=2)
+    together = union([a_set(0, soft=logits(5)), tiled])
+    assert write_ddranking(together, tmp_path, tmp_path).startswith("exact as networks see")
+    images, labels = (torch.load(tmp_path / f"{name}.pt") for name in ("images", "labels"))
+    decoded = together.raw()
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (MEAN, STD))
+    np.testing.assert_allclose(images, (decoded.images_MCHW.double() - mean) / std, atol=1e-5)
+    np.testing.assert_allclose(labels.double().softmax(1), decoded.targets_MC, atol=1e-6)
+    assert len(images) == 3 * (1 + 2 * 4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_are_within_half_a_step_of_eight_bits_of_the_clamped_pixels(tmp_path, channels):
+    together = union([a_set(0, channels=channels), a_set(1, channels=channels)])
+    assert write_pictures(together, tmp_path, tmp_path) == PICTURES
+    assert files(tmp_path) == [*(f"{c:05d}/{i:05d}.png" for c in range(3) for i in range(2)), "about.json"]
+    raw = together.raw().images_MCHW.double()
+    found = back(tmp_path, channels).images_NCHW.double() / 255
+    assert raw.min() < -0.01 and raw.max() > 1.01
+    assert 1 / 1020 < float((found - raw.clamp(0, 1)).abs().max()) <= 1 / 510
+
+
+def test_pictures_of_two_channels_are_refused(tmp_path):
+    with pytest.raises(InputError, match="1 or 3 channels"):
+        write_pictures(union([a_set(0, channels=2)]), tmp_path, tmp_path)
+
+
+def saved(folder, members):
+    folder.mkdir()
+    for number, one in enumerate(members):
+        one.save(folder / f"expert_{number}.safetensors")
+    return SyntheticSet.load(folder)
+
+
+def test_the_own_files_are_copied_byte_for_byte_with_their_whitening(tmp_path):
+    white = Whitening(torch.zeros(192), torch.eye(192), torch.eye(192), "w" * 64)
+    source, whole, one = (tmp_path / name for name in ("source", "whole", "one"))
+    together = saved(source, [a_set(seed, space="zca", whitening=white) for seed in (0, 1)])
+    (source / "parts.safetensors").write_bytes(b"who saw what")
+    for folder, path in ((whole, source), (one, source / "expert_1.safetensors")):
+        folder.mkdir()
+        assert copy_set(together, path, folder) == EXACT
+        assert all((folder / name).read_bytes() == (source / name).read_bytes() for name in files(folder))
+    assert files(one) == ["expert_1.json", "expert_1.safetensors", FILE]
+    assert files(whole) == ["expert_0.json", "expert_0.safetensors", *files(one)]
+    assert SyntheticSet.load(whole).fingerprint() == together.fingerprint()
+
+
+def test_the_hub_folder_has_card_pictures_table_and_the_exact_set(tmp_path):
+    together = saved(tmp_path / "source", [a_set(0, ipc=2, rate=0.02), a_set(1, method="datm", soft=logits(1))])
+    target = tmp_path / "hub"
+    target.mkdir()
+    known = Known({"name": "dsa", "epochs": 1000}, [("dsa", "convnet3", "51.0 ± 0.3")])
+    write_hub_folder(together, tmp_path / "source", target, known)
+    assert SyntheticSet.load(target).fingerprint() == together.fingerprint()
+    _, front, body = (target / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    facts = yaml.safe_load(front)
+    told = facts["distilled"]
+    assert (facts["tags"], facts["size_categories"]) == (["dataset-distillation"], ["n<1K"])
+    assert facts["configs"][0]["data_files"] == [{"split": "train", "path": "data/train/**"}]
+    assert (told["classes"], told["methods"], told["ipc"]) == (list(CLASSES), ["mtt", "datm"], [2, 1])
+    assert (told["config"], told["recipe"]) == ([{"lr": 0.1}] * 2, {"name": "dsa", "epochs": 1000})
+    assert told["set_fingerprint"] == together.fingerprint() and told["learned_rate"] == pytest.approx(0.02)
+    assert "| dsa | convnet3 | 51.0 ± 0.3 |" in body and "| learned labels | yes |" in body and PICTURES in body
+    with (target / "data/train/metadata.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    decoded = together.raw()
+    assert [(int(r["label"]), int(r["expert"])) for r in rows] == [
+        (int(c), int(e)) for c, e in zip(decoded.labels_M, decoded.experts_M, strict=True)
+    ]
+    assert all(r["class"] == CLASSES[int(r["label"])] for r in rows) and len(rows) == 9
+    for r, image in zip(rows, decoded.images_MCHW.clamp(0, 1), strict=True):
+        shown = np.asarray(Image.open(target / "data/train" / r["file_name"])).transpose(2, 0, 1)
+        np.testing.assert_allclose(shown / 255, image, atol=1 / 510 + 1e-7)
+
+
+def test_a_card_of_which_little_is_known_says_so(tmp_path):
+    together = saved(tmp_path / "source", [a_set(0)])
+    write_hub_folder(together, tmp_path / "source", tmp_path, Known())
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "| recipe | not known |" in text and "## Scores" not in text and "| learned labels | no |" in text
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
+    for name in ("file", "folder"):
+        (tmp_path / name).touch() if name == "file" else (tmp_path / name).mkdir()
+        with pytest.raises(InputError, match="nothing is overwritten"), new_folder(tmp_path / name):
+            pytest.fail("the block ran")
+    with pytest.raises(InputError, match=r"pipeline\.to=.*No space left"), new_folder(tmp_path / "new") as folder:
+        (folder / "half").write_text("x")
+        raise OSError(28, "No space left on device")
+    with pytest.raises(InputError, match=r"pipeline\.to=.*can be written"), new_folder(tmp_path / "file" / "below"):
+        pytest.fail("the block ran")
+    assert files(tmp_path) == ["file"] and sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+    with new_folder(tmp_path / "deep" / "new") as folder:
+        (folder / "whole").touch()
+        assert not (tmp_path / "deep" / "new").exists()
+    assert files(tmp_path / "deep") == ["new/whole"]
