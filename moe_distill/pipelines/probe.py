@@ -1,0 +1,137 @@
+"""Linear probe: what the features of a student, frozen after its training on a set, are worth for real images."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich import get_console
+from rich.table import Table
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from moe_distill.data.realset import DataSource, RealSet
+from moe_distill.errors import InputError
+from moe_distill.experts.plan import Distillation
+from moe_distill.models.base import Network
+from moe_distill.pipelines.candidate import Candidate, candidate_of
+from moe_distill.pipelines.evaluate import Examination, students_on
+from moe_distill.pipelines.labelling import relabelled
+from moe_distill.pipelines.rows import in_percent
+from moe_distill.pipelines.runtime import Runtime
+from moe_distill.records import write_csv, write_json
+from moe_distill.seeding import stream
+
+KIND = "probe"
+COLUMNS = (
+    *("experiment", "scale", "roster", "fusion", "recipe", "dataset", "onto", "images_per_class"),
+    *("architecture", "seed", "accuracy", "accuracy_untrained", "set_fingerprint"),
+)
+_ROUNDS, _CHUNK = 1000, 512
+
+
+def probe(
+    plan: Distillation,
+    exam: Examination,
+    runtime: Runtime,
+    path: str | None = None,
+    onto: DataSource | None = None,
+    images_per_class: int | None = None,
+) -> dict[str, Any]:
+    """Train students on a set, freeze them, fit a logistic regression on their features of real images, and test it.
+
+    Leaves ``probe.csv``: a row an architecture and seed, beside the same network as it was before its training.
+
+    Args:
+        plan: The distillation whose set the students are trained on.
+        exam: How they are trained: as in an evaluation.
+        runtime: Where and how.
+        path: A set's file or folder instead of the store's.
+        onto: The real data of the probe, of the same size and channels; None takes the set's own.
+        images_per_class: Real training images of each class, drawn at random; None takes all.
+
+    Returns:
+        ``accuracy``: mean over all students; ``rows``: the rows.
+
+    Raises:
+        InputError: The probe's images are of another shape, or a class has too few of them.
+    """
+    candidate = relabelled(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
+    train, test = (part.to(runtime.device) for part in (onto or plan.data).load(runtime.cache))
+    shape, wanted = (train.channels, train.size), (candidate.test.channels, candidate.test.size)
+    if shape != wanted:
+        raise InputError(
+            "pipeline.onto", f"{train.name}, {shape[1]} pixels", f"{wanted[0]} × {wanted[1]}² as the set's"
+        )
+    train = _balanced(train, images_per_class)
+    rows = [row for name in exam.students for row in _probed(name, candidate, exam, runtime, train, test)]
+    runtime.output.mkdir(parents=True, exist_ok=True)
+    write_csv(runtime.output / "probe.csv", rows, COLUMNS)
+    _show(rows, runtime)
+    return {"accuracy": sum(r["accuracy"] for r in rows) / len(rows), "rows": rows}
+
+
+def _probed(
+    name: str, candidate: Candidate, exam: Examination, runtime: Runtime, train: RealSet, test: RealSet
+) -> list[Mapping[str, Any]]:
+    common = exam.settings(candidate.settings, name)
+    settings = {**common, "seeds": list(exam.numbers), "onto": train.fingerprint, "statistics": train.statistics}
+
+    def make(folder: Path) -> None:
+        classifier = students_on(name, exam.numbers, candidate, exam)
+        before = [fitted(network, train, test) for network in classifier.students]
+        runtime.fit(classifier, runtime.store.work(KIND, settings), f"{candidate.columns['roster']} → {name} probe")
+        scores = []
+        for i, network in enumerate(classifier.students):
+            network.load_state_dict(classifier.cohort.weights_of(i))
+            own = {"seed": exam.numbers[i], "accuracy": fitted(network, train, test), "accuracy_untrained": before[i]}
+            scores.append(own)
+        write_json(folder / "scores.json", scores)
+
+    held = json.loads((runtime.store.obtain(KIND, settings, make) / "scores.json").read_text())
+    told = {
+        **{column: candidate.columns[column] for column in ("roster", "dataset", "set_fingerprint")},
+        **{"experiment": runtime.experiment, "scale": runtime.scale, "architecture": name, "recipe": exam.recipe.name},
+        "fusion": exam.fusion.describe_for(len(candidate.pool.experts_M.unique())),
+        "onto": train.name,
+        "images_per_class": int(train.counts().max()),
+    }
+    return [{**told, **row} for row in held]
+
+
+def _show(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
+    shown = Table(title=f"{runtime.experiment}: linear probe, test accuracy, %, mean ± std over students")
+    for column in ("network", "trained on the set", "untrained"):
+        shown.add_column(column, justify="left" if column == "network" else "right")
+    for name in dict.fromkeys(row["architecture"] for row in rows):
+        own = [row for row in rows if row["architecture"] == name]
+        shown.add_row(name, *(in_percent([row[c] for row in own]) for c in ("accuracy", "accuracy_untrained")))
+    get_console().print(shown)
+    get_console().print(f"rows: {runtime.output / 'probe.csv'}")
+
+
+def fitted(network: Network, train: RealSet, test: RealSet) -> float:
+    """Return the test accuracy, a fraction, of a logistic regression on a network's standardised features."""
+    judge = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_ROUNDS))
+    judge.fit(_features(network, train), train.labels_N.cpu().numpy())
+    return float(judge.score(_features(network, test), test.labels_N.cpu().numpy()))
+
+
+@torch.no_grad()
+def _features(network: Network, real: RealSet) -> Any:
+    network.eval()
+    chunks = real.images_NCHW.split(_CHUNK)
+    return torch.cat([network.embed(real.normalised(chunk)).cpu() for chunk in chunks]).numpy()
+
+
+def _balanced(real: RealSet, per_class: int | None) -> RealSet:
+    fewest = int(real.counts().min())
+    if per_class is None:
+        return real
+    if not 0 < per_class <= fewest:
+        raise InputError("pipeline.images_per_class", per_class, f"1 to {fewest}, the images of the smallest class")
+    rng, labels_N = stream(0, "probe"), real.labels_N.cpu()
+    rows = [labels_N.eq(c).nonzero().squeeze(1) for c in range(len(real.classes))]
+    return real.subset(torch.cat([r[torch.randperm(len(r), generator=rng)[:per_class]] for r in rows]))

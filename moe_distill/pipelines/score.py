@@ -1,0 +1,195 @@
+"""Score: what a set is worth apart from its labels, its augmentation and its learning rate (DD-Ranking's protocol)."""
+
+import functools
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from filelock import FileLock
+from rich.console import Console
+from rich.table import Table
+
+from moe_distill import scores
+from moe_distill.data.realset import RealSet
+from moe_distill.experts.plan import Distillation
+from moe_distill.pipelines import rows
+from moe_distill.pipelines.candidate import Candidate, candidate_of
+from moe_distill.pipelines.compared import TRAININGS, Search, Training, labels_of, random_subset, trainings, unlabelled
+from moe_distill.pipelines.conclude import conclude
+from moe_distill.pipelines.evaluate import Examination, examine
+from moe_distill.pipelines.labelling import relabelled
+from moe_distill.pipelines.runtime import Runtime
+from moe_distill.records import commit, describe, key, merge_rows, write_csv
+from moe_distill.training.recipe import Recipe
+
+TOLD = ("mean", "std", "lr", "lr_from", "recipe", "epochs", "steps", "batch_size", "labels")
+SCORES = ("hlr", "ior", "alpha", "lrs", "beta", "ars")
+ABOUT = rows.COLUMNS[: rows.COLUMNS.index("fusion")]
+COLUMNS = (
+    *ABOUT,
+    *("distill_seed", "architecture", "width", "students"),
+    *SCORES,
+    *(f"{training}_{told}" for training in TRAININGS for told in TOLD),
+    *("w", "gamma", "select_on", "held_out", "lrs_tried", "fusion", "augmentation", "normalisation", "teacher"),
+    *("set_fingerprint", "config_hash", "commit"),
+)
+
+Done = tuple[dict[str, Any], list[dict[str, Any]]]
+"""What a score tells of a training, and its students' rows."""
+
+
+def score(
+    plan: Distillation,
+    exam: Examination,
+    real: Recipe,
+    runtime: Runtime,
+    lrs: Sequence[float],
+    select_on: str,
+    held_out: float,
+    w: float,
+    gamma: float,
+    path: str | None = None,
+) -> dict[str, Any]:
+    """Score the plan's distilled set, or the set at ``path``, and write ``scores.csv``.
+
+    Args:
+        plan: Whose set is scored, and the data; ``runtime`` says where and how.
+        exam: The set's own recipe, the networks and how many students of each.
+        real: How students of all real images are trained.
+        runtime: See ``plan``.
+        lrs: See :class:`Search`, as for ``select_on`` and ``held_out``.
+        select_on: See ``lrs``.
+        held_out: See ``lrs``.
+        w: Weight of IOR in LRS.
+        gamma: Weight of the lead with augmentation in ARS.
+        path: A set's file or folder.
+
+    Returns:
+        ``accuracy``: mean LRS over the architectures; ``rows``: a row of scores for each.
+
+    Raises:
+        InputError: There is no such set, it belongs to other data, or there are too few real images.
+    """
+    search = Search(lrs, select_on, held_out)
+    scores.require_weights(w=w, gamma=gamma)
+    own = relabelled(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
+    train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
+    dealt = functools.partial(_dealt, own, test, plan, exam.recipe, runtime)
+    compared = trainings(own, (train, test), dealt, exam, real, search)
+    done = {name: {t: _trained(compared[t], name, exam, search, runtime) for t in TRAININGS} for name in exam.students}
+    common = {**_told_of(exam, own, plan, train, search), "w": w, "gamma": gamma}
+    table = [_row(name, done[name], own, exam, real, common) for name in exam.students]
+    trained = {row["config_hash"]: row for by in done.values() for _, students in by.values() for row in students}
+    conclude(list(trained.values()), runtime)
+    _publish(table, runtime)
+    return {"accuracy": statistics.mean(row["lrs"] for row in table), "rows": table}
+
+
+def _dealt(
+    own: Candidate, test: RealSet, plan: Distillation, recipe: Recipe, runtime: Runtime, part: RealSet, student: int
+) -> Candidate:
+    return relabelled(random_subset(part, test, own.stored, student), plan, unlabelled(recipe), runtime)
+
+
+def _row(
+    name: str, done: Mapping[str, Done], own: Candidate, exam: Examination, real: Recipe, common: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the row of one architecture from what each training told."""
+    told = {f"{training}_{what}": value for training, (values, _) in done.items() for what, value in values.items()}
+    _, students = done["syn_any"]
+    about = {column: students[0][column] for column in ("experiment", "scale", "architecture", "width", "fusion")}
+    decided = key([exam.settings(own.settings, name), real, common])
+    found = scored(told, common["w"], common["gamma"])
+    return {**own.columns, **about, **common, **found, **told, "config_hash": decided, "commit": commit()}
+
+
+def scored(told: Mapping[str, Any], w: float, gamma: float) -> dict[str, float]:
+    """Return every score of a row from its own mean accuracies, ``<training>_mean`` (fractions)."""
+    mean = {training: float(told[f"{training}_mean"]) for training in TRAININGS}
+
+    def of(*names: str) -> dict[str, float]:
+        return {name: mean[name] for name in names}
+
+    robust = of("real_hard", "syn_hard", "syn_any", "rnd_any")
+    leads = of("syn_any", "rnd_any", "syn_plain", "rnd_plain")
+    return {
+        "hlr": scores.hlr(**of("real_hard", "syn_hard")),
+        "ior": scores.ior(**of("syn_any", "rnd_any")),
+        "alpha": scores.alpha(**robust, w=w),
+        "lrs": scores.lrs(**robust, w=w),
+        "beta": scores.beta(**leads, gamma=gamma),
+        "ars": scores.ars(**leads, gamma=gamma),
+    }
+
+
+def _trained(training: Training, name: str, exam: Examination, search: Search, runtime: Runtime) -> Done:
+    """Choose one architecture's learning rate, train its students, and return what a score tells and their rows."""
+
+    def students(candidates: Sequence[Candidate], recipe: Recipe) -> list[dict[str, Any]]:
+        alike = replace(exam, students={name: exam.students[name]}, recipe=recipe, fusion=training.fusion)
+        if len(candidates) == 1:
+            return examine(candidates[0], alike, runtime)["rows"]
+        each = [replace(alike, seeds=1, first=seed) for seed in range(exam.seeds)]
+        pairs = zip(candidates, each, strict=True)
+        return [row for candidate, one in pairs for row in examine(candidate, one, runtime)["rows"]]
+
+    def at(rate: float) -> Recipe:
+        return replace(training.recipe, lr=rate, lr_factors={})
+
+    def judged(rate: float) -> float:
+        return statistics.mean(r["accuracy_last"] for r in students(training.trials, at(rate)))
+
+    learned, recipe = training.finals[0].lr, training.recipe
+    if learned is None:
+        recipe = at(search.lrs[0] if len(search.lrs) == 1 else max(search.lrs, key=judged))
+    trained = students(training.finals, recipe)
+    accuracies = [row["accuracy_last"] for row in trained]
+    values = {
+        "mean": statistics.mean(accuracies),
+        "std": statistics.stdev(accuracies) if len(accuracies) > 1 else "",
+        "lr": recipe.lr if learned is None else learned,
+        "lr_from": search.rule if learned is None else "learned",
+        "batch_size": recipe.batch_size,
+        "labels": labels_of(training.finals[0]),
+        **{column: trained[0][column] for column in ("recipe", "epochs", "steps")},
+    }
+    return values, trained
+
+
+def _told_of(exam: Examination, own: Candidate, plan: Distillation, train: RealSet, search: Search) -> dict[str, Any]:
+    recipe = exam.recipe
+    groups = recipe.augment and (*recipe.augment.before, *recipe.augment.one_of, *recipe.augment.after)
+    acting = [*(groups or ()), *([recipe.cutmix] if recipe.cutmix else [])]
+    return {
+        "students": exam.seeds,
+        "teacher": key(plan.labeller) if own.pool.label else "",
+        "select_on": search.rule,
+        "held_out": search.held_out if search.needs_held_out else "",
+        "lrs_tried": " ".join(f"{rate:g}" for rate in search.lrs),
+        "augmentation": "+".join(type(op).__name__.lower() for op in acting) or "none",
+        "normalisation": f"{train.space} {describe(train.statistics)}",
+    }
+
+
+def _publish(lines: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
+    """Write ``scores.csv``, merge it into the sweep's beside it, and show the sweep's rows."""
+    table, sweep = runtime.output / "scores.csv", runtime.output.parent
+    write_csv(table, lines, COLUMNS)
+    shown = merge_rows([table], COLUMNS)
+    if rows.is_job(runtime.output):
+        with FileLock(sweep / ".lock"):
+            shown = merge_rows(sorted(sweep.glob("*/scores.csv")), COLUMNS)
+            write_csv(sweep / "scores.csv", shown, COLUMNS)
+    _show(shown, runtime)
+
+
+def _show(lines: Sequence[Mapping[str, str]], runtime: Runtime) -> None:
+    console = Console()
+    shown = Table(title=f"{runtime.experiment}: scores, best LRS first")
+    for column in ("set", "network", *SCORES):
+        shown.add_column(column, justify="left" if column in ("set", "network") else "right")
+    for row in sorted(lines, key=lambda r: -float(r["lrs"])):
+        shown.add_row(row["roster"], row["architecture"], *(f"{float(row[s]):.3f}" for s in SCORES))
+    console.print(shown)
+    console.print(f"scores: {runtime.output / 'scores.csv'}")
