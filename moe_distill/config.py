@@ -57,6 +57,7 @@ class Config:
     experts: Any = None
     features: Any = None
     diversity: Any = None
+    regulariser: Any = None
     optimizer: Any = None
     students: Any = None
     recipe: Any = None
@@ -88,3 +89,9 @@ def register() -> None:
     ConfigStore.instance().store(name="spine", node=Config)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     OmegaConf.register_new_resolver("budget", lambda ipc, noe: ipc * noe, replace=True)
+    OmegaConf.register_new_resolver("row", _row, replace=True)
+
+
+def _row(ipc: int, rows: dict[int, Any]) -> Any:
+    """Return what stands in the largest row at or below ``ipc``, else in the smallest."""
+    return rows[max((r for r in rows if r <= ipc), default=min(rows))]

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from moe_distill.config import conf_dir, register
 from moe_distill.errors import InputError
 from moe_distill.experts import roster
+from moe_distill.records import describe
 from moe_distill.run import one_line
 
 CONF = Path(conf_dir())
@@ -33,7 +34,8 @@ def jobs():
     choices = [[f"{group}={name}" for name in names] for group, names in groups.items() if not group.startswith(own)]
     measures = [("diversity=paper", f"diversity/measure={name}") for name in groups["diversity/measure"]]
     terms = [(f"diversity={name}",) for name in groups["diversity"]] + measures
-    return [(*(c[i % len(c)] for c in choices), *terms[i]) for i in range(len(terms))], max(map(len, choices))
+    largest = max(map(len, [*choices, terms]))
+    return [(*(c[i % len(c)] for c in choices), *terms[i % len(terms)]) for i in range(largest)], largest
 
 
 JOBS, LARGEST_GROUP = jobs()
@@ -47,6 +49,7 @@ IDM_ROWS = {
     ("cifar100", 10): (0.1, 256, 30, 50, 100),
     ("cifar100", 50): (0.1, 256, 30, 40, 500),
 }
+LOOKING = ("herding", "kcenter", "kmeans")
 ROW_OF_SPLIT = {(1, 1): 1, (1, 2): 1, (5, 2): 10, (10, 1): 10, (10, 2): 10, (20, 1): 10, (25, 2): 50, (50, 1): 50}
 
 
@@ -123,7 +126,7 @@ def resolved(cfg):
 
 @pytest.mark.parametrize("job", JOBS, ids=[str(i) for i in range(len(JOBS))])
 def test_every_option_composes_and_its_targets_take_its_keys(composed, job):
-    assert len(JOBS) >= LARGEST_GROUP
+    assert len(JOBS) == LARGEST_GROUP
     cfg = composed(*job)
     tree = resolved(cfg)
     assert len(list(nodes(tree))) > 20
@@ -140,7 +143,7 @@ def test_every_experiment_can_be_built_at_every_scale(composed, experiment, scal
     cfg = composed(f"+experiment={experiment}", f"scale={scale}")
     assert faults(resolved(cfg)) == []
     plan, exam = (instantiate(cfg[name], _convert_="all") for name in ("plan", "exam"))
-    assert (plan.roster.noe, plan.roster.budget) == (2, 10)
+    assert (plan.roster.noe, plan.roster.budget) == {"clom": (1, 10), "noe": (2, 12)}.get(experiment, (2, 10))
     assert len(exam.students) == 4 and exam.seeds == cfg.seeds
 
 
@@ -209,6 +212,11 @@ def test_baselines_have_the_mixtures_budget(composed):
     cfg = composed("baselines=single_and_random", "ipc=5", "noe=2")
     built = {name: str(instantiate(plan.roster, _convert_="all")) for name, plan in cfg.baselines.items()}
     assert built == {"single": "idm10x1", "random": "random10x1"}
+    cfg = composed("baselines=coresets", "ipc=5", "noe=2")
+    plans = instantiate(cfg.baselines, _convert_="all")
+    assert {n: str(p.roster) for n, p in plans.items()} == {n: f"{n}10x1" for n in ("random", *LOOKING)}
+    first = dataclasses.replace(instantiate(cfg.features.pool, _convert_="all"), networks=1)
+    assert all(describe(plans[name].pretrained) == describe({0: [first]}) for name in LOOKING)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from moe_distill.data.mixing import CrossExpert
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
 from moe_distill.synthetic import SyntheticSet, union
+from moe_distill.training.batches import tensor_pool, training_batch
 from moe_distill.training.recipe import Recipe
-from moe_distill.training.steps import tensor_pool, training_batch
 
 
 def learned(seed=0, tiling=1, average=False, **more):

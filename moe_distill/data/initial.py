@@ -6,8 +6,8 @@ Each function returns ``n`` standardised images (n, C, H, W) of class ``c`` from
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
+from moe_distill.data.patches import stitched
 from moe_distill.data.realset import RealSet
 
 Initial = Callable[[RealSet, int, int, torch.Generator], torch.Tensor]
@@ -36,8 +36,4 @@ def mix(real: RealSet, c: int, n: int, rng: torch.Generator, factor: int = 2, of
     cells are a pixel longer.
     """
     images = of(real, c, n * factor**2, rng)
-    images = images[torch.arange(n * factor**2, device=images.device) % len(images)]
-    sides = [real.size // factor + (i < real.size % factor) for i in range(factor)]
-    cells = iter(images.split(n))
-    rows = [torch.cat([F.interpolate(next(cells), (h, w)) for w in sides], dim=-1) for h in sides]
-    return torch.cat(rows, dim=-2)
+    return stitched(images[torch.arange(n * factor**2, device=images.device) % len(images)], factor, real.size)

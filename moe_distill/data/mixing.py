@@ -5,12 +5,13 @@ cross-entropies, so that one loss serves every way of mixing.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from moe_distill import seeding
+from moe_distill.data.fusion import Fusion, Mix
 from moe_distill.errors import InputError
 
 
@@ -28,6 +29,24 @@ def mixup(a: Tensor, b: Tensor, lam_N: Tensor) -> Tensor:
 def soft_cross_entropy(logits_NC: Tensor, targets_NC: Tensor) -> Tensor:
     """Return the mean over the batch of -Σ_c target_c log softmax(logits)_c, a scalar in nats."""
     return -(targets_NC * logits_NC.log_softmax(dim=-1)).sum(dim=-1).mean()
+
+
+def soft_divergence(logits_NC: Tensor, targets_NC: Tensor, temperature: float) -> Tensor:
+    """Return the mean over the batch of KL(targets ‖ softmax(logits / T)), in nats, not multiplied by T² (RDED).
+
+    Args:
+        logits_NC: Of the student.
+        targets_NC: Probabilities at that temperature; a row that sums to w weighs w.
+        temperature: T.
+    """
+    share_NC = targets_NC / targets_NC.sum(dim=-1, keepdim=True)
+    negative_entropy = torch.special.xlogy(targets_NC, share_NC).sum(dim=-1).mean()
+    return soft_cross_entropy(logits_NC / temperature, targets_NC) + negative_entropy
+
+
+def tempered(probabilities_NC: Tensor, temperature: float) -> Tensor:
+    """Return softmax(z / T), given softmax(z); a one-hot row stays as it is."""
+    return (probabilities_NC.log() / temperature).softmax(dim=-1)
 
 
 class CutMixPlan(NamedTuple):
@@ -92,34 +111,8 @@ def _inside(size: int, centre: Tensor, side: Tensor) -> Tensor:
     return (line >= centre - side // 2) & (line < centre + side // 2)
 
 
-class Mix(NamedTuple):
-    """Whom each image of a batch is mixed with: indices into the union's images, and the first images' weights."""
-
-    partner_B: Tensor
-    lam_B: Tensor
-
-
-class Fusion(Protocol):
-    """A way of mixing the union of the experts' images when a student is trained on them."""
-
-    def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
-        """Draw the partners of one batch; None leaves the batch unmixed.
-
-        Args:
-            rng: A CPU generator.
-            first_B: The batch, as indices into the union's M decoded images.
-            expert_M: The expert of each image of the union, int64 on the CPU.
-            label_M: The class of each image of the union, int64 on the CPU.
-        """
-        ...
-
-    def describe_for(self, experts: int) -> str:
-        """Name what this does to the union of so many experts, as recorded with a result."""
-        ...
-
-
 @dataclass(frozen=True)
-class NoFusion:
+class NoFusion(Fusion):
     """Train on the union as it is."""
 
     def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
@@ -132,7 +125,7 @@ class NoFusion:
 
 
 @dataclass(frozen=True)
-class Vanilla:
+class Vanilla(Fusion):
     """Mix the batch with a random permutation of itself, whatever the experts (Zhang et al., ICLR 2018).
 
     Args:
@@ -158,11 +151,11 @@ class Vanilla:
 
     def describe_for(self, experts: int) -> str:
         """Name it for a result."""
-        return "vanilla" if self.alpha > 0 else "none"
+        return _titled("vanilla", self.alpha, "sample" * (self.per == "sample")) if self.alpha > 0 else "none"
 
 
 @dataclass(frozen=True)
-class CrossExpert:
+class CrossExpert(Fusion):
     """Mix each image with one of another expert, x̃ = λx_p + (1 - λ)x_q with x_p ∈ S_i, x_q ∈ S_j, i ≠ j (equation 4).
 
     Args:
@@ -191,10 +184,10 @@ class CrossExpert:
         Raises:
             InputError: When images of the same class are asked for and no other expert has one.
         """
-        described = self.describe_for(len(expert_M.unique()))
-        if described == "none":
+        acting = self._acting(len(expert_M.unique()))
+        if acting == "none":
             return None
-        if described == "vanilla":
+        if acting == "vanilla":
             return Vanilla(self.alpha, self.per).draw(rng, first_B, expert_M, label_M)
         lam_B = _draw_lam(self.alpha, self.per, len(first_B), rng)
         kind_M = label_M if self.pairing == "same_class" else torch.zeros_like(label_M)
@@ -202,8 +195,13 @@ class CrossExpert:
 
     def describe_for(self, experts: int) -> str:
         """Name what it does to the union of so many experts."""
-        acting = "cross_expert" if experts > 1 else self.alone
-        return acting if self.alpha > 0 else "none"
+        acting = self._acting(experts)
+        if acting != "cross_expert":
+            return acting if acting == "none" else Vanilla(self.alpha, self.per).describe_for(experts)
+        return _titled(acting, self.alpha, "sample" * (self.per == "sample"), "same_class" * (self.pairing != "any"))
+
+    def _acting(self, experts: int) -> str:
+        return "none" if self.alpha <= 0 else "cross_expert" if experts > 1 else self.alone
 
 
 def _draw_partners(rng: torch.Generator, first_B: Tensor, expert_M: Tensor, kind_M: Tensor) -> Tensor:
@@ -220,6 +218,11 @@ def _draw_partners(rng: torch.Generator, first_B: Tensor, expert_M: Tensor, kind
     rank_B = (torch.rand(len(first_B), dtype=torch.float64, generator=rng) * count_B).long()
     start_KC = (count_KC.flatten().cumsum(0) - count_KC.flatten()).view_as(count_KC)
     return cell_M.argsort(stable=True)[start_KC[chosen_B, kind_B] + rank_B]
+
+
+def _titled(name: str, alpha: float, *departures: str) -> str:
+    """Return a name and the settings in which a fusion departs from the original rule."""
+    return "-".join(word for word in (name, f"alpha{alpha:g}" * (alpha != 1), *departures) if word)
 
 
 def _draw_lam(alpha: float, per: str, n: int, rng: torch.Generator) -> Tensor:

@@ -3,6 +3,8 @@
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -140,6 +142,15 @@ class RealSet:
             for values in (self.mean, self.std)
         )
         return mean_C11, std_C11
+
+
+class DataSource(Protocol):
+    """Where real data comes from."""
+
+    name: str
+
+    def load(self, cache: Path) -> tuple[RealSet, RealSet]:
+        """Return the training and the test set; downloads and decoded images are kept in ``cache``."""
 
 
 def pixel_statistics(images_NCHW: torch.Tensor) -> tuple[Statistics, Statistics]:

@@ -1,8 +1,7 @@
 """An expert: one synthetic set, one method, one optimiser, one random stream."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,42 +11,12 @@ from torch.utils.data import DataLoader
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.roster import ExpertSpec
+from moe_distill.experts.workshop import Workshop
 from moe_distill.methods.base import Round
-from moe_distill.models.base import Network, NetworkFactory, build
+from moe_distill.models.base import Network, build
 from moe_distill.seeding import stream
 from moe_distill.synthetic import Provenance, SyntheticSet
-from moe_distill.teachers.trajectories import Trajectories
 from moe_distill.training.fit import ticks
-
-OptimizerFactory = Callable[..., torch.optim.Optimizer]
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """What all experts of a run work with.
-
-    Attributes:
-        whole: All real training data.
-        network: Builds the distilling architecture.
-        optimizer: Makes the optimiser of a set's parameter groups.
-        seed: The run's seed; each expert derives its own streams from it.
-        settings: Description of everything that decides the images, kept with the sets.
-        trajectories: Those of the teachers by the expert's number, where its method asks for them.
-    """
-
-    whole: RealSet
-    network: NetworkFactory
-    optimizer: OptimizerFactory
-    seed: int
-    settings: dict[str, Any] = field(default_factory=dict)
-    trajectories: Mapping[int, Trajectories] = field(default_factory=dict)
-    _placed: dict[torch.device, RealSet] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    def real_on(self, device: torch.device) -> RealSet:
-        """Return all real training data on a device, copied there once for all experts."""
-        if device not in self._placed:
-            self._placed[device] = self.whole.to(device)
-        return self._placed[device]
 
 
 class Expert(pl.LightningModule):
@@ -67,6 +36,8 @@ class Expert(pl.LightningModule):
         self.method = spec.method()
         self.part = part
         self.rng = stream(workshop.seed, "expert", number)
+        self.regulariser = workshop.regulariser if self.method.trainable else None
+        self.rng_regulariser = stream(workshop.seed, "regulariser", number)
         self.iteration = 0
         self.matching_norm = 0.0
         self.shown: dict[str, float] = {}
@@ -111,7 +82,11 @@ class Expert(pl.LightningModule):
         """Forward equivalents so far."""
         whole = self.workshop.whole
         per_class = len(self.part) // len(whole.classes)
-        return int(self.iteration * self.method.forwards(len(whole.classes), self.spec.ipc, per_class))
+        each = self.method.forwards(len(whole.classes), self.spec.ipc, per_class)
+        if self.regulariser is not None:
+            decoded = len(self.synthetic.images) * self.method.tiling.per_image
+            each += self.regulariser.forwards(decoded, len(whole))
+        return int(self.iteration * each)
 
     def new_network(self, rng: torch.Generator) -> Network:
         """Build a network of the expert's distilling architecture on its device."""
@@ -126,11 +101,20 @@ class Expert(pl.LightningModule):
         if self._real is None or self._real.device != device:
             self._real = whole.subset(self.part)
         trajectories = self.workshop.trajectories.get(self.number)
-        return Round(iteration, self.synthetic, self._real, whole, self.new_network, self.rng, trajectories)
+        networks = self.workshop.pretrained_on(self.number, device)[: len(self.method.all_pools)]
+        return Round(iteration, self.synthetic, self._real, whole, self.new_network, self.rng, trajectories, networks)
+
+    def regularisation(self) -> torch.Tensor:
+        """Return the gradient of the regulariser by the images as they are."""
+        assert self.regulariser is not None
+        device = self.synthetic.images.device
+        networks = self.workshop.pretrained_on(self.number, device)[len(self.method.all_pools) :]
+        loss = self.regulariser.loss(self.synthetic, self.workshop.real_on(device), networks, self.rng_regulariser)
+        return torch.autograd.grad(loss, self.synthetic.images)[0]
 
     def start(self) -> None:
         """Fill the set's initial images."""
-        self.method.prepare(self.round(0))
+        self.method.start(self.round(0))
         self.synthetic.update_average(0.0)
 
     def iterate(self, iteration: int, optimizer: Any, owner: pl.LightningModule) -> None:
@@ -192,6 +176,7 @@ class Expert(pl.LightningModule):
             "images": {k: v.detach().cpu() for k, v in self.synthetic.state_dict().items()},
             "method": self.method.state_dict(),
             "rng": self.rng.get_state(),
+            "rng_regulariser": self.rng_regulariser.get_state(),
             "iteration": self.iteration,
             "matching_norm": self.matching_norm,
         }
@@ -201,13 +186,15 @@ class Expert(pl.LightningModule):
         self.synthetic.load_state_dict(state["images"])
         self.method.load_state_dict(state["method"], self.round(state["iteration"]))
         self.rng.set_state(state["rng"])
+        self.rng_regulariser.set_state(state["rng_regulariser"])
         self.iteration, self.matching_norm = state["iteration"], state["matching_norm"]
 
 
 class Apply:
-    """The one place images move: backward, terms of others inside the optimiser's step, step, clear.
+    """The one place images move: backward, the expert's own term, those of others inside the optimiser's step, clear.
 
-    It sums the matching gradients of the iteration, before any term is added, for their norm.
+    It sums the matching gradients of the iteration, before any term is added, for their norm. The expert's regulariser
+    is added to every step of all images; where a method moves class by class, to the first of an iteration.
     """
 
     def __init__(self, expert: Expert, optimizer: Any, owner: pl.LightningModule) -> None:
@@ -225,6 +212,8 @@ class Apply:
             self.expert.synthetic.get_parameter(name).grad = given
         if (grad := self.expert.synthetic.images.grad) is not None:
             self.gradient += grad
+            if self.expert.regulariser is not None and not (self.moved and self.expert.method.moves_by_class):
+                grad += self.expert.regularisation()
         self.optimizer.step()
         self.moved = True
         self.optimizer.zero_grad(set_to_none=False)

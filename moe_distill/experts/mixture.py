@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from moe_distill.experts.expert import Expert, Workshop
+from moe_distill.experts.expert import Expert
 from moe_distill.experts.roster import Roster
+from moe_distill.experts.workshop import Workshop
 from moe_distill.training.fit import gather_objects, ticks
 
 

@@ -9,28 +9,20 @@ from typing import Any, ClassVar, Protocol
 import torch
 
 from moe_distill.data.partition import NoSplit, Parts
-from moe_distill.data.realset import RealSet
+from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.diversity.features import features_of
 from moe_distill.errors import InputError
 from moe_distill.experts.coordinator import Diversity
-from moe_distill.experts.expert import OptimizerFactory, Workshop
 from moe_distill.experts.roster import Roster, kind_of
+from moe_distill.experts.workshop import OptimizerFactory, Workshop
+from moe_distill.methods.base import Regulariser
 from moe_distill.models.base import Network, NetworkFactory
-from moe_distill.records import Store, describe
+from moe_distill.records import Store, describe, key
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
 
 KIND = "set"
-
-
-class DataSource(Protocol):
-    """Where real data comes from."""
-
-    name: str
-
-    def load(self, cache: Path) -> tuple[RealSet, RealSet]:
-        """Return the training and the test set."""
 
 
 class Partition(Protocol):
@@ -53,6 +45,7 @@ class Distillation:
         network: Builds the distilling architecture of every expert that has none of its own.
         features: φ, and the features of a k-means partition.
         diversity: The diversity term, or None; without effect for a single expert.
+        regulariser: A term of each expert whose images move, or None.
         optimizer: Makes the images' optimiser.
         seed: Seed of partition, initialisation, networks and draws.
     """
@@ -65,6 +58,7 @@ class Distillation:
     diversity: Diversity | None
     optimizer: OptimizerFactory
     seed: int
+    regulariser: Regulariser | None = None
 
     @property
     def learns(self) -> bool:
@@ -92,6 +86,31 @@ class Distillation:
         built = {number: m.method() for number, m in enumerate(self.roster.members)}
         return {n: m.teachers.for_epochs(m.epochs_needed) for n, m in built.items() if m.teachers is not None}
 
+    @property
+    def pretrained(self) -> dict[int, list[TeacherPool]]:
+        """The pools of networks of each expert: its method's, then the regulariser's where its images move."""
+        own = self.regulariser.pools if self.regulariser else ()
+        built = [m.method() for m in self.roster.members]
+        return {n: [*m.all_pools, *(own if m.trainable else ())] for n, m in enumerate(built)}
+
+    def taught(self, train: RealSet, test: RealSet, cache: Path) -> list[tuple[TeacherPool, RealSet, RealSet]]:
+        """Return each pool of networks that is needed, once, with what its networks are trained and tested on.
+
+        Raises:
+            InputError: A pool's own data cannot serve.
+        """
+        pools = [self.features] if self.needs_features else []
+        pools += [pool for asked in self.pretrained.values() for pool in asked]
+        found = {key(pool): (pool, *pool.sets(train, test, cache)) for pool in pools}
+        if self.regulariser is not None and self.learns:
+            self.regulariser.check(train, [found[key(pool)][1] for pool in self.regulariser.pools])
+        return list(found.values())
+
+    @property
+    def labeller(self) -> TeacherPool | None:
+        """The teacher that can label students' batches: the first expert's that has one."""
+        return next((pool for m in self.roster.members if (pool := m.method().labeller) is not None), None)
+
     def settings(self, real: RealSet) -> dict[str, Any]:
         """Return the description under which the distilled set is stored."""
         return {
@@ -104,6 +123,7 @@ class Distillation:
             "diversity": describe(self.term),
             "optimizer": describe(self.optimizer),
             "seed": self.seed,
+            **({"regulariser": describe(self.regulariser)} if self.regulariser and self.learns else {}),
         }
 
     def check(self, real: RealSet) -> None:
@@ -114,9 +134,7 @@ class Distillation:
                 teachers cannot be what they should.
         """
         for member, fewest in zip(self.roster.members, self._fewest(real), strict=True):
-            if member.ipc > fewest:
-                allowed = f"at most {fewest}, the images an expert sees of the smallest class"
-                raise InputError("ipc", member.ipc, allowed)
+            member.method().require_images(member.ipc, fewest)
         for member in self.roster.members:
             member.method().check(real)
         for number, pool in self.pools.items():
@@ -137,9 +155,18 @@ class Distillation:
         """Return what builds the architecture that an expert distils with."""
         return self.roster.members[number].network or self.network
 
-    def workshop(self, real: RealSet, trajectories: Mapping[int, Trajectories]) -> Workshop:
-        """Return what the experts work with; trajectories by the expert's number."""
-        return Workshop(real, self.network, self.optimizer, self.seed, self.settings(real), trajectories)
+    def workshop(self, real: RealSet, trajectories: Mapping[int, Trajectories], store: Store) -> Workshop:
+        """Return what the experts work with; trajectories by the expert's number.
+
+        Raises:
+            InputError: Networks of a pool were not trained yet, or cannot serve.
+        """
+        loaded = {key(pool): pool.load(store, real) for pool, *_ in self.taught(real, real, store.root / "data")}
+        pretrained = {n: [loaded[key(pool)] for pool in pools] for n, pools in self.pretrained.items()}
+        settings = self.settings(real)
+        return Workshop(
+            real, self.network, self.optimizer, self.seed, settings, trajectories, pretrained, self.regulariser
+        )
 
     def trajectories(self, real: RealSet, parts: Parts, store: Store) -> dict[int, Trajectories]:
         """Return the trajectories of each expert whose method matches them.

@@ -43,6 +43,12 @@ class ExpertSpec:
         """The method's name: its acronym in lower case."""
         return self.method.func.__name__.lower()
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the method and of its own network, described."""
+        own = {} if self.network is None else describe(self.network)
+        return {k: v for part in (describe(self.method), own) for k, v in part.items() if k != "target"}
+
     def describe(self) -> dict[str, Any]:
         """Return what decides the expert's images; the row it came from does not."""
         own = {} if self.network is None else {"network": describe(self.network)}
@@ -85,9 +91,15 @@ class Roster:
         return str(sizes[0]) if len(set(sizes)) == 1 else "+".join(map(str, sizes))
 
     def __str__(self) -> str:
-        """Return a word such as ``idm5x2`` or ``dm5+idm5``."""
-        names = [str(m) for m in self.members]
+        """Return a word such as ``idm5x2``, ``dm5+idm5`` or ``idm5-factor1+idm5-factor2``."""
+        names = [str(m) + self._apart(m) for m in self.members]
         return f"{names[0]}x{self.noe}" if len(set(names)) == 1 else "+".join(names)
+
+    def _apart(self, member: ExpertSpec) -> str:
+        """Return the settings of a member in which others of the same word differ from it."""
+        others = [m.settings for m in self.members if str(m) == str(member)]
+        differing = {k: v for k, v in member.settings.items() if any(o.get(k) != v for o in others)}
+        return "".join(f"-{k}{_word(v)}" for k, v in differing.items())
 
 
 def same(method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, noe: int) -> Roster:
@@ -104,19 +116,44 @@ def same(method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str
     return listed([{"method": method, "presets": presets, "ipc": ipc}] * _positive("noe", noe), shorten, ipc, noe)
 
 
+def uneven(
+    method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str, Any], ipcs: Sequence[int], budget: int
+) -> Roster:
+    """Return experts of one method that share a budget unequally.
+
+    Args:
+        method: See :func:`same`, as are ``presets`` and ``shorten``.
+        presets: See ``method``.
+        shorten: See ``method``.
+        ipcs: Stored images per class of each expert; there are as many experts as numbers.
+        budget: What they must sum to: the split's ipc times its noe.
+
+    Raises:
+        InputError: The numbers do not sum to the budget.
+    """
+    if not ipcs or sum(_positive("experts.ipcs", ipc) for ipc in ipcs) != budget:
+        raise InputError("experts.ipcs", list(ipcs), f"numbers that sum to the split's budget, ipc * noe = {budget}")
+    return Roster(
+        tuple(_specified({"method": method, "presets": presets, "ipc": ipc}, shorten, budget) for ipc in ipcs)
+    )
+
+
 def listed(
     members: Sequence[Mapping[str, Any]] | Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, noe: int
 ) -> Roster:
-    """Return a roster of members that may differ in method and ipc.
+    """Return a roster of members that may differ in method, settings, network and ipc.
 
     Args:
-        members: Each with ``method``, ``presets``, ``ipc`` and, if it has its own, ``network``; a mapping's values in
-            order.
+        members: Each with ``method``, ``presets``, ``ipc`` unless it is the split's, and, if it has its own,
+            ``network``; a mapping's values in order.
         shorten: See :func:`same`.
         ipc: The split's ipc; the members' must sum to ``ipc * noe``.
         noe: The split's number of experts, which must be the number of members.
+
+    Raises:
+        InputError: The members do not agree with the split.
     """
-    rows = list(members.values()) if isinstance(members, Mapping) else list(members)
+    rows = [{"ipc": ipc, **m} for m in (members.values() if isinstance(members, Mapping) else members)]
     budget = _positive("ipc", ipc) * _positive("noe", noe)
     total = sum(_positive("ipc", m["ipc"]) for m in rows)
     if len(rows) != noe or total != budget:
@@ -126,7 +163,7 @@ def listed(
 
 
 def _specified(member: Mapping[str, Any], shorten: Mapping[str, Any], budget: int) -> ExpertSpec:
-    method, presets, ipc = member["method"], member["presets"], member["ipc"]
+    method, presets, ipc = member["method"], member.get("presets", {}), member["ipc"]
     name = method.func.__name__.lower()
     rows = presets.get("normalised") or presets.get("published") or presets.get("otherwise") or {}
     wanted = budget if kind_of(method).row_by == "budget" else ipc
@@ -173,7 +210,12 @@ def _filled(value: Any, published: Any, shorter: Any, path: str) -> Any:
     return found
 
 
+def _word(described: Any) -> str:
+    """Return a described setting in a word: itself, or the name of what it builds."""
+    return described["target"].rsplit(".", 1)[-1].lower() if isinstance(described, dict) else str(described)
+
+
 def _positive(key: str, value: int) -> int:
-    if value < 1:
+    if type(value) is not int or value < 1:
         raise InputError(key, value, "a whole number of at least 1")
     return value

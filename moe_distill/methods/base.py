@@ -1,15 +1,19 @@
 """The contract between a distillation method and the expert that runs it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 
+from moe_distill.data.initial import Initial, random_real
 from moe_distill.data.realset import RealSet
+from moe_distill.errors import InputError
 from moe_distill.models.base import Network
 from moe_distill.synthetic import Space, SyntheticSet
+from moe_distill.teachers.selected import Selected
+from moe_distill.teachers.store import TeacherPool
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
 from moe_distill.tiling import Tiling
 
@@ -35,6 +39,7 @@ class Round:
         new_network: Builds a network of the distilling architecture, initialised from the generator it is given.
         rng: The expert's random stream.
         trajectories: Its teachers', where its method asks for them.
+        pretrained: The networks of each of the method's pools, its initialiser's last, frozen, in evaluation mode.
     """
 
     iteration: int
@@ -44,6 +49,7 @@ class Round:
     new_network: Callable[[torch.Generator], Network]
     rng: torch.Generator
     trajectories: Trajectories | None = None
+    pretrained: Sequence[Sequence[Network]] = ()
 
 
 class Method(ABC):
@@ -58,9 +64,13 @@ class Method(ABC):
         row_by: Which ipc picks the row of published settings: the whole budget, or the expert's own.
         space: What the stored numbers are.
         step_size: First value of the step size that is learned with the images; None if none is.
-        learns_labels: Whether soft labels are learned with the images.
+        learns_labels: Whether the set holds soft labels: learned with the images, or a teacher's.
         ema: Decay of the moving average of the images, taken after each iteration; None keeps none.
         teachers: Those whose trajectories it matches; None if it matches none.
+        pools: Networks trained on real data that it asks for; its initialiser asks for its own (:attr:`all_pools`).
+        init: What the images start as, where ``prepare`` asks.
+        labeller: The pool whose network labels students' batches where their recipe asks for it; None if none can.
+        moves_by_class: Whether ``apply`` moves one class at a time, so that an iteration is as many steps.
         revision: Raised by whoever changes the images that equal settings give: older sets are then no longer found.
     """
 
@@ -69,6 +79,10 @@ class Method(ABC):
     learns_labels: bool = False
     ema: float | None = None
     teachers: TrajectoryPool | None = None
+    pools: Sequence[TeacherPool] = ()
+    init: Initial = staticmethod(random_real)
+    labeller: TeacherPool | None = None
+    moves_by_class: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
     row_by: ClassVar[Literal["budget", "own"]] = "own"
     space: ClassVar[Space] = "standardised"
@@ -84,6 +98,11 @@ class Method(ABC):
         """Epochs its teachers are trained for: the largest index of a snapshot it asks for."""
         return 0
 
+    @property
+    def all_pools(self) -> Sequence[TeacherPool]:
+        """The method's pools and, last, that of an initialiser that looks through a network."""
+        return (*self.pools, *((self.init.pool,) if isinstance(self.init, Selected) else ()))
+
     def check(self, real: RealSet) -> None:
         """Refuse real data that the method cannot work with, before any work.
 
@@ -91,6 +110,25 @@ class Method(ABC):
             InputError: It cannot.
         """
         return
+
+    def require_images(self, ipc: int, fewest: int) -> None:
+        """Refuse to make so many images of a class from too few real ones, before any work.
+
+        Args:
+            ipc: Stored images per class.
+            fewest: Real images of the expert's smallest class.
+
+        Raises:
+            InputError: They are too few.
+        """
+        if ipc > fewest:
+            raise InputError("ipc", ipc, f"at most {fewest}, the images an expert sees of the smallest class")
+
+    def start(self, round_: Round) -> None:
+        """Hand an initialiser the network that it looks through, then :meth:`prepare`."""
+        if isinstance(self.init, Selected):
+            self.init = replace(self.init, network=round_.pretrained[-1][0])
+        self.prepare(round_)
 
     @abstractmethod
     def prepare(self, round_: Round) -> None:
@@ -121,6 +159,49 @@ class Method(ABC):
     def load_state_dict(self, state: dict[str, Any], round_: Round) -> None:
         """Go on from what :meth:`state_dict` returned."""
         return
+
+
+class Regulariser(Protocol):
+    """A differentiable function of an expert's whole set, carried by any method that moves images."""
+
+    @property
+    def pools(self) -> Sequence[TeacherPool]:
+        """Networks trained on real data that it asks for, one pool an architecture."""
+
+    @property
+    def title(self) -> str:
+        """What results call it."""
+
+    def check(self, real: RealSet, trained_on: Sequence[RealSet]) -> None:
+        """Refuse networks that it cannot work with, before any work.
+
+        Args:
+            real: All real training data.
+            trained_on: What the networks of each pool are trained on.
+
+        Raises:
+            InputError: There are such.
+        """
+
+    def forwards(self, decoded: int, real: int) -> float:
+        """Return images sent forward in one evaluation, a backward pass counted as two (for cost forecasts).
+
+        Args:
+            decoded: Decoded images of the expert's set.
+            real: All real training images.
+        """
+
+    def loss(
+        self, syn: SyntheticSet, real: RealSet, networks: Sequence[Sequence[Network]], rng: torch.Generator
+    ) -> torch.Tensor:
+        """Return a scalar.
+
+        Args:
+            syn: The expert's set.
+            real: All real training data.
+            networks: Those of each pool, frozen, in evaluation mode.
+            rng: The regulariser's random stream.
+        """
 
 
 def fill_by_class(syn: SyntheticSet, images_of: Callable[[int], torch.Tensor]) -> None:

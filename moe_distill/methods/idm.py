@@ -36,6 +36,7 @@ class IDM(Method):
     """
 
     row_by: ClassVar[Literal["budget", "own"]] = "budget"
+    moves_by_class: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -63,7 +63,7 @@ class MTT(Method):
     adjoint: Callable[[Problem], Gradients]
     micro_batch: int | None
     augment: Augmentation | None
-    init: Initial
+    init: Initial = field()
     teachers: Any = field()
 
     def __post_init__(self) -> None:

@@ -1,12 +1,13 @@
 """Networks of other libraries, adapted by configuration alone."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 
 from moe_distill.errors import InputError
-from moe_distill.models.base import Network, check_size
+from moe_distill.models.base import LARGEST, Network, check_size, norm_layer
 
 
 class LibraryNetwork(Network):
@@ -23,19 +24,34 @@ class LibraryNetwork(Network):
         builder: Makes the network; called with ``num_classes``.
         tokens: For a transformer on patches: how many patches to aim for along a side; the builder is then called with
             ``image_size`` and ``patch_size`` too.
+        least_map: For a network made for large images: the side, in pixels, that its last map is to have at least. As
+            many of its halvings as that takes are left out, from the first one on; see :func:`keep_map`.
+        norm: What takes the place of the library's normalisation (:func:`moe_distill.models.base.norm_layer`); the
+            builder is then called with ``norm_layer`` too. None leaves the library's, such as batch norm.
 
     Raises:
         InputError: If the size is not supported, or the network does not end in a linear layer of ``classes`` outputs.
     """
 
     def __init__(
-        self, channels: int, classes: int, size: int, builder: Callable[..., nn.Module], tokens: int | None = None
+        self,
+        channels: int,
+        classes: int,
+        size: int,
+        builder: Callable[..., nn.Module],
+        tokens: int | None = None,
+        least_map: int | None = None,
+        norm: str | None = None,
     ) -> None:
         check_size(size)
         if channels not in (1, 3):
             raise InputError("data.channels", channels, "1 or 3")
         patches = {} if tokens is None else {"image_size": size, "patch_size": patch_size(size, tokens)}
-        super().__init__(*split_at_classifier(builder(num_classes=classes, **patches), classes))
+        normed = {} if norm is None else {"norm_layer": partial(norm_layer, norm)}
+        network = builder(num_classes=classes, **patches, **normed)
+        if least_map is not None:
+            keep_map(network, size, least_map)
+        super().__init__(*split_at_classifier(network, classes))
 
     def embed(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return the features (N, D) before the library network's last linear layer."""
@@ -51,6 +67,36 @@ def patch_size(size: int, tokens: int) -> int:
     """
     divisors = [patch for patch in range(1, size + 1) if size % patch == 0]
     return min(divisors, key=lambda patch: abs(size // patch - tokens))
+
+
+def keep_map(network: nn.Module, size: int, least: int) -> None:
+    """Leave out, in place, as many halvings as it takes for the last map of ``size``-pixel images to be ``least`` wide.
+
+    Halvings go from the first one on, so that at 32 pixels a ResNet has the stem of its CIFAR form: its first
+    convolution and its max pooling keep the size (only the kernel stays 7 × 7). A halving is every layer of stride 2
+    at one depth, that of a shortcut included.
+    """
+    halvings = _halvings(network)
+    kept = max(0, (size // least).bit_length() - 1)
+    for layer in (layer for depth in halvings[: max(0, len(halvings) - kept)] for layer in depth):
+        if isinstance(layer, nn.MaxPool2d):
+            layer.kernel_size, layer.padding, layer.stride = 1, 0, 1
+        else:
+            layer.stride = (1, 1)
+
+
+def _halvings(network: nn.Module) -> list[list[nn.Conv2d | nn.MaxPool2d]]:
+    """Return the layers of stride 2 in the order of depth, those at the same depth together."""
+    strided = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.MaxPool2d) and m.stride in (2, (2, 2))]
+    sides: dict[nn.Module, int] = {}
+    hooks = [m.register_forward_pre_hook(lambda m, x: sides.update({m: x[0].shape[-1]})) for m in strided]
+    was, _ = network.training, network.eval()
+    with torch.no_grad():
+        network(torch.zeros(1, 3, LARGEST, LARGEST))
+    network.train(was)
+    for hook in hooks:
+        hook.remove()
+    return [[m for m in strided if sides[m] == side] for side in sorted(set(sides.values()), reverse=True)]
 
 
 def split_at_classifier(network: nn.Module, classes: int) -> tuple[nn.Module, nn.Linear]:

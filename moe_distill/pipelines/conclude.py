@@ -14,7 +14,7 @@ from rich.table import Table
 
 from moe_distill.pipelines.page import build_page
 from moe_distill.pipelines.pictures import set_picture
-from moe_distill.pipelines.rows import advantage, in_percent, publish, table
+from moe_distill.pipelines.rows import advantage, in_percent, opponents, publish, table
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, write_json
 from moe_distill.synthetic import SyntheticSet, Union
@@ -83,13 +83,11 @@ def _print(rows: Sequence[Mapping[str, Any]], runtime: Runtime, page: Path) -> N
         average = f"{100 * sum(means) / len(means):.1f}"
         shown.add_row(variant, *(in_percent(by.get(a, [])) for a in architectures), average)
     console.print(shown)
-    random = next((v for v in cells if v.startswith("random")), None)
-    for variant in cells:
-        if random is not None and variant != random:
-            mean, half, n = advantage(cells, variant, random)
-            console.print(
-                f"{variant} over {random}: {100 * mean:+.1f} points, 95 % interval ± {100 * half:.1f} ({n} pairs)"
-            )
+    opponent = opponents(rows)
+    for variant in filter(opponent.__contains__, cells):
+        mean, half, n = advantage(cells, variant, opponent[variant])
+        lead = f"{100 * mean:+.1f} points, 95 % interval ± {100 * half:.1f} ({n} pairs)"
+        console.print(f"{variant} over {opponent[variant]}: {lead}")
     found = sum(c["found"] for c in runtime.costs)
     console.print(f"{found} of {len(runtime.costs)} stages were found finished in {runtime.store.root}")
     console.print(f"rows: {runtime.output / 'results.csv'}\npage: {page}")

@@ -50,7 +50,7 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
     parts = plan.parts(train, runtime.store)
     save_file({f"expert_{i}": part.clone() for i, part in enumerate(parts)}, folder / "parts.safetensors")
     trajectories = plan.trajectories(train, parts, runtime.store)
-    mixture = Mixture(plan.roster, parts, plan.workshop(train, trajectories))
+    mixture = Mixture(plan.roster, parts, plan.workshop(train, trajectories, runtime.store))
     threads = runtime.threads_of(runtime.processes)
     callbacks: list[pl.Callback] = [Threads(threads), SaveSets(folder)]
     phi = plan.features.load(runtime.store, train) if plan.needs_features else []

@@ -11,6 +11,7 @@ from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import KIND, Distillation
 from moe_distill.models.base import NetworkFactory, build
 from moe_distill.pipelines.evaluate import Examination
+from moe_distill.pipelines.labelling import labeller_settings, require_labels
 from moe_distill.records import Store, key
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import KIND as TEACHER
@@ -45,10 +46,12 @@ def foretold(plan: Distillation, baselines: Sequence[Distillation], exam: Examin
     stages: list[Stage] = []
     for each in (plan, *baselines):
         each.check(train)
+        require_labels(each, exam.recipe)
         stages += [*_teachers(each, train, store), *_trajectories(each, train, store)]
         settings = each.settings(train)
         if store.find(KIND, settings) is None:
             stages.append(Stage(f"distill {each.roster}", key(settings), each.network, distilling(each, train)))
+        settings = {**settings, **labeller_settings(each, exam.recipe)}
         for name, network in exam.students.items():
             if missing := len(exam.missing(store, settings, name)):
                 work = studying(each, exam, train, test, missing)
@@ -57,30 +60,39 @@ def foretold(plan: Distillation, baselines: Sequence[Distillation], exam: Examin
 
 
 def distilling(plan: Distillation, train: RealSet) -> float:
-    """Return forward equivalents of a distillation."""
-    per_class = len(train) // len(train.classes) // plan.roster.noe
-    methods = [(m.method(), m.ipc) for m in plan.roster.members]
-    return sum(m.iterations * m.forwards(len(train.classes), ipc, per_class) for m, ipc in methods)
+    """Return forward equivalents of a distillation; a regulariser is taken to be added once an iteration."""
+    classes = len(train.classes)
+    per_class, total = len(train) // classes // plan.roster.noe, 0.0
+    for method, ipc in ((m.method(), m.ipc) for m in plan.roster.members):
+        total += method.iterations * method.forwards(classes, ipc, per_class)
+        if plan.regulariser is not None and method.trainable:
+            decoded = classes * ipc * method.tiling.per_image
+            total += method.iterations * plan.regulariser.forwards(decoded, len(train))
+    return total
 
 
 def studying(plan: Distillation, exam: Examination, train: RealSet, test: RealSet, students: int) -> float:
     """Return forward equivalents of training and testing so many students of one architecture."""
     decoded = sum(len(train.classes) * m.ipc * m.method().tiling.per_image for m in plan.roster.members)
     tests = sum(exam.recipe.tests_after(epoch) for epoch in range(exam.recipe.total_epochs))
-    return students * (3 * exam.recipe.total_epochs * decoded + tests * len(test))
+    forwards = 3 + (exam.recipe.labels == "teacher_online")
+    return students * (forwards * exam.recipe.total_epochs * decoded + tests * len(test))
 
 
 def _teachers(plan: Distillation, train: RealSet, store: Store) -> list[Stage]:
-    pool = plan.features
-    wanted = [pool.settings(train, i) for i in range(pool.networks)] if plan.needs_features else []
-    forwards = 3.0 * pool.recipe.total_epochs * len(train)
-    return [Stage("teachers", key(s), pool.network, forwards) for s in wanted if store.find(TEACHER, s) is None]
+    stages = []
+    for pool, seen, _ in plan.taught(train, train, store.root / "data"):
+        forwards = 3.0 * pool.recipe.total_epochs * len(seen)
+        wanted = [pool.settings(seen, index) for index in range(pool.networks)]
+        stages += [Stage("teachers", key(s), pool.network, forwards) for s in wanted if store.find(TEACHER, s) is None]
+    return stages
 
 
 def _trajectories(plan: Distillation, train: RealSet, store: Store) -> list[Stage]:
     stages: list[Stage] = []
     pools = plan.pools
-    unknown = plan.split.needs_features and _teachers(plan, train, store)
+    phi = (plan.features.settings(train, index) for index in range(plan.features.networks))
+    unknown = plan.split.needs_features and any(store.find(TEACHER, settings) is None for settings in phi)
     split = Stratified().split(train, plan.roster.noe, stream(0, "forecast")) if unknown else None
     parts = (split or plan.parts(train, store)) if pools else []
     for number, pool in pools.items():

@@ -7,6 +7,7 @@ from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.evaluate import Examination, examined
+from moe_distill.pipelines.labelling import require_labels
 from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.pipelines.runtime import Runtime
 
@@ -29,6 +30,7 @@ def full(
     train, _ = asked[0].data.load(runtime.cache)
     for plan in asked:
         plan.check(train)
+        require_labels(plan, exam.recipe)
     headline: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     for plan in asked:

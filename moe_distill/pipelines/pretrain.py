@@ -16,13 +16,14 @@ from moe_distill.seeding import stream
 from moe_distill.teachers import store, trajectories
 from moe_distill.teachers.store import TeacherPool, save_weights
 from moe_distill.teachers.trajectories import Recording, TrajectoryPool
+from moe_distill.training.batches import real_pool
 from moe_distill.training.classifier import Classifier
 from moe_distill.training.recipe import Recipe
-from moe_distill.training.steps import Cohort, real_pool
+from moe_distill.training.steps import Cohort
 
 
 def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
-    """Train what the plan needs: φ on all real images, trajectories on what their expert's teachers see.
+    """Train what the plan needs: φ and the networks of pools, trajectories on what their expert's teachers see.
 
     Networks already in the store are left alone.
 
@@ -31,8 +32,8 @@ def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
     """
     train, test = plan.data.load(runtime.cache)
     plan.check(train)
-    needed = range(plan.features.networks if plan.needs_features else 0)
-    accuracies = [_features(plan.features, index, train, test, runtime) for index in needed]
+    taught = plan.taught(train, test, runtime.cache)
+    accuracies = [_network(pool, i, seen, held, runtime) for pool, seen, held in taught for i in range(pool.networks)]
     pools = plan.pools
     parts = plan.parts(train, runtime.store) if pools else []
     done: set[str] = set()
@@ -46,21 +47,22 @@ def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
     return {"networks": len(accuracies), **mean}
 
 
-def _features(pool: TeacherPool, index: int, train: RealSet, test: RealSet, runtime: Runtime) -> float:
+def _network(pool: TeacherPool, index: int, train: RealSet, test: RealSet, runtime: Runtime) -> float:
     settings = pool.settings(train, index)
+    what = f"{pool.recipe.name} {pool.architecture} ({train.name}, {pool.recipe.total_epochs} epochs) {index + 1}"
     found = runtime.store.find(store.KIND, settings) is not None
 
     def make(folder: Path) -> dict[str, Any]:
         rng = stream(pool.seed, "teacher", index, "training")
         classifier = _classifier(pool.blank(train, index), train, test, pool.recipe, rng, runtime)
         work = runtime.store.work(store.KIND, settings)
-        cost = runtime.fit(classifier, work, f"teacher {index + 1}/{pool.networks}")
+        cost = runtime.fit(classifier, work, f"{what} of {pool.networks}")
         save_weights(classifier.cohort.weights_of(0), folder)
         return _told(classifier, cost, train)
 
     folder = runtime.store.obtain(store.KIND, settings, make)
     manifest = runtime.store.manifest(folder)
-    runtime.spent("pretrain", f"teacher {index + 1}", manifest["cost"], found)
+    runtime.spent("pretrain", what, manifest["cost"], found)
     return float(manifest["accuracy"])
 
 

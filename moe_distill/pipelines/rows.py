@@ -12,7 +12,7 @@ from moe_distill.records import merge_rows, write_csv
 
 COLUMNS = (
     *("experiment", "scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe"),
-    *("iterations", "diversity", "fusion", "recipe", "architecture", "width", "distill_seed", "seed"),
+    *("iterations", "diversity", "regulariser", "fusion", "recipe", "architecture", "width", "distill_seed", "seed"),
     *("accuracy_last", "accuracy_best", "epochs", "steps", "images_decoded", "distill_seconds", "train_seconds"),
     *("peak_memory_mb", "device", "dtype", "set_fingerprint", "config_hash", "commit"),
 )
@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 
 def columns_of_real(train: RealSet) -> dict[str, Any]:
     """Return the columns of rows about students of all real training data."""
-    none = dict.fromkeys(("partition", "init", "diversity"), "none")
+    none = dict.fromkeys(("partition", "init", "diversity", "regulariser"), "none")
     per_class = int(train.counts().max())
     return {
         **none,
@@ -66,7 +66,7 @@ def variant_of(row: Row, rows: Sequence[Row]) -> str:
     alike = [r for r in rows if r["roster"] == row["roster"]]
     shown = [
         row[c]
-        for c in ("dataset", "partition", "init", "diversity", "fusion", "recipe")
+        for c in ("dataset", "partition", "init", "diversity", "regulariser", "fusion", "recipe")
         if len({r[c] for r in alike}) > 1
     ]
     return " ".join([str(row["roster"]), *map(str, shown)])
@@ -80,6 +80,18 @@ def table(rows: Sequence[Row]) -> tuple[list[str], dict[str, dict[str, list[floa
         cell = cells.setdefault(variant_of(row, rows), {}).setdefault(str(row["architecture"]), [])
         cell.append(float(row["accuracy_last"]))
     return architectures, cells
+
+
+def opponents(rows: Sequence[Row]) -> dict[str, str]:
+    """Return for each variant the random selection whose students trained on the same data by the same recipe."""
+    first = {variant_of(row, rows): row for row in reversed(rows)}
+    random = {name: row for name, row in first.items() if row["method"] == "random"}
+    return {
+        name: opponent
+        for name, row in first.items()
+        for opponent, other in random.items()
+        if name not in random and all(row[c] == other[c] for c in ("dataset", "recipe"))
+    }
 
 
 def in_percent(values: Sequence[float]) -> str:

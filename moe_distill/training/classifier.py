@@ -8,10 +8,11 @@ import torch
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
-from moe_distill.data.mixing import Fusion
+from moe_distill.data.fusion import Fusion
 from moe_distill.data.realset import RealSet
+from moe_distill.errors import InputError
 from moe_distill.models.base import Network
-from moe_distill.training import steps
+from moe_distill.training import batches, steps
 from moe_distill.training.fit import ticks
 from moe_distill.training.recipe import Recipe
 
@@ -30,12 +31,15 @@ class Classifier(pl.LightningModule):
         fusion: How images of different experts are mixed, or None.
         lr: First learning rate in place of the recipe's (a set's learned rate).
         epoch_done: Told after each epoch how many are done, with the networks; before the next checkpoint.
+
+    Raises:
+        InputError: The recipe asks for a teacher's labels, and the pool has no teacher.
     """
 
     def __init__(
         self,
         networks: Sequence[Network],
-        pool: steps.Pool,
+        pool: batches.Pool,
         test: RealSet,
         recipe: Recipe,
         streams: Sequence[torch.Generator],
@@ -44,9 +48,12 @@ class Classifier(pl.LightningModule):
         epoch_done: Callable[[int, steps.Cohort], None] | None = None,
     ) -> None:
         super().__init__()
+        if recipe.labels == "teacher_online" and pool.label is None:
+            raise InputError("recipe.labels", recipe.labels, "set or hard: there is no teacher here that labels")
         self.automatic_optimization = False
         self.networks = torch.nn.ModuleList(networks)
-        self.pool, self.test_set, self.recipe, self.fusion, self.lr = pool, test, recipe, fusion, lr
+        self.pool = pool if fusion is None else batches.fused(pool, fusion)
+        self.test_set, self.recipe, self.fusion, self.lr = test, recipe, fusion, lr
         self.streams = list(streams)
         self.epoch_done = epoch_done
         self.iteration = 0
@@ -56,6 +63,11 @@ class Classifier(pl.LightningModule):
         self.losses: list[float] = []
         self._cohort: steps.Cohort | None = None
         self._state: dict[str, Any] | None = None
+
+    @property
+    def students(self) -> list[Network]:
+        """The networks, in the order of their streams."""
+        return cast(list[Network], list(self.networks))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -71,7 +83,7 @@ class Classifier(pl.LightningModule):
     def cohort(self) -> steps.Cohort:
         """The networks as they step; made once they lie on their device."""
         if self._cohort is None:
-            self._cohort = steps.cohort(cast(list[Network], list(self.networks)), self.recipe)
+            self._cohort = steps.cohort(self.students, self.recipe)
             if self._state is not None:
                 self._cohort.load_state_dict(self._state)
         return self._cohort
@@ -90,11 +102,11 @@ class Classifier(pl.LightningModule):
             self._begin_epoch(epoch)
         size = self.recipe.batch_size
         rows = [order[within * size : (within + 1) * size] for order in self.orders]
-        batches = [
-            steps.training_batch(self.pool, r, self.recipe, self.fusion, g)
+        drawn = [
+            batches.training_batch(self.pool, r, self.recipe, self.fusion, g)
             for r, g in zip(rows, self.streams, strict=True)
         ]
-        self.losses = self.cohort.step(batches, self.streams).tolist()
+        self.losses = self.cohort.step(drawn, self.streams).tolist()
         self.images_seen += sum(len(r) for r in rows)
         self.iteration = step + 1
         if within == self.steps_per_epoch - 1:
@@ -103,8 +115,7 @@ class Classifier(pl.LightningModule):
     def _begin_epoch(self, epoch: int) -> None:
         self.orders = [torch.randperm(len(self.pool), generator=g) for g in self.streams]
         dropped = epoch in self.recipe.drop_epochs
-        if epoch == 0 or dropped:
-            self.cohort.set_lr(self.recipe.lr_at(epoch, self.lr), dropped and self.recipe.fresh_optimizer)
+        self.cohort.set_lr(self.recipe.lr_at(epoch, self.lr), dropped and self.recipe.fresh_optimizer)
 
     def _end_epoch(self, epoch: int) -> None:
         if self.recipe.tests_after(epoch):

@@ -2,22 +2,27 @@
 
 import functools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 
 from moe_distill.data.augment import Augmentation
-from moe_distill.data.mixing import CutMix
+from moe_distill.data.mixing import CutMix, soft_cross_entropy, soft_divergence
 from moe_distill.errors import InputError
+from moe_distill.records import describe, qualified_name
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
 _SGD = functools.partial(torch.optim.SGD, momentum=0.9)
+_LABELS = ("set", "hard", "teacher_online")
+# What came later, with the value that changes nothing: a recipe that has it is described as before there was one.
+_LATER: Mapping[str, Any] = {"cosine": 0.0, "lr_factors": {}, "decay_biases": True, "labels": "set", "temperature": 1.0}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Supervised training with a step schedule.
+    """Supervised training; the rate falls in steps, along a cosine, or both.
 
     Args:
         name: What the field calls it; recorded with every result.
@@ -30,9 +35,17 @@ class Recipe:
         drops: Fractions of E after which the rate falls; the rate used from epoch ``int(E * drop) + drop_offset`` on.
         drop_offset: See ``drops``; 2 for the DC family (falls after epoch index E//2 + 1).
         drop_factor: What the rate is multiplied by at each drop.
+        cosine: How much of the half wave of a cosine the rate follows over E: it is multiplied by
+            ½(1 + cos(π · cosine · epoch / E)). 0 leaves it alone, 1 ends at nothing, 0.5 at a half (RDED).
         fresh_optimizer: Forget the momentum at a drop, as the DC family does by building a new optimiser.
         augment: Per-image augmentation of every batch, or None.
         cutmix: CutMix after the augmentation, or None.
+        lr_factors: What ``lr`` is multiplied by for a student that has its own rate, by the student's name.
+        decay_biases: Whether the weight decay acts on biases and norm scales too, or on weights alone.
+        labels: What the students are trained towards: "set": the set's soft labels where it holds some, else its
+            classes; "hard": its classes; "teacher_online": what a teacher makes of each augmented and mixed batch.
+        temperature: T of KL(softmax(z_teacher / T) ‖ softmax(z_student / T)), not multiplied by T²; without effect on
+            hard labels.
         test_points: Fractions of E at which the published recipe tests; the last epoch is always tested.
 
     Raises:
@@ -49,10 +62,15 @@ class Recipe:
     drops: tuple[float, ...] = ()
     drop_offset: int = 0
     drop_factor: float = 0.1
+    cosine: float = 0.0
     fresh_optimizer: bool = False
     augment: Augmentation | None = None
     cutmix: CutMix | None = None
     test_points: tuple[float, ...] = ()
+    lr_factors: Mapping[str, float] = field(default_factory=dict, hash=False)
+    decay_biases: bool = True
+    labels: str = "set"
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         """Store sequences as tuples and check the numbers."""
@@ -61,8 +79,21 @@ class Recipe:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"recipe.{name}", getattr(self, name), "a whole number of at least 1")
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise InputError("recipe.lr", self.lr, "a positive number")
+        factors = {f"lr_factors.{name}": factor for name, factor in self.lr_factors.items()}
+        for name, value in {"lr": self.lr, **factors, "temperature": self.temperature}.items():
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"recipe.{name}", value, "a positive number")
+        if self.labels not in _LABELS:
+            raise InputError("recipe.labels", self.labels, " or ".join(_LABELS))
+        if self.labels == "hard":
+            object.__setattr__(self, "temperature", 1.0)
+        if not 0 <= self.cosine <= 1:
+            raise InputError("recipe.cosine", self.cosine, "a number from 0 (a constant rate) to 1 (ends at nothing)")
+
+    def describe(self) -> dict[str, Any]:
+        """Return what decides the training."""
+        told = [f.name for f in fields(self) if f.name not in _LATER or getattr(self, f.name) != _LATER[f.name]]
+        return {"target": qualified_name(Recipe), **{name: describe(getattr(self, name)) for name in told}}
 
     @property
     def total_epochs(self) -> int:
@@ -77,7 +108,24 @@ class Recipe:
     def lr_at(self, epoch: int, first: float | None = None) -> float:
         """Return the learning rate of an epoch index, starting from ``first`` instead of ``lr`` where given."""
         passed = sum(epoch >= drop for drop in self.drop_epochs)
-        return (self.lr if first is None else first) * self.drop_factor**passed
+        stepped = (self.lr if first is None else first) * self.drop_factor**passed
+        return stepped * (1 + math.cos(math.pi * self.cosine * epoch / self.epochs)) / 2
+
+    def optimizer_of(self, parameters: Iterable[torch.Tensor], stacked: int = 0) -> torch.optim.Optimizer:
+        """Return the optimiser of these parameters, which begin with so many ``stacked`` dimensions of students."""
+        settings = {"lr": self.lr, "weight_decay": self.weight_decay}
+        held = list(parameters)
+        if self.decay_biases:
+            return self.optimizer(held, **settings)
+        matrices = [p for p in held if p.dim() - stacked > 1]
+        vectors = [p for p in held if p.dim() - stacked <= 1]
+        return self.optimizer([{"params": matrices}, {"params": vectors, "weight_decay": 0.0}], **settings)
+
+    def loss(self, logits_NC: torch.Tensor, targets_NC: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss of a batch: cross-entropy, or the divergence from a teacher at the temperature."""
+        if self.labels == "teacher_online" or self.temperature != 1:
+            return soft_divergence(logits_NC, targets_NC, self.temperature)
+        return soft_cross_entropy(logits_NC, targets_NC)
 
     def tests_after(self, epoch: int) -> bool:
         """Say whether the test set is looked at after this epoch index."""

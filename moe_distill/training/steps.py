@@ -1,4 +1,4 @@
-"""Plain PyTorch training: batches, several students at once, accuracy.
+"""Plain PyTorch training: the steps of several students at once.
 
 S students train side by side, each on its own random stream, so that a student's numbers do not depend on the company
 it is trained in. On the CPU they take turns; on a device they are stacked and stepped together.
@@ -6,93 +6,17 @@ it is trained in. On the CPU they take turns; on a device they are stacked and s
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
 from torch.func import functional_call, stack_module_state
 
-from moe_distill.data.mixing import Fusion, mixup, soft_cross_entropy, soft_targets
-from moe_distill.data.realset import RealSet
 from moe_distill.models.base import Network
 from moe_distill.seeding import draw_seed, global_seed
 from moe_distill.training.recipe import Recipe
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Images to train on, wherever they are kept.
-
-    Attributes:
-        take: Returns standardised float images (B, C, H, W) for indices (B,).
-        labels_M: Labels of all M images, on the CPU.
-        experts_M: The expert each image came from (zeros for real data), on the CPU.
-        classes: Number of classes.
-        targets_MC: Learned probabilities (M, classes) in place of the labels, or None.
-    """
-
-    take: Callable[[torch.Tensor], torch.Tensor]
-    labels_M: torch.Tensor
-    experts_M: torch.Tensor
-    classes: int
-    targets_MC: torch.Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels_M)
-
-
-def real_pool(real: RealSet) -> Pool:
-    """Return a pool over real images, standardised as they are taken."""
-    return Pool(
-        take=lambda index_B: real.normalised(real.images_NCHW[index_B.to(real.device)]),
-        labels_M=real.labels_N.cpu(),
-        experts_M=torch.zeros(len(real), dtype=torch.int64),
-        classes=len(real.classes),
-    )
-
-
-def tensor_pool(
-    images_MCHW: torch.Tensor,
-    labels_M: torch.Tensor,
-    experts_M: torch.Tensor,
-    classes: int,
-    targets_MC: torch.Tensor | None = None,
-) -> Pool:
-    """Return a pool over standardised images that lie on the device."""
-    return Pool(lambda index_B: images_MCHW[index_B.to(images_MCHW.device)], labels_M, experts_M, classes, targets_MC)
-
-
-def training_batch(
-    pool: Pool, first_B: torch.Tensor, recipe: Recipe, fusion: Fusion | None, rng: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return images (B, C, H, W) and soft targets (B, classes) of one step.
-
-    Each constituent of a mixed image is augmented by itself, then mixed, then cut-mixed (MoE paper Eq. 4; IDC §4).
-    """
-    x, targets = _augmented(pool, first_B, recipe, rng)
-    if fusion is not None and (mix := fusion.draw(rng, first_B, pool.experts_M, pool.labels_M)) is not None:
-        other_x, other_targets = _augmented(pool, mix.partner_B, recipe, rng)
-        lam_B = mix.lam_B.to(x.device)
-        x, targets = mixup(x, other_x, lam_B), mixup(targets, other_targets, lam_B)
-    if recipe.cutmix is not None:
-        plan = recipe.cutmix.draw(rng, len(first_B), x.shape[-1])
-        if plan is not None:
-            x, targets = recipe.cutmix.apply(x, targets, plan)
-    return x, targets
-
-
-def _augmented(
-    pool: Pool, index_B: torch.Tensor, recipe: Recipe, rng: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    x = pool.take(index_B)
-    if recipe.augment is not None:
-        x = recipe.augment.apply(x, recipe.augment.draw(rng, len(index_B), x.shape[-1], shared=False))
-    if pool.targets_MC is None:
-        return x, soft_targets(pool.labels_M[index_B], pool.classes).to(x.device)
-    return x, pool.targets_MC[index_B.to(pool.targets_MC.device)].to(x.device)
 
 
 class Cohort(Protocol):
@@ -124,10 +48,8 @@ class InTurn:
     """Students step one after the other: the reference, and the faster way on a CPU."""
 
     def __init__(self, networks: Sequence[Network], recipe: Recipe) -> None:
-        self.networks = list(networks)
-        self.optimizers = [
-            recipe.optimizer(n.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay) for n in self.networks
-        ]
+        self.networks, self.recipe = list(networks), recipe
+        self.optimizers = [recipe.optimizer_of(n.parameters()) for n in self.networks]
 
     def step(self, batches: Sequence[Batch], rngs: Sequence[torch.Generator]) -> torch.Tensor:
         """Take one step of every student and return the losses (S,)."""
@@ -135,7 +57,7 @@ class InTurn:
         for network, optimizer, batch, rng in zip(self.networks, self.optimizers, batches, rngs, strict=True):
             network.train()
             closure: Callable[[], Any] = functools.partial(
-                _loss_and_gradient, network, optimizer, batch, rng, rng.get_state()
+                _loss_and_gradient, network, self.recipe, optimizer, batch, rng, rng.get_state()
             )
             losses.append(cast(torch.Tensor, optimizer.step(closure)).detach())
         return torch.stack(losses)
@@ -176,7 +98,7 @@ class Stacked:
         self.skeleton = networks[0]
         stacked, _ = stack_module_state(list(networks))
         self.weights: dict[str, torch.Tensor] = {name: nn.Parameter(w.detach().clone()) for name, w in stacked.items()}
-        self.optimizer = recipe.optimizer(self.weights.values(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        self.recipe, self.optimizer = recipe, recipe.optimizer_of(self.weights.values(), stacked=1)
 
     def _call(self, weights: dict[str, torch.Tensor], x_NCHW: torch.Tensor) -> torch.Tensor:
         return functional_call(self.skeleton, weights, (x_NCHW,))
@@ -189,7 +111,7 @@ class Stacked:
             draw_seed(rng)  # as in turn, so that every stream goes on alike
         with global_seed(rngs[0]):
             logits_SNC = torch.vmap(self._call, randomness="different")(self.weights, x_SNCHW)
-        losses_S = torch.vmap(soft_cross_entropy)(logits_SNC, targets_SNC)
+        losses_S = torch.vmap(self.recipe.loss)(logits_SNC, targets_SNC)
         self.optimizer.zero_grad(set_to_none=True)
         losses_S.sum().backward()
         self.optimizer.step()
@@ -230,13 +152,18 @@ def cohort(networks: Sequence[Network], recipe: Recipe) -> Cohort:
 
 
 def _loss_and_gradient(
-    network: Network, optimizer: torch.optim.Optimizer, batch: Batch, rng: torch.Generator, state: torch.Tensor
+    network: Network,
+    recipe: Recipe,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    rng: torch.Generator,
+    state: torch.Tensor,
 ) -> torch.Tensor:
     """Set the gradients of one batch and return its loss; every call of one step drops out alike."""
     rng.set_state(state)
     x_NCHW, targets_NC = batch
     with global_seed(rng):
-        loss = soft_cross_entropy(network(x_NCHW), targets_NC)
+        loss = recipe.loss(network(x_NCHW), targets_NC)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     return loss

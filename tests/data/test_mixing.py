@@ -178,7 +178,7 @@ def test_one_expert_alone():
     assert CrossExpert().draw(stream(6), BATCH, alone, LABEL) is None
     mix = CrossExpert(alpha=0.4, per="sample", alone="vanilla").draw(stream(6), BATCH, alone, LABEL)
     expected = Vanilla(alpha=0.4, per="sample").draw(stream(6), BATCH, alone, LABEL)
-    assert all(torch.equal(*pair) for pair in zip(mix, expected, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(mix[:2], expected[:2], strict=True))
 
 
 @pytest.mark.parametrize(
@@ -196,12 +196,26 @@ def test_names_for_results():
 
 
 @pytest.mark.parametrize(
+    ("fusion", "name"),
+    [
+        (Vanilla(alpha=0.2), "vanilla-alpha0.2"),
+        (Vanilla(per="sample"), "vanilla-sample"),
+        (CrossExpert(pairing="same_class"), "cross_expert-same_class"),
+        (CrossExpert(32, "sample", "same_class"), "cross_expert-alpha32-sample-same_class"),
+    ],
+)
+def test_what_departs_from_the_original_rule_is_named(fusion, name):
+    assert fusion.describe_for(2) == name
+    assert CrossExpert(0.4, "sample", "same_class", "vanilla").describe_for(1) == "vanilla-alpha0.4-sample"
+
+
+@pytest.mark.parametrize(
     "fusion", [Vanilla(per="sample"), CrossExpert(per="sample"), CrossExpert(pairing="same_class")]
 )
 def test_equal_streams_draw_equal_mixes(fusion):
     once, again = (fusion.draw(stream(8), BATCH, EXPERT, LABEL) for _ in range(2))
     other = fusion.draw(stream(9), BATCH, EXPERT, LABEL)
-    assert all(torch.equal(*pair) for pair in zip(once, again, strict=True))
+    assert all(torch.equal(*pair) for pair in zip(once[:2], again[:2], strict=True))
     assert not torch.equal(once.lam_B, other.lam_B)
 
 

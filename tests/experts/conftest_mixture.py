@@ -16,10 +16,10 @@ from moe_distill.diversity.features import FeaturePool
 from moe_distill.diversity.measures import DistanceCorrelation
 from moe_distill.experts.artifacts import SaveSets, Threads
 from moe_distill.experts.coordinator import Diversity, DiversityCoordinator
-from moe_distill.experts.expert import Workshop
 from moe_distill.experts.mixture import Mixture
 from moe_distill.experts.parallel import ExpertParallelStrategy
 from moe_distill.experts.roster import ExpertSpec, Roster
+from moe_distill.experts.workshop import Workshop
 from moe_distill.methods.coreset import Random
 from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM

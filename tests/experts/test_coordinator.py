@@ -18,9 +18,10 @@ from moe_distill.diversity.measures import DistanceCorrelation
 from moe_distill.diversity.unpaired import CosineAllPairs
 from moe_distill.experts.artifacts import SaveSets, Threads
 from moe_distill.experts.coordinator import DiversityCoordinator
-from moe_distill.experts.expert import Expert, Workshop
+from moe_distill.experts.expert import Expert
 from moe_distill.experts.mixture import Mixture
 from moe_distill.experts.roster import ExpertSpec, Roster
+from moe_distill.experts.workshop import Workshop
 from moe_distill.methods.dm import DM
 from moe_distill.models.base import build
 from moe_distill.models.convnet import ConvNet
@@ -30,8 +31,7 @@ from moe_distill.synthetic import SyntheticSet
 from moe_distill.training.fit import fit, read_curves
 
 BIASED = DistanceCorrelation(centring="double", transform="none")
-ABSOLUTE = {"weight": 0.3, "weight_is": "absolute"}
-SCOPES = [("per_class", "double"), ("class_centred", "double")]
+ABSOLUTE, SCOPES = {"weight": 0.3, "weight_is": "absolute"}, [("per_class", "double"), ("class_centred", "double")]
 DIGITS_NETWORK = functools.partial(ConvNet, depth=2, width=0.25)
 
 

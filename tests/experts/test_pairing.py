@@ -57,6 +57,20 @@ def test_an_unpaired_measure_takes_all_rows_of_both():
     assert (a.tolist(), b.tolist()) == (list(range(6)), list(range(15)))
 
 
+@pytest.mark.parametrize("own", [5, 6, 9])
+def test_uneven_experts_are_compared_by_the_smaller_ones_rows_of_each_class_or_by_all(own):
+    f, g = features(own), features(10 - own)
+    for x, y in ((f, g), (g, f)):
+        a, b = rows(x, y)
+        assert x.labels_N[a].bincount().tolist() == y.labels_N[b].bincount().tolist() == [10 - own] * 3
+        a, b = rows(x, y, paired=False)
+        assert (len(set(a.tolist())), len(set(b.tolist()))) == (len(x.labels_N), len(y.labels_N))
+    few, many = Features(f.features_ND[own - 1 :], f.labels_N[own - 1 :]), g  # one row of the first class, all others
+    a, b = rows(few, many)
+    want = [1, *[10 - own] * 2]
+    assert few.labels_N[a].bincount().tolist() == many.labels_N[b].bincount().tolist() == want
+
+
 @pytest.mark.parametrize("paired", [True, False])
 def test_no_more_than_the_allowed_rows_shared_out_evenly_over_the_classes(paired):
     f, g = features(4), features(5)

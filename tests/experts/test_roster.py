@@ -5,10 +5,11 @@ import functools
 import pytest
 
 from moe_distill.errors import InputError
-from moe_distill.experts.roster import ExpertSpec, Roster, fill, listed, nearest_row, same
+from moe_distill.experts.roster import ExpertSpec, Roster, fill, listed, nearest_row, same, uneven
 from moe_distill.methods.coreset import Random
 from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
+from moe_distill.models.convnet import ConvNet
 from moe_distill.training.gsam import GSAM
 from moe_distill.training.recipe import Recipe
 
@@ -24,6 +25,7 @@ def member(kind, ipc, **settings):
         ([(IDM, 5), (IDM, 5)], "idm5x2", 10, "idm", "5"),
         ([(DM, 5), (IDM, 5)], "dm5+idm5", 10, "dm+idm", "5"),
         ([(DM, 2), (DM, 4)], "dm2+dm4", 6, "dm", "2+4"),
+        ([(DM, 4), (DM, 3), (DM, 3)], "dm4+dm3+dm3", 10, "dm", "4+3+3"),
     ],
 )
 def test_a_roster_in_words(members, word, budget, method, ipc):
@@ -113,3 +115,53 @@ def test_a_revised_method_has_sets_of_its_own(monkeypatch):
     monkeypatch.setattr(DM, "revision", 1)
     assert member(DM, 5, lr=1.0).describe() == {**before, "revision": 1}
     assert "revision" not in before
+
+
+def test_members_alike_in_word_are_told_apart_by_what_differs_and_by_nothing_else():
+    lone = [member(IDM, 5, factor=2, lr=1.0), member(IDM, 5, factor=1, lr=1.0), member(DM, 5, lr=2.0)]
+    assert str(Roster(tuple(lone))) == "idm5-factor2+idm5-factor1+dm5"
+    assert str(Roster((member(DM, 6, lr=1.0), member(DM, 4, lr=2.0)))) == "dm6+dm4"
+    deep, flat = (
+        ExpertSpec(functools.partial(DM, lr=1.0), 5, None, functools.partial(ConvNet, depth=d)) for d in (3, 1)
+    )
+    assert str(Roster((deep, flat))) == "dm5-convnet-depth3+dm5-convnet-depth1"
+    assert str(Roster((deep, deep))) == "dm5-convnetx2"
+    inits = [member(DM, 5, init=functools.partial(kind)) for kind in (Random, IDM)]
+    assert str(Roster(tuple(inits))) == "dm5-initrandom+dm5-initidm"
+
+
+@pytest.mark.parametrize("ipcs", [(6, 4), (4, 3, 3), (10,), (9, 1)])
+def test_an_uneven_roster_has_an_expert_for_each_number(ipcs):
+    method = functools.partial(DM, lr="published")
+    roster = uneven(method, PRESETS, {}, list(ipcs), budget=10)
+    assert [m.ipc for m in roster.members] == list(ipcs) and roster.budget == 10
+    assert [m.row for m in roster.members] == [10 if ipc == 10 else 1 for ipc in ipcs]
+    by_budget = uneven(functools.partial(IDM, lr="published"), PRESETS, {}, list(ipcs), budget=10)
+    assert {m.method.keywords["lr"] for m in by_budget.members} == {10.0}
+
+
+def test_equal_numbers_make_the_roster_of_the_split():
+    method = functools.partial(IDM, lr="published")
+    even, split = uneven(method, PRESETS, {}, [5, 5], 10), same(method, PRESETS, {}, 5, 2)
+    assert [m.describe() for m in even.members] == [m.describe() for m in split.members] and str(even) == str(split)
+
+
+@pytest.mark.parametrize(
+    "ipcs, message",
+    [
+        ([6, 5], r"experts\.ipcs=\[6, 5\]: numbers that sum to the split's budget, ipc \* noe = 10"),
+        ([], r"experts\.ipcs=\[\]: numbers that sum"),
+        ([11, -1], r"experts\.ipcs=-1: a whole number"),
+        ([7.5, 2.5], r"experts\.ipcs=7\.5: a whole number"),
+    ],
+)
+def test_numbers_that_do_not_make_the_budget_are_refused(ipcs, message):
+    with pytest.raises(InputError, match=message) as refused:
+        uneven(functools.partial(Random), {}, {}, ipcs, budget=10)
+    assert "\n" not in str(refused.value)
+
+
+def test_members_without_an_ipc_have_the_splits_and_without_presets_need_none():
+    members = {"a": {"method": functools.partial(Random)}, "b": {"method": functools.partial(DM, lr=1.0)}}
+    roster = listed(members, {}, ipc=5, noe=2)
+    assert (str(roster), [m.row for m in roster.members]) == ("random5+dm5", [None, None])

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
-from test_method_conformance import METHODS, NETWORK, OWNER, Wandering, data, spec_of
+from test_method_conformance import METHODS, OWNER, data, spec_of, workshop
 
-from moe_distill.experts.expert import Expert, Workshop
+from moe_distill.experts.expert import Expert
 
 __all__ = ["spec_of"]
+
+SELECTIONS = ("first", "random", "herding", "kcenter", "kmeans", "rded")
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 pytestmark.append(pytest.mark.usefixtures("exact_matrix_products"))
@@ -14,9 +16,7 @@ pytestmark.append(pytest.mark.usefixtures("exact_matrix_products"))
 
 def iterated(spec, device):
     """Return the initial images of an expert, its images after an iteration, and what it shows."""
-    real = data((3, 12))
-    workshop = Workshop(real, NETWORK, torch.optim.SGD, 0, trajectories={0: Wandering(real)})
-    made = Expert(0, spec, torch.arange(0, 60, 2), workshop).to(device)
+    made = Expert(0, spec, torch.arange(0, 60, 2), workshop(data((3, 12)))).to(device)
     made.start()
     start = made.synthetic.images.detach().cpu().clone()
     made.iterate(0, made.configure_optimizers(), OWNER)
@@ -24,10 +24,16 @@ def iterated(spec, device):
     return start, made.synthetic.images.detach().cpu(), made.shown
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("first", "random")])
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in SELECTIONS])
 def test_an_iteration_on_the_device_is_that_of_the_cpu(spec_of, method):
     (start, here, shown), (begin, there, seen) = (iterated(spec_of(method), d) for d in ("cpu", "cuda"))
     torch.testing.assert_close(begin, start, rtol=1e-4, atol=1e-5)
     assert (here - start).norm() > 0
     assert (there - here).norm() < 0.02 * (here - start).norm()
     assert seen == pytest.approx(shown, rel=5e-3)
+
+
+@pytest.mark.parametrize("method", SELECTIONS)
+def test_a_selection_on_the_device_is_that_of_the_cpu(spec_of, method):
+    (here, _, _), (there, _, _) = (iterated(spec_of(method), d) for d in ("cpu", "cuda"))
+    torch.testing.assert_close(there, here, rtol=0, atol=1e-6)

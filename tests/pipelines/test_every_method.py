@@ -11,7 +11,8 @@ from moe_distill.synthetic import SyntheticSet
 
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "noe=2", "ipc=2")
 METHODS = sorted(p.stem for p in (Path(conf_dir()) / "method").glob("*.yaml"))
-RECIPES = {"idc": "idc", "dc": "dc", "datm": "datm"}
+SELECTIONS = ("random", "first", "herding", "kcenter", "kmeans", "rded")
+RECIPES = {"idc": "idc", "dc": "dc", "datm": "datm", "rded": "rded"}
 LEARNED = {"mtt": {"learned_rate"}, "ftd": {"learned_rate", "average"}, "datm": {"learned_rate", "soft_labels"}}
 
 
@@ -21,7 +22,7 @@ def test_two_experts_go_the_whole_road_with_their_own_recipe(suite, method):
     (row,) = suite.rows()
     (folder,) = suite.artifacts("set")
     members = SyntheticSet.load(folder).members
-    selection = method in ("random", "first")
+    selection = method in SELECTIONS
     assert (row["method"], row["noe"], row["recipe"]) == (method, "2", RECIPES.get(method, "dsa"))
     assert (row["diversity"] == "none") == selection
     for member in members:
@@ -33,14 +34,14 @@ def test_two_experts_go_the_whole_road_with_their_own_recipe(suite, method):
         assert "extra_over_matching" in curves and "expert_1/loss" in curves
 
 
-@pytest.mark.parametrize("roster", ["idc_idm", "idm_mtt"])
-def test_a_roster_gives_the_same_sets_on_one_and_on_two_processes(suite, roster):
+@pytest.mark.parametrize(("roster", "term"), [("idc_idm", "cclom"), ("idm_mtt", "none"), ("idm_rded", "none")])
+def test_a_roster_gives_the_same_sets_on_one_and_on_two_processes(suite, roster, term):
     prints = []
     for trainer in (["trainer=cpu"], ["trainer=expert_parallel", "trainer.devices=2", "trainer.accelerator=cpu"]):
         home = suite.home / str(len(trainer))
-        store = f"paths.store={home}"
-        suite("pipeline=pretrain", f"experts={roster}", *ONE, store)
-        suite("pipeline=distill", f"experts={roster}", *ONE, *trainer, store)
+        given = (f"experts={roster}", f"regulariser={term}", *ONE, f"paths.store={home}")
+        suite("pipeline=pretrain", *given)
+        suite("pipeline=distill", *given, *trainer)
         (manifest,) = home.glob("set/*/manifest.json")
         assert json.loads(manifest.read_text())["processes"] == len(prints) + 1
         prints.append(SyntheticSet.load(manifest.parent).fingerprint())

@@ -16,11 +16,24 @@ FOUR = ("convnet3", "vgg11", "resnet18", "alexnet")
 
 # Quickstart brings sizes of its own, which the scale leaves alone.
 SHORT = {
-    "quickstart": ["width=0.0625", "seeds=1", "shorten.idm.iterations=3", "recipe.epochs=2", "features.recipe.epochs=1"]
+    "quickstart": [
+        "width=0.0625",
+        "seeds=1",
+        "shorten.idm.iterations=3",
+        "recipe.epochs=2",
+        "features.recipe.epochs=1",
+    ],
+    "budget": ["seeds=1"],
+    "table2": ["seeds=1"],
+    "noe": ["seeds=1"],
 }
 ROSTERS = {
+    "table2": {"idm10+rded10", "rded20x1"},
+    "clom": {"dm10x1", "random10x1"},
     "table1": {"idm5x2", "idm10x1", "dm5x2", "dm10x1", "random10x1"},
     "quickstart": {"idm5x2", "idm10x1", "random10x1"},
+    "budget": {"dm5x2", "dm6+dm4", "dm7+dm3", "dm8+dm2", "dm9+dm1", "random10x1"},
+    "noe": {"dm12x1", "dm6x2", "dm4x3", "dm3x4", "dm2x6", "dm1x12", "random12x1"},
 }
 
 
@@ -37,14 +50,19 @@ def swept(request, shared_suite):
     return shared_suite, sweep, jobs, headlines
 
 
+def variant(plan):
+    """Return what results call a plan's roster and its regulariser."""
+    roster, term = (instantiate(plan.get(name), _convert_="all") for name in ("roster", "regulariser"))
+    return str(roster), "none" if term is None else term.title
+
+
 def expected(suite, jobs):
-    """Return the cells that the jobs ask for: (roster, architecture, seed)."""
+    """Return the cells that the jobs ask for: (roster, regulariser, recipe, architecture, seed)."""
     cells = set()
     for job in jobs:
         cfg = suite.compose(*job)
-        rosters = [cfg.plan.roster, *(b.roster for b in cfg.baselines.values())]
-        names = {str(instantiate(r, _convert_="all")) for r in rosters}
-        cells |= {(r, a, str(s)) for r in names for a in cfg.students for s in range(cfg.seeds)}
+        names = {variant(plan) for plan in (cfg.plan, *cfg.baselines.values())}
+        cells |= {(*n, cfg.recipe.name, a, str(s)) for n in names for a in cfg.students for s in range(cfg.seeds)}
     return cells
 
 
@@ -58,7 +76,7 @@ def test_the_merged_table_holds_exactly_the_experiments_cells(swept):
     with (sweep / "results.csv").open(newline="") as file:
         assert tuple(next(csv.reader(file))) == COLUMNS
     rows = suite.rows(sweep)
-    cells = [(r["roster"], r["architecture"], r["seed"]) for r in rows]
+    cells = [(r["roster"], r["regulariser"], r["recipe"], r["architecture"], r["seed"]) for r in rows]
     assert len(cells) == len(set(cells)) and set(cells) == expected(suite, jobs)
     if sweep.name in ROSTERS:
         assert {r["roster"] for r in rows} == ROSTERS[sweep.name]
@@ -80,7 +98,7 @@ def test_each_roster_has_one_set_of_its_own(swept):
     suite, sweep, _, _ = swept
     prints = collections.defaultdict(set)
     for row in suite.rows(sweep):
-        prints[row["roster"]].add(row["set_fingerprint"])
+        prints[row["roster"], row["regulariser"]].add(row["set_fingerprint"])
     assert all(len(p) == 1 for p in prints.values()) and len(set.union(*prints.values())) == len(prints)
 
 

@@ -95,6 +95,13 @@ def test_a_folder_of_images_goes_the_whole_road(suite, classes, mode, size):
     assert members[0].provenance.classes == tuple(classes)
 
 
+@pytest.mark.parametrize(("given", "images"), [(["split=10x1"], "50"), (["split=5x2"], "50"), (["split=1x2"], "10")])
+def test_students_of_a_set_fused_for_good_see_half_as_many_images(suite, given, images):
+    suite(*ONE, "method=dm", "fusion=offline", "seed=1", *given)
+    (row,) = suite.rows()
+    assert (row["fusion"], row["images_decoded"]) == ("offline-seed1", images)
+
+
 @pytest.mark.parametrize(
     ("given", "columns"),
     [
@@ -102,6 +109,8 @@ def test_a_folder_of_images_goes_the_whole_road(suite, classes, mode, size):
         (["partition=kmeans"], {"partition": "kmeans"}),
         (["diversity/measure=mmd"], {"diversity": "negativemmd"}),
         (["fusion=vanilla"], {"fusion": "vanilla"}),
+        (["fusion=additive", "fusion.of.per=sample"], {"fusion": "additive-cross_expert-sample"}),
+        (["fusion=sometimes", "mixup_alpha=0.4"], {"fusion": "0.5of-cross_expert-alpha0.4"}),
         (["diversity=none", "partition=none", "init=noise"], {"diversity": "none", "partition": "nosplit"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -22,6 +22,7 @@ from moe_distill.seeding import draw_seed
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.teachers.trajectories import KIND, SNAPSHOTS, TrajectoryPool
 from moe_distill.training.classifier import Classifier
+from moe_distill.training.recipe import Recipe
 
 
 def recorded(runtime):
@@ -197,10 +198,10 @@ def test_a_plan_that_needs_no_teachers_trains_none(runtime):
 @pytest.mark.parametrize("partition", [Stratified(), KMeans()], ids=["stratified", "kmeans"])
 def test_the_forecast_counts_what_is_missing(runtime, partition):
     given = plan(follower(), follower(teachers=TrajectoryPool(1, FLAT)), partition=partition)
-    exam = SimpleNamespace(students={})
+    exam = SimpleNamespace(students={}, recipe=Recipe("r", epochs=1))
     stages = [s for s in foretold(given, [], exam, runtime.store) if s.name == "trajectories"]
     # three passes an image, twice that for a step of two passes
     assert sorted(s.forwards for s in stages) == [3 * EPOCHS * 18] * 2 + [6 * EPOCHS * 18]
     assert len({s.address for s in stages}) == 3
     pretrain(given, runtime)
-    assert [s.name for s in foretold(given, [], exam, runtime.store)] == ["distill follower1x2"]
+    assert [s.name for s in foretold(given, [], exam, runtime.store)] == [f"distill {given.roster}"]

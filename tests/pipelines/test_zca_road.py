@@ -13,7 +13,7 @@ from moe_distill.data.sources import Digits
 from moe_distill.data.zca import ZCA
 from moe_distill.errors import InputError
 from moe_distill.normalisation import FILE
-from moe_distill.pipelines import evaluate
+from moe_distill.pipelines import candidate
 from moe_distill.pipelines.pictures import set_picture
 from moe_distill.synthetic import SyntheticSet, union
 
@@ -79,8 +79,8 @@ def test_a_folder_of_sets_is_evaluated_on_its_own(white, tmp_path):
 
 def test_students_see_the_stored_whitened_numbers(white, monkeypatch):
     suite, folder, _, _ = white
-    seen, plain = [], evaluate.tensor_pool
-    monkeypatch.setattr(evaluate, "tensor_pool", lambda images, *more: (seen.append(images), plain(images, *more))[1])
+    seen, plain = [], candidate.tensor_pool
+    monkeypatch.setattr(candidate, "tensor_pool", lambda images, *more: (seen.append(images), plain(images, *more))[1])
     suite("pipeline=evaluate", *WHITE)
     members = SyntheticSet.load(folder).members
     by_class = [m.images.detach().unflatten(0, (10, 5)) for m in members]

@@ -34,7 +34,7 @@ def trained(pool, store, data):
 
         def make(folder, weights=weights, index=index):
             save_weights(weights, folder)
-            return {"cost": {"seconds": float(index)}}
+            return {"cost": {"seconds": float(index)}, "trained_on": {"classes": data.classes}}
 
         store.obtain(KIND, pool.settings(data, index), make)
         made.append(weights)
@@ -55,7 +55,7 @@ def test_networks_come_back_as_they_were_saved_ready_for_evaluation(tmp_path):
 def test_a_network_not_trained_yet_is_one_clear_line(tmp_path):
     store, data = Store(tmp_path), real()
     trained(dataclasses.replace(POOL, networks=1), store, data)
-    with pytest.raises(InputError, match=r"^features=network 1 of 2 is not in .*pipeline=pretrain") as error:
+    with pytest.raises(InputError, match=r"^pipeline=distill .convnet 2 of 2 is not in .*pipeline=pretrain") as error:
         POOL.load(store, data)
     assert "\n" not in str(error.value)
     assert len(POOL.costs(store, data)) == 1

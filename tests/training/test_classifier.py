@@ -12,15 +12,16 @@ from torch import nn
 
 from moe_distill.config import conf_dir
 from moe_distill.data.augment import Augmentation, Color, Crop
+from moe_distill.data.fusion import Offline
 from moe_distill.data.mixing import CrossExpert, CutMix
 from moe_distill.data.realset import RealSet
 from moe_distill.models.base import Network, build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
+from moe_distill.training.batches import Pool, tensor_pool
 from moe_distill.training.classifier import Classifier
 from moe_distill.training.fit import fit, read_curves
 from moe_distill.training.recipe import Recipe
-from moe_distill.training.steps import Pool, tensor_pool
 
 CONVNET = functools.partial(ConvNet, depth=1, width=0.125, norm="instance")
 # 10 images in batches of 4: three steps an epoch, 24 in all
@@ -175,6 +176,22 @@ def test_every_epoch_is_a_fresh_order_of_the_whole_pool_at_its_rate(tmp_path, lr
     assert len({tuple(epoch) for epoch in epochs}) == 8
     # int(7 * 0.5) + 2 = 5 epochs at the first rate
     assert [rate for _, rate in seen] == pytest.approx([rates[0]] * 15 + [rates[1]] * 9, rel=1e-12)
+
+
+def test_the_rate_follows_a_cosine_epoch_by_epoch(tmp_path):
+    recipe = Recipe("r", epochs=4, lr=0.02, batch_size=5, cosine=1.0)
+    classifier = students([0], recipe=recipe, fusion=CrossExpert(alpha=0))
+    seen = watched(classifier)
+    run(classifier, tmp_path)
+    half = 0.5**0.5
+    want = [0.02 * share for share in (1, (1 + half) / 2, 0.5, (1 - half) / 2) for _ in range(2)]
+    assert [rate for _, rate in seen] == pytest.approx(want, rel=1e-12)
+
+
+def test_a_set_fused_for_good_is_half_as_long(tmp_path):
+    classifier = run(students([0, 1], fusion=Offline()), tmp_path)
+    # two, two and one pairs of the 4, 4 and 2 images of the classes; batches of 4
+    assert (len(classifier.pool), classifier.total, classifier.images_seen) == (5, 16, 2 * 8 * 5)
 
 
 def test_training_learns_what_can_be_learned(tmp_path):

@@ -1,23 +1,27 @@
 """Training schedules against the published ones, read from the yaml that users run."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from moe_distill.config import conf_dir
+from moe_distill.config import conf_dir, register
 from moe_distill.data.augment import Augmentation, Color, Crop, Flip, Rotate, Scale
 from moe_distill.data.mixing import CutMix
 from moe_distill.errors import InputError
+from moe_distill.records import describe, key
 from moe_distill.training.recipe import Recipe
 
 RECIPES = Path(conf_dir()) / "recipe"
 
 
-def loaded(name):
-    """Compose one recipe and its bases as Hydra does, with an augmentation to interpolate."""
+def loaded(name, ipc=10, noe=1):
+    """Compose one recipe and its bases as Hydra does, with an augmentation and a split to interpolate."""
+    register()
     node, layers = OmegaConf.load(RECIPES / f"{name}.yaml"), []
     while True:
         bases = node.pop("defaults", [])
@@ -25,7 +29,8 @@ def loaded(name):
         if not bases:
             break
         node = OmegaConf.load(RECIPES / f"{bases[0]}.yaml")
-    root = {"recipe": OmegaConf.merge(*layers), "augment": OmegaConf.load(RECIPES.parent / "augment" / "dsa.yaml")}
+    augment = OmegaConf.load(RECIPES.parent / "augment" / "dsa.yaml")
+    root = {"recipe": OmegaConf.merge(*layers), "augment": augment, "ipc": ipc, "noe": noe}
     return instantiate(OmegaConf.create(root).recipe)
 
 
@@ -69,6 +74,22 @@ def test_every_recipe_has_a_name_and_is_tested_last(name):
     assert rates(recipe) == sorted(rates(recipe), reverse=True)
 
 
+@pytest.mark.parametrize(
+    ("ipc", "noe", "size"), [(1, 1, 10), (1, 5, 10), (10, 1, 50), (5, 2, 50), (10, 2, 50), (25, 2, 100), (100, 1, 100)]
+)
+def test_rded_trains_as_published_in_batches_by_the_budget(ipc, noe, size):
+    recipe = loaded("rded", ipc, noe)
+    assert (recipe.batch_size, recipe.epochs, recipe.weight_decay, recipe.decay_biases) == (size, 300, 0.01, False)
+    assert (recipe.labels, recipe.temperature, recipe.cutmix) == ("teacher_online", 20.0, CutMix(prob=1.0, beta=1.0))
+    want = [1e-3 * (1 + math.cos(math.pi * e / 600)) / 2 for e in range(300)]
+    assert rates(recipe) == pytest.approx(want, rel=1e-12)
+    assert [e + 1 for e in looks(recipe)] == [250, 260, 270, 280, 290, 300]
+    own = {name: recipe.lr * factor for name, factor in recipe.lr_factors.items()}
+    assert own == pytest.approx({"vgg11": 5e-4, "alexnet": 1e-4, "vit_tiny": 1e-4, "efficientnet_b0": 2e-3})
+    hard = loaded("rded_hard", ipc, noe)
+    assert (hard.labels, hard.temperature, hard.name) == ("hard", 1.0, "rded_hard")
+
+
 def test_a_learned_rate_takes_the_place_of_the_first_one():
     recipe = Recipe("r", epochs=10, lr=0.01, drops=[0.5], drop_factor=0.1)
     assert recipe.drop_epochs == (5,)
@@ -76,12 +97,31 @@ def test_a_learned_rate_takes_the_place_of_the_first_one():
     assert recipe.lr_at(4) == 0.01
 
 
+@pytest.mark.parametrize("reach", [1.0, 0.5, 0.3])
+def test_a_cosine_multiplies_what_the_drops_leave(reach):
+    recipe = Recipe("r", epochs=8, extra_epochs=1, lr=0.01, drops=[0.5], cosine=reach)
+    want = [0.01 * (0.1 if e >= 4 else 1) * 0.5 * (1 + np.cos(np.pi * reach * e / 8)) for e in range(9)]
+    assert rates(recipe) == pytest.approx(want, rel=1e-12, abs=1e-18)
+    assert recipe.lr_at(8) == pytest.approx(0.001 * {1.0: 0, 0.5: 0.5}.get(reach, want[8] / 0.001), abs=1e-18)
+    assert recipe.lr_at(2, 3.0) == pytest.approx(300 * want[2], rel=1e-12)
+
+
+def test_what_a_recipe_is_stored_under_names_a_cosine_only_where_there_is_one():
+    told = describe(Recipe("r", epochs=8, cosine=0.5))
+    assert told["cosine"] == 0.5
+    assert {**told, "cosine": 0.0} == {**describe(Recipe("r", epochs=8)), "cosine": 0.0}
+    assert "cosine" not in describe(Recipe("r", epochs=8))
+    assert key(Recipe("r", epochs=8)) == "9c7de7376895199ed0337fc4cdf0b2c7"
+
+
 def test_sequences_from_yaml_become_tuples_so_that_the_recipe_can_be_hashed():
     recipe = Recipe("r", epochs=4, drops=[0.5], test_points=[0.5])
     assert hash(recipe) == hash(Recipe("r", epochs=4, drops=(0.5,), test_points=(0.5,)))
 
 
-@pytest.mark.parametrize("changes", [{"epochs": 0}, {"batch_size": 0}, {"lr": 0.0}, {"lr": float("nan")}])
+@pytest.mark.parametrize(
+    "changes", [{"epochs": 0}, {"batch_size": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"cosine": -0.1}, {"cosine": 1.1}]
+)
 def test_numbers_out_of_range_are_refused_by_name(changes):
     (name,) = changes
     with pytest.raises(InputError, match=rf"recipe\.{name}="):

@@ -13,8 +13,9 @@ from moe_distill.data.realset import RealSet
 from moe_distill.models.base import Network, build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import beta, draw_seed, stream
+from moe_distill.training.batches import real_pool, tensor_pool, training_batch
 from moe_distill.training.recipe import Recipe
-from moe_distill.training.steps import InTurn, Stacked, cohort, real_pool, tensor_pool, training_batch
+from moe_distill.training.steps import InTurn, Stacked, cohort
 
 CONVNET = functools.partial(ConvNet, depth=2, width=0.0625, norm="group")
 AUGMENT = Augmentation(one_of=(Crop(),), before=(Flip(), Color()))

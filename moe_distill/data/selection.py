@@ -1,0 +1,71 @@
+"""Which images of a class stand for it, by their features.
+
+Each function returns min(n, N) distinct rows of the features f_ND of one class, as int64 on the CPU, in the order they
+were chosen. Distances are Euclidean, in float64; of rows that are equally good the first is taken.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from moe_distill.seeding import draw_seed
+
+Selection = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
+
+
+def herding(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
+    """Choose rows whose running mean stays as near to the mean of all as one more row can bring it.
+
+    Row k is the one, not chosen before, with the least ‖(k + 1)·μ - s - f‖, s being the sum of the k before it.
+
+    Source: Welling, "Herding Dynamical Weights to Learn", ICML 2009, as in Rebuffi et al., "iCaRL", CVPR 2017, Alg. 4.
+    """
+    f_ND = f_ND.double()
+    mean_D, sum_D = f_ND.mean(0), torch.zeros_like(f_ND[0])
+    chosen: list[int] = []
+    for k in range(min(n, len(f_ND))):
+        chosen.append(_nearest(f_ND, (k + 1) * mean_D - sum_D, chosen))
+        sum_D += f_ND[chosen[-1]]
+    return torch.tensor(chosen)
+
+
+def k_center(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
+    """Choose the row nearest the mean, then again and again the one farthest from the nearest of those chosen.
+
+    Source: Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018,
+    Alg. 1.
+    """
+    f_ND = f_ND.double()
+    chosen = [_nearest(f_ND, f_ND.mean(0), [])]
+    gap_N = torch.full_like(f_ND[:, 0], float("inf"))
+    while len(chosen) < min(n, len(f_ND)):
+        gap_N = gap_N.minimum(_squared_distances(f_ND, f_ND[chosen[-1]]))
+        gap_N[chosen[-1]] = -1  # below any distance: copies of what was chosen come before it
+        chosen.append(int(gap_N.argmax()))
+    return torch.tensor(chosen)
+
+
+def k_means(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
+    """Choose for each centre of n clusters the nearest row; the nearest left where an earlier centre has it already.
+
+    Source: the k-means selection of Cui et al., "DC-BENCH: Dataset Condensation Benchmark", NeurIPS 2022.
+    """
+    from sklearn.cluster import KMeans  # scikit-learn is slow to import, and only this selection needs it
+
+    f_ND = f_ND.double().cpu()
+    clusters = KMeans(min(n, len(f_ND)), n_init=3, random_state=draw_seed(rng) % 2**32).fit(f_ND.numpy())
+    chosen: list[int] = []
+    for centre_D in torch.from_numpy(clusters.cluster_centers_):
+        chosen.append(_nearest(f_ND, centre_D, chosen))
+    return torch.tensor(chosen)
+
+
+def _nearest(f_ND: torch.Tensor, point_D: torch.Tensor, chosen: Sequence[int]) -> int:
+    """Return the row nearest to a point among those not chosen."""
+    distance_N = _squared_distances(f_ND, point_D)
+    distance_N[torch.tensor(chosen, dtype=torch.int64, device=f_ND.device)] = float("inf")
+    return int(distance_N.argmin())
+
+
+def _squared_distances(f_ND: torch.Tensor, point_D: torch.Tensor) -> torch.Tensor:
+    return (f_ND - point_D).square().sum(1)

@@ -1,0 +1,115 @@
+"""What networks are trained on: a set from the store or from a file, or real images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moe_distill.data.realset import RealSet
+from moe_distill.experts.plan import Distillation
+from moe_distill.pipelines.rows import columns_of_real
+from moe_distill.pipelines.runtime import Runtime
+from moe_distill.synthetic import SyntheticSet, Union, union
+from moe_distill.training.batches import Pool, real_pool, tensor_pool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What networks are trained on, with the columns that say so.
+
+    ``spent`` is what it cost to make (seconds and MiB), ``stored`` the images per class that each expert keeps of it.
+    """
+
+    pool: Pool
+    test: RealSet
+    size: int
+    lr: float | None
+    settings: dict[str, Any]
+    columns: dict[str, Any]
+    spent: Mapping[str, Any]
+    stored: tuple[int, ...] = ()
+
+
+def candidate_of(plan: Distillation, runtime: Runtime, path: str | None = None) -> Candidate:
+    """Return the plan's distilled set, or the set at ``path``, to be trained on.
+
+    Raises:
+        InputError: There is no such set, or it belongs to other data.
+    """
+    train, test = plan.data.load(runtime.cache)
+    if path is not None:
+        sets = SyntheticSet.load(path)
+        settings = {"set": sets.fingerprint(), "data": train.fingerprint, "statistics": train.statistics}
+        unknown = {"seconds": "", "peak_memory_mb": 0.0}
+        return _distilled(Path(path), train, test, runtime, settings, _columns_of_file(sets), unknown)
+    plan.check(train)
+    folder = plan.find(runtime.store, train)
+    about = runtime.store.manifest(folder)
+    columns = _columns_of(plan, train, about)
+    return _distilled(folder, train, test, runtime, plan.settings(train), columns, about["cost"])
+
+
+def candidate_of_real(train: RealSet, test: RealSet) -> Candidate:
+    """Return real images to be trained on; both sets lie on the device."""
+    columns = {**columns_of_real(train), "distill_seed": "", "width": ""}
+    settings = {"real": train.fingerprint, "statistics": train.statistics}
+    nothing = {"seconds": 0.0, "peak_memory_mb": 0.0}
+    return Candidate(real_pool(train), test, train.size, None, settings, columns, nothing)
+
+
+def _distilled(
+    path: Path,
+    train: RealSet,
+    test: RealSet,
+    runtime: Runtime,
+    settings: dict[str, Any],
+    columns: dict[str, Any],
+    spent: Mapping[str, Any],
+) -> Candidate:
+    sets = SyntheticSet.load(path)
+    together = sets if isinstance(sets, Union) else union([sets])
+    device = runtime.device
+    together.require(train.classes, train.channels, train.size, train.mean, train.std, train.normalisation.source)
+    decoded = together.raw()
+    images = train.normalisation.standardised(decoded.images_MCHW).to(device)
+    pool = tensor_pool(images, decoded.labels_M, decoded.experts_M, len(train.classes), decoded.targets_MC)
+    columns["set_fingerprint"] = together.fingerprint()
+    runtime.sets.append((columns["roster"], path))
+    stored = tuple(m.provenance.ipc for m in together.members)
+    return Candidate(pool, test.to(device), train.size, together.learned_rate, settings, columns, spent, stored)
+
+
+def _columns_of(plan: Distillation, train: RealSet, about: Mapping[str, Any]) -> dict[str, Any]:
+    starts = [m.method.keywords.get("init", m.method) for m in plan.roster.members]
+    init = {getattr(start, "select", start).func.__name__.lower() for start in starts}  # a selection goes by its rule
+    return {
+        "dataset": train.name,
+        "data_variant": train.variant,
+        "method": plan.roster.method,
+        "roster": str(plan.roster),
+        "partition": type(plan.split).__name__.lower(),
+        "init": "+".join(sorted(init)),
+        "ipc": plan.roster.ipc,
+        "noe": plan.roster.noe,
+        "iterations": about["iterations"],
+        "diversity": plan.term.title if plan.term else "none",
+        "regulariser": plan.regulariser.title if plan.regulariser and plan.learns else "none",
+        "distill_seed": plan.seed,
+    }
+
+
+def _columns_of_file(sets: SyntheticSet | Union) -> dict[str, Any]:
+    members = sets.members if isinstance(sets, Union) else (sets,)
+    p = members[0].provenance
+    unknown = dict.fromkeys(("partition", "init", "iterations", "diversity", "regulariser", "distill_seed"), "")
+    methods = "+".join(dict.fromkeys(m.provenance.method for m in members))
+    ipc = "+".join(dict.fromkeys(str(m.provenance.ipc) for m in members))
+    return {
+        **unknown,
+        "dataset": p.dataset,
+        "data_variant": p.data_variant,
+        "method": methods,
+        "roster": f"{methods}{ipc}x{len(members)}",
+        "ipc": ipc,
+        "noe": len(members),
+    }
