@@ -60,9 +60,15 @@ class Additive(Fusion):
 
     Args:
         of: Draws whom the images are mixed with.
+
+    Raises:
+        InputError: When it does not mix batches.
     """
 
     of: Fusion
+
+    def __post_init__(self) -> None:
+        _require_of_batches(self.of)
 
     def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
         """Draw as the fusion it is made of."""
@@ -83,13 +89,14 @@ class Sometimes(Fusion):
         prob: The probability that a batch is mixed.
 
     Raises:
-        InputError: When ``prob`` is no probability.
+        InputError: When ``prob`` is no probability, or ``of`` does not mix batches.
     """
 
     of: Fusion
     prob: float
 
     def __post_init__(self) -> None:
+        _require_of_batches(self.of)
         if not 0 <= self.prob <= 1:
             raise InputError("fusion.prob", self.prob, "a probability in [0, 1]")
 
@@ -156,6 +163,11 @@ def _halves(member_N: Tensor, expert_M: Tensor, rng: torch.Generator) -> tuple[T
     half = (len(line_N) + 1) // 2
     first, partner = line_N[:half], line_N[half:]
     return first, torch.cat([partner, first[len(partner) :]])
+
+
+def _require_of_batches(of: Fusion) -> None:
+    if isinstance(of, Offline):
+        raise InputError("fusion.of", "offline", "a fusion that mixes batches; offline has mixed before there are any")
 
 
 def _named(word: str, of: Fusion, experts: int) -> str:

@@ -4,13 +4,13 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from moe_distill.errors import InputError
 from moe_distill.normalisation import Normalisation, Whitening
-from moe_distill.synthetic import Space
+from moe_distill.provenance import Provenance, Space
 
 Statistics = tuple[float, ...]
 
@@ -81,6 +81,19 @@ class RealSet:
     def statistics(self) -> tuple[Statistics | str, ...]:
         """What decides the normalisation: mean, std and, where there is one, the whitening's source."""
         return self.mean, self.std, *(() if self.whitening is None else (self.whitening.source,))
+
+    def provenance(self, **more: Any) -> Provenance:
+        """Return the provenance of a set made from these images; ``more`` are its fields that this does not decide."""
+        return Provenance(
+            dataset=self.name,
+            data_variant=self.variant,
+            data_fingerprint=self.fingerprint,
+            classes=self.classes,
+            mean=self.mean,
+            std=self.std,
+            whitening=self.normalisation.source,
+            **more,
+        )
 
     @cached_property
     def fingerprint(self) -> str:

@@ -15,7 +15,7 @@ from moe_distill.experts.workshop import Workshop
 from moe_distill.methods.base import Round
 from moe_distill.models.base import Network, build
 from moe_distill.seeding import stream
-from moe_distill.synthetic import Provenance, SyntheticSet
+from moe_distill.synthetic import SyntheticSet
 from moe_distill.training.fit import ticks
 
 
@@ -46,20 +46,13 @@ class Expert(pl.LightningModule):
 
     def _blank(self) -> SyntheticSet:
         whole = self.workshop.whole
-        provenance = Provenance(
-            dataset=whole.name,
-            data_variant=whole.variant,
-            data_fingerprint=whole.fingerprint,
-            classes=whole.classes,
-            mean=whole.mean,
-            std=whole.std,
+        provenance = whole.provenance(
             method=self.spec.name,
             expert=self.number,
             ipc=self.spec.ipc,
             space=whole.space if self.method.space == "standardised" else self.method.space,
             tiling=self.method.tiling,
             settings=self.workshop.settings,
-            whitening=whole.normalisation.source,
         )
         shape = (len(whole.classes) * self.spec.ipc, whole.channels, whole.size, whole.size)
         method = self.method

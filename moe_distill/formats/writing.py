@@ -30,8 +30,9 @@ def write_pictures(together: Union, source: Path, folder: Path) -> str:
     """Write ``<class number>/<number>.png`` of all experts' decoded images, and ``about.json``."""
     decoded = together.raw()
     write_class_folders(decoded.images_MCHW.cpu(), decoded.labels_M.cpu(), folder)
-    write_json(folder / "about.json", {**about(together), "space": "raw", "exact": PICTURES})
-    return PICTURES
+    exact = PICTURES if decoded.targets_MC is None else f"{PICTURES}; the labels that were learned are left out"
+    write_json(folder / "about.json", {**about(together), "space": "raw", "exact": exact})
+    return exact
 
 
 def write_ddranking(together: Union, source: Path, folder: Path) -> str:

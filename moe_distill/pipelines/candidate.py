@@ -9,6 +9,7 @@ from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines.rows import columns_of_real
 from moe_distill.pipelines.runtime import Runtime
+from moe_distill.records import describe
 from moe_distill.synthetic import SyntheticSet, Union, union
 from moe_distill.training.batches import Pool, real_pool, tensor_pool
 
@@ -39,7 +40,7 @@ def candidate_of(plan: Distillation, runtime: Runtime, path: str | None = None) 
     train, test = plan.data.load(runtime.cache)
     if path is not None:
         sets = SyntheticSet.load(path)
-        settings = {"set": sets.fingerprint(), "data": train.fingerprint, "statistics": train.statistics}
+        settings = {**_settings_of_file(sets), "data": train.fingerprint, "statistics": train.statistics}
         unknown = {"seconds": "", "peak_memory_mb": 0.0}
         return _distilled(Path(path), train, test, runtime, settings, _columns_of_file(sets), unknown)
     plan.check(train)
@@ -98,12 +99,23 @@ def _columns_of(plan: Distillation, train: RealSet, about: Mapping[str, Any]) ->
     }
 
 
+def _members(sets: SyntheticSet | Union) -> tuple[SyntheticSet, ...]:
+    return sets.members if isinstance(sets, Union) else (sets,)
+
+
+def _settings_of_file(sets: SyntheticSet | Union) -> dict[str, Any]:
+    """Return what decides the images students see: the numbers, and how each member's are read."""
+    read = [(p.space, p.ipc, describe(p.tiling)) for p in (m.provenance for m in _members(sets))]
+    return {"set": sets.fingerprint(), "read_as": read}
+
+
 def _columns_of_file(sets: SyntheticSet | Union) -> dict[str, Any]:
-    members = sets.members if isinstance(sets, Union) else (sets,)
+    members = _members(sets)
     p = members[0].provenance
     unknown = dict.fromkeys(("partition", "init", "iterations", "diversity", "regulariser", "distill_seed"), "")
     methods = "+".join(dict.fromkeys(m.provenance.method for m in members))
-    ipc = "+".join(dict.fromkeys(str(m.provenance.ipc) for m in members))
+    sizes = [str(m.provenance.ipc) for m in members]
+    ipc = sizes[0] if len(set(sizes)) == 1 else "+".join(sizes)
     return {
         **unknown,
         "dataset": p.dataset,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from moe_distill.data.fusion import Fusion
+from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import NetworkFactory, build
@@ -53,14 +54,18 @@ class Examination:
         """The students' seeds."""
         return range(self.first, self.first + self.seeds)
 
-    def settings(self, trained_on: Mapping[str, Any], name: str) -> dict[str, Any]:
-        """Return what decides one architecture's students but for their seeds."""
-        network, recipe, fusion = map(describe, (self.students[name], self.recipe, self.fusion))
-        return {"set": trained_on, "network": network, "recipe": recipe, "fusion": fusion}
+    def settings(self, trained_on: Mapping[str, Any], test: RealSet, name: str) -> dict[str, Any]:
+        """Return what decides one architecture's students and accuracies but for their seeds.
 
-    def missing(self, store: Store, trained_on: Mapping[str, Any], name: str) -> list[int]:
+        The name is part of it: it decides a student's random stream, and its rate where the recipe gives it one.
+        """
+        network, recipe, fusion = map(describe, (self.students[name], self.recipe, self.fusion))
+        held = {"set": trained_on, "test": test.fingerprint, "student": name}
+        return {**held, "network": network, "recipe": recipe, "fusion": fusion}
+
+    def missing(self, store: Store, trained_on: Mapping[str, Any], test: RealSet, name: str) -> list[int]:
         """Return the seeds of one architecture's students that are not in the store."""
-        common = self.settings(trained_on, name)
+        common = self.settings(trained_on, test, name)
         return [seed for seed in self.numbers if store.find(KIND, {**common, "seed": seed}) is None]
 
 
@@ -97,9 +102,9 @@ def examine(candidate: Candidate, exam: Examination, runtime: Runtime) -> dict[s
 
 
 def _architecture(name: str, candidate: Candidate, exam: Examination, runtime: Runtime) -> list[dict[str, Any]]:
-    common = exam.settings(candidate.settings, name)
+    common = exam.settings(candidate.settings, candidate.test, name)
     settings = [{**common, "seed": seed} for seed in exam.numbers]
-    if missing := exam.missing(runtime.store, candidate.settings, name):
+    if missing := exam.missing(runtime.store, candidate.settings, candidate.test, name):
         cohort = {**common, "seeds": missing}
 
         def make(folder: Path) -> None:

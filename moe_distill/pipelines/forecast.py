@@ -53,9 +53,10 @@ def foretold(plan: Distillation, baselines: Sequence[Distillation], exam: Examin
             stages.append(Stage(f"distill {each.roster}", key(settings), each.network, distilling(each, train)))
         settings = {**settings, **labeller_settings(each, exam.recipe)}
         for name, network in exam.students.items():
-            if missing := len(exam.missing(store, settings, name)):
+            if missing := len(exam.missing(store, settings, test, name)):
                 work = studying(each, exam, train, test, missing)
-                stages.append(Stage(f"students {each.roster}", key(exam.settings(settings, name)), network, work))
+                decided = key(exam.settings(settings, test, name))
+                stages.append(Stage(f"students {each.roster}", decided, network, work))
     return stages
 
 

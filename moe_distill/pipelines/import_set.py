@@ -15,7 +15,6 @@ from moe_distill.formats.foreign import KEY, Foreign, Wanted
 from moe_distill.formats.placing import check_new, digest_of, new_folder
 from moe_distill.formats.readers import Layout, layout_of
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.provenance import Provenance
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.tiling import Tiling
 
@@ -92,13 +91,7 @@ def _made(
     fitted = arranged(foreign, len(train.classes), where)
     space = space_of(fitted.images_NCHW, said, foreign, train.normalisation, where)
     digests = {file.name: digest_of(file) for file in foreign.files}
-    provenance = Provenance(
-        dataset=train.name,
-        data_variant=train.variant,
-        data_fingerprint=train.fingerprint,
-        classes=train.classes,
-        mean=train.mean,
-        std=train.std,
+    provenance = train.provenance(
         method=name or foreign.method,
         expert=0,
         ipc=len(fitted.images_NCHW) // len(train.classes),
@@ -106,7 +99,6 @@ def _made(
         # Padding of sides the factor does not divide: grey, which is 0 where pixels are centred.
         tiling=replace(tiling, fill=0.5 if space == "raw" else 0.0),
         settings={"imported": {**source, "labels": fitted.labels, "sha256": digests}},
-        whitening=train.normalisation.source,
     )
     rate = None if foreign.learned_rate is None else torch.tensor(foreign.learned_rate)
     return SyntheticSet(fitted.images_NCHW, provenance, rate, fitted.soft_NC, whitening=train.whitening)

@@ -76,8 +76,13 @@ def probe(
 def _probed(
     name: str, candidate: Candidate, exam: Examination, runtime: Runtime, train: RealSet, test: RealSet
 ) -> list[Mapping[str, Any]]:
-    common = exam.settings(candidate.settings, name)
-    settings = {**common, "seeds": list(exam.numbers), "onto": train.fingerprint, "statistics": train.statistics}
+    common = exam.settings(candidate.settings, candidate.test, name)
+    settings = {
+        **common,
+        "seeds": list(exam.numbers),
+        "onto": [train.fingerprint, test.fingerprint],
+        "statistics": train.statistics,
+    }
 
     def make(folder: Path) -> None:
         classifier = students_on(name, exam.numbers, candidate, exam)
@@ -86,6 +91,7 @@ def _probed(
         scores = []
         for i, network in enumerate(classifier.students):
             network.load_state_dict(classifier.cohort.weights_of(i))
+            network.to(train.device)  # whence the fit took it away
             own = {"seed": exam.numbers[i], "accuracy": fitted(network, train, test), "accuracy_untrained": before[i]}
             scores.append(own)
         write_json(folder / "scores.json", scores)

@@ -83,15 +83,21 @@ def table(rows: Sequence[Row]) -> tuple[list[str], dict[str, dict[str, list[floa
 
 
 def opponents(rows: Sequence[Row]) -> dict[str, str]:
-    """Return for each variant the random selection whose students trained on the same data by the same recipe."""
+    """Return for each variant the random selection of the same data and budget whose students had the same recipe."""
     first = {variant_of(row, rows): row for row in reversed(rows)}
     random = {name: row for name, row in first.items() if row["method"] == "random"}
     return {
         name: opponent
         for name, row in first.items()
         for opponent, other in random.items()
-        if name not in random and all(row[c] == other[c] for c in ("dataset", "recipe"))
+        if name not in random and _conditions(row) == _conditions(other)
     }
+
+
+def _conditions(row: Row) -> tuple[Any, ...]:
+    """Return data, recipe and budget: images per class of all experts together."""
+    sizes = [int(size) for size in str(row["ipc"]).split("+")]
+    return row["dataset"], row["recipe"], sum(sizes) if len(sizes) > 1 else sizes[0] * int(row["noe"])
 
 
 def in_percent(values: Sequence[float]) -> str:

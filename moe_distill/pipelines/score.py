@@ -99,7 +99,7 @@ def _row(
     told = {f"{training}_{what}": value for training, (values, _) in done.items() for what, value in values.items()}
     _, students = done["syn_any"]
     about = {column: students[0][column] for column in ("experiment", "scale", "architecture", "width", "fusion")}
-    decided = key([exam.settings(own.settings, name), real, common])
+    decided = key([exam.settings(own.settings, own.test, name), real, common])
     found = scored(told, common["w"], common["gamma"])
     return {**own.columns, **about, **common, **found, **told, "config_hash": decided, "commit": commit()}
 

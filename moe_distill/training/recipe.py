@@ -41,7 +41,8 @@ class Recipe:
         augment: Per-image augmentation of every batch, or None.
         cutmix: CutMix after the augmentation, or None.
         lr_factors: What ``lr`` is multiplied by for a student that has its own rate, by the student's name.
-        decay_biases: Whether the weight decay acts on biases and norm scales too, or on weights alone.
+        decay_biases: Whether the weight decay acts on everything, or only on what is called a weight and has two or
+            more dimensions: not on biases, scales of norms and embeddings of places.
         labels: What the students are trained towards: "set": the set's soft labels where it holds some, else its
             classes; "hard": its classes; "teacher_online": what a teacher makes of each augmented and mixed batch.
         temperature: T of KL(softmax(z_teacher / T) ‖ softmax(z_student / T)), not multiplied by T²; without effect on
@@ -111,15 +112,15 @@ class Recipe:
         stepped = (self.lr if first is None else first) * self.drop_factor**passed
         return stepped * (1 + math.cos(math.pi * self.cosine * epoch / self.epochs)) / 2
 
-    def optimizer_of(self, parameters: Iterable[torch.Tensor], stacked: int = 0) -> torch.optim.Optimizer:
-        """Return the optimiser of these parameters, which begin with so many ``stacked`` dimensions of students."""
+    def optimizer_of(self, named: Iterable[tuple[str, torch.Tensor]], stacked: int = 0) -> torch.optim.Optimizer:
+        """Return the optimiser of named parameters, which begin with so many ``stacked`` dimensions of students."""
         settings = {"lr": self.lr, "weight_decay": self.weight_decay}
-        held = list(parameters)
+        held = list(named)
         if self.decay_biases:
-            return self.optimizer(held, **settings)
-        matrices = [p for p in held if p.dim() - stacked > 1]
-        vectors = [p for p in held if p.dim() - stacked <= 1]
-        return self.optimizer([{"params": matrices}, {"params": vectors, "weight_decay": 0.0}], **settings)
+            return self.optimizer([p for _, p in held], **settings)
+        decayed = [p for name, p in held if "weight" in name and p.dim() - stacked > 1]
+        others = [p for name, p in held if "weight" not in name or p.dim() - stacked <= 1]
+        return self.optimizer([{"params": decayed}, {"params": others, "weight_decay": 0.0}], **settings)
 
     def loss(self, logits_NC: torch.Tensor, targets_NC: torch.Tensor) -> torch.Tensor:
         """Return the mean loss of a batch: cross-entropy, or the divergence from a teacher at the temperature."""

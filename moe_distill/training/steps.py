@@ -49,7 +49,7 @@ class InTurn:
 
     def __init__(self, networks: Sequence[Network], recipe: Recipe) -> None:
         self.networks, self.recipe = list(networks), recipe
-        self.optimizers = [recipe.optimizer_of(n.parameters()) for n in self.networks]
+        self.optimizers = [recipe.optimizer_of(n.named_parameters()) for n in self.networks]
 
     def step(self, batches: Sequence[Batch], rngs: Sequence[torch.Generator]) -> torch.Tensor:
         """Take one step of every student and return the losses (S,)."""
@@ -98,7 +98,7 @@ class Stacked:
         self.skeleton = networks[0]
         stacked, _ = stack_module_state(list(networks))
         self.weights: dict[str, torch.Tensor] = {name: nn.Parameter(w.detach().clone()) for name, w in stacked.items()}
-        self.recipe, self.optimizer = recipe, recipe.optimizer_of(self.weights.values(), stacked=1)
+        self.recipe, self.optimizer = recipe, recipe.optimizer_of(self.weights.items(), stacked=1)
 
     def _call(self, weights: dict[str, torch.Tensor], x_NCHW: torch.Tensor) -> torch.Tensor:
         return functional_call(self.skeleton, weights, (x_NCHW,))

@@ -110,3 +110,9 @@ def test_results_tell_the_variants_apart(fusion, two, one):
 def test_wrong_settings_of_variants_are_refused(build, message):
     with pytest.raises(InputError, match=message):
         build()
+
+
+@pytest.mark.parametrize("build", [Additive, lambda of: Sometimes(of, 0.5)])
+def test_what_mixes_before_training_is_no_mixing_of_batches(build):
+    with pytest.raises(InputError, match=r"fusion\.of=offline"):
+        build(Offline())

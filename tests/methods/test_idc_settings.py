@@ -1,18 +1,21 @@
 """IDC's settings: the published protocol, the rate rule, what is refused."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
-from conftest_methods import new_network
+import torch
+from conftest_methods import Stepper, new_network
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from test_idc import MATCH, idc, prepared, source
+from torch import nn
 
 from moe_distill.config import conf_dir, register
 from moe_distill.data.initial import first_real, noise
 from moe_distill.errors import InputError
 from moe_distill.matching.distances import sum_squares
-from moe_distill.seeding import stream
+from moe_distill.seeding import global_seed, stream
 from moe_distill.tiling import Tiling
 
 
@@ -72,3 +75,20 @@ def test_the_configured_protocol_is_the_published_one(data, ipc, noe):
     settings, expected = (vars(s) for s in (method.source, source(renew_every=100, n_data=2000, batch_size=64)))
     del settings["epochs"], expected["epochs"]
     assert settings == expected
+
+
+def test_dropout_draws_from_the_experts_stream_alone(round_of):
+    def dropping(rng):
+        network = new_network(rng)
+        network.body.append(nn.Dropout(0.5))
+        return network
+
+    moved = []
+    for unrelated in range(2):
+        method, round_ = prepared(round_of)
+        with global_seed(stream(unrelated, "of no concern")):
+            method.iterate(replace(round_, new_network=dropping), Stepper(round_.syn, lr=1e-3))
+        moved.append(round_.syn.images.detach())
+    plain, round_ = prepared(round_of)
+    plain.iterate(round_, Stepper(round_.syn, lr=1e-3))
+    assert torch.equal(*moved) and not torch.equal(moved[0], round_.syn.images)

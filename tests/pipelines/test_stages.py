@@ -1,14 +1,19 @@
 """Each stage alone, picking up what the one before left, and roads through other options."""
 
+import dataclasses
 import json
 import re
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from PIL import Image
 
+from moe_distill.data.sources import Digits
 from moe_distill.errors import InputError
+from moe_distill.records import key
 from moe_distill.synthetic import SyntheticSet
+from moe_distill.tiling import Tiling
 
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1")
 
@@ -124,3 +129,29 @@ def test_other_options_go_the_whole_road(suite, given, columns):
     assert len(suite.artifacts("teacher")) == int(needs_teachers)
     manifest = json.loads((suite.artifacts("set")[0] / "manifest.json").read_text())
     assert manifest["iterations"] == 3
+
+
+def test_equal_numbers_read_otherwise_are_another_set(suite, tmp_path):
+    """A file that is imported again as tiles must not find the accuracies of the plain images."""
+    suite("pipeline=distill", "method=dm", "diversity=none", *ONE)
+    (folder,) = suite.artifacts("set")
+    seen = {}
+    for factor in (1, 2):
+        place = tmp_path / f"read_{factor}"
+        place.mkdir()
+        for one in SyntheticSet.load(folder).members:
+            about = dataclasses.replace(one.provenance, tiling=Tiling(factor), settings={})
+            SyntheticSet(one.images.detach(), about).save(place / f"expert_{about.expert}.safetensors")
+        suite("pipeline=evaluate", f"pipeline.path={place}", *ONE)
+        (seen[factor],) = suite.rows()
+    assert seen[1]["set_fingerprint"] == seen[2]["set_fingerprint"]
+    assert [int(seen[f]["images_decoded"]) for f in (1, 2)] == [100, 400]
+
+
+def test_a_result_is_of_its_test_images_and_of_the_students_name(suite):
+    exam = instantiate(suite.compose("students=convnet3").exam)
+    exam = dataclasses.replace(exam, students={"a": exam.students["convnet3"], "b": exam.students["convnet3"]})
+    _, test = Digits().load(suite.home)
+    fewer = test.subset(torch.arange(50))
+    keys = {key(exam.settings({"set": 1}, images, name)) for images in (test, fewer) for name in ("a", "b")}
+    assert len(keys) == 4

@@ -85,7 +85,8 @@ def test_rded_trains_as_published_in_batches_by_the_budget(ipc, noe, size):
     assert rates(recipe) == pytest.approx(want, rel=1e-12)
     assert [e + 1 for e in looks(recipe)] == [250, 260, 270, 280, 290, 300]
     own = {name: recipe.lr * factor for name, factor in recipe.lr_factors.items()}
-    assert own == pytest.approx({"vgg11": 5e-4, "alexnet": 1e-4, "vit_tiny": 1e-4, "efficientnet_b0": 2e-3})
+    published = {"vgg11": 5e-4, "alexnet": 1e-4, "vit_tiny": 1e-4, "efficientnet_b0": 2e-3, "mobilenet_v2": 2.5e-3}
+    assert own == pytest.approx(published)
     hard = loaded("rded_hard", ipc, noe)
     assert (hard.labels, hard.temperature, hard.name) == ("hard", 1.0, "rded_hard")
 
@@ -126,3 +127,19 @@ def test_numbers_out_of_range_are_refused_by_name(changes):
     (name,) = changes
     with pytest.raises(InputError, match=rf"recipe\.{name}="):
         Recipe(**{"name": "r", "epochs": 3, **changes})
+
+
+def test_weights_of_two_dimensions_are_decayed_and_nothing_else():
+    named = {
+        "a.weight": (3, 2),
+        "a.bias": (3,),
+        "norm.weight": (3,),
+        "class_token": (1, 1, 3),
+        "b.weight": (2, 3, 1, 1),
+    }
+    recipe = Recipe("r", epochs=1, weight_decay=0.1, decay_biases=False)
+    for stacked in (0, 1):
+        held = {name: torch.zeros((4,) * stacked + shape, requires_grad=True) for name, shape in named.items()}
+        decayed, others = recipe.optimizer_of(held.items(), stacked).param_groups
+        assert [id(p) for p in decayed["params"]] == [id(held[name]) for name in ("a.weight", "b.weight")]
+        assert (decayed["weight_decay"], others["weight_decay"], len(others["params"])) == (0.1, 0.0, 3)
