@@ -1,7 +1,7 @@
 """Scores of distilled sets that set apart what labels, augmentation and recipe contribute (DD-Ranking).
 
 All accuracies are fractions in [0, 1]. ``real``, ``syn`` and ``rnd`` name what was trained on: all real images, the
-distilled set, as many random real images. ``hard`` is a plain training on hard labels; ``any`` the set's own recipe.
+distilled set, as many random real images. ``hard`` is a training towards hard labels; ``any`` the set's own recipe.
 """
 
 import math

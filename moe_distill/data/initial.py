@@ -1,6 +1,6 @@
 """What a synthetic image starts as.
 
-Each function returns ``n`` standardised images (n, C, H, W) of class ``c`` from an expert's part of the real data.
+Each initialiser returns ``n`` standardised images (n, C, H, W) of class ``c`` from an expert's part of the real data.
 """
 
 from collections.abc import Callable
@@ -35,5 +35,10 @@ def mix(real: RealSet, c: int, n: int, rng: torch.Generator, factor: int = 2, of
     class has fewer, they are taken again from the first on. Of a side that ``factor`` does not divide, the first
     cells are a pixel longer.
     """
-    images = of(real, c, n * factor**2, rng)
-    return stitched(images[torch.arange(n * factor**2, device=images.device) % len(images)], factor, real.size)
+    return stitched(exactly(of, real, c, n * factor**2, rng), factor, real.size)
+
+
+def exactly(of: Initial, real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
+    """Return ``n`` images that ``of`` gives; where the class has fewer, they are taken again from the first on."""
+    images = of(real, c, n, rng)
+    return images[torch.arange(n, device=images.device) % len(images)]

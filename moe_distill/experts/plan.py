@@ -111,8 +111,8 @@ class Distillation:
         """The teacher that can label students' batches: the first expert's that has one."""
         return next((pool for m in self.roster.members if (pool := m.method().labeller) is not None), None)
 
-    def settings(self, real: RealSet) -> dict[str, Any]:
-        """Return the description under which the distilled set is stored."""
+    def settings(self, real: RealSet, cache: Path) -> dict[str, Any]:
+        """Return the description under which the distilled set is stored; ``cache`` is where data are kept."""
         return {
             "data": real.fingerprint,
             "statistics": real.statistics,
@@ -123,8 +123,15 @@ class Distillation:
             "diversity": describe(self.term),
             "optimizer": describe(self.optimizer),
             "seed": self.seed,
-            **({"regulariser": describe(self.regulariser)} if self.regulariser and self.learns else {}),
+            **(self._regularised(real, cache) if self.regulariser and self.learns else {}),
         }
+
+    def _regularised(self, real: RealSet, cache: Path) -> dict[str, Any]:
+        """Describe the regulariser, and its pools' own images: their folder may come to hold others."""
+        assert self.regulariser is not None
+        own = [pool for pool in self.regulariser.pools if pool.data is not None]
+        seen = list(dict.fromkeys(pool.sets(real, real, cache)[0].fingerprint for pool in own))
+        return {"regulariser": describe(self.regulariser), **({"seen_by_pools": seen} if seen else {})}
 
     def check(self, real: RealSet) -> None:
         """Refuse what cannot be distilled, before any work.
@@ -163,7 +170,7 @@ class Distillation:
         """
         loaded = {key(pool): pool.load(store, real) for pool, *_ in self.taught(real, real, store.root / "data")}
         pretrained = {n: [loaded[key(pool)] for pool in pools] for n, pools in self.pretrained.items()}
-        settings = self.settings(real)
+        settings = self.settings(real, store.root / "data")
         return Workshop(
             real, self.network, self.optimizer, self.seed, settings, trajectories, pretrained, self.regulariser
         )
@@ -187,7 +194,7 @@ class Distillation:
         Raises:
             InputError: It was not distilled yet.
         """
-        folder = store.find(KIND, self.settings(real))
+        folder = store.find(KIND, self.settings(real, store.root / "data"))
         if folder is None:
             allowed = "a set distilled before: run the same command with pipeline=distill (or pipeline=full) first"
             raise InputError("pipeline", f"evaluate ({self.roster} is not in {store.root})", allowed)

@@ -115,6 +115,11 @@ class CCLoM(_FromPools):
         if self.real_batch < 1:
             raise InputError("regulariser.real_batch", self.real_batch, "a whole number of at least 1")
 
+    @property
+    def title(self) -> str:
+        """What results call it: the size of its real batch too."""
+        return f"{super().title}-batch{self.real_batch}"
+
     def loss(
         self, syn: SyntheticSet, real: RealSet, networks: Sequence[Sequence[Network]], rng: torch.Generator
     ) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from moe_distill.data.augment import Augmentation
-from moe_distill.data.initial import Initial
+from moe_distill.data.initial import Initial, exactly
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class, squared_distance_of_means
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.teachers.queue import NetworkQueue, QueueFactory
@@ -32,11 +32,12 @@ class IDM(Method):
         queue: Makes the queue of networks.
         networks_see: Whether queue networks train on the expert's part or on all real data.
         augment: Differentiable Siamese augmentation, one draw a class for real and synthetic images together.
-        init: What every tile starts as.
+        init: What the tiles start as, asked once for all tiles of a class.
     """
 
     row_by: ClassVar[Literal["budget", "own"]] = "budget"
     moves_by_class: ClassVar[bool] = True
+    revision: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -62,12 +63,14 @@ class IDM(Method):
         return Tiling(self.factor, by_column=True)
 
     def prepare(self, round_: Round) -> None:
-        """Fill every tile with its own draw of real images, shrunk; start the queue."""
-        ipc, tiles = round_.syn.provenance.ipc, range(self.tiling.per_image)
-        fill_by_class(
-            round_.syn, lambda c: self.tiling.store([self.init(round_.real, c, ipc, round_.rng) for _ in tiles])
-        )
+        """Fill every tile with an image of its own, shrunk; start the queue."""
+        fill_by_class(round_.syn, lambda c: self._collages(round_, c))
         self.queue.start(round_.new_network, round_.rng)
+
+    def _collages(self, round_: Round, c: int) -> torch.Tensor:
+        ipc = round_.syn.provenance.ipc
+        tiles = exactly(self.init, round_.real, c, ipc * self.tiling.per_image, round_.rng)
+        return self.tiling.store(list(tiles.split(ipc)))
 
     def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
         """Renew the queue, move the images once a class, then train some of the queue."""

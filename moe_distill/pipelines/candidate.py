@@ -47,7 +47,7 @@ def candidate_of(plan: Distillation, runtime: Runtime, path: str | None = None) 
     folder = plan.find(runtime.store, train)
     about = runtime.store.manifest(folder)
     columns = _columns_of(plan, train, about)
-    return _distilled(folder, train, test, runtime, plan.settings(train), columns, about["cost"])
+    return _distilled(folder, train, test, runtime, plan.settings(train, runtime.cache), columns, about["cost"])
 
 
 def candidate_of_real(train: RealSet, test: RealSet) -> Candidate:

@@ -127,6 +127,8 @@ def trainings(
     """Return the six trainings by name; all images lie on the device.
 
     The plain ones leave out everything that changes images while a student trains: augmentation, CutMix, fusion.
+    Towards hard labels a set is trained by its own recipe where these are its labels, else by the plain one, as
+    published.
     """
     train, test = data
     finals = trials = _candidates(own, train, test, dealt, exam.seeds)
@@ -137,11 +139,11 @@ def trainings(
     plain = exam.recipe
     if plain.augment is not None or plain.cutmix is not None:
         plain = replace(plain, name=f"{plain.name}-plain", augment=None, cutmix=None)
-    hard = plain if labels_of(own) == "hard" else replace(plain, labels="hard")
+    any_way = (exam.recipe, exam.fusion)
     ways = {
-        "syn_any": (exam.recipe, exam.fusion),
+        "syn_any": any_way,
         "rnd_any": (unlabelled(exam.recipe), exam.fusion),
-        "syn_hard": (hard, NoFusion()),
+        "syn_hard": any_way if labels_of(own) == "hard" else (replace(plain, labels="hard"), NoFusion()),
         "real_hard": (real, NoFusion()),
         "syn_plain": (plain, NoFusion()),
         "rnd_plain": (unlabelled(plain), NoFusion()),
@@ -170,8 +172,8 @@ def labels_of(candidate: Candidate) -> str:
 
 
 def hard_labelled(own: Candidate) -> Candidate:
-    """Return a set without its soft labels, its teacher and the step size that was learned with its images."""
-    if labels_of(own) == "hard" and own.lr is None:
+    """Return a hard set as it is; others without soft labels, teacher and the step size learned with them."""
+    if labels_of(own) == "hard":
         return own
     columns = {**own.columns, "roster": f"{own.columns['roster']} hard labels"}
     pool = replace(own.pool, targets_MC=None, label=None)

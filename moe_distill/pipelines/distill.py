@@ -35,7 +35,7 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
     """
     train, _ = plan.data.load(runtime.cache)
     plan.check(train)
-    settings = plan.settings(train)
+    settings = plan.settings(train, runtime.cache)
     found = runtime.store.find(KIND, settings) is not None
     folder = runtime.store.obtain(KIND, settings, lambda new: _make(new, plan, train, runtime))
     manifest = runtime.store.manifest(folder)
@@ -46,7 +46,7 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
 def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) -> dict[str, Any]:
     for row in {(m.name, m.row) for m in plan.roster.members if m.row is not None}:
         get_console().print("{}: settings of the row for ipc {}".format(*row))
-    work = runtime.store.work(KIND, plan.settings(train))
+    work = runtime.store.work(KIND, plan.settings(train, runtime.cache))
     parts = plan.parts(train, runtime.store)
     save_file({f"expert_{i}": part.clone() for i, part in enumerate(parts)}, folder / "parts.safetensors")
     trajectories = plan.trajectories(train, parts, runtime.store)

@@ -18,7 +18,7 @@ from moe_distill.pipelines.candidate import Candidate, candidate_of, candidate_o
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.labelling import relabelled
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import Store, commit, describe, write_json
+from moe_distill.records import Store, commit, describe, key, write_json
 from moe_distill.seeding import stream
 from moe_distill.training.classifier import Classifier
 from moe_distill.training.recipe import Recipe
@@ -118,7 +118,7 @@ def _architecture(name: str, candidate: Candidate, exam: Examination, runtime: R
         folder = runtime.store.path(KIND, held)
         row = json.loads((folder / "row.json").read_text())
         told = {"experiment": runtime.experiment, "scale": runtime.scale, "config_hash": folder.name}
-        rows.append({**candidate.columns, **row, **told})  # a row written before there was some column lacks it
+        rows.append({**row, **candidate.columns, **told, "recipe_key": key(exam.recipe)[:8]})
     cost = {"seconds": sum(r["train_seconds"] for r in rows), "peak_memory_mb": max(r["peak_memory_mb"] for r in rows)}
     cost |= {"steps": sum(r["steps"] for r in rows), "images": sum(r["epochs"] * r["images_decoded"] for r in rows)}
     runtime.spent("evaluate", f"{candidate.columns['roster']} {name}", cost, not missing)

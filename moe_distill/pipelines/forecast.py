@@ -48,7 +48,7 @@ def foretold(plan: Distillation, baselines: Sequence[Distillation], exam: Examin
         each.check(train)
         require_labels(each, exam.recipe)
         stages += [*_teachers(each, train, store), *_trajectories(each, train, store)]
-        settings = each.settings(train)
+        settings = each.settings(train, store.root / "data")
         if store.find(KIND, settings) is None:
             stages.append(Stage(f"distill {each.roster}", key(settings), each.network, distilling(each, train)))
         settings = {**settings, **labeller_settings(each, exam.recipe)}

@@ -33,7 +33,10 @@ def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
     train, test = plan.data.load(runtime.cache)
     plan.check(train)
     taught = plan.taught(train, test, runtime.cache)
-    accuracies = [_network(pool, i, seen, held, runtime) for pool, seen, held in taught for i in range(pool.networks)]
+    networks = {
+        key(pool.settings(seen, i)): (pool, i, seen, held) for pool, seen, held in taught for i in range(pool.networks)
+    }
+    accuracies = [_network(*each, runtime) for each in networks.values()]  # pools may share their first
     pools = plan.pools
     parts = plan.parts(train, runtime.store) if pools else []
     done: set[str] = set()

@@ -12,9 +12,15 @@ from moe_distill.records import merge_rows, write_csv
 
 COLUMNS = (
     *("experiment", "scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe"),
-    *("iterations", "diversity", "regulariser", "fusion", "recipe", "architecture", "width", "distill_seed", "seed"),
+    *("iterations", "diversity", "regulariser", "fusion", "recipe", "recipe_key", "architecture", "width"),
+    *("distill_seed", "seed"),
     *("accuracy_last", "accuracy_best", "epochs", "steps", "images_decoded", "distill_seconds", "train_seconds"),
     *("peak_memory_mb", "device", "dtype", "set_fingerprint", "config_hash", "commit"),
+)
+
+_APART = (
+    *("dataset", "partition", "init", "diversity", "regulariser", "fusion", "recipe"),
+    *("data_variant", "iterations", "images_decoded", "epochs"),
 )
 
 Row = Mapping[str, Any]
@@ -62,14 +68,19 @@ def merged(sweep: Path) -> list[dict[str, str]]:
 
 
 def variant_of(row: Row, rows: Sequence[Row]) -> str:
-    """Name what a row was trained on: roster, and whatever else varies among rows of that roster."""
+    """Name what a row's student was trained on and how: the roster, and whatever else varies among its rows.
+
+    What no column in words tells apart goes by a number: a recipe by its settings', a set by its fingerprint where one
+    distillation seed has several.
+    """
     alike = [r for r in rows if r["roster"] == row["roster"]]
-    shown = [
-        row[c]
-        for c in ("dataset", "partition", "init", "diversity", "regulariser", "fusion", "recipe")
-        if len({r[c] for r in alike}) > 1
-    ]
-    return " ".join([str(row["roster"]), *map(str, shown)])
+    shown = [c for c in _APART if len({r[c] for r in alike}) > 1]
+    alike = [r for r in alike if all(r[c] == row[c] for c in shown)]
+    if len({r["recipe_key"] for r in alike}) > 1:
+        shown.append("recipe_key")
+    sets = {(r["distill_seed"], r["set_fingerprint"]) for r in alike}
+    fingerprint = [str(row["set_fingerprint"])[:8]] if len(sets) > len({seed for seed, _ in sets}) else []
+    return " ".join([str(row["roster"]), *(str(row[c]) for c in shown), *fingerprint])
 
 
 def table(rows: Sequence[Row]) -> tuple[list[str], dict[str, dict[str, list[float]]]]:

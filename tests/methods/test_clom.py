@@ -191,6 +191,6 @@ def test_results_are_told_the_term_its_weight_and_its_networks():
     more = TeacherPool(3, POOL.network, Recipe("t", epochs=9), data=SimpleNamespace(name="elsewhere"))
     assert (
         CCLoM([POOL, more, more], (1.0, 2.5, 1.0)).title
-        == "cclom-1/2.5/1-convnet-1x2ep+convnet/convnet-3x9ep@elsewhere"
+        == "cclom-1/2.5/1-convnet-1x2ep+convnet/convnet-3x9ep@elsewhere-batch8196"
     )
     assert (CLoM([POOL]).forwards(20, 500), CCLoM([POOL], real_batch=90).forwards(20, 500)) == (60, 150)

@@ -86,7 +86,7 @@ def test_a_selection_alone_needs_no_networks(runtime):
     given, real = regularised(CLoM([POOL]), alone), Data().load(None)[0]
     assert pretrain(given, runtime) == {"networks": 0}
     distill(given, runtime)
-    assert given.settings(real) == plan(alone).settings(real)
+    assert given.settings(real, runtime.cache) == plan(alone).settings(real, runtime.cache)
 
 
 def test_other_data_trains_the_networks_a_run_on_it_would(runtime):
@@ -99,6 +99,17 @@ def test_other_data_trains_the_networks_a_run_on_it_would(runtime):
     pretrain(at_home := regularised(CCLoM([POOL])), runtime)
     distill(at_home, runtime)
     assert len(manifests(runtime)) == 4 and not torch.equal(images(given, runtime), images(at_home, runtime))
+
+
+def test_other_images_in_the_place_of_a_pools_data_give_another_set(runtime):
+    real, _ = Data().load(None)
+    given = regularised(CCLoM([dataclasses.replace(POOL, data=FOREIGN)]))
+    before = key(given.settings(real, runtime.cache))
+    assert before == key(given.settings(real, runtime.cache))
+    with pytest.MonkeyPatch.context() as patch:
+        seen, test = FOREIGN.load(None)
+        patch.setattr(Other, "load", lambda self, cache: (seen.subset(torch.arange(1, len(seen))), test))
+        assert key(given.settings(real, runtime.cache)) != before
 
 
 def test_networks_of_other_data_see_the_same_pixels_by_their_own_statistics(runtime):

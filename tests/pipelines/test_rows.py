@@ -2,7 +2,7 @@
 
 import pytest
 
-from moe_distill.pipelines.rows import COLUMNS, opponents, table
+from moe_distill.pipelines.rows import COLUMNS, opponents, table, variant_of
 
 
 def row(roster, **more):
@@ -33,3 +33,32 @@ def test_every_set_is_held_against_random_images_of_its_own_budget(turned):
     rows = [row(n, method=n[: 3 + 3 * (n[0] == "r")], recipe="r", dataset="d", ipc=i, noe=k) for n, i, k in made]
     found = opponents(rows[::turned])
     assert found == {"idm5x2": "random10x1", "idm10x2": "random20x1", "idm6+idm4": "random10x1"}
+
+
+def names(*rows):
+    return [variant_of(one, rows) for one in rows]
+
+
+def test_sets_of_one_roster_are_told_apart_by_what_differs_in_words():
+    pairs = [(row("rded1x1", epochs=e, set_fingerprint=f), f"rded1x1 {e}") for e, f in ((300, "a"), (600, "b"))]
+    rows, wanted = zip(*pairs, strict=True)
+    assert names(*rows) == list(wanted)
+
+
+def test_sets_that_no_column_tells_apart_go_by_their_fingerprints():
+    one, other = (row("rded1x1", distill_seed=0, set_fingerprint=f * 40) for f in "ab")
+    assert names(one, other, row("dm1x1")) == ["rded1x1 aaaaaaaa", "rded1x1 bbbbbbbb", "dm1x1"]
+
+
+def test_sets_of_several_distillation_seeds_are_one_variant():
+    rows = [row("dm1x1", distill_seed=s, set_fingerprint=f"{s}" * 40, seed=k) for s in range(3) for k in range(2)]
+    assert names(*rows) == ["dm1x1"] * 6
+    (cells,) = table(rows)[1].values()
+    assert len(cells["a"]) == 6
+
+
+def test_students_of_recipes_with_one_name_are_not_one_cell():
+    rows = [row("dm1x1", recipe="dsa", recipe_key=k, set_fingerprint="a", distill_seed=0) for k in ("11", "22")]
+    assert names(*rows) == ["dm1x1 11", "dm1x1 22"]
+    apart = [row("dm1x1", recipe=k, recipe_key=k, set_fingerprint="a", distill_seed=0) for k in ("dsa", "idc")]
+    assert names(*apart) == ["dm1x1 dsa", "dm1x1 idc"]

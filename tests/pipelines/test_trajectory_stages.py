@@ -187,7 +187,7 @@ def test_sets_are_told_apart_by_their_trajectories(runtime):
     train, _ = Data().load(None)
     others = [{"networks": 3}, {"recipe": FLAT}, {"networks_see": "all"}, {"seed": 1}]
     kept = [plan(follower(teachers=dataclasses.replace(POOL, **change))) for change in ({}, *others)]
-    assert len({runtime.store.path("set", p.settings(train)) for p in kept}) == 5
+    assert len({runtime.store.path("set", p.settings(train, runtime.cache)) for p in kept}) == 5
 
 
 def test_a_plan_that_needs_no_teachers_trains_none(runtime):
