@@ -7,6 +7,7 @@ once, so that a reader sees all of it or nothing; a file lock lets two processes
 
 import csv
 import dataclasses
+import enum
 import functools
 import hashlib
 import json
@@ -43,6 +44,8 @@ def describe(value: Any) -> Any:
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, enum.Enum):
+        return describe(value.value)
     if isinstance(value, functools.partial):
         settings = {**{f"arg{i}": describe(a) for i, a in enumerate(value.args)}, **describe(value.keywords)}
         return {"target": qualified_name(value.func), **settings}

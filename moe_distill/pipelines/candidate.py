@@ -73,7 +73,8 @@ def _distilled(
     together.require(train.classes, train.channels, train.size, train.mean, train.std, train.normalisation.source)
     decoded = together.raw()
     images = train.normalisation.standardised(decoded.images_MCHW).to(device)
-    pool = tensor_pool(images, decoded.labels_M, decoded.experts_M, len(train.classes), decoded.targets_MC)
+    labels, experts, targets = decoded.labels_M, decoded.experts_M, decoded.targets_MC
+    pool = tensor_pool(images, labels, experts, len(train.classes), targets, train.normalisation)
     columns["set_fingerprint"] = together.fingerprint()
     runtime.sets.append((columns["roster"], path))
     stored = tuple(m.provenance.ipc for m in together.members)

@@ -137,8 +137,8 @@ def trainings(
         parts = _candidates(own, kept, test, dealt, exam.seeds)
         trials = {name: [_judged_by(judge, c) for c in candidates] for name, candidates in parts.items()}
     plain = exam.recipe
-    if plain.augment is not None or plain.cutmix is not None:
-        plain = replace(plain, name=f"{plain.name}-plain", augment=None, cutmix=None)
+    if any(changes is not None for changes in (plain.augment, plain.cutmix, plain.pixels)):
+        plain = replace(plain, name=f"{plain.name}-plain", augment=None, cutmix=None, pixels=None)
     any_way = (exam.recipe, exam.fusion)
     ways = {
         "syn_any": any_way,

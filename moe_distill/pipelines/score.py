@@ -161,13 +161,14 @@ def _told_of(exam: Examination, own: Candidate, plan: Distillation, train: RealS
     recipe = exam.recipe
     groups = recipe.augment and (*recipe.augment.before, *recipe.augment.one_of, *recipe.augment.after)
     acting = [*(groups or ()), *([recipe.cutmix] if recipe.cutmix else [])]
+    names = [*(recipe.pixels.names if recipe.pixels else ()), *(type(op).__name__.lower() for op in acting)]
     return {
         "students": exam.seeds,
         "teacher": key(plan.labeller) if own.pool.label else "",
         "select_on": search.rule,
         "held_out": search.held_out if search.needs_held_out else "",
         "lrs_tried": " ".join(f"{rate:g}" for rate in search.lrs),
-        "augmentation": "+".join(type(op).__name__.lower() for op in acting) or "none",
+        "augmentation": "+".join(names) or "none",
         "normalisation": f"{train.space} {describe(train.statistics)}",
     }
 

@@ -9,6 +9,7 @@ import torch
 from moe_distill.data.fusion import Fusion, Mix
 from moe_distill.data.mixing import mixup, soft_targets
 from moe_distill.data.realset import RealSet
+from moe_distill.normalisation import Normalisation
 from moe_distill.training.recipe import Recipe
 
 
@@ -24,6 +25,7 @@ class Pool:
         targets_MC: Learned probabilities (M, classes) in place of the labels, or None.
         label: Returns a teacher's probabilities (B, classes) of standardised images (B, C, H, W), in place of any
             targets; or None.
+        normalisation: How the images are standardised; needed by recipes that augment pixels.
     """
 
     take: Callable[[torch.Tensor], torch.Tensor]
@@ -32,6 +34,7 @@ class Pool:
     classes: int
     targets_MC: torch.Tensor | None = None
     label: Callable[[torch.Tensor], torch.Tensor] | None = None
+    normalisation: Normalisation | None = None
 
     def __len__(self) -> int:
         return len(self.labels_M)
@@ -50,6 +53,7 @@ def real_pool(real: RealSet) -> Pool:
         labels_M=real.labels_N.cpu(),
         experts_M=torch.zeros(len(real), dtype=torch.int64),
         classes=len(real.classes),
+        normalisation=real.normalisation,
     )
 
 
@@ -59,9 +63,14 @@ def tensor_pool(
     experts_M: torch.Tensor,
     classes: int,
     targets_MC: torch.Tensor | None = None,
+    normalisation: Normalisation | None = None,
 ) -> Pool:
     """Return a pool over standardised images that lie on the device."""
-    return Pool(lambda index_B: images_MCHW[index_B.to(images_MCHW.device)], labels_M, experts_M, classes, targets_MC)
+
+    def take(index_B: torch.Tensor) -> torch.Tensor:
+        return images_MCHW[index_B.to(images_MCHW.device)]
+
+    return Pool(take, labels_M, experts_M, classes, targets_MC, normalisation=normalisation)
 
 
 def fused(pool: Pool, fusion: Fusion) -> Pool:
@@ -119,6 +128,9 @@ def _augmented(
     pool: Pool, index_B: torch.Tensor, recipe: Recipe, rng: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     x, targets = _stored(pool, index_B)
+    if recipe.pixels is not None:
+        assert pool.normalisation is not None
+        x = recipe.pixels(x, pool.normalisation, rng)
     if recipe.augment is not None:
         x = recipe.augment.apply(x, recipe.augment.draw(rng, len(index_B), x.shape[-1], shared=False))
     return x, targets

@@ -10,6 +10,7 @@ import torch
 
 from moe_distill.data.augment import Augmentation
 from moe_distill.data.mixing import CutMix, soft_cross_entropy, soft_divergence
+from moe_distill.data.pixel_augment import PixelAugmentation
 from moe_distill.errors import InputError
 from moe_distill.records import describe, qualified_name
 
@@ -17,7 +18,10 @@ OptimizerFactory = Callable[..., torch.optim.Optimizer]
 _SGD = functools.partial(torch.optim.SGD, momentum=0.9)
 _LABELS = ("set", "hard", "teacher_online")
 # What came later, with the value that changes nothing: a recipe that has it is described as before there was one.
-_LATER: Mapping[str, Any] = {"cosine": 0.0, "lr_factors": {}, "decay_biases": True, "labels": "set", "temperature": 1.0}
+_LATER: Mapping[str, Any] = {
+    **{"cosine": 0.0, "lr_factors": {}, "decay_biases": True, "labels": "set", "temperature": 1.0},
+    "pixels": None,
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Recipe:
         fresh_optimizer: Forget the momentum at a drop, as the DC family does by building a new optimiser.
         augment: Per-image augmentation of every batch, or None.
         cutmix: CutMix after the augmentation, or None.
+        pixels: Augmentation of the pixels of a batch, ahead of all others, or None.
         lr_factors: What ``lr`` is multiplied by for a student that has its own rate, by the student's name.
         decay_biases: Whether the weight decay acts on everything, or only on what is called a weight and has two or
             more dimensions: not on biases, scales of norms and embeddings of places.
@@ -72,6 +77,7 @@ class Recipe:
     decay_biases: bool = True
     labels: str = "set"
     temperature: float = 1.0
+    pixels: PixelAugmentation | None = None
 
     def __post_init__(self) -> None:
         """Store sequences as tuples and check the numbers."""

@@ -148,6 +148,16 @@ def test_equal_numbers_read_otherwise_are_another_set(suite, tmp_path):
     assert [int(seen[f]["images_decoded"]) for f in (1, 2)] == [100, 400]
 
 
+@pytest.mark.parametrize("recipe", ["dcbench_cifar", "dcbench_imagenet", "dcbench_autoaug", "dcbench_randaug"])
+def test_dcbench_trains_on_augmented_pixels(suite, recipe):
+    found = {}
+    for extra in ([], ["recipe.pixels=null"]):
+        suite(*ONE, "method=random", "split=10x1", f"recipe={recipe}", "recipe.epochs=30", "recipe.lr=0.1", *extra)
+        (row,) = suite.rows()
+        found[row["recipe_key"]] = row["accuracy_last"]
+    assert len(set(found.values())) == 2
+
+
 def test_a_result_is_of_its_test_images_and_of_the_students_name(suite):
     exam = instantiate(suite.compose("students=convnet3").exam)
     exam = dataclasses.replace(exam, students={"a": exam.students["convnet3"], "b": exam.students["convnet3"]})

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from moe_distill.data.augment import Augmentation, Color, Crop, Flip
 from moe_distill.data.fusion import Additive, Offline
 from moe_distill.data.mixing import CrossExpert, CutMix, NoFusion, soft_cross_entropy
+from moe_distill.data.pixel_augment import PixelAugmentation
+from moe_distill.normalisation import Normalisation
 from moe_distill.seeding import stream
 from moe_distill.training.batches import fused, tensor_pool, training_batch
 from moe_distill.training.recipe import Recipe
@@ -49,6 +51,24 @@ def test_the_additive_batch_is_the_augmented_one_and_a_mixed_one_that_is_not_aug
     more_x, more_t = by_hand(source, ROWS, mix.partner_B, mix.lam_B)
     np.testing.assert_allclose(x[4:].numpy(), more_x, atol=1e-6)
     np.testing.assert_allclose(targets[4:].numpy(), 2 * more_t, atol=1e-6)
+
+
+def test_pixels_are_augmented_first_and_partners_by_a_draw_of_their_own():
+    normalisation = Normalisation((0.5, 0.4), (0.2, 0.3))
+    images = normalisation.standardised(torch.rand(12, 2, 8, 8, generator=stream(0, "raw")))
+    held = tensor_pool(images, torch.arange(12) // 4, torch.arange(12) % 2, 3, normalisation=normalisation)
+    pixels, augment = PixelAugmentation(padding=2), Augmentation(one_of=(Crop(),), before=(Flip(),))
+    recipe, fusion = Recipe("r", epochs=1, pixels=pixels, augment=augment), CrossExpert()
+    x, _ = training_batch(held, ROWS, recipe, fusion, stream(4, "b"))
+
+    replay = stream(4, "b")
+    first = pixels(images[ROWS], normalisation, replay)
+    first = augment.apply(first, augment.draw(replay, 4, 8, shared=False))
+    mix = fusion.draw(replay, ROWS, held.experts_M, held.labels_M)
+    other = pixels(images[mix.partner_B], normalisation, replay)
+    other = augment.apply(other, augment.draw(replay, 4, 8, shared=False))
+    want = mix.lam_B[0].double() * first.double() + (1 - mix.lam_B[0].double()) * other.double()
+    torch.testing.assert_close(x.double(), want, rtol=0, atol=1e-6)
 
 
 def test_the_additive_loss_is_the_sum_of_both_mean_losses():

@@ -1,5 +1,6 @@
 """Training schedules against the published ones, read from the yaml that users run."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -55,6 +56,22 @@ def test_dc_family_runs_one_epoch_more_and_falls_once(name, high, low):
     assert recipe.fresh_optimizer and looks(recipe) == [high + low - 1]
     assert sgd(recipe) == (0.9, 5e-4) and recipe.batch_size == 256
     assert recipe.cutmix is None and isinstance(recipe.augment, Augmentation) == (name != "dc")
+
+
+@pytest.mark.parametrize(
+    ("name", "acts", "augmented"),
+    [
+        ("cifar", ["randomcrop", "randomhorizontalflip"], True),
+        ("imagenet", ["randomcrop", "randomhorizontalflip", "colorjitter"], False),
+        ("autoaug", ["autoaugment"], False),
+        ("randaug", ["randaugment"], False),
+    ],
+)
+def test_dcbench_trains_as_dc_but_longer_where_pixels_are_augmented(name, acts, augmented):
+    recipe = loaded(f"dcbench_{name}")
+    assert (recipe.name, recipe.pixels.names, recipe.augment is not None) == (f"dcbench_{name}", acts, augmented)
+    plain = dataclasses.replace(recipe, name="dsa", pixels=None, augment=loaded("dsa").augment)
+    assert describe(plain) == describe(loaded("dsa")) and "pixels" not in describe(plain)
 
 
 def test_idc_falls_twice_and_is_tested_at_every_quarter():
