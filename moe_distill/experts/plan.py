@@ -140,10 +140,10 @@ class Distillation:
             InputError: A class has fewer images than an expert is to hold, a method cannot work with the data, or
                 teachers cannot be what they should.
         """
-        for member, fewest in zip(self.roster.members, self._fewest(real), strict=True):
-            member.method().require_images(member.ipc, fewest)
         for member in self.roster.members:
             member.method().check(real)
+        for member, fewest in zip(self.roster.members, self._fewest(real), strict=True):
+            member.method().require_images(member.ipc, fewest)
         for number, pool in self.pools.items():
             pool.check(real, self.network_of(number))
 
