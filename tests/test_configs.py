@@ -53,13 +53,6 @@ LOOKING = ("herding", "kcenter", "kmeans")
 ROW_OF_SPLIT = {(1, 1): 1, (1, 2): 1, (5, 2): 10, (10, 1): 10, (10, 2): 10, (20, 1): 10, (25, 2): 50, (50, 1): 50}
 
 
-CLOM_ALPHAS = {
-    **{("dc", "cifar10"): (1000, 5000), ("dsa", "cifar10"): (5000, 1000), ("dm", "cifar10"): (2000, 1000)},
-    **{("dc", "cifar100"): (10000, 1000), ("dsa", "cifar100"): (10000, 10), ("dm", "cifar100"): (500, 1)},
-    ("mtt", "cifar10"): (1000, 1000),
-}
-
-
 @pytest.fixture(scope="module")
 def composed():
     """Gives the configuration of a command line, each composed once."""
@@ -250,14 +243,3 @@ def test_a_listed_roster_must_agree_with_the_split(ipc, noe, members):
     rows = [{"method": method, "presets": {}, "ipc": own} for own in members]
     with pytest.raises(InputError, match=f"noe={noe}, ipc \\* noe = {ipc * noe}"):
         roster.listed(rows, {}, ipc, noe)
-
-
-@pytest.mark.parametrize(("method", "data"), CLOM_ALPHAS)
-def test_the_weight_of_clom_is_the_published_one(composed, method, data):
-    found = [
-        composed(f"method={method}", f"data={data}", f"split={ipc}x1", "regulariser=clom").regulariser.alpha
-        for ipc in (1, 10, 20, 50)
-    ]
-    low, high = CLOM_ALPHAS[method, data]
-    assert found == [low, low, low, high]
-    assert composed(f"method={method}", f"data={data}", "regulariser=cclom").regulariser.alpha == 1000
