@@ -203,6 +203,6 @@ def test_any_method_that_moves_images_carries_it(shared_suite, method):
 def test_results_say_the_regulariser(suite):
     suite("method=dm", "regulariser=clom", "ipc=1", "noe=1", "students=convnet3", "seeds=1", "baselines=random")
     assert [(r["method"], r["regulariser"]) for r in suite.rows()] == [
-        ("dm", "clom-1000-convnet-2x1ep"),
+        ("dm", "clom-2000-convnet-2x1ep"),
         ("random", "none"),
     ]
