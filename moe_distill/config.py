@@ -90,6 +90,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     OmegaConf.register_new_resolver("budget", lambda ipc, noe: ipc * noe, replace=True)
     OmegaConf.register_new_resolver("row", _row, replace=True)
+    OmegaConf.register_new_resolver("count", lambda listed: len(listed or ()), replace=True)
 
 
 def _row(ipc: int, rows: dict[int, Any]) -> Any:

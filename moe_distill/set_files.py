@@ -39,11 +39,27 @@ def read_set(path: Path) -> tuple[dict[str, torch.Tensor], Provenance, str]:
         provenance = Provenance(**{**given, "tiling": Tiling(**given["tiling"])})
         if not isinstance(provenance.whitening, str | None):
             raise TypeError(f"whitening {provenance.whitening}")
-        return load_file(path), provenance, str(about["fingerprint"])
+        tensors = load_file(path)
+        _require_shapes(tensors, provenance)
+        return tensors, provenance, str(about["fingerprint"])
     except FileNotFoundError as error:
         raise InputError("set", path, f"a set written by this package; {error.filename} is missing") from error
     except (SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise damaged(path, error) from error
+
+
+def _require_shapes(tensors: Mapping[str, torch.Tensor], provenance: Provenance) -> None:
+    classes, images = len(provenance.classes), tensors["images"]
+    rows = classes * provenance.ipc
+    wanted = {
+        "images": (rows, *images.shape[1:]),
+        "average": tuple(images.shape),
+        "soft_labels": (rows, classes),
+        "learned_rate": (),
+    }
+    for name, tensor in tensors.items():
+        if tuple(tensor.shape) != wanted[name]:
+            raise ValueError(f"{name} of shape {tuple(tensor.shape)} where {wanted[name]} belongs")
 
 
 def damaged(path: Path, error: Exception) -> InputError:

@@ -46,6 +46,21 @@ def test_the_tensors_file_can_be_read_without_this_package(tmp_path):
         assert set(file.keys()) == {"images", "learned_rate"} and file.get_tensor("images").shape == (6, 2, 8, 8)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("soft_labels", (6, 2)), ("soft_labels", (6, 1)), ("soft_labels", (3, 3)), ("average", (5, 2, 8, 8)),
+        ("learned_rate", (1,)), ("images", (9, 2, 8, 8)),
+    ],
+)  # fmt: skip
+def test_tensors_of_another_shape_are_refused(tmp_path, name, shape):
+    own = a_set()
+    given = {"images": own.images.detach(), name: torch.rand(shape)}
+    SyntheticSet(given.pop("images"), own.provenance, **given).save(tmp_path / "s.safetensors")
+    with pytest.raises(InputError, match=rf"^set=.*s\.safetensors: .*{name} of shape {re.escape(str(shape))}"):
+        SyntheticSet.load(tmp_path / "s.safetensors")
+
+
 def shorten(share):
     return lambda path: path.write_bytes(path.read_bytes()[: int(len(path.read_bytes()) * share)])
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from moe_distill import seeding
 from moe_distill.errors import InputError
 
+_EVERY_BATCH = "a fusion that mixes every batch, or students would see batches of different sizes"
+
 
 class Mix(NamedTuple):
     """Whom each image of a batch is mixed with: indices into the union's images, and the first images' weights.
@@ -69,6 +71,8 @@ class Additive(Fusion):
 
     def __post_init__(self) -> None:
         _require_of_batches(self.of)
+        if isinstance(self.of, Sometimes):
+            raise InputError("fusion.of", "sometimes", _EVERY_BATCH)
 
     def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
         """Draw as the fusion it is made of."""
@@ -97,6 +101,8 @@ class Sometimes(Fusion):
 
     def __post_init__(self) -> None:
         _require_of_batches(self.of)
+        if isinstance(self.of, Additive):
+            raise InputError("fusion.of", "additive", _EVERY_BATCH)
         if not 0 <= self.prob <= 1:
             raise InputError("fusion.prob", self.prob, "a probability in [0, 1]")
 

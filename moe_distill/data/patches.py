@@ -12,7 +12,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from moe_distill.seeding import global_seed
+
 AREA = (0.08, 1.0)
+_RATIOS = [3 / 4, 4 / 3]
 
 
 class Crops(NamedTuple):
@@ -84,6 +87,50 @@ def stitched(x_KCHW: Tensor, factor: int, size: int) -> Tensor:
     cells = iter(x_KCHW.split(len(x_KCHW) // factor**2))
     rows = [torch.cat([F.interpolate(next(cells), (h, w)) for w in sides], dim=-1) for h in sides]
     return torch.cat(rows, dim=-2)
+
+
+def draw_orders(rng: torch.Generator, images: int, factor: int) -> Tensor:
+    """Draw a permutation of the ``factor`` columns and one of the rows of each image, (N, 2, factor) int64."""
+    return torch.rand(images, 2, factor, generator=rng).argsort(dim=-1)
+
+
+def shuffled(x_NCHW: Tensor, order_N2F: Tensor) -> Tensor:
+    """Return stitched images with their columns of patches, then their rows, in the given order.
+
+    Of a side that the number of patches does not divide, the first strips are a pixel longer, as in :func:`stitched`.
+    """
+    size, factor = x_NCHW.shape[-1], order_N2F.shape[-1]
+    widths = [len(strip) for strip in torch.arange(size).tensor_split(factor)]
+    strip_S = torch.arange(factor).repeat_interleave(torch.tensor(widths))
+    place_N2F = order_N2F.argsort(dim=-1)  # where each strip goes
+    source_N2S = place_N2F[..., strip_S].argsort(dim=-1, stable=True).to(x_NCHW.device)
+    columns_NS, rows_NS = source_N2S.unbind(1)
+    x_NCHW = x_NCHW.gather(3, columns_NS[:, None, None, :].expand_as(x_NCHW))
+    return x_NCHW.gather(2, rows_NS[:, None, :, None].expand_as(x_NCHW))
+
+
+def draw_regions(rng: torch.Generator, images: int, size: int, least: float) -> Tensor:
+    """Draw a region of each image as torchvision's RandomResizedCrop does: top, left, height and width, (N, 4) int64.
+
+    Args:
+        rng: A CPU generator.
+        images: N.
+        size: The images' side in pixels.
+        least: Smallest area, as a share of the image's.
+    """
+    from torchvision.transforms import RandomResizedCrop  # slow to import, and only stitched sets need it
+
+    with global_seed(rng):
+        drawn = [RandomResizedCrop.get_params(torch.empty(1, size, size), [least, 1.0], _RATIOS) for _ in range(images)]
+    return torch.tensor(drawn)
+
+
+def enlarged(x_NCHW: Tensor, region_N4: Tensor) -> Tensor:
+    """Return the regions of images, resized (bilinear, with antialias) to the images' size."""
+    size = x_NCHW.shape[-2:]
+    pairs = zip(x_NCHW.split(1), region_N4.tolist(), strict=True)
+    cuts = [x_1CHW[..., t : t + h, left : left + w] for x_1CHW, (t, left, h, w) in pairs]
+    return torch.cat([F.interpolate(cut_1CHW, size, mode="bilinear", antialias=True) for cut_1CHW in cuts])
 
 
 def in_eight_bits(raw_NCHW: Tensor) -> Tensor:

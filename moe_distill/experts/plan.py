@@ -111,6 +111,11 @@ class Distillation:
         """The teacher that can label students' batches: the first expert's that has one."""
         return next((pool for m in self.roster.members if (pool := m.method().labeller) is not None), None)
 
+    @property
+    def pieces(self) -> tuple[int, ...]:
+        """Patches a side of which the stored images of each expert are stitched."""
+        return tuple(m.method().pieces for m in self.roster.members)
+
     def settings(self, real: RealSet, cache: Path) -> dict[str, Any]:
         """Return the description under which the distilled set is stored; ``cache`` is where data are kept."""
         return {

@@ -33,13 +33,21 @@ def write_hub_folder(together: Union, source: Path, folder: Path, known: Known) 
     decoded = together.raw()
     images_MCHW, labels_M, experts_M = (t.cpu() for t in (decoded.images_MCHW, decoded.labels_M, decoded.experts_M))
     write_with_table(images_MCHW, labels_M, experts_M, together.provenance.classes, pictures)
-    copy_set(together, source, folder)
-    (folder / "README.md").write_text(card(together, len(labels_M), known), encoding="utf-8")
-    return f"safetensors {EXACT}; pictures {PICTURES}"
+    exact = copy_set(together, source, folder)
+    file = "" if source.is_dir() else f"/{source.name}"
+    (folder / "README.md").write_text(card(together, len(labels_M), known, file), encoding="utf-8")
+    return f"safetensors {exact}; pictures {PICTURES}"
 
 
-def card(together: Union, images: int, known: Known) -> str:
-    """Return the card: YAML between two lines ``---`` (JSON where names are free, which YAML reads), then Markdown."""
+def card(together: Union, images: int, known: Known, file: str = "") -> str:
+    """Return the card: YAML between two lines ``---`` (JSON where names are free, which YAML reads), then Markdown.
+
+    Args:
+        together: The set.
+        images: How many decoded images it has.
+        known: What is known beside it.
+        file: What is to be loaded of the folder, ``/<name>``; all of it where nothing is said.
+    """
     facts = about(together)
     configs = [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train/**"}]}]
     config = [member.provenance.settings for member in together.members]
@@ -52,7 +60,7 @@ def card(together: Union, images: int, known: Known) -> str:
         "distilled": {**facts, "config": config, "recipe": known.recipe},
     }
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in front.items()]
-    return "\n".join(["---", *lines, "---", "", *_body(together, facts, images, known)]) + "\n"
+    return "\n".join(["---", *lines, "---", "", *_body(together, facts, images, known, file)]) + "\n"
 
 
 def _title(facts: Mapping[str, Any]) -> str:
@@ -66,7 +74,7 @@ def _size(images: int) -> str:
     return next((name for most, name in bounds if images < most), "100K<n<1M")
 
 
-def _body(together: Union, facts: Mapping[str, Any], images: int, known: Known) -> list[str]:
+def _body(together: Union, facts: Mapping[str, Any], images: int, known: Known, file: str) -> list[str]:
     if facts["whitening"] is None:
         seen = f"mean {facts['mean']} and std {facts['std']} of each channel, pixels in [0, 1]"
     else:
@@ -82,7 +90,8 @@ def _body(together: Union, facts: Mapping[str, Any], images: int, known: Known) 
         f"| fingerprint | {facts['set_fingerprint']} |",
     ]
     table = ["| | |", "|---|---|", *rows]
-    use = "`SyntheticSet.load(<this folder>).dataset()` of `moe_distill` gives images and labels as students see them."
+    load = f"`SyntheticSet.load(<this folder>{file}).dataset()`"
+    use = f"{load} of `moe_distill` gives images and labels as students see them."
     scores = ["", "## Scores", "", "Test accuracy in percent, mean ± std of students, last epoch.", ""]
     scores += ["| recipe | network | accuracy |", "|---|---|---|", *(f"| {' | '.join(s)} |" for s in known.scores)]
     files = f"`expert_*.safetensors` and `.json`: the set, {EXACT}. `data/train`: pictures, {PICTURES}."

@@ -13,6 +13,8 @@ AUTO = "auto"
 # How far from [0, 1] raw pixels may lie: those optimised as raw pixels stay near, standardised ones may go far.
 _FURTHEST: dict[Space, float] = {"raw": 1.0, "standardised": 9.0, "zca": 9.0}
 _TINY = 1e-30
+# How far from 1 probabilities may sum: those kept in 16 bits or to a few decimals do not sum to it exactly.
+_ROUNDING = 0.02
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Fitted:
 def arranged(foreign: Foreign, classes: int, where: object) -> Fitted:
     """Return images and labels class by class, each class as often; rows of a class keep their order.
 
-    A row of numbers as the label of each image is probabilities where all are at least 0 and sum to 1, else logits.
+    A row of numbers as the label of each image is probabilities where all lie in [0, 1] and sum to 1 but for their
+    rounding, else logits.
 
     Args:
         foreign: What was read.
@@ -56,7 +59,7 @@ def arranged(foreign: Foreign, classes: int, where: object) -> Fitted:
     if labels.shape not in ((n,), (n, classes)):
         raise InputError(KEY, where, f"labels of shape ({n},) or ({n}, {classes}); found {tuple(labels.shape)}")
     soft_NC, said = _soft(labels) if labels.ndim == 2 else (None, "class numbers")
-    hard_N = _classes_of(labels if soft_NC is None else soft_NC, classes, where)
+    hard_N = _classes_of(labels.float() if soft_NC is None else soft_NC, classes, where)
     order_N = hard_N.argsort(stable=True)
     soft_NC = None if soft_NC is None else soft_NC[order_N].contiguous()
     return Fitted(pixels_NCHW[order_N].contiguous(), soft_NC, said)
@@ -65,11 +68,12 @@ def arranged(foreign: Foreign, classes: int, where: object) -> Fitted:
 def _soft(labels_NC: torch.Tensor) -> tuple[torch.Tensor | None, str]:
     """Return logits whose softmax is what the rows say, None where they name classes; and what they are."""
     rows_NC = labels_NC.float()
-    if not (rows_NC.min() >= 0 and (rows_NC.sum(1) - 1).abs().max() < 1e-4):
+    sums_N1 = rows_NC.sum(1, keepdim=True)
+    if not (rows_NC.min() >= 0 and rows_NC.max() <= 1 and (sums_N1 - 1).abs().max() < _ROUNDING):
         return rows_NC, "logits"
     if ((rows_NC == 0) | (rows_NC == 1)).all():
         return None, "one-hot"
-    return rows_NC.clamp_min(_TINY).log(), "probabilities"
+    return (rows_NC / sums_N1).clamp_min(_TINY).log(), "probabilities"
 
 
 def _classes_of(labels: torch.Tensor, classes: int, where: object) -> torch.Tensor:

@@ -23,7 +23,7 @@ def copy_set(together: Union, source: Path, folder: Path) -> str:
         shutil.copyfile(file.with_suffix(".json"), folder / file.with_suffix(".json").name)
     if together.provenance.whitening is not None:
         shutil.copyfile(files[0].with_name(FILE), folder / FILE)
-    return EXACT
+    return EXACT if source.is_dir() else f"{EXACT}; to be loaded as {source.name}, one expert's file"
 
 
 def write_pictures(together: Union, source: Path, folder: Path) -> str:

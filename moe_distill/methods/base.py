@@ -70,6 +70,7 @@ class Method(ABC):
         pools: Networks trained on real data that it asks for; its initialiser asks for its own (:attr:`all_pools`).
         init: What the images start as, where ``prepare`` asks.
         labeller: The pool whose network labels students' batches where their recipe asks for it; None if none can.
+        pieces: Patches a side of which each stored image is stitched.
         moves_by_class: Whether ``apply`` moves one class at a time, so that an iteration is as many steps.
         revision: Raised by whoever changes the images that equal settings give: older sets are then no longer found.
     """
@@ -82,6 +83,7 @@ class Method(ABC):
     pools: Sequence[TeacherPool] = ()
     init: Initial = staticmethod(random_real)
     labeller: TeacherPool | None = None
+    pieces: int = 1
     moves_by_class: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
     row_by: ClassVar[Literal["budget", "own"]] = "own"

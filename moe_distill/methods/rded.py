@@ -55,7 +55,7 @@ class RDED(Method):
             raise InputError("method.teacher.data", teacher.data.name, "null: it must know the run's classes")
         self.mipc, self.crops, self.factor, self.storage = mipc, crops, factor, storage
         self.learns_labels = labels == "teacher_stored"
-        self.labeller = teacher
+        self.labeller, self.pieces = teacher, factor
         self.pools = (teacher,)
 
     def check(self, real: RealSet) -> None:

@@ -96,6 +96,7 @@ def random_subset(real: RealSet, test: RealSet, stored: Sequence[int], student: 
     whole = candidate_of_real(real.subset(torch.cat(drawn)), test)
     experts_M = torch.arange(len(stored)).repeat_interleave(torch.tensor(stored)).repeat(len(classes))
     columns = {**whole.columns, "method": "random", "roster": f"random{wanted}x1", "ipc": wanted, "init": "random"}
+    columns["distill_seed"] = student  # whose own images they are
     settings = {**whole.settings, "dealt": list(stored)}
     return replace(whole, pool=replace(whole.pool, experts_M=experts_M), settings=settings, columns=columns)
 

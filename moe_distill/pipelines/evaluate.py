@@ -14,9 +14,9 @@ from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import NetworkFactory, build
+from moe_distill.pipelines.asked import as_asked
 from moe_distill.pipelines.candidate import Candidate, candidate_of, candidate_of_real
 from moe_distill.pipelines.conclude import conclude
-from moe_distill.pipelines.labelling import relabelled
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import Store, commit, describe, key, write_json
 from moe_distill.seeding import stream
@@ -75,7 +75,7 @@ def evaluate(plan: Distillation, exam: Examination, runtime: Runtime, path: str 
     Returns:
         ``accuracy``: mean over all students; ``rows``: the result rows.
     """
-    candidate = relabelled(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
+    candidate = as_asked(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
     result = examine(candidate, exam, runtime)
     conclude(result["rows"], runtime)
     return result
@@ -83,13 +83,13 @@ def evaluate(plan: Distillation, exam: Examination, runtime: Runtime, path: str 
 
 def examined(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any]:
     """Train students on the plan's distilled set; returns as :func:`evaluate`."""
-    return examine(relabelled(candidate_of(plan, runtime), plan, exam.recipe, runtime), exam, runtime)
+    return examine(as_asked(candidate_of(plan, runtime), plan, exam.recipe, runtime), exam, runtime)
 
 
 def upper_bound(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any]:
     """Train the same students on all real training data, by the same code; returns as :func:`evaluate`."""
     train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
-    candidate = relabelled(candidate_of_real(train, test), plan, exam.recipe, runtime)
+    candidate = as_asked(candidate_of_real(train, test), plan, exam.recipe, runtime)
     result = examine(candidate, exam, runtime)
     conclude(result["rows"], runtime)
     return result
@@ -131,7 +131,7 @@ def students_on(name: str, seeds: Sequence[int], candidate: Candidate, exam: Exa
     shape = {"channels": test.channels, "classes": candidate.pool.classes, "size": candidate.size}
     networks = [build(exam.students[name], **shape, rng=stream(s, "student", name)).to(test.device) for s in seeds]
     streams = [stream(s, "student", name, "training") for s in seeds]
-    lr = recipe.lr * recipe.lr_factors.get(name, 1.0) if candidate.lr is None else candidate.lr
+    lr = recipe.first_lr(name, candidate.lr)
     return Classifier(networks, candidate.pool, test, recipe, streams, exam.fusion, lr)
 
 
@@ -159,6 +159,7 @@ def _train(
             "seed": seed,
             "accuracy_last": last[i],
             "accuracy_best": max(tested[i] for tested in classifier.accuracies.values()),
+            "lr": recipe.first_lr(name, candidate.lr),
             "epochs": recipe.total_epochs,
             "steps": classifier.total,
             "images_decoded": len(classifier.pool),

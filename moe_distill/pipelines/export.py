@@ -74,10 +74,12 @@ def _known(recipe: Recipe | None, output: Path, together: Union) -> Known:
     """Return the recipe, and the scores of this very set in the run's table."""
     table = output / "results.csv"
     rows = merge_rows([table], COLUMNS) if table.is_file() else []
+    own = [row for row in rows if row["set_fingerprint"] == together.fingerprint()]
+    names = [name for name, _ in {(row["recipe"], row["recipe_key"]) for row in own}]
     cells: dict[tuple[str, str], list[float]] = {}
-    fingerprint = together.fingerprint()
-    for row in rows:
-        if row["set_fingerprint"] == fingerprint:
-            cells.setdefault((row["recipe"], row["architecture"]), []).append(float(row["accuracy_last"]))
-    scores = [(name, architecture, in_percent(found)) for (name, architecture), found in cells.items()]
+    for row in own:
+        told = [row["recipe"], row["recipe_key"] if names.count(row["recipe"]) > 1 else "", row["fusion"]]
+        way = " ".join(word for word in told if word not in ("", "none"))
+        cells.setdefault((way, row["architecture"]), []).append(float(row["accuracy_last"]))
+    scores = [(way, architecture, in_percent(found)) for (way, architecture), found in cells.items()]
     return Known(describe(recipe) if recipe else None, scores)

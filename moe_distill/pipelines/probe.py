@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import Network
+from moe_distill.pipelines.asked import as_asked
 from moe_distill.pipelines.candidate import Candidate, candidate_of
 from moe_distill.pipelines.evaluate import Examination, students_on
-from moe_distill.pipelines.labelling import relabelled
 from moe_distill.pipelines.rows import in_percent
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import write_csv, write_json
@@ -58,13 +59,14 @@ def probe(
     Raises:
         InputError: The probe's images are of another shape, or a class has too few of them.
     """
-    candidate = relabelled(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
-    train, test = (part.to(runtime.device) for part in (onto or plan.data).load(runtime.cache))
+    candidate = as_asked(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
+    train, test = (onto or plan.data).load(runtime.cache)
     shape, wanted = (train.channels, train.size), (candidate.test.channels, candidate.test.size)
     if shape != wanted:
         raise InputError(
             "pipeline.onto", f"{train.name}, {shape[1]} pixels", f"{wanted[0]} × {wanted[1]}² as the set's"
         )
+    train, test = (_as_seen(part, candidate.test).to(runtime.device) for part in (train, test))
     train = _balanced(train, images_per_class)
     rows = [row for name in exam.students for row in _probed(name, candidate, exam, runtime, train, test)]
     runtime.output.mkdir(parents=True, exist_ok=True)
@@ -130,6 +132,11 @@ def _features(network: Network, real: RealSet) -> Any:
     network.eval()
     chunks = real.images_NCHW.split(_CHUNK)
     return torch.cat([network.embed(real.normalised(chunk)).cpu() for chunk in chunks]).numpy()
+
+
+def _as_seen(real: RealSet, by: RealSet) -> RealSet:
+    """Return real images that are normalised as the students' own were."""
+    return replace(real, mean=by.mean, std=by.std, whitening=by.whitening)
 
 
 def _balanced(real: RealSet, per_class: int | None) -> RealSet:

@@ -14,7 +14,7 @@ COLUMNS = (
     *("experiment", "scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe"),
     *("iterations", "diversity", "regulariser", "fusion", "recipe", "recipe_key", "architecture", "width"),
     *("distill_seed", "seed"),
-    *("accuracy_last", "accuracy_best", "epochs", "steps", "images_decoded", "distill_seconds", "train_seconds"),
+    *("accuracy_last", "accuracy_best", "lr", "epochs", "steps", "images_decoded", "distill_seconds", "train_seconds"),
     *("peak_memory_mb", "device", "dtype", "set_fingerprint", "config_hash", "commit"),
 )
 

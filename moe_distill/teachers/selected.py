@@ -6,6 +6,7 @@ import torch
 
 from moe_distill.data.realset import RealSet
 from moe_distill.data.selection import Selection
+from moe_distill.errors import InputError
 from moe_distill.models.base import Network
 from moe_distill.teachers.store import TeacherPool
 
@@ -28,7 +29,8 @@ class Selected:
 
     def __call__(self, real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
         """Return min(n, images of class ``c``) normalised images (n, C, H, W), in the order they were selected."""
-        assert self.network is not None
+        if self.network is None:
+            raise InputError("init.of", self.select, "random_real or first_real: a selection is an init of its own")
         rows_N = real.class_indices(c)
         with torch.no_grad():
             f_ND = torch.cat([self.network.embed(real.at(chunk)[0]) for chunk in rows_N.split(_CHUNK)])

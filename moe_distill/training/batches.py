@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from moe_distill.data import patches
 from moe_distill.data.fusion import Fusion, Mix
 from moe_distill.data.mixing import mixup, soft_targets
 from moe_distill.data.realset import RealSet
@@ -25,6 +26,7 @@ class Pool:
         targets_MC: Learned probabilities (M, classes) in place of the labels, or None.
         label: Returns a teacher's probabilities (B, classes) of standardised images (B, C, H, W), in place of any
             targets; or None.
+        pieces_M: Patches a side of which each image is stitched; None where all are whole.
         normalisation: How the images are standardised; needed by recipes that augment pixels.
     """
 
@@ -35,6 +37,7 @@ class Pool:
     targets_MC: torch.Tensor | None = None
     label: Callable[[torch.Tensor], torch.Tensor] | None = None
     normalisation: Normalisation | None = None
+    pieces_M: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels_M)
@@ -89,7 +92,9 @@ def fused(pool: Pool, fusion: Fusion) -> Pool:
     if pool.targets_MC is not None:
         targets_PC = mixup(pool.targets_of(pairs.first_P), pool.targets_of(pairs.partner_P), pairs.lam_P)
     labels_P, experts_P = pool.labels_M[pairs.first_P], pool.experts_M[pairs.first_P]
-    return dataclasses.replace(pool, take=take, labels_M=labels_P, experts_M=experts_P, targets_MC=targets_PC)
+    return dataclasses.replace(
+        pool, take=take, labels_M=labels_P, experts_M=experts_P, targets_MC=targets_PC, pieces_M=None
+    )
 
 
 def training_batch(
@@ -128,12 +133,24 @@ def _augmented(
     pool: Pool, index_B: torch.Tensor, recipe: Recipe, rng: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     x, targets = _stored(pool, index_B)
+    if recipe.regions and pool.pieces_M is not None:
+        x = _regions(x, pool.pieces_M[index_B], rng)
     if recipe.pixels is not None:
         assert pool.normalisation is not None
         x = recipe.pixels(x, pool.normalisation, rng)
     if recipe.augment is not None:
         x = recipe.augment.apply(x, recipe.augment.draw(rng, len(index_B), x.shape[-1], shared=False))
     return x, targets
+
+
+def _regions(x_BCHW: torch.Tensor, pieces_B: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    x_BCHW = x_BCHW.clone()
+    for factor in (f for f in pieces_B.unique().tolist() if f > 1):
+        rows_Q = (pieces_B == factor).nonzero().squeeze(1)
+        stitched = patches.shuffled(x_BCHW[rows_Q], patches.draw_orders(rng, len(rows_Q), factor))
+        regions = patches.draw_regions(rng, len(rows_Q), x_BCHW.shape[-1], 1 / factor)
+        x_BCHW[rows_Q] = patches.enlarged(stitched, regions)
+    return x_BCHW
 
 
 def _stored(pool: Pool, index_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

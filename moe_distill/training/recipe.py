@@ -20,7 +20,7 @@ _LABELS = ("set", "hard", "teacher_online")
 # What came later, with the value that changes nothing: a recipe that has it is described as before there was one.
 _LATER: Mapping[str, Any] = {
     **{"cosine": 0.0, "lr_factors": {}, "decay_biases": True, "labels": "set", "temperature": 1.0},
-    "pixels": None,
+    **{"pixels": None, "learned_rate": False, "regions": False},
 }
 
 
@@ -52,6 +52,9 @@ class Recipe:
             classes; "hard": its classes; "teacher_online": what a teacher makes of each augmented and mixed batch.
         temperature: T of KL(softmax(z_teacher / T) ‖ softmax(z_student / T)), not multiplied by T²; without effect on
             hard labels.
+        regions: Whether images stitched of f × f patches are trained on with their patches shuffled and, each, a region
+            of at least 1 / f of its area enlarged (RDED).
+        learned_rate: Whether a step size that was learned with the set takes the place of ``lr`` and its factors.
         test_points: Fractions of E at which the published recipe tests; the last epoch is always tested.
 
     Raises:
@@ -78,6 +81,8 @@ class Recipe:
     labels: str = "set"
     temperature: float = 1.0
     pixels: PixelAugmentation | None = None
+    learned_rate: bool = False
+    regions: bool = False
 
     def __post_init__(self) -> None:
         """Store sequences as tuples and check the numbers."""
@@ -111,6 +116,11 @@ class Recipe:
     def drop_epochs(self) -> tuple[int, ...]:
         """Epoch indices from which the rate is lower."""
         return tuple(int(self.epochs * f) + self.drop_offset for f in self.drops)
+
+    def first_lr(self, student: str, learned: float | None) -> float:
+        """Return the first rate of a student, by its name, on a set that learned a step size or did not."""
+        own = self.lr * self.lr_factors.get(student, 1.0)
+        return learned if self.learned_rate and learned is not None else own
 
     def lr_at(self, epoch: int, first: float | None = None) -> float:
         """Return the learning rate of an epoch index, starting from ``first`` instead of ``lr`` where given."""

@@ -116,3 +116,9 @@ def test_wrong_settings_of_variants_are_refused(build, message):
 def test_what_mixes_before_training_is_no_mixing_of_batches(build):
     with pytest.raises(InputError, match=r"fusion\.of=offline"):
         build(Offline())
+
+
+@pytest.mark.parametrize("build", [lambda of: Additive(Sometimes(of, 0.5)), lambda of: Sometimes(Additive(of), 0.5)])
+def test_batches_of_different_sizes_are_refused(build):
+    with pytest.raises(InputError, match=r"fusion\.of=(sometimes|additive): .* every batch"):
+        build(CrossExpert())

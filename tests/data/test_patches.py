@@ -10,9 +10,13 @@ from PIL import Image
 from moe_distill.data.patches import (
     cut,
     draw_crops,
+    draw_orders,
+    draw_regions,
     easiest,
+    enlarged,
     framed,
     in_eight_bits,
+    shuffled,
     stitched,
     through_jpeg,
 )
@@ -122,3 +126,43 @@ def test_jpeg_gives_what_a_file_of_quality_75_gives(channels):
         np.testing.assert_array_equal((got * 255).round().numpy(), want)
     assert made.shape == raw.shape and made.dtype == raw.dtype
     assert 0.01 < (made - raw).abs().mean() < 0.2
+
+
+@pytest.mark.parametrize(("size", "factor"), [(8, 2), (9, 2), (12, 3), (11, 3), (8, 1)])
+def test_columns_then_rows_of_patches_are_put_in_their_order(size, factor):
+    x, order = picture(5, 2, size, size), draw_orders(stream(3, "orders"), 5, factor)
+    want = np.empty(x.shape)
+    for n in range(5):
+        columns, rows = order[n].tolist()
+        strips = np.array_split(x[n].numpy(), factor, axis=2)
+        wide = np.concatenate([strips[i] for i in columns], axis=2)
+        strips = np.array_split(wide, factor, axis=1)
+        want[n] = np.concatenate([strips[i] for i in rows], axis=1)
+    np.testing.assert_array_equal(shuffled(x, order).numpy(), want)
+
+
+def test_every_order_is_drawn_equally_often_and_rows_apart_from_columns():
+    order = draw_orders(stream(0, "orders"), 9000, 3)
+    assert order.sort(dim=-1).values.unique(dim=0).tolist() == [[[0, 1, 2]] * 2]
+    counts = order.flatten(1).unique(dim=0, return_counts=True)[1] / 9000
+    assert len(counts) == 36 and (counts - 1 / 36).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_regions_are_at_least_their_share_and_near_square(factor):
+    size = 64
+    top, left, height, width = draw_regions(stream(1, "regions"), 2000, size, 1 / factor).double().numpy().T
+    assert top.min() == left.min() == 0 and max((top + height).max(), (left + width).max()) <= size
+    share, ratio = height * width / size**2, width / height
+    assert 1 / factor - 0.02 < share.min() < 1 / factor + 0.02 and share.max() > 0.95
+    assert 3 / 4 - 0.03 < ratio.min() < 0.8 and 1.25 < ratio.max() < 4 / 3 + 0.03
+    assert torch.equal(*(draw_regions(stream(1, "regions"), 9, size, 0.5) for _ in range(2)))
+
+
+def test_a_region_is_enlarged_as_pictures_are():
+    x, regions = picture(2, 3, 16, 16), torch.tensor([[2, 3, 9, 11], [0, 0, 16, 16]])
+    found = enlarged(x, regions)
+    assert torch.equal(found[1], x[1])
+    for c in range(3):
+        part = Image.fromarray(x[0, c, 2:11, 3:14].numpy()).resize((16, 16), Image.Resampling.BILINEAR)
+        np.testing.assert_allclose(found[0, c].numpy(), np.asarray(part), atol=1e-5)

@@ -44,6 +44,22 @@ def test_rows_are_sorted_by_class_and_keep_their_order_within():
         assert torch.equal(fitted.images_NCHW, pixels()[[1, 5, 2, 4, 0, 3]]) and fitted.soft_NC is None
 
 
+@pytest.mark.parametrize("kept", [lambda p: p.half(), lambda p: p.bfloat16(), lambda p: (p * 1e4).round() / 1e4])
+def test_probabilities_that_were_rounded_are_no_logits(kept):
+    shares = (5 * torch.eye(3)[HARD] + torch.randn(6, 3, generator=torch.Generator().manual_seed(2))).softmax(1)
+    fitted = arranged(Foreign("x", pixels(), kept(shares), ()), 3, "x.pt")
+    assert fitted.labels == "probabilities"
+    torch.testing.assert_close(fitted.soft_NC.softmax(1), shares, rtol=0, atol=5e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float16, torch.bool])
+def test_one_hot_labels_of_any_type_name_classes(dtype):
+    labels = torch.tensor([2, 0, 1, 2, 1, 0])
+    fitted = arranged(Foreign("x", pixels(), torch.eye(3)[labels].to(dtype), ()), 3, "x.pt")
+    assert fitted.soft_NC is None and fitted.labels == "one-hot"
+    assert torch.equal(fitted.images_NCHW, pixels()[[1, 5, 2, 4, 0, 3]])
+
+
 def test_learned_labels_stay_with_their_images():
     order = [1, 5, 2, 4, 0, 3]
     logits = 3 * torch.eye(3)[[2, 0, 1, 2, 1, 0]] + 0.1 * torch.randn(6, 3, generator=torch.Generator().manual_seed(1))

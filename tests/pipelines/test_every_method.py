@@ -12,7 +12,7 @@ from moe_distill.synthetic import SyntheticSet
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "noe=2", "ipc=2")
 METHODS = sorted(p.stem for p in (Path(conf_dir()) / "method").glob("*.yaml"))
 SELECTIONS = ("random", "first", "herding", "kcenter", "kmeans", "rded")
-RECIPES = {"idc": "idc", "dc": "dc", "datm": "datm", "rded": "rded"}
+RECIPES = {name: name for name in ("idc", "dc", "mtt", "ftd", "datm", "rded")}
 LEARNED = {"mtt": {"learned_rate"}, "ftd": {"learned_rate", "average"}, "datm": {"learned_rate", "soft_labels"}}
 
 

@@ -16,6 +16,8 @@ from moe_distill.experts.plan import KIND
 from moe_distill.formats.writing import EXACT
 from moe_distill.pipelines.export import export
 from moe_distill.pipelines.import_set import import_set
+from moe_distill.pipelines.rows import COLUMNS
+from moe_distill.records import write_csv
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.tiling import Tiling
 
@@ -196,3 +198,28 @@ def test_what_cannot_be_exported_is_one_line_and_leaves_nothing(runtime, tmp_pat
         assert "No space left" in refusal(export, None, None, runtime, path, layout=layout)
     assert list(runtime.output.iterdir()) == []
     assert files(tmp_path) == ["set/expert_0.json", "set/expert_0.safetensors", "t/images.pt"]
+
+
+def test_the_card_keeps_scores_of_different_trainings_apart(suite):
+    one = ("method=random", "split=1x2", "students=convnet3", "recipe.epochs=1")
+    suite(*one)
+    rows = suite.rows()
+    other = [{**row, "fusion": "none", "accuracy_last": "0.5"} for row in rows]
+    third = [{**row, "recipe_key": "00000000", "accuracy_last": "0.25"} for row in rows]
+    write_csv(suite.out / "results.csv", [{**r, "config_hash": i} for i, r in enumerate(rows + other + third)], COLUMNS)
+    suite(*one, "pipeline=export", "pipeline.layout=huggingface")
+    card = (suite.out / "export-huggingface" / "README.md").read_text()
+    found = [line.split(" | ") for line in card.splitlines() if " | convnet3 | " in line]
+    own = rows[0]["recipe_key"]
+    assert [cells[0] for cells in found] == [f"| dsa {own} cross_expert", f"| dsa {own}", "| dsa 00000000 cross_expert"]
+    assert [cells[2] for cells in found][1:] == ["50.0 ± 0.0 |", "25.0 ± 0.0 |"]
+
+
+def test_one_experts_file_is_exported_as_a_file(suite):
+    suite("pipeline=distill", "method=random", "split=1x2")
+    (folder,) = suite.artifacts("set")
+    one = f"pipeline.path={folder}/expert_1.safetensors"
+    suite("pipeline=export", "pipeline.layout=huggingface", one)
+    target = suite.out / "export-huggingface"
+    assert "`SyntheticSet.load(<this folder>/expert_1.safetensors).dataset()`" in (target / "README.md").read_text()
+    assert SyntheticSet.load(target / "expert_1.safetensors").provenance.expert == 1

@@ -1,6 +1,7 @@
 """The linear probe: its rows, its classifier, and what it refuses."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from moe_distill.data.realset import RealSet
+from moe_distill.data.sources import Digits
 from moe_distill.errors import InputError
 from moe_distill.models.base import Network
 from moe_distill.pipelines.probe import fitted
@@ -73,3 +75,17 @@ def test_the_probe_is_a_logistic_regression_on_features_of_unit_variance():
     want = judge.score((y - x.mean(0)) / scale, labels[900:])
     flat = Network(nn.Flatten(), nn.Linear(64, 10))
     assert fitted(flat, train, test) == pytest.approx(want, abs=2e-3) and want > 0.8
+
+
+def test_other_data_are_normalised_as_the_students_own_were(suite, monkeypatch):
+    """The same pixels under other statistics must give the same features."""
+    suite(*ONE, "pipeline=distill")
+    own = suite(*ONE, "pipeline=probe")
+    plain = Digits.load
+
+    def load(self, cache):
+        parts = plain(self, cache)
+        return parts if self.name == "digits" else tuple(replace(p, mean=(0.9,), std=(0.01,)) for p in parts)
+
+    monkeypatch.setattr(Digits, "load", load)
+    assert suite(*ONE, "pipeline=probe", "+data@pipeline.onto=digits", "pipeline.onto.name=elsewhere") == own

@@ -209,7 +209,7 @@ def test_learned_labels_and_step_sizes_belong_to_the_sets_own_recipe_alone(stage
     logits = 3 * torch.eye(10).repeat_interleave(2, 0)
     path = stage.suite.home / "learned.safetensors"
     SyntheticSet(first.images.detach(), first.provenance, torch.tensor(0.02), logits).save(path)
-    _, row, seen = scored(stage.suite, f"pipeline.path={path}", "seeds=1")
+    _, row, seen = scored(stage.suite, f"pipeline.path={path}", "seeds=1", "recipe=mtt")
     own, hard = (
         [t for t in seen if (t.pool.targets_MC is not None) == learned and len(t.images) == 20]
         for learned in (True, False)

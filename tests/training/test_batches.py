@@ -1,5 +1,7 @@
 """Batches with images beside them, and pools fused for good, against constructions by hand in float64."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ import torch.nn.functional as F
 from moe_distill.data.augment import Augmentation, Color, Crop, Flip
 from moe_distill.data.fusion import Additive, Offline
 from moe_distill.data.mixing import CrossExpert, CutMix, NoFusion, soft_cross_entropy
+from moe_distill.data.patches import draw_orders, draw_regions, enlarged, shuffled
 from moe_distill.data.pixel_augment import PixelAugmentation
 from moe_distill.normalisation import Normalisation
 from moe_distill.seeding import stream
@@ -69,6 +72,22 @@ def test_pixels_are_augmented_first_and_partners_by_a_draw_of_their_own():
     other = augment.apply(other, augment.draw(replay, 4, 8, shared=False))
     want = mix.lam_B[0].double() * first.double() + (1 - mix.lam_B[0].double()) * other.double()
     torch.testing.assert_close(x.double(), want, rtol=0, atol=1e-6)
+
+
+def test_stitched_images_alone_are_shuffled_and_a_region_enlarged():
+    source = pool()
+    held = dataclasses.replace(source, pieces_M=torch.tensor([1, 2])[source.experts_M])
+    rows = torch.tensor([0, 1, 4, 5])  # every other one is of the second expert
+    asked = [Recipe("r", epochs=1, regions=regions) for regions in (True, False)]
+    x, plain = (training_batch(held, rows, recipe, None, stream(7, "b"))[0] for recipe in asked)
+    assert torch.equal(plain, source.take(rows)) and torch.equal(x[::2], plain[::2])
+    replay = stream(7, "b")
+    order, region = draw_orders(replay, 2, 2), draw_regions(replay, 2, 8, 0.5)
+    assert torch.equal(x[1::2], enlarged(shuffled(plain[1::2], order), region)) and not torch.equal(
+        x[1::2], plain[1::2]
+    )
+    whole = training_batch(source, rows, asked[0], None, stream(7, "b"))[0]
+    assert torch.equal(whole, plain)
 
 
 def test_the_additive_loss_is_the_sum_of_both_mean_losses():

@@ -16,8 +16,8 @@ from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.models.base import build
 from moe_distill.models.convnet import ConvNet
+from moe_distill.pipelines.asked import as_asked, labels_by
 from moe_distill.pipelines.candidate import Candidate
-from moe_distill.pipelines.labelling import labels_by, relabelled
 from moe_distill.seeding import stream
 from moe_distill.training.batches import tensor_pool, training_batch
 from moe_distill.training.classifier import Classifier
@@ -201,14 +201,14 @@ def candidate(targets):
 
 def test_labels_of_a_set_are_taken_as_they_are_tempered_or_left_aside():
     soft, recipe = torch.rand(3, 3, generator=stream(0, "soft")).softmax(1), Recipe("r", epochs=1)
-    as_held = relabelled(candidate(soft), None, recipe, None)
+    as_held = as_asked(candidate(soft), None, recipe, None)
     assert as_held.pool.targets_MC is soft and as_held.settings == {"set": "x"}
-    hard = relabelled(candidate(soft), None, dataclasses.replace(recipe, labels="hard", temperature=20.0), None)
+    hard = as_asked(candidate(soft), None, dataclasses.replace(recipe, labels="hard", temperature=20.0), None)
     assert hard.pool.targets_MC is None and hard.settings == {"set": "x"}
-    cool = relabelled(candidate(soft), None, dataclasses.replace(recipe, temperature=20.0), None)
+    cool = as_asked(candidate(soft), None, dataclasses.replace(recipe, temperature=20.0), None)
     torch.testing.assert_close(cool.pool.targets_MC, (soft.log() / 20).softmax(1))
     with pytest.raises(InputError, match=r"recipe.labels=set: hard or teacher_online, or a set with soft labels"):
-        relabelled(candidate(None), None, dataclasses.replace(recipe, temperature=20.0), None)
+        as_asked(candidate(None), None, dataclasses.replace(recipe, temperature=20.0), None)
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,16 @@ def test_rded_trains_as_published_in_batches_by_the_budget(ipc, noe, size):
     assert (hard.labels, hard.temperature, hard.name) == ("hard", 1.0, "rded_hard")
 
 
+@pytest.mark.parametrize("name", ["mtt", "ftd", "datm"])
+def test_a_rate_that_was_learned_counts_where_the_recipe_takes_it(name):
+    taking, plain = loaded(name), loaded("dsa")
+    assert [taking.first_lr("convnet3", learned) for learned in (0.5, None)] == [0.5, 0.01]
+    assert [plain.first_lr("convnet3", learned) for learned in (0.5, None)] == [0.01, 0.01]
+    assert "learned_rate" not in describe(plain) and describe(taking)["learned_rate"] is True
+    own = dataclasses.replace(taking, lr_factors={"alexnet": 0.1})
+    assert [own.first_lr("alexnet", learned) for learned in (0.5, None)] == [0.5, pytest.approx(0.001)]
+
+
 def test_a_learned_rate_takes_the_place_of_the_first_one():
     recipe = Recipe("r", epochs=10, lr=0.01, drops=[0.5], drop_factor=0.1)
     assert recipe.drop_epochs == (5,)

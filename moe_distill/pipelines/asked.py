@@ -1,4 +1,4 @@
-"""What students are trained towards: the set's own labels, its classes alone, or what a teacher says of each batch."""
+"""What a recipe asks of a set: labels, of its own, of its classes or of a teacher; and stitched images as such."""
 
 import dataclasses
 from collections.abc import Callable
@@ -33,17 +33,18 @@ def require_labels(plan: Distillation, recipe: Recipe) -> None:
         raise InputError("recipe.labels", recipe.labels, _SOFT)
 
 
-def labeller_settings(plan: Distillation, recipe: Recipe) -> dict[str, Any]:
-    """Return what the students' labels add to what decides them: the teacher, where one labels their batches."""
-    return {"labeller": describe(plan.labeller)} if recipe.labels == "teacher_online" else {}
+def asked_settings(plan: Distillation, recipe: Recipe) -> dict[str, Any]:
+    """Return what a recipe's wishes add to what decides students: the teacher that labels, the patches it knows of."""
+    labeller = {"labeller": describe(plan.labeller)} if recipe.labels == "teacher_online" else {}
+    return {**labeller, **({"pieces": list(plan.pieces)} if recipe.regions and max(plan.pieces) > 1 else {})}
 
 
-def relabelled(candidate: Candidate, plan: Distillation, recipe: Recipe, runtime: Runtime) -> Candidate:
-    """Return the candidate with the labels that the recipe asks for.
+def as_asked(candidate: Candidate, plan: Distillation, recipe: Recipe, runtime: Runtime) -> Candidate:
+    """Return the candidate with the labels that the recipe asks for, and its stitched images known as such.
 
     Args:
         candidate: What students are trained on.
-        plan: Whose roster names the teacher.
+        plan: Whose roster names the teacher and the experts whose images are stitched.
         recipe: Says which labels.
         runtime: Where the teacher is kept.
 
@@ -51,7 +52,9 @@ def relabelled(candidate: Candidate, plan: Distillation, recipe: Recipe, runtime
         InputError: There is no such teacher, it was trained on other classes or images, or the set holds no soft labels
             for the recipe's temperature.
     """
-    pool, settings = candidate.pool, candidate.settings
+    pool = candidate.pool
+    if recipe.regions and max(plan.pieces) > 1 and int(pool.experts_M.max()) < len(plan.pieces):
+        pool = dataclasses.replace(pool, pieces_M=torch.tensor(plan.pieces)[pool.experts_M])
     if recipe.labels == "hard":
         pool = dataclasses.replace(pool, targets_MC=None)
     elif recipe.labels == "teacher_online":
@@ -60,12 +63,11 @@ def relabelled(candidate: Candidate, plan: Distillation, recipe: Recipe, runtime
         train, _ = plan.data.load(runtime.cache)
         network = plan.labeller.load(runtime.store, train)[0].to(runtime.device)
         pool = dataclasses.replace(pool, label=labels_by(network, recipe.temperature))
-        settings = {**settings, **labeller_settings(plan, recipe)}
     elif _tempers_the_sets(recipe):
         if pool.targets_MC is None:
             raise InputError("recipe.labels", recipe.labels, _SOFT)
         pool = dataclasses.replace(pool, targets_MC=tempered(pool.targets_MC, recipe.temperature))
-    return dataclasses.replace(candidate, pool=pool, settings=settings)
+    return dataclasses.replace(candidate, pool=pool, settings={**candidate.settings, **asked_settings(plan, recipe)})
 
 
 def _tempers_the_sets(recipe: Recipe) -> bool:
