@@ -27,7 +27,7 @@ class Config:
         checkpoint_seconds: Least time between two checkpoints.
         curves_every: Iterations between two points of a curve.
         shorten: Settings by method with which the scale replaces published ones.
-        sweep: The axes of a sweep at this scale, read by experiments.
+        sweep: The axes of a sweep at this scale, read by experiments, and epochs of single recipes.
         forecast: Dotted path of what foretells the cost of a sweep.
     """
 
