@@ -35,15 +35,19 @@ def require_labels(plan: Distillation, recipe: Recipe) -> None:
 
 def asked_settings(plan: Distillation, recipe: Recipe) -> dict[str, Any]:
     """Return what a recipe's wishes add to what decides students: the teacher that labels, the patches it knows of."""
-    labeller = {"labeller": describe(plan.labeller)} if recipe.labels == "teacher_online" else {}
-    return {**labeller, **({"pieces": list(plan.pieces)} if recipe.regions and max(plan.pieces) > 1 else {})}
+    pieces = {"pieces": list(plan.pieces)} if recipe.regions and max(plan.pieces) > 1 else {}
+    return {**_labeller(plan, recipe), **pieces}
+
+
+def _labeller(plan: Distillation, recipe: Recipe) -> dict[str, Any]:
+    return {"labeller": describe(plan.labeller)} if recipe.labels == "teacher_online" else {}
 
 
 def as_asked(candidate: Candidate, plan: Distillation, recipe: Recipe, runtime: Runtime) -> Candidate:
-    """Return the candidate with the labels that the recipe asks for, and its stitched images known as such.
+    """Return the candidate with the labels that the recipe asks for, and a set's stitched images known as such.
 
     Args:
-        candidate: What students are trained on.
+        candidate: What students are trained on; real images are never stitched.
         plan: Whose roster names the teacher and the experts whose images are stitched.
         recipe: Says which labels.
         runtime: Where the teacher is kept.
@@ -52,8 +56,9 @@ def as_asked(candidate: Candidate, plan: Distillation, recipe: Recipe, runtime: 
         InputError: There is no such teacher, it was trained on other classes or images, or the set holds no soft labels
             for the recipe's temperature.
     """
-    pool = candidate.pool
-    if recipe.regions and max(plan.pieces) > 1 and int(pool.experts_M.max()) < len(plan.pieces):
+    pool, asked = candidate.pool, _labeller(plan, recipe)
+    if candidate.stored and len(candidate.stored) == len(plan.pieces):
+        asked = asked_settings(plan, recipe)
         pool = dataclasses.replace(pool, pieces_M=torch.tensor(plan.pieces)[pool.experts_M])
     if recipe.labels == "hard":
         pool = dataclasses.replace(pool, targets_MC=None)
@@ -67,7 +72,7 @@ def as_asked(candidate: Candidate, plan: Distillation, recipe: Recipe, runtime: 
         if pool.targets_MC is None:
             raise InputError("recipe.labels", recipe.labels, _SOFT)
         pool = dataclasses.replace(pool, targets_MC=tempered(pool.targets_MC, recipe.temperature))
-    return dataclasses.replace(candidate, pool=pool, settings={**candidate.settings, **asked_settings(plan, recipe)})
+    return dataclasses.replace(candidate, pool=pool, settings={**candidate.settings, **asked})
 
 
 def _tempers_the_sets(recipe: Recipe) -> bool:

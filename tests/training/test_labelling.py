@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -209,6 +210,17 @@ def test_labels_of_a_set_are_taken_as_they_are_tempered_or_left_aside():
     torch.testing.assert_close(cool.pool.targets_MC, (soft.log() / 20).softmax(1))
     with pytest.raises(InputError, match=r"recipe.labels=set: hard or teacher_online, or a set with soft labels"):
         as_asked(candidate(None), None, dataclasses.replace(recipe, temperature=20.0), None)
+
+
+def test_images_of_a_set_are_stitched_as_its_experts_stitch_and_real_ones_never_are():
+    recipe, plan = Recipe("r", epochs=1, regions=True), SimpleNamespace(pieces=(1, 2))
+    real = candidate(None)
+    real = dataclasses.replace(real, pool=dataclasses.replace(real.pool, experts_M=torch.tensor([0, 1, 1])))
+    ours = as_asked(dataclasses.replace(real, stored=(1, 2)), plan, recipe, None)
+    assert ours.pool.pieces_M.tolist() == [1, 2, 2] and ours.settings == {"set": "x", "pieces": [1, 2]}
+    for other in (real, dataclasses.replace(real, stored=(1, 1, 1))):  # no set, and one of another roster
+        found = as_asked(other, plan, recipe, None)
+        assert found.pool.pieces_M is None and found.settings == {"set": "x"}
 
 
 @pytest.mark.parametrize(
