@@ -27,7 +27,8 @@ class Config:
         checkpoint_seconds: Least time between two checkpoints.
         curves_every: Iterations between two points of a curve.
         shorten: Settings by method with which the scale replaces published ones.
-        sweep: The axes of a sweep at this scale, read by experiments, and epochs of single recipes.
+        student_epochs: Epochs by recipe name where the scale gives single recipes other epochs than the rest.
+        sweep: The axes of a sweep at this scale, read by experiments.
         forecast: Dotted path of what foretells the cost of a sweep.
     """
 
@@ -43,6 +44,7 @@ class Config:
     checkpoint_seconds: float = 60.0
     curves_every: int = 10
     shorten: dict[str, Any] = field(default_factory=dict)
+    student_epochs: dict[str, int] = field(default_factory=dict)
     sweep: dict[str, Any] = field(default_factory=dict)
     forecast: str | None = None
     paths: Any = None

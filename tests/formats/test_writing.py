@@ -112,9 +112,10 @@ def test_the_own_files_are_copied_byte_for_byte_with_their_whitening(tmp_path):
     source, whole, one = (tmp_path / name for name in ("source", "whole", "one"))
     together = saved(source, [a_set(seed, space="zca", whitening=white) for seed in (0, 1)])
     (source / "parts.safetensors").write_bytes(b"who saw what")
-    for folder, path in ((whole, source), (one, source / "expert_1.safetensors")):
+    single = f"{EXACT}; to be loaded as expert_1.safetensors, one expert's file"
+    for folder, path, said in ((whole, source, EXACT), (one, source / "expert_1.safetensors", single)):
         folder.mkdir()
-        assert copy_set(together, path, folder).startswith(EXACT)
+        assert copy_set(together, path, folder) == said
         assert all((folder / name).read_bytes() == (source / name).read_bytes() for name in files(folder))
     assert files(one) == ["expert_1.json", "expert_1.safetensors", FILE]
     assert files(whole) == ["expert_0.json", "expert_0.safetensors", *files(one)]
