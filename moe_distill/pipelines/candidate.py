@@ -1,9 +1,11 @@
 """What networks are trained on: a set from the store or from a file, or real images."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
@@ -42,12 +44,16 @@ def candidate_of(plan: Distillation, runtime: Runtime, path: str | None = None) 
         sets = SyntheticSet.load(path)
         settings = {**_settings_of_file(sets), "data": train.fingerprint, "statistics": train.statistics}
         unknown = {"seconds": "", "peak_memory_mb": 0.0}
-        return _distilled(Path(path), train, test, runtime, settings, _columns_of_file(sets), unknown)
+        found = _distilled(Path(path), train, test, runtime, settings, _columns_of_file(sets), unknown)
+        if len(found.stored) != len(plan.pieces) or max(plan.pieces) == 1:
+            return found
+        return replace(_stitched(found, plan), settings={**settings, "pieces": list(plan.pieces)})
     plan.check(train)
     folder = plan.find(runtime.store, train)
     about = runtime.store.manifest(folder)
     columns = _columns_of(plan, train, about)
-    return _distilled(folder, train, test, runtime, plan.settings(train, runtime.cache), columns, about["cost"])
+    settings = plan.settings(train, runtime.cache)
+    return _stitched(_distilled(folder, train, test, runtime, settings, columns, about["cost"]), plan)
 
 
 def candidate_of_real(train: RealSet, test: RealSet) -> Candidate:
@@ -56,6 +62,12 @@ def candidate_of_real(train: RealSet, test: RealSet) -> Candidate:
     settings = {"real": train.fingerprint, "statistics": train.statistics}
     nothing = {"seconds": 0.0, "peak_memory_mb": 0.0}
     return Candidate(real_pool(train), test, train.size, None, settings, columns, nothing)
+
+
+def _stitched(candidate: Candidate, plan: Distillation) -> Candidate:
+    """Return the candidate with what its experts stitch its images of."""
+    pieces_M = torch.tensor(plan.pieces)[candidate.pool.experts_M]
+    return replace(candidate, pool=replace(candidate.pool, pieces_M=pieces_M))
 
 
 def _distilled(

@@ -14,9 +14,9 @@ from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import NetworkFactory, build
-from moe_distill.pipelines.asked import as_asked
 from moe_distill.pipelines.candidate import Candidate, candidate_of, candidate_of_real
 from moe_distill.pipelines.conclude import conclude
+from moe_distill.pipelines.labelling import relabelled
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import Store, commit, describe, key, write_json
 from moe_distill.seeding import stream
@@ -75,7 +75,7 @@ def evaluate(plan: Distillation, exam: Examination, runtime: Runtime, path: str 
     Returns:
         ``accuracy``: mean over all students; ``rows``: the result rows.
     """
-    candidate = as_asked(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
+    candidate = relabelled(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
     result = examine(candidate, exam, runtime)
     conclude(result["rows"], runtime)
     return result
@@ -83,13 +83,13 @@ def evaluate(plan: Distillation, exam: Examination, runtime: Runtime, path: str 
 
 def examined(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any]:
     """Train students on the plan's distilled set; returns as :func:`evaluate`."""
-    return examine(as_asked(candidate_of(plan, runtime), plan, exam.recipe, runtime), exam, runtime)
+    return examine(relabelled(candidate_of(plan, runtime), plan, exam.recipe, runtime), exam, runtime)
 
 
 def upper_bound(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any]:
     """Train the same students on all real training data, by the same code; returns as :func:`evaluate`."""
     train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
-    candidate = as_asked(candidate_of_real(train, test), plan, exam.recipe, runtime)
+    candidate = relabelled(candidate_of_real(train, test), plan, exam.recipe, runtime)
     result = examine(candidate, exam, runtime)
     conclude(result["rows"], runtime)
     return result

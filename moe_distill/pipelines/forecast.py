@@ -10,8 +10,8 @@ from moe_distill.data.partition import Stratified
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import KIND, Distillation
 from moe_distill.models.base import NetworkFactory, build
-from moe_distill.pipelines.asked import asked_settings, require_labels
 from moe_distill.pipelines.evaluate import Examination
+from moe_distill.pipelines.labelling import labeller_settings, require_labels
 from moe_distill.records import Store, key
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import KIND as TEACHER
@@ -51,7 +51,7 @@ def foretold(plan: Distillation, baselines: Sequence[Distillation], exam: Examin
         settings = each.settings(train, store.root / "data")
         if store.find(KIND, settings) is None:
             stages.append(Stage(f"distill {each.roster}", key(settings), each.network, distilling(each, train)))
-        settings = {**settings, **asked_settings(each, exam.recipe)}
+        settings = {**settings, **labeller_settings(each, exam.recipe)}
         for name, network in exam.students.items():
             if missing := len(exam.missing(store, settings, test, name)):
                 work = studying(each, exam, train, test, missing)

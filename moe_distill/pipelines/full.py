@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from moe_distill.experts.plan import Distillation
-from moe_distill.pipelines.asked import require_labels
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.evaluate import Examination, examined
+from moe_distill.pipelines.labelling import require_labels
 from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.pipelines.runtime import Runtime
 

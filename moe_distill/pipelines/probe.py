@@ -17,9 +17,9 @@ from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import Network
-from moe_distill.pipelines.asked import as_asked
 from moe_distill.pipelines.candidate import Candidate, candidate_of
 from moe_distill.pipelines.evaluate import Examination, students_on
+from moe_distill.pipelines.labelling import relabelled
 from moe_distill.pipelines.rows import in_percent
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import write_csv, write_json
@@ -59,7 +59,7 @@ def probe(
     Raises:
         InputError: The probe's images are of another shape, or a class has too few of them.
     """
-    candidate = as_asked(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
+    candidate = relabelled(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
     train, test = (onto or plan.data).load(runtime.cache)
     shape, wanted = (train.channels, train.size), (candidate.test.channels, candidate.test.size)
     if shape != wanted:

@@ -14,11 +14,11 @@ from moe_distill import scores
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines import rows
-from moe_distill.pipelines.asked import as_asked
 from moe_distill.pipelines.candidate import Candidate, candidate_of
 from moe_distill.pipelines.compared import TRAININGS, Search, Training, labels_of, random_subset, trainings, unlabelled
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.evaluate import Examination, examine
+from moe_distill.pipelines.labelling import relabelled
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, describe, key, merge_rows, write_csv
 from moe_distill.training.recipe import Recipe
@@ -73,7 +73,7 @@ def score(
     """
     search = Search(lrs, select_on, held_out)
     scores.require_weights(w=w, gamma=gamma)
-    own = as_asked(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
+    own = relabelled(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
     train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
     dealt = functools.partial(_dealt, own, test, plan, exam.recipe, runtime)
     compared = trainings(own, (train, test), dealt, exam, real, search)
@@ -89,7 +89,7 @@ def score(
 def _dealt(
     own: Candidate, test: RealSet, plan: Distillation, recipe: Recipe, runtime: Runtime, part: RealSet, student: int
 ) -> Candidate:
-    return as_asked(random_subset(part, test, own.stored, student), plan, unlabelled(recipe), runtime)
+    return relabelled(random_subset(part, test, own.stored, student), plan, unlabelled(recipe), runtime)
 
 
 def _row(

@@ -22,7 +22,7 @@ def test_random_images_are_as_many_as_the_set_stores_and_new_for_each_student(di
     drawn = [random_subset(train, test, (3, 1), student) for student in (0, 1, 0)]
     pools = [candidate.pool for candidate in drawn]
     assert all(pool.labels_M.tolist() == [c for c in range(10) for _ in range(4)] for pool in pools)
-    assert pools[0].experts_M.tolist() == [0, 0, 0, 1] * 10
+    assert pools[0].experts_M.tolist() == [0, 0, 0, 1] * 10 and pools[0].pieces_M is None
     images = [[x.numpy().tobytes() for x in pool.take(torch.arange(40))] for pool in pools]
     own = {x.numpy().tobytes() for x in train.normalised(train.images_NCHW)}
     assert len(set(images[0])) == 40 and set(images[0]) < own

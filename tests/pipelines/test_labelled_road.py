@@ -69,3 +69,26 @@ def test_a_student_with_a_rate_of_its_own_begins_with_it(suite, monkeypatch):
     suite(*RDED, "recipe.lr=0.5", "+recipe.lr_factors.convnet3=0.25")
     suite("method=random", *RDED[1:])
     assert rates == pytest.approx([0.125, 0.01])
+
+
+def test_stitched_images_are_known_from_the_store_and_from_a_path_and_real_ones_are_whole(suite, monkeypatch):
+    pools, inner = [], evaluate.Classifier
+
+    def watched(networks, pool, *given):
+        pools.append(pool)
+        return inner(networks, pool, *given)
+
+    monkeypatch.setattr(evaluate, "Classifier", watched)
+    two = (*RDED, "method.factor=2")
+    suite(*two)
+    (stored,) = suite.rows()
+    (folder,) = suite.artifacts("set")
+    by_path = ("pipeline=evaluate", f"pipeline.path={folder}")
+    suite(*two, *by_path)
+    (read,) = suite.rows()
+    assert [pool.pieces_M.tolist() for pool in pools] == [[2] * 20] * 2
+    assert read["accuracy_last"] == stored["accuracy_last"] and len(suite.artifacts("result")) == 2
+    suite(*RDED, *by_path)
+    assert pools[2].pieces_M is None and len(suite.artifacts("result")) == 3  # by a plan that stitches nothing
+    suite(*two, "pipeline=upper_bound")
+    assert pools[3].pieces_M is None and len(pools[3]) > 1000

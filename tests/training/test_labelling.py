@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +16,8 @@ from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.models.base import build
 from moe_distill.models.convnet import ConvNet
-from moe_distill.pipelines.asked import as_asked, labels_by
 from moe_distill.pipelines.candidate import Candidate
+from moe_distill.pipelines.labelling import labels_by, relabelled
 from moe_distill.seeding import stream
 from moe_distill.training.batches import tensor_pool, training_batch
 from moe_distill.training.classifier import Classifier
@@ -202,25 +201,14 @@ def candidate(targets):
 
 def test_labels_of_a_set_are_taken_as_they_are_tempered_or_left_aside():
     soft, recipe = torch.rand(3, 3, generator=stream(0, "soft")).softmax(1), Recipe("r", epochs=1)
-    as_held = as_asked(candidate(soft), None, recipe, None)
+    as_held = relabelled(candidate(soft), None, recipe, None)
     assert as_held.pool.targets_MC is soft and as_held.settings == {"set": "x"}
-    hard = as_asked(candidate(soft), None, dataclasses.replace(recipe, labels="hard", temperature=20.0), None)
+    hard = relabelled(candidate(soft), None, dataclasses.replace(recipe, labels="hard", temperature=20.0), None)
     assert hard.pool.targets_MC is None and hard.settings == {"set": "x"}
-    cool = as_asked(candidate(soft), None, dataclasses.replace(recipe, temperature=20.0), None)
+    cool = relabelled(candidate(soft), None, dataclasses.replace(recipe, temperature=20.0), None)
     torch.testing.assert_close(cool.pool.targets_MC, (soft.log() / 20).softmax(1))
     with pytest.raises(InputError, match=r"recipe.labels=set: hard or teacher_online, or a set with soft labels"):
-        as_asked(candidate(None), None, dataclasses.replace(recipe, temperature=20.0), None)
-
-
-def test_images_of_a_set_are_stitched_as_its_experts_stitch_and_real_ones_never_are():
-    recipe, plan = Recipe("r", epochs=1, regions=True), SimpleNamespace(pieces=(1, 2))
-    real = candidate(None)
-    real = dataclasses.replace(real, pool=dataclasses.replace(real.pool, experts_M=torch.tensor([0, 1, 1])))
-    ours = as_asked(dataclasses.replace(real, stored=(1, 2)), plan, recipe, None)
-    assert ours.pool.pieces_M.tolist() == [1, 2, 2] and ours.settings == {"set": "x", "pieces": [1, 2]}
-    for other in (real, dataclasses.replace(real, stored=(1, 1, 1))):  # no set, and one of another roster
-        found = as_asked(other, plan, recipe, None)
-        assert found.pool.pieces_M is None and found.settings == {"set": "x"}
+        relabelled(candidate(None), None, dataclasses.replace(recipe, temperature=20.0), None)
 
 
 @pytest.mark.parametrize(

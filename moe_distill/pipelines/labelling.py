@@ -1,4 +1,4 @@
-"""What a recipe asks of a set: labels, of its own, of its classes or of a teacher; and stitched images as such."""
+"""What students are trained towards: the set's own labels, its classes alone, or what a teacher says of each batch."""
 
 import dataclasses
 from collections.abc import Callable
@@ -33,22 +33,17 @@ def require_labels(plan: Distillation, recipe: Recipe) -> None:
         raise InputError("recipe.labels", recipe.labels, _SOFT)
 
 
-def asked_settings(plan: Distillation, recipe: Recipe) -> dict[str, Any]:
-    """Return what a recipe's wishes add to what decides students: the teacher that labels, the patches it knows of."""
-    pieces = {"pieces": list(plan.pieces)} if recipe.regions and max(plan.pieces) > 1 else {}
-    return {**_labeller(plan, recipe), **pieces}
-
-
-def _labeller(plan: Distillation, recipe: Recipe) -> dict[str, Any]:
+def labeller_settings(plan: Distillation, recipe: Recipe) -> dict[str, Any]:
+    """Return what the students' labels add to what decides them: the teacher, where one labels their batches."""
     return {"labeller": describe(plan.labeller)} if recipe.labels == "teacher_online" else {}
 
 
-def as_asked(candidate: Candidate, plan: Distillation, recipe: Recipe, runtime: Runtime) -> Candidate:
-    """Return the candidate with the labels that the recipe asks for, and a set's stitched images known as such.
+def relabelled(candidate: Candidate, plan: Distillation, recipe: Recipe, runtime: Runtime) -> Candidate:
+    """Return the candidate with the labels that the recipe asks for.
 
     Args:
-        candidate: What students are trained on; real images are never stitched.
-        plan: Whose roster names the teacher and the experts whose images are stitched.
+        candidate: What students are trained on.
+        plan: Whose roster names the teacher.
         recipe: Says which labels.
         runtime: Where the teacher is kept.
 
@@ -56,10 +51,7 @@ def as_asked(candidate: Candidate, plan: Distillation, recipe: Recipe, runtime: 
         InputError: There is no such teacher, it was trained on other classes or images, or the set holds no soft labels
             for the recipe's temperature.
     """
-    pool, asked = candidate.pool, _labeller(plan, recipe)
-    if candidate.stored and len(candidate.stored) == len(plan.pieces):
-        asked = asked_settings(plan, recipe)
-        pool = dataclasses.replace(pool, pieces_M=torch.tensor(plan.pieces)[pool.experts_M])
+    pool = candidate.pool
     if recipe.labels == "hard":
         pool = dataclasses.replace(pool, targets_MC=None)
     elif recipe.labels == "teacher_online":
@@ -72,7 +64,7 @@ def as_asked(candidate: Candidate, plan: Distillation, recipe: Recipe, runtime: 
         if pool.targets_MC is None:
             raise InputError("recipe.labels", recipe.labels, _SOFT)
         pool = dataclasses.replace(pool, targets_MC=tempered(pool.targets_MC, recipe.temperature))
-    return dataclasses.replace(candidate, pool=pool, settings={**candidate.settings, **asked})
+    return dataclasses.replace(candidate, pool=pool, settings={**candidate.settings, **labeller_settings(plan, recipe)})
 
 
 def _tempers_the_sets(recipe: Recipe) -> bool:
