@@ -17,7 +17,7 @@ help: ## Show what there is
 
 setup: .venv/.ready ## Make .venv with the pinned packages
 
-demo: setup ## Distil handwritten digits, train four networks on the result, write a page (3 minutes)
+demo: setup ## Distil handwritten digits, train four networks on the result, write a page (minutes)
 	$(BIN)/python -m moe_distill.run +experiment=quickstart
 
 test: setup ## Run every test
