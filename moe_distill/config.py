@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, OmegaConf
 
 
@@ -29,7 +30,10 @@ class Config:
         shorten: Settings by method with which the scale replaces published ones.
         student_epochs: Epochs by recipe name where the scale gives single recipes other epochs than the rest.
         sweep: The axes of a sweep at this scale, read by experiments.
-        forecast: Dotted path of what foretells the cost of a sweep.
+        before_sweep: Dotted path of what is called with a sweep's jobs before they start; what it returns is shown.
+        after_sweep: The same, after the last one has ended.
+        instead: The same, in place of the jobs.
+        question: What an experiment asks, and of which comparison the answer is read.
     """
 
     name: str = "single"
@@ -46,7 +50,10 @@ class Config:
     shorten: dict[str, Any] = field(default_factory=dict)
     student_epochs: dict[str, int] = field(default_factory=dict)
     sweep: dict[str, Any] = field(default_factory=dict)
-    forecast: str | None = None
+    before_sweep: str | None = "moe_distill.sweep.before"
+    after_sweep: str | None = "moe_distill.sweep.after"
+    instead: str | None = None
+    question: dict[str, Any] = field(default_factory=dict)
     paths: Any = None
     data: Any = None
     normalisation: Any = None
@@ -80,6 +87,17 @@ def conf_dir() -> str:
     return str(next(place for place in places if (place / "config.yaml").is_file()))
 
 
+def experiments_dir() -> str | None:
+    """Return the folder of the experiments and their committed tables, placed as :func:`conf_dir`; None without one."""
+    here = Path(__file__).resolve().parent
+    return next((str(place) for place in (here / "experiments", here.parent / "experiments") if place.is_dir()), None)
+
+
+def job_overrides() -> str:
+    """Return what the job's command line sets, less what runs of one experiment share; nothing outside Hydra."""
+    return HydraConfig.get().job.override_dirname if HydraConfig.initialized() else ""
+
+
 def job_name(overrides: str) -> str:
     """Return a folder name for a job's overrides: letters, digits, ``-`` and ``_``, and a short hash."""
     words = re.sub(r"[^A-Za-z0-9_.,=]+", "-", overrides).replace("=", "-").replace(",", "_")
@@ -90,6 +108,8 @@ def register() -> None:
     """Tell Hydra the spine and the resolvers the yaml uses."""
     ConfigStore.instance().store(name="spine", node=Config)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+    OmegaConf.register_new_resolver("job_overrides", job_overrides, replace=True)
+    OmegaConf.register_new_resolver("experiments_dir", experiments_dir, replace=True)
     OmegaConf.register_new_resolver("budget", lambda ipc, noe: ipc * noe, replace=True)
     OmegaConf.register_new_resolver("row", _row, replace=True)
     OmegaConf.register_new_resolver("count", lambda listed: len(listed or ()), replace=True)

@@ -3,10 +3,11 @@
 import dataclasses
 import inspect
 import os
+import shlex
 import sys
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 import hydra
@@ -14,6 +15,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from moe_distill.attempts import attempt
 from moe_distill.config import conf_dir, register
 from moe_distill.errors import InputError
 
@@ -39,24 +41,15 @@ def run(cfg: DictConfig) -> float | None:
     check(resolved)
     runtime = hydra.utils.instantiate(cfg.runtime, _convert_="all")
     pipeline = hydra.utils.instantiate(cfg.pipeline, _convert_="all")
-    runtime.mirror.open(str(cfg.pipeline._target_).rsplit(".", 1)[-1], resolved)
-    try:
-        headline: dict[str, Any] = pipeline(runtime=runtime)
-    finally:
-        runtime.mirror.finish()
+    if cfg.instead is not None:  # it looks at runs and is none
+        return pipeline(runtime=runtime).get("accuracy")
+    with attempt(runtime.output, shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])):
+        runtime.mirror.open(str(cfg.pipeline._target_).rsplit(".", 1)[-1], resolved)
+        try:
+            headline: dict[str, Any] = pipeline(runtime=runtime)
+        finally:
+            runtime.mirror.finish()
     return headline.get("accuracy")
-
-
-def foretell(configs: Sequence[DictConfig]) -> str:
-    """Return what a sweep's jobs are going to cost; the launcher asks before it starts them."""
-    from moe_distill.pipelines.forecast import told
-    from moe_distill.records import Store
-
-    cells = []
-    for cfg in configs:
-        built = {n: hydra.utils.instantiate(cfg[n], _convert_="all") for n in ("plan", "baselines", "exam")}
-        cells.append((built["plan"], list(built["baselines"].values()), built["exam"], Store(cfg.paths.store)))
-    return told(cells)
 
 
 def _own(error: BaseException | None) -> InputError | None:

@@ -107,6 +107,7 @@ def _columns_of(plan: Distillation, train: RealSet, about: Mapping[str, Any]) ->
         "noe": plan.roster.noe,
         "iterations": about["iterations"],
         "diversity": plan.term.title if plan.term else "none",
+        "dcor2_unbiased": "" if about["dcor2_unbiased"] is None else about["dcor2_unbiased"],
         "regulariser": plan.regulariser.title if plan.regulariser and plan.learns else "none",
         "distill_seed": plan.seed,
     }
@@ -125,7 +126,8 @@ def _settings_of_file(sets: SyntheticSet | Union) -> dict[str, Any]:
 def _columns_of_file(sets: SyntheticSet | Union) -> dict[str, Any]:
     members = _members(sets)
     p = members[0].provenance
-    unknown = dict.fromkeys(("partition", "init", "iterations", "diversity", "regulariser", "distill_seed"), "")
+    said = ("partition", "init", "iterations", "diversity", "dcor2_unbiased", "regulariser", "distill_seed")
+    unknown = dict.fromkeys(said, "")
     methods = "+".join(dict.fromkeys(m.provenance.method for m in members))
     sizes = [str(m.provenance.ipc) for m in members]
     ipc = sizes[0] if len(set(sizes)) == 1 else "+".join(sizes)

@@ -16,14 +16,15 @@ from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import NetworkFactory, build
 from moe_distill.pipelines.candidate import Candidate, candidate_of, candidate_of_real
 from moe_distill.pipelines.conclude import conclude
-from moe_distill.pipelines.labelling import relabelled
+from moe_distill.pipelines.labelling import labeller_settings, relabelled
+from moe_distill.pipelines.results import KIND
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import Store, commit, describe, key, write_json
+from moe_distill.records import commit, describe, key, write_json
 from moe_distill.seeding import stream
 from moe_distill.training.classifier import Classifier
 from moe_distill.training.recipe import Recipe
 
-KIND, COHORT = "result", "students"
+COHORT = "students"
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ class Examination:
         held = {"set": trained_on, "test": test.fingerprint, "student": name}
         return {**held, "network": network, "recipe": recipe, "fusion": fusion}
 
-    def missing(self, store: Store, trained_on: Mapping[str, Any], test: RealSet, name: str) -> list[int]:
-        """Return the seeds of one architecture's students that are not in the store."""
+    def keys(self, trained_on: Mapping[str, Any], test: RealSet, name: str) -> dict[int, str]:
+        """Return what each row of one architecture is stored under (its ``config_hash``), by the student's seed."""
         common = self.settings(trained_on, test, name)
-        return [seed for seed in self.numbers if store.find(KIND, {**common, "seed": seed}) is None]
+        return {seed: key({**common, "seed": seed}) for seed in self.numbers}
 
 
 def evaluate(plan: Distillation, exam: Examination, runtime: Runtime, path: str | None = None) -> dict[str, Any]:
@@ -86,6 +87,18 @@ def examined(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[st
     return examine(relabelled(candidate_of(plan, runtime), plan, exam.recipe, runtime), exam, runtime)
 
 
+def recorded(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any] | None:
+    """Return what :func:`examined` would where every row stands in a committed table; None where one does not."""
+    train, test = plan.data.load(runtime.cache)
+    decided = {**plan.settings(train, runtime.cache), **labeller_settings(plan, exam.recipe)}
+    keys = [k for name in exam.students for k in exam.keys(decided, test, name).values()]
+    if not runtime.results.all_committed(keys):
+        return None
+    rows = [_told(runtime.results.row(k), {}, exam, runtime) for k in keys]
+    runtime.spent("evaluate", f"{plan.roster}, committed rows", _cost_of(rows), True)
+    return {"accuracy": sum(r["accuracy_last"] for r in rows) / len(rows), "rows": rows}
+
+
 def upper_bound(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any]:
     """Train the same students on all real training data, by the same code; returns as :func:`evaluate`."""
     train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
@@ -103,8 +116,9 @@ def examine(candidate: Candidate, exam: Examination, runtime: Runtime) -> dict[s
 
 def _architecture(name: str, candidate: Candidate, exam: Examination, runtime: Runtime) -> list[dict[str, Any]]:
     common = exam.settings(candidate.settings, candidate.test, name)
-    settings = [{**common, "seed": seed} for seed in exam.numbers]
-    if missing := exam.missing(runtime.store, candidate.settings, candidate.test, name):
+    keys = exam.keys(candidate.settings, candidate.test, name)
+    missing = [seed for seed, k in keys.items() if not runtime.results.has(k)]
+    if missing:
         cohort = {**common, "seeds": missing}
 
         def make(folder: Path) -> None:
@@ -113,16 +127,24 @@ def _architecture(name: str, candidate: Candidate, exam: Examination, runtime: R
         trained = json.loads((runtime.store.obtain(COHORT, cohort, make) / "rows.json").read_text())
         for row in trained:
             runtime.store.obtain(KIND, {**common, "seed": row["seed"]}, functools.partial(_write_row, row))
-    rows = []
-    for held in settings:
-        folder = runtime.store.path(KIND, held)
-        row = json.loads((folder / "row.json").read_text())
-        told = {"experiment": runtime.experiment, "scale": runtime.scale, "config_hash": folder.name}
-        rows.append({**row, **candidate.columns, **told, "recipe_key": key(exam.recipe)[:8]})
-    cost = {"seconds": sum(r["train_seconds"] for r in rows), "peak_memory_mb": max(r["peak_memory_mb"] for r in rows)}
-    cost |= {"steps": sum(r["steps"] for r in rows), "images": sum(r["epochs"] * r["images_decoded"] for r in rows)}
-    runtime.spent("evaluate", f"{candidate.columns['roster']} {name}", cost, not missing)
+    rows = [_told(runtime.results.row(k), candidate.columns, exam, runtime) for k in keys.values()]
+    runtime.spent("evaluate", f"{candidate.columns['roster']} {name}", _cost_of(rows), not missing)
     return rows
+
+
+def _told(row: Mapping[str, Any], columns: Mapping[str, Any], exam: Examination, runtime: Runtime) -> dict[str, Any]:
+    """Return a row as this run tells it, wherever it comes from."""
+    told = {"experiment": runtime.experiment, "scale": runtime.scale, "overrides": runtime.overrides}
+    return {**row, **columns, **told, "recipe_key": key(exam.recipe)[:8]}
+
+
+def _cost_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    return {
+        "seconds": sum(r["train_seconds"] for r in rows),
+        "peak_memory_mb": max(r["peak_memory_mb"] for r in rows),
+        "steps": sum(r["steps"] for r in rows),
+        "images": sum(r["epochs"] * r["images_decoded"] for r in rows),
+    }
 
 
 def students_on(name: str, seeds: Sequence[int], candidate: Candidate, exam: Examination) -> Classifier:

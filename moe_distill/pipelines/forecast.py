@@ -12,6 +12,7 @@ from moe_distill.experts.plan import KIND, Distillation
 from moe_distill.models.base import NetworkFactory, build
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.labelling import labeller_settings, require_labels
+from moe_distill.pipelines.results import Results
 from moe_distill.records import Store, key
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import KIND as TEACHER
@@ -30,32 +31,36 @@ class Stage:
     forwards: float
 
 
-def foretold(plan: Distillation, baselines: Sequence[Distillation], exam: Examination, store: Store) -> list[Stage]:
-    """Return the stages of a cell that are not in the store yet; a backward pass counts as two forward ones.
+def foretold(plan: Distillation, baselines: Sequence[Distillation], exam: Examination, results: Results) -> list[Stage]:
+    """Return the stages of a cell that are not done yet; a backward pass counts as two forward ones.
 
     Args:
         plan: The cell's distillation.
         baselines: What it is compared with.
         exam: How they are judged.
-        store: What is finished already.
+        results: What is finished already, with its store.
 
     Raises:
         InputError: The cell could not run.
     """
+    store = results.store
     train, test = plan.data.load(store.root / "data")
     stages: list[Stage] = []
     for each in (plan, *baselines):
         each.check(train)
         require_labels(each, exam.recipe)
-        stages += [*_teachers(each, train, store), *_trajectories(each, train, store)]
         settings = each.settings(train, store.root / "data")
+        judged = {**settings, **labeller_settings(each, exam.recipe)}
+        keys = {name: exam.keys(judged, test, name).values() for name in exam.students}
+        if results.all_committed([k for own in keys.values() for k in own]):
+            continue
+        stages += [*_teachers(each, train, store), *_trajectories(each, train, store)]
         if store.find(KIND, settings) is None:
             stages.append(Stage(f"distill {each.roster}", key(settings), each.network, distilling(each, train)))
-        settings = {**settings, **labeller_settings(each, exam.recipe)}
         for name, network in exam.students.items():
-            if missing := len(exam.missing(store, settings, test, name)):
+            if missing := sum(not results.has(k) for k in keys[name]):
                 work = studying(each, exam, train, test, missing)
-                decided = key(exam.settings(settings, test, name))
+                decided = key(exam.settings(judged, test, name))
                 stages.append(Stage(f"students {each.roster}", decided, network, work))
     return stages
 
@@ -120,14 +125,14 @@ def seconds_per_image(network: NetworkFactory, train: RealSet, device: torch.dev
     return best / (3 * _BATCH)
 
 
-Cell = tuple[Distillation, Sequence[Distillation], Examination, Store]
+Cell = tuple[Distillation, Sequence[Distillation], Examination, Results]
 
 
 def told(cells: Sequence[Cell]) -> str:
     """Return the forecast of a sweep as text: a line for each kind of stage, what cells share counted once, the sum.
 
     Args:
-        cells: Plan, baselines, examination and store of every job.
+        cells: Plan, baselines, examination and finished rows of every job.
     """
     device = (torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None) or torch.device(
         "cpu"
@@ -135,9 +140,9 @@ def told(cells: Sequence[Cell]) -> str:
     seconds: dict[str, float] = {}
     names: dict[str, str] = {}
     speeds: dict[str, float] = {}
-    for plan, baselines, exam, store in cells:
-        train, _ = plan.data.load(store.root / "data")
-        for stage in foretold(plan, baselines, exam, store):
+    for plan, baselines, exam, results in cells:
+        train, _ = plan.data.load(results.store.root / "data")
+        for stage in foretold(plan, baselines, exam, results):
             speed = key([stage.network, train.channels, train.size])
             if speed not in speeds:
                 speeds[speed] = seconds_per_image(stage.network, train, device)

@@ -6,7 +6,7 @@ from typing import Any
 from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.distill import distill
-from moe_distill.pipelines.evaluate import Examination, examined
+from moe_distill.pipelines.evaluate import Examination, examined, recorded
 from moe_distill.pipelines.labelling import require_labels
 from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.pipelines.runtime import Runtime
@@ -31,13 +31,14 @@ def full(
     for plan in asked:
         plan.check(train)
         require_labels(plan, exam.recipe)
-    headline: dict[str, Any] = {}
-    rows: list[dict[str, Any]] = []
-    for plan in asked:
-        pretrain(plan, runtime)
-        distill(plan, runtime)
-        result = examined(plan, exam, runtime)
-        rows += result["rows"]
-        headline = headline or result
+    results = [recorded(plan, exam, runtime) or _made(plan, exam, runtime) for plan in asked]
+    shared = [{**row, "overrides": ""} for result in results[len(plans) :] for row in result["rows"]]
+    rows = [*(row for result in results[: len(plans)] for row in result["rows"]), *shared]
     conclude(rows, runtime)
-    return {"accuracy": headline["accuracy"], "rows": rows}
+    return {"accuracy": results[0]["accuracy"], "rows": rows}
+
+
+def _made(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any]:
+    pretrain(plan, runtime)
+    distill(plan, runtime)
+    return examined(plan, exam, runtime)

@@ -12,10 +12,11 @@ from moe_distill.records import merge_rows, write_csv
 
 COLUMNS = (
     *("experiment", "scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe"),
-    *("iterations", "diversity", "regulariser", "fusion", "recipe", "recipe_key", "architecture", "width"),
+    *("iterations", "diversity", "dcor2_unbiased", "regulariser", "fusion", "recipe", "recipe_key", "architecture"),
+    "width",
     *("distill_seed", "seed"),
     *("accuracy_last", "accuracy_best", "lr", "epochs", "steps", "images_decoded", "distill_seconds", "train_seconds"),
-    *("peak_memory_mb", "device", "dtype", "set_fingerprint", "config_hash", "commit"),
+    *("peak_memory_mb", "device", "dtype", "set_fingerprint", "config_hash", "commit", "overrides"),
 )
 
 _APART = (
@@ -39,6 +40,7 @@ def columns_of_real(train: RealSet) -> dict[str, Any]:
         "ipc": per_class,
         "noe": 1,
         "iterations": 0,
+        "dcor2_unbiased": "",
         "set_fingerprint": train.fingerprint,
     }
 
@@ -56,7 +58,12 @@ def publish(rows: Sequence[Row], output: Path) -> list[dict[str, str]]:
 
 def is_job(output: Path) -> bool:
     """Say whether a run's folder is that of a job of a sweep."""
-    return (output.parent / "multirun.yaml").is_file()
+    return is_sweep(output.parent)
+
+
+def is_sweep(folder: Path) -> bool:
+    """Say whether a folder is that of a sweep, which holds a folder for each job."""
+    return (folder / "multirun.yaml").is_file()
 
 
 def merged(sweep: Path) -> list[dict[str, str]]:

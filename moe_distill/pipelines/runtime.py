@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from moe_distill.errors import InputError
+from moe_distill.pipelines.results import Results
 from moe_distill.records import Store, commit
 from moe_distill.training.fit import TrainerFactory, fit
 
@@ -46,6 +47,8 @@ class Runtime:
         threads: Threads a process; None shares the cores out over the processes.
         checkpoint_seconds: Least time between two checkpoints of a stage.
         curves_every: Iterations between two points of a curve.
+        tables: Folder of the experiments' committed tables, whose rows count as done; None counts none.
+        overrides: What the command line of this job of a sweep sets apart from the others, recorded with its results.
 
     Attributes:
         costs: The cost of each stage so far, found or run.
@@ -61,6 +64,8 @@ class Runtime:
     threads: int | None = None
     checkpoint_seconds: float = 60.0
     curves_every: int = 10
+    tables: Path | None = None
+    overrides: str = ""
     costs: list[dict[str, Any]] = field(default_factory=list)
     sets: list[tuple[str, Path]] = field(default_factory=list)
 
@@ -98,6 +103,11 @@ class Runtime:
     def device(self) -> torch.device:
         """Where single-process stages run."""
         return self.alone(logger=False).strategy.root_device
+
+    @functools.cached_property
+    def results(self) -> Results:
+        """The rows that are done."""
+        return Results(self.store, self.tables)
 
     def fit(self, module: pl.LightningModule, work: Path, label: str) -> dict[str, float]:
         """Run a module in this process, resumable; return its cost."""

@@ -25,6 +25,9 @@ from omegaconf import OmegaConf
 def forecast(configs):
     return "forecast for x of " + " ".join(str(config.x) for config in configs)
 
+def summary(configs):
+    return f"ended {len(configs)}: " + " ".join(sorted(str(p) for p in Path("out").glob("*/began")))
+
 @hydra.main(version_base="1.3", config_path=str(Path(__file__).parent / "conf"), config_name="config")
 def main(cfg):
     began = time.time()
@@ -40,14 +43,16 @@ if __name__ == "__main__":
     main()
 """
 CONFIG = """
-defaults: [_self_, override hydra/launcher: process]
+defaults: [_self_, optional pipeline: none, override hydra/launcher: process]
 x: 0
 y: 0
 text: ""
 items: []
 seconds: 0
 fail: null
-forecast: null
+before_sweep: null
+after_sweep: null
+instead: null
 hydra: {sweep: {dir: out, subdir: "x${x}-y${y}"}}
 """
 
@@ -90,13 +95,23 @@ def test_a_grid_on_two_slots(app):
 
 
 def test_failures_are_isolated_and_named(app):
-    done = sweep(app, "x=1,2", "fail=1", "forecast=tiny.forecast")
+    hooks = ("before_sweep=tiny.forecast", "after_sweep=tiny.summary")
+    done = sweep(app, "x=1,2", "fail=1", *hooks)
     assert done.returncode == 1
     assert list(notes(app)) == ["x2-y0"]
-    line = f"x=1 fail=1 forecast=tiny.forecast: exit code 1, {app}/out/x1-y0/console.log: ValueError: x is 1"
+    line = f"x=1 fail=1 {' '.join(hooks)}: exit code 1, {app}/out/x1-y0/console.log: ValueError: x is 1"
     assert f"1 of 2 jobs failed:\n  {line}\n" in done.stdout
     assert f"\n{line}\n" in done.stderr and "Traceback" not in done.stderr
     assert done.stdout.index("forecast for x of 1 2\n") < done.stdout.index("[1/2]")
+    assert done.stdout.index("[2/2]") < done.stdout.index("ended 2: out/x1-y0/began out/x2-y0/began\n")
+
+
+def test_what_looks_at_a_sweep_is_called_in_place_of_its_jobs(app):
+    (app / "conf" / "pipeline").mkdir()
+    (app / "conf" / "pipeline" / "look.yaml").write_text("# @package _global_\ninstead: tiny.forecast\n")
+    done = sweep(app, "x=1,2", "pipeline=look")
+    assert done.returncode == 0, done.stderr
+    assert "forecast for x of 1 2\n" in done.stdout and not list(app.glob("out/*/began"))
 
 
 def test_a_mistake_in_one_cell_ends_the_sweep_at_once(app):

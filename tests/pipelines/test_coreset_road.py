@@ -20,6 +20,7 @@ from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.forecast import foretold
 from moe_distill.pipelines.pretrain import pretrain
+from moe_distill.pipelines.results import Results
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.teachers.store import KIND, TeacherPool
 
@@ -64,7 +65,7 @@ def test_its_network_is_trained_once_for_all_that_ask_and_found_where_phi_has_it
     members = (coreset(Herding), coreset(KCenter), matching())
     given = plan(*members, diversity=TERM, features=dataclasses.replace(POOL, networks=2))
     train, _ = given.data.load(None)
-    stages = foretold(given, (), EXAM, runtime.store)
+    stages = foretold(given, (), EXAM, Results(runtime.store))
     assert len({s.address for s in stages if s.name == "teachers"}) == 2
     made(given, runtime)
     assert len(list(runtime.store.root.glob(f"{KIND}/*/manifest.json"))) == 2

@@ -5,8 +5,9 @@ from hydra.utils import instantiate
 
 from moe_distill.errors import InputError
 from moe_distill.pipelines.forecast import distilling, foretold, in_words, studying
+from moe_distill.pipelines.results import Results
 from moe_distill.records import Store
-from moe_distill.run import foretell
+from moe_distill.sweep import foretell
 
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "method=dm")
 
@@ -15,7 +16,7 @@ def parts(suite, *given):
     """Return plan, baselines, examination and store of a command line."""
     cfg = suite.compose(*ONE, *given)
     plan, baselines, exam = (instantiate(cfg[n], _convert_="all") for n in ("plan", "baselines", "exam"))
-    return plan, list(baselines.values()), exam, Store(cfg.paths.store)
+    return plan, list(baselines.values()), exam, Results(Store(cfg.paths.store))
 
 
 def test_finished_stages_are_left_out_of_the_forecast(suite):

@@ -127,6 +127,13 @@ def check_folders(jobs: Sequence[Job]) -> None:
             raise LauncherInputError("hydra.sweep.subdir", job.folder, allowed)
 
 
+def _call(hook: str, configs: Sequence[DictConfig]) -> None:
+    """Print what the function says that a config key names; None names none."""
+    path = OmegaConf.select(configs[0], hook)
+    if path is not None:
+        log.info(get_method(path)(configs))
+
+
 def job_return(config: DictConfig, job: Job) -> JobReturn:
     """Return the outcome as Hydra wants it; reading ``return_value`` of a failed job raises JobError."""
     failure = job.failure()
@@ -156,10 +163,12 @@ class ProcessLauncher(Launcher):
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Compose every job, print the forecast if there is one, run them all, and sum up what failed.
+        """Compose every job, run them all, and sum up what failed.
 
-        A config key ``forecast`` names a function: list of composed job configs -> text, printed before the first job.
-        In it the resolver ``${hydra:...}`` knows the last job only.
+        Config keys name functions, list of composed job configs -> text: ``before_sweep`` is called and its text
+        printed before the first job, ``after_sweep`` after the last one has ended, well or not. ``instead`` is called
+        in place of all jobs, which are then composed without the choice of a pipeline that brought the key. In these
+        configs the resolver ``${hydra:...}`` knows the last job only.
 
         Raises:
             InputError: Options that cannot be met, or two jobs with the same folder.
@@ -168,18 +177,24 @@ class ProcessLauncher(Launcher):
         slots = gpu_slots(self.n_jobs, self.gpus, os.environ)
         module = module_name(self.module, self.task)
         setup_globals()
-        numbered = enumerate(job_overrides, initial_job_idx)
-        configs = [self._compose(overrides, number) for number, overrides in numbered]
+        configs = self._compose_all(job_overrides, initial_job_idx)
+        instead = OmegaConf.select(configs[0], "instead")
+        if instead is not None:
+            own = [[o for o in overrides if not o.startswith("pipeline=")] for overrides in job_overrides]
+            log.info(get_method(instead)(self._compose_all(own, initial_job_idx)))
+            return []
         jobs = [self._job(config, module) for config in configs]
         check_folders(jobs)
-        path = OmegaConf.select(configs[0], "forecast")
-        if path is not None:
-            log.info(get_method(path)(configs))
+        _call("before_sweep", configs)
         run_jobs(jobs, slots)
+        _call("after_sweep", configs)
         failures = [failure for job in jobs if (failure := job.failure())]
         if failures:
             log.error("%d of %d jobs failed:\n  %s", len(failures), len(jobs), "\n  ".join(failures))
         return [job_return(config, job) for config, job in zip(configs, jobs, strict=True)]
+
+    def _compose_all(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[DictConfig]:
+        return [self._compose(overrides, number) for number, overrides in enumerate(job_overrides, first)]
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
         """Compose one job as its process will, down to its folder (``hydra.runtime.output_dir``)."""

@@ -1,0 +1,128 @@
+"""What became of a run: each attempt at it, written into the run's folder as it begins and as it ends.
+
+A kill, a full disk or a restarted machine cannot write its own end. Whoever reads the record later tells from the
+process, the machine's start and the record's age whether an attempt without an end still works.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from moe_distill.records import commit, write_json
+
+FILE = "attempts.json"
+_BEAT_SECONDS = 30.0
+_SILENT_SECONDS = 300.0
+
+
+@dataclass
+class Attempt:
+    """One attempt at a run.
+
+    Attributes:
+        began: When, in seconds since 1970, as is ``ended``; None while it works, and after a kill.
+        command: What repeats it.
+        host: The machine, with the second it was started (``boot``), the process and the second that one was started.
+        outcome: ``finished`` or ``failed``; None while it works, and after a kill.
+        error: The last line of an error.
+    """
+
+    began: float
+    command: str
+    commit: str
+    host: str
+    boot: float
+    process: int
+    process_began: float
+    ended: float | None = None
+    outcome: str | None = None
+    error: str | None = None
+
+    def state(self, touched: float) -> str:
+        """Say what became of it: ``finished``, ``failed``, ``running``, ``killed`` or ``restarted`` (the machine was).
+
+        Args:
+            touched: When its record was last written, which a living attempt does every half a minute; what is left of
+                an attempt on another machine.
+        """
+        if self.outcome is not None:
+            return self.outcome
+        if self.host != platform.node():
+            return "running" if time.time() - touched < _SILENT_SECONDS else "killed"
+        if abs(psutil.boot_time() - self.boot) > 1:
+            return "restarted"
+        try:
+            alive = abs(psutil.Process(self.process).create_time() - self.process_began) < 1
+        except psutil.Error:
+            alive = False
+        return "running" if alive else "killed"
+
+
+def attempts_of(folder: Path) -> list[Attempt]:
+    """Return the attempts at the run of a folder, the first one first."""
+    path = folder / FILE
+    return [Attempt(**told) for told in json.loads(path.read_text())] if path.is_file() else []
+
+
+def state_of(folder: Path) -> str:
+    """Return the state of the last attempt at the run of a folder; ``missing`` where there is none."""
+    tried = attempts_of(folder)
+    return tried[-1].state((folder / FILE).stat().st_mtime) if tried else "missing"
+
+
+@contextlib.contextmanager
+def attempt(folder: Path, command: str) -> Iterator[None]:
+    """Record the block as an attempt at the run of a folder, and how it ended.
+
+    Args:
+        folder: The run's; made where it is missing.
+        command: What repeats the run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own = psutil.Process()
+    now = Attempt(time.time(), command, commit(), platform.node(), psutil.boot_time(), own.pid, own.create_time())
+    tried = [*attempts_of(folder), now]
+    _write(folder, tried)
+    with _beating(folder / FILE):
+        try:
+            yield
+        except BaseException as error:
+            now.outcome, now.error = "failed", (str(error).strip().splitlines() or [""])[-1] or type(error).__name__
+            raise
+        else:
+            now.outcome = "finished"
+        finally:
+            now.ended = time.time()
+            with contextlib.suppress(OSError):  # a full disk must not hide the error that says so
+                _write(folder, tried)
+
+
+def _write(folder: Path, tried: Sequence[Attempt]) -> None:
+    write_json(folder / FILE, [asdict(one) for one in tried])
+
+
+@contextlib.contextmanager
+def _beating(path: Path) -> Iterator[None]:
+    """Touch a file every half a minute meanwhile."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(_BEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(path)
+
+    heart = threading.Thread(target=beat, daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        done.set()
+        heart.join()

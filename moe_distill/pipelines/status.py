@@ -1,0 +1,73 @@
+"""How far a sweep is: which cells are done, running, failed or missing."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from moe_distill.attempts import attempts_of
+from moe_distill.errors import InputError
+from moe_distill.pipelines.cells import DONE, Cell, Sweep
+from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.runtime import Runtime
+
+_STYLES = {DONE: "green", "running": "cyan", "missing": "dim"}
+_LOG_TAIL_BYTES = 1 << 14
+
+
+def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
+    """Return the state of a sweep as text: a line for each cell, their count, and what is left to do.
+
+    Args:
+        sweep: What was asked for.
+        folder: Its folder.
+        results: The rows that are done.
+        forecast: What the stages that are missing are going to cost, as text.
+    """
+    console = Console(width=max(100, Console().width), force_terminal=None)
+    table = Table(title=f"{folder.name}: {len(sweep.cells)} cells", title_justify="left")
+    for column in ("cell", "state", "attempts", "for", "last said"):
+        table.add_column(column, overflow="fold")
+    states = {cell: cell.state(folder, results) for cell in sweep.cells}
+    for cell, state in states.items():
+        tried = attempts_of(folder / cell.folder)
+        spent = sum((a.ended or (time.time() if state == "running" else a.began)) - a.began for a in tried)
+        said = "" if state in (DONE, "missing") else (tried[-1].error or last_line(folder / cell.folder))
+        took = f"{spent / 60:.0f} min" if tried else ""
+        table.add_row(cell.name, f"[{_STYLES.get(state, 'red')}]{state}", str(len(tried) or ""), took, said)
+    with console.capture() as captured:
+        console.print(table)
+    counts = Counter(states.values())
+    summary = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    return f"{captured.get()}{summary}\n{forecast if counts[DONE] < len(states) else 'nothing is left to do'}"
+
+
+def last_line(folder: Path) -> str:
+    """Return the last line that a job printed; of a bar that is redrawn, what it shows last."""
+    log = folder / "console.log"
+    if not log.is_file():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
+        text = file.read().decode(errors="replace")
+    lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+def status(runtime: Runtime) -> dict[str, Any]:
+    """Show how far the run of this folder is, or the sweep that was begun in it.
+
+    Raises:
+        InputError: There was none.
+    """
+    folder = runtime.output
+    begun, tried = Sweep.read(folder), attempts_of(folder)
+    if begun is None and not tried:
+        raise InputError("name", runtime.experiment, f"an experiment run before: {folder} holds no run")
+    begun = begun or Sweep(tried[-1].command, {}, (Cell(folder.name, ".", tried[-1].command, ()),))
+    forecast = "the sweep's own command with pipeline=status foretells the rest"
+    Console(soft_wrap=True, markup=False).print(shown(begun, folder, runtime.results, forecast))
+    return {}

@@ -1,0 +1,87 @@
+"""What is done once for all jobs of a sweep: foretold before, reported after, looked at meanwhile."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from moe_distill.pipelines.cells import Cell, Sweep, keys_of
+from moe_distill.pipelines.results import Results
+from moe_distill.records import Store
+
+_RUN = "python -m moe_distill.run"
+
+
+def before(configs: Sequence[DictConfig]) -> str:
+    """Keep what the sweep asks for in its folder, and return what its jobs are going to cost.
+
+    Args:
+        configs: The composed jobs, as for all functions here.
+    """
+    folder = _folder(configs)
+    asked(configs).write(folder)
+    return foretell(configs)
+
+
+def after(configs: Sequence[DictConfig]) -> str:
+    """Build the sweep's tables and page, also of what failed; return where they are."""
+    from moe_distill.pipelines.report import report_sweep
+
+    folder = _folder(configs)
+    asked(configs).write(folder)
+    return report_sweep(folder, _results(configs[0]))
+
+
+def status(configs: Sequence[DictConfig]) -> str:
+    """Return which cells are done, running, failed or missing, and the time that is left."""
+    from moe_distill.pipelines.status import shown
+
+    return shown(asked(configs), _folder(configs), _results(configs[0]), foretell(configs))
+
+
+def asked(configs: Sequence[DictConfig]) -> Sweep:
+    """Return the sweep with its cells."""
+    command = shlex.join([*_RUN.split(), *sys.argv[1:]])
+    question: Any = OmegaConf.to_container(configs[0].question, resolve=True)
+    return Sweep(command, question, tuple(_cell(cfg) for cfg in configs))
+
+
+def foretell(configs: Sequence[DictConfig]) -> str:
+    """Return what the jobs are going to cost, stages that are done left out."""
+    from moe_distill.pipelines.forecast import told
+
+    cells = []
+    for cfg in configs:
+        plan, baselines, exam = _built(cfg)
+        cells.append((plan, baselines if _is_full(cfg) else [], exam, _results(cfg)))
+    return told(cells)
+
+
+def _cell(cfg: DictConfig) -> Cell:
+    plan, baselines, exam = _built(cfg)
+    keys = keys_of([plan, *baselines], exam, Path(cfg.paths.store) / "data") if _is_full(cfg) else ()
+    task = [o for o in cfg.hydra.overrides.task if not o.startswith("hydra.")]
+    command = shlex.join([*_RUN.split(), *task, "hydra.mode=RUN"])
+    return Cell(cfg.hydra.job.override_dirname, Path(cfg.hydra.runtime.output_dir).name, command, keys)
+
+
+def _is_full(cfg: DictConfig) -> bool:
+    """Say whether the job's pipeline leaves result rows of its plan and baselines."""
+    return str(cfg.pipeline._target_).endswith(".full")
+
+
+def _built(cfg: DictConfig) -> tuple[Any, list[Any], Any]:
+    plan, baselines, exam = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in ("plan", "baselines", "exam"))
+    return plan, list(baselines.values()), exam
+
+
+def _results(cfg: DictConfig) -> Results:
+    return Results(Store(cfg.paths.store), cfg.paths.tables)
+
+
+def _folder(configs: Sequence[DictConfig]) -> Path:
+    return Path(configs[0].hydra.runtime.output_dir).parent

@@ -1,0 +1,93 @@
+"""Cells of a sweep: which rows they ask for, how far they are, and rows of committed tables in their place."""
+
+import shutil
+
+import pytest
+from hydra.utils import instantiate
+
+from moe_distill.attempts import attempt
+from moe_distill.pipelines.cells import Cell, Sweep, keys_of
+from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.status import last_line, shown
+from moe_distill.records import Store
+
+ONE = ("students=convnet3", "recipe.epochs=1", "method=dm", "baselines=random", "fusion=none")
+
+
+def keys(suite, *given):
+    cfg = suite.compose(*ONE, *given)
+    plan, baselines, exam = (instantiate(cfg[n], _convert_="all") for n in ("plan", "baselines", "exam"))
+    return keys_of([plan, *baselines.values()], exam, suite.store / "data")
+
+
+def test_the_keys_of_a_cell_are_those_of_the_rows_it_leaves(suite):
+    suite(*ONE, "seeds=2")
+    rows = suite.rows()
+    assert list(keys(suite, "seeds=2")) == [r["config_hash"] for r in rows] and len(rows) == 4
+    assert set(keys(suite, "seeds=1")) < set(keys(suite, "seeds=2"))
+
+
+def test_committed_rows_count_as_done_and_a_sweep_grows_seed_by_seed(suite):
+    suite(*ONE, "seeds=1")
+    before = suite.rows()
+    tables = suite.home / "experiments" / "some"
+    tables.mkdir(parents=True)
+    shutil.copy(suite.out / "results.csv", tables)
+    shutil.rmtree(suite.store)
+    given = (f"paths.tables={tables.parent}", *ONE)
+    headline = suite(*given, "seeds=1", "name=later")
+    assert suite.artifacts() == []  # nothing was distilled or trained
+    again = suite.rows()
+    assert [{**r, "experiment": ""} for r in again] == [{**r, "experiment": ""} for r in before]
+    assert {r["experiment"] for r in again} == {"later"}
+    own = [float(r["accuracy_last"]) for r in again if r["method"] == "dm"]
+    assert headline == pytest.approx(sum(own) / len(own), abs=1e-12)
+
+    suite(*given, "seeds=2")
+    grown = suite.rows()
+    assert len(grown) == 4 and len(suite.artifacts("result")) == 2  # the second student of each alone
+    kept = {r["config_hash"]: r["accuracy_last"] for r in before}
+    assert kept.items() <= {r["config_hash"]: r["accuracy_last"] for r in grown}.items()
+    suite("paths.tables=null", *ONE, "seeds=1")
+    assert len(suite.artifacts("result")) == 4
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Nothing in the store; a table with the row ``done``."""
+    (tmp_path / "tables" / "some").mkdir(parents=True)
+    (tmp_path / "tables" / "some" / "results.csv").write_text("config_hash,accuracy_last\ndone,0.5\n")
+    return Results(Store(tmp_path / "store"), tmp_path / "tables")
+
+
+def test_a_cell_is_done_when_its_rows_are_else_what_became_of_its_last_attempt(tmp_path, results):
+    def state(*wanted):
+        return Cell("a", "a", "", wanted).state(tmp_path, results)
+
+    assert [state("done"), state("done", "other"), state()] == ["done", "missing", "missing"]
+    with pytest.raises(ValueError), attempt(tmp_path / "a", ""):
+        raise ValueError("no")
+    assert [state("done"), state("other"), state()] == ["done", "failed", "failed"]
+    with attempt(tmp_path / "a", ""):
+        assert [state("other"), state()] == ["running"] * 2
+    # finished, but with other settings: its rows are not those asked for now
+    assert [state("other"), state()] == ["missing", "done"]
+
+
+def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, results):
+    cells = (Cell("x=1", "one", "run x=1", ("done",)), Cell("x=2", "two", "run x=2", ("other",)))
+    sweep = Sweep("run -m x=1,2", {"claim": "x helps"}, cells)
+    sweep.write(tmp_path / "sweep")
+    assert Sweep.read(tmp_path / "sweep") == sweep and Sweep.read(tmp_path) is None
+    with pytest.raises(ValueError), attempt(tmp_path / "sweep" / "two", "run x=2"):
+        raise ValueError("the disk is full")
+    text = shown(sweep, tmp_path / "sweep", results, "about 5 min of work")
+    assert "the disk is full" in text and "1 done, 1 failed" in text and text.endswith("about 5 min of work")
+    done = Sweep("", {}, cells[:1])
+    assert shown(done, tmp_path / "sweep", results, "about").endswith("nothing is left to do")
+
+
+def test_the_last_line_of_a_bar_is_what_it_shows_last(tmp_path):
+    assert last_line(tmp_path) == ""
+    (tmp_path / "console.log").write_bytes(b"$ run\n" + b"x" * 99999 + b"\nbar 1%\rbar 2%\rbar 3%\r  \n")
+    assert last_line(tmp_path) == "bar 3%"

@@ -1,0 +1,88 @@
+"""What a run's folder says of the attempts at it, also of those that could not write their own end."""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from moe_distill.attempts import FILE, attempt, attempts_of, state_of
+
+SLEEPER = """
+import sys, time
+from pathlib import Path
+from moe_distill.attempts import attempt
+with attempt(Path(sys.argv[1]), "sleep"):
+    print("began", flush=True)
+    time.sleep(60)
+"""
+
+
+def told(folder, **changes):
+    """Rewrite the last attempt of a folder's record."""
+    listed = json.loads((folder / FILE).read_text())
+    listed[-1] |= changes
+    (folder / FILE).write_text(json.dumps(listed))
+
+
+def test_a_run_that_ends_says_how(tmp_path):
+    assert state_of(tmp_path) == "missing" and attempts_of(tmp_path) == []
+    with pytest.raises(ValueError), attempt(tmp_path / "new", "first command"):
+        raise ValueError("several\nlines")
+    (first,) = attempts_of(tmp_path / "new")
+    assert (first.outcome, first.error, first.command) == ("failed", "lines", "first command")
+    with attempt(tmp_path / "new", "second command"):
+        assert state_of(tmp_path / "new") == "running"
+    again, second = attempts_of(tmp_path / "new")
+    assert again == first and second.outcome == state_of(tmp_path / "new") == "finished"
+    assert second.began <= second.ended <= time.time()
+
+
+def test_an_interrupt_is_a_failure_of_its_name(tmp_path):
+    with pytest.raises(KeyboardInterrupt), attempt(tmp_path, ""):
+        raise KeyboardInterrupt
+    assert (attempts_of(tmp_path)[0].outcome, attempts_of(tmp_path)[0].error) == ("failed", "KeyboardInterrupt")
+
+
+def test_a_killed_run_is_known_by_its_process(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", SLEEPER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "began\n" and state_of(tmp_path) == "running"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert state_of(tmp_path) == "killed" and attempts_of(tmp_path)[0].ended is None
+
+
+def test_a_restarted_machine_and_a_process_of_the_same_number_are_not_mistaken_for_the_run(tmp_path):
+    with attempt(tmp_path, ""):
+        running = json.loads((tmp_path / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps(running))
+    own = psutil.Process()
+    told(tmp_path, process=own.pid, process_began=own.create_time())
+    assert state_of(tmp_path) == "running"
+    told(tmp_path, process_began=own.create_time() - 50)
+    assert state_of(tmp_path) == "killed"
+    told(tmp_path, boot=psutil.boot_time() - 5000)
+    assert state_of(tmp_path) == "restarted"
+
+
+def test_an_attempt_on_another_machine_is_known_by_its_silence(tmp_path):
+    with attempt(tmp_path, ""):
+        running = json.loads((tmp_path / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps(running))
+    told(tmp_path, host=platform.node() + "-other", process=1)
+    assert state_of(tmp_path) == "running"
+    os.utime(tmp_path / FILE, (time.time() - 1000,) * 2)
+    assert state_of(tmp_path) == "killed"
+
+
+def test_a_living_attempt_touches_its_record(tmp_path, monkeypatch):
+    monkeypatch.setattr("moe_distill.attempts._BEAT_SECONDS", 0.01)
+    with attempt(tmp_path, ""):
+        os.utime(tmp_path / FILE, (0, 0))
+        time.sleep(0.2)
+        assert (tmp_path / FILE).stat().st_mtime > time.time() - 60
