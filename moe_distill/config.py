@@ -10,6 +10,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, OmegaConf
 
+# Names of jobs leave out what is the same for all of a sweep, or decides no result.
+SHARED_BY_JOBS = ("+experiment", "experiment", "scale", "logger", "data.root", "paths.runs", "paths.store", "threads")
+
 
 @dataclass
 class Config:
@@ -108,6 +111,7 @@ def register() -> None:
     """Tell Hydra the spine and the resolvers the yaml uses."""
     ConfigStore.instance().store(name="spine", node=Config)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+    OmegaConf.register_new_resolver("shared_by_jobs", lambda: list(SHARED_BY_JOBS), replace=True)
     OmegaConf.register_new_resolver("job_overrides", job_overrides, replace=True)
     OmegaConf.register_new_resolver("experiments_dir", experiments_dir, replace=True)
     OmegaConf.register_new_resolver("budget", lambda ipc, noe: ipc * noe, replace=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import instantiate
 
 from moe_distill.config import conf_dir, register
 from moe_distill.records import merge_rows
@@ -39,9 +39,9 @@ class Suite:
 
     def cells(self, *given):
         """Return the command lines of a sweep's jobs as Hydra splits them; one empty line where nothing is swept."""
-        params = self.compose(*given, return_hydra_config=True).hydra.sweeper.params or {}
-        parsed = OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in params.items()])
-        return [[str(o) for o in job] for job in BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]] or [[]]
+        sweeper = instantiate(self.compose(*given, return_hydra_config=True).hydra.sweeper)
+        parsed = OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in (sweeper.params or {}).items()])
+        return [list(job) for job in sweeper.split_arguments(parsed, max_batch_size=None)[0]] or [[]]
 
     def rows(self, folder=None):
         """Return the result rows of a run's folder."""

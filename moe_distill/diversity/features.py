@@ -30,6 +30,23 @@ class FeaturePool:
         return self.networks[int(torch.randint(len(self.networks), (1,), generator=rng))]
 
 
+def projected(features_ND: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Return features on their two principal axes, (N, 2) float64, and the share of the variance that they show.
+
+    An axis points to where the largest coordinate on it is positive, so that equal features give equal pictures.
+
+    Args:
+        features_ND: At least three rows.
+    """
+    centred_ND = features_ND.double() - features_ND.double().mean(0)
+    left_NR, scale_R, _ = torch.linalg.svd(centred_ND, full_matrices=False)
+    flat_N2 = torch.zeros(len(features_ND), 2, dtype=torch.float64)
+    flat_N2[:, : min(2, len(scale_R))] = (left_NR * scale_R)[:, :2]
+    largest_12 = flat_N2.gather(0, flat_N2.abs().argmax(0, keepdim=True))
+    share = scale_R[:2].square().sum() / scale_R.square().sum().clamp_min(torch.finfo(torch.float64).tiny)
+    return flat_N2 * torch.where(largest_12 < 0, -1.0, 1.0), float(share)
+
+
 @torch.no_grad()
 def features_of(network: Network, images_NCHW: torch.Tensor) -> torch.Tensor:
     """Return penultimate features (N, D) of standardised images, without gradient, in chunks."""

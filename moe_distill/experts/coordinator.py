@@ -6,7 +6,8 @@ is differentiated through a collective. The gradient is added once, before that 
 """
 
 import itertools
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -20,6 +21,8 @@ from moe_distill.experts.mixture import Mixture
 from moe_distill.experts.pairing import Features, matched_rows, scoped
 from moe_distill.seeding import stream
 from moe_distill.training.fit import gather_objects
+
+_TOLD_APART = ("weight", "weight_is", "every", "pairs", "scope", "pairing")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Diversity:
         pairing: Which rows of one class belong together in a paired measure: by ``index``, or ``shuffled``.
         max_rows: Rows per expert at most; larger sets are subsampled evenly over the classes.
         name: What it is called in results; None says the measure's name and settings.
+        implied: The settings that the name stands for where they are not the defaults; others are told beside it.
     """
 
     measure: Measure
@@ -48,12 +52,17 @@ class Diversity:
     pairing: Literal["index", "shuffled"] = "index"
     max_rows: int = 1024
     name: str | None = field(default=None, metadata={"describe": False})
+    implied: Mapping[str, Any] | None = field(default=None, metadata={"describe": False})
 
     @property
     def title(self) -> str:
-        """What results call it."""
+        """What results call it, with every setting that the name, or the defaults, do not say."""
         settings = (str(value) for value in vars(self.measure).values() if isinstance(value, str))
-        return self.name or "-".join([type(self.measure).__name__.lower(), *settings])
+        measure = "-".join([type(self.measure).__name__.lower(), *settings])
+        usual = {f.name: f.default for f in fields(self)} | dict(self.implied or {})
+        named = [self.name] if self.name and usual["measure"] == measure else [*filter(None, [self.name]), measure]
+        apart = [f"{n}{getattr(self, n)}" for n in _TOLD_APART if getattr(self, n) != usual[n]]
+        return "-".join([*named, *apart])
 
     def __post_init__(self) -> None:
         """Check what a typing error could spoil."""

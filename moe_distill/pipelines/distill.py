@@ -14,16 +14,20 @@ from safetensors.torch import save_file
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from moe_distill.data.realset import RealSet
-from moe_distill.diversity.features import FeaturePool, features_of
+from moe_distill.diversity.features import FeaturePool, features_of, projected
 from moe_distill.errors import InputError
-from moe_distill.experts.artifacts import SaveSets, Threads
+from moe_distill.experts.artifacts import SaveSets, Snapshots, Threads
 from moe_distill.experts.coordinator import DiversityCoordinator, dependence
 from moe_distill.experts.mixture import Mixture
 from moe_distill.experts.pairing import Features
 from moe_distill.experts.plan import KIND, Distillation
+from moe_distill.models.base import Network
 from moe_distill.pipelines.runtime import Runtime
+from moe_distill.records import write_csv
 from moe_distill.synthetic import SyntheticSet, Union
 from moe_distill.training.fit import fit
+
+SNAPSHOTS, PROJECTION = "snapshots", "features_2d.csv"
 
 
 def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
@@ -52,14 +56,19 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
     trajectories = plan.trajectories(train, parts, runtime.store)
     mixture = Mixture(plan.roster, parts, plan.workshop(train, trajectories, runtime.store))
     threads = runtime.threads_of(runtime.processes)
-    callbacks: list[pl.Callback] = [Threads(threads), SaveSets(folder)]
+    callbacks: list[pl.Callback] = [Threads(threads), SaveSets(folder), Snapshots(work / SNAPSHOTS)]
     phi = plan.features.load(runtime.store, train) if plan.needs_features else []
     if plan.term is not None:
         callbacks.append(DiversityCoordinator(plan.term, FeaturePool(phi), plan.seed))
     cost = _run(mixture, work, callbacks, runtime)
     if (work / "curves.csv").is_file():
         shutil.copy(work / "curves.csv", folder / "curves.csv")
-    dependence = mean_dependence(SyntheticSet.load(folder), phi)
+    if (work / SNAPSHOTS).is_dir():
+        shutil.copytree(work / SNAPSHOTS, folder / SNAPSHOTS)
+    sets = SyntheticSet.load(folder)
+    if phi:
+        write_projection(sets, phi[0].cpu(), folder / PROJECTION)
+    dependence = mean_dependence(sets, phi)
     return {
         "cost": cost,
         "roster": str(plan.roster),
@@ -91,6 +100,25 @@ def _run(mixture: Mixture, work: Path, callbacks: Sequence[pl.Callback], runtime
         key, _, rest = last.partition(": ")[2].partition("=")
         value, _, allowed = rest.partition(": ")
         raise InputError(key, value, allowed) from error
+
+
+def write_projection(sets: SyntheticSet | Union, network: Network, path: Path) -> None:
+    """Write where the features of the experts' decoded images lie on their two principal axes: a row an image.
+
+    Args:
+        sets: The experts' sets.
+        network: The first of φ.
+        path: A CSV with the columns ``expert, label, x, y, share``; the last is the variance that both axes show.
+    """
+    members = [member.final() for member in (sets.members if isinstance(sets, Union) else (sets,))]
+    features = [features_of(network, m.standardised().detach()) for m in members]
+    flat_N2, share = projected(torch.cat(features))
+    experts = [m.provenance.expert for m, f in zip(members, features, strict=True) for _ in range(len(f))]
+    labels = torch.cat([m.decode()[1] for m in members]).tolist()
+    columns = ("expert", "label", "x", "y", "share")
+    told = zip(experts, labels, flat_N2.tolist(), strict=True)
+    lines = [(expert, label, f"{x:.6g}", f"{y:.6g}", f"{share:.4f}") for expert, label, (x, y) in told]
+    write_csv(path, [dict(zip(columns, line, strict=True)) for line in lines], columns)
 
 
 def mean_dependence(sets: SyntheticSet | Union, phi: Sequence[torch.nn.Module]) -> float:

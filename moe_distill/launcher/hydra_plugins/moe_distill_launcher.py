@@ -180,7 +180,8 @@ class ProcessLauncher(Launcher):
         configs = self._compose_all(job_overrides, initial_job_idx)
         instead = OmegaConf.select(configs[0], "instead")
         if instead is not None:
-            own = [[o for o in overrides if not o.startswith("pipeline=")] for overrides in job_overrides]
+            asked = {o for o in self.config.hydra.overrides.task if o.startswith("pipeline=")}
+            own = [[o for o in overrides if o not in asked] for overrides in job_overrides]
             log.info(get_method(instead)(self._compose_all(own, initial_job_idx)))
             return []
         jobs = [self._job(config, module) for config in configs]

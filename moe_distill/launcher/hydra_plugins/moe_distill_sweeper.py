@@ -1,0 +1,68 @@
+"""Hydra sweeper ``cells``: the basic sweeper's grid, and beside it a list of cells that vary several settings at once.
+
+A grid cannot say "neither term nor mixing, the term alone, both", nor "one setting at a time". ``hydra.sweeper.cells``
+can: each entry is a line of overrides, and every job of the grid is run for every entry.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override
+from hydra.errors import CompactHydraException
+
+from moe_distill.errors import InputError
+
+
+@dataclass
+class CellsSweeperConf:
+    """Options of ``hydra/sweeper=cells``.
+
+    Args:
+        max_batch_size: As in the basic sweeper, null runs all jobs in one go.
+        params: The grid: choices by key, as on the command line.
+        cells: Lines of overrides parted by spaces, such as ``"diversity=none fusion=none"``.
+    """
+
+    _target_: str = "hydra_plugins.moe_distill_sweeper.CellsSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+    cells: list[str] = field(default_factory=list)
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="cells", node=CellsSweeperConf, provider="moe_distill")
+
+
+class CellsInputError(CompactHydraException, InputError):
+    """An InputError that Hydra prints as one line, without a traceback."""
+
+
+class CellsSweeper(BasicSweeper):
+    """The arguments are those of CellsSweeperConf."""
+
+    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, cells: Sequence[str]) -> None:
+        super().__init__(max_batch_size=max_batch_size, params=params)
+        self.cells = [line.split() for line in cells]
+
+    def split_arguments(  # type: ignore[override]
+        self, overrides: list[Override], max_batch_size: int | None
+    ) -> list[list[list[str]]]:
+        """Return the jobs in batches, each as its overrides: a cell's, then the grid's and the command line's.
+
+        Raises:
+            InputError: The command line sets what the cells vary.
+        """
+        batches = BasicSweeper.split_arguments(overrides, max_batch_size)
+        if not self.cells:
+            return batches
+        given = {_key(o.input_line or "") for o in overrides}
+        varied = {_key(line) for cell in self.cells for line in cell}
+        # A pipeline that looks at the sweep, such as pipeline=status, is asked of all cells alike.
+        for key in sorted(given & varied - {"pipeline"}):
+            raise CellsInputError(key, "set", "left out: the cells of this experiment vary it (hydra.sweeper.cells)")
+        return [[[*cell, *job] for job in batch for cell in self.cells] for batch in batches]
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").split("=")[0]

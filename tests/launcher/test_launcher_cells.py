@@ -1,0 +1,34 @@
+"""The sweeper whose cells vary several settings at once."""
+
+import importlib
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from moe_distill.errors import InputError
+
+
+def jobs(plugin, cells, *overrides):
+    """Return the jobs of a sweep as lines."""
+    module = importlib.import_module("hydra_plugins.moe_distill_sweeper")
+    sweeper = module.CellsSweeper(None, None, cells)
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    (batch,) = sweeper.split_arguments(parsed, None)
+    return [" ".join(job) for job in batch]
+
+
+def test_every_cell_meets_every_job_of_the_grid(plugin):
+    assert jobs(plugin, [], "x=1,2", "y=3") == ["x=1 y=3", "x=2 y=3"]
+    found = jobs(plugin, ["a=1 b=2", "a=3"], "x=1,2", "y=3")
+    assert found == ["a=1 b=2 x=1 y=3", "a=3 x=1 y=3", "a=1 b=2 x=2 y=3", "a=3 x=2 y=3"]
+    assert jobs(plugin, ["a=1", "a=2"]) == ["a=1", "a=2"]
+
+
+def test_what_cells_vary_cannot_be_set_beside_them(plugin):
+    with pytest.raises(InputError, match=r"^a=set: left out: the cells of this experiment vary it"):
+        jobs(plugin, ["a=1 b=2", "+c@d=3"], "x=1", "a=5")
+    with pytest.raises(InputError, match=r"^c@d=set"):
+        jobs(plugin, ["a=1 b=2", "+c@d=3"], "+c@d=5")
+    assert jobs(plugin, ["+c@d=3 pipeline=score"], "c=5", "pipeline=status") == [
+        "+c@d=3 pipeline=score c=5 pipeline=status"
+    ]
