@@ -11,7 +11,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from moe_distill.pipelines.pictures import accuracy_svg, colours_of, curve_panels, finite, gallery, legend, swatch
+from moe_distill.pipelines.charts import accuracy_svg, curve_panels
+from moe_distill.pipelines.drawing import colours_of, finite, legend, swatch
+from moe_distill.pipelines.pictures import gallery
 from moe_distill.pipelines.rows import advantage, in_percent, table, variant_of
 from moe_distill.synthetic import SyntheticSet, Union, union
 from moe_distill.training.fit import read_curves

@@ -1,0 +1,80 @@
+"""How charts are drawn: SVG text that takes its colours from the page's style, light or dark."""
+
+import html
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_GREY = 7
+
+# Matplotlib draws with these marks; in the SVG they become what the page's style sheet decides, light or dark.
+INK, LINE = "#0a0bff", "#0a0bfe"
+LOG_FROM_RATIO = 30.0
+
+
+def colours_of(variants: Sequence[str], baseline: str | None) -> dict[str, int]:
+    """Return the numbers of the page's colours: grey for the baseline, the others in turn for the variants."""
+    return {**{v: i % _GREY for i, v in enumerate(variants)}, **({baseline: _GREY} if baseline else {})}
+
+
+def legend(colours: Mapping[str, int]) -> str:
+    """Return what each colour stands for, as HTML."""
+    keys = "".join(f"<span>{swatch(c)}{html.escape(variant)}</span>" for variant, c in colours.items())
+    return f'<div class="legend">{keys}</div>'
+
+
+def swatch(colour: int) -> str:
+    """Return a spot of the page's colour of that number."""
+    return f'<i class="swatch" style="--of:var(--c{colour})"></i>'
+
+
+def finite(values: Sequence[float]) -> list[float]:
+    """Return the values that are neither infinite nor NaN."""
+    return [v for v in values if math.isfinite(v)]
+
+
+def mark(colour: int) -> str:
+    """Return what to draw with where the page's colour of that number is meant."""
+    return f"#0a0b{colour:02x}"
+
+
+@contextmanager
+def axes_of(name: str, label: str, inches: tuple[float, float]) -> "Iterator[tuple[Axes, list[str]]]":
+    """Give axes to draw on, and a list that holds the SVG text once the block has ended."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    drawn: list[str] = []
+    style: dict[Any, Any] = {"svg.hashsalt": name, "svg.fonttype": "none", "text.parse_math": False, "font.size": 9}
+    colours: dict[Any, Any] = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
+    with mpl.rc_context({**style, **colours, "axes.edgecolor": LINE, "grid.color": LINE, "axes.axisbelow": True}):
+        figure = Figure(figsize=inches, layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.grid(axis="y", lw=0.7)
+        axes.tick_params(length=0)
+        yield axes, drawn
+        buffer = io.StringIO()
+        unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=unsaid)
+    drawn.append(_inline(buffer.getvalue(), name, label))
+
+
+def _inline(svg: str, name: str, label: str) -> str:
+    """Turn a file's SVG into one that can stand on a page beside others."""
+    svg = svg[svg.index("<svg") :]
+    # The file's own style would apply to the whole page.
+    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{name}-", svg)
+    svg = svg.replace(INK, "currentColor").replace(LINE, "var(--line)")
+    svg = re.sub(r"#0a0b([0-9a-f]{2})", lambda m: f"var(--c{int(m[1], 16)})", svg)
+    width = float(re.search(r'width="([\d.]+)pt"', svg)[1])  # type: ignore[index]
+    svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
+    looks = f"max-width:{width * 1.75:.0f}px;min-width:{width * 0.9:.0f}px"
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}" style="{looks}"', 1)
