@@ -6,15 +6,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from moe_distill.pipelines.charts import accuracy_svg, curve_panels
 from moe_distill.pipelines.drawing import colours_of, finite, legend, swatch
+from moe_distill.pipelines.layout import count, section, whole_page
 from moe_distill.pipelines.pictures import gallery
-from moe_distill.pipelines.rows import advantage, in_percent, table, variant_of
+from moe_distill.pipelines.rows import advantage, in_percent, table, variant_names
 from moe_distill.synthetic import SyntheticSet, Union, union
 from moe_distill.training.fit import read_curves
 
@@ -89,21 +88,19 @@ def build_page(
         _costs(spent),
         _repeat(command, facts),
     ]
-    template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
-    return template.substitute(title=escape(title), body="\n".join(filter(None, sections)))
+    return whole_page(title, sections)
 
 
 def _read(label: str, path: Path, accuracies: Accuracies) -> Distilled:
     loaded = SyntheticSet.load(path)
     sets = loaded if isinstance(loaded, Union) else union([loaded])
-    own = [r for r in accuracies.rows if r["set_fingerprint"] == sets.fingerprint()]
-    variant = variant_of(own[0], accuracies.rows) if own else label
+    prints = (str(r["set_fingerprint"]) for r in accuracies.rows)
+    variant = dict(zip(prints, variant_names(accuracies.rows), strict=True)).get(sets.fingerprint(), label)
     colour = accuracies.colours.get(variant, 0)
     noted = path / "manifest.json"
     manifest = json.loads(noted.read_text()) if noted.is_file() else {}
-    return Distilled(
-        f"<h3>{swatch(colour)}{escape(variant)}</h3>", colour, sets, manifest, read_curves(path / "curves.csv")
-    )
+    title = f"<h3>{swatch(colour)}{escape(variant)}</h3>"
+    return Distilled(title, colour, sets, manifest, read_curves(path / "curves.csv"))
 
 
 def _headline(title: str, accuracies: Accuracies, spent: Sequence[Row]) -> str:
@@ -112,7 +109,7 @@ def _headline(title: str, accuracies: Accuracies, spent: Sequence[Row]) -> str:
     if best := accuracies.best():
         average = f"{100 * accuracies.means(best)[-1]:.1f}\u00a0%"
         over, tiles = _compared(accuracies, best)
-        networks = _count([len(finite(accuracies.means(best)[:-1]))], "network")
+        networks = count([len(finite(accuracies.means(best)[:-1]))], "network")
         sentence = f"<strong>{escape(best)}</strong> reaches {average} on average over {networks}{over}."
         tiles = [(average, f"test accuracy, {best}"), *tiles]
     if spent:
@@ -153,10 +150,10 @@ def _table_of(accuracies: Accuracies) -> str:
         lines.append(f"<tr>{name}{figures}</tr>")
     students = [v for by in accuracies.cells.values() for v in by.values()]
     lost = sum(len(v) - len(finite(v)) for v in students)
-    counted = _count(sorted(len(finite(v)) for v in students), "student")
+    counted = count(sorted(len(finite(v)) for v in students), "student")
     note = f"Test accuracy in percent: mean ± standard deviation of {counted} per network, the best in bold."
-    note += f" Left out: {_count([lost], 'student')} that diverged." if lost else ""
-    return _section("Accuracy", note, [_table(["trained on", *accuracies.networks, "average"], ["".join(lines)])])
+    note += f" Left out: {count([lost], 'student')} that diverged." if lost else ""
+    return section("Accuracy", note, [_table(["trained on", *accuracies.networks, "average"], ["".join(lines)])])
 
 
 def _chart_of(accuracies: Accuracies) -> str:
@@ -164,24 +161,24 @@ def _chart_of(accuracies: Accuracies) -> str:
         return ""
     svg = accuracy_svg("accuracy", accuracies.networks, accuracies.cells, accuracies.colours)
     note = "Mean of the students; whiskers reach one standard deviation to either side."
-    return _section("Accuracy by network", note, [f'{legend(accuracies.colours)}<div class="scroll">{svg}</div>'])
+    return section("Accuracy by network", note, [f'{legend(accuracies.colours)}<div class="scroll">{svg}</div>'])
 
 
 def _images(distilled: Sequence[Distilled]) -> str:
     cards = []
     for shown in distilled:
-        said = [_count([len(shown.sets.members)], "expert")]
+        said = [count([len(shown.sets.members)], "expert")]
         if shown.manifest:
-            said += [_count([n], "iteration") for n in [shown.manifest["iterations"]] if n]
+            said += [count([n], "iteration") for n in [shown.manifest["iterations"]] if n]
             said += [f"dCor² unbiased {d:.3f}" for d in [shown.manifest["dcor2_unbiased"]] if d is not None]
         cards.append(f'{shown.title}<p class="soft">{" · ".join(said)}</p>{gallery(shown.sets.members)}')
-    return _section("Distilled images", "What each expert stores, a row for each class.", cards, "sets")
+    return section("Distilled images", "What each expert stores, a row for each class.", cards, "sets")
 
 
 def _curves(distilled: Sequence[Distilled]) -> str:
     panels = [(s, curve_panels(f"curves-{n}", s.curves, s.colour)) for n, s in enumerate(distilled)]
     note = "Matching loss of each expert, and how much the experts depend on one another: lower is more diverse."
-    return _section("Curves", note, [shown.title + svgs for shown, svgs in panels if svgs])
+    return section("Curves", note, [shown.title + svgs for shown, svgs in panels if svgs])
 
 
 def _costs(spent: Sequence[Row]) -> str:
@@ -194,8 +191,8 @@ def _costs(spent: Sequence[Row]) -> str:
         bodies.append("".join([_cost(stage, own), *lines]))
     heads = ("stage", "time", "", "memory", "steps", "images")
     found = [c for c in spent if c["found"]]
-    note = f"Found in the store, with a pale bar: {len(found)} of {_count([len(spent)], 'stage')}, {_duration(found)}."
-    return _section("Cost", note, [_table(heads, [*bodies, _cost("total", spent)])])
+    note = f"Found in the store, with a pale bar: {len(found)} of {count([len(spent)], 'stage')}, {_duration(found)}."
+    return section("Cost", note, [_table(heads, [*bodies, _cost("total", spent)])])
 
 
 def _cost(name: str, costs: Sequence[Row], percent: float | None = None) -> str:
@@ -213,7 +210,7 @@ def _cost(name: str, costs: Sequence[Row], percent: float | None = None) -> str:
 
 def _repeat(command: str, facts: Row) -> str:
     said = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(fact))}</dd>" for name, fact in facts.items())
-    return _section("How to repeat", "", [f"<pre><code>{escape(command)}</code></pre><dl>{said}</dl>"])
+    return section("How to repeat", "", [f"<pre><code>{escape(command)}</code></pre><dl>{said}</dl>"])
 
 
 def _merged(costs: Sequence[Row]) -> list[dict[str, Any]]:
@@ -233,20 +230,7 @@ def _duration(costs: Sequence[Row]) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _count(numbers: Sequence[int], thing: str) -> str:
-    """Return ``1 thing``, ``3 things`` or ``1 to 3 things``, of sorted numbers."""
-    text = " to ".join(f"{n:,}" for n in dict.fromkeys((numbers[0], numbers[-1])))
-    return f"{text} {thing}{'' if text == '1' else 's'}"
-
-
 def _table(heads: Sequence[str], bodies: Sequence[str]) -> str:
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
     body = "".join(f"<tbody>{lines}</tbody>" for lines in bodies)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>{body}</table></div>'
-
-
-def _section(heading: str, note: str, cards: Sequence[str], layout: str = "stack") -> str:
-    if not cards:
-        return ""
-    held = "".join(f'<div class="card">{card}</div>' for card in cards)
-    return f'<section><h2>{heading}</h2><p class="note">{note}</p><div class="{layout}">{held}</div></section>'

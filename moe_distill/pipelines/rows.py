@@ -74,35 +74,55 @@ def merged(sweep: Path) -> list[dict[str, str]]:
     return rows
 
 
-def variant_of(row: Row, rows: Sequence[Row]) -> str:
-    """Name what a row's student was trained on and how: the roster, and whatever else varies among its rows.
+def variant_names(rows: Sequence[Row], within: Sequence[str] = ()) -> list[str]:
+    """Name what each row's student was trained on and how: the roster, and what else tells its rows apart.
 
     What no column in words tells apart goes by a number: a recipe by its settings', a set by its fingerprint where one
-    distillation seed has several.
+    distillation seed has several. A value that is None is not known yet and tells nothing apart.
+
+    Args:
+        rows: The rows, with the columns of :data:`COLUMNS`.
+        within: Columns that are told elsewhere: names need to be unique among rows alike in these only.
     """
-    alike = [r for r in rows if r["roster"] == row["roster"]]
-    shown = [c for c in _APART if len({r[c] for r in alike}) > 1]
-    alike = [r for r in alike if all(r[c] == row[c] for c in shown)]
-    if len({r["recipe_key"] for r in alike}) > 1:
-        shown.append("recipe_key")
-    sets = {(r["distill_seed"], r["set_fingerprint"]) for r in alike}
-    fingerprint = [str(row["set_fingerprint"])[:8]] if len(sets) > len({seed for seed, _ in sets}) else []
-    return " ".join([str(row["roster"]), *(str(row[c]) for c in shown), *fingerprint])
+    names = [""] * len(rows)
+    for roster in _parted(rows, [list(range(len(rows)))], ("roster",)):
+        groups, shown = _parted(rows, [roster], within), ["roster"]
+        for column in (*_APART, "recipe_key"):
+            if any(len({rows[i][column] for i in group} - {None}) > 1 for group in groups):
+                shown.append(column)
+                groups = _parted(rows, groups, (column,))
+        for group in groups:
+            sets = {(rows[i]["distill_seed"], rows[i]["set_fingerprint"]) for i in group}
+            several = len(sets) > len({seed for seed, _ in sets})
+            for i in group:
+                fingerprint = [str(rows[i]["set_fingerprint"])[:8]] * several
+                words = (str(rows[i][c]) for c in shown if rows[i][c] is not None)
+                names[i] = " ".join([*words, *fingerprint])
+    return names
+
+
+def _parted(rows: Sequence[Row], groups: Sequence[list[int]], columns: Sequence[str]) -> list[list[int]]:
+    """Part groups of places by what stands in some columns, in the order first met."""
+    parts: dict[tuple[Any, ...], list[int]] = {}
+    for number, group in enumerate(groups):
+        for i in group:
+            parts.setdefault((number, *(rows[i][c] for c in columns)), []).append(i)
+    return list(parts.values())
 
 
 def table(rows: Sequence[Row]) -> tuple[list[str], dict[str, dict[str, list[float]]]]:
     """Return architectures in order and, by variant and architecture, last-epoch accuracies (fractions)."""
     architectures = list(dict.fromkeys(str(r["architecture"]) for r in rows))
     cells: dict[str, dict[str, list[float]]] = {}
-    for row in rows:
-        cell = cells.setdefault(variant_of(row, rows), {}).setdefault(str(row["architecture"]), [])
+    for name, row in zip(variant_names(rows), rows, strict=True):
+        cell = cells.setdefault(name, {}).setdefault(str(row["architecture"]), [])
         cell.append(float(row["accuracy_last"]))
     return architectures, cells
 
 
 def opponents(rows: Sequence[Row]) -> dict[str, str]:
     """Return for each variant the random selection of the same data and budget whose students had the same recipe."""
-    first = {variant_of(row, rows): row for row in reversed(rows)}
+    first = dict(zip(reversed(variant_names(rows)), reversed(rows), strict=True))
     random = {name: row for name, row in first.items() if row["method"] == "random"}
     return {
         name: opponent
@@ -113,9 +133,14 @@ def opponents(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def _conditions(row: Row) -> tuple[Any, ...]:
-    """Return data, recipe and budget: images per class of all experts together."""
+    """Return data, recipe and budget."""
+    return row["dataset"], row["recipe"], budget_of(row)
+
+
+def budget_of(row: Row) -> int:
+    """Return the images per class of all experts together."""
     sizes = [int(size) for size in str(row["ipc"]).split("+")]
-    return row["dataset"], row["recipe"], sum(sizes) if len(sizes) > 1 else sizes[0] * int(row["noe"])
+    return sum(sizes) if len(sizes) > 1 else sizes[0] * int(row["noe"])
 
 
 def in_percent(values: Sequence[float]) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from moe_distill.pipelines.rows import COLUMNS, opponents, table, variant_of
+from moe_distill.pipelines.rows import COLUMNS, opponents, table, variant_names
 
 
 def row(roster, **more):
@@ -36,7 +36,7 @@ def test_every_set_is_held_against_random_images_of_its_own_budget(turned):
 
 
 def names(*rows):
-    return [variant_of(one, rows) for one in rows]
+    return variant_names(rows)
 
 
 def test_sets_of_one_roster_are_told_apart_by_what_differs_in_words():

@@ -1,0 +1,176 @@
+"""What an experiment asks of its result rows, and the rows in the words of that question."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moe_distill.errors import InputError
+from moe_distill.pipelines.rows import COLUMNS, Row, budget_of, variant_names
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_TITLES = ("diversity", "regulariser", "fusion")
+_TOLD = COLUMNS[COLUMNS.index("method") : COLUMNS.index("seed")]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an experiment asks, as its yaml states it.
+
+    Args:
+        claim: What is claimed, in a sentence.
+        against: Columns of result rows and their values (see :func:`meets`) that name the opponent of each variant;
+            nothing names random selection alone, which is always one.
+        axis: The numeric column that accuracies are plotted against.
+        lines: The columns whose values, in this order, name a variant; None names it by roster and what else differs.
+        paper: Published accuracies: rows of ``accuracy`` (percent) and, in other columns, the conditions that result
+            rows must meet; an empty condition is none.
+
+    Raises:
+        InputError: A line of ``paper`` has no accuracy or a condition on no column of the result rows.
+    """
+
+    claim: str = ""
+    against: Mapping[str, Any] = field(default_factory=dict)
+    axis: str | None = None
+    lines: Sequence[str] | None = None
+    paper: Sequence[Row] = ()
+
+    def __post_init__(self) -> None:
+        """Check what a typing error could spoil."""
+        for published in self.paper:
+            if unknown := sorted(set(published) - {*COLUMNS, "accuracy"}):
+                raise InputError("paper", ", ".join(unknown), f"columns among {', '.join(_TOLD)}")
+            try:
+                float(published["accuracy"])
+            except (KeyError, ValueError) as error:
+                raise InputError("paper", dict(published), "an accuracy in percent in every row") from error
+
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """The columns that the question names, by the setting that names them."""
+        axis = [self.axis] if self.axis not in (None, "budget") else []
+        return {"against": list(self.against), "axis": axis, "lines": list(self.lines or [])}
+
+
+def paper_rows(file: Path) -> list[dict[str, str]]:
+    """Return the rows of a ``paper.csv``; there are none where there is no such file."""
+    if not file.is_file():
+        return []
+    with file.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def meets(row: Row, conditions: Mapping[str, Any]) -> bool:
+    """Say whether a row has the values that conditions name.
+
+    The title of a diversity term, a regulariser or a fusion is also met by its first words: ``cross_expert-alpha0.2``
+    by ``cross_expert``.
+    """
+    return all(_same(column, str(row[column]), str(value)) for column, value in conditions.items())
+
+
+def _same(column: str, value: str, wanted: str) -> bool:
+    return value == wanted or (column in _TITLES and value.startswith(f"{wanted}-"))
+
+
+def published(row: Row, question: Question) -> float | None:
+    """Return the accuracy (fraction) that the paper gives for a row, None where it gives none.
+
+    Raises:
+        InputError: It gives several.
+    """
+    found = set()
+    for one in question.paper:
+        conditions = {c: v for c, v in one.items() if c != "accuracy" and v not in ("", None)}
+        if meets(row, conditions):
+            found.add(float(one["accuracy"]) / 100)
+    if len(found) > 1:
+        about = ", ".join(f"{c} {row[c]}" for c in _TOLD if row[c])
+        raise InputError("paper", " and ".join(f"{100 * a:.2f}" for a in sorted(found)), f"one accuracy for {about}")
+    return found.pop() if found else None
+
+
+def framed(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()) -> "pl.DataFrame":
+    """Return rows as a frame of texts with what the question adds to them.
+
+    Args:
+        rows: Result rows.
+        question: What is asked of them.
+        expected: Cells that are to come: columns known beforehand, with ``dataset``, ``method``, ``roster``, ``ipc``,
+            ``noe`` and ``architecture`` at least.
+
+    Returns:
+        A frame with the columns of the rows, ``variant`` (its name, unique within a data set), ``budget`` (images per
+        class of all experts together, an integer) and ``accuracy`` (a fraction, not finite where a student diverged;
+        null in the row that stands for an expected cell without rows).
+
+    Raises:
+        InputError: The question names no column of the rows, or lines that do not tell students apart.
+    """
+    import polars as pl
+
+    texts = [{c: "" if v is None else str(v) for c, v in row.items()} for row in rows]
+    for setting, columns in question.columns.items():
+        if texts and (unknown := [c for c in columns if c not in texts[0]]):
+            raise InputError(f"question.{setting}", ", ".join(unknown), f"columns among {', '.join(texts[0])}")
+    texts += _pending(texts, expected)
+    columns = list(dict.fromkeys((*COLUMNS, *(c for row in texts for c in row))))
+    frame = pl.from_dicts(texts, schema=dict.fromkeys(columns, pl.String))
+    if question.lines is None:
+        names = variant_names(texts, within=("dataset",))
+    else:
+        names = [" ".join(row[c] for c in question.lines if row[c]) for row in texts]
+    frame = frame.with_columns(
+        pl.Series("variant", names, pl.String),
+        pl.Series("budget", [budget_of(row) for row in texts], pl.Int64),
+        pl.col("accuracy_last").cast(pl.Float64).alias("accuracy"),
+    )
+    if question.lines is not None:
+        require_told_apart(frame, ("variant",))
+    return frame
+
+
+def _pending(texts: Sequence[Row], expected: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return a row for each expected cell that has none.
+
+    What is not known of it yet is taken from rows of the same variant and other architectures, else None.
+    """
+    pending: list[dict[str, Any]] = []
+    found: dict[tuple[str, ...], tuple[dict[tuple[str, ...], Row], set[tuple[str, ...]]]] = {}
+    for cell in ({c: str(v) for c, v in one.items()} for one in expected):
+        kind = tuple(c for c in cell if c != "architecture")
+        if kind not in found:
+            found[kind] = ({}, set())
+            for row in texts:
+                values = tuple(row[c] for c in kind)
+                found[kind][0].setdefault(values, row)
+                found[kind][1].add((*values, row["architecture"]))
+        kin, there = found[kind]
+        values = tuple(cell[c] for c in kind)
+        if (*values, cell["architecture"]) not in there:
+            pending.append({**kin.get(values, dict.fromkeys(COLUMNS)), **cell, "accuracy_last": None})
+    return pending
+
+
+def require_told_apart(frame: "pl.DataFrame", names: Sequence[str]) -> None:
+    """Refuse lines under which two rows are of one student.
+
+    Args:
+        frame: Rows as :func:`framed` returns them.
+        names: The columns that name a variant.
+
+    Raises:
+        InputError: There are such rows.
+    """
+    import polars as pl
+
+    student = ("dataset", *names, "architecture", "distill_seed", "seed")
+    twice = frame.filter(pl.col("accuracy").is_not_null() & pl.struct(student).is_duplicated())
+    if not twice.is_empty():
+        alike = twice.filter(pl.all_horizontal(pl.col(c) == twice[c][0] for c in student))
+        apart = [c for c in _TOLD if alike[c].n_unique() > 1]
+        raise InputError("question.lines", alike[names[0]][0], f"also what tells its rows apart: {', '.join(apart)}")

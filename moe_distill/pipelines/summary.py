@@ -1,0 +1,178 @@
+"""Result rows summed up: a cell for each variant and architecture, and accuracies along an axis."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from moe_distill.errors import InputError
+from moe_distill.pipelines.layout import count
+from moe_distill.pipelines.question import Question, framed, published, require_told_apart
+from moe_distill.pipelines.rows import Row
+
+if TYPE_CHECKING:
+    import polars as pl
+
+AVERAGE = "average"
+_CELL = ("dataset", "variant", "architecture")
+
+
+def cells(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()) -> "pl.DataFrame":
+    """Return a line for each variant and architecture of a data set, whether or not it has rows, and averages of them.
+
+    Args:
+        rows: Result rows.
+        question: What is asked of them.
+        expected: Cells to come, see :func:`~moe_distill.pipelines.question.framed`.
+
+    Returns:
+        Columns ``dataset, method, budget, recipe, scale, variant, architecture``; ``mean`` and ``sd`` (of the sample)
+        of the students' accuracies, fractions, null where there are too few; ``students`` and how many of them
+        ``diverged``, which are in no mean; ``distillations``, the number of distillation seeds; ``values``, the
+        accuracies; ``paper``, what the paper has, or null. In lines of the architecture ``average``, mean, values and
+        paper are of the architectures' means, null where one is missing.
+
+    Raises:
+        InputError: See :func:`~moe_distill.pipelines.question.framed` and ``published``.
+    """
+    import polars as pl
+
+    frame = framed(rows, question, expected)
+    trained, finite = pl.col("accuracy").is_not_null(), pl.col("accuracy").is_finite()
+    own = frame.group_by(_CELL, maintain_order=True).agg(
+        pl.col("accuracy").filter(finite).mean().alias("mean"),
+        pl.col("accuracy").filter(finite).std().alias("sd"),
+        trained.sum().cast(pl.Int64).alias("students"),
+        (trained & ~finite).sum().cast(pl.Int64).alias("diverged"),
+        pl.col("distill_seed").filter(trained).n_unique().cast(pl.Int64).alias("distillations"),
+        pl.col("accuracy").filter(finite).alias("values"),
+    )
+    about = [pl.col(c).first() for c in ("method", "budget", "recipe", "scale")]
+    variants = frame.group_by("dataset", "variant", maintain_order=True).agg(about)
+    architectures = frame.select("dataset", "architecture").unique(maintain_order=True)
+    grid = variants.join(architectures, on="dataset", maintain_order="left_right")
+    full = grid.join(own, on=_CELL, how="left", maintain_order="left").with_columns(
+        pl.col("students", "diverged", "distillations").fill_null(0), pl.col("values").fill_null([])
+    )
+    paper = _of_paper(frame, question)
+    found = [paper.get(cell) for cell in full.select(_CELL).iter_rows()]
+    full = full.with_columns(pl.Series("paper", found, pl.Float64))
+    order = ("dataset", "method", "budget", "recipe", "scale", "variant", "architecture", "mean", "sd", "students")
+    return pl.concat([full, _averages(full)], how="diagonal").select(
+        *order, "diverged", "distillations", "values", "paper"
+    )
+
+
+def _averages(full: "pl.DataFrame") -> "pl.DataFrame":
+    import polars as pl
+
+    def of_all(column: str) -> pl.Expr:
+        return pl.when(pl.col(column).null_count() == 0).then(pl.col(column).mean()).alias(column)
+
+    return full.group_by("dataset", "variant", maintain_order=True).agg(
+        *(pl.col(c).first() for c in ("method", "budget", "recipe", "scale")),
+        pl.lit(AVERAGE).alias("architecture"),
+        of_all("mean"),
+        of_all("paper"),
+        pl.col("students", "diverged").sum(),
+        pl.col("distillations").max(),
+        pl.col("mean").drop_nulls().alias("values"),
+    )
+
+
+def _of_paper(frame: "pl.DataFrame", question: Question) -> dict[tuple[str, str, str], float]:
+    """Return the paper's accuracies by cell, left out where rows of one cell meet different conditions."""
+    named = dict.fromkeys(c for row in question.paper for c in row if c not in ("accuracy", "architecture"))
+    forms: dict[tuple[str, str], list[Row]] = {}
+    for form in frame.select(*dict.fromkeys(("dataset", "variant", *named))).unique(maintain_order=True).to_dicts():
+        forms.setdefault((form["dataset"], form["variant"]), []).append(form)
+    found: dict[tuple[str, str, str], float] = {}
+    for (dataset, variant), own in forms.items():
+        for architecture in frame["architecture"].unique():
+            given = {published({**form, "architecture": architecture}, question) for form in own}
+            if len(given) == 1 and (accuracy := given.pop()) is not None:
+                found[dataset, variant, architecture] = accuracy
+    return found
+
+
+def half_width(values: Sequence[float]) -> float | None:
+    """Return half of the 95 % interval of the mean (Student's t, one degree of freedom less than values)."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return None
+    return float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+
+
+def along(rows: Sequence[Row], question: Question, by: str) -> "pl.DataFrame":
+    """Return accuracies along the question's axis.
+
+    A line is named by the question's lines without the axis, or by the method where it names none.
+
+    Args:
+        rows: Result rows.
+        question: What is asked of them; its axis is a column of numbers.
+        by: ``variant`` for averages over architectures, ``architecture`` for a line for each of them too.
+
+    Returns:
+        Columns ``dataset, line, x, mean, half, n, over``, sorted by ``x`` within a line: fractions, half of the 95 %
+        interval (null where there is one value), the number of values and what they are. With several distillation
+        seeds the values are the seeds' means, with one the students. An average leaves out whoever lacks an
+        architecture; a point without values is left out.
+
+    Raises:
+        InputError: The question has no axis, or one that is not of numbers.
+    """
+    import polars as pl
+
+    frame, names = _lined(rows, question, by)
+    points = []
+    for (dataset, line, x), own in frame.group_by("dataset", "line", "x", maintain_order=True):
+        every = own if by == "architecture" else frame.filter(dataset=dataset)
+        values, over = _replicates(own, every["architecture"].unique().to_list())
+        if values:
+            told = {"mean": statistics.mean(values), "half": half_width(values), "n": len(values), "over": over}
+            points.append({"dataset": dataset, "line": line, "x": x, **told})
+    schema = {"dataset": pl.String, "line": pl.String, "x": pl.Float64, "mean": pl.Float64, "half": pl.Float64}
+    found = pl.from_dicts(points, schema={**schema, "n": pl.Int64, "over": pl.String})
+    return found.sort("dataset", pl.col("line").cast(pl.Enum(names)), "x")
+
+
+def _lined(rows: Sequence[Row], question: Question, by: str) -> "tuple[pl.DataFrame, list[str]]":
+    """Return rows with ``x`` and ``line``, and the lines' names in the order first met."""
+    import polars as pl
+
+    frame = framed(rows, question)
+    if question.axis is None:
+        raise InputError("question.axis", None, "a column of numbers")
+    try:
+        frame = frame.with_columns(pl.col(question.axis).cast(pl.Float64).alias("x"))
+    except pl.exceptions.InvalidOperationError as error:
+        raise InputError("question.axis", question.axis, "a column of numbers") from error
+    named = [c for c in question.lines or ("method", "recipe") if c != question.axis]
+    shown = [c for c in named if frame[c].n_unique() > 1] or named[:1]
+    if by == "architecture":
+        shown = [*(c for c in named if frame[c].n_unique() > 1), "architecture"]
+    frame = frame.with_columns(pl.concat_str(shown, separator=" ").alias("line"))
+    require_told_apart(frame, ("line", "x"))
+    return frame, frame["line"].unique(maintain_order=True).to_list()
+
+
+def _replicates(own: "pl.DataFrame", architectures: Sequence[str]) -> tuple[list[float], str]:
+    """Return what an interval is over: distillation seeds' means where there are several, else students."""
+    held: dict[str, dict[str, dict[str, float]]] = {}
+    for seed, student, architecture, accuracy in own.select(
+        "distill_seed", "seed", "architecture", "accuracy"
+    ).iter_rows():
+        if math.isfinite(accuracy):
+            held.setdefault(seed, {}).setdefault(student, {})[architecture] = accuracy
+    seeds = {}
+    for seed, students in held.items():
+        by = [[s[a] for s in students.values() if a in s] for a in architectures]
+        if all(by):
+            seeds[seed] = statistics.mean(map(statistics.mean, by))
+    if len(seeds) > 1:
+        return list(seeds.values()), f"{len(seeds)} distillation seeds"
+    whole = [s for seed in seeds for s in held[seed].values() if all(a in s for a in architectures)]
+    values = [statistics.mean(s[a] for a in architectures) for s in whole]
+    return values, f"{count([len(values)], 'student')}, one distillation seed"
