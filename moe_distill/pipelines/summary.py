@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 AVERAGE = "average"
+_ABOUT = ("method", "noe", "budget", "recipe", "scale")
 _CELL = ("dataset", "variant", "architecture")
 
 
@@ -26,8 +27,8 @@ def cells(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ())
         expected: Cells to come, see :func:`~moe_distill.pipelines.question.framed`.
 
     Returns:
-        Columns ``dataset, method, budget, recipe, scale, variant, architecture``; ``mean`` and ``sd`` (of the sample)
-        of the students' accuracies, fractions, null where there are too few; ``students`` and how many of them
+        Columns ``dataset, method, noe, budget, recipe, scale, variant, architecture``; ``mean`` and ``sd`` (of the
+        sample) of the students' accuracies, fractions, null where there are too few; ``students`` and how many of them
         ``diverged``, which are in no mean; ``distillations``, the number of distillation seeds; ``values``, the
         accuracies; ``paper``, what the paper has, or null. In lines of the architecture ``average``, mean, values and
         paper are of the architectures' means, null where one is missing.
@@ -37,7 +38,7 @@ def cells(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ())
     """
     import polars as pl
 
-    frame = framed(rows, question, expected)
+    frame = framed(rows, question, expected).with_columns(pl.col("noe").cast(pl.Int64))
     trained, finite = pl.col("accuracy").is_not_null(), pl.col("accuracy").is_finite()
     own = frame.group_by(_CELL, maintain_order=True).agg(
         pl.col("accuracy").filter(finite).mean().alias("mean"),
@@ -47,7 +48,7 @@ def cells(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ())
         pl.col("distill_seed").filter(trained).n_unique().cast(pl.Int64).alias("distillations"),
         pl.col("accuracy").filter(finite).alias("values"),
     )
-    about = [pl.col(c).first() for c in ("method", "budget", "recipe", "scale")]
+    about = [pl.col(c).first() for c in _ABOUT]
     variants = frame.group_by("dataset", "variant", maintain_order=True).agg(about)
     architectures = frame.select("dataset", "architecture").unique(maintain_order=True)
     grid = variants.join(architectures, on="dataset", maintain_order="left_right")
@@ -57,10 +58,8 @@ def cells(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ())
     paper = _of_paper(frame, question)
     found = [paper.get(cell) for cell in full.select(_CELL).iter_rows()]
     full = full.with_columns(pl.Series("paper", found, pl.Float64))
-    order = ("dataset", "method", "budget", "recipe", "scale", "variant", "architecture", "mean", "sd", "students")
-    return pl.concat([full, _averages(full)], how="diagonal").select(
-        *order, "diverged", "distillations", "values", "paper"
-    )
+    numbers = ("mean", "sd", "students", "diverged", "distillations", "values", "paper")
+    return pl.concat([full, _averages(full)], how="diagonal").select("dataset", *_ABOUT, *_CELL[1:], *numbers)
 
 
 def _averages(full: "pl.DataFrame") -> "pl.DataFrame":
@@ -70,7 +69,7 @@ def _averages(full: "pl.DataFrame") -> "pl.DataFrame":
         return pl.when(pl.col(column).null_count() == 0).then(pl.col(column).mean()).alias(column)
 
     return full.group_by("dataset", "variant", maintain_order=True).agg(
-        *(pl.col(c).first() for c in ("method", "budget", "recipe", "scale")),
+        *(pl.col(c).first() for c in _ABOUT),
         pl.lit(AVERAGE).alias("architecture"),
         of_all("mean"),
         of_all("paper"),

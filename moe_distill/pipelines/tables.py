@@ -1,0 +1,200 @@
+"""The table of an experiment: what its cells say, for the terminal, a README, and files beside the results."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moe_distill.pipelines.comparisons import RANDOM, comparisons, said
+from moe_distill.pipelines.layout import count, section, whole_page
+from moe_distill.pipelines.question import Question, paper_rows
+from moe_distill.pipelines.rows import COLUMNS, Row
+from moe_distill.pipelines.summary import AVERAGE, cells
+from moe_distill.records import merge_rows
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MISSING, DIVERGED, MARK = "–", "diverged", "†"
+_LAST = (RANDOM, "full_dataset")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in one place of a table: a figure, the paper's beside it, whether it is its budget's best."""
+
+    text: str
+    paper: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A variant with its entries; a selection of real images is what others are compared with."""
+
+    name: str
+    entries: tuple[Entry, ...]
+    selection: bool = False
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table as words: heads of the columns, lines by group (of an empty name where there is one), and notes."""
+
+    heads: tuple[str, ...]
+    groups: Mapping[str, Sequence[Line]]
+    notes: tuple[str, ...]
+
+
+def sheet(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()) -> Sheet:
+    """Return the table of result rows: variants by data set, budget and method, where there are several of these.
+
+    Raises:
+        InputError: See :func:`~moe_distill.pipelines.summary.cells`.
+    """
+    found = cells(rows, question, expected).to_dicts()
+    overall = [c for c in comparisons(rows, question).to_dicts() if c["architecture"] == AVERAGE]
+    networks = list(dict.fromkeys(c["architecture"] for c in found))
+    shown = [n for n in networks if n != AVERAGE or len(networks) > 2]
+    kinds = [k for k in ("against", RANDOM) if any(c["kind"] == k for c in overall)]
+    by = {(c["dataset"], c["variant"], c["architecture"]): c for c in found}
+    best = _best(found)
+    groups: dict[str, list[Line]] = {}
+    for title, variant in _grouped(found):
+        of = (variant["dataset"], variant["variant"])
+        figures = [_entry(by.get((*of, n)), best.get((of[0], variant["budget"], n))) for n in shown]
+        leads = {c["kind"]: said(c) for c in overall if (c["dataset"], c["variant"]) == of}
+        entries = (*figures, *(Entry(leads.get(kind, "")) for kind in kinds))
+        groups.setdefault(title, []).append(Line(of[1], entries, variant["method"] in _LAST))
+    heads = ("trained on", *shown, *(_over(kind, question) for kind in kinds))
+    return Sheet(heads, groups, tuple(_notes(found, overall, question)))
+
+
+def _grouped(found: Sequence[Row]) -> list[tuple[str, Row]]:
+    """Return variants by data set, budget, method and noe, real images last, with their groups' titles."""
+    variants = list({(c["dataset"], c["variant"]): c for c in found}.values())
+    methods = list(dict.fromkeys(v["method"] for v in variants if v["method"] not in _LAST)) + list(_LAST)
+    datasets = list(dict.fromkeys(v["dataset"] for v in variants))
+    told = {"dataset": len(datasets) > 1, "budget": len({v["budget"] for v in variants}) > 1}
+    told["method"] = len(methods) - 1 > 2 and len(variants) >= 2 * len(methods) - 4
+    place = {id(v): (datasets.index(v["dataset"]), v["budget"], methods.index(v["method"]), v["noe"]) for v in variants}
+    ordered = sorted(variants, key=lambda v: place[id(v)])
+    words = {"dataset": "{}", "budget": "budget {}", "method": "{}"}
+    return [(" · ".join(words[c].format(v[c]) for c in words if told[c]), v) for v in ordered]
+
+
+def _best(found: Sequence[Row]) -> dict[tuple[str, int, str], float]:
+    """Return the highest mean by data set, budget and architecture, where there are several."""
+    means: dict[tuple[str, int, str], list[float]] = {}
+    for cell in found:
+        if cell["mean"] is not None:
+            means.setdefault((cell["dataset"], cell["budget"], cell["architecture"]), []).append(cell["mean"])
+    return {of: max(values) for of, values in means.items() if len(values) > 1}
+
+
+def _entry(cell: Row | None, best: float | None) -> Entry:
+    if cell is None:
+        return Entry(MISSING)
+    paper = "" if cell["paper"] is None else f"{100 * cell['paper']:.1f}"
+    if cell["mean"] is None:
+        all_diverged = cell["architecture"] != AVERAGE and cell["diverged"] > 0
+        return Entry(DIVERGED if all_diverged else MISSING, paper)
+    text = f"{100 * cell['mean']:.1f}"
+    text += "" if cell["sd"] is None else f" ± {100 * cell['sd']:.1f}"
+    return Entry(text + f" {MARK}" * (cell["diverged"] > 0), paper, cell["mean"] == best)
+
+
+def _over(kind: str, question: Question) -> str:
+    conditions = ", ".join(str(v) if c == "method" else f"{c}={v}" for c, v in question.against.items())
+    return f"over {conditions}" if kind == "against" else "over random"
+
+
+def _notes(found: Sequence[Row], overall: Sequence[Row], question: Question) -> list[str]:
+    cell = [c for c in found if c["architecture"] != AVERAGE and c["students"]]
+    if not cell:
+        return ["No student was trained yet."]
+    datasets = dict.fromkeys(c["dataset"] for c in found)
+    students = count(sorted(c["students"] for c in cell), "student")
+    seeds = count(sorted(c["distillations"] for c in cell), "distillation seed")
+    notes = [
+        f"Test accuracy on {' and '.join(datasets)} after the last epoch, in percent: mean ± standard deviation of the "
+        f"sample, {students} a cell ({seeds}); the best of each budget in bold.",
+    ]
+    if any(c["paper"] is not None for c in found):
+        scales = [s for s in dict.fromkeys(c["scale"] for c in cell) if s and s != "paper"]
+        apart = f" of its full protocol; the others are of scale={','.join(scales)}" if scales else ""
+        notes.append(f"In parentheses: the paper's accuracy{apart}.")
+    if overs := dict.fromkeys(c["over"] for c in overall if c["difference"] is not None):
+        columns = "columns" if len({c["kind"] for c in overall}) > 1 else "column"
+        lead = f"Last {columns}: lead over an opponent of the same budget and recipe, in points"
+        notes.append(f"{lead} ± half of the 95 % interval over {' or '.join(overs)}.")
+    if lost := sum(c["diverged"] for c in cell):
+        notes.append(f"{MARK} Left out: {count([lost], 'student')} that diverged.")
+    return notes
+
+
+def markdown(table: Sheet) -> str:
+    """Return the table as aligned Markdown, names of groups in bold lines of their own, notes below."""
+    lines = [list(table.heads)]
+    for title, own in table.groups.items():
+        lines += [[f"**{title}**", *[""] * (len(table.heads) - 1)]] * bool(title)
+        lines += [[f"*{n.name}*" if n.selection else n.name, *map(_in_markdown, n.entries)] for n in own]
+    lines = [[text.replace("|", "\\|") for text in line] for line in lines]
+    wide = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+    rule = [":" + "-" * (wide[0] - 1), *("-" * (w - 1) + ":" for w in wide[1:])]
+    padded = [
+        [line[0].ljust(wide[0]), *(text.rjust(w) for text, w in zip(line[1:], wide[1:], strict=True))]
+        for line in (lines[0], rule, *lines[1:])
+    ]
+    notes = textwrap.wrap(" ".join(table.notes), 120, break_on_hyphens=False)
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in padded), "", *notes, ""])
+
+
+def _in_markdown(entry: Entry) -> str:
+    text = f"**{entry.text}**" if entry.best else entry.text
+    return f"{text} ({entry.paper})" if entry.paper else text
+
+
+def terminal(table: Sheet, title: str) -> "Table":
+    """Return the table for a terminal, its notes below."""
+    from rich.markup import escape as plain
+    from rich.table import Table
+
+    shown = Table(title=plain(title), caption="\n".join(map(plain, table.notes)), caption_justify="left")
+    for place, head in enumerate(table.heads):
+        shown.add_column(plain(head), justify="right" if place else "left", overflow="fold")
+    for name, own in table.groups.items():
+        if name:
+            shown.add_section()
+            shown.add_row(f"[bold]{plain(name)}[/bold]")
+        for line in own:
+            shown.add_row(plain(line.name), *map(_in_terminal, line.entries), style="dim" if line.selection else None)
+    return shown
+
+
+def _in_terminal(entry: Entry) -> str:
+    text = f"[bold]{entry.text}[/bold]" if entry.best else entry.text
+    return f"{text} [dim]({entry.paper})[/dim]" if entry.paper else text
+
+
+def readme_table(folder: Path, question: Question, expected: Sequence[Row] = ()) -> list[Path]:
+    """Write ``table.md``, ``table.tex`` and ``table.html`` beside a folder's ``results.csv`` and return their places.
+
+    Published accuracies are those of a ``paper.csv`` there, where there is one.
+
+    Raises:
+        InputError: See :func:`sheet`.
+    """
+    from moe_distill.pipelines.typeset import html_table, latex_table
+
+    given = paper_rows(folder / "paper.csv")
+    asked = replace(question, paper=given) if given else question
+    table = sheet(merge_rows([folder / "results.csv"], COLUMNS), asked, expected)
+    card = section(escape(folder.name), escape(question.claim), [html_table(table, "table")])
+    texts = {"md": markdown(table), "tex": latex_table(table), "html": whole_page(folder.name, [card])}
+    places = [folder / f"table.{ending}" for ending in texts]
+    for place, text in zip(places, texts.values(), strict=True):
+        place.write_text(text, encoding="utf-8")
+    return places
