@@ -1,7 +1,7 @@
 """Figures of an experiment as SVG text: accuracies along an axis, leads over opponents, quantities in pairs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ def _apart(places: Sequence[float], values: Sequence[float]) -> list[float]:
     return [values[i] for i in kept]
 
 
-def leads_svg(name: str, lines: Sequence[Row], labels: Mapping[str, str] | None = None) -> str:
+def leads_svg(name: str, lines: Sequence[Row]) -> str:
     """Return leads over opponents: a dot with its 95 % interval for each variant and architecture.
 
     Architectures go by colour, the average by a diamond of ink; a hollow mark has no interval.
@@ -88,7 +88,6 @@ def leads_svg(name: str, lines: Sequence[Row], labels: Mapping[str, str] | None 
     Args:
         name: Unique on the page; prefix of every id.
         lines: Lines of :func:`~moe_distill.pipelines.comparisons.comparisons`; those without pairs are left out.
-        labels: What variants are called, where not by their names.
     """
     shown = [c for c in lines if c["difference"] is not None]
     variants = list(dict.fromkeys((c["dataset"], c["variant"], c["opponent"]) for c in shown))
@@ -96,19 +95,14 @@ def leads_svg(name: str, lines: Sequence[Row], labels: Mapping[str, str] | None 
     colours = colours_of([n for n in networks if n != AVERAGE], None)
     step = 0.72 / max(1, len(networks))
     height = 0.9 + len(variants) * max(0.34, 0.125 * len(networks))
-    marks: dict[str, Any] = {}
+    several, marks = len({dataset for dataset, _, _ in variants}) > 1, dict[str, Any]()
     with axes_of(name, "lead over the opponent in points", (9.2, height)) as (axes, svg):
         for c in shown:
             place = variants.index((c["dataset"], c["variant"], c["opponent"]))
             y = place + (networks.index(c["architecture"]) - (len(networks) - 1) / 2) * step
             average = c["architecture"] == AVERAGE
             colour = INK if average else mark(colours[c["architecture"]])
-            look: dict[str, Any] = {
-                "marker": "D" if average else "o",
-                "ms": 5 if average else 4.5,
-                "color": colour,
-                "ls": "none",
-            }
+            look: dict[str, Any] = {"marker": "D" if average else "o", "color": colour, "ls": "none", "ms": 4.7}
             half = None if c["half"] is None else 100 * c["half"]
             filled = "none" if half is None else colour
             held = axes.errorbar(100 * c["difference"], y, xerr=half, elinewidth=1.3, mfc=filled, **look)
@@ -116,28 +110,17 @@ def leads_svg(name: str, lines: Sequence[Row], labels: Mapping[str, str] | None 
         axes.axvline(0, color=INK, lw=0.8, alpha=0.6, zorder=1)
         for border in range(1, len(variants)):
             axes.axhline(border - 0.5, color=INK, lw=0.5, alpha=0.15)
-        axes.set_yticks(range(len(variants)), [_called(variant, variants, labels or {}) for variant in variants])
+        axes.set_yticks(
+            range(len(variants)),
+            [f"{d} {own}\nover {other}" if several else f"{own}\nover {other}" for d, own, other in variants],
+        )
         axes.set_ylim(len(variants) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.grid(axis="x", lw=0.7)
         axes.set_xlabel("lead in points of test accuracy, 95 % interval")
-        axes.legend(
-            list(marks.values()),
-            list(marks),
-            **_ABOVE,
-            ncols=8,
-            fontsize=8,
-            labelcolor=INK,
-            handletextpad=0.3,
-            columnspacing=1.4,
-        )
+        beside: dict[str, Any] = {"ncols": 8, "fontsize": 8, "handletextpad": 0.3, "columnspacing": 1.4}
+        axes.legend(list(marks.values()), list(marks), **_ABOVE, **beside, labelcolor=INK)
     return svg[0]
-
-
-def _called(variant: tuple[str, str, str], variants: Sequence[tuple[str, str, str]], labels: Mapping[str, str]) -> str:
-    dataset, name, opponent = variant
-    several = len({d for d, _, _ in variants}) > 1
-    return f"{dataset + ' ' if several else ''}{labels.get(name, name)}\nover {labels.get(opponent, opponent)}"
 
 
 def scatter_svg(name: str, dots: Sequence[Dot], x: str, y: str) -> str:
