@@ -1,7 +1,7 @@
 """What a stage costs: wall time, peak memory, steps and images seen."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,19 @@ class Cost:
     peak_memory_mb: float = 0.0
     steps: int = 0
     images: int = 0
+
+
+def totals(costs: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return ``cost/<stage>_seconds`` of each stage and ``cost/peak_memory_mb``; what was noted twice counts once.
+
+    Args:
+        costs: Each with its ``stage``, ``what``, ``seconds`` and ``peak_memory_mb``.
+    """
+    noted = {(cost["stage"], cost["what"]): cost for cost in costs}
+    seconds: dict[str, float] = {}
+    for (stage, _), cost in noted.items():
+        seconds[f"cost/{stage}_seconds"] = seconds.get(f"cost/{stage}_seconds", 0.0) + cost["seconds"]
+    return {**seconds, "cost/peak_memory_mb": max((c["peak_memory_mb"] for c in noted.values()), default=0.0)}
 
 
 class Meter:

@@ -37,19 +37,33 @@ def run(cfg: DictConfig) -> float | None:
     Raises:
         InputError: The input cannot be worked with.
     """
-    resolved = OmegaConf.to_container(cfg, resolve=True)
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     check(resolved)
     runtime = hydra.utils.instantiate(cfg.runtime, _convert_="all")
     pipeline = hydra.utils.instantiate(cfg.pipeline, _convert_="all")
     if cfg.instead is not None:  # it looks at runs and is none
         return pipeline(runtime=runtime).get("accuracy")
     with attempt(runtime.output, shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])):
-        runtime.mirror.open(str(cfg.pipeline._target_).rsplit(".", 1)[-1], resolved)
+        _open(runtime.mirror, pipeline, resolved)
+        failed = True
         try:
             headline: dict[str, Any] = pipeline(runtime=runtime)
+            failed = False
         finally:
-            runtime.mirror.finish()
+            runtime.mirror.finish(failed)
     return headline.get("accuracy")
+
+
+def _open(mirror: Any, pipeline: Any, resolved: dict[str, Any]) -> None:
+    """Open the mirror of a job that is about a plan; a report or an import is no experiment."""
+    from moe_distill.pipelines.headline import axes
+    from moe_distill.records import key
+
+    given = pipeline.keywords
+    plan = given.get("plan") or next(iter(given.get("plans", {}).values()), None)
+    if plan is not None:
+        identity = key([resolved["name"], resolved["scale_name"], pipeline])
+        mirror.open(pipeline.func.__name__, identity, axes(plan, resolved), resolved)
 
 
 def _own(error: BaseException | None) -> InputError | None:

@@ -9,7 +9,7 @@ import torch
 
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
-from moe_distill.pipelines.rows import columns_of_real
+from moe_distill.pipelines.rows import columns_of_plan, columns_of_real
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import describe
 from moe_distill.synthetic import SyntheticSet, Union, union
@@ -20,7 +20,8 @@ from moe_distill.training.batches import Pool, real_pool, tensor_pool
 class Candidate:
     """What networks are trained on, with the columns that say so.
 
-    ``spent`` is what it cost to make (seconds and MiB), ``stored`` the images per class that each expert keeps of it.
+    ``spent`` is what it cost to make (seconds and MiB), ``stored`` the images per class that each expert keeps of it,
+    ``dependence`` the unbiased dCor² between its experts where it is known.
     """
 
     pool: Pool
@@ -31,6 +32,7 @@ class Candidate:
     columns: dict[str, Any]
     spent: Mapping[str, Any]
     stored: tuple[int, ...] = ()
+    dependence: float | None = None
 
 
 def candidate_of(plan: Distillation, runtime: Runtime, path: str | None = None) -> Candidate:
@@ -53,7 +55,8 @@ def candidate_of(plan: Distillation, runtime: Runtime, path: str | None = None) 
     about = runtime.store.manifest(folder)
     columns = _columns_of(plan, train, about)
     settings = plan.settings(train, runtime.cache)
-    return _stitched(_distilled(folder, train, test, runtime, settings, columns, about["cost"]), plan)
+    found = _distilled(folder, train, test, runtime, settings, columns, about["cost"])
+    return replace(_stitched(found, plan), dependence=about["dcor2_unbiased"])
 
 
 def candidate_of_real(train: RealSet, test: RealSet) -> Candidate:
@@ -94,23 +97,9 @@ def _distilled(
 
 
 def _columns_of(plan: Distillation, train: RealSet, about: Mapping[str, Any]) -> dict[str, Any]:
-    starts = [m.method.keywords.get("init", m.method) for m in plan.roster.members]
-    init = {getattr(start, "select", start).func.__name__.lower() for start in starts}  # a selection goes by its rule
-    return {
-        "dataset": train.name,
-        "data_variant": train.variant,
-        "method": plan.roster.method,
-        "roster": str(plan.roster),
-        "partition": type(plan.split).__name__.lower(),
-        "init": "+".join(sorted(init)),
-        "ipc": plan.roster.ipc,
-        "noe": plan.roster.noe,
-        "iterations": about["iterations"],
-        "diversity": plan.term.title if plan.term else "none",
-        "dcor2_unbiased": "" if about["dcor2_unbiased"] is None else about["dcor2_unbiased"],
-        "regulariser": plan.regulariser.title if plan.regulariser and plan.learns else "none",
-        "distill_seed": plan.seed,
-    }
+    data = {"dataset": train.name, "data_variant": train.variant, "iterations": about["iterations"]}
+    dependence = "" if about["dcor2_unbiased"] is None else about["dcor2_unbiased"]
+    return {**data, **columns_of_plan(plan), "dcor2_unbiased": dependence}
 
 
 def _members(sets: SyntheticSet | Union) -> tuple[SyntheticSet, ...]:

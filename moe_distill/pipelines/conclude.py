@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from moe_distill.pipelines.headline import over_random
 from moe_distill.pipelines.page import build_page
 from moe_distill.pipelines.pictures import set_picture
 from moe_distill.pipelines.rows import advantage, in_percent, opponents, publish, table
@@ -61,13 +62,14 @@ def write_page(folder: Path) -> Path:
 
 
 def mirror(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
-    """Show pictures, rows and costs elsewhere."""
-    for label, folder in runtime.sets:
+    """Show pictures, rows and costs elsewhere; the job's own set, which comes first, under names of its own."""
+    for i, (label, folder) in enumerate(runtime.sets):
         sets = SyntheticSet.load(folder)
         members = sets.members if isinstance(sets, Union) else (sets,)
         pictures = {f"{label} expert {m.provenance.expert}": set_picture(m) for m in members}
-        runtime.mirror.images(f"distilled/{label}", pictures)
+        runtime.mirror.images(f"distilled/{label}" if i else "distilled", pictures)
     runtime.mirror.results(rows, runtime.costs)
+    runtime.mirror.summary(over_random(rows))
 
 
 def _print(rows: Sequence[Mapping[str, Any]], runtime: Runtime, page: Path) -> None:

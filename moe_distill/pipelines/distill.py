@@ -25,7 +25,7 @@ from moe_distill.models.base import Network
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import write_csv
 from moe_distill.synthetic import SyntheticSet, Union
-from moe_distill.training.fit import fit
+from moe_distill.training.fit import fit, read_curves, replay
 
 SNAPSHOTS, PROJECTION = "snapshots", "features_2d.csv"
 
@@ -44,6 +44,9 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
     folder = runtime.store.obtain(KIND, settings, lambda new: _make(new, plan, train, runtime))
     manifest = runtime.store.manifest(folder)
     runtime.spent("distill", str(plan.roster), manifest["cost"], found)
+    if found or runtime.processes > 1:  # else they were told while it ran
+        replay(read_curves(folder / "curves.csv"), runtime.mirror.loggers())
+    runtime.mirror.summary({"dcor2_unbiased": manifest["dcor2_unbiased"]})
     return {"experts": plan.roster.noe, **{k: manifest[k] for k in ("iterations", "dcor2_unbiased")}}
 
 

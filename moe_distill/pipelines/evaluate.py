@@ -16,6 +16,7 @@ from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import NetworkFactory, build
 from moe_distill.pipelines.candidate import Candidate, candidate_of, candidate_of_real
 from moe_distill.pipelines.conclude import conclude
+from moe_distill.pipelines.headline import accuracies
 from moe_distill.pipelines.labelling import labeller_settings, relabelled
 from moe_distill.pipelines.results import KIND
 from moe_distill.pipelines.runtime import Runtime
@@ -76,15 +77,14 @@ def evaluate(plan: Distillation, exam: Examination, runtime: Runtime, path: str 
     Returns:
         ``accuracy``: mean over all students; ``rows``: the result rows.
     """
-    candidate = relabelled(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
-    result = examine(candidate, exam, runtime)
+    result = examined(plan, exam, runtime, path)
     conclude(result["rows"], runtime)
     return result
 
 
-def examined(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any]:
-    """Train students on the plan's distilled set; returns as :func:`evaluate`."""
-    return examine(relabelled(candidate_of(plan, runtime), plan, exam.recipe, runtime), exam, runtime)
+def examined(plan: Distillation, exam: Examination, runtime: Runtime, path: str | None = None) -> dict[str, Any]:
+    """Train students on the plan's distilled set, or on the set at ``path``; returns as :func:`evaluate`."""
+    return _judged(relabelled(candidate_of(plan, runtime, path), plan, exam.recipe, runtime), exam, runtime)
 
 
 def recorded(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any] | None:
@@ -96,6 +96,7 @@ def recorded(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[st
         return None
     rows = [_told(runtime.results.row(k), {}, exam, runtime) for k in keys]
     runtime.spent("evaluate", f"{plan.roster}, committed rows", _cost_of(rows), True)
+    runtime.mirror.summary(accuracies(rows))
     return {"accuracy": sum(r["accuracy_last"] for r in rows) / len(rows), "rows": rows}
 
 
@@ -103,8 +104,14 @@ def upper_bound(plan: Distillation, exam: Examination, runtime: Runtime) -> dict
     """Train the same students on all real training data, by the same code; returns as :func:`evaluate`."""
     train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
     candidate = relabelled(candidate_of_real(train, test), plan, exam.recipe, runtime)
-    result = examine(candidate, exam, runtime)
+    result = _judged(candidate, exam, runtime)
     conclude(result["rows"], runtime)
+    return result
+
+
+def _judged(candidate: Candidate, exam: Examination, runtime: Runtime) -> dict[str, Any]:
+    result = examine(candidate, exam, runtime)
+    runtime.mirror.summary({**accuracies(result["rows"]), "dcor2_unbiased": candidate.dependence})
     return result
 
 

@@ -5,11 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from moe_distill.errors import InputError
+
+_TAG_LETTERS = 64
+
 
 class NoMirror:
     """Shows nothing."""
 
-    def open(self, job_type: str, config: Mapping[str, Any]) -> None:
+    def open(self, job_type: str, identity: str, axes: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         """Nothing to open."""
 
     def loggers(self) -> Sequence[Any]:
@@ -22,12 +26,18 @@ class NoMirror:
     def results(self, rows: Sequence[Mapping[str, Any]], costs: Sequence[Mapping[str, Any]]) -> None:
         """Nothing to show."""
 
-    def finish(self) -> None:
+    def summary(self, values: Mapping[str, float | None]) -> None:
+        """Nothing to show."""
+
+    def finish(self, failed: bool) -> None:
         """Nothing to close."""
 
 
 class WandbMirror:
     """One Weights & Biases run a job.
+
+    A run's id is its job's own, so that the server keeps one run of a job that is repeated or resumed: the last, which
+    tells everything again. Offline each attempt leaves a folder; synced in order, they arrive at that one run.
 
     Args:
         project: wandb project.
@@ -39,22 +49,40 @@ class WandbMirror:
     def __init__(self, project: str, mode: str, group: str, folder: str) -> None:
         self.project, self.mode, self.group, self.folder = project, mode, group, Path(folder)
         self.run: Any = None
+        self.point: dict[str, float] = {}
 
-    def open(self, job_type: str, config: Mapping[str, Any]) -> None:
-        """Start the run."""
+    def open(self, job_type: str, identity: str, axes: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        """Start the run.
+
+        Args:
+            job_type: The pipeline.
+            identity: What decides the job, at most 64 characters.
+            axes: What charts group and order by; with the plain ones of the settings, the run's own configuration.
+            settings: The whole configuration; its branches stand below ``settings``.
+
+        Raises:
+            InputError: The run is to be online and there is no key.
+        """
         # Importing wandb takes seconds, and a machine without it can still distil with logger=none.
         import wandb
 
+        if self.mode == "online":
+            require_key("logger.mode", self.mode, "offline, or ")
         for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
             os.environ.setdefault(variable, str(self.folder / "wandb"))
         self.folder.mkdir(parents=True, exist_ok=True)
+        plain = {name: value for name, value in settings.items() if not isinstance(value, dict | list)}
+        branches = {name: value for name, value in settings.items() if name not in plain}
+        self.point = {name: axes[name] for name in ("ipc", "noe", "budget")}
         self.run = wandb.init(
             project=self.project,
             mode=self.mode,  # type: ignore[arg-type]
+            id=identity,
             group=self.group,
             job_type=job_type,
+            tags=list(dict.fromkeys(str(axes[name])[:_TAG_LETTERS] for name in ("dataset", "method", "scale"))),
             name=self.folder.name,
-            config=dict(config),
+            config={**plain, **axes, "settings": branches},
             dir=str(self.folder),
             reinit="finish_previous",
             settings=wandb.Settings(silent=True, console="off"),
@@ -75,7 +103,7 @@ class WandbMirror:
         self.run.log({name: [wandb.Image(picture, caption=caption) for caption, picture in pictures.items()]})
 
     def results(self, rows: Sequence[Mapping[str, Any]], costs: Sequence[Mapping[str, Any]]) -> None:
-        """Show result rows and stage costs as tables, mean accuracies as the run's summary."""
+        """Show result rows and stage costs as tables."""
         import wandb
 
         for name, lines in (("results", rows), ("costs", costs)):
@@ -83,11 +111,41 @@ class WandbMirror:
                 columns = list(lines[0])
                 data = [[line.get(c, "") for c in columns] for line in lines]
                 self.run.log({name: wandb.Table(columns=[*columns], data=data, allow_mixed_types=True)})
-        groups: dict[str, list[float]] = {}
-        for row in rows:
-            groups.setdefault(f"accuracy/{row['roster']}/{row['architecture']}", []).append(float(row["accuracy_last"]))
-        self.run.summary.update({name: sum(values) / len(values) for name, values in groups.items()})
 
-    def finish(self) -> None:
-        """Close the run, so that the next job starts its own."""
-        self.run.finish()
+    def summary(self, values: Mapping[str, float | None]) -> None:
+        """Show single numbers at once, and all of them as the last point of the run's history."""
+        known = {name: value for name, value in values.items() if value is not None}
+        self.point |= known
+        self.run.summary.update(known)
+
+    def finish(self, failed: bool) -> None:
+        """Close the run, so that the next job starts its own.
+
+        Its last point holds ``ipc``, ``noe`` and ``budget`` beside the numbers: a line over them joins the runs of a
+        sweep.
+        """
+        if self.run is not None:
+            self.run.log(self.point)
+            self.run.finish(exit_code=int(failed))
+
+
+def require_key(name: str, value: object, otherwise: str = "") -> None:
+    """Make sure that there is a Weights & Biases key, without asking at the terminal.
+
+    Args:
+        name: The configuration key that needs it.
+        value: What it is.
+        otherwise: What would be allowed instead, as the beginning of a sentence.
+
+    Raises:
+        InputError: There is none, or it cannot be one.
+    """
+    import wandb
+
+    try:
+        known = wandb.login(prompt=False, verify=False)
+    except wandb.Error as error:
+        raise InputError(name, value, f"{otherwise}a Weights & Biases key that works: {error}") from error
+    if not known:
+        allowed = f"{otherwise}with a Weights & Biases key: run `wandb login` once, or set WANDB_API_KEY"
+        raise InputError(name, value, allowed)

@@ -72,7 +72,9 @@ def probe(
     runtime.output.mkdir(parents=True, exist_ok=True)
     write_csv(runtime.output / "probe.csv", rows, COLUMNS)
     _show(rows, runtime)
-    return {"accuracy": sum(r["accuracy"] for r in rows) / len(rows), "rows": rows}
+    mean = sum(r["accuracy"] for r in rows) / len(rows)
+    runtime.mirror.summary({"accuracy_probe": mean})
+    return {"accuracy": mean, "rows": rows}
 
 
 def _probed(

@@ -8,6 +8,7 @@ from typing import Any
 from filelock import FileLock
 
 from moe_distill.data.realset import RealSet
+from moe_distill.experts.plan import Distillation
 from moe_distill.records import merge_rows, write_csv
 
 COLUMNS = (
@@ -42,6 +43,23 @@ def columns_of_real(train: RealSet) -> dict[str, Any]:
         "iterations": 0,
         "dcor2_unbiased": "",
         "set_fingerprint": train.fingerprint,
+    }
+
+
+def columns_of_plan(plan: Distillation) -> dict[str, Any]:
+    """Return the columns of rows that a plan decides before it is run."""
+    starts = [m.method.keywords.get("init", m.method) for m in plan.roster.members]
+    init = {getattr(start, "select", start).func.__name__.lower() for start in starts}  # a selection goes by its rule
+    return {
+        "method": plan.roster.method,
+        "roster": str(plan.roster),
+        "partition": type(plan.split).__name__.lower(),
+        "init": "+".join(sorted(init)),
+        "ipc": plan.roster.ipc,
+        "noe": plan.roster.noe,
+        "diversity": plan.term.title if plan.term else "none",
+        "regulariser": plan.regulariser.title if plan.regulariser and plan.learns else "none",
+        "distill_seed": plan.seed,
     }
 
 

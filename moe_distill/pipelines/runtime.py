@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pytorch_lightning as pl
 import torch
 
+from moe_distill.costs import totals
 from moe_distill.errors import InputError
 from moe_distill.pipelines.results import Results
 from moe_distill.records import Store, commit
@@ -29,7 +30,10 @@ class Mirror(Protocol):
     def results(self, rows: Sequence[Mapping[str, Any]], costs: Sequence[Mapping[str, Any]]) -> None:
         """Show result rows and stage costs."""
 
-    def finish(self) -> None:
+    def summary(self, values: Mapping[str, float | None]) -> None:
+        """Show single numbers of the job; None is left out."""
+
+    def finish(self, failed: bool) -> None:
         """Close the run."""
 
 
@@ -121,8 +125,9 @@ class Runtime:
         )
 
     def spent(self, stage: str, what: str, cost: Mapping[str, float], found: bool) -> None:
-        """Note the cost of a stage for the report."""
+        """Note the cost of a stage for the report and the dashboard."""
         self.costs.append({"stage": stage, "what": what, "found": found, **cost})
+        self.mirror.summary(totals(self.costs))
 
 
 def keep_freed_memory() -> None:

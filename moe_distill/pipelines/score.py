@@ -83,7 +83,9 @@ def score(
     trained = {row["config_hash"]: row for by in done.values() for _, students in by.values() for row in students}
     conclude(list(trained.values()), runtime)
     _publish(table, runtime)
-    return {"accuracy": statistics.mean(row["lrs"] for row in table), "rows": table}
+    mean = {name: statistics.mean(row[name] for row in table) for name in ("lrs", "ars")}
+    runtime.mirror.summary(mean)
+    return {"accuracy": mean["lrs"], "rows": table}
 
 
 def _dealt(

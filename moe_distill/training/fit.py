@@ -1,6 +1,7 @@
 """One way to run a Lightning module that keeps its own clock: resumable, with a bar, its curves on disk."""
 
 import csv
+import itertools
 import json
 import logging
 import time
@@ -130,7 +131,8 @@ class Bar(pl.Callback):
 class Curves(pl.Callback):
     """Appends the module's scalars to ``curves.csv`` (long form: iteration, name, value) and to the loggers.
 
-    Rows after the checkpoint a run resumes from are cut off, so that no iteration stands there twice.
+    Rows after the checkpoint a run resumes from are cut off, so that no iteration stands there twice; those before it
+    are told the loggers again.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
@@ -143,6 +145,7 @@ class Curves(pl.Callback):
         kept = [r for r in read_curves(self.path) if r[0] <= module.iteration]
         with self.path.open("w", newline="") as file:
             csv.writer(file).writerows([("iteration", "name", "value"), *kept])
+        replay(kept, trainer.loggers)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
         """Write the scalars of all ranks every few iterations and at the last one."""
@@ -153,8 +156,18 @@ class Curves(pl.Callback):
             return
         with self.path.open("a", newline="") as file:
             csv.writer(file).writerows((module.iteration, name, value) for name, value in scalars.items())
-        for logger in trainer.loggers:
-            logger.log_metrics({**scalars, "iteration": module.iteration}, step=module.iteration)
+        _tell(trainer.loggers, module.iteration, scalars)
+
+
+def _tell(loggers: Sequence[Any], iteration: int, scalars: Mapping[str, float]) -> None:
+    for logger in loggers:
+        logger.log_metrics({**scalars, "iteration": iteration}, step=iteration)
+
+
+def replay(rows: Sequence[tuple[int, str, float]], loggers: Sequence[Any]) -> None:
+    """Tell loggers the curves of a file, iteration by iteration, as they were told while it was written."""
+    for iteration, points in itertools.groupby(rows, lambda row: row[0]):
+        _tell(loggers, iteration, {name: value for _, name, value in points})
 
 
 def read_curves(path: Path) -> list[tuple[int, str, float]]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -15,6 +14,7 @@ from moe_distill.experts.plan import Distillation
 from moe_distill.experts.roster import ExpertSpec, Roster
 from moe_distill.methods.base import Method
 from moe_distill.models.convnet import ConvNet
+from moe_distill.pipelines.mirror import NoMirror
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import Store
 from moe_distill.seeding import stream
@@ -86,6 +86,5 @@ def runtime(tmp_path):
     before = torch.get_num_threads()
     off = {name: False for name in ("enable_checkpointing", "enable_progress_bar", "enable_model_summary")}
     trainer = functools.partial(pl.Trainer, accelerator="cpu", devices=1, max_epochs=1, **off)
-    mirror = SimpleNamespace(loggers=lambda: [])
-    yield Runtime(Store(tmp_path / "store"), tmp_path, trainer, mirror, threads=1, checkpoint_seconds=0.0)
+    yield Runtime(Store(tmp_path / "store"), tmp_path, trainer, NoMirror(), threads=1, checkpoint_seconds=0.0)
     torch.set_num_threads(before)

@@ -1,98 +1,157 @@
 """The Weights & Biases mirror, read back from its offline files by wandb's own reader."""
 
 import json
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from conftest_wandb import clean_environment, read
 from PIL import Image
 
+from moe_distill.errors import InputError
 from moe_distill.pipelines.rows import COLUMNS
 
 ONE = ("logger=wandb", "students=convnet3", "seeds=1", "recipe.epochs=1", "name=mirrored", "diversity=none")
-METHODS = ("dm", "idm")
-
-
-def inspected(folder, *flags):
-    """Return what ``wandb leet inspect`` prints of a run's folder."""
-    beside = Path(sys.executable).with_name("wandb")
-    wandb = str(beside) if beside.exists() else shutil.which("wandb")
-    command = [wandb, "leet", "inspect", str(folder), *flags, "--json"]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+JOBS = {"dm": ("method=dm", "baselines=single_and_random"), "idm": ("method=idm",)}
+ROSTERS = {"dm": ["dm5x2", "dm10x1", "random10x1"], "idm": ["idm5x2"]}
 
 
 @pytest.fixture(scope="module")
-def runs(shared_suite):
-    """Two runs in one process: for each, its folder, wandb's folder in it, the records and their summary."""
-    told = []
-    with pytest.MonkeyPatch.context() as patch:
-        for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_MODE", "WANDB_DIR"):
-            patch.setenv(variable, "")  # remembered, so that what the mirror sets is undone
-            patch.delenv(variable)
-        for method in METHODS:
-            out = shared_suite.home / method
-            shared_suite(*ONE, f"method={method}", f"paths.output={out}")
-            folders = list(out.glob("wandb/offline-run-*"))
-            records = [json.loads(line) for line in inspected(folders[0]).splitlines()]
-            told.append((out, folders, records, json.loads(inspected(folders[0], "--summary"))))
+def suite(shared_suite):
+    with clean_environment():
+        yield shared_suite
+
+
+@pytest.fixture(scope="module")
+def runs(suite):
+    """The wandb runs of jobs in one process: the first job, another one, and the first again."""
+    told = {}
+    for name in (*JOBS, "dm"):
+        out = suite.home / name
+        suite(*ONE, *JOBS[name], f"paths.output={out}")
+        told[name] = [read(folder) for folder in sorted(out.glob("wandb/offline-run-*"))]
     return told
 
 
-def test_two_runs_in_one_process_are_two_finished_wandb_runs_of_one_group(runs):
-    assert [len(folders) for _, folders, _, _ in runs] == [1, 1]
-    assert len({summary["run_id"] for *_, summary in runs}) == 2
-    assert [(s["name"], s["state"], s["exit_code"]) for *_, s in runs] == [(m, "finished", 0) for m in METHODS]
-    for _, _, records, _ in runs:
-        (run,) = (r["run"] for r in records if r["type"] == "run")
-        assert (run["run_group"], run["job_type"], run["project"]) == ("mirrored", "full", "moe_distill")
+def rows_of(suite, name, roster):
+    return [row for row in suite.rows(suite.home / name) if row["roster"] == roster]
 
 
-def test_the_runs_configuration_is_there(runs):
-    for method, (_, _, _, summary) in zip(METHODS, runs, strict=True):
-        config = summary["config"]
-        assert (config["ipc"], config["noe"], config["seeds"], config["scale_name"]) == (5, 2, 1, "smoke")
-        assert config["method"]["_target_"] == f"moe_distill.methods.{method}.{method.upper()}"
-        assert config["data"] == {"_target_": "moe_distill.data.sources.Digits", "name": "digits"}
+def scalars(item):
+    """Return the numbers of a point, the clock's and those of the table of costs apart: stages are now found."""
+    return {k: v for k, v in item.items() if isinstance(v, int | float) and not k.startswith(("_", "costs"))}
 
 
-def test_a_curve_is_the_one_the_store_holds(runs):
-    out = runs[0][0]
-    for method, (_, _, records, _) in zip(METHODS, runs, strict=True):
-        items = [r["history"]["item"] for r in records if r["type"] == "history"]
-        for name in ("expert_0/loss", "expert_1/loss"):
-            curve = [(i["iteration"], i[name]) for i in items if name in i]
+def test_every_job_of_a_process_is_a_finished_wandb_run_of_one_group(runs):
+    assert {name: len(each) for name, each in runs.items()} == {"dm": 2, "idm": 1}
+    for name, each in runs.items():
+        for run in each:
+            assert (run.told["name"], run.told["state"], run.told["exit_code"]) == (name, "finished", 0)
+            told = {k: run.about[k] for k in ("run_group", "job_type", "project", "tags")}
+            tags = ["digits", name, "smoke"]
+            assert told == {"run_group": "mirrored", "job_type": "full", "project": "moe_distill", "tags": tags}
+
+
+def test_a_repeated_job_tells_the_same_run_the_same_points_again(runs):
+    """Synced one after the other, the later file writes over the earlier one's points from the first on."""
+    first, again = runs["dm"]
+    assert first.told["run_id"] == again.told["run_id"] != runs["idm"][0].told["run_id"]
+    numbers = [[scalars(item) for item in run.history] for run in (first, again)]
+    assert [len(n) for n in numbers[0]] == [len(item) for item in numbers[1]] and len(numbers[0]) > 8
+    assert numbers[0] == numbers[1]
+
+
+def test_the_configuration_has_plain_axes_and_the_whole_tree(runs):
+    plain = {"ipc": 5, "noe": 2, "budget": 10, "dataset": "digits", "scale": "smoke", "diversity": "none", "seeds": 1}
+    for name, (run, *_) in runs.items():
+        expected = {**plain, "method": name, "roster": f"{name}5x2", "scale_name": "smoke", "init": "random_real"}
+        assert {k: run.config[k] for k in expected} == expected
+        tree = run.config["settings"]
+        assert tree["method"]["_target_"] == f"moe_distill.methods.{name}.{name.upper()}"
+        assert tree["data"] == {"_target_": "moe_distill.data.sources.Digits", "name": "digits"}
+        assert not any(isinstance(v, dict | list) for k, v in run.config.items() if k not in ("settings", "_wandb"))
+
+
+def test_a_curve_is_the_own_sets_as_the_store_holds_it(suite, runs):
+    for name, (run, *_) in runs.items():
+        for curve in ("expert_0/loss", "expert_1/loss"):
+            shown = [(i["iteration"], i[curve]) for i in run.history if curve in i]
             stored = next(
                 [line.split(",") for line in path.read_text().splitlines()]
-                for path in out.parent.glob("store/set/*/curves.csv")
-                if f'"roster": "{method}5x2"' in path.with_name("manifest.json").read_text()
+                for path in suite.store.glob("set/*/curves.csv")
+                if f'"roster": "{name}5x2"' in path.with_name("manifest.json").read_text()
             )
-            assert curve == [(int(i), pytest.approx(float(v), rel=1e-6)) for i, n, v in stored if n == name]
-            assert [iteration for iteration, _ in curve] == [1, 2, 3]
+            assert shown == [(int(i), pytest.approx(float(v), rel=1e-6)) for i, n, v in stored if n == curve]
+            assert [iteration for iteration, _ in shown] == [1, 2, 3]
 
 
-def test_the_results_table_and_the_mean_accuracy_are_the_runs(runs):
-    for method, (out, (folder,), _, summary) in zip(METHODS, runs, strict=True):
-        table = json.loads((folder / "files" / summary["summary"]["results"]["path"]).read_text())
-        assert set(table["columns"]) == set(COLUMNS) and len(table["data"]) == 1
-        row = dict(zip(table["columns"], table["data"][0], strict=True))
-        assert (row["roster"], row["architecture"], row["dataset"]) == (f"{method}5x2", "convnet3", "digits")
-        assert f",{row['config_hash']}," in (out / "results.csv").read_text()
-        mean = summary["summary"][f"accuracy/{method}5x2/convnet3"]
-        assert mean == pytest.approx(row["accuracy_last"], rel=1e-6)
-        costs = json.loads((folder / "files" / summary["summary"]["costs"]["path"]).read_text())
+def test_the_results_table_holds_every_row_and_the_summary_is_of_the_own_set(suite, runs):
+    for name, (run, *_) in runs.items():
+        table = json.loads((run.folder / "files" / run.summary["results"]["path"]).read_text())
+        rows = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
+        assert set(table["columns"]) == set(COLUMNS) and [r["roster"] for r in rows] == ROSTERS[name]
+        accuracy = {r["roster"]: float(r["accuracy_last"]) for r in suite.rows(suite.home / name)}
+        own = accuracy[f"{name}5x2"]
+        assert run.summary["accuracy"] == run.summary["accuracy/convnet3"] == pytest.approx(own, rel=1e-6)
+        lead = own - accuracy["random10x1"] if name == "dm" else None
+        assert run.summary.get("accuracy_over_random") == (None if lead is None else pytest.approx(lead, abs=1e-6))
+        assert "dcor2_unbiased" not in run.summary  # nothing to measure it by
+        costs = json.loads((run.folder / "files" / run.summary["costs"]["path"]).read_text())
         stages = [line[costs["columns"].index("stage")] for line in costs["data"]]
-        assert stages == ["distill", "evaluate"]
+        assert stages == ["distill", "evaluate"] * len(ROSTERS[name])
 
 
-def test_each_experts_images_are_there(runs):
-    for method, (_, (folder,), _, summary) in zip(METHODS, runs, strict=True):
-        shown = summary["summary"][f"distilled/{method}5x2"]
-        assert shown["captions"] == [f"{method}5x2 expert 0", f"{method}5x2 expert 1"]
-        files = [folder / "files" / name for name in shown["filenames"]]
+def test_the_costs_are_the_own_sets(suite, runs):
+    for name, (run, *_) in runs.items():
+        (row,) = rows_of(suite, name, f"{name}5x2")
+        seconds = {
+            stage: float(row[f"{column}_seconds"]) for stage, column in (("distill",) * 2, ("evaluate", "train"))
+        }
+        shown = {stage: run.summary[f"cost/{stage}_seconds"] for stage in seconds}
+        assert shown == pytest.approx(seconds, rel=1e-6)
+        assert run.summary["cost/peak_memory_mb"] == pytest.approx(float(row["peak_memory_mb"]), rel=1e-6)
+
+
+def test_the_last_point_joins_the_runs_of_a_sweep(runs):
+    for run, *_ in runs.values():
+        last = run.history[-1]
+        assert (last["ipc"], last["noe"], last["budget"]) == (5, 2, 10)
+        assert all(last[k] == run.summary[k] for k in ("accuracy", "cost/distill_seconds"))
+        assert not any("noe" in item for item in run.history[:-1])
+
+
+def test_each_experts_images_are_there_the_own_sets_under_a_name_of_its_own(runs):
+    for name, (run, *_) in runs.items():
+        own, *others = ROSTERS[name]
+        assert {k for k in run.summary if k.startswith("distilled")} == {
+            "distilled",
+            *(f"distilled/{o}" for o in others),
+        }
+        shown = run.summary["distilled"]
+        assert shown["captions"] == [f"{own} expert 0", f"{own} expert 1"]
+        files = [run.folder / "files" / file for file in shown["filenames"]]
         assert len(set(files)) == 2
         for file in files:
             with Image.open(file) as picture:
                 picture.load()
                 assert len(picture.getcolors(1 << 24)) > 2
+
+
+def test_a_job_that_fails_leaves_a_failed_run(suite):
+    out = suite.home / "failed"
+    with pytest.raises(InputError, match="pretrain"):
+        suite("logger=wandb", "pipeline=distill", "method=idm", f"paths.output={out}")
+    (folder,) = out.glob("wandb/offline-run-*")
+    run = read(folder)
+    assert (run.told["state"], run.told["exit_code"], run.about["job_type"]) == ("failed", 1, "distill")
+
+
+def test_what_is_about_no_plan_leaves_no_run(suite, runs):
+    suite(*ONE, "pipeline=report", f"paths.output={suite.home / 'idm'}")
+    assert len(list((suite.home / "idm").glob("wandb/offline-run-*"))) == len(runs["idm"])
+
+
+def test_going_online_without_a_key_is_refused_before_any_work(suite):
+    with pytest.raises(
+        InputError, match=r"^logger.mode=online: offline, or with a Weights & Biases key: run `wandb lo"
+    ):
+        suite(*ONE, "method=dm", "logger.mode=online", f"paths.output={suite.home / 'online'}")
+    assert not (suite.home / "online").exists()

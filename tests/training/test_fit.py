@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from moe_distill.training.fit import Checkpoints, Curves, fit, gather_objects, read_curves
+from moe_distill.training.fit import Checkpoints, Curves, fit, gather_objects, read_curves, replay
 
 TRAINER = functools.partial(
     pl.Trainer,
@@ -148,18 +148,34 @@ def test_a_row_cut_short_by_a_kill_is_left_out(tmp_path):
         assert read_curves(path) == [(1, "loss", 0.5)]
 
 
+class Notes(pl.loggers.logger.DummyLogger):
+    """A logger that keeps what it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.noted = []
+
+    def log_metrics(self, metrics, step=None):
+        self.noted.append((step, metrics))
+
+
+def points(*iterations):
+    return [(i, {"square": i * i, "half": i / 2, "iteration": i}) for i in iterations]
+
+
 def test_curves_reach_the_loggers_with_the_clock_as_their_step(tmp_path):
-    class Notes(pl.loggers.logger.DummyLogger):
-        def __init__(self):
-            super().__init__()
-            self.noted = []
-
-        def log_metrics(self, metrics, step=None):
-            self.noted.append((step, metrics))
-
     notes = Notes()
     attempt(tmp_path, Clock(), every=20, loggers=[notes])
-    assert notes.noted == [(i, {"square": i * i, "half": i / 2, "iteration": i}) for i in (20, 25)]
+    assert notes.noted == points(20, 25)
+
+
+def test_a_resumed_run_and_a_finished_one_tell_the_loggers_the_whole_curve_once(tmp_path):
+    killed(tmp_path, at=15)
+    resumed, again = Notes(), Notes()
+    attempt(tmp_path, Clock(), loggers=[resumed])
+    assert resumed.noted == points(*range(1, 26))
+    replay(read_curves(tmp_path / "curves.csv"), [again])
+    assert again.noted == resumed.noted
 
 
 def test_given_callbacks_act_before_the_checkpoint_is_written(tmp_path):

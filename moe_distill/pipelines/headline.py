@@ -1,0 +1,37 @@
+"""What a dashboard shows of a job under names that every job shares: what it asks and how good its own set is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moe_distill.experts.plan import Distillation
+from moe_distill.pipelines.rows import Row, advantage, columns_of_plan, opponents, table, variant_names
+
+
+def axes(plan: Distillation, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells a job's plan from others, by the names of the result columns; sizes are whole numbers.
+
+    Args:
+        plan: The job's own plan.
+        config: The resolved configuration, whose split stands for rosters of unequal shares too.
+    """
+    split = {"ipc": config["ipc"], "noe": config["noe"], "budget": plan.roster.budget}
+    return {**columns_of_plan(plan), **split, "dataset": config["data"]["name"], "scale": config["scale_name"]}
+
+
+def accuracies(rows: Sequence[Row]) -> dict[str, float]:
+    """Return ``accuracy``, the mean over all students of a set, and ``accuracy/<architecture>`` (fractions)."""
+    groups: dict[str, list[float]] = {"accuracy": [float(row["accuracy_last"]) for row in rows]}
+    for row in rows:
+        groups.setdefault(f"accuracy/{row['architecture']}", []).append(float(row["accuracy_last"]))
+    return {name: sum(values) / len(values) for name, values in groups.items()}
+
+
+def over_random(rows: Sequence[Row]) -> dict[str, float]:
+    """Return ``accuracy_over_random``: the mean lead of the first row's set over random images of its budget, if any.
+
+    Students of equal architecture and seed are paired; a fraction.
+    """
+    own, opponent = variant_names(rows)[0], opponents(rows)
+    if own not in opponent:
+        return {}
+    return {"accuracy_over_random": advantage(table(rows)[1], own, opponent[own])[0]}

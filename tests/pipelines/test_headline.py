@@ -1,0 +1,51 @@
+"""The numbers that every job shows under the same names."""
+
+import pytest
+from hydra.utils import instantiate
+
+from moe_distill.pipelines.headline import accuracies, axes, over_random
+from moe_distill.pipelines.rows import COLUMNS, columns_of_plan
+
+
+def row(roster, architecture, accuracy, **more):
+    common = {"roster": roster, "method": roster.rstrip("x0123456789"), "ipc": "10", "noe": 1, "dataset": "digits"}
+    return {**dict.fromkeys(COLUMNS, ""), **common, "architecture": architecture, "accuracy_last": accuracy, **more}
+
+
+def test_accuracies_are_means_over_students_and_over_those_of_each_architecture():
+    rows = [row("dm10x1", a, x) for a, x in (("a", 0.1), ("a", "0.3"), ("b", 0.9))]
+    told = {"accuracy": (0.1 + 0.3 + 0.9) / 3, "accuracy/a": 0.2, "accuracy/b": 0.9}
+    assert accuracies(rows) == pytest.approx(told, abs=1e-15)
+
+
+def test_the_lead_over_random_is_of_the_first_set_and_paired_by_architecture_and_seed():
+    own = [row("dm10x1", a, x) for a, x in (("a", 0.5), ("a", 0.7), ("b", 0.9))]
+    single = [row("idm10x1", a, 0.99) for a in "aab"]
+    random = [row("random10x1", a, x) for a, x in (("a", 0.4), ("a", 0.1), ("b", 0.8))]
+    lead = ((0.5 - 0.4) + (0.7 - 0.1) + (0.9 - 0.8)) / 3
+    assert over_random([*own, *single, *random]) == pytest.approx({"accuracy_over_random": lead}, abs=1e-15)
+    assert over_random([*own, *single]) == over_random([*random, *own]) == {}
+    assert over_random([*own, *(row("random20x1", r["architecture"], 0.1, ipc="20") for r in own)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["method=dm", "split=10x2"], {"method": "dm", "roster": "dm10x2", "ipc": 10, "noe": 2, "budget": 20}),
+        (["experts=dm_idm"], {"method": "dm+idm", "roster": "dm5+idm5", "ipc": 5, "noe": 2, "budget": 10}),
+        (["experts=uneven", "experts.ipcs=[7,3]"], {"roster": "idm7+idm3", "ipc": 5, "noe": 2, "budget": 10}),
+        (["split=10x1"], {"diversity": "none", "partition": "nosplit"}),
+        (
+            ["diversity=paper", "data=cifar100", "scale=small"],
+            {"diversity": "paper", "dataset": "cifar100", "scale": "small"},
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_axes_are_of_the_plan_that_acts_and_sizes_are_whole_numbers(suite, given, told):
+    cfg = suite.compose(*given)
+    plan = instantiate(cfg.plan, _convert_="all")
+    found = axes(plan, cfg)
+    assert {name: found[name] for name in told} == told
+    assert all(type(found[name]) is int for name in ("ipc", "noe", "budget"))
+    assert set(columns_of_plan(plan)) <= set(COLUMNS) and set(found) - set(COLUMNS) == {"budget"}
