@@ -43,14 +43,14 @@ def run(cfg: DictConfig) -> float | None:
     pipeline = hydra.utils.instantiate(cfg.pipeline, _convert_="all")
     if cfg.instead is not None:  # it looks at runs and is none
         return pipeline(runtime=runtime).get("accuracy")
-    with attempt(runtime.output, shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])):
-        _open(runtime.mirror, pipeline, resolved)
-        failed = True
-        try:
+    _open(runtime.mirror, pipeline, resolved)
+    failed = True
+    try:
+        with attempt(runtime.output, shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])):
             headline: dict[str, Any] = pipeline(runtime=runtime)
-            failed = False
-        finally:
-            runtime.mirror.finish(failed)
+        failed = False
+    finally:
+        runtime.mirror.finish(failed)
     return headline.get("accuracy")
 
 

@@ -83,9 +83,7 @@ def score(
     trained = {row["config_hash"]: row for by in done.values() for _, students in by.values() for row in students}
     conclude(list(trained.values()), runtime)
     _publish(table, runtime)
-    mean = {name: statistics.mean(row[name] for row in table) for name in ("lrs", "ars")}
-    runtime.mirror.summary(mean)
-    return {"accuracy": mean["lrs"], "rows": table}
+    return {"accuracy": statistics.mean(row["lrs"] for row in table), "rows": table}
 
 
 def _dealt(
@@ -177,7 +175,7 @@ def _told_of(exam: Examination, own: Candidate, plan: Distillation, train: RealS
 
 
 def _publish(lines: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
-    """Write ``scores.csv``, merge it into the sweep's beside it, and show the sweep's rows."""
+    """Write ``scores.csv``, merge it into the sweep's beside it, show the sweep's rows and mirror the job's means."""
     table, sweep = runtime.output / "scores.csv", runtime.output.parent
     write_csv(table, lines, COLUMNS)
     shown = merge_rows([table], COLUMNS)
@@ -186,6 +184,7 @@ def _publish(lines: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
             shown = merge_rows(sorted(sweep.glob("*/scores.csv")), COLUMNS)
             write_csv(sweep / "scores.csv", shown, COLUMNS)
     _show(shown, runtime)
+    runtime.mirror.summary({name: statistics.mean(line[name] for line in lines) for name in ("lrs", "ars")})
 
 
 def _show(lines: Sequence[Mapping[str, str]], runtime: Runtime) -> None:
