@@ -48,6 +48,9 @@ IDM_ROWS = {
     ("cifar100", 1): (0.5, 5000, 5, 10, 100),
     ("cifar100", 10): (0.1, 256, 30, 50, 100),
     ("cifar100", 50): (0.1, 256, 30, 40, 500),
+    ("tinyimagenet", 1): (0.5, 256, 30, 10, 100),
+    ("tinyimagenet", 10): (0.5, 256, 30, 10, 500),
+    ("tinyimagenet", 50): (0.8, 256, 30, 50, 1000),
 }
 LOOKING = ("herding", "kcenter", "kmeans")
 ROW_OF_SPLIT = {(1, 1): 1, (1, 2): 1, (5, 2): 10, (10, 1): 10, (10, 2): 10, (20, 1): 10, (25, 2): 50, (50, 1): 50}
@@ -170,7 +173,7 @@ def experts(cfg, ipc, noe):
 
 
 @pytest.mark.parametrize(("ipc", "noe"), ROW_OF_SPLIT)
-@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+@pytest.mark.parametrize("data", ["cifar10", "cifar100", "tinyimagenet"])
 def test_idm_takes_the_published_row_of_its_budget(composed, data, ipc, noe):
     built = experts(composed(f"data={data}"), ipc, noe)
     row = ROW_OF_SPLIT[ipc, noe]

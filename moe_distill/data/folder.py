@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ LAYOUT = "a folder with train/<class>/* and test/<class>/* (val/ is taken for te
 KINDS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".bmp": "bmp", ".gif": "gif", ".webp": "webp"}
 KINDS |= {".tif": "tiff", ".tiff": "tiff", ".ppm": "ppm", ".pgm": "pgm"}
 BAR_FROM = 1000
+AHEAD = 256
 
 
 @dataclass(frozen=True)
@@ -106,20 +108,25 @@ def read_tree(root: Path, classes: tuple[str, ...] | None = None) -> Tree:
     if not (train.is_dir() and test.is_dir()):
         missing = "it does not exist" if not root.is_dir() else f"no {'test' if train.is_dir() else 'train'}/ in it"
         raise InputError("data.root", root, f"{LAYOUT}; {missing}")
-    names = classes or tuple(sorted(_class_folders(train)))
+    names = classes or tuple(sorted(class_folders(train)))
     if len(names) < 2:
         raise InputError("data.root", root, f"{LAYOUT}, of at least 2 classes; train/ has {len(names)}")
     for part in (train, test):
-        found, wanted = _class_folders(part), set(names)
+        found, wanted = class_folders(part), set(names)
         if found != wanted:
-            difference = f"lacking {_few(wanted - found)}; unexpected {_few(found - wanted)}"
+            difference = f"lacking {few(wanted - found)}; unexpected {few(found - wanted)}"
             expected = "the published classes" if classes else "the classes of train/"
             raise InputError("data.root", root, f"class folders named as {expected} in {part.name}/: {difference}")
-    listings = (
-        tuple((path, label) for label, name in enumerate(names) for path in _images(part / name))
-        for part in (train, test)
-    )
-    return Tree(root, names, *listings)
+    return Tree(root, names, *(listed([part / name for name in names]) for part in (train, test)))
+
+
+def listed(folders: Sequence[Path]) -> tuple[tuple[Path, int], ...]:
+    """Return the images of one folder a class, with their labels.
+
+    Raises:
+        InputError: Where a folder is missing, empty or holds anything but images.
+    """
+    return tuple((path, label) for label, folder in enumerate(folders) for path in images_in(folder))
 
 
 def decoded(tree: Tree, size: int | None, channels: int | None, cache: Path) -> Tensors:
@@ -160,20 +167,30 @@ def fit_square(image: Image.Image, size: int) -> Image.Image:
 
 def in_threads(function: Callable[[Any], Any], items: Sequence[Any], title: str) -> Iterator[Any]:
     """Yield ``function(item)`` in order, computed by as many threads as there are cores; long work shows a bar."""
+    # In parts: results that wait to be taken would otherwise need as much memory as the whole.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from tqdm(pool.map(function, items), title, total=len(items), disable=len(items) <= BAR_FROM)
+        parts = (pool.map(function, items[first : first + AHEAD]) for first in range(0, len(items), AHEAD))
+        yield from tqdm(chain.from_iterable(parts), title, total=len(items), disable=len(items) <= BAR_FROM)
 
 
-def _class_folders(part: Path) -> set[str]:
-    return {path.name for path in part.iterdir() if path.is_dir() and not path.name.startswith(".")}
+def class_folders(part: Path) -> set[str]:
+    """Return the names of the folders in ``part``, none where it does not exist."""
+    entries = part.iterdir() if part.is_dir() else ()
+    return {path.name for path in entries if path.is_dir() and path.name[0] != "."}
 
 
-def _few(names: set[str]) -> str:
+def few(names: set[str]) -> str:
+    """Return the first of these names, and how many more there are, for a message."""
     return ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "none"
 
 
-def _images(folder: Path) -> list[Path]:
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def images_in(folder: Path) -> list[Path]:
+    """Return the images of a folder, sorted; names that begin with a dot are passed over.
+
+    Raises:
+        InputError: Where it is missing, empty or holds anything but images.
+    """
+    entries = sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
     stray = next((path for path in entries if path.suffix.lower() not in KINDS or not path.is_file()), None)
     if stray is not None:
         raise InputError("data.root", stray, f"nothing but images in class folders ({', '.join(KINDS)})")

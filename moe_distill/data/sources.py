@@ -1,6 +1,7 @@
 """Where published data sets come from; each source is light until ``load`` is called."""
 
 import tarfile
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 
 from moe_distill.data.cache import Tensors, cached
-from moe_distill.data.folder import LAYOUT, check_size, decoded, fit_square, in_threads, read_tree
+from moe_distill.data.folder import LAYOUT, Tree, check_size, decoded, fit_square, in_threads, read_tree
 from moe_distill.data.realset import RealSet, pixel_statistics, train_and_test
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
@@ -70,6 +71,7 @@ class PublishedSet(ABC):
     std: Sequence[float]
     size: int
     root: str | None = None
+    variant: ClassVar[str] = "torchvision"
 
     def load(self, cache: Path) -> tuple[RealSet, RealSet]:
         """Return the training and the test set.
@@ -83,7 +85,7 @@ class PublishedSet(ABC):
         check_size(self.size)
         root = cache / "downloads" if self.root is None else Path(self.root).expanduser()
         if self.root is None or self._has_files(root):
-            arrays, variant = self._own_files(root, cache), "torchvision"
+            arrays, variant = self._own_files(root, cache), self.variant
         elif not (root / "train").is_dir():
             raise InputError("data.root", root, f"{self._files()}, or {LAYOUT}")
         else:
@@ -111,7 +113,7 @@ class PublishedSet(ABC):
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError) as error:
+        except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError, zipfile.BadZipFile) as error:
             ways = f"set data.root to {self._files()}, or to {LAYOUT}"
             raise InputError("data.root", self.root, f"{self.name} cannot be had ({error}): {ways}") from error
 
@@ -185,7 +187,7 @@ class ImageNetSubset(PublishedSet):
     """A published archive of ImageNet classes, ``<archive>/{train,val}/<wnid>/*.JPEG``.
 
     Args:
-        url: The archive, a .tgz named like the folder in it.
+        url: The archive, a .tgz or .zip named like the folder in it.
         md5: Its checksum; None where none is published.
         wnids: WordNet ids, in the order of ``classes``.
     """
@@ -201,14 +203,20 @@ class ImageNetSubset(PublishedSet):
         return f"a folder with {Path(self.url).stem}/ or {Path(self.url).name}"
 
     def _has_files(self, root: Path) -> bool:
-        return (root / Path(self.url).stem).is_dir() or (root / Path(self.url).name).is_file()
+        return self._folder(root).is_dir() or (root / Path(self.url).name).is_file()
+
+    def _folder(self, root: Path) -> Path:
+        return root / Path(self.url).stem
 
     def _own_files(self, root: Path, cache: Path) -> Tensors:
-        folder = root / Path(self.url).stem
+        folder = self._folder(root)
         if not folder.is_dir():
             with self._explained():
                 self._unpack(root)
-        return decoded(read_tree(folder, tuple(self.wnids)), self.size, len(self.mean), cache)
+        return decoded(self._tree(folder), self.size, len(self.mean), cache)
+
+    def _tree(self, folder: Path) -> Tree:
+        return read_tree(folder, tuple(self.wnids))
 
     def _unpack(self, root: Path) -> None:
         from torchvision.datasets.utils import download_and_extract_archive, extract_archive

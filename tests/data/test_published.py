@@ -1,16 +1,22 @@
 """What needs no file of a published set: the digits, and the names and checksums in the configuration."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torchvision.datasets as torchvision_sets
 import yaml
+from conftest_sources import source
 from sklearn.datasets import load_digits
+from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from moe_distill.data.sources import Digits
 
+# Of the ids, sorted and joined by spaces: imagenet100.txt of HobbitLong/CMC, wnids.txt of tiny-imagenet-200.zip.
+LISTS = [("imagenet100", 100, "469d277522bc36e8"), ("tinyimagenet", 200, "b980fcdd5488933a")]
 CONF = Path(__file__).parents[2] / "conf/data"
-NAMED = ["cifar10", "cifar100", "stl10", "imagenette", "imagewoof"]
+NAMED = ["cifar10", "cifar100", "stl10", "imagenette", "imagewoof", "imagenet100"]
 
 
 def test_digits_are_scikit_learns(tmp_path):
@@ -31,7 +37,7 @@ def test_digits_are_scikit_learns(tmp_path):
 
 def test_published_classes_are_complete():
     conf = {name: yaml.safe_load((CONF / f"{name}.yaml").read_text()) for name in NAMED}
-    assert [len(set(conf[name]["classes"])) for name in NAMED] == [10, 100, 10, 10, 10]
+    assert [len(set(conf[name]["classes"])) for name in NAMED] == [10, 100, 10, 10, 10, 100]
     assert conf["cifar100"]["classes"] == sorted(conf["cifar100"]["classes"])
     nette, woof = conf["imagenette"], conf["imagewoof"]
     published = {wnid: names[0] for wnid, names in torchvision_sets.Imagenette._WNID_TO_CLASS.items()}
@@ -45,4 +51,19 @@ def test_the_yaml_gives_the_published_statistics():
     conf = {name: yaml.safe_load((CONF / f"{name}.yaml").read_text()) for name in NAMED}
     assert (conf["cifar10"]["mean"], conf["cifar10"]["std"]) == ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010])
     assert (conf["cifar100"]["mean"], conf["cifar100"]["std"]) == ([0.5071, 0.4866, 0.4409], [0.2673, 0.2564, 0.2762])
-    assert [conf[name]["size"] for name in NAMED] == [32, 32, 64, 64, 64]
+    assert [conf[name]["size"] for name in NAMED] == [32, 32, 64, 64, 64, 64]
+    imagenet = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]
+    for name in ("imagenette", "imagewoof", "imagenet100", "tinyimagenet"):
+        fields = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+        assert [fields["mean"], fields["std"]] == imagenet
+
+
+@pytest.mark.parametrize(("name", "count", "hashed"), LISTS)
+def test_the_lists_of_wordnet_ids_are_the_published_ones(name, count, hashed):
+    made = source(name)
+    assert len(made.wnids) == len(made.classes) == len(set(made.classes)) == count
+    assert list(made.wnids) == sorted(set(made.wnids))
+    assert hashlib.sha256(" ".join(made.wnids).encode()).hexdigest()[:16] == hashed
+    # ImageNet-1k's classes are sorted by WordNet id: names in another order than the ids would belong to others
+    places = [_IMAGENET_CATEGORIES.index(one) for one in made.classes if _IMAGENET_CATEGORIES.count(one) == 1]
+    assert places == sorted(places) and len(places) >= count - 1

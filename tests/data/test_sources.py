@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.datasets as torchvision_sets
-import yaml
+from conftest_sources import noise, plant, source
 from PIL import Image
 from torchvision.datasets import utils as torchvision_utils
 from torchvision.transforms import CenterCrop, Compose, Resize
@@ -18,20 +18,7 @@ from torchvision.transforms import CenterCrop, Compose, Resize
 from moe_distill.data import folder, sources
 from moe_distill.errors import InputError
 
-CONF = Path(__file__).parents[2] / "conf/data"
 FIXED = Compose([Resize(64), CenterCrop(64)])
-
-
-def source(name, **changes):
-    fields = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    module, kind = fields.pop("_target_").rsplit(".", 1)
-    fields.pop("_convert_", None)
-    kinds = getattr({"sources": sources, "folder": folder}[module.rsplit(".", 1)[1]], kind)
-    return replace(kinds(**fields), **changes)
-
-
-def noise(seed, *shape):
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
 @pytest.fixture(autouse=True)
@@ -67,14 +54,6 @@ def mini_cifar(root, monkeypatch, name):
     meta = {**kind.meta, "md5": checksum(base / kind.meta["filename"])}
     for attribute, value in {**lists, "meta": meta}.items():
         monkeypatch.setattr(kind, attribute, value)
-    return root
-
-
-def plant(root, classes, size=32, suffix="png"):
-    for part, first in (("train", 0), ("val", 500)):
-        for number, name in enumerate(classes):
-            (root / part / name).mkdir(parents=True)
-            Image.fromarray(noise(first + number, size, size + 8, 3)).save(root / part / name / f"x.{suffix}")
     return root
 
 
@@ -140,20 +119,20 @@ def test_stl10_is_brought_to_64(tmp_path, cache, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["imagenette", "imagewoof"])
-@pytest.mark.parametrize("packed", [False, True])
-def test_imagenet_subsets_from_the_archive(tmp_path, cache, name, packed):
-    made = source(name)
+@pytest.mark.parametrize(("packed", "size"), [(False, 64), (True, 64), (False, 128)])
+def test_imagenet_subsets_from_the_archive(tmp_path, cache, name, packed, size):
+    made = source(name, size=size)
     stem = Path(made.url).stem
     root = tmp_path / "own"
     plant(root / stem, made.wnids, 80, "JPEG")
     with Image.open(root / stem / "train" / made.wnids[3] / "x.JPEG") as image:
-        oracle = np.asarray(FIXED(image.convert("RGB"))).transpose(2, 0, 1)
+        oracle = np.asarray(Compose([Resize(size), CenterCrop(size)])(image.convert("RGB"))).transpose(2, 0, 1)
     if packed:
         with tarfile.open(root / f"{stem}.tgz", "w:gz") as archive:
             archive.add(root / stem, stem)
         shutil.rmtree(root / stem)
     train, test = replace(made, root=str(root)).load(cache)
-    assert (len(train), len(test), train.size, train.variant) == (10, 10, 64, "torchvision")
+    assert (len(train), len(test), train.size, train.variant) == (10, 10, size, "torchvision")
     assert train.labels_N.tolist() == list(range(10))
     assert np.array_equal(train.images_NCHW[3].numpy(), oracle)
     assert train.classes == tuple(made.classes)
@@ -183,10 +162,10 @@ def test_a_cut_off_archive_is_refused(tmp_path, cache):
     assert not (tmp_path / "imagenette2-160").exists()
 
 
-NAMED = ["cifar10", "cifar100", "stl10", "imagenette", "imagewoof"]
+NAMED = ["cifar10", "cifar100", "stl10", "imagenette", "imagewoof", "tinyimagenet"]
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", [*NAMED, "imagenet100"])
 def test_class_folders_keep_the_published_order_and_statistics(tmp_path, cache, name):
     made = source(name, root=str(plant(tmp_path / "tree", source(name).classes, suffix="jpg")))
     train, test = made.load(cache)
@@ -221,7 +200,7 @@ def test_other_folder_names_are_refused(tmp_path, cache):
 def test_an_empty_or_missing_root_names_both_layouts(tmp_path, cache, name):
     for root in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(
-            InputError, match=r"^data\.root=.*(batches-py|python|binary|2-160).*train/<class>"
+            InputError, match=r"^data\.root=.*(batches-py|python|binary|2-160|-200).*train/<class>"
         ) as caught:
             source(name, root=str(root)).load(cache)
         assert "\n" not in str(caught.value)

@@ -1,0 +1,94 @@
+"""ImageNet's larger subsets: Tiny-ImageNet from its archive, and classes chosen out of an ImageNet-1k tree."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from moe_distill.data.cache import Tensors
+from moe_distill.data.folder import LAYOUT, Tree, class_folders, decoded, few, images_in, listed
+from moe_distill.data.sources import ImageNetSubset, PublishedSet
+from moe_distill.errors import InputError
+
+ANNOTATIONS = "val_annotations.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNetClasses(PublishedSet):
+    """Classes chosen out of an ImageNet-1k tree, ``train/<wnid>/*`` and ``val/<wnid>/*``; others may lie beside them.
+
+    ImageNet is given out to registered users only, so that nothing is downloaded. A tree whose held-out part is called
+    ``test/`` serves as well, where it has no ``val/``. ImageNet-100 is the list of Tian, Krishnan and Isola,
+    "Contrastive Multiview Coding" (ECCV 2020, arXiv:1906.05849).
+
+    Args:
+        wnids: WordNet ids, in the order of ``classes``.
+    """
+
+    wnids: Sequence[str]
+    variant: ClassVar[str] = "imagenet-1k"
+
+    def _files(self) -> str:
+        return f"an ImageNet-1k folder with train/<wnid>/*.JPEG and val/<wnid>/*.JPEG of {len(self.wnids)} classes"
+
+    def _has_files(self, root: Path) -> bool:
+        return any((root / "train" / wnid).is_dir() for wnid in self.wnids)
+
+    def _own_files(self, root: Path, cache: Path) -> Tensors:
+        if self.root is None:
+            raise InputError("data.root", None, f"{self._files()}, or {LAYOUT}; it is not downloaded")
+        held_out = "test" if (root / "test").is_dir() and not (root / "val").is_dir() else "val"
+        for part in ("train", held_out):
+            lacking = set(self.wnids) - class_folders(root / part)
+            if lacking:
+                raise InputError("data.root", root, f"{self._files()}; {part}/ lacks {few(lacking)}")
+        listings = (listed([root / part / wnid for wnid in self.wnids]) for part in ("train", held_out))
+        return decoded(Tree(root, tuple(self.wnids), *listings), self.size, len(self.mean), cache)
+
+
+def _published(column: int) -> list[str]:
+    lines = Path(__file__).with_name("tinyimagenet.txt").read_text().splitlines()
+    return [line.split(" ", 1)[column] for line in lines]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyImageNet(ImageNetSubset):
+    """Tiny-ImageNet (Le and Yang, 2015): 200 classes of 500 training and 50 validation images of 64×64 pixels.
+
+    The published test part has no labels: ``val`` is the test set, as in the literature.
+
+    Args:
+        classes: The first name that WordNet has for each class.
+        wnids: WordNet ids, ascending.
+    """
+
+    classes: Sequence[str] = field(default_factory=partial(_published, 1))
+    wnids: Sequence[str] = field(default_factory=partial(_published, 0))
+    variant: ClassVar[str] = "tiny-imagenet-200"
+
+    def _folder(self, root: Path) -> Path:
+        """Return the unpacked archive, which ``root`` holds or is."""
+        return root if any(root.glob("train/*/images")) else super()._folder(root)
+
+    def _tree(self, folder: Path) -> Tree:
+        train = [folder / "train" / wnid / "images" for wnid in self.wnids]
+        lacking = {path.relative_to(folder).as_posix() for path in train if not path.is_dir()}
+        if lacking:
+            allowed = f"train/<wnid>/images/*.JPEG of {len(train)} classes, val/images/*.JPEG and val/{ANNOTATIONS}"
+            raise InputError("data.root", folder, f"{allowed}; it lacks {few(lacking)}")
+        return Tree(folder, tuple(self.wnids), listed(train), self._annotated(folder / "val"))
+
+    def _annotated(self, val: Path) -> tuple[tuple[Path, int], ...]:
+        file = val / ANNOTATIONS
+        if not file.is_file():
+            raise InputError("data.root", file, "a file with the name and class of each image of val/images/")
+        images = {path.name: path for path in images_in(val / "images")}
+        lines = (line.partition("\t") for line in file.read_text().splitlines())
+        found = {name: rest.split("\t")[0] for name, _, rest in lines}
+        odd = (images.keys() ^ found.keys()) | (set(found.values()) ^ set(self.wnids))
+        if odd:
+            allowed = f"a line for each image of val/images/, and images of all {len(self.wnids)} classes"
+            raise InputError("data.root", file, f"{allowed}; at odds: {few(odd)}")
+        ranked = sorted((self.wnids.index(wnid), images[name]) for name, wnid in found.items())
+        return tuple((path, label) for label, path in ranked)
