@@ -56,7 +56,12 @@ class Config:
     before_sweep: str | None = "moe_distill.sweep.before"
     after_sweep: str | None = "moe_distill.sweep.after"
     instead: str | None = None
-    question: dict[str, Any] = field(default_factory=dict)
+    question: dict[str, Any] = field(
+        default_factory=lambda: {
+            "_target_": "moe_distill.pipelines.question.asked",
+            "paper": "${paths.tables}/${name}/paper.csv",
+        }
+    )
     paths: Any = None
     data: Any = None
     normalisation: Any = None

@@ -3,11 +3,12 @@
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from moe_distill.pipelines.cells import Cell, Sweep, keys_of
 from moe_distill.pipelines.results import Results
@@ -46,8 +47,8 @@ def status(configs: Sequence[DictConfig]) -> str:
 def asked(configs: Sequence[DictConfig]) -> Sweep:
     """Return the sweep with its cells."""
     command = shlex.join([*_RUN.split(), *sys.argv[1:]])
-    question: Any = OmegaConf.to_container(configs[0].question, resolve=True)
-    return Sweep(command, question, tuple(_cell(cfg) for cfg in configs))
+    question = hydra.utils.instantiate(configs[0].question, _convert_="all")
+    return Sweep(command, asdict(question), tuple(_cell(cfg) for cfg in configs))
 
 
 def foretell(configs: Sequence[DictConfig]) -> str:

@@ -175,3 +175,29 @@ def _label_places(dots: Sequence[Dot], inches: tuple[float, float]) -> list[tupl
         taken.append((start, end, height))
         places[i] = (right, height - y)
     return places
+
+
+def flat_svg(name: str, dots: Sequence[Dot]) -> str:
+    """Return points of a plane that bear their labels, coloured by kind; of equal scale on both axes.
+
+    Args:
+        name: Unique on the page; prefix of every id.
+        dots: The points; labels of more than two letters are drawn as dots.
+    """
+    kinds = list(dict.fromkeys(d.kind for d in dots))
+    colours = colours_of(kinds, None)
+    with axes_of(name, "features of the experts on two principal axes", (4.6, 4.3)) as (axes, svg):
+        for kind in kinds:
+            own = [d for d in dots if d.kind == kind]
+            short = all(len(d.label) <= 2 for d in own)
+            look: dict[str, Any] = {"ls": "none", "marker": "o", "ms": 0.1 if short else 3.5}
+            axes.plot([d.x for d in own], [d.y for d in own], color=mark(colours[kind]), **look)
+            for d in own if short else ():
+                axes.text(d.x, d.y, d.label, color=mark(colours[kind]), ha="center", va="center", fontsize=7.5)
+            axes.plot([], [], "o", color=mark(colours[kind]), label=kind, ms=5)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.grid(axis="x", lw=0.7)
+        axes.set_xticklabels([])
+        axes.set_yticklabels([])
+        axes.legend(**_ABOVE, ncols=6, fontsize=8, labelcolor=INK, handletextpad=0.1)
+    return svg[0]

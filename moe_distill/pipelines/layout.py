@@ -24,3 +24,10 @@ def count(numbers: Sequence[int], thing: str) -> str:
     """Return ``1 thing``, ``3 things`` or ``1 to 3 things``, of sorted numbers."""
     text = " to ".join(f"{n:,}" for n in dict.fromkeys((numbers[0], numbers[-1])))
     return f"{text} {thing}{'' if text == '1' else 's'}"
+
+
+def table(heads: Sequence[str], bodies: Sequence[str]) -> str:
+    """Return a table that scrolls sideways: the heads of its columns, and groups of lines (HTML)."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
+    body = "".join(f"<tbody>{lines}</tbody>" for lines in bodies)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>{body}</table></div>'

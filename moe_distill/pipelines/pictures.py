@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,10 @@ _GAP = 128
 
 def cell_pixels(synthetic: SyntheticSet) -> int:
     """Return the side of one image in :func:`set_picture`, in pixels, its gap left out."""
-    size = synthetic.images.shape[-1]
+    return _cell(synthetic.images.shape[-1])
+
+
+def _cell(size: int) -> int:
     return size * max(1, round(CELL_PIXELS / size))
 
 
@@ -31,15 +34,20 @@ def set_picture(synthetic: SyntheticSet) -> Image.Image:
     Returns:
         A picture of mode ``L`` (one channel) or ``RGB``, classes · (cell + 1) − 1 pixels high.
     """
-    p = synthetic.provenance
     images_NCHW = synthetic.as_raw(synthetic.final().images.detach().cpu())
     pixels_NCHW = (images_NCHW.nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8)
-    side = cell_pixels(synthetic)
+    return grid_picture(pixels_NCHW, synthetic.provenance.ipc)
+
+
+def grid_picture(pixels_NCHW: torch.Tensor, ipc: int) -> Image.Image:
+    """Return class-major images of uint8 pixels as a grid as :func:`set_picture` shows it, ``ipc`` to a row."""
+    side = _cell(pixels_NCHW.shape[-1])
     factor = side // pixels_NCHW.shape[-1]
     large_NCHW = pixels_NCHW.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     framed_NCHW = F.pad(large_NCHW, (0, 1, 0, 1), value=_GAP)
-    grid = framed_NCHW.unflatten(0, (len(p.classes), p.ipc)).permute(2, 0, 3, 1, 4)
-    grid_CHW = grid.reshape(len(grid), len(p.classes) * (side + 1), p.ipc * (side + 1))[:, :-1, :-1]
+    classes = len(pixels_NCHW) // ipc
+    grid = framed_NCHW.unflatten(0, (classes, ipc)).permute(2, 0, 3, 1, 4)
+    grid_CHW = grid.reshape(len(grid), classes * (side + 1), ipc * (side + 1))[:, :-1, :-1]
     return Image.fromarray(grid_CHW[0].numpy() if len(grid) == 1 else grid_CHW.permute(1, 2, 0).contiguous().numpy())
 
 
@@ -50,13 +58,45 @@ def png_data_uri(image: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def gallery(members: Sequence[SyntheticSet]) -> str:
-    """Return the pictures of all experts side by side, class names at their left, as HTML."""
-    names = "".join(f'<li title="{html.escape(c)}">{html.escape(c)}</li>' for c in members[0].provenance.classes)
-    figures = "".join(
-        f"<figure><figcaption>expert {p.expert} · {html.escape(p.method)} · ipc {p.ipc}</figcaption>"
-        f'<img alt="images stored by expert {p.expert}" src="{png_data_uri(set_picture(member))}" /></figure>'
-        for member, p in ((m, m.provenance) for m in members)
-    )
+Way = Mapping[int, torch.Tensor]
+"""Images of an expert on the way: uint8 pixels (N, C, H, W) by iteration."""
+
+
+def gallery(members: Sequence[SyntheticSet], ways: Mapping[int, Way] | None = None, name: str = "set") -> str:
+    """Return the pictures of all experts side by side, class names at their left, as HTML.
+
+    Args:
+        members: The experts' sets.
+        ways: How they came about, by expert: a slider then goes through the iterations that all of these have.
+        name: Unique on the page; names the slider.
+    """
+    classes = members[0].provenance.classes
+    names = "".join(f'<li title="{html.escape(c)}">{html.escape(c)}</li>' for c in classes)
     cell = cell_pixels(members[0]) + 1
-    return f'<div class="grids"><ol class="classes" style="--cell:{cell}px">{names}</ol>{figures}</div>'
+    steps = sorted(set.intersection(*(set(way) for way in ways.values()))) if ways else []
+    figures = "".join(_figure(member, (ways or {}).get(member.provenance.expert, {}), steps) for member in members)
+    grids = f'<div class="grids"><ol class="classes" style="--cell:{cell}px">{names}</ol>{figures}</div>'
+    return _slider(name, steps) + grids if len(steps) > 1 else grids
+
+
+def _slider(name: str, steps: Sequence[int]) -> str:
+    last = len(steps) - 1
+    told = " ".join(map(str, steps))
+    return (
+        f'<div class="way"><label for="{name}">iteration</label>'
+        f'<input type="range" id="{name}" min="0" max="{last}" value="{last}" data-steps="{told}" />'
+        f'<output for="{name}">{steps[-1]}</output></div>'
+    )
+
+
+def _figure(member: SyntheticSet, way: Way, steps: Sequence[int]) -> str:
+    p = member.provenance
+    head = f"<figcaption>expert {p.expert} · {html.escape(p.method)} · ipc {p.ipc}</figcaption>"
+    about = f'alt="images stored by expert {p.expert}'
+    shots = [
+        f'<img hidden data-step="{n}" {about} at iteration {i}" src="{png_data_uri(grid_picture(way[i], p.ipc))}" />'
+        for n, i in enumerate(steps[:-1])
+        if i in way
+    ]
+    last = f' data-step="{len(steps) - 1}"' if shots else ""
+    return f'<figure>{head}{"".join(shots)}<img{last} {about}" src="{png_data_uri(set_picture(member))}" /></figure>'

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.rows import COLUMNS, Row, budget_of, variant_names
+from moe_distill.pipelines.rows import COLUMNS, Row, budget_of, settings_of, variant_names
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,13 +18,14 @@ _TOLD = COLUMNS[COLUMNS.index("method") : COLUMNS.index("seed")]
 
 @dataclass(frozen=True)
 class Question:
-    """What an experiment asks, as its yaml states it.
+    """What an experiment asks, as its yaml states it; what a job's command line sets counts as a column.
 
     Args:
         claim: What is claimed, in a sentence.
         against: Columns of result rows and their values (see :func:`meets`) that name the opponent of each variant;
             nothing names random selection alone, which is always one.
         axis: The numeric column that accuracies are plotted against.
+        correlate: A numeric column of sets whose rank correlation with the accuracy of other networks is asked.
         lines: The columns whose values, in this order, name a variant; None names it by roster and what else differs.
         paper: Published accuracies: rows of ``accuracy`` (percent) and, in other columns, the conditions that result
             rows must meet; an empty condition is none.
@@ -36,6 +37,7 @@ class Question:
     claim: str = ""
     against: Mapping[str, Any] = field(default_factory=dict)
     axis: str | None = None
+    correlate: str | None = None
     lines: Sequence[str] | None = None
     paper: Sequence[Row] = ()
 
@@ -53,7 +55,21 @@ class Question:
     def columns(self) -> dict[str, list[str]]:
         """The columns that the question names, by the setting that names them."""
         axis = [self.axis] if self.axis not in (None, "budget") else []
-        return {"against": list(self.against), "axis": axis, "lines": list(self.lines or [])}
+        correlate = [self.correlate] if self.correlate else []
+        return {"against": list(self.against), "axis": axis, "correlate": correlate, "lines": list(self.lines or [])}
+
+
+def asked(
+    claim: str = "",
+    against: Mapping[str, Any] | None = None,
+    axis: str | None = None,
+    correlate: str | None = None,
+    lines: Sequence[str] | None = None,
+    paper: str | None = None,
+) -> Question:
+    """Return the question of an experiment's yaml, whose published accuracies stand in the file ``paper``, if any."""
+    published = paper_rows(Path(paper)) if paper else []
+    return Question(claim, against or {}, axis, correlate, lines, published)
 
 
 def paper_rows(file: Path) -> list[dict[str, str]]:
@@ -113,10 +129,13 @@ def framed(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()
     """
     import polars as pl
 
-    texts = [{c: "" if v is None else str(v) for c, v in row.items()} for row in rows]
+    told = [{**settings_of(row), **row} for row in rows]
+    texts = [{c: "" if v is None else str(v) for c, v in row.items()} for row in told]
+    known = dict.fromkeys(c for row in texts for c in row)
     for setting, columns in question.columns.items():
-        if texts and (unknown := [c for c in columns if c not in texts[0]]):
-            raise InputError(f"question.{setting}", ", ".join(unknown), f"columns among {', '.join(texts[0])}")
+        if texts and (unknown := [c for c in columns if c not in known]):
+            raise InputError(f"question.{setting}", ", ".join(unknown), f"columns among {', '.join(known)}")
+    texts = [{**dict.fromkeys(known, ""), **row} for row in texts]
     texts += _pending(texts, expected)
     columns = list(dict.fromkeys((*COLUMNS, *(c for row in texts for c in row))))
     frame = pl.from_dicts(texts, schema=dict.fromkeys(columns, pl.String))

@@ -1,5 +1,6 @@
 """Result rows: their columns, and the tables they make."""
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,13 +111,31 @@ def variant_names(rows: Sequence[Row], within: Sequence[str] = ()) -> list[str]:
                 shown.append(column)
                 groups = _parted(rows, groups, (column,))
         for group in groups:
-            sets = {(rows[i]["distill_seed"], rows[i]["set_fingerprint"]) for i in group}
-            several = len(sets) > len({seed for seed, _ in sets})
+            apart = _asked_apart([rows[i] for i in group])
             for i in group:
-                fingerprint = [str(rows[i]["set_fingerprint"])[:8]] * several
                 words = (str(rows[i][c]) for c in shown if rows[i][c] is not None)
-                names[i] = " ".join([*words, *fingerprint])
+                names[i] = " ".join([*words, *apart.get(rows[i]["set_fingerprint"], ())])
     return names
+
+
+def _asked_apart(rows: Sequence[Row]) -> dict[Any, list[str]]:
+    """Return what tells sets of one distillation seed apart: what their jobs' command lines set, else a fingerprint."""
+    by_seed: dict[Any, set[Any]] = {}
+    for row in rows:
+        by_seed.setdefault(row["distill_seed"], set()).add(row["set_fingerprint"])
+    if all(len(prints) == 1 for prints in by_seed.values()):
+        return {}
+    asked = {row["set_fingerprint"]: settings_of(row) for row in rows}
+    common = set.intersection(*(set(settings.items()) for settings in asked.values()))
+    words = {p: [f"{k}={v}" for k, v in s.items() if (k, v) not in common and k != "seed"] for p, s in asked.items()}
+    told = all(len({tuple(words[p]) for p in prints}) == len(prints) for prints in by_seed.values())
+    return words if told else {p: [str(p)[:8]] for p in asked}
+
+
+def settings_of(row: Row) -> dict[str, str]:
+    """Return what a row's job set on its command line, by key; a comma in brackets parts nothing."""
+    parts = re.split(r",(?![^\[{]*[\]}])", str(row.get("overrides") or ""))
+    return {key.lstrip("+"): value for key, _, value in (part.partition("=") for part in parts if part)}
 
 
 def _parted(rows: Sequence[Row], groups: Sequence[list[int]], columns: Sequence[str]) -> list[list[int]]:

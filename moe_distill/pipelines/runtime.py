@@ -13,6 +13,7 @@ import torch
 
 from moe_distill.costs import totals
 from moe_distill.errors import InputError
+from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.results import Results
 from moe_distill.records import Store, commit
 from moe_distill.training.fit import TrainerFactory, fit
@@ -53,6 +54,7 @@ class Runtime:
         curves_every: Iterations between two points of a curve.
         tables: Folder of the experiments' committed tables, whose rows count as done; None counts none.
         overrides: What the command line of this job of a sweep sets apart from the others, recorded with its results.
+        question: What the experiment asks of its rows.
 
     Attributes:
         costs: The cost of each stage so far, found or run.
@@ -70,6 +72,7 @@ class Runtime:
     curves_every: int = 10
     tables: Path | None = None
     overrides: str = ""
+    question: Question = field(default_factory=Question)
     costs: list[dict[str, Any]] = field(default_factory=list)
     sets: list[tuple[str, Path]] = field(default_factory=list)
 

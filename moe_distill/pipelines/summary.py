@@ -144,6 +144,7 @@ def _lined(rows: Sequence[Row], question: Question, by: str) -> "tuple[pl.DataFr
     frame = framed(rows, question)
     if question.axis is None:
         raise InputError("question.axis", None, "a column of numbers")
+    frame = frame.filter(pl.col(question.axis).cast(pl.String) != "")  # of baselines, that the axis is not about
     try:
         frame = frame.with_columns(pl.col(question.axis).cast(pl.Float64).alias("x"))
     except pl.exceptions.InvalidOperationError as error:

@@ -1,0 +1,116 @@
+"""Distilled sets as sections of a page: their images, how these came about, and where their features lie."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from moe_distill.pipelines.charts import curve_panels
+from moe_distill.pipelines.drawing import swatch
+from moe_distill.pipelines.figures import Dot, flat_svg
+from moe_distill.pipelines.layout import count, section
+from moe_distill.pipelines.pictures import gallery
+from moe_distill.pipelines.rows import Row
+from moe_distill.synthetic import SyntheticSet, Union, union
+from moe_distill.training.fit import read_curves
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A set as the page shows it: what it is called, its colour's number, and the folder it lies in."""
+
+    title: str
+    colour: int
+    sets: Union
+    folder: Path
+
+    @property
+    def heading(self) -> str:
+        """Its name beside its colour, as HTML."""
+        return f"<h3>{swatch(self.colour)}{escape(self.title)}</h3>"
+
+    @property
+    def manifest(self) -> Row:
+        """What was recorded beside it; nothing where that is missing."""
+        noted = self.folder / "manifest.json"
+        return json.loads(noted.read_text()) if noted.is_file() else {}
+
+
+def read_distilled(label: str, path: Path, named: Mapping[str, str], colours: Mapping[str, int]) -> Distilled:
+    """Read a set.
+
+    Args:
+        label: What it is called where no row is about it.
+        path: A folder as the store holds it, or one expert's file.
+        named: Variants by the fingerprint of the set their students were trained on.
+        colours: Numbers of colours by variant.
+
+    Raises:
+        InputError: The set is missing or damaged.
+    """
+    loaded = SyntheticSet.load(path)
+    sets = loaded if isinstance(loaded, Union) else union([loaded])
+    title = named.get(sets.fingerprint(), label)
+    return Distilled(title, colours.get(title, 0), sets, path)
+
+
+def images_section(distilled: Sequence[Distilled]) -> str:
+    """Return the stored images of sets, with a slider over how they came about where that was kept."""
+    cards = []
+    for number, shown in enumerate(distilled):
+        said = [count([len(shown.sets.members)], "expert")]
+        if shown.manifest:
+            said += [count([n], "iteration") for n in [shown.manifest["iterations"]] if n]
+            said += [f"dCor² unbiased {d:.3f}" for d in [shown.manifest["dcor2_unbiased"]] if d is not None]
+        pictures = gallery(shown.sets.members, snapshots_of(shown.folder), f"set-{number}")
+        cards.append(f'{shown.heading}<p class="soft">{" · ".join(said)}</p>{pictures}')
+    return section("Distilled images", "What each expert stores, a row for each class.", cards, "sets")
+
+
+def curves_section(distilled: Sequence[Distilled]) -> str:
+    """Return what was logged while sets were distilled."""
+    panels = []
+    for number, shown in enumerate(distilled):
+        curves = read_curves(shown.folder / "curves.csv")
+        panels.append((shown, curve_panels(f"curves-{number}", curves, shown.colour)))
+    note = "Matching loss of each expert, and how much the experts depend on one another: lower is more diverse."
+    return section("Curves", note, [shown.heading + svgs for shown, svgs in panels if svgs])
+
+
+def projections_section(distilled: Sequence[Distilled]) -> str:
+    """Return where the features of the experts' images lie, for the sets that noted it."""
+    cards = []
+    for number, shown in enumerate(distilled):
+        points, share = _projection(shown.folder / "features_2d.csv")
+        if points:
+            svg = flat_svg(f"features-{number}", points)
+            note = f'<p class="soft">Both axes show {100 * share:.0f}\u00a0% of the variance.</p>'
+            cards.append(f'{shown.heading}{note}<div class="scroll">{svg}</div>')
+    note = (
+        "Features of all decoded images under the first network of φ, on their two principal axes; a digit is a class."
+    )
+    return section("Features of the experts", note, cards, "sets")
+
+
+def _projection(path: Path) -> tuple[list[Dot], float]:
+    """Return a dot for each image, labelled by its class and of its expert's kind, and the share of the variance."""
+    if not path.is_file():
+        return [], 0.0
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    dots = [Dot(r["label"], float(r["x"]), float(r["y"]), f"expert {r['expert']}") for r in rows]
+    return dots, float(rows[0]["share"]) if rows else 0.0
+
+
+def snapshots_of(folder: Path) -> dict[int, dict[int, torch.Tensor]]:
+    """Return the images of each expert on the way, uint8 pixels (N, C, H, W) by iteration, where a set kept them."""
+    found: dict[int, dict[int, torch.Tensor]] = {}
+    for path in (folder / "snapshots").glob("expert_*-*.safetensors"):
+        expert, iteration = map(int, path.stem.removeprefix("expert_").split("-"))
+        found.setdefault(expert, {})[iteration] = load_file(path)["pixels"]
+    return {expert: dict(sorted(shots.items())) for expert, shots in sorted(found.items())}
