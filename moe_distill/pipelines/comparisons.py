@@ -32,7 +32,7 @@ class Interval:
     over: str
 
 
-def comparisons(rows: Sequence[Row], question: Question) -> "pl.DataFrame":
+def comparisons(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()) -> "pl.DataFrame":
     """Compare each variant with its opponent and with random selection.
 
     An opponent has the same data set, recipe and budget, the method too where the question does not name one; of
@@ -43,6 +43,7 @@ def comparisons(rows: Sequence[Row], question: Question) -> "pl.DataFrame":
     Args:
         rows: Result rows.
         question: What is asked of them.
+        expected: Cells to come, see :func:`~moe_distill.pipelines.question.framed`.
 
     Returns:
         Columns ``dataset, budget, variant, kind`` (``against`` or ``random``), ``opponent, architecture, difference,
@@ -54,7 +55,7 @@ def comparisons(rows: Sequence[Row], question: Question) -> "pl.DataFrame":
     """
     import polars as pl
 
-    frame = framed(rows, question)
+    frame = framed(rows, question, expected)
     variants = frame.unique(["dataset", "variant"], keep="first", maintain_order=True).to_dicts()
     found = []
     for variant in variants:
@@ -71,12 +72,12 @@ def comparisons(rows: Sequence[Row], question: Question) -> "pl.DataFrame":
     return pl.from_dicts(found, schema={c: {**texts, **numbers}[c] for c in order})
 
 
-def losing(rows: Sequence[Row], question: Question) -> "pl.DataFrame":
+def losing(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()) -> "pl.DataFrame":
     """Return the lines of :func:`comparisons` in which a variant is behind on an architecture, the furthest first."""
     import polars as pl
 
     behind = (pl.col("difference") < 0) & (pl.col("architecture") != AVERAGE)
-    return comparisons(rows, question).filter(behind).sort("difference", maintain_order=True)
+    return comparisons(rows, question, expected).filter(behind).sort("difference", maintain_order=True)
 
 
 def opponents_of(variant: Row, variants: Sequence[Row], question: Question) -> Iterator[tuple[str, Row]]:
@@ -100,7 +101,8 @@ def _closest(variant: Row, others: Sequence[Row], question: Question) -> Row:
 
 def _differences(frame: "pl.DataFrame", variant: Row, opponent: Row) -> tuple[dict[str, dict[str, list[float]]], bool]:
     """Return the differences of pairs, and whether the opponent has several distillation seeds."""
-    own, other = (frame.filter(dataset=v["dataset"], variant=v["variant"]) for v in (variant, opponent))
+    trained = frame.drop_nulls("accuracy")
+    own, other = (trained.filter(dataset=v["dataset"], variant=v["variant"]) for v in (variant, opponent))
     several = other["distill_seed"].n_unique() > 1
     keys = ["architecture", "seed", *(["distill_seed"] if several else [])]
     pairs = own.join(other, on=keys, suffix="_other", maintain_order="left")

@@ -56,7 +56,8 @@ def along_svg(name: str, points: Sequence[Row], axis: str, baseline: str | None 
         _numbered(axes, sorted({p["x"] for p in points}))
         axes.set_xlabel(axis)
         axes.set_ylabel("test accuracy, %")
-        axes.legend(**_ABOVE, ncols=4, fontsize=8, labelcolor=INK, handlelength=1.6)
+        if lines:
+            axes.legend(**_ABOVE, ncols=4, fontsize=8, labelcolor=INK, handlelength=1.6)
     return svg[0]
 
 
@@ -95,7 +96,8 @@ def leads_svg(name: str, lines: Sequence[Row]) -> str:
     colours = colours_of([n for n in networks if n != AVERAGE], None)
     step = 0.72 / max(1, len(networks))
     height = 0.9 + len(variants) * max(0.34, 0.125 * len(networks))
-    several, marks = len({dataset for dataset, _, _ in variants}) > 1, dict[str, Any]()
+    several = len({dataset for dataset, _, _ in variants}) > 1
+    marks: dict[str, Any] = {}
     with axes_of(name, "lead over the opponent in points", (9.2, height)) as (axes, svg):
         for c in shown:
             place = variants.index((c["dataset"], c["variant"], c["opponent"]))
@@ -110,11 +112,9 @@ def leads_svg(name: str, lines: Sequence[Row]) -> str:
         axes.axvline(0, color=INK, lw=0.8, alpha=0.6, zorder=1)
         for border in range(1, len(variants)):
             axes.axhline(border - 0.5, color=INK, lw=0.5, alpha=0.15)
-        axes.set_yticks(
-            range(len(variants)),
-            [f"{d} {own}\nover {other}" if several else f"{own}\nover {other}" for d, own, other in variants],
-        )
-        axes.set_ylim(len(variants) - 0.5, -0.5)
+        names = [f"{d} {own}\nover {other}" if several else f"{own}\nover {other}" for d, own, other in variants]
+        axes.set_yticks(range(len(variants)), names)
+        axes.set_ylim(max(1, len(variants)) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.grid(axis="x", lw=0.7)
         axes.set_xlabel("lead in points of test accuracy, 95 % interval")

@@ -55,7 +55,7 @@ def sheet(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ())
         InputError: See :func:`~moe_distill.pipelines.summary.cells`.
     """
     found = cells(rows, question, expected).to_dicts()
-    overall = [c for c in comparisons(rows, question).to_dicts() if c["architecture"] == AVERAGE]
+    overall = [c for c in comparisons(rows, question, expected).to_dicts() if c["architecture"] == AVERAGE]
     networks = list(dict.fromkeys(c["architecture"] for c in found))
     shown = [n for n in networks if n != AVERAGE or len(networks) > 2]
     kinds = [k for k in ("against", RANDOM) if any(c["kind"] == k for c in overall)]
@@ -75,10 +75,11 @@ def sheet(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ())
 def _grouped(found: Sequence[Row]) -> list[tuple[str, Row]]:
     """Return variants by data set, budget, method and noe, real images last, with their groups' titles."""
     variants = list({(c["dataset"], c["variant"]): c for c in found}.values())
-    methods = list(dict.fromkeys(v["method"] for v in variants if v["method"] not in _LAST)) + list(_LAST)
+    distilled = [v["method"] for v in variants if v["method"] not in _LAST]
+    methods = [*dict.fromkeys(distilled), *_LAST]
     datasets = list(dict.fromkeys(v["dataset"] for v in variants))
     told = {"dataset": len(datasets) > 1, "budget": len({v["budget"] for v in variants}) > 1}
-    told["method"] = len(methods) - 1 > 2 and len(variants) >= 2 * len(methods) - 4
+    told["method"] = 1 < len(set(distilled)) <= len(distilled) / 2
     place = {id(v): (datasets.index(v["dataset"]), v["budget"], methods.index(v["method"]), v["noe"]) for v in variants}
     ordered = sorted(variants, key=lambda v: place[id(v)])
     words = {"dataset": "{}", "budget": "budget {}", "method": "{}"}

@@ -1,0 +1,37 @@
+"""Result rows made up for tests: variants of known attributes whose accuracies are random."""
+
+import itertools
+
+import torch
+
+from moe_distill.pipelines.rows import COLUMNS
+from moe_distill.seeding import stream
+
+NETWORKS = ("convnet3", "vgg11", "alexnet")
+
+
+def row(roster, **more):
+    """Return a row of a roster such as ``dm5x2``."""
+    method = roster.rstrip("0123456789x")
+    ipc, noe = roster.removeprefix(method).split("x")
+    own = {"method": method, "roster": roster, "ipc": ipc, "noe": noe, "dataset": "toys", "recipe": "dsa"}
+    mixed = "paper" if noe != "1" else "none"
+    return {**dict.fromkeys(COLUMNS, ""), **own, "diversity": mixed, "scale": "small", **more}
+
+
+def students(name, rosters, networks=NETWORKS, distill_seeds=(0,), seeds=range(3), lost=0.0, diverged=0.0, **more):
+    """Return rows of random accuracies; whole students are lost, or diverged, with those probabilities."""
+    rng = stream(0, "rows", name)
+    rows = []
+    for roster, network, d, s in itertools.product(rosters, networks, distill_seeds, seeds):
+        value, gone, broken = torch.rand(3, generator=rng, dtype=torch.float64).tolist()
+        accuracy = "nan" if broken < diverged else repr(value)
+        about = {"architecture": network, "distill_seed": str(d), "seed": str(s), "set_fingerprint": f"{roster} {d}"}
+        if gone >= lost:
+            rows.append(row(roster, **about, accuracy_last=accuracy, **more))
+    return rows
+
+
+def beforehand(rows):
+    """Return what is known of rows before their students are trained."""
+    return [{c: r[c] for c in ("dataset", "method", "roster", "ipc", "noe", "recipe", "architecture")} for r in rows]

@@ -1,0 +1,139 @@
+"""What an experiment asks, in the words of its result rows; what the paper has is found by them."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from moe_distill.errors import InputError
+from moe_distill.pipelines.question import Question, framed, meets, paper_rows, published
+from moe_distill.pipelines.rows import COLUMNS, variant_names
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+ONE, MIXED = {"diversity": "none", "fusion": "none"}, {"diversity": "paper", "fusion": "cross_expert"}
+
+
+def row(roster="dm5x2", **more):
+    own = {"roster": roster, "method": "dm", "dataset": "d", "ipc": "5", "noe": "2", "architecture": "a"}
+    return {**dict.fromkeys(COLUMNS, ""), **own, "accuracy_last": "0.5", "seed": "0", "distill_seed": "0", **more}
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "column", "met"),
+    [
+        ("cross_expert", "cross_expert", "fusion", True),
+        ("cross_expert-alpha0.2-sample", "cross_expert", "fusion", True),
+        ("additive-cross_expert", "cross_expert", "fusion", False),
+        ("vanilla", "none", "fusion", False),
+        ("clom-2000-convnet-3x6ep", "clom", "regulariser", True),
+        ("cclom-1000", "clom", "regulariser", False),
+        ("idm5-vgg11x2", "idm5", "roster", False),
+        ("1", 1, "noe", True),
+        ("12", 1, "noe", False),
+    ],
+)
+def test_a_condition_is_met_by_its_value_and_by_titles_that_begin_with_it(value, wanted, column, met):
+    assert meets({column: value}, {column: wanted}) is met
+
+
+def accuracy(name, **conditions):
+    return published(row(**conditions), Question(paper=paper_rows(EXPERIMENTS / name / "paper.csv")))
+
+
+@pytest.mark.parametrize(
+    ("name", "conditions", "percent"),
+    [
+        ("table1", dict(dataset="cifar10", method="idm", ipc="5", noe="2", architecture="alexnet", **MIXED), 37.19),
+        ("table1", dict(dataset="cifar100", method="mtt", ipc="20", noe="1", architecture="vgg11", **ONE), 27.72),
+        ("table1", dict(dataset="cifar10", method="idm", ipc="5", noe="2", architecture="alexnet", **ONE), None),
+        ("table1", dict(dataset="cifar10", method="dm", ipc="5", noe="2", architecture="alexnet", **MIXED), None),
+        ("table2", dict(roster="idm10+rded10", recipe="rded", architecture="resnet18", **MIXED), 46.79),
+        ("table2", dict(roster="idm10+rded10", recipe="rded_hard", architecture="resnet18", **MIXED), 46.79),
+        ("table2", dict(roster="rded20x1", recipe="rded_hard", architecture="convnet3", **ONE), 45.62),
+        ("table2", dict(roster="rded20x1", recipe="idm", architecture="convnet3", **ONE), None),
+        ("table3", dict(method="idc", diversity="paper", fusion="vanilla-alpha0.5", architecture="alexnet"), 44.60),
+        ("table3", dict(method="idc", diversity="paper", fusion="none", architecture="vgg11"), 50.84),
+        ("table4", dict(method="mtt", ipc="10", architecture="convnet3", **ONE), 58.08),
+        ("table4", dict(method="mtt", ipc="10", diversity="paper", fusion="none", architecture="convnet3"), 58.38),
+        ("table4", dict(method="mtt", ipc="10", architecture="convnet3", **MIXED), 60.14),
+        ("full_data", dict(dataset="cifar100", method="full_dataset", architecture="convnet3"), 56.20),
+        ("full_data", dict(dataset="cifar100", method="full_dataset", architecture="vgg11"), None),
+    ],
+)
+def test_the_papers_accuracies_are_found_by_the_conditions_they_hold_under(name, conditions, percent):
+    found = accuracy(name, **{"dataset": "cifar10", **conditions})
+    assert found == (None if percent is None else pytest.approx(percent / 100, abs=1e-12))
+
+
+@pytest.mark.parametrize(("name", "lines"), [("table1", 96), ("table2", 16), ("table3", 12), ("table4", 18)])
+def test_every_published_accuracy_is_found_again_by_its_own_conditions(name, lines):
+    paper = paper_rows(EXPERIMENTS / name / "paper.csv")
+    question = Question(paper=paper)
+    assert len(paper) == lines
+    for one in paper:
+        conditions = {c: v for c, v in one.items() if c != "accuracy"}
+        assert published(row(**conditions), question) == pytest.approx(float(one["accuracy"]) / 100, abs=1e-12)
+
+
+def test_tables_of_the_paper_agree_where_they_overlap():
+    whole = {"dataset": "cifar10", "ipc": "5", "noe": "2", "architecture": "convnet3", **MIXED}
+    for method in ("idc", "idm", "mtt"):
+        assert accuracy("table4", method=method, **whole) == accuracy("table1", method=method, **whole)
+    assert accuracy("table3", method="idc", **whole) == accuracy("table1", method="idc", **whole)
+
+
+def test_a_paper_that_cannot_be_read_is_refused(tmp_path):
+    assert paper_rows(tmp_path / "paper.csv") == []
+    with pytest.raises(InputError, match="paper=archtecture"):
+        Question(paper=[{"archtecture": "a", "accuracy": "1"}])
+    for wrong in ({"dataset": "d"}, {"dataset": "d", "accuracy": ""}, {"dataset": "d", "accuracy": "5 %"}):
+        with pytest.raises(InputError, match="an accuracy in percent"):
+            Question(paper=[wrong])
+    twice = Question(paper=[{"dataset": "d", "accuracy": "1"}, {"method": "dm", "dataset": "", "accuracy": "2"}])
+    with pytest.raises(InputError, match=r"paper=1\.00 and 2\.00: one accuracy for method dm"):
+        published(row(), twice)
+
+
+def test_names_are_told_by_the_lines_that_a_question_names():
+    rows = [row(diversity=d, fusion=f, dataset=s) for s in "de" for d, f in (("none", "none"), ("paper", "vanilla"))]
+    assert framed(rows, Question(lines=["method", "fusion"]))["variant"].to_list() == ["dm none", "dm vanilla"] * 2
+    assert framed(rows, Question())["variant"].to_list() == variant_names(rows, within=("dataset",))
+    assert framed(rows, Question())["variant"].to_list() == ["dm5x2 none", "dm5x2 paper"] * 2
+
+
+def test_lines_that_lump_students_together_are_refused():
+    rows = [row(recipe=recipe, fusion=fusion) for recipe, fusion in (("dsa", "none"), ("idc", "vanilla"))]
+    with pytest.raises(InputError, match=r"question\.lines=dm: also what tells its rows apart: fusion, recipe"):
+        framed(rows, Question(lines=["method"]))
+
+
+@pytest.mark.parametrize(("setting", "value"), [("against", {"moe": 1}), ("axis", "moe"), ("lines", ["method", "moe"])])
+def test_a_question_about_no_column_is_refused(setting, value):
+    with pytest.raises(InputError, match=rf"question\.{setting}=moe: columns among experiment"):
+        framed([row()], Question(**{setting: value}))
+    assert framed([], Question(**{setting: value})).is_empty()
+
+
+def test_expected_cells_take_the_name_that_their_rows_will_have():
+    rows = [row(recipe="dsa", seed=s, iterations="300", set_fingerprint="f") for s in "01"] + [row("dm10x1", ipc="10")]
+    about = {c: rows[0][c] for c in ("dataset", "method", "roster", "ipc", "noe")}
+    expected = [{**about, "recipe": r, "architecture": a} for r in ("dsa", "idc") for a in "ab"]
+    frame = framed(rows, Question(), expected)
+    assert frame.select("variant", "architecture").rows()[len(rows) :] == [
+        ("dm5x2 dsa", "b"),
+        ("dm5x2 idc", "a"),
+        ("dm5x2 idc", "b"),
+    ]
+    assert frame["accuracy"].null_count() == 3
+    assert frame["variant"].to_list()[:2] == ["dm5x2 dsa"] * 2
+    alone = framed([], Question(lines=["roster", "recipe"]), expected)
+    assert alone["variant"].to_list() == ["dm5x2 dsa", "dm5x2 dsa", "dm5x2 idc", "dm5x2 idc"]
+
+
+def test_the_papers_files_are_tables_of_known_columns():
+    files = sorted(EXPERIMENTS.glob("*/paper.csv"))
+    assert {f.parent.name for f in files} >= {"table1", "table2", "table3", "table4", "full_data"}
+    for file in files:
+        with file.open(newline="") as opened:
+            rows = list(csv.reader(opened))
+        assert {len(r) for r in rows} == {len(rows[0])} and set(rows[0]) <= {*COLUMNS, "accuracy"}

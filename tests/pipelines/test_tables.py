@@ -1,0 +1,167 @@
+"""The tables of an experiment: what they hold, and that each can be read where it goes."""
+
+import math
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from conftest_rows import NETWORKS, beforehand, row, students
+from rich.console import Console
+
+from moe_distill.pipelines.question import Question
+from moe_distill.pipelines.tables import markdown, readme_table, sheet, terminal
+from moe_distill.pipelines.typeset import html_table, latex_table
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+ACCURACIES = {
+    "dm5x2": {"convnet3": (0.61, 0.63, 0.65), "vgg11": (0.50, 0.54, 0.52)},
+    "dm10x1": {"convnet3": (0.60, 0.62, 0.64), "vgg11": (0.55, math.nan, 0.57)},
+    "random10x1": {"convnet3": (0.41, 0.41, 0.41), "vgg11": (math.nan, math.nan, math.nan)},
+}
+PAPER = [
+    {"ipc": "5", "noe": "2", "architecture": n, "accuracy": a} for n, a in (("convnet3", "70"), ("vgg11", "60.25"))
+]
+
+
+def toys(**more):
+    cells = [(v, n, s, a) for v, by in ACCURACIES.items() for n, values in by.items() for s, a in enumerate(values)]
+    about = {"distill_seed": "0", **more}
+    return [row(v, architecture=n, seed=str(s), accuracy_last=str(a), **about) for v, n, s, a in cells]
+
+
+TOYS = sheet(toys(), Question(against={"noe": 1}, paper=PAPER))
+
+
+def test_a_sheet_says_what_the_rows_say():
+    assert TOYS.heads == ("trained on", "convnet3", "vgg11", "average", "over noe=1", "over random")
+    assert list(TOYS.groups) == [""]
+    said = {line.name: [e.text for e in line.entries] for line in TOYS.groups[""]}
+    # The pairs' differences: 1, 1, 1, -5, -5 points; mean -1.4, sd 3.286, t(0.975, 4) = 2.776.
+    assert said == {
+        "dm10x1": ["62.0 ± 2.0", "56.0 ± 1.4 †", "59.0 †", "", "–"],
+        "dm5x2": ["63.0 ± 2.0", "52.0 ± 2.0", "57.5", "-1.4 ± 4.1", "–"],
+        "random10x1": ["41.0 ± 0.0", "diverged", "–", "", ""],
+    }
+    assert [(line.name, i) for line in TOYS.groups[""] for i, e in enumerate(line.entries) if e.best] == [
+        ("dm10x1", 1),
+        ("dm10x1", 2),
+        ("dm5x2", 0),
+    ]
+    papers = {line.name: [e.paper for e in line.entries] for line in TOYS.groups[""]}
+    assert papers["dm5x2"] == ["70.0", "60.2", "65.1", "", ""] and not any(papers["dm10x1"])
+    assert [line.name for line in TOYS.groups[""] if line.selection] == ["random10x1"]
+
+
+def test_notes_say_what_was_counted():
+    notes = " ".join(TOYS.notes)
+    assert "on toys after the last epoch" in notes and "3 students a cell (1 distillation seed)" in notes
+    assert "paper's accuracy of its full protocol; the others are of scale=small" in notes
+    assert "95 % interval over 5 pairs of students, one distillation seed" in notes
+    assert "Left out: 4 students that diverged." in notes
+    published = sheet(toys(scale="paper"), Question(paper=PAPER))
+    assert "In parentheses: the paper's accuracy." in published.notes
+    several = sheet(students("n", ("dm5x2", "random10x1"), distill_seeds=(0, 1)), Question())
+    assert "6 students a cell (2 distillation seeds)" in several.notes[0]
+    assert several.notes[-1].endswith("over 2 distillation seeds.")
+
+
+def test_what_varies_makes_groups_and_real_images_come_last():
+    rosters = ("random10x1", "dm5x2", "dm10x1", "idm5x2", "idm10x1")
+    one = sheet(students("groups", rosters), Question()).groups
+    assert {title: [line.name for line in own] for title, own in one.items()} == {
+        "dm": ["dm10x1", "dm5x2"],
+        "idm": ["idm10x1", "idm5x2"],
+        "random": ["random10x1"],
+    }
+    rows = students("more", ("dm10x2", "dm5x2", "random10x1")) + students("o", ("dm5x2",), ("mlp",), dataset="others")
+    table = sheet(rows, Question())
+    assert list(table.groups) == ["toys · budget 10", "toys · budget 20", "others · budget 10"]
+    assert table.heads[1:5] == (*NETWORKS, "mlp")
+    (line,) = table.groups["others · budget 10"]
+    assert [e.text for e in line.entries[:3]] == ["–"] * 3 and not any(e.best for e in line.entries)
+
+
+def test_cells_to_come_are_shown_as_missing():
+    expected = beforehand(
+        row(v, architecture=n) for v in ("dm5x2", "idm5x2") for n in (*ACCURACIES["dm5x2"], "alexnet")
+    )
+    table = sheet(toys(), Question(), expected)
+    said = {line.name: [e.text for e in line.entries] for line in table.groups[""]}
+    assert said["idm5x2"] == ["–"] * 4 + [""] and said["dm5x2"][2:4] == ["–", "–"]
+    nothing = sheet([], Question(), expected)
+    assert nothing.notes == ("No student was trained yet.",) and len(nothing.groups[""]) == 2
+    for text in (markdown(nothing), html_table(nothing, "n"), latex_table(nothing)):
+        assert "idm5x2" in text
+
+
+def test_markdown_is_an_aligned_table():
+    text = markdown(TOYS)
+    lines = text[: text.index("\n\n")].splitlines()
+    assert len(lines) == 5 and len({len(line) for line in lines}) == 1
+    assert {tuple(i for i, c in enumerate(line) if c == "|") for line in lines} == {
+        tuple(i for i, c in enumerate(lines[0]) if c == "|")
+    }
+    assert re.fullmatch(r"\| :-+ (\| -+: ){5}\|", lines[1])
+    assert [c.strip() for c in lines[3].split("|")[1:4]] == ["dm5x2", "**63.0 ± 2.0** (70.0)", "52.0 ± 2.0 (60.2)"]
+    assert lines[4].startswith("| *random10x1* ")
+    notes = text[text.index("\n\n") :].strip().splitlines()
+    assert " ".join(notes) == " ".join(TOYS.notes) and max(map(len, notes)) <= 120
+    odd = [{**r, "roster": "a|" + r["roster"]} for r in toys()]
+    assert markdown(sheet(odd, Question())).count("| a\\|dm5x2 ") == 1
+
+
+def test_html_needs_nothing_else_and_takes_its_colours_from_the_page():
+    odd = [{**r, "roster": "<b>&" + r["roster"]} for r in toys()]
+    text = html_table(sheet(odd, Question(against={"noe": 1}, paper=PAPER)), "one")
+    tree = ET.fromstring(text)
+    assert not re.search(r"https?:|@import|<style|<script|url\(|#[0-9a-fA-F]{3,6}\b", text)
+    ids = [e.get("id") for e in tree.iter() if e.get("id")]
+    assert len(ids) == len(set(ids)) > 5 and all(i.startswith("one") for i in ids)
+    body = [["".join(c.itertext()) for c in line] for line in tree.find("table/tbody")]
+    assert body[1] == ["<b>&dm5x2", "63.0 ± 2.0 (70.0)", "52.0 ± 2.0 (60.2)", "57.5 (65.1)", "−1.4 ± 4.1", "–"]
+    assert [b.text for b in tree.iter("b")] == ["56.0 ± 1.4 †", "59.0 †", "63.0 ± 2.0"]
+    assert "overflow-x:auto" in tree.get("style")
+
+
+def test_latex_is_escaped_and_balanced():
+    odd = [{**r, "roster": "x_1&50%#$~^\\{}<" + r["roster"]} for r in toys()]
+    text = latex_table(sheet(odd, Question(against={"noe": 1}, paper=PAPER)))
+    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
+    first = r"x\_1\&50\%\#\$\textasciitilde{}\textasciicircum{}\textbackslash{}\{\}\textless{}dm5x2"
+    assert f"{first} & " in body and r"\textbf{63.0 $\pm$ 2.0} {\scriptsize (70.0)}" in body
+    assert r"$-$1.4 $\pm$ 4.1" in body and r"\textit{x\_1" in body
+    bare = re.sub(r"\\.", "", text)
+    assert bare.count("{") == bare.count("}") and bare.count("$") % 2 == 0
+    rows = [line for line in body.splitlines() if "&" in line]
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in rows} == {5} and all(r.endswith(r"\\") for r in rows)
+    begun, ended = (re.findall(rf"\\{word}{{([a-z*]+)}}", text) for word in ("begin", "end"))
+    assert sorted(begun) == sorted(ended) and "l|" not in text
+    assert not re.search(r"(?<!\\)[%#&_]", "".join(text.split("\n", 1)[1].replace(" & ", " ").splitlines()))
+
+
+def test_the_terminal_shows_the_same():
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(terminal(TOYS, "title [x]"))
+    text = console.export_text()
+    assert "title [x]" in text
+    for word in ("63.0 ± 2.0 (70.0)", "diverged", "-1.4 ± 4.1", "random10x1", "over noe=1", "4 students that diverged"):
+        assert word in text
+
+
+@pytest.mark.parametrize(("name", "against"), [("table1", {"noe": 1}), ("table2", {"method": "rded"})])
+def test_the_tables_of_the_recorded_rows_say_what_their_readme_says(tmp_path, name, against):
+    for file in ("results.csv", "paper.csv"):
+        shutil.copy(EXPERIMENTS / name / file, tmp_path)
+    places = readme_table(tmp_path, Question(claim="a < b", against=against))
+    assert [p.name for p in places] == ["table.md", "table.tex", "table.html"]
+    text, latex, page = (p.read_text() for p in places)
+    readme = (EXPERIMENTS / name / "README.md").read_text()
+    cells = set(re.findall(r"-?\d+\.\d ± \d\.\d(?= \|)", readme.split("Thrice as long")[0]))
+    shown = set(re.findall(r"-?\d+\.\d ± \d\.\d", text))
+    assert len(cells) >= 17 and cells <= shown
+    assert ET.fromstring(page).find("body") is not None and "a &lt; b" in page
+    assert latex.count(r"\toprule") == 1
+    papers = {"table1": "(53.3)", "table2": "(50.3)"}
+    assert all(papers[name] in one for one in (text, latex, page))
