@@ -34,8 +34,10 @@ def html_table(table: Sheet, name: str) -> str:
 def latex_table(table: Sheet) -> str:
     """Return a table as LaTeX; the document needs the package ``booktabs``."""
     text = _set(table, "table", _latex_name, _latex_entry).tab_options(table_font_size="8pt").as_latex()
-    # Of the rules of booktabs none is vertical.
-    return "% \\usepackage{booktabs}\n" + text.replace(r"\fill}}l|", r"\fill}}l")
+    # Of the rules of booktabs none is vertical. A page is narrow for four networks and the paper's figures.
+    text = text.replace(r"\fill}}l|", r"\fill}}l")
+    text = text.replace(r"\selectfont", "\\selectfont\n\\setlength{\\tabcolsep}{2pt}")
+    return "% \\usepackage{booktabs}\n" + text
 
 
 def _set(table: Sheet, name: str, named: Callable[[Line], str], told: Callable[[Entry], str]) -> "GT":

@@ -1,5 +1,6 @@
 """The tables of an experiment: what they hold, and that each can be read where it goes."""
 
+import ast
 import math
 import re
 import shutil
@@ -14,7 +15,8 @@ from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.tables import markdown, readme_table, sheet, terminal
 from moe_distill.pipelines.typeset import html_table, latex_table
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = ROOT / "experiments"
 ACCURACIES = {
     "dm5x2": {"convnet3": (0.61, 0.63, 0.65), "vgg11": (0.50, 0.54, 0.52)},
     "dm10x1": {"convnet3": (0.60, 0.62, 0.64), "vgg11": (0.55, math.nan, 0.57)},
@@ -165,3 +167,14 @@ def test_the_tables_of_the_recorded_rows_say_what_their_readme_says(tmp_path, na
     assert latex.count(r"\toprule") == 1
     papers = {"table1": "(53.3)", "table2": "(50.3)"}
     assert all(papers[name] in one for one in (text, latex, page))
+
+
+def test_nothing_needs_the_tables_packages_before_a_table_is_asked_for():
+    needed = {}
+    for file in (ROOT / "moe_distill").rglob("*.py"):
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+                needed.setdefault(file.name, set()).update(name.split(".")[0] for name in names)
+    assert "html" in needed["tables.py"]
+    assert not {file for file, names in needed.items() if names & {"polars", "great_tables", "scipy", "matplotlib"}}
