@@ -22,6 +22,8 @@ def called(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setenv("MOE_DISTILL_HOME", str(tmp_path / "store"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "no keys"))
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
     threads, handlers = torch.get_num_threads(), logging.root.handlers[:]
 
     def call(*given):
@@ -99,6 +101,8 @@ def refused(called, store, *given):
         (["ipc"], "Error parsing override 'ipc'"),
         (["pipeline=evaluate"], "pipeline=evaluate (idm5x2 is not in "),
         (["pipeline=report"], "name=single: an experiment run before"),
+        (["pipeline=workspace"], "pipeline=workspace: with a Weights & Biases key: run `wandb login` once"),
+        (["logger=wandb", "logger.mode=online"], "logger.mode=online: offline, or with a Weights & Biases key"),
         (["pipeline=evaluate", "pipeline.path=gone"], "set=gone: a set written by this package"),
         (["data=folder"], "data.root=None: a folder with train/<class>/*"),
         (["data=folder", "data.root=gone"], "data.root=gone: a folder with train/<class>/*"),

@@ -61,7 +61,7 @@ class WandbMirror:
             settings: The whole configuration; its branches stand below ``settings``.
 
         Raises:
-            InputError: The run is to be online and there is no key.
+            InputError: The run is to be online and there is no key, or the server refuses it.
         """
         # Importing wandb takes seconds, and a machine without it can still distil with logger=none.
         import wandb
@@ -73,22 +73,30 @@ class WandbMirror:
         self.folder.mkdir(parents=True, exist_ok=True)
         plain = {name: value for name, value in settings.items() if not isinstance(value, dict | list)}
         branches = {name: value for name, value in settings.items() if name not in plain}
+        tags = dict.fromkeys(str(axes[name])[:_TAG_LETTERS] for name in ("dataset", "method", "scale"))
+        config = {**plain, **axes, "settings": branches}
+        try:
+            self.run = self._started(id=identity, job_type=job_type, tags=[*tags], config=config)
+        except wandb.Error as error:
+            refused = f"run {identity} was refused: {error} (if it was deleted there, restore it or change `name`)"
+            raise InputError("logger.mode", self.mode, f"offline; {refused}") from error
         self.point = {name: axes[name] for name in ("ipc", "noe", "budget")}
-        self.run = wandb.init(
+        self.run.define_metric("iteration")
+        self.run.define_metric("*", step_metric="iteration")
+
+    def _started(self, **about: Any) -> Any:
+        import wandb
+
+        return wandb.init(
             project=self.project,
             mode=self.mode,  # type: ignore[arg-type]
-            id=identity,
             group=self.group,
-            job_type=job_type,
-            tags=list(dict.fromkeys(str(axes[name])[:_TAG_LETTERS] for name in ("dataset", "method", "scale"))),
             name=self.folder.name,
-            config={**plain, **axes, "settings": branches},
             dir=str(self.folder),
             reinit="finish_previous",
             settings=wandb.Settings(silent=True, console="off"),
+            **about,
         )
-        self.run.define_metric("iteration")
-        self.run.define_metric("*", step_metric="iteration")
 
     def loggers(self) -> Sequence[Any]:
         """Return a Lightning logger that writes to the run."""

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import wandb
 from conftest_wandb import clean_environment, read
 from PIL import Image
 
@@ -155,3 +156,15 @@ def test_going_online_without_a_key_is_refused_before_any_work(suite):
     ):
         suite(*ONE, "method=dm", "logger.mode=online", f"paths.output={suite.home / 'online'}")
     assert not (suite.home / "online").exists()
+
+
+def test_a_run_that_the_server_refuses_is_one_line(suite, monkeypatch):
+    def refuses(**_):
+        raise wandb.errors.CommError("run was previously\ncreated and deleted")
+
+    monkeypatch.setattr(wandb, "init", refuses)
+    with pytest.raises(
+        InputError, match=r"^logger.mode=offline: offline; run [0-9a-f]{32} was refused: run was prev"
+    ) as e:
+        suite(*ONE, "method=dm", f"paths.output={suite.home / 'refused'}")
+    assert "\n" not in str(e.value)
