@@ -1,13 +1,24 @@
 """Build a run's or a sweep's tables and pages again from what lies in its folder."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from moe_distill.attempts import attempts_of
 from moe_distill.errors import InputError
+from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.conclude import write_page
+from moe_distill.pipelines.page_cells import CellReport
+from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import is_sweep, merged
+from moe_distill.pipelines.rows import COLUMNS, is_sweep, merged
 from moe_distill.pipelines.runtime import Runtime
+from moe_distill.pipelines.status import last_lines
+from moe_distill.pipelines.tables import readme_table
+from moe_distill.records import write_text
+
+if TYPE_CHECKING:
+    from moe_distill.pipelines.sweep_page import SweepReport
 
 
 def report(runtime: Runtime) -> dict[str, Any]:
@@ -30,6 +41,41 @@ def report(runtime: Runtime) -> dict[str, Any]:
 
 
 def report_sweep(folder: Path, results: Results) -> str:
-    """Merge the tables of a sweep's jobs, build its page, and return where they are."""
-    merged(folder)
-    return f"rows: {folder / 'results.csv'}"
+    """Merge the tables of a sweep's jobs, build its page, and return where they are.
+
+    Args:
+        folder: The sweep's.
+        results: The rows that are done, wherever they were made.
+    """
+    from moe_distill.pipelines.sweep_page import build_sweep_page
+
+    page = folder / "report.html"
+    write_text(page, build_sweep_page(gathered(folder, results)))
+    readme_table(folder, gathered(folder, results).question)
+    return f"rows: {folder / 'results.csv'}\npage: {page}"
+
+
+def gathered(folder: Path, results: Results) -> "SweepReport":
+    """Return all that the page of a sweep tells, from what lies in its folder."""
+    from moe_distill.pipelines.sweep_page import SweepReport
+
+    sweep = Sweep.read(folder) or Sweep("", {}, ())
+    rows = [*merged(folder), *_elsewhere(sweep, folder, results)]
+    jobs = [json.loads(path.read_text()) for path in sorted(folder.glob("*/stages.json"))]
+    costs = [cost for job in jobs for cost in job["costs"]]
+    sets = [(label, Path(where)) for job in jobs for label, where in job["sets"] if Path(where).exists()]
+    cells = [_told(cell, folder, results) for cell in sweep.cells]
+    facts = jobs[-1]["facts"] if jobs else {}
+    return SweepReport(folder.name, sweep.command, Question(**sweep.question), rows, cells, costs, sets, facts)
+
+
+def _elsewhere(sweep: Sweep, folder: Path, results: Results) -> list[dict[str, str]]:
+    """Return the rows of cells that are done though their job never ran here."""
+    idle = [cell for cell in sweep.cells if not (folder / cell.folder / "results.csv").is_file()]
+    keys = dict.fromkeys(key for cell in idle for key in cell.keys if results.has(key))
+    return [{c: str(results.row(key).get(c, "")) for c in COLUMNS} for key in keys]
+
+
+def _told(cell: Cell, folder: Path, results: Results) -> CellReport:
+    own = folder / cell.folder
+    return CellReport(cell.name, cell.state(folder, results), attempts_of(own), last_lines(own), cell.command)

@@ -35,7 +35,8 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
     for cell, state in states.items():
         tried = attempts_of(folder / cell.folder)
         spent = sum((a.ended or (time.time() if state == "running" else a.began)) - a.began for a in tried)
-        said = "" if state in (DONE, "missing") else (tried[-1].error or last_line(folder / cell.folder))
+        printed = last_lines(folder / cell.folder, most=1).strip()
+        said = "" if state in (DONE, "missing") else tried[-1].error or printed
         took = f"{spent / 60:.0f} min" if tried else ""
         table.add_row(cell.name, f"[{_STYLES.get(state, 'red')}]{state}", str(len(tried) or ""), took, said)
     with console.capture() as captured:
@@ -45,16 +46,17 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
     return f"{captured.get()}{summary}\n{forecast if counts[DONE] < len(states) else 'nothing is left to do'}"
 
 
-def last_line(folder: Path) -> str:
-    """Return the last line that a job printed; of a bar that is redrawn, what it shows last."""
+def last_lines(folder: Path, most: int = 30) -> str:
+    """Return the last lines that a job printed; of a bar that is redrawn, what it shows last."""
     log = folder / "console.log"
     if not log.is_file():
         return ""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
         text = file.read().decode(errors="replace")
-    lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    redrawn = (next((part for part in reversed(line.split("\r")) if part.strip()), "") for line in text.split("\n"))
+    lines = [line.rstrip() for line in redrawn if line.strip()]
+    return "\n".join(lines[-most:])
 
 
 def status(runtime: Runtime) -> dict[str, Any]:

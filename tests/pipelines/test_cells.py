@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from moe_distill.attempts import attempt
 from moe_distill.pipelines.cells import Cell, Sweep, keys_of
 from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.status import last_line, shown
+from moe_distill.pipelines.status import last_lines, shown
 from moe_distill.records import Store
 
 ONE = ("students=convnet3", "recipe.epochs=1", "method=dm", "baselines=random", "fusion=none")
@@ -87,7 +87,7 @@ def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, 
     assert shown(done, tmp_path / "sweep", results, "about").endswith("nothing is left to do")
 
 
-def test_the_last_line_of_a_bar_is_what_it_shows_last(tmp_path):
-    assert last_line(tmp_path) == ""
-    (tmp_path / "console.log").write_bytes(b"$ run\n" + b"x" * 99999 + b"\nbar 1%\rbar 2%\rbar 3%\r  \n")
-    assert last_line(tmp_path) == "bar 3%"
+def test_the_last_lines_of_a_log_show_a_bar_as_it_was_left(tmp_path):
+    assert last_lines(tmp_path) == ""
+    (tmp_path / "console.log").write_bytes(b"$ run\n" + b"x" * 99999 + b"\nsaid\nbar 1%\rbar 2%\rbar 3%\r  \n")
+    assert last_lines(tmp_path, most=2) == "said\nbar 3%"

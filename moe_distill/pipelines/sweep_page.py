@@ -1,0 +1,201 @@
+"""The page of a sweep: what was asked, the answer so far, what was made, what it cost, and what became of each cell."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from moe_distill.pipelines.charts import accuracy_svg
+from moe_distill.pipelines.comparisons import RANDOM, comparisons, losing, said
+from moe_distill.pipelines.drawing import colours_of, legend
+from moe_distill.pipelines.figures import Dot, along_svg, leads_svg, scatter_svg
+from moe_distill.pipelines.layout import count, section, table, whole_page
+from moe_distill.pipelines.page import repeat_section
+from moe_distill.pipelines.page_cells import LOST, CellReport, cells_section
+from moe_distill.pipelines.page_costs import costs_section, duration, merged_costs
+from moe_distill.pipelines.page_sets import curves_section, images_section, projections_section, read_distilled
+from moe_distill.pipelines.question import Question, framed
+from moe_distill.pipelines.rows import Row
+from moe_distill.pipelines.summary import AVERAGE, along, cells
+from moe_distill.pipelines.tables import sheet
+
+_MOST_SETS = 12
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """All that the page of a sweep tells.
+
+    Attributes:
+        title: The heading.
+        command: What repeats the sweep.
+        question: What is asked.
+        rows: Result rows of all jobs, with the columns of ``rows.COLUMNS``.
+        cells: What became of each cell.
+        costs: What each stage cost, as for a run's page.
+        sets: Label and folder of each distilled set.
+        facts: What it ran on, shown as it is.
+    """
+
+    title: str
+    command: str
+    question: Question
+    rows: Sequence[Row]
+    cells: Sequence[CellReport]
+    costs: Sequence[Row]
+    sets: Sequence[tuple[str, Path]]
+    facts: Row
+
+
+def build_sweep_page(report: SweepReport) -> str:
+    """Return the page of a sweep as HTML that makes no request; what is missing leaves its section out.
+
+    Raises:
+        InputError: The question does not fit the rows, or a set is damaged.
+    """
+    rows, question = report.rows, report.question
+    frame = framed(rows, question)
+    names = frame["variant"].to_list()
+    baseline = next((v for v in names if v.startswith(RANDOM)), None)
+    colours = colours_of([v for v in dict.fromkeys(names) if v != baseline], baseline)
+    named = dict(zip(frame["set_fingerprint"].to_list(), names, strict=True))
+    distilled = [read_distilled(label, path, named, colours) for label, path in dict.fromkeys(report.sets)]
+    shown = [s for s in distilled if s.sets.provenance.method != RANDOM][:_MOST_SETS]
+    spent = merged_costs(report.costs)
+    sections = [
+        _headline(report, spent),
+        *((part(rows, question) for part in (_answer, _leads, _along)) if rows else ()),
+        _bars(rows, question, colours) if rows else "",
+        *((part(rows, question) for part in (_correlation, _behind)) if rows else ()),
+        images_section(shown),
+        projections_section(shown),
+        curves_section(shown),
+        costs_section(spent),
+        cells_section(report.cells),
+        repeat_section(report.command, report.facts),
+    ]
+    return whole_page(report.title, sections)
+
+
+def _headline(report: SweepReport, spent: Sequence[Row]) -> str:
+    rows, reports, question = report.rows, report.cells, report.question
+    done = sum(r.state == "done" for r in reports)
+    tiles = [(f"{done} of {len(reports)}", "cells done")]
+    if rows:
+        seeds = len({r["distill_seed"] for r in rows if r["method"] != RANDOM})
+        tiles += [(f"{len(rows):,}", "students"), (str(seeds), "distillation seed" + "s" * (seeds != 1))]
+    if spent:
+        tiles += [(duration(spent), "of computing, shared stages once")]
+    wrong = sum(r.state in LOST for r in reports)
+    tiles += [(str(wrong), "failed or lost")] * bool(wrong)
+    boxes = "".join(f'<div class="card tile"><b>{escape(b)}</b><span>{escape(t)}</span></div>' for b, t in tiles)
+    claim = f'<p class="lead"><span class="soft">Claim under test:</span> {escape(question.claim)}</p>'
+    lead = claim * bool(question.claim) + f'<p class="lead">{_verdict(rows, question)}</p>'
+    head = f'<p class="kicker">A sweep of {count([len(reports)], "cell")}</p><h1>{escape(report.title)}</h1>'
+    return f'<header>{head}{lead}<div class="tiles">{boxes}</div></header>'
+
+
+def _verdict(rows: Sequence[Row], question: Question) -> str:
+    """Return in a sentence how the variants stand to their opponents on average."""
+    lines = comparisons(rows, question).to_dicts() if rows else []
+    overall = [c for c in lines if c["architecture"] == AVERAGE and c["kind"] == "against" and c["half"] is not None]
+    if not overall:
+        return "No comparison can be drawn yet." if not lines else ""
+    ahead = sum(c["difference"] - c["half"] > 0 for c in overall)
+    behind = sum(c["difference"] + c["half"] < 0 for c in overall)
+    open_ = len(overall) - ahead - behind
+    over = " or ".join(dict.fromkeys(c["over"] for c in overall))
+    text = f"Of {count([len(overall)], 'comparison')} on average over networks, <strong>{ahead} ahead</strong>, "
+    return text + f"{behind} behind, {open_} undecided at 95\u00a0% ({escape(over)})."
+
+
+def _answer(rows: Sequence[Row], question: Question) -> str:
+    from moe_distill.pipelines.typeset import html_table
+
+    beside = " The paper's accuracies stand below ours." if question.paper else ""
+    return section("Accuracy", f"Test accuracy, %.{beside}", [html_table(sheet(rows, question), "answer")])
+
+
+def _leads(rows: Sequence[Row], question: Question) -> str:
+    lines = [c for c in comparisons(rows, question).to_dicts() if c["kind"] == "against"]
+    if not any(c["difference"] is not None for c in lines):
+        return ""
+    note = "By how much each variant leads over its opponent, by network; the diamond is their average."
+    return section("Leads", note, [f'<div class="scroll">{leads_svg("leads", lines)}</div>'])
+
+
+def _along(rows: Sequence[Row], question: Question) -> str:
+    if question.axis is None:
+        return ""
+    cards = []
+    for by in ("variant", "architecture"):
+        found = along(rows, question, by)
+        for number, (_, points) in enumerate(found.group_by("dataset", maintain_order=True)):
+            svg = along_svg(f"along-{by}-{number}", points.to_dicts(), question.axis)
+            cards.append(f'<div class="scroll">{svg}</div>')
+    note = "Average over networks, then each network; bands are 95\u00a0% intervals."
+    return section(f"Accuracy against {escape(question.axis)}", note, cards, "sets")
+
+
+def _bars(rows: Sequence[Row], question: Question, colours: Mapping[str, int]) -> str:
+    cards = []
+    found = [c for c in cells(rows, question).to_dicts() if c["architecture"] != AVERAGE]
+    for number, dataset in enumerate(dict.fromkeys(c["dataset"] for c in found)):
+        own = [c for c in found if c["dataset"] == dataset]
+        values: dict[str, dict[str, Any]] = {}
+        for cell in own:
+            values.setdefault(cell["variant"], {})[cell["architecture"]] = cell["values"]
+        networks = list(dict.fromkeys(c["architecture"] for c in own))
+        svg = accuracy_svg(f"bars-{number}", networks, values, colours)
+        cards.append(
+            f'<h3>{escape(dataset)}</h3>{legend({v: colours[v] for v in values})}<div class="scroll">{svg}</div>'
+        )
+    note = "Mean of the students; whiskers reach one standard deviation to either side."
+    return section("Accuracy by network", note, cards)
+
+
+def _correlation(rows: Sequence[Row], question: Question) -> str:
+    """Return how a quantity of the sets goes with what they are worth to networks they were not distilled with."""
+    if question.correlate is None:
+        return ""
+    from moe_distill.correlation import rank_correlation
+
+    dots = transfer_dots([r for r in rows if r[question.correlate] not in ("", None)], question)
+    if len(dots) < 3:
+        return ""
+    rho, low, high, n = rank_correlation([d.x for d in dots], [d.y for d in dots])
+    interval = f" (95\u00a0% interval {low:+.2f} to {high:+.2f})" if math.isfinite(low) else ""
+    note = f"A dot is a set. Spearman's rank correlation over {n} sets: {rho:+.2f}{interval}."
+    svg = scatter_svg("correlation", dots, question.correlate, "accuracy of the other networks, %")
+    return section(f"{escape(question.correlate)} and transfer", note, [f'<div class="scroll">{svg}</div>'])
+
+
+def transfer_dots(rows: Sequence[Row], question: Question) -> list[Dot]:
+    """Return a dot for each set: the question's quantity, and the mean accuracy (percent) of the other networks.
+
+    Networks but the first are the others: students are listed with the one that distilled in front.
+    """
+    frame = framed(rows, question)
+    others = dict.fromkeys(frame["architecture"].to_list()[:1]) if frame["architecture"].n_unique() > 1 else {}
+    dots = []
+    for (_, variant, _), own in frame.group_by("dataset", "variant", "set_fingerprint", maintain_order=True):
+        kept = [a for n, a in own.select("architecture", "accuracy").iter_rows() if n not in others]
+        if kept:
+            x = float(own[str(question.correlate)][0])
+            dots.append(Dot(str(variant), x, 100 * sum(kept) / len(kept), str(own["method"][0])))
+    return dots
+
+
+def _behind(rows: Sequence[Row], question: Question) -> str:
+    lines = [c for c in losing(rows, question).to_dicts() if c["kind"] == "against"]
+    if not lines:
+        return ""
+    body = "".join(
+        f'<tr><th scope="row">{escape(c["variant"])}</th>'
+        f"<td>{escape(c['opponent'])}</td><td>{escape(c['architecture'])}</td><td>{said(c)}</td></tr>"
+        for c in lines
+    )
+    note = "Networks that learn less from a variant than from its opponent, the furthest behind first, in points."
+    return section("Where it falls behind", note, [table(("variant", "opponent", "network", "lead"), [body])])
