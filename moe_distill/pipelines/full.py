@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from moe_distill.experts.plan import Distillation
+from moe_distill.pipelines.candidate import Candidate, candidate_of
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.evaluate import Examination, examined, recorded
@@ -47,3 +48,15 @@ def _result(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str
     pretrain(plan, runtime)
     distill(plan, runtime)
     return examined(plan, exam, runtime)
+
+
+def obtained(plan: Distillation, runtime: Runtime, path: str | None = None) -> Candidate:
+    """Return the plan's set to be trained on, distilled now where it is not yet, or the set at ``path``.
+
+    Raises:
+        InputError: There is no such set, or it belongs to other data.
+    """
+    if path is None:
+        pretrain(plan, runtime)
+        distill(plan, runtime)
+    return candidate_of(plan, runtime, path)

@@ -17,8 +17,9 @@ from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import Network
-from moe_distill.pipelines.candidate import Candidate, candidate_of
+from moe_distill.pipelines.candidate import Candidate
 from moe_distill.pipelines.evaluate import Examination, students_on
+from moe_distill.pipelines.full import obtained
 from moe_distill.pipelines.labelling import relabelled
 from moe_distill.pipelines.rows import in_percent
 from moe_distill.pipelines.runtime import Runtime
@@ -49,7 +50,7 @@ def probe(
         plan: The distillation whose set the students are trained on.
         exam: How they are trained: as in an evaluation.
         runtime: Where and how.
-        path: A set's file or folder instead of the store's.
+        path: A set's file or folder instead of the plan's, which is distilled now where it is not yet.
         onto: The real data of the probe, of the same size and channels; None takes the set's own.
         images_per_class: Real training images of each class, drawn at random; None takes all.
 
@@ -59,7 +60,7 @@ def probe(
     Raises:
         InputError: The probe's images are of another shape, or a class has too few of them.
     """
-    candidate = relabelled(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
+    candidate = relabelled(obtained(plan, runtime, path), plan, exam.recipe, runtime)
     train, test = (onto or plan.data).load(runtime.cache)
     shape, wanted = (train.channels, train.size), (candidate.test.channels, candidate.test.size)
     if shape != wanted:

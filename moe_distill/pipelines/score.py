@@ -14,10 +14,11 @@ from moe_distill import scores
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines import rows
-from moe_distill.pipelines.candidate import Candidate, candidate_of
+from moe_distill.pipelines.candidate import Candidate
 from moe_distill.pipelines.compared import TRAININGS, Search, Training, labels_of, random_subset, trainings, unlabelled
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.evaluate import Examination, examine
+from moe_distill.pipelines.full import obtained
 from moe_distill.pipelines.labelling import relabelled
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, describe, key, merge_rows, write_csv
@@ -63,7 +64,7 @@ def score(
         held_out: See ``lrs``.
         w: Weight of IOR in LRS.
         gamma: Weight of the lead with augmentation in ARS.
-        path: A set's file or folder.
+        path: A set's file or folder instead of the plan's, which is distilled now where it is not yet.
 
     Returns:
         ``accuracy``: mean LRS over the architectures; ``rows``: a row of scores for each.
@@ -73,7 +74,7 @@ def score(
     """
     search = Search(lrs, select_on, held_out)
     scores.require_weights(w=w, gamma=gamma)
-    own = relabelled(candidate_of(plan, runtime, path), plan, exam.recipe, runtime)
+    own = relabelled(obtained(plan, runtime, path), plan, exam.recipe, runtime)
     train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
     dealt = functools.partial(_dealt, own, test, plan, exam.recipe, runtime)
     compared = trainings(own, (train, test), dealt, exam, real, search)

@@ -141,17 +141,17 @@ def _along(rows: Sequence[Row], question: Question) -> str:
 
 def _bars(rows: Sequence[Row], question: Question, colours: Mapping[str, int]) -> str:
     cards = []
-    found = [c for c in cells(rows, question).to_dicts() if c["architecture"] != AVERAGE]
-    for number, dataset in enumerate(dict.fromkeys(c["dataset"] for c in found)):
-        own = [c for c in found if c["dataset"] == dataset]
-        values: dict[str, dict[str, Any]] = {}
-        for cell in own:
-            values.setdefault(cell["variant"], {})[cell["architecture"]] = cell["values"]
-        networks = list(dict.fromkeys(c["architecture"] for c in own))
-        svg = accuracy_svg(f"bars-{number}", networks, values, colours)
-        cards.append(
-            f'<h3>{escape(dataset)}</h3>{legend({v: colours[v] for v in values})}<div class="scroll">{svg}</div>'
-        )
+    grouped: dict[str, dict[str, dict[str, Any]]] = {}
+    networks: dict[str, None] = {}
+    for cell in cells(rows, question).to_dicts():
+        if cell["architecture"] != AVERAGE:
+            networks[cell["architecture"]] = None
+            own = grouped.setdefault(cell["dataset"], {}).setdefault(cell["variant"], {})
+            own[cell["architecture"]] = cell["values"]
+    for number, (title, values) in enumerate(grouped.items()):
+        svg = accuracy_svg(f"bars-{number}", list(networks), values, colours)
+        keys = legend({v: colours[v] for v in values})
+        cards.append(f'<h3>{escape(title)}</h3>{keys}<div class="scroll">{svg}</div>')
     note = "Mean of the students; whiskers reach one standard deviation to either side."
     return section("Accuracy by network", note, cards)
 
