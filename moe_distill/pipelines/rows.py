@@ -64,15 +64,17 @@ def columns_of_plan(plan: Distillation) -> dict[str, Any]:
     }
 
 
-def publish(rows: Sequence[Row], output: Path) -> list[dict[str, str]]:
-    """Write this run's ``results.csv``, merge it into the sweep's beside it, and return the sweep's rows.
+def publish(
+    rows: Sequence[Row], output: Path, table: str = "results.csv", columns: Sequence[str] = COLUMNS
+) -> list[dict[str, str]]:
+    """Write a table of this run, merge it into the sweep's of that name, and return the sweep's rows.
 
     A job of a sweep writes into its own folder below the sweep's; whichever job ends merges all that are there, so that
     the table is right while the sweep runs and when some of its jobs failed.
     """
     output.mkdir(parents=True, exist_ok=True)
-    write_csv(output / "results.csv", rows, COLUMNS)
-    return merged(output.parent) if is_job(output) else merge_rows([output / "results.csv"], COLUMNS)
+    write_csv(output / table, rows, columns)
+    return merged(output.parent, table, columns) if is_job(output) else merge_rows([output / table], columns)
 
 
 def is_job(output: Path) -> bool:
@@ -85,11 +87,11 @@ def is_sweep(folder: Path) -> bool:
     return (folder / "multirun.yaml").is_file()
 
 
-def merged(sweep: Path) -> list[dict[str, str]]:
-    """Merge the tables of a sweep's jobs into ``results.csv`` beside them and return its rows."""
+def merged(sweep: Path, table: str = "results.csv", columns: Sequence[str] = COLUMNS) -> list[dict[str, str]]:
+    """Merge a table of a sweep's jobs into one beside them and return its rows."""
     with FileLock(sweep / ".lock"):
-        rows = merge_rows(sorted(sweep.glob("*/results.csv")), COLUMNS)
-        write_csv(sweep / "results.csv", rows, COLUMNS)
+        rows = merge_rows(sorted(sweep.glob(f"*/{table}")), columns)
+        write_csv(sweep / table, rows, columns)
     return rows
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from filelock import FileLock
 from rich.console import Console
 from rich.table import Table
 
@@ -21,7 +20,7 @@ from moe_distill.pipelines.evaluate import Examination, examine
 from moe_distill.pipelines.full import obtained
 from moe_distill.pipelines.labelling import relabelled
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import commit, describe, key, merge_rows, write_csv
+from moe_distill.records import commit, describe, key
 from moe_distill.training.recipe import Recipe
 
 TOLD = ("mean", "std", "lr", "lr_from", "recipe", "epochs", "steps", "batch_size", "labels")
@@ -83,8 +82,10 @@ def score(
     table = [_row(name, done[name], own, exam, real, common) for name in exam.students]
     trained = {row["config_hash"]: row for by in done.values() for _, students in by.values() for row in students}
     conclude(list(trained.values()), runtime)
-    _publish(table, runtime)
-    return {"accuracy": statistics.mean(row["lrs"] for row in table), "rows": table}
+    _show(rows.publish(table, runtime.output, "scores.csv", COLUMNS), runtime)
+    mean = {score: statistics.mean(row[score] for row in table) for score in ("lrs", "ars")}
+    runtime.mirror.summary(mean)
+    return {"accuracy": mean["lrs"], "rows": table}
 
 
 def _dealt(
@@ -173,19 +174,6 @@ def _told_of(exam: Examination, own: Candidate, plan: Distillation, train: RealS
         "augmentation": "+".join(names) or "none",
         "normalisation": f"{train.space} {describe(train.statistics)}",
     }
-
-
-def _publish(lines: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
-    """Write ``scores.csv``, merge it into the sweep's beside it, show the sweep's rows and mirror the job's means."""
-    table, sweep = runtime.output / "scores.csv", runtime.output.parent
-    write_csv(table, lines, COLUMNS)
-    shown = merge_rows([table], COLUMNS)
-    if rows.is_job(runtime.output):
-        with FileLock(sweep / ".lock"):
-            shown = merge_rows(sorted(sweep.glob("*/scores.csv")), COLUMNS)
-            write_csv(sweep / "scores.csv", shown, COLUMNS)
-    _show(shown, runtime)
-    runtime.mirror.summary({name: statistics.mean(line[name] for line in lines) for name in ("lrs", "ars")})
 
 
 def _show(lines: Sequence[Mapping[str, str]], runtime: Runtime) -> None:
