@@ -239,10 +239,5 @@ class PairedCosine(Measure):
         return (unit_rows(f_ND) * unit_rows(g_MD)).sum(1).square().mean()
 
 
-def unbiased_dcor2(f_ND: Tensor, g_ND: Tensor) -> Tensor:
-    """Return the bias-corrected, signed R* of raw features (N, D), N ≥ 4: what is logged beside every measure.
-
-    Raises:
-        InputError: Fewer than 4 rows, or unequal numbers of rows.
-    """
-    return DistanceCorrelation(centring="u", l2norm=False)(f_ND, g_ND)
+unbiased_dcor2 = DistanceCorrelation(centring="u", l2norm=False)
+"""The bias-corrected, signed R* of raw features (N, D), N ≥ 4: what is logged beside every measure."""

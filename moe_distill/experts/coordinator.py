@@ -16,6 +16,7 @@ import torch
 from moe_distill.diversity.features import FeaturePool
 from moe_distill.diversity.measures import Measure, unbiased_dcor2
 from moe_distill.errors import InputError
+from moe_distill.experts.dependence import dependence
 from moe_distill.experts.expert import Expert
 from moe_distill.experts.mixture import Mixture
 from moe_distill.experts.pairing import Features, matched_rows, scoped
@@ -133,7 +134,7 @@ class DiversityCoordinator(pl.Callback):
                     terms[a] = terms[a] + value if a in terms else value
             with torch.no_grad():
                 values.append(float(scoped(d.measure, everyone[i].take(rows[0]), everyone[j].take(rows[1]), d.scope)))
-                unbiased.append(dependence(everyone[i], everyone[j]))
+                unbiased.append(dependence(everyone[i], everyone[j], unbiased_dcor2))
         mean = {"diversity/measure": values, "diversity/dcor2_unbiased": unbiased}
         self.values = {name: sum(v) / len(v) for name, v in mean.items()}
         return terms
@@ -159,14 +160,6 @@ class DiversityCoordinator(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the shared stream."""
         self.rng.set_state(state_dict["rng"])
-
-
-def dependence(f: Features, g: Features) -> float:
-    """Return the unbiased dCor² of two sets, rows matched by index within classes; NaN below four rows."""
-    rows_f, rows_g = matched_rows(f, g, True, "index", 1024, stream(0, "dependence"))
-    if len(rows_f) < 4:
-        return float("nan")
-    return float(unbiased_dcor2(f.take(rows_f).features_ND.detach(), g.take(rows_g).features_ND.detach()))
 
 
 def _features(expert: Expert, phi: Any) -> Features:

@@ -1,6 +1,5 @@
 """Distil: run the mixture and leave the experts' sets."""
 
-import itertools
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -8,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from rich import get_console
 from safetensors.torch import save_file
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from moe_distill.data.realset import RealSet
 from moe_distill.diversity.features import FeaturePool, features_of, projected
+from moe_distill.diversity.measures import unbiased_dcor2
 from moe_distill.errors import InputError
 from moe_distill.experts.artifacts import SaveSets, Snapshots, Threads
-from moe_distill.experts.coordinator import DiversityCoordinator, dependence
+from moe_distill.experts.coordinator import DiversityCoordinator
+from moe_distill.experts.dependence import Part, mean_dependences
 from moe_distill.experts.mixture import Mixture
-from moe_distill.experts.pairing import Features
 from moe_distill.experts.plan import KIND, Distillation
 from moe_distill.models.base import Network
 from moe_distill.pipelines.runtime import Runtime
@@ -124,11 +123,8 @@ def write_projection(sets: SyntheticSet | Union, network: Network, path: Path) -
     write_csv(path, [dict(zip(columns, line, strict=True)) for line in lines], columns)
 
 
-def mean_dependence(sets: SyntheticSet | Union, phi: Sequence[torch.nn.Module]) -> float:
+def mean_dependence(sets: SyntheticSet | Union, phi: Sequence[Network]) -> float:
     """Return the unbiased dCor² of the experts' decoded images, averaged over pairs and over the networks of φ."""
     members = [member.final() for member in (sets.members if isinstance(sets, Union) else (sets,))]
-    values = []
-    for network in (n.cpu() for n in phi):
-        seen = [Features(features_of(network, m.standardised().detach()), m.decode()[1]) for m in members]  # type: ignore[arg-type]
-        values += [dependence(f, g) for f, g in itertools.combinations(seen, 2)]
-    return sum(values) / len(values) if values else float("nan")
+    parts: list[Part] = [(m.standardised().detach(), m.decode()[1]) for m in members]
+    return mean_dependences(parts, [network.cpu() for network in phi], {"dcor2": unbiased_dcor2})["dcor2"]

@@ -1,7 +1,7 @@
 """Train the networks that features are taken from, and those whose trajectories are matched."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,7 @@ def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
     """
     train, test = plan.data.load(runtime.cache)
     plan.check(train)
-    taught = plan.taught(train, test, runtime.cache)
-    networks = {
-        key(pool.settings(seen, i)): (pool, i, seen, held) for pool, seen, held in taught for i in range(pool.networks)
-    }
-    accuracies = [_network(*each, runtime) for each in networks.values()]  # pools may share their first
+    accuracies = trained(plan.taught(train, test, runtime.cache), runtime)
     pools = plan.pools
     parts = plan.parts(train, runtime.store) if pools else []
     done: set[str] = set()
@@ -48,6 +44,19 @@ def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
         done.add(shared)
     mean = {"accuracy": sum(accuracies) / len(accuracies)} if accuracies else {}
     return {"networks": len(accuracies), **mean}
+
+
+def trained(taught: Sequence[tuple[TeacherPool, RealSet, RealSet]], runtime: Runtime) -> list[float]:
+    """Train what is missing of pools of networks and return the test accuracy of each network, a fraction.
+
+    Args:
+        taught: Pools with what their networks are trained and tested on; they may share their first networks.
+        runtime: Where and how.
+    """
+    networks = {
+        key(pool.settings(seen, i)): (pool, i, seen, held) for pool, seen, held in taught for i in range(pool.networks)
+    }
+    return [_network(*each, runtime) for each in networks.values()]
 
 
 def _network(pool: TeacherPool, index: int, train: RealSet, test: RealSet, runtime: Runtime) -> float:
