@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from rich import get_console
 from safetensors.torch import save_file
 from torch.multiprocessing.spawn import ProcessRaisedException
