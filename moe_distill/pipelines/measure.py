@@ -1,0 +1,202 @@
+"""Measure: how much the experts of a set depend on one another, as networks of several architectures see them."""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from rich import get_console
+from rich.table import Table
+
+from moe_distill.correlation import AGREEMENT, agreement
+from moe_distill.data.realset import RealSet
+from moe_distill.diversity.measures import Measure
+from moe_distill.errors import InputError
+from moe_distill.experts.dependence import MOST_ROWS, Part, mean_dependences
+from moe_distill.experts.plan import Distillation
+from moe_distill.models.base import Network, NetworkFactory
+from moe_distill.pipelines.candidate import Candidate, candidate_of
+from moe_distill.pipelines.distill import distill
+from moe_distill.pipelines.pretrain import pretrain, trained
+from moe_distill.pipelines.rows import is_job, publish
+from moe_distill.pipelines.runtime import Runtime
+from moe_distill.records import commit, describe, key, merge_rows, write_csv, write_json
+from moe_distill.seeding import stream
+from moe_distill.teachers.store import TeacherPool
+
+KIND, KIND_REAL = "measure", "measure_real"
+CONDITIONS = ("dataset", "ipc", "noe")
+_OF_SET = (*("method", "roster", "dataset", "ipc", "noe"), *("diversity", "distill_seed", "set_fingerprint"))
+COLUMNS = (
+    *("experiment", "scale", *_OF_SET, "architecture", "width", "measure", "value", "real_mean", "real_sd", "draws"),
+    *("networks", "network_seed", "network_accuracy", "config_hash", "commit"),
+)
+
+
+def measure(
+    plan: Distillation,
+    judges: Mapping[str, NetworkFactory],
+    measures: Mapping[str, Measure],
+    networks: int,
+    seed: int,
+    draws: int,
+    runtime: Runtime,
+    path: str | None = None,
+) -> dict[str, Any]:
+    """Measure the plan's set, distilled first where it is not yet, or the set at ``path``; write ``measures.csv``.
+
+    Args:
+        plan: The distillation, and the data.
+        judges: Builders, by name, of the networks that the experts are seen through; all trained as φ is.
+        measures: By name.
+        networks: Networks of each architecture.
+        seed: Their seed.
+        draws: How often as many real training images, dealt out at random as the set is to its experts, are measured
+            for comparison: what experts that know nothing of one another give. 0 leaves this out.
+        runtime: Where and how.
+        path: A set's file or folder.
+
+    Returns:
+        ``rows``: a row for each architecture and measure.
+
+    Raises:
+        InputError: A single expert, too few real images to compare with, or no such set.
+    """
+    pools = {name: replace(plan.features, network=f, networks=networks, seed=seed) for name, f in judges.items()}
+    train, test = plan.data.load(runtime.cache)
+    candidate = _obtained(plan, draws, train, runtime, path)
+    rows = []
+    for name, pool in pools.items():
+        accuracies = trained([(pool, *pool.sets(train, test, runtime.cache))], runtime)
+        told = {"architecture": name, "networks": networks, "network_seed": seed, "draws": draws}
+        told["network_accuracy"] = statistics.mean(accuracies)
+        rows += [{**told, **row} for row in _rows(candidate, pool, measures, draws, train, runtime)]
+    publish(rows, runtime.output, "measures.csv", COLUMNS)
+    if is_job(runtime.output):
+        _agree(runtime.output.parent)
+    _show(rows, runtime)
+    return {"rows": rows}
+
+
+def _obtained(plan: Distillation, draws: int, train: RealSet, runtime: Runtime, path: str | None) -> Candidate:
+    """Return the set at ``path``, or the plan's, distilled now where it is not yet; refuse it before any work."""
+    if path is not None:
+        candidate = candidate_of(plan, runtime, path)
+        _require("pipeline.path", path, _sizes(candidate), draws, train)
+        return candidate
+    sizes = [member.ipc * member.method().tiling.per_image for member in plan.roster.members]
+    _require("noe", plan.roster.noe, sizes, draws, train)
+    pretrain(plan, runtime)
+    distill(plan, runtime)
+    return candidate_of(plan, runtime)
+
+
+def _sizes(candidate: Candidate) -> list[int]:
+    """Return the decoded images per class of each expert."""
+    return (candidate.pool.experts_M.bincount() // candidate.pool.classes).tolist()
+
+
+def _require(name: str, value: Any, sizes: Sequence[int], draws: int, train: RealSet) -> None:
+    """Refuse a single expert, and a comparison with more real images of a class than there are."""
+    if len(sizes) < 2:
+        raise InputError(name, value, "a set of at least 2 experts, whose dependence can be measured")
+    smallest, wanted = int(train.counts().min()), sum(_compared(sizes, train))
+    if draws < 0 or (draws and wanted > smallest):
+        allowed = f"0, or at least 1 where a class has {wanted} real images to draw (the smallest has {smallest})"
+        raise InputError("pipeline.draws", draws, allowed)
+
+
+def _compared(sizes: Sequence[int], train: RealSet) -> list[int]:
+    """Return how many images of each class are compared of experts that have ``sizes`` of them."""
+    return [min(size, max(1, MOST_ROWS // len(train.classes))) for size in sizes]
+
+
+def _rows(
+    candidate: Candidate,
+    pool: TeacherPool,
+    measures: Mapping[str, Measure],
+    draws: int,
+    train: RealSet,
+    runtime: Runtime,
+) -> list[dict[str, Any]]:
+    """Return the rows of one architecture, from the store or computed now."""
+    own, _ = pool.sets(train, train, runtime.cache)
+    seen_by = [pool.settings(own, index) for index in range(pool.networks)]
+    common = {"networks": seen_by, "measures": describe(measures), "most_rows": MOST_ROWS}
+    of_set = {**common, "set": candidate.settings}
+    dealt = _compared(_sizes(candidate), train)
+    real = {"data": train.fingerprint, "statistics": train.statistics, "sizes": dealt, "draws": draws}
+
+    def networks() -> list[Network]:
+        return [network.to(runtime.device) for network in pool.load(runtime.store, train)]
+
+    def make(folder: Path) -> None:
+        write_json(folder / "values.json", mean_dependences(_parts(candidate), networks(), measures))
+
+    def make_real(folder: Path) -> None:
+        judging, images = networks(), train.to(runtime.device)
+        drawn = [mean_dependences(_dealt(images, dealt, d), judging, measures) for d in range(draws)]
+        write_json(folder / "values.json", {name: [values[name] for values in drawn] for name in measures})
+
+    held = json.loads((runtime.store.obtain(KIND, of_set, make) / "values.json").read_text())
+    chance = json.loads((runtime.store.obtain(KIND_REAL, {**common, **real}, make_real) / "values.json").read_text())
+    told = {**{column: candidate.columns[column] for column in _OF_SET}, "commit": commit()}
+    told |= {"experiment": runtime.experiment, "scale": runtime.scale}
+    told["width"] = getattr(pool.network, "keywords", {}).get("width", 1.0)
+    return [
+        {
+            **told,
+            **{"measure": name, "value": held[name], "config_hash": key([of_set, real, name])},
+            "real_mean": statistics.mean(chance[name]) if draws else "",
+            "real_sd": statistics.stdev(chance[name]) if draws > 1 else "",
+        }
+        for name in measures
+    ]
+
+
+def _parts(candidate: Candidate) -> list[Part]:
+    """Return the final decoded images of each expert."""
+    pool = candidate.pool
+    rows = [pool.experts_M.eq(expert).nonzero().squeeze(1) for expert in range(len(candidate.stored))]
+    images = [pool.take(rows_N) for rows_N in rows]
+    return [(x, pool.labels_M[rows_N].to(x.device)) for x, rows_N in zip(images, rows, strict=True)]
+
+
+def _dealt(real: RealSet, sizes: Sequence[int], draw: int) -> list[Part]:
+    """Return disjoint random parts of the real images, ``sizes`` of every class, in the order of the classes."""
+    rng = stream(draw, "measure", "real")
+    parts: list[list[torch.Tensor]] = [[] for _ in sizes]
+    for rows in (real.class_indices(c) for c in range(len(real.classes))):
+        shuffled = rows[torch.randperm(len(rows), generator=rng)[: sum(sizes)]]
+        for part, own in zip(parts, shuffled.split(list(sizes)), strict=True):
+            part.append(own)
+    return [real.at(torch.cat(part)) for part in parts]
+
+
+def _agree(sweep: Path) -> None:
+    """Write ``agreement.csv`` of all sets that a sweep has measured so far, those of equal data and budget together."""
+    with FileLock(sweep / ".lock"):
+        rows = merge_rows([sweep / "measures.csv"], COLUMNS)
+        groups = dict.fromkeys(tuple(row[c] for c in CONDITIONS) for row in rows)
+        told = [
+            {**dict(zip(CONDITIONS, group, strict=True)), **found}
+            for group in groups
+            for found in agreement([row for row in rows if tuple(row[c] for c in CONDITIONS) == group])
+        ]
+        write_csv(sweep / "agreement.csv", told, (*CONDITIONS, *AGREEMENT))
+
+
+def _show(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
+    shown = Table(title=f"{runtime.experiment}: dependence of the experts of {rows[0]['roster']} / of real images")
+    shown.add_column("measure")
+    for name in dict.fromkeys(row["architecture"] for row in rows):
+        shown.add_column(name, justify="right")
+    for name in dict.fromkeys(row["measure"] for row in rows):
+        own = [[row[c] for c in ("value", "real_mean") if row[c] != ""] for row in rows if row["measure"] == name]
+        shown.add_row(name, *(" / ".join(f"{value:.3g}" for value in pair) for pair in own))
+    get_console().print(shown)
+    get_console().print(f"rows: {runtime.output / 'measures.csv'}")
