@@ -10,6 +10,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
+from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import Cell, Sweep, keys_of
 from moe_distill.pipelines.results import Results
 from moe_distill.records import Store
@@ -42,6 +43,16 @@ def status(configs: Sequence[DictConfig]) -> str:
     from moe_distill.pipelines.status import shown
 
     return shown(asked(configs), _folder(configs), _results(configs[0]), foretell(configs))
+
+
+def refuse_workspace(configs: Sequence[DictConfig]) -> str:
+    """Refuse to push a dashboard once a job: it is of a project.
+
+    Raises:
+        InputError: Always.
+    """
+    allowed = "left out: the dashboard is of a project's runs, whatever their experiment"
+    raise InputError("+experiment", configs[0].name, allowed)
 
 
 def asked(configs: Sequence[DictConfig]) -> Sweep:
