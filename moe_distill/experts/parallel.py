@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
 from pytorch_lightning.strategies import DDPStrategy
 
 
@@ -16,7 +17,8 @@ class ExpertParallelStrategy(DDPStrategy):
     """
 
     def __init__(self, start_method: str = "spawn", **more: Any) -> None:
-        super().__init__(start_method=start_method, **more)  # type: ignore[arg-type]
+        # Named, or Lightning would take the ranks to be tasks of the Slurm job it runs in, and wait for them.
+        super().__init__(start_method=start_method, cluster_environment=LightningEnvironment(), **more)  # type: ignore[arg-type]
 
     def configure_ddp(self) -> None:
         """Leave the module unwrapped."""

@@ -88,7 +88,7 @@ def _run(mixture: Mixture, work: Path, callbacks: Sequence[pl.Callback], runtime
     try:
         return fit(
             mixture,
-            runtime.trainer,
+            runtime.spread,
             work,
             f"distill {mixture.roster}",
             callbacks=callbacks,

@@ -1,5 +1,6 @@
 """What a run works with that decides nothing about its results: where, on what, and whom it tells."""
 
+import copy
 import ctypes
 import functools
 import os
@@ -10,9 +11,11 @@ from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
 
 from moe_distill.costs import totals
 from moe_distill.errors import InputError
+from moe_distill.experts.parallel import ExpertParallelStrategy
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.results import Results
 from moe_distill.records import Store, commit
@@ -83,13 +86,15 @@ class Runtime:
             raise InputError("threads", self.threads, "a whole number of at least 1, or null")
         if self.trainer.keywords["accelerator"] == "gpu" and not torch.cuda.is_available():
             raise InputError("trainer.accelerator", "gpu", "cpu or auto: no GPU is visible here")
+        if self.processes > 1 and not isinstance(self.trainer.keywords.get("strategy"), ExpertParallelStrategy):
+            raise InputError("trainer.devices", self.processes, "1, or experts over processes: trainer=expert_parallel")
         commit()  # remembered now: the code that runs is the one that was there at the start
         torch.set_num_threads(self.threads_of(1))
         keep_freed_memory()
 
     def threads_of(self, processes: int) -> int:
         """Return the threads of each of so many processes."""
-        return self.threads or max(1, (os.cpu_count() or 1) // processes)
+        return self.threads or max(1, cores() // processes)
 
     @property
     def processes(self) -> int:
@@ -99,7 +104,17 @@ class Runtime:
     @property
     def alone(self) -> TrainerFactory:
         """The Trainer of a stage that runs in this process."""
-        return functools.partial(self.trainer, devices=1, strategy="auto")
+        # Named, or Lightning would requeue the Slurm job it runs in, as does whoever started that.
+        plugins = [LightningEnvironment()]
+        return functools.partial(self.trainer, devices=1, strategy="auto", plugins=plugins)
+
+    @property
+    def spread(self) -> TrainerFactory:
+        """The Trainer of the mixture, over all its processes."""
+        if self.processes == 1:
+            return self.alone
+        # A copy: Lightning takes what a Trainer set on its strategy for settings that contradict the next one's.
+        return functools.partial(self.trainer, strategy=copy.deepcopy(self.trainer.keywords["strategy"]))
 
     @property
     def cache(self) -> Path:
@@ -131,6 +146,12 @@ class Runtime:
         """Note the cost of a stage for the report and the dashboard."""
         self.costs.append({"stage": stage, "what": what, "found": found, **cost})
         self.mirror.summary(totals(self.costs))
+
+
+def cores() -> int:
+    """Return how many cores this process may use; Slurm says so too where it does not bind processes to them."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(bound, int(os.environ.get("SLURM_CPUS_PER_TASK", bound)))
 
 
 def keep_freed_memory() -> None:

@@ -18,11 +18,11 @@ from tqdm import tqdm
 from moe_distill.costs import Meter
 from moe_distill.records import write_json
 
-# Lightning advises on loaders, loggers and workers that a run whose batches are ticks of a clock does not have. Said at
-# import, so that spawned processes are as quiet as the first.
+# Lightning advises on loaders, loggers and workers that a run whose batches are ticks of a clock does not have, and on
+# ranks as tasks of Slurm, which ours are not. Said at import, so that spawned processes are as quiet as the first.
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="pytorch_lightning")
-warnings.filterwarnings("ignore", message=".*(LeafSpec|treespec).*")
+warnings.filterwarnings("ignore", message=".*(LeafSpec|treespec|`srun` command is available).*")
 
 TrainerFactory = Callable[..., pl.Trainer]
 _DECISION_STRIDE = 10
