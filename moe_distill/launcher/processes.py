@@ -97,8 +97,11 @@ def stop(jobs: Sequence[Job]) -> None:
         job.process.wait()
 
 
-def run_jobs(jobs: Sequence[Job], slots: Sequence[str | None]) -> None:
+def run_jobs(jobs: Sequence[Job], slots: Sequence[str | None]) -> list[str | None]:
     """Run every job, one on each slot at a time, in order; return when the last one has ended, well or not.
+
+    Returns:
+        What went wrong with each job in one line, None where nothing did.
 
     Raises:
         SystemExit: After SIGINT, SIGTERM or SIGHUP, with 128 + its number, when every child is gone.
@@ -130,3 +133,4 @@ def run_jobs(jobs: Sequence[Job], slots: Sequence[str | None]) -> None:
     if received:
         log.error("stopped by %s: %d of %d jobs ended", signal.Signals(received[0]).name, ended, len(jobs))
         raise SystemExit(128 + received[0])
+    return [job.failure() for job in jobs]

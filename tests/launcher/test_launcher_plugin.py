@@ -10,7 +10,6 @@ from hydra.errors import CompactHydraException, ConfigCompositionException
 from hydra.types import HydraContext, RunMode
 
 from moe_distill.errors import InputError
-from moe_distill.launcher.processes import Job
 
 CONFIG = """
 x: 0
@@ -115,32 +114,6 @@ def test_auto_asks_the_driver(tmp_path, plugin, monkeypatch):
     smi.write_text(f"#!/bin/sh\n[ \"$1\" = -L ] && echo '{listing}'\n")
     smi.chmod(0o755)
     assert plugin.visible_gpus({}) == ["0", "1"]
-
-
-@pytest.mark.parametrize(("spec", "given", "name"), [("a.run", None, "a.run"), ("a.run", "b", "b"), (None, None, "c")])
-def test_module_name(plugin, monkeypatch, spec, given, name):
-    def task(config):
-        """A task of a module."""
-
-    task.__module__ = "c"
-    main = type(sys)("__main__")
-    main.__spec__ = spec and type("Spec", (), {"name": spec})
-    monkeypatch.setitem(sys.modules, "__main__", main)
-    assert plugin.module_name(given, task) == name
-
-
-def test_a_script_has_no_module_name(plugin, monkeypatch):
-    def task(config):
-        """A task of a script."""
-
-    task.__module__ = "__main__"
-    monkeypatch.setitem(sys.modules, "__main__", type(sys)("__main__"))
-    with pytest.raises(InputError, match=r"hydra\.launcher\.module=None: name the module"):
-        plugin.module_name(None, task)
-
-
-def test_folders_are_compared_by_path(plugin, tmp_path):
-    plugin.check_folders([Job("a", tmp_path / "a", []), Job("a", tmp_path / "b", [])])
 
 
 def test_the_launcher_needs_no_torch(plugin):
