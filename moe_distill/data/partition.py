@@ -41,7 +41,7 @@ class Stratified:
         Raises:
             InputError: Where a class has fewer than k images.
         """
-        _check_room(real, k)
+        check_room(real, k)
         classes = (real.class_indices(c) for c in range(len(real.classes)))
         order_N = torch.cat([rows[torch.randperm(len(rows), generator=rng)] for rows in classes])
         return [order_N[part::k].sort().values for part in range(k)]
@@ -59,7 +59,7 @@ class Random:
         Raises:
             InputError: Where some part would lack a class.
         """
-        _check_room(real, k)
+        check_room(real, k)
         parts = [part.sort().values for part in torch.randperm(len(real), generator=rng).tensor_split(k)]
         labels_N = real.labels_N.cpu()
         if any(len(labels_N[part].unique()) < len(real.classes) for part in parts):
@@ -79,7 +79,7 @@ class KMeans:
         Raises:
             InputError: Where a class has fewer than k images, or without features.
         """
-        _check_room(real, k)
+        check_room(real, k)
         if features is None:
             raise InputError("partition", "kmeans", "a partition that needs no features, where none are configured")
         f_ND = features(real).detach().cpu().numpy()
@@ -119,7 +119,12 @@ def _centre_distances(f_ND: np.ndarray, k: int, seed: int) -> np.ndarray:
     return Clusters(k, n_init=3, random_state=seed % 2**32).fit(f_ND).transform(f_ND)
 
 
-def _check_room(real: RealSet, k: int) -> None:
+def check_room(real: RealSet, k: int) -> None:
+    """Refuse more parts than the smallest class has images.
+
+    Raises:
+        InputError: There are more, or none.
+    """
     smallest = int(real.counts().min())
     if not 1 <= k <= smallest:
         raise InputError("noe", k, f"1 to {smallest}, the images of the smallest class, for this partition")

@@ -1,4 +1,6 @@
-"""ResNet18 for small images (arXiv:1512.03385, with a 3 × 3 first convolution and no first pooling)."""
+"""ResNet18 and ResNet10 for small images (arXiv:1512.03385, a 3 × 3 first convolution and no first pooling)."""
+
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -49,6 +51,8 @@ class ResNet18(Network):
         InputError: If the size or the normalisation is not supported.
     """
 
+    blocks: ClassVar[int] = 2
+
     def __init__(self, channels: int, classes: int, size: int, width: float = 1.0, norm: str = "instance") -> None:
         side, planes = stem_side(channels, size), scaled(WIDTHS[0], width)
         # A strided convolution rounds a half up, and its own output is normalised: count halvings down to 2 pixels.
@@ -60,8 +64,14 @@ class ResNet18(Network):
         ]
         for stage, base_width in enumerate(WIDTHS):
             stride = 2 if 1 <= stage <= halvings else 1
-            for first_stride in (stride, 1):
+            for first_stride in (stride, *[1] * (self.blocks - 1)):
                 layers.append(BasicBlock(planes, scaled(base_width, width), first_stride, norm))
                 planes = scaled(base_width, width)
         body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         super().__init__(body, nn.Linear(planes, classes))
+
+
+class ResNet10(ResNet18):
+    """The same with one residual block a stage; its arguments are ResNet18's."""
+
+    blocks = 1

@@ -83,6 +83,10 @@ def score(
     trained = {row["config_hash"]: row for by in done.values() for _, students in by.values() for row in students}
     conclude(list(trained.values()), runtime)
     _show(rows.publish(table, runtime.output, "scores.csv", COLUMNS), runtime)
+    return _summed(table, runtime)
+
+
+def _summed(table: Sequence[Mapping[str, Any]], runtime: Runtime) -> dict[str, Any]:
     mean = {score: statistics.mean(row[score] for row in table) for score in ("lrs", "ars")}
     runtime.mirror.summary(mean)
     return {"accuracy": mean["lrs"], "rows": table}
