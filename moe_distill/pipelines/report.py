@@ -9,13 +9,15 @@ from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.conclude import write_page
 from moe_distill.pipelines.page_cells import CellReport
+from moe_distill.pipelines.page_costs import merged_costs
+from moe_distill.pipelines.page_tables import tables_of
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import COLUMNS, is_sweep, merged
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.status import last_lines
 from moe_distill.pipelines.tables import readme_table
-from moe_distill.records import write_text
+from moe_distill.records import merge_rows, write_text
 
 if TYPE_CHECKING:
     from moe_distill.pipelines.sweep_page import SweepReport
@@ -66,7 +68,18 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     sets = [(label, Path(where)) for job in jobs for label, where in job["sets"] if Path(where).exists()]
     cells = [_told(cell, folder, results) for cell in sweep.cells]
     facts = jobs[-1]["facts"] if jobs else {}
-    return SweepReport(folder.name, sweep.command, Question(**sweep.question), rows, cells, costs, sets, facts)
+    question, tables, teachers = Question(**sweep.question), tables_of(folder), _teachers(folder)
+    return SweepReport(folder.name, sweep.command, question, rows, cells, costs, sets, tables, teachers, facts)
+
+
+def _teachers(folder: Path) -> dict[str, float]:
+    """Return the seconds that networks trained beforehand took, by the fingerprint of the job's own set."""
+    found: dict[str, float] = {}
+    for path in sorted(folder.glob("*/stages.json")):
+        costs = [c for c in json.loads(path.read_text())["costs"] if c["stage"] == "pretrain"]
+        own = [r for r in merge_rows([path.with_name("results.csv")], COLUMNS) if r["overrides"]]
+        found |= {r["set_fingerprint"]: sum(c["seconds"] for c in merged_costs(costs)) for r in own}
+    return found
 
 
 def _elsewhere(sweep: Sweep, folder: Path, results: Results) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from moe_distill.pipelines.break_even import break_even, break_even_section
 from moe_distill.pipelines.charts import accuracy_svg
 from moe_distill.pipelines.comparisons import RANDOM, comparisons, losing, said
 from moe_distill.pipelines.drawing import colours_of, legend
@@ -16,6 +17,7 @@ from moe_distill.pipelines.page import repeat_section
 from moe_distill.pipelines.page_cells import LOST, CellReport, cells_section
 from moe_distill.pipelines.page_costs import costs_section, duration, merged_costs
 from moe_distill.pipelines.page_sets import curves_section, images_section, projections_section, read_distilled
+from moe_distill.pipelines.page_tables import Lines, tables_section
 from moe_distill.pipelines.question import Question, framed
 from moe_distill.pipelines.rows import Row
 from moe_distill.pipelines.summary import AVERAGE, along, cells
@@ -36,6 +38,8 @@ class SweepReport:
         cells: What became of each cell.
         costs: What each stage cost, as for a run's page.
         sets: Label and folder of each distilled set.
+        tables: Tables of other pipelines, by name.
+        teachers: Seconds that the networks trained before a set took, by its fingerprint.
         facts: What it ran on, shown as it is.
     """
 
@@ -46,6 +50,8 @@ class SweepReport:
     cells: Sequence[CellReport]
     costs: Sequence[Row]
     sets: Sequence[tuple[str, Path]]
+    tables: Mapping[str, Lines]
+    teachers: Mapping[str, float]
     facts: Row
 
 
@@ -69,9 +75,11 @@ def build_sweep_page(report: SweepReport) -> str:
         *((part(rows, question) for part in (_answer, _leads, _along)) if rows else ()),
         _bars(rows, question, colours) if rows else "",
         *((part(rows, question) for part in (_correlation, _behind)) if rows else ()),
+        tables_section(report.tables),
         images_section(shown),
         projections_section(shown),
         curves_section(shown),
+        break_even_section(break_even(rows, names, report.teachers)),
         costs_section(spent),
         cells_section(report.cells),
         repeat_section(report.command, report.facts),

@@ -1,0 +1,85 @@
+"""After how many trainings distilling pays: what a set costs to make, against trainings on all real data."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from moe_distill.pipelines.layout import section, table
+from moe_distill.pipelines.page_costs import duration
+from moe_distill.pipelines.rows import Row
+
+FULL = "full_dataset"
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """What a set costs and saves on one network; seconds.
+
+    Attributes:
+        variant: The set's name.
+        network: Of the students.
+        made: Teachers and distilling.
+        training: Of one student on the set.
+        full: Of one student on all real data.
+    """
+
+    variant: str
+    network: str
+    made: float
+    training: float
+    full: float
+
+    @property
+    def after(self) -> float:
+        """The fewest trainings n for which made + n · training ≤ n · full; infinite where a training saves nothing."""
+        saved = self.full - self.training
+        return math.ceil(self.made / saved) if saved > 0 else math.inf
+
+
+def break_even(rows: Sequence[Row], variants: Sequence[str], teachers: Mapping[str, float]) -> list[BreakEven]:
+    """Return what each set costs and saves, for the networks that were also trained on all data of the same set.
+
+    Args:
+        rows: Result rows.
+        variants: What each row's set is called.
+        teachers: Seconds that the networks trained beforehand took, by the set's fingerprint.
+    """
+    full: dict[tuple[str, str], list[float]] = {}
+    own: dict[tuple[str, str, str, str], list[tuple[float, float]]] = {}
+    for row, variant in zip(rows, variants, strict=True):
+        of = (str(row["dataset"]), str(row["architecture"]))
+        if row["method"] == FULL:
+            full.setdefault(of, []).append(float(row["train_seconds"]))
+        elif row["distill_seconds"] not in ("", None):
+            made = float(row["distill_seconds"]) + teachers.get(str(row["set_fingerprint"]), 0.0)
+            own.setdefault((*of, variant, str(row["method"])), []).append((made, float(row["train_seconds"])))
+    found = []
+    for (dataset, network, variant, _), costs in own.items():
+        if (dataset, network) in full:
+            made, training = (statistics.mean(column) for column in zip(*costs, strict=True))
+            found.append(BreakEven(variant, network, made, training, statistics.mean(full[dataset, network])))
+    return found
+
+
+def break_even_section(lines: Sequence[BreakEven]) -> str:
+    """Return the comparison as a section of a page; nothing without lines."""
+    if not lines:
+        return ""
+    body = "".join(
+        f'<tr><th scope="row">{escape(b.variant)}</th><td>{escape(b.network)}</td>'
+        f"{_times(b.made, b.training, b.full)}<td><b>{_said(b.after)}</b></td></tr>"
+        for b in lines
+    )
+    heads = ("set", "network", "teachers and distilling", "a training on it", "on all data", "pays after trainings")
+    note = "Wall times of this machine; teachers are counted in full for each set, though sets share them."
+    return section("When distilling pays", note, [table(heads, [body])])
+
+
+def _times(*seconds: float) -> str:
+    return "".join(f"<td>{duration([{'seconds': s}])}</td>" for s in seconds)
+
+
+def _said(trainings: float) -> str:
+    return f"{trainings:,.0f}" if math.isfinite(trainings) else "never"

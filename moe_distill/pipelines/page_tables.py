@@ -1,0 +1,60 @@
+"""Tables that other pipelines than ``full`` leave, as sections of a sweep's page."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from moe_distill.pipelines.layout import section, table
+
+# What a pipeline calls its table, and what the page says of it.
+TITLES = {
+    "measures.csv": "Dependence of the experts, beside real images dealt out at random",
+    "scores.csv": "Scores",
+    "probe.csv": "Linear probe",
+}
+_UNTOLD = ("config_hash", "set_fingerprint", "commit", "network_seed")
+_MOST_LINES = 200
+
+Lines = Sequence[Mapping[str, str]]
+
+
+def tables_of(sweep: Path) -> dict[str, Lines]:
+    """Return the lines of such tables of all jobs of a sweep, each once, by the table's name."""
+    found: dict[str, Lines] = {}
+    for name in TITLES:
+        lines: dict[tuple[str, ...], dict[str, str]] = {}
+        for path in sorted(sweep.glob(f"*/{name}")):
+            with path.open(newline="") as file:
+                for line in csv.DictReader(file):
+                    lines.setdefault(tuple(line.values()), line)
+        if lines:
+            found[name] = list(lines.values())
+    return found
+
+
+def tables_section(tables: Mapping[str, Lines]) -> str:
+    """Return each table as a section, with the columns that vary."""
+    return "\n".join(_section(TITLES[name], lines) for name, lines in tables.items())
+
+
+def _section(title: str, lines: Lines) -> str:
+    columns = [c for c in lines[0] if c not in _UNTOLD and len({line.get(c) for line in lines}) > 1]
+    constant = {c: lines[0][c] for c in lines[0] if c not in (*_UNTOLD, *columns) and lines[0][c]}
+    body = "".join(_line([line.get(c) or "" for c in columns]) for line in lines[:_MOST_LINES])
+    note = ", ".join(f"{c} {_rounded(v)}" for c, v in constant.items())
+    note += f". The first {_MOST_LINES} of {len(lines)} lines." * (len(lines) > _MOST_LINES)
+    return section(escape(title), escape(note), [table(columns, [body])])
+
+
+def _line(values: Sequence[str]) -> str:
+    first, *others = map(escape, map(_rounded, values))
+    return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{v}</td>" for v in others)}</tr>'
+
+
+def _rounded(text: str) -> str:
+    """Return a number with a point to four digits, anything else as it is."""
+    try:
+        return f"{float(text):.4g}" if "." in text else text
+    except ValueError:
+        return text

@@ -1,0 +1,37 @@
+"""After how many trainings distilling pays."""
+
+import itertools
+import math
+
+import pytest
+
+from moe_distill.pipelines.break_even import BreakEven, break_even, break_even_section
+
+
+@pytest.mark.parametrize("costs", [(100.0, 1.0, 11.0), (95.0, 1.0, 11.0), (0.0, 1.0, 2.0), (7.0, 0.5, 0.75)])
+def test_it_pays_from_the_first_number_of_trainings_that_costs_no_more(costs):
+    made, training, full = costs
+    counted = next(n for n in itertools.count(0) if made + n * training <= n * full)
+    assert BreakEven("", "", *costs).after == counted
+
+
+def test_it_never_pays_where_a_training_saves_nothing():
+    assert math.isinf(BreakEven("", "", 10.0, 2.0, 2.0).after) and math.isinf(BreakEven("", "", 10.0, 3.0, 2.0).after)
+
+
+def row(method, network, seconds, made="", dataset="d", print_="p"):
+    told = {"method": method, "architecture": network, "train_seconds": seconds, "distill_seconds": made}
+    return {**told, "dataset": dataset, "set_fingerprint": print_}
+
+
+def test_sets_are_held_against_all_data_of_their_own_set_and_network():
+    rows = [
+        *(row("full_dataset", "a", s) for s in (90, 110)),
+        row("full_dataset", "b", 50, dataset="other"),
+        *(row("dm", "a", s, made=30) for s in ("2", "4")),
+        row("dm", "b", 2, made=30),
+    ]
+    variants = ["full_dataset"] * 3 + ["dm5x2"] * 3
+    (found,) = break_even(rows, variants, {"p": 70.0})
+    assert found == BreakEven("dm5x2", "a", 100.0, 3.0, 100.0) and found.after == 2
+    assert "dm5x2" in break_even_section([found]) and break_even_section([]) == ""
