@@ -120,11 +120,7 @@ def _centre_distances(f_ND: np.ndarray, k: int, seed: int) -> np.ndarray:
 
 
 def check_room(real: RealSet, k: int) -> None:
-    """Refuse more parts than the smallest class has images.
-
-    Raises:
-        InputError: There are more, or none.
-    """
+    """Raise InputError unless every class has an image for each of k experts."""
     smallest = int(real.counts().min())
     if not 1 <= k <= smallest:
         raise InputError("noe", k, f"1 to {smallest}, the images of the smallest class, for this partition")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from moe_distill.data.realset import RealSet
 from moe_distill.models.base import Network
 
 _CHUNK = 512
@@ -51,3 +52,12 @@ def projected(features_ND: torch.Tensor) -> tuple[torch.Tensor, float]:
 def features_of(network: Network, images_NCHW: torch.Tensor) -> torch.Tensor:
     """Return penultimate features (N, D) of standardised images, without gradient, in chunks."""
     return torch.cat([network.embed(chunk) for chunk in images_NCHW.split(_CHUNK)])
+
+
+def features_of_set(network: Network, real: RealSet) -> torch.Tensor:
+    """Return penultimate features (N, D) of real images, on the CPU.
+
+    Images are standardised in chunks too: all of a large set at once would need many times the memory of its pixels.
+    """
+    chunks = real.images_NCHW.split(_CHUNK)
+    return torch.cat([features_of(network, real.normalised(chunk)).cpu() for chunk in chunks])

@@ -10,7 +10,7 @@ import torch
 
 from moe_distill.data.partition import NoSplit, Parts
 from moe_distill.data.realset import DataSource, RealSet
-from moe_distill.diversity.features import features_of
+from moe_distill.diversity.features import features_of_set
 from moe_distill.errors import InputError
 from moe_distill.experts.coordinator import Diversity
 from moe_distill.experts.roster import Roster, kind_of
@@ -43,7 +43,7 @@ class Distillation:
         roster: Who the experts are.
         partition: Which real images each of them sees; without effect for a single expert.
         network: Builds the distilling architecture of every expert that has none of its own.
-        features: φ, and the features of a k-means partition.
+        features: φ, and the features of a k-means or a gated partition.
         diversity: The diversity term, or None; without effect for a single expert.
         regulariser: A term of each expert whose images move, or None.
         optimizer: Makes the images' optimiser.
@@ -208,4 +208,4 @@ class Distillation:
 
 def _features(plan: Distillation, store: Store, real: RealSet) -> torch.Tensor:
     network: Network = plan.features.load(store, real)[0].to(real.device)
-    return features_of(network, real.normalised(real.images_NCHW)).cpu()
+    return features_of_set(network, real)

@@ -1,4 +1,4 @@
-"""ResNet18 and ResNet10 for small images (arXiv:1512.03385, a 3 × 3 first convolution and no first pooling)."""
+"""ResNets for small images (arXiv:1512.03385, with a 3 × 3 first convolution and no first pooling)."""
 
 from typing import ClassVar
 
@@ -37,8 +37,8 @@ class BasicBlock(nn.Module):
         return torch.relu(self.norm2(self.conv2(h_NCHW)) + self.shortcut(x_NCHW))
 
 
-class ResNet18(Network):
-    """A first convolution, four stages of two residual blocks, the mean of the last map, a classifier on 512 features.
+class ResNet(Network):
+    """A first convolution, four stages of residual blocks, the mean of the last map, a classifier on 512 features.
 
     Args:
         channels: Channels of an image.
@@ -51,7 +51,8 @@ class ResNet18(Network):
         InputError: If the size or the normalisation is not supported.
     """
 
-    blocks: ClassVar[int] = 2
+    blocks: ClassVar[int]
+    """Residual blocks of a stage."""
 
     def __init__(self, channels: int, classes: int, size: int, width: float = 1.0, norm: str = "instance") -> None:
         side, planes = stem_side(channels, size), scaled(WIDTHS[0], width)
@@ -71,7 +72,13 @@ class ResNet18(Network):
         super().__init__(body, nn.Linear(planes, classes))
 
 
-class ResNet10(ResNet18):
-    """The same with one residual block a stage; its arguments are ResNet18's."""
+class ResNet18(ResNet):
+    """The ResNet of two blocks a stage."""
 
-    blocks = 1
+    blocks: ClassVar[int] = 2
+
+
+class ResNet10(ResNet):
+    """The ResNet of one block a stage; of width 0.5 and norm batch it has the layers of IDC's (arXiv:2205.14959)."""
+
+    blocks: ClassVar[int] = 1

@@ -1,90 +1,132 @@
-"""Parts dealt out by a gate: the mixture's likelihood, what the gate learns, and how it deals."""
+"""The gated partition against naive loops, and on data whose labels follow a rule in each of two clusters."""
 
 import math
 
 import pytest
 import torch
 
-from moe_distill.data.gating import Gated, negative_log_likelihood, standardised
+from moe_distill.data.gating import Gated, Mixture, imbalance, standardised
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
 
-COUNTS = (41, 60)
+
+def mixture(dim=4, k=3, classes=5, seed=0):
+    rng = stream(seed, "mixture")
+    shapes = (dim, k), (k,), (k, dim, classes), (k, 1, classes)
+    return Mixture(*(torch.randn(shape, generator=rng, dtype=torch.float64) for shape in shapes))
 
 
 def softmax(values):
-    top = max(values)
-    powers = [math.exp(v - top) for v in values]
-    return [p / sum(powers) for p in powers]
+    total = sum(math.exp(v) for v in values)
+    return [math.exp(v) / total for v in values]
 
 
-def test_the_likelihood_is_that_of_a_plain_loop():
-    rng = torch.Generator().manual_seed(1)
-    n, dim, k, classes = 7, 4, 3, 5
-    shapes = ((dim, k), (k,), (k, dim, classes), (k, 1, classes))
-    weights = tuple(torch.randn(shape, generator=rng, dtype=torch.float64) for shape in shapes)
-    f_ND, y_N = torch.randn(n, dim, generator=rng, dtype=torch.float64), torch.randint(classes, (n,), generator=rng)
-    gate, bias, experts, biases = (w.tolist() for w in weights)
+def naive_nll(given, f_ND, y_N):
+    """The mean of −log Σ_k g_k p_k, number by number."""
+    gate, bias, experts, biases = (
+        w.tolist() for w in (given.gate_DK, given.gate_bias_K, given.experts_KDC, given.expert_biases_K1C)
+    )
     total = 0.0
     for f, y in zip(f_ND.tolist(), y_N.tolist(), strict=True):
-        g = softmax([sum(f[d] * gate[d][j] for d in range(dim)) + bias[j] for j in range(k)])
-        p = [
-            softmax([sum(f[d] * experts[j][d][c] for d in range(dim)) + biases[j][0][c] for c in range(classes)])[y]
-            for j in range(k)
-        ]
-        total -= math.log(sum(a * b for a, b in zip(g, p, strict=True)))
-    assert float(negative_log_likelihood(weights, f_ND, y_N)) == pytest.approx(total / n, rel=1e-12)
+        g = softmax([sum(f[d] * gate[d][k] for d in range(len(f))) + bias[k] for k in range(len(bias))])
+        likelihood = 0.0
+        for k in range(len(bias)):
+            logits = [
+                sum(f[d] * experts[k][d][c] for d in range(len(f))) + biases[k][0][c] for c in range(len(biases[k][0]))
+            ]
+            likelihood += g[k] * softmax(logits)[y]
+        total -= math.log(likelihood)
+    return total / len(f_ND)
 
 
-@pytest.fixture
-def real():
-    labels = torch.cat([torch.full((n,), c) for c, n in enumerate(COUNTS)])
-    labels = labels[torch.randperm(sum(COUNTS), generator=stream(0, "labels"))]
-    images = torch.randint(256, (sum(COUNTS), 1, 8, 8), generator=stream(0, "pixels"), dtype=torch.uint8)
-    return RealSet(images, labels, ("a", "b"), (0.5,), (0.5,), "toy", "test")
+def naive_imbalance(gate_NK, y_N):
+    """The mean over the classes at hand of K Σ_k s_k² − 1."""
+    found = []
+    for c in sorted(set(y_N.tolist())):
+        rows = [g for g, y in zip(gate_NK.tolist(), y_N.tolist(), strict=True) if y == c]
+        shares = [sum(row[k] for row in rows) / len(rows) for k in range(gate_NK.shape[1])]
+        found.append(len(shares) * sum(s * s for s in shares) - 1)
+    return sum(found) / len(found)
 
 
-def pixels(real):
-    return real.images_NCHW.flatten(1).float()
+@pytest.mark.parametrize("balance", [0.0, 0.7])
+def test_the_loss_against_a_naive_double_loop(balance):
+    f_ND = torch.randn(11, 4, generator=stream(1, "f"), dtype=torch.float64)
+    y_N = torch.tensor([0, 4, 2, 2, 0, 4, 4, 2, 0, 0, 4])  # no image of classes 1 and 3
+    given = mixture()
+    gate_NK = torch.softmax(f_ND @ given.gate_DK + given.gate_bias_K, 1)
+    oracle = naive_nll(given, f_ND, y_N) + balance * naive_imbalance(gate_NK, y_N)
+    assert float(given.loss(f_ND, y_N, balance)) == pytest.approx(oracle, rel=1e-12)
 
 
-@pytest.mark.parametrize("k", [1, 2, 3])
-def test_parts_are_disjoint_balanced_and_cover_and_the_seed_decides(real, k):
-    gated = Gated(steps=20, batch_size=32)
-    parts = gated.split(real, k, stream(1), pixels)
-    assert torch.cat(parts).sort().values.tolist() == list(range(sum(COUNTS)))
-    assert all(torch.equal(part, part.sort().values) for part in parts)
-    counts = torch.stack([torch.bincount(real.labels_N[part], minlength=2) for part in parts])
-    assert (counts.amax(0) - counts.amin(0)).tolist() == [int(n % k > 0) for n in COUNTS]
-    again = gated.split(real, k, stream(1), pixels)
+def test_imbalance_is_0_for_equal_shares_and_at_most_one_less_than_the_experts():
+    y_N = torch.tensor([0, 0, 0, 1, 1, 1])
+    dealt = torch.eye(3, dtype=torch.float64)[[0, 1, 2, 2, 0, 1]]
+    by_class = torch.eye(3, dtype=torch.float64)[[0, 0, 0, 1, 1, 1]]  # equal over all, not within a class
+    assert float(imbalance(dealt, y_N)) == pytest.approx(0, abs=1e-12)
+    assert float(imbalance(by_class, y_N)) == pytest.approx(2)
+
+
+def test_standardised_features_have_mean_0_and_equal_deviations():
+    f_ND = torch.tensor([[1.0, 5.0], [3.0, 5.0], [8.0, 5.0]])
+    z_ND = standardised(f_ND)
+    mean, std = 4.0, math.sqrt((9 + 1 + 16) / 3)
+    assert z_ND[:, 0].tolist() == pytest.approx([(v - mean) / std / math.sqrt(2) for v in (1, 3, 8)])
+    assert z_ND[:, 1].tolist() == [0, 0, 0]
+
+
+def ruled(seed, per=60, classes=3, dim=6):
+    """Return a set, its features and clusters: two clusters apart along one feature, each with a label rule of its own.
+
+    Each class has ``per`` images in each cluster.
+    """
+    rng = stream(seed, "ruled")
+    rules = torch.randn(2, dim, classes, generator=rng)
+    features, labels, clusters = [], [], []
+    for cluster, side in ((0, -3.0), (1, 3.0)):
+        x_ND = torch.randn(4000, dim, generator=rng)
+        y_N = (x_ND @ rules[cluster]).argmax(1)
+        x_ND = torch.cat([side + 0.5 * torch.randn(4000, 1, generator=rng), x_ND], 1)
+        for c in range(classes):
+            features.append(x_ND[y_N == c][:per])
+            labels.append(torch.full((per,), c))
+            clusters.append(torch.full((per,), cluster))
+    order_N = torch.randperm(2 * per * classes, generator=rng)
+    f_ND, y_N, cluster_N = (torch.cat(parts)[order_N] for parts in (features, labels, clusters))
+    images = torch.zeros(len(y_N), 1, 8, 8, dtype=torch.uint8)
+    return RealSet(images, y_N, ("a", "b", "c"), (0.5,), (0.5,), "toy", "test"), f_ND, cluster_N
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_gate_finds_the_clusters_whose_label_rules_differ(seed):
+    real, f_ND, cluster_N = ruled(seed)
+    parts = Gated().split(real, 2, stream(seed, "partition"), lambda _: f_ND)
+    agreeing = sum(int((cluster_N[part] == number).sum()) for number, part in enumerate(parts)) / len(real)
+    assert max(agreeing, 1 - agreeing) > 0.95
+
+
+def test_the_mixture_explains_labels_that_no_single_classifier_does():
+    real, f_ND, _ = ruled(0)
+    f_ND, y_N = standardised(f_ND), real.labels_N
+    one, two = (Gated().fit(f_ND, y_N, 3, k, stream(0, "fit")).loss(f_ND, y_N, 0.0) for k in (1, 2))
+    assert two < 0.5 * one
+
+
+def test_of_several_fits_the_best_is_taken(monkeypatch):
+    real, f_ND, _ = ruled(0, per=5)
+    fits, fit = [], Gated.fit
+    monkeypatch.setattr(Gated, "fit", lambda *given: fits.append(fit(*given)) or fits[-1])
+    parts = Gated(starts=4, steps=30).split(real, 2, stream(1, "partition"), lambda _: f_ND)
+    losses = [float(made.loss(standardised(f_ND), real.labels_N, 1.0)) for made in fits]
+    assert len(set(losses)) == 4 and losses.index(min(losses)) > 0
+    best = fits[losses.index(min(losses))]
+    monkeypatch.setattr(Gated, "fit", lambda *_: best)
+    again = Gated().split(real, 2, stream(9), lambda _: f_ND)
     assert all(torch.equal(a, b) for a, b in zip(parts, again, strict=True))
 
 
-def test_the_gate_finds_where_another_rule_holds():
-    """The label is the sign of one feature, which is turned round where another feature is negative."""
-    rng = torch.Generator().manual_seed(2)
-    where, sign = torch.randint(2, (2, 600), generator=rng) * 2 - 1
-    f_ND = torch.stack([where * 2.0, sign * 1.0, torch.zeros(600)], 1) + 0.3 * torch.randn(600, 3, generator=rng)
-    labels = (where * sign > 0).long()
-    images = torch.zeros(600, 1, 8, 8, dtype=torch.uint8)
-    real = RealSet(images, labels, ("a", "b"), (0.5,), (0.5,), "toy", "test")
-    first, _ = Gated(steps=400, batch_size=256, lr=0.05).split(real, 2, stream(0), lambda _: f_ND)
-    share = float((where[first] > 0).float().mean())
-    assert max(share, 1 - share) > 0.9
-
-
-def test_features_of_no_variation_stay_zero():
-    f_ND = torch.stack([torch.full((5,), 3.0), torch.arange(5.0)], 1)
-    done = standardised(f_ND)
-    assert done[:, 0].abs().max() == 0
-    assert done[:, 1].mean().abs() < 1e-6 and float(done[:, 1].square().mean()) == pytest.approx(1, rel=1e-5)
-
-
-def test_what_cannot_be_dealt_out_is_refused(real):
-    with pytest.raises(InputError, match=r"^noe=42: 1 to 41"):
-        Gated().split(real, 42, stream(0), pixels)
-    with pytest.raises(InputError, match=r"^partition=gated: "):
-        Gated().split(real, 2, stream(0))
-    with pytest.raises(InputError, match=r"^partition.lr=0: a number above 0"):
-        Gated(lr=0)
+@pytest.mark.parametrize("name", ["starts", "steps", "batch_size", "lr", "balance"])
+def test_numbers_out_of_range_are_refused(name):
+    with pytest.raises(InputError, match=rf"^partition\.{name}=-1: a number"):
+        Gated(**{name: -1})

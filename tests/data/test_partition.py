@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from moe_distill.data.gating import Gated
 from moe_distill.data.partition import KMeans, NoSplit, Random, Stratified, balanced
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
@@ -23,7 +24,7 @@ def pixels(real):
     return real.images_NCHW.flatten(1).float()
 
 
-@pytest.mark.parametrize("partition", [Stratified(), Random(), KMeans()])
+@pytest.mark.parametrize("partition", [Stratified(), Random(), KMeans(), Gated(starts=2, steps=20)])
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_parts_are_disjoint_sorted_and_cover(real, partition, k):
     parts = partition.split(real, k, stream(1), pixels)
@@ -32,7 +33,7 @@ def test_parts_are_disjoint_sorted_and_cover(real, partition, k):
     assert torch.cat(parts).sort().values.tolist() == list(range(70))
 
 
-@pytest.mark.parametrize("partition", [Stratified(), KMeans()])
+@pytest.mark.parametrize("partition", [Stratified(), KMeans(), Gated(starts=2, steps=20)])
 def test_classes_are_shared_out_equally(real, partition):
     counts = torch.stack([torch.bincount(real.labels_N[part]) for part in partition.split(real, 4, stream(1), pixels)])
     assert (counts.amax(0) - counts.amin(0)).tolist() == [int(n % 4 > 0) for n in COUNTS]
@@ -44,7 +45,7 @@ def test_totals_differ_by_one_at_most(real, partition):
     assert sorted(sizes) == [17, 17, 18, 18]
 
 
-@pytest.mark.parametrize("partition", [Stratified(), Random(), KMeans()])
+@pytest.mark.parametrize("partition", [Stratified(), Random(), KMeans(), Gated(starts=2, steps=20)])
 def test_the_seed_decides(real, partition):
     def split(seed):
         return torch.cat(partition.split(real, 3, stream(seed), pixels)).tolist()
@@ -87,7 +88,7 @@ def test_balanced_takes_the_cheapest_where_that_is_balanced():
     assert balanced(1.0 - np.eye(3)[wanted]).tolist() == wanted.tolist()
 
 
-@pytest.mark.parametrize("partition", [Stratified(), Random(), KMeans()])
+@pytest.mark.parametrize("partition", [Stratified(), Random(), KMeans(), Gated(starts=2, steps=20)])
 @pytest.mark.parametrize("k", [0, 17])
 def test_too_many_experts_are_refused(real, partition, k):
     with pytest.raises(InputError, match=rf"^noe={k}: 1 to 16"):
@@ -99,7 +100,9 @@ def test_random_parts_without_a_class_are_refused(real):
         Random().split(real, 16, stream(0))
 
 
-def test_kmeans_says_that_it_needs_features(real):
-    assert [p.needs_features for p in (NoSplit, Stratified, Random, KMeans)] == [False, False, False, True]
-    with pytest.raises(InputError, match=r"^partition=kmeans"):
-        KMeans().split(real, 2, stream(0), None)
+@pytest.mark.parametrize(("partition", "name"), [(KMeans(), "kmeans"), (Gated(), "gated")])
+def test_partitions_by_features_say_that_they_need_them(real, partition, name):
+    assert [p.needs_features for p in (NoSplit, Stratified, Random)] == [False, False, False]
+    assert partition.needs_features
+    with pytest.raises(InputError, match=rf"^partition={name}"):
+        partition.split(real, 2, stream(0), None)

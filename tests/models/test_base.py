@@ -9,11 +9,11 @@ from moe_distill.errors import InputError
 from moe_distill.models.alexnet import AlexNet
 from moe_distill.models.base import build, instance_norm, kept_poolings, norm_layer, scaled, stem_side
 from moe_distill.models.convnet import ConvNet
-from moe_distill.models.resnet import ResNet18
+from moe_distill.models.resnet import ResNet10, ResNet18
 from moe_distill.models.vgg import VGG11
 from moe_distill.seeding import stream
 
-NETWORKS = [ConvNet, VGG11, ResNet18, AlexNet]
+NETWORKS = [ConvNet, VGG11, ResNet10, ResNet18, AlexNet]
 
 
 def randn(*shape, dtype=torch.float64):
@@ -103,7 +103,7 @@ def test_deep_convnet_leaves_out_its_last_poolings():
     assert ConvNet(3, 10, 224, depth=6).feature_dim == 128 * 9
 
 
-@pytest.mark.parametrize(("network", "features"), [(VGG11, 512), (ResNet18, 512), (AlexNet, 192 * 16)])
+@pytest.mark.parametrize(("network", "features"), [(VGG11, 512), (ResNet10, 512), (ResNet18, 512), (AlexNet, 192 * 16)])
 @pytest.mark.parametrize("size", [32, 48, 64, 224])
 def test_head_sees_what_it_sees_at_32(network, features, size):
     with torch.device("meta"):

@@ -9,7 +9,7 @@ import torch
 
 from moe_distill.models.alexnet import AlexNet
 from moe_distill.models.convnet import ConvNet
-from moe_distill.models.resnet import ResNet18
+from moe_distill.models.resnet import ResNet10, ResNet18
 from moe_distill.models.vgg import VGG11
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "idm_dm.npz")
@@ -67,3 +67,19 @@ def test_parameter_counts(network, classes, count):
     with torch.device("meta"):
         built = network(channels=3, classes=classes, size=32)
     assert sum(p.numel() for p in built.parameters()) == count
+
+
+@pytest.mark.parametrize(("width", "norm"), [(1.0, "instance"), (0.5, "batch")])
+def test_the_parameters_of_resnet10_counted_by_hand(width, norm):
+    first, second, third, fourth = (int(width * planes) for planes in (64, 128, 256, 512))
+    count = 27 * first + 2 * first  # the first convolution and its norm
+    count += 2 * (9 * first * first + 2 * first)  # a block that keeps the shape: no convolution in its shortcut
+    for planes, wider in ((first, second), (second, third), (third, fourth)):
+        count += 9 * planes * wider + 9 * wider * wider + planes * wider + 3 * 2 * wider
+    count += 10 * fourth + 10
+    assert count == {1.0: 4903242, 0.5: 1228970}[width]  # the second is IDC's published ResNet-10
+    with torch.device("meta"):
+        built = ResNet10(channels=3, classes=10, size=32, width=width, norm=norm)
+        seen = built.body[:-2](torch.empty(1, 3, 32, 32))
+    assert sum(p.numel() for p in built.parameters()) == count
+    assert seen.shape == (1, fourth, 4, 4)

@@ -48,13 +48,16 @@ def test_a_roster_gives_the_same_sets_on_one_and_on_two_processes(suite, roster,
     assert prints[0] == prints[1]
 
 
-@pytest.mark.parametrize("method", ["idc", "mtt"])
-def test_experts_of_one_roster_distil_with_their_own_networks(suite, method):
-    suite(f"method={method}", "experts=convnet_vgg", *ONE)
+@pytest.mark.parametrize(
+    ("method", "experts", "second"),
+    [("idc", "convnet_vgg", "VGG11"), ("mtt", "convnet_vgg", "VGG11"), ("dm", "convnet_resnet10", "ResNet10")],
+)
+def test_experts_of_one_roster_distil_with_their_own_networks(suite, method, experts, second):
+    suite(f"method={method}", f"experts={experts}", *ONE)
     (row,) = suite.rows()
-    assert row["roster"] == f"{method}2-convnet+{method}2-vgg11"
+    assert row["roster"] == f"{method}2-convnet+{method}2-{second.lower()}"
     (folder,) = suite.artifacts("set")
     targets = [m["network"]["target"] for m in json.loads((folder / "manifest.json").read_text())["settings"]["roster"]]
-    assert [t.rsplit(".", 1)[-1] for t in targets] == ["ConvNet", "VGG11"]
+    assert [t.rsplit(".", 1)[-1] for t in targets] == ["ConvNet", second]
     weights = {len(np.load(path, mmap_mode="r")[0]) for path in suite.store.glob("trajectory/*/snapshots.npy")}
     assert len(weights) == (2 if method == "mtt" else 0)

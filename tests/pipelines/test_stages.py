@@ -112,6 +112,7 @@ def test_students_of_a_set_fused_for_good_see_half_as_many_images(suite, given, 
     [
         (["experts=dm_idm"], {"roster": "dm5+idm5", "method": "dm+idm", "diversity": "distancecorrelation-u-relu"}),
         (["partition=kmeans"], {"partition": "kmeans"}),
+        (["partition=gated", "partition.starts=2", "partition.steps=20"], {"partition": "gated"}),
         (["diversity/measure=mmd"], {"diversity": "negativemmd"}),
         (["fusion=vanilla"], {"fusion": "vanilla"}),
         (["fusion=additive", "fusion.of.per=sample"], {"fusion": "additive-cross_expert-sample"}),
