@@ -92,7 +92,7 @@ def _headline(report: SweepReport, spent: Sequence[Row]) -> str:
     done = sum(r.state == "done" for r in reports)
     tiles = [(f"{done} of {len(reports)}", "cells done")]
     if rows:
-        seeds = len({r["distill_seed"] for r in rows if r["method"] != RANDOM})
+        seeds = len({r["distill_seed"] for r in rows if r["method"] != RANDOM} - {""})
         tiles += [(f"{len(rows):,}", "students"), (str(seeds), "distillation seed" + "s" * (seeds != 1))]
     if spent:
         tiles += [(duration(spent), "of computing, shared stages once")]
@@ -110,7 +110,7 @@ def _verdict(rows: Sequence[Row], question: Question) -> str:
     lines = comparisons(rows, question).to_dicts() if rows else []
     overall = [c for c in lines if c["architecture"] == AVERAGE and c["kind"] == "against" and c["half"] is not None]
     if not overall:
-        return "No comparison can be drawn yet." if not lines else ""
+        return "No comparison can be drawn yet." * bool(question.against)
     ahead = sum(c["difference"] - c["half"] > 0 for c in overall)
     behind = sum(c["difference"] + c["half"] < 0 for c in overall)
     open_ = len(overall) - ahead - behind
