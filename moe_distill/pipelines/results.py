@@ -40,7 +40,7 @@ class Results:
 
     def all_committed(self, keys: Sequence[str]) -> bool:
         """Say whether tables hold every one of these rows, so that nothing need be there of what led to them."""
-        return all(key in self.committed for key in keys)
+        return bool(keys) and all(key in self.committed for key in keys)
 
     @functools.cached_property
     def committed(self) -> Mapping[str, dict[str, Any]]:

@@ -39,7 +39,7 @@ def whitened(white):
 def copied(folder, target, without=()):
     """Copy a folder of sets, some files left out."""
     target.mkdir()
-    for path in folder.iterdir():
+    for path in (p for p in folder.iterdir() if p.is_file()):
         if path.name not in without:
             (target / path.name).write_bytes(path.read_bytes())
     return target
