@@ -146,8 +146,10 @@ def test_every_experiment_can_be_built_at_every_scale(composed, experiment, scal
     cfg = composed(f"+experiment={experiment}", f"scale={scale}")
     assert faults(resolved(cfg)) == []
     plan, exam = (instantiate(cfg[name], _convert_="all") for name in ("plan", "exam"))
-    assert (plan.roster.noe, plan.roster.budget) == {"clom": (1, 10), "noe": (2, 12)}.get(experiment, (2, 10))
-    assert len(exam.students) == 4 and exam.seeds == cfg.seeds
+    splits = {"clom": (1, 10), "noe": (2, 12), "repro_dm_crossarch": (1, 50)}
+    assert (plan.roster.noe, plan.roster.budget) == splits.get(experiment, (2, 10))
+    students = {"cost": 1, "full_data": 1, "viz_highres": 1, "dcbench": 5}.get(experiment, 4)
+    assert len(exam.students) == students and exam.seeds == cfg.seeds
 
 
 @pytest.mark.parametrize(
