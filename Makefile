@@ -1,5 +1,6 @@
 # Everything runs in .venv, which `make setup` makes; uv is installed there where the machine has none.
 PYTHON ?= python3
+WORKERS ?= logical
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -21,7 +22,7 @@ demo: setup ## Distil handwritten digits, train four networks on the result, wri
 	$(BIN)/python -m moe_distill.run +experiment=quickstart
 
 test: setup ## Run every test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 test-gpu: setup ## Run the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu

@@ -111,3 +111,11 @@ def shared_suite(tmp_path_factory, composing):
     threads = torch.get_num_threads()
     yield Suite(Path(tmp_path_factory.mktemp("suite")))
     torch.set_num_threads(threads)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keep a file's tests on one worker, whose fixtures they share; sweeps share none between experiments."""
+    for item in items:
+        swept = getattr(item, "callspec", None) and item.callspec.params.get("swept")
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}:{swept}" if swept else item.path.stem))
