@@ -45,7 +45,9 @@ def sweeping(tmp_path, slurm_plugin, plugin):
 
         def sweep(*overrides):
             register()  # here, as it also says which warnings not to show
-            config = loader.load_configuration("config", [*overrides, f"paths.runs={tmp_path}"], RunMode.MULTIRUN)
+            config = loader.load_configuration(
+                "config", ["data=digits", *overrides, f"paths.runs={tmp_path}"], RunMode.MULTIRUN
+            )
             options = {k: v for k, v in config.hydra.launcher.items() if k != "_target_"}
             kind = {"submitit_slurm": slurm_plugin.SlurmLauncher, "process": plugin.ProcessLauncher}
             made = kind[config.hydra.runtime.choices["hydra/launcher"]](**options)
