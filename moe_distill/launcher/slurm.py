@@ -27,7 +27,7 @@ COMMON = (
 
 
 @dataclass(frozen=True)
-class Attempt:
+class SlurmAttempt:
     """What a Slurm job runs, from the start or once more: a command, which goes on from what it left on disk.
 
     Args:
@@ -113,7 +113,7 @@ def run_in_slurm(jobs: Sequence[Job], submit: Any) -> list[str | None]:
     from submitit.core.utils import FailedJobError
 
     try:
-        handles = submit.submit_array([Attempt(job.name, job.folder, job.command) for job in jobs])
+        handles = submit.submit_array([SlurmAttempt(job.name, job.folder, job.command) for job in jobs])
     except FailedJobError as error:
         raise InputError("hydra/launcher", "submitit_slurm", str(error).strip().splitlines()[-1]) from error
     array = handles[0].job_id.partition("_")[0]

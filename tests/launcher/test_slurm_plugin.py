@@ -31,7 +31,7 @@ def requeue(number, frame):
     print("requeued", flush=True)
     raise SystemExit(9)
 signal.signal(signal.SIGUSR2, requeue)
-print(slurm.Attempt("j", Path(sys.argv[1]), [sys.executable, "-c", sys.argv[3]])(), flush=True)
+print(slurm.SlurmAttempt("j", Path(sys.argv[1]), [sys.executable, "-c", sys.argv[3]])(), flush=True)
 """
 SLEEPS = "import os, time; print('up', os.getpid(), flush=True); time.sleep(60)"
 
@@ -236,5 +236,5 @@ def test_a_command_that_slurm_ends_has_no_outcome(tmp_path, order):
 
 
 def test_an_attempt_goes_on_from_the_same_command(tmp_path):
-    again = launcher.Attempt("j", tmp_path, ["true"]).checkpoint()
-    assert again.function == launcher.Attempt("j", tmp_path, ["true"]) and again.args == ()
+    again = launcher.SlurmAttempt("j", tmp_path, ["true"]).checkpoint()
+    assert again.function == launcher.SlurmAttempt("j", tmp_path, ["true"]) and again.args == ()
