@@ -22,7 +22,7 @@ demo: setup ## Distil handwritten digits, train four networks on the result, wri
 	$(BIN)/python -m moe_distill.run +experiment=quickstart
 
 test: setup ## Run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 test-gpu: setup ## Run the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu

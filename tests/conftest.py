@@ -113,9 +113,14 @@ def shared_suite(tmp_path_factory, composing):
     torch.set_num_threads(threads)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """Keep a file's tests on one worker, whose fixtures they share; sweeps share none between experiments."""
-    for item in items:
-        swept = getattr(item, "callspec", None) and item.callspec.params.get("swept")
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}:{swept}" if swept else item.path.stem))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixture(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path, _, test = nodeid.partition("::")
+            return f"{path}[{test.partition('[')[2]}" if path.endswith("test_smoke.py") else path
+
+    return ByFixture(config, log)
