@@ -1,5 +1,6 @@
 # Everything runs in .venv, which `make setup` makes; uv is installed there where the machine has none.
 PYTHON ?= python3
+# What tests: all cores, at most 8, as one may come to hold 6 GB.
 WORKERS ?= logical
 BIN := .venv/bin
 
@@ -22,7 +23,7 @@ demo: setup ## Distil handwritten digits, train four networks on the result, wri
 	$(BIN)/python -m moe_distill.run +experiment=quickstart
 
 test: setup ## Run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8
 
 test-gpu: setup ## Run the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu

@@ -115,7 +115,10 @@ def shared_suite(tmp_path_factory, composing):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Keep a file's tests on one worker, whose fixtures they share; sweeps share none between experiments."""
+    """Keep a file's tests on one worker, whose fixtures they share; of test_smoke.py, an experiment's.
+
+    The marks of ``--dist loadgroup`` would say the same, but pytest-xdist 3.8 cannot hand them on under pytest 9.2.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFixture(LoadScopeScheduling):
