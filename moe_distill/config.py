@@ -26,7 +26,8 @@ class Config:
         seeds: Students per architecture.
         ipc: Stored images per class of one expert.
         noe: Number of experts.
-        width: Factor on the width of every network.
+        width: Factor on the width of every network but those of libraries.
+        least_map: Side, in pixels, of the last map of a library's network made for large images, at least.
         mixup_alpha: α of the Beta distribution images are mixed by.
         threads: Threads a process; null shares the cores out.
         checkpoint_seconds: Least time between two checkpoints.
@@ -47,6 +48,7 @@ class Config:
     ipc: int = MISSING
     noe: int = MISSING
     width: float = 1.0
+    least_map: int = 4
     mixup_alpha: float = 1.0
     threads: int | None = None
     checkpoint_seconds: float = 60.0

@@ -44,7 +44,8 @@ def test_bad_networks_are_named():
 
 def loaded(name, **changes):
     """Return the builder of a file of conf/model with some of its settings changed."""
-    return instantiate({**yaml.safe_load((Path(conf_dir()) / "model" / f"{name}.yaml").read_text()), **changes})
+    told = yaml.safe_load((Path(conf_dir()) / "model" / f"{name}.yaml").read_text())
+    return instantiate({**told, "least_map": 4, **changes})
 
 
 def last_map(network, size):
