@@ -10,10 +10,11 @@ BIN := .venv/bin
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
+# Compiled here: where Python may not write beside its modules, each start of a process would compile 4500 of them.
 .venv/.ready: requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@command -v uv >/dev/null || $(BIN)/python -m pip install -q uv
-	@PATH="$(BIN):$$PATH" uv pip install -q --python $(BIN)/python -r requirements.lock
+	@PATH="$(BIN):$$PATH" uv pip install -q --compile-bytecode --python $(BIN)/python -r requirements.lock
 	@PATH="$(BIN):$$PATH" uv pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@
 
