@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _TITLES = ("diversity", "regulariser", "fusion")
 _TOLD = COLUMNS[COLUMNS.index("method") : COLUMNS.index("seed")]
+_STUDENT = (*_TOLD, "seed", "set_fingerprint", "overrides", "accuracy_last")
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,9 @@ def published(row: Row, question: Question) -> float | None:
 def framed(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()) -> "pl.DataFrame":
     """Return rows as a frame of texts with what the question adds to them.
 
+    A student of whom two rows tell counts once, such as one of a single expert's images, whom one cell mixed across
+    experts and another not at all.
+
     Args:
         rows: Result rows.
         question: What is asked of them.
@@ -130,7 +134,8 @@ def framed(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()
     import polars as pl
 
     told = [{**settings_of(row), **row} for row in rows]
-    texts = [{c: "" if v is None else str(v) for c, v in row.items()} for row in told]
+    every = [{c: "" if v is None else str(v) for c, v in row.items()} for row in told]
+    texts = list({tuple(row.get(c) for c in _STUDENT): row for row in reversed(every)}.values())[::-1]
     known = dict.fromkeys(c for row in texts for c in row)
     for setting, columns in question.columns.items():
         if texts and (unknown := [c for c in columns if c not in known]):
