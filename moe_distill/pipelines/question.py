@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.rows import COLUMNS, Row, budget_of, settings_of, variant_names
+from moe_distill.pipelines.rows import COLUMNS, Row, budget_of, distinct, settings_of, variant_names
 
 if TYPE_CHECKING:
     import polars as pl
 
 _TITLES = ("diversity", "regulariser", "fusion")
 _TOLD = COLUMNS[COLUMNS.index("method") : COLUMNS.index("seed")]
-_STUDENT = (*_TOLD, "seed", "set_fingerprint", "overrides", "accuracy_last")
 
 
 @dataclass(frozen=True)
@@ -114,11 +113,8 @@ def published(row: Row, question: Question) -> float | None:
 def framed(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()) -> "pl.DataFrame":
     """Return rows as a frame of texts with what the question adds to them.
 
-    A student of whom two rows tell counts once, such as one of a single expert's images, whom one cell mixed across
-    experts and another not at all.
-
     Args:
-        rows: Result rows.
+        rows: Result rows; two of one student count once (:func:`~moe_distill.pipelines.rows.distinct`).
         question: What is asked of them.
         expected: Cells that are to come: columns known beforehand, with ``dataset``, ``method``, ``roster``, ``ipc``,
             ``noe`` and ``architecture`` at least.
@@ -133,9 +129,8 @@ def framed(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()
     """
     import polars as pl
 
-    told = [{**settings_of(row), **row} for row in rows]
-    every = [{c: "" if v is None else str(v) for c, v in row.items()} for row in told]
-    texts = list({tuple(row.get(c) for c in _STUDENT): row for row in reversed(every)}.values())[::-1]
+    told = [{**settings_of(row), **row} for row in distinct(rows)]
+    texts = [{c: "" if v is None else str(v) for c, v in row.items()} for row in told]
     known = dict.fromkeys(c for row in texts for c in row)
     for setting, columns in question.columns.items():
         if texts and (unknown := [c for c in columns if c not in known]):

@@ -13,7 +13,7 @@ from moe_distill.pipelines.page_costs import merged_costs
 from moe_distill.pipelines.page_tables import tables_of
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS, is_sweep, merged
+from moe_distill.pipelines.rows import COLUMNS, distinct, is_sweep, merged
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.status import last_lines
 from moe_distill.pipelines.tables import readme_table
@@ -62,7 +62,7 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     from moe_distill.pipelines.sweep_page import SweepReport
 
     sweep = Sweep.read(folder) or Sweep("", {}, ())
-    rows = [*merged(folder), *_elsewhere(sweep, folder, results)]
+    rows = distinct([*merged(folder), *_elsewhere(sweep, folder, results)])
     jobs = [json.loads(path.read_text()) for path in sorted(folder.glob("*/stages.json"))]
     costs = [cost for job in jobs for cost in job["costs"]]
     sets = [(label, Path(where)) for job in jobs for label, where in job["sets"] if Path(where).exists()]

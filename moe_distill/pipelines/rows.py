@@ -25,6 +25,7 @@ _APART = (
     *("dataset", "partition", "init", "diversity", "regulariser", "fusion", "recipe"),
     *("data_variant", "iterations", "images_decoded", "epochs"),
 )
+_STUDENT = (*COLUMNS[1 : COLUMNS.index("accuracy_best")], "set_fingerprint", "overrides")
 
 Row = Mapping[str, Any]
 
@@ -93,6 +94,18 @@ def merged(sweep: Path, table: str = "results.csv", columns: Sequence[str] = COL
         rows = merge_rows(sorted(sweep.glob(f"*/{table}")), columns)
         write_csv(sweep / table, rows, columns)
     return rows
+
+
+def distinct(rows: Sequence[Row]) -> list[Row]:
+    """Return rows once a student, the first of each.
+
+    Two tell of one student where two cells differ in what cannot touch it, such as in how they mix images across
+    experts where there is a single expert.
+    """
+    first: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        first.setdefault(tuple(str(row.get(c) or "") for c in _STUDENT), row)
+    return list(first.values())
 
 
 def variant_names(rows: Sequence[Row], within: Sequence[str] = ()) -> list[str]:
