@@ -4,7 +4,7 @@ import html
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ _GREY = 7
 # Matplotlib draws with these marks; in the SVG they become what the page's style sheet decides, light or dark.
 INK, LINE = "#0a0bff", "#0a0bfe"
 LOG_FROM_RATIO = 30.0
+# Where a legend stands: above the axes, its left on theirs.
+ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0.2, "frameon": False}
 
 
 def colours_of(variants: Sequence[str], baseline: str | None) -> dict[str, int]:
@@ -32,6 +34,16 @@ def legend(colours: Mapping[str, int]) -> str:
 def swatch(colour: int) -> str:
     """Return a spot of the page's colour of that number."""
     return f'<i class="swatch" style="--of:var(--c{colour})"></i>'
+
+
+def fitting(draw: Callable[[str, bool], str], name: str) -> str:
+    """Return a chart twice, as HTML of which the page shows what fits: as wide as a card, or narrow for a phone.
+
+    Args:
+        draw: Makes the SVG text; called with its name and whether it is to be narrow.
+        name: Unique on the page.
+    """
+    return f'<div class="wide scroll">{draw(name, False)}</div><div class="narrow">{draw(f"{name}-narrow", True)}</div>'
 
 
 def finite(values: Sequence[float]) -> list[float]:

@@ -1,19 +1,17 @@
-"""Figures of an experiment as SVG text: accuracies along an axis, leads over opponents, quantities in pairs."""
+"""Figures of an experiment as SVG text: accuracies along an axis, and quantities in pairs."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from moe_distill.pipelines.drawing import INK, LOG_FROM_RATIO, axes_of, colours_of, finite, mark
+from moe_distill.pipelines.drawing import ABOVE, INK, LOG_FROM_RATIO, axes_of, colours_of, finite, mark
 from moe_distill.pipelines.rows import Row
-from moe_distill.pipelines.summary import AVERAGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MOST_TICKS = 9
-_ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0.2, "frameon": False}
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def along_svg(name: str, points: Sequence[Row], axis: str, baseline: str | None 
         axes.set_xlabel(axis)
         axes.set_ylabel("test accuracy, %")
         if lines:
-            axes.legend(**_ABOVE, ncols=4, fontsize=8, labelcolor=INK, handlelength=1.6)
+            axes.legend(**ABOVE, ncols=4, fontsize=8, labelcolor=INK, handlelength=1.6)
     return svg[0]
 
 
@@ -79,48 +77,6 @@ def _apart(places: Sequence[float], values: Sequence[float]) -> list[float]:
         if not kept or place - places[kept[-1]] > 0.06 * (places[-1] - places[0]):
             kept.append(i)
     return [values[i] for i in kept]
-
-
-def leads_svg(name: str, lines: Sequence[Row]) -> str:
-    """Return leads over opponents: a dot with its 95 % interval for each variant and architecture.
-
-    Architectures go by colour, the average by a diamond of ink; a hollow mark has no interval.
-
-    Args:
-        name: Unique on the page; prefix of every id.
-        lines: Lines of :func:`~moe_distill.pipelines.comparisons.comparisons`; those without pairs are left out.
-    """
-    shown = [c for c in lines if c["difference"] is not None]
-    variants = list(dict.fromkeys((c["dataset"], c["variant"], c["opponent"]) for c in shown))
-    networks = list(dict.fromkeys(c["architecture"] for c in shown))
-    colours = colours_of([n for n in networks if n != AVERAGE], None)
-    step = 0.72 / max(1, len(networks))
-    height = 0.9 + len(variants) * max(0.34, 0.125 * len(networks))
-    several = len({dataset for dataset, _, _ in variants}) > 1
-    marks: dict[str, Any] = {}
-    with axes_of(name, "lead over the opponent in points", (9.2, height)) as (axes, svg):
-        for c in shown:
-            place = variants.index((c["dataset"], c["variant"], c["opponent"]))
-            y = place + (networks.index(c["architecture"]) - (len(networks) - 1) / 2) * step
-            average = c["architecture"] == AVERAGE
-            colour = INK if average else mark(colours[c["architecture"]])
-            look: dict[str, Any] = {"marker": "D" if average else "o", "color": colour, "ls": "none", "ms": 4.7}
-            half = None if c["half"] is None else 100 * c["half"]
-            filled = "none" if half is None else colour
-            held = axes.errorbar(100 * c["difference"], y, xerr=half, elinewidth=1.3, mfc=filled, **look)
-            marks.setdefault(c["architecture"], held)
-        axes.axvline(0, color=INK, lw=0.8, alpha=0.6, zorder=1)
-        for border in range(1, len(variants)):
-            axes.axhline(border - 0.5, color=INK, lw=0.5, alpha=0.15)
-        names = [f"{d} {own}\nover {other}" if several else f"{own}\nover {other}" for d, own, other in variants]
-        axes.set_yticks(range(len(variants)), names)
-        axes.set_ylim(max(1, len(variants)) - 0.5, -0.5)
-        axes.grid(axis="y", visible=False)
-        axes.grid(axis="x", lw=0.7)
-        axes.set_xlabel("lead in points of test accuracy, 95 % interval")
-        beside: dict[str, Any] = {"ncols": 8, "fontsize": 8, "handletextpad": 0.3, "columnspacing": 1.4}
-        axes.legend(list(marks.values()), list(marks), **_ABOVE, **beside, labelcolor=INK)
-    return svg[0]
 
 
 def scatter_svg(name: str, dots: Sequence[Dot], x: str, y: str) -> str:
@@ -148,7 +104,7 @@ def scatter_svg(name: str, dots: Sequence[Dot], x: str, y: str) -> str:
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         if len(kinds) > 1:
-            axes.legend(**_ABOVE, ncols=6, fontsize=8, labelcolor=INK, handletextpad=0.3)
+            axes.legend(**ABOVE, ncols=6, fontsize=8, labelcolor=INK, handletextpad=0.3)
     return svg[0]
 
 
@@ -199,5 +155,5 @@ def flat_svg(name: str, dots: Sequence[Dot]) -> str:
         axes.grid(axis="x", lw=0.7)
         axes.set_xticklabels([])
         axes.set_yticklabels([])
-        axes.legend(**_ABOVE, ncols=6, fontsize=8, labelcolor=INK, handletextpad=0.1)
+        axes.legend(**ABOVE, ncols=6, fontsize=8, labelcolor=INK, handletextpad=0.1)
     return svg[0]

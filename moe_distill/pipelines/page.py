@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from moe_distill.pipelines.charts import accuracy_svg
+from moe_distill.pipelines.charts import accuracy_chart
 from moe_distill.pipelines.drawing import colours_of, finite, legend, swatch
 from moe_distill.pipelines.layout import count, section, whole_page
 from moe_distill.pipelines.layout import table as html_lines
@@ -138,9 +138,9 @@ def _table_of(accuracies: Accuracies) -> str:
 def _chart_of(accuracies: Accuracies) -> str:
     if accuracies.best() is None:
         return ""
-    svg = accuracy_svg("accuracy", accuracies.networks, accuracies.cells, accuracies.colours)
+    bars = accuracy_chart("accuracy", accuracies.networks, accuracies.cells, accuracies.colours)
     note = "Mean of the students; whiskers reach one standard deviation to either side."
-    return section("Accuracy by network", note, [f'{legend(accuracies.colours)}<div class="scroll">{svg}</div>'])
+    return section("Accuracy by network", note, [legend(accuracies.colours) + bars])
 
 
 def repeat_section(command: str, facts: Row) -> str:

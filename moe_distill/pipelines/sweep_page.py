@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from moe_distill.pipelines.break_even import break_even, break_even_section
-from moe_distill.pipelines.charts import accuracy_svg
+from moe_distill.pipelines.charts import accuracy_chart
 from moe_distill.pipelines.comparisons import RANDOM, comparisons, losing, said
-from moe_distill.pipelines.drawing import colours_of, legend
-from moe_distill.pipelines.figures import Dot, along_svg, leads_svg, scatter_svg
+from moe_distill.pipelines.drawing import colours_of, fitting, legend
+from moe_distill.pipelines.figures import Dot, along_svg, scatter_svg
 from moe_distill.pipelines.layout import count, section, table, whole_page
+from moe_distill.pipelines.leads import leads_svg
 from moe_distill.pipelines.page import repeat_section
 from moe_distill.pipelines.page_cells import LOST, CellReport, cells_section
 from moe_distill.pipelines.page_costs import costs_section, duration, merged_costs
@@ -131,7 +132,7 @@ def _leads(rows: Sequence[Row], question: Question) -> str:
     if not any(c["difference"] is not None for c in lines):
         return ""
     note = "By how much each variant leads over its opponent, by network; the diamond is their average."
-    return section("Leads", note, [f'<div class="scroll">{leads_svg("leads", lines)}</div>'])
+    return section("Leads", note, [fitting(lambda name, narrow: leads_svg(name, lines, narrow), "leads")])
 
 
 def _along(rows: Sequence[Row], question: Question) -> str:
@@ -157,9 +158,9 @@ def _bars(rows: Sequence[Row], question: Question, colours: Mapping[str, int]) -
             own = grouped.setdefault(cell["dataset"], {}).setdefault(cell["variant"], {})
             own[cell["architecture"]] = cell["values"]
     for number, (title, values) in enumerate(grouped.items()):
-        svg = accuracy_svg(f"bars-{number}", list(networks), values, colours)
+        bars = accuracy_chart(f"bars-{number}", list(networks), values, colours)
         keys = legend({v: colours[v] for v in values})
-        cards.append(f'<h3>{escape(title)}</h3>{keys}<div class="scroll">{svg}</div>')
+        cards.append(f"<h3>{escape(title)}</h3>{keys}{bars}")
     note = "Mean of the students; whiskers reach one standard deviation to either side."
     return section("Accuracy by network", note, cards)
 
@@ -202,8 +203,8 @@ def _behind(rows: Sequence[Row], question: Question) -> str:
         return ""
     body = "".join(
         f'<tr><th scope="row">{escape(c["variant"])}</th>'
-        f"<td>{escape(c['opponent'])}</td><td>{escape(c['architecture'])}</td><td>{said(c)}</td></tr>"
+        f"<td>{escape(c['architecture'])}</td><td>{said(c).replace('-', '−')}</td><td>{escape(c['opponent'])}</td></tr>"
         for c in lines
     )
     note = "Networks that learn less from a variant than from its opponent, the furthest behind first, in points."
-    return section("Where it falls behind", note, [table(("variant", "opponent", "network", "lead"), [body])])
+    return section("Where it falls behind", note, [table(("variant", "network", "lead", "opponent"), [body])])

@@ -6,17 +6,19 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from moe_distill.pipelines.charts import accuracy_svg, curve_panels, curve_svg
+from moe_distill.pipelines.charts import accuracy_svg, curve_panels, curve_svg, lying_accuracy_svg
 
 
-def test_bars_are_as_high_as_the_mean_accuracies_that_are_there():
+@pytest.mark.parametrize(("draw", "along"), [(accuracy_svg, 1), (lying_accuracy_svg, 0)])
+def test_bars_are_as_long_as_the_mean_accuracies_that_are_there(draw, along):
     cells = {"a": {"x": [0.5, math.nan], "y": [math.nan]}, "b": {"y": [0.2, 0.3], "x": [0.4]}}
-    svg = accuracy_svg("acc", ["x", "y"], cells, {"a": 2, "b": 7})
+    svg = draw("acc", ["x", "y"], cells, {"a": 2, "b": 7})
     bars = re.findall(r'<path d="([^"]*)"[^>]*style="fill: var\(--c(\d)\)', svg)
-    ys = [[float(y) for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", path)] for path, _ in bars]
-    heights = [max(y) - min(y) for y in ys]
+    corners = [[float(at[along]) for at in re.findall(r"[ML] ([\d.]+) ([\d.]+)", path)] for path, _ in bars]
+    lengths = [max(at) - min(at) for at in corners]
     assert [colour for _, colour in bars] == ["2", "7", "7"]
-    assert [h / heights[0] for h in heights] == pytest.approx([1, 0.8, 0.5], rel=1e-4)
+    assert [length / lengths[0] for length in lengths] == pytest.approx([1, 0.8, 0.5], rel=1e-4)
+    assert {"x", "y", "50.0", "40.0", "25.0"} <= set(" ".join(ET.fromstring(svg).itertext()).split())
 
 
 def test_charts_can_stand_side_by_side_and_take_the_colours_of_the_page():

@@ -8,7 +8,8 @@ import pytest
 from conftest_rows import students
 
 from moe_distill.pipelines.comparisons import comparisons
-from moe_distill.pipelines.figures import Dot, _label_places, along_svg, leads_svg, scatter_svg
+from moe_distill.pipelines.figures import Dot, _label_places, along_svg, scatter_svg
+from moe_distill.pipelines.leads import leads_svg
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.summary import AVERAGE, along
 
@@ -18,10 +19,11 @@ LEADS = comparisons(ROWS, Question(against={"noe": 1})).to_dicts()
 DOTS = [Dot(f"set {i} & <more>", 0.1 * (i % 4), 20 + (i % 3) / 7, f"kind {i % 2}") for i in range(12)]
 FIGURES = {
     "along": along_svg("along", POINTS, "noe", "random"),
-    "leads": leads_svg("leads", LEADS),
+    "leads": leads_svg("leads", LEADS, narrow=False),
+    "narrow leads": leads_svg("narrow-leads", LEADS, narrow=True),
     "scatter": scatter_svg("scatter", DOTS, "dCor² <unbiased>", "accuracy & more"),
     "nothing along": along_svg("nothing-along", [], "noe"),
-    "no leads": leads_svg("no-leads", []),
+    "no leads": leads_svg("no-leads", [], narrow=False),
     "no dots": scatter_svg("no-dots", [Dot("a", math.nan, 1.0)], "x", "y"),
 }
 
@@ -73,16 +75,17 @@ def test_an_axis_of_many_decades_is_logarithmic():
     assert (zero[2] - zero[1]) / (zero[1] - zero[0]) == pytest.approx(9, rel=1e-3)
 
 
-def test_every_lead_has_its_mark_and_the_average_is_of_ink():
-    text = words(FIGURES["leads"])
+@pytest.mark.parametrize("name", ["leads", "narrow leads"])
+def test_every_lead_has_its_mark_and_the_average_is_of_ink(name):
+    text = words(FIGURES[name])
     assert "dm6x2" in text and text.count("over dm12x1") == 2 and {AVERAGE, "convnet3", "vgg11"} <= set(text)
     shown = [c for c in LEADS if c["architecture"] == "convnet3"]
-    drawn = [x for x, _ in shapes(FIGURES["leads"], 0)]
+    drawn = [x for x, _ in shapes(FIGURES[name], 0)]
     assert len(drawn) == len(shown) == 5
     a, b, c = (shown[i]["difference"] for i in (0, 1, 2))
     assert (drawn[1] - drawn[0]) / (drawn[2] - drawn[0]) == pytest.approx((b - a) / (c - a), rel=1e-2)
-    alone = [{**c, "half": None} for c in LEADS[:1]]
-    assert "fill-opacity: 0" in leads_svg("one", alone) or "fill: none" in leads_svg("one", alone)
+    alone = leads_svg("one", [{**c, "half": None} for c in LEADS[:1]], name != "leads")
+    assert "fill-opacity: 0" in alone or "fill: none" in alone
 
 
 def test_dots_are_labelled_and_labels_do_not_overlap():
