@@ -12,6 +12,7 @@ from moe_distill.experts.plan import KIND, Distillation
 from moe_distill.models.base import NetworkFactory, build
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.labelling import labeller_settings, require_labels
+from moe_distill.pipelines.layout import count
 from moe_distill.pipelines.results import Results
 from moe_distill.records import Store, key
 from moe_distill.seeding import stream
@@ -140,9 +141,12 @@ def told(cells: Sequence[Cell]) -> str:
     seconds: dict[str, float] = {}
     names: dict[str, str] = {}
     speeds: dict[str, float] = {}
+    busy = 0
     for plan, baselines, exam, results in cells:
         train, _ = plan.data.load(results.store.root / "data")
-        for stage in foretold(plan, baselines, exam, results):
+        stages = foretold(plan, baselines, exam, results)
+        busy += bool(stages)
+        for stage in stages:
             speed = key([stage.network, train.channels, train.size])
             if speed not in speeds:
                 speeds[speed] = seconds_per_image(stage.network, train, device)
@@ -151,10 +155,8 @@ def told(cells: Sequence[Cell]) -> str:
     lines = [
         f"{sum(seconds[a] for a in names if names[a] == n) / 60:10.1f} min  {n}" for n in dict.fromkeys(names.values())
     ]
-    total = (
-        f"about {in_words(sum(seconds.values()))} of work in {len(cells)} jobs, one after the other, on this machine"
-    )
-    return "\n".join([*lines, total + "; stages already in the store are left out"])
+    total = f"about {in_words(sum(seconds.values()))} of work in {count([busy], 'job')}, one after the other"
+    return "\n".join([*lines, f"{total}, on this machine; stages already in the store are left out"])
 
 
 def in_words(seconds: float) -> str:

@@ -55,6 +55,8 @@ def test_jobs_that_share_a_stage_pay_for_it_once(suite):
     addresses = [s.address for s in stages if s.name == "teachers"]
     assert len(addresses) == 2 and len(set(addresses)) == 1
     assert len({s.address for s in stages if s.name != "teachers"}) == 4
+    suite("pipeline=full", *ONE, "seed=0")
+    assert "of work in 1 job, one after the other" in foretell(cells)
 
 
 def test_a_cell_that_cannot_run_stops_the_sweep_before_it_starts(suite):
