@@ -43,7 +43,8 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
     found = runtime.store.find(KIND, settings) is not None
     folder = runtime.store.obtain(KIND, settings, lambda new: _make(new, plan, train, runtime))
     manifest = runtime.store.manifest(folder)
-    runtime.spent("distill", str(plan.roster), manifest["cost"], found)
+    term = f" {plan.term.title}" if plan.term else ""
+    runtime.spent("distill", f"{plan.roster}{term}", manifest["cost"], found)
     if found or runtime.processes > 1:  # else they were told while it ran
         replay(read_curves(folder / "curves.csv"), runtime.mirror.loggers())
     runtime.mirror.summary({"dcor2_unbiased": manifest["dcor2_unbiased"]})

@@ -135,7 +135,8 @@ def _architecture(name: str, candidate: Candidate, exam: Examination, runtime: R
         for row in trained:
             runtime.store.obtain(KIND, {**common, "seed": row["seed"]}, functools.partial(_write_row, row))
     rows = [_told(runtime.results.row(k), candidate.columns, exam, runtime) for k in keys.values()]
-    runtime.spent("evaluate", f"{candidate.columns['roster']} {name}", _cost_of(rows), not missing)
+    ways = [way for way in (rows[0]["diversity"], rows[0]["fusion"]) if way != "none"]
+    runtime.spent("evaluate", " ".join([rows[0]["roster"], name, *ways]), _cost_of(rows), not missing)
     return rows
 
 

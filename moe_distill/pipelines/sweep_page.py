@@ -20,11 +20,12 @@ from moe_distill.pipelines.page_costs import costs_section, duration, merged_cos
 from moe_distill.pipelines.page_sets import curves_section, images_section, projections_section, read_distilled
 from moe_distill.pipelines.page_tables import Lines, tables_section
 from moe_distill.pipelines.question import Question, framed
-from moe_distill.pipelines.rows import Row
+from moe_distill.pipelines.rows import Row, variant_names
 from moe_distill.pipelines.summary import AVERAGE, along, cells
 from moe_distill.pipelines.tables import sheet
 
 _MOST_SETS = 12
+_JUDGING = ("fusion", "recipe", "recipe_key", "epochs", "images_decoded")
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,9 @@ def build_sweep_page(report: SweepReport) -> str:
     names = frame["variant"].to_list()
     baseline = next((v for v in names if v.startswith(RANDOM)), None)
     colours = colours_of([v for v in dict.fromkeys(names) if v != baseline], baseline)
-    named = dict(zip(frame["set_fingerprint"].to_list(), names, strict=True))
-    distilled = [read_distilled(label, path, named, colours) for label, path in dict.fromkeys(report.sets)]
+    named = set_names(frame.to_dicts())
+    of_sets = {named[f]: colours[v] for f, v in reversed(frame.select("set_fingerprint", "variant").rows())}
+    distilled = [read_distilled(label, path, named, of_sets) for label, path in dict.fromkeys(report.sets)]
     shown = [s for s in distilled if s.sets.provenance.method != RANDOM][:_MOST_SETS]
     spent = merged_costs(report.costs)
     sections = [
@@ -80,12 +82,18 @@ def build_sweep_page(report: SweepReport) -> str:
         images_section(shown),
         projections_section(shown),
         curves_section(shown),
-        break_even_section(break_even(rows, names, report.teachers)),
+        break_even_section(break_even(frame.to_dicts(), names, report.teachers)),
         costs_section(spent),
         cells_section(report.cells),
         repeat_section(report.command, report.facts),
     ]
     return whole_page(report.title, sections)
+
+
+def set_names(rows: Sequence[Row]) -> dict[str, str]:
+    """Return what each set is called, by its fingerprint: what tells sets apart, however they were judged."""
+    unjudged = [{**row, **dict.fromkeys(_JUDGING)} for row in rows]
+    return {row["set_fingerprint"]: name for row, name in zip(rows, variant_names(unjudged), strict=True)}
 
 
 def _headline(report: SweepReport, spent: Sequence[Row]) -> str:
