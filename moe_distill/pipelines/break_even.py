@@ -44,7 +44,8 @@ def break_even(rows: Sequence[Row], variants: Sequence[str], teachers: Mapping[s
     Args:
         rows: Result rows.
         variants: What each row's set is called.
-        teachers: Seconds that the networks trained beforehand took, by the set's fingerprint.
+        teachers: Seconds that the networks trained beforehand took, by the set's fingerprint; sets of which that is
+            not known are left out.
     """
     full: dict[tuple[str, str], list[float]] = {}
     own: dict[tuple[str, str, str, str], list[tuple[float, float]]] = {}
@@ -52,8 +53,8 @@ def break_even(rows: Sequence[Row], variants: Sequence[str], teachers: Mapping[s
         of = (str(row["dataset"]), str(row["architecture"]))
         if row["method"] == FULL:
             full.setdefault(of, []).append(float(row["train_seconds"]))
-        elif row["distill_seconds"] not in ("", None):
-            made = float(row["distill_seconds"]) + teachers.get(str(row["set_fingerprint"]), 0.0)
+        elif row["distill_seconds"] not in ("", None) and row["set_fingerprint"] in teachers:
+            made = float(row["distill_seconds"]) + teachers[row["set_fingerprint"]]
             own.setdefault((*of, variant, str(row["method"])), []).append((made, float(row["train_seconds"])))
     found = []
     for (dataset, network, variant, _), costs in own.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from moe_distill.pipelines.layout import count
 from moe_distill.pipelines.question import Question, framed, meets
-from moe_distill.pipelines.rows import Row
+from moe_distill.pipelines.rows import Row, budget_of, variant_names
 from moe_distill.pipelines.summary import AVERAGE, half_width
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 RANDOM = "random"
 _FAIR = ("dataset", "recipe", "recipe_key", "budget")
 _ALIKE = ("data_variant", "noe", "partition", "init", "iterations", "diversity", "regulariser", "fusion", "width")
-
-Differences = Mapping[str, Mapping[str, Sequence[float]]]
-"""Differences of students (fractions) by architecture and distillation seed."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +30,11 @@ class Interval:
 
 
 def comparisons(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()) -> "pl.DataFrame":
-    """Compare each variant with its opponent and with random selection.
+    """Compare each variant with its opponents and with random selection.
 
     An opponent has the same data set, recipe and budget, the method too where the question does not name one; of
     several it is the one that is like the variant in most else. Students of equal architecture and seed are paired,
-    of equal distillation seed where the opponent has several. With several distillation seeds of the variant the
-    replicates are the means of each, with one they are the pairs of students (Student's t, 95 %).
+    of equal distillation seed where the opponent has several of these. For the intervals see :func:`interval`.
 
     Args:
         rows: Result rows.
@@ -46,9 +42,9 @@ def comparisons(rows: Sequence[Row], question: Question, expected: Sequence[Row]
         expected: Cells to come, see :func:`~moe_distill.pipelines.question.framed`.
 
     Returns:
-        Columns ``dataset, budget, variant, kind`` (``against`` or ``random``), ``opponent, architecture, difference,
-        half, n, over``; fractions, null where there are no pairs. The line of the architecture ``average`` is over all
-        architectures of the data set, and null where one of them has no pairs.
+        Columns ``dataset, budget, variant, kind`` (what the opponent was named by, as :func:`named`, or ``random``),
+        ``opponent, architecture, difference, half, n, over``; fractions, null where there are no pairs. The line of
+        the architecture ``average`` is over all architectures of the data set, and null where one has no pairs.
 
     Raises:
         InputError: See :func:`~moe_distill.pipelines.question.framed`.
@@ -57,15 +53,20 @@ def comparisons(rows: Sequence[Row], question: Question, expected: Sequence[Row]
 
     frame = framed(rows, question, expected)
     variants = frame.unique(["dataset", "variant"], keep="first", maintain_order=True).to_dicts()
+    students: dict[tuple[str, str], list[Row]] = {}
+    for row in frame.drop_nulls("accuracy").to_dicts():
+        students.setdefault((row["dataset"], row["variant"]), []).append(row)
     found = []
     for variant in variants:
         networks = frame.filter(dataset=variant["dataset"])["architecture"].unique(maintain_order=True).to_list()
+        own = students.get((variant["dataset"], variant["variant"]), [])
         for kind, opponent in opponents_of(variant, variants, question):
-            differences, several = _differences(frame, variant, opponent)
+            other = students.get((opponent["dataset"], opponent["variant"]), [])
             for architecture in (*networks, AVERAGE):
-                own = interval(differences, networks if architecture == AVERAGE else [architecture], several)
+                of = networks if architecture == AVERAGE else [architecture]
                 about = {"kind": kind, "opponent": opponent["variant"], "architecture": architecture}
-                found.append({**{c: variant[c] for c in ("dataset", "budget", "variant")}, **about, **vars(own)})
+                shared = {c: variant[c] for c in ("dataset", "budget", "variant")}
+                found.append({**shared, **about, **vars(interval(own, other, of))})
     texts = dict.fromkeys(("dataset", "variant", "kind", "opponent", "architecture", "over"), pl.String)
     numbers = {"budget": pl.Int64, "difference": pl.Float64, "half": pl.Float64, "n": pl.Int64}
     order = ("dataset", "budget", "variant", "kind", "opponent", "architecture", "difference", "half", "n", "over")
@@ -80,59 +81,108 @@ def losing(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()
     return comparisons(rows, question, expected).filter(behind).sort("difference", maintain_order=True)
 
 
+def named(conditions: Mapping[str, Any]) -> str:
+    """Return conditions as words: ``noe=1``, ``diversity=none, fusion=none``, a method by its name alone."""
+    return ", ".join(str(v) if c == "method" else f"{c}={v}" for c, v in conditions.items())
+
+
 def opponents_of(variant: Row, variants: Sequence[Row], question: Question) -> Iterator[tuple[str, Row]]:
-    """Yield kind and first row of a variant's opponents; random selection has none."""
+    """Yield kind and first row of a variant's opponents; random selection has none.
+
+    Of the question's conditions, those count that come before the one which the variant meets itself.
+    """
     if variant["method"] == RANDOM:
         return
     fair = [v for v in variants if all(v[c] == variant[c] for c in _FAIR) and v["variant"] != variant["variant"]]
-    named = [v for v in fair if question.against and meets(v, question.against)]
-    if "method" not in question.against:
-        named = [v for v in named if v["method"] == variant["method"]]
-    if named and not meets(variant, question.against):
-        yield "against", _closest(variant, named, question)
-    if random := [v for v in fair if v["method"] == RANDOM and v not in named]:
-        yield RANDOM, _closest(variant, random, question)
+    found: list[Row] = []
+    for conditions in question.rivals:
+        if meets(variant, conditions):
+            break
+        alike = [v for v in fair if meets(v, conditions)]
+        if "method" not in conditions:
+            alike = [v for v in alike if v["method"] == variant["method"]]
+        if alike:
+            found.append(_closest(variant, alike, [c for c in _ALIKE if c not in conditions]))
+            yield named(conditions), found[-1]
+    if random := [v for v in fair if v["method"] == RANDOM and v not in found]:
+        yield RANDOM, _closest(variant, random, _ALIKE)
 
 
-def _closest(variant: Row, others: Sequence[Row], question: Question) -> Row:
-    columns = [c for c in _ALIKE if c not in question.against]
-    return max(others, key=lambda other: sum(other[c] == variant[c] for c in columns))
+def _closest(variant: Row, others: Sequence[Row], columns: Sequence[str]) -> Row:
+    """Return what is like a variant in most columns, in the fusion first; of several, what is not mixed."""
+
+    def likeness(other: Row) -> tuple[Any, ...]:
+        alike = sum(other[c] == variant[c] for c in columns)
+        fused = "fusion" in columns and other["fusion"] == variant["fusion"]
+        return fused, alike, other["fusion"] == "none"
+
+    return max(sorted(others, key=lambda other: str(other["variant"])), key=likeness)
 
 
-def _differences(frame: "pl.DataFrame", variant: Row, opponent: Row) -> tuple[dict[str, dict[str, list[float]]], bool]:
-    """Return the differences of pairs, and whether the opponent has several distillation seeds."""
-    trained = frame.drop_nulls("accuracy")
-    own, other = (trained.filter(dataset=v["dataset"], variant=v["variant"]) for v in (variant, opponent))
-    several = other["distill_seed"].n_unique() > 1
-    keys = ["architecture", "seed", *(["distill_seed"] if several else [])]
-    pairs = own.join(other, on=keys, suffix="_other", maintain_order="left")
-    held: dict[str, dict[str, list[float]]] = {}
-    told = pairs.select("architecture", "distill_seed", "accuracy", "accuracy_other")
-    for architecture, seed, a, b in told.iter_rows():
-        if math.isfinite(a) and math.isfinite(b):
-            held.setdefault(architecture, {}).setdefault(seed, []).append(a - b)
-    return held, several
+def interval(own: Sequence[Row], other: Sequence[Row], architectures: Sequence[str]) -> Interval:
+    """Return by how much a variant's students are ahead of an opponent's, as a fraction, with its 95 % interval.
 
-
-def interval(differences: Differences, architectures: Sequence[str], several: bool) -> Interval:
-    """Return mean and interval of differences, of the distillation seeds that have all architectures.
+    Architectures weigh alike. With several distillation seeds of the variant, replicates are the means of each that has
+    all architectures (Student's t). With one, they are the pairs of students, and the interval is for these very
+    architectures: what they differ by is no part of it (the sum of their variances, Welch's degrees of freedom).
 
     Args:
-        differences: Of pairs of students, by architecture and the variant's distillation seed.
-        architectures: Those that are averaged, each weighing the same where seeds are the replicates.
-        several: Whether the opponent has several distillation seeds, which is told.
+        own: Rows of the variant's students, with ``architecture``, ``seed``, ``distill_seed`` and ``accuracy``.
+        other: Rows of the opponent's.
+        architectures: Those that are averaged.
     """
-    every = dict.fromkeys(seed for by in differences.values() for seed in by)
-    seeds = [s for s in every if all(differences.get(a, {}).get(s) for a in architectures)]
-    if len(seeds) > 1:
-        values = [statistics.mean(statistics.mean(differences[a][s]) for a in architectures) for s in seeds]
-        over = f"{len(seeds)} distillation seeds" + ("" if several else " against one")
-    else:
-        values = [d for s in seeds for a in architectures for d in differences[a][s]]
-        over = f"{count([len(values)], 'pair')} of students, one distillation seed"
-    if not values:
+    several = len({r["distill_seed"] for r in other}) > 1
+    students = [(r["architecture"], str(r["seed"])) for r in other]
+    by_set = len(set(students)) < len(students)
+    differences = _differences(own, other, ("architecture", "seed", "distill_seed")[: 2 + by_set])
+    seeds = dict.fromkeys(seed for by in differences.values() for seed in by)
+    whole = [s for s in seeds if all(differences.get(a, {}).get(s) for a in architectures)]
+    if len(whole) > 1:
+        values = [statistics.mean(statistics.mean(differences[a][s]) for a in architectures) for s in whole]
+        over = f"{len(whole)} distillation seeds" + ("" if several else " against one")
+        return Interval(statistics.mean(values), half_width([values]), len(values), over)
+    parts = [differences[a][s] for s in whole for a in architectures]
+    if not parts:
         return Interval(None, None, 0, "no pairs of students")
-    return Interval(statistics.mean(values), half_width(values), len(values), over)
+    n = sum(map(len, parts))
+    over = f"{count([n], 'pair')} of students, one distillation seed"
+    return Interval(statistics.mean(map(statistics.mean, parts)), half_width(parts), n, over)
+
+
+def _differences(own: Sequence[Row], other: Sequence[Row], alike: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """Return differences of students that are alike in some columns, by architecture and distillation seed."""
+    partners: dict[tuple[str, ...], list[float]] = {}
+    for row in other:
+        partners.setdefault(tuple(str(row[c]) for c in alike), []).append(float(row["accuracy"]))
+    held: dict[str, dict[str, list[float]]] = {}
+    for row in own:
+        for accuracy in partners.get(tuple(str(row[c]) for c in alike), ()):
+            if math.isfinite(lead := float(row["accuracy"]) - accuracy):
+                held.setdefault(row["architecture"], {}).setdefault(row["distill_seed"], []).append(lead)
+    return held
+
+
+def leads_over_random(rows: Sequence[Row]) -> dict[str, tuple[str, Interval]]:
+    """Return for each variant's name (see ``variant_names``) the random selection it is held against, and its lead.
+
+    Args:
+        rows: Result rows of one run.
+    """
+    own = [
+        {**r, "variant": name, "budget": budget_of(r), "accuracy": r["accuracy_last"]}
+        for r, name in zip(rows, variant_names(rows), strict=True)
+    ]
+    students: dict[str, list[Row]] = {}
+    for row in own:
+        students.setdefault(row["variant"], []).append(row)
+    networks = list(dict.fromkeys(str(r["architecture"]) for r in own))
+    firsts = [of[0] for of in students.values()]
+    found = {}
+    for first in firsts:
+        for _, random in opponents_of(first, firsts, Question()):
+            lead = interval(students[first["variant"]], students[random["variant"]], networks)
+            found[first["variant"]] = (random["variant"], lead)
+    return found
 
 
 def said(line: Mapping[str, Any]) -> str:

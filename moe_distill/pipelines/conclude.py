@@ -2,6 +2,7 @@
 
 import json
 import platform
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,12 +11,15 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from moe_distill.pipelines.comparisons import leads_over_random, said
+from moe_distill.pipelines.drawing import finite
 from moe_distill.pipelines.headline import over_random
 from moe_distill.pipelines.page import build_page
 from moe_distill.pipelines.pictures import set_picture
-from moe_distill.pipelines.rows import advantage, in_percent, opponents, publish, table
+from moe_distill.pipelines.rows import in_percent, publish, table
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, write_json
 from moe_distill.synthetic import SyntheticSet, Union
@@ -81,15 +85,13 @@ def _print(rows: Sequence[Mapping[str, Any]], runtime: Runtime, page: Path) -> N
     for column in ("trained on", *architectures, "average"):
         shown.add_column(column, justify="left" if column == "trained on" else "right")
     for variant, by in cells.items():
-        means = [sum(v) / len(v) for v in by.values()]
-        average = f"{100 * sum(means) / len(means):.1f}"
-        shown.add_row(variant, *(in_percent(by.get(a, [])) for a in architectures), average)
+        held = [finite(by.get(a, [])) for a in architectures]
+        average = f"{100 * statistics.mean(map(statistics.mean, held)):.1f}" if all(held) else "–"
+        shown.add_row(escape(variant), *(in_percent(v) or "–" for v in held), average)
     console.print(shown)
-    opponent = opponents(rows)
-    for variant in filter(opponent.__contains__, cells):
-        mean, half, n = advantage(cells, variant, opponent[variant])
-        lead = f"{100 * mean:+.1f} points, 95 % interval ± {100 * half:.1f} ({n} pairs)"
-        console.print(f"{variant} over {opponent[variant]}: {lead}")
+    for variant, (opponent, lead) in leads_over_random(rows).items():
+        if lead.difference is not None:
+            console.print(f"{variant} over {opponent}: {said(vars(lead))} points (95 %, {lead.over})", markup=False)
     found = sum(c["found"] for c in runtime.costs)
     console.print(f"{found} of {len(runtime.costs)} stages were found finished in {runtime.store.root}")
     console.print(f"rows: {runtime.output / 'results.csv'}\npage: {page}")

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import NetworkFactory, build
 from moe_distill.pipelines.candidate import Candidate, candidate_of, candidate_of_real
 from moe_distill.pipelines.conclude import conclude
+from moe_distill.pipelines.drawing import finite
 from moe_distill.pipelines.headline import accuracies
 from moe_distill.pipelines.labelling import labeller_settings, relabelled
 from moe_distill.pipelines.results import KIND
@@ -97,7 +99,7 @@ def recorded(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[st
     rows = [_told(runtime.results.row(k), {}, exam, runtime) for k in keys]
     runtime.spent("evaluate", f"{plan.roster}, committed rows", _cost_of(rows), True)
     runtime.mirror.summary(accuracies(rows))
-    return {"accuracy": sum(r["accuracy_last"] for r in rows) / len(rows), "rows": rows}
+    return {"accuracy": accuracies(rows).get("accuracy", math.nan), "rows": rows}
 
 
 def upper_bound(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def _judged(candidate: Candidate, exam: Examination, runtime: Runtime) -> dict[s
 def examine(candidate: Candidate, exam: Examination, runtime: Runtime) -> dict[str, Any]:
     """Train the students that are missing and return all rows."""
     rows = [row for name in exam.students for row in _architecture(name, candidate, exam, runtime)]
-    return {"accuracy": sum(r["accuracy_last"] for r in rows) / len(rows), "rows": rows}
+    return {"accuracy": accuracies(rows).get("accuracy", math.nan), "rows": rows}
 
 
 def _architecture(name: str, candidate: Candidate, exam: Examination, runtime: Runtime) -> list[dict[str, Any]]:
@@ -184,11 +186,13 @@ def _train(
             **candidate.columns,
             "fusion": exam.fusion.describe_for(len(candidate.pool.experts_M.unique())),
             "recipe": recipe.name,
+            "recipe_key": key(recipe)[:8],
+            "scale": runtime.scale,
             "architecture": name,
             "width": getattr(factory, "keywords", {}).get("width", 1.0),
             "seed": seed,
             "accuracy_last": last[i],
-            "accuracy_best": max(tested[i] for tested in classifier.accuracies.values()),
+            "accuracy_best": max(finite([tested[i] for tested in classifier.accuracies.values()]), default=math.nan),
             "lr": recipe.first_lr(name, candidate.lr),
             "epochs": recipe.total_epochs,
             "steps": classifier.total,

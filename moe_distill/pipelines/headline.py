@@ -1,10 +1,12 @@
 """What a dashboard shows of a job under names that every job shares: what it asks and how good its own set is."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moe_distill.experts.plan import Distillation
-from moe_distill.pipelines.rows import Row, advantage, columns_of_plan, opponents, table, variant_names
+from moe_distill.pipelines.comparisons import leads_over_random
+from moe_distill.pipelines.rows import Row, columns_of_plan, variant_names
 
 
 def axes(plan: Distillation, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,10 +21,15 @@ def axes(plan: Distillation, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def accuracies(rows: Sequence[Row]) -> dict[str, float]:
-    """Return ``accuracy``, the mean over all students of a set, and ``accuracy/<architecture>`` (fractions)."""
-    groups: dict[str, list[float]] = {"accuracy": [float(row["accuracy_last"]) for row in rows]}
-    for row in rows:
-        groups.setdefault(f"accuracy/{row['architecture']}", []).append(float(row["accuracy_last"]))
+    """Return ``accuracy``, the mean over all students of a set, and ``accuracy/<architecture>`` (fractions).
+
+    Students that diverged are left out, an architecture of which all did too.
+    """
+    trained = [(row["architecture"], float(row["accuracy_last"])) for row in rows]
+    trained = [(architecture, value) for architecture, value in trained if math.isfinite(value)]
+    groups: dict[str, list[float]] = {"accuracy": [value for _, value in trained]} if trained else {}
+    for architecture, value in trained:
+        groups.setdefault(f"accuracy/{architecture}", []).append(value)
     return {name: sum(values) / len(values) for name, values in groups.items()}
 
 
@@ -31,7 +38,5 @@ def over_random(rows: Sequence[Row]) -> dict[str, float]:
 
     Students of equal architecture and seed are paired; a fraction.
     """
-    own, opponent = variant_names(rows)[0], opponents(rows)
-    if own not in opponent:
-        return {}
-    return {"accuracy_over_random": advantage(table(rows)[1], own, opponent[own])[0]}
+    _, lead = leads_over_random(rows).get(variant_names(rows)[0], ("", None))
+    return {} if lead is None or lead.difference is None else {"accuracy_over_random": lead.difference}

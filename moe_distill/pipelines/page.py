@@ -8,13 +8,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from moe_distill.pipelines.break_even import FULL
 from moe_distill.pipelines.charts import accuracy_chart
+from moe_distill.pipelines.comparisons import RANDOM, leads_over_random, said
 from moe_distill.pipelines.drawing import colours_of, finite, legend, swatch
 from moe_distill.pipelines.layout import count, section, whole_page
 from moe_distill.pipelines.layout import table as html_lines
 from moe_distill.pipelines.page_costs import costs_section, duration, merged_costs
 from moe_distill.pipelines.page_sets import curves_section, images_section, projections_section, read_distilled
-from moe_distill.pipelines.rows import advantage, in_percent, table, variant_names
+from moe_distill.pipelines.rows import in_percent, table, variant_names
 
 Row = Mapping[str, Any]
 
@@ -29,8 +31,8 @@ class Accuracies:
 
     @property
     def baseline(self) -> str | None:
-        """The first variant of random real images."""
-        return next((v for v in self.cells if v.startswith("random")), None)
+        """The first variant of random real images, which has a colour of its own."""
+        return next((v for v in self.cells if v.startswith(RANDOM)), None)
 
     @property
     def colours(self) -> dict[str, int]:
@@ -43,9 +45,9 @@ class Accuracies:
         return [*by, statistics.mean(finite(by) or [math.nan])]
 
     def best(self) -> str | None:
-        """Return the variant of the highest average, the baseline only where there is no other."""
+        """Return the variant of the highest average, real images only where there is no other."""
         known = [v for v in self.cells if math.isfinite(self.means(v)[-1])]
-        return max(known, key=lambda v: (v != self.baseline, self.means(v)[-1]), default=None)
+        return max(known, key=lambda v: (not v.startswith((RANDOM, FULL)), self.means(v)[-1]), default=None)
 
 
 def build_page(
@@ -101,16 +103,17 @@ def _headline(title: str, accuracies: Accuracies, spent: Sequence[Row]) -> str:
 
 
 def _compared(accuracies: Accuracies, best: str) -> tuple[str, list[tuple[str, str]]]:
-    """Return how the best variant stands to the baseline: the end of a sentence, and a tile."""
-    mean, half, pairs = advantage(accuracies.cells, best, accuracies.baseline or best)
-    if accuracies.baseline in (None, best) or not math.isfinite(mean):
+    """Return how the best variant stands to random images of its budget: the end of a sentence, and a tile."""
+    _, lead = leads_over_random(accuracies.rows).get(best, ("", None))
+    if lead is None or lead.difference is None:
         return "", []
-    text = f", {abs(100 * mean):.1f} points {'above' if mean >= 0 else 'below'} random real images"
-    tile = f"{100 * mean:+.1f}"
-    if math.isfinite(half):
-        low, high = 100 * (mean - half), 100 * (mean + half)
-        text += f" (95\u00a0% interval {low:+.1f} to {high:+.1f}, {pairs} pairs of students)"
-        tile += f" ± {100 * half:.1f}"
+    text = (
+        f", {abs(100 * lead.difference):.1f} points {'above' if lead.difference >= 0 else 'below'} random real images"
+    )
+    if lead.half is not None:
+        low, high = (100 * (lead.difference + side * lead.half) for side in (-1, 1))
+        text += f" (95\u00a0% interval {low:+.1f} to {high:+.1f}, {escape(lead.over)})"
+    tile = said(vars(lead))
     return text, [(tile, "points over random images")]
 
 

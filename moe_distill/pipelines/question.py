@@ -22,8 +22,9 @@ class Question:
 
     Args:
         claim: What is claimed, in a sentence.
-        against: Columns of result rows and their values (see :func:`meets`) that name the opponent of each variant;
-            nothing names random selection alone, which is always one.
+        against: Columns of result rows and their values (see :func:`meets`) that name the opponent of each variant, or
+            a list of such, from the first rung to the last: a variant that meets one is held against those before it.
+            Nothing names random selection alone, which is always an opponent.
         axis: The numeric column that accuracies are plotted against.
         correlate: A numeric column of sets whose rank correlation with the accuracy of other networks is asked.
         lines: The columns whose values, in this order, name a variant; None names it by roster and what else differs.
@@ -35,7 +36,7 @@ class Question:
     """
 
     claim: str = ""
-    against: Mapping[str, Any] = field(default_factory=dict)
+    against: Mapping[str, Any] | Sequence[Mapping[str, Any]] = field(default_factory=dict)
     axis: str | None = None
     correlate: str | None = None
     lines: Sequence[str] | None = None
@@ -52,16 +53,23 @@ class Question:
                 raise InputError("paper", dict(published), "an accuracy in percent in every row") from error
 
     @property
+    def rivals(self) -> tuple[Mapping[str, Any], ...]:
+        """What names the opponents, one after the other."""
+        given = (self.against,) if isinstance(self.against, Mapping) else tuple(self.against)
+        return tuple(conditions for conditions in given if conditions)
+
+    @property
     def columns(self) -> dict[str, list[str]]:
         """The columns that the question names, by the setting that names them."""
         axis = [self.axis] if self.axis not in (None, "budget") else []
         correlate = [self.correlate] if self.correlate else []
-        return {"against": list(self.against), "axis": axis, "correlate": correlate, "lines": list(self.lines or [])}
+        against = list(dict.fromkeys(column for conditions in self.rivals for column in conditions))
+        return {"against": against, "axis": axis, "correlate": correlate, "lines": list(self.lines or [])}
 
 
 def asked(
     claim: str = "",
-    against: Mapping[str, Any] | None = None,
+    against: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     axis: str | None = None,
     correlate: str | None = None,
     lines: Sequence[str] | None = None,
@@ -150,6 +158,23 @@ def framed(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()
     )
     if question.lines is not None:
         require_told_apart(frame, ("variant",))
+        return frame
+    return _parted(frame)
+
+
+def _parted(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Return a frame in whose variants' names stands too what else tells rows of one student apart, such as a width."""
+    import polars as pl
+
+    student = ["dataset", "variant", "architecture", "distill_seed", "seed"]
+    twice = frame.filter(pl.col("accuracy").is_not_null() & pl.struct(student).is_duplicated())
+    columns = [c for c in frame.columns if c in _TOLD or c not in (*COLUMNS, "variant", "budget", "accuracy")]
+    for (variant,), own in twice.group_by("variant", maintain_order=True):
+        counts = own.group_by(student).agg(pl.col(c).n_unique() for c in columns if c not in student)
+        if apart := [c for c in counts.columns if c not in student and (counts[c] > 1).any()]:
+            renamed = pl.concat_str(pl.col("variant"), pl.lit(f" {apart[0]}="), pl.col(apart[0]))
+            of_it = (pl.col("variant") == variant) & (pl.col(apart[0]) != "")
+            frame = frame.with_columns(pl.when(of_it).then(renamed).otherwise("variant").alias("variant"))
     return frame
 
 

@@ -1,6 +1,7 @@
 """Build a run's or a sweep's tables and pages again from what lies in its folder."""
 
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +53,9 @@ def report_sweep(folder: Path, results: Results) -> str:
     from moe_distill.pipelines.sweep_page import build_sweep_page
 
     page = folder / "report.html"
-    write_text(page, build_sweep_page(gathered(folder, results)))
-    readme_table(folder, gathered(folder, results).question)
+    report = gathered(folder, results)
+    write_text(page, build_sweep_page(report))
+    readme_table(folder, report.rows, report.question)
     return f"rows: {folder / 'results.csv'}\npage: {page}"
 
 
@@ -62,7 +64,8 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     from moe_distill.pipelines.sweep_page import SweepReport
 
     sweep = Sweep.read(folder) or Sweep("", {}, ())
-    rows = distinct([*merged(folder), *_elsewhere(sweep, folder, results)])
+    here = merged(folder)
+    rows = distinct([*here, *_elsewhere(sweep, folder, results, {row["config_hash"] for row in here})])
     jobs = [json.loads(path.read_text()) for path in sorted(folder.glob("*/stages.json"))]
     costs = [cost for job in jobs for cost in job["costs"]]
     sets = [(label, Path(where)) for job in jobs for label, where in job["sets"] if Path(where).exists()]
@@ -73,19 +76,25 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
 
 
 def _teachers(folder: Path) -> dict[str, float]:
-    """Return the seconds that networks trained beforehand took, by the fingerprint of the job's own set."""
+    """Return the seconds that networks trained beforehand took, by the fingerprint of the job's own set.
+
+    What a job did not look at, as its rows were committed before, is not known and left out.
+    """
     found: dict[str, float] = {}
     for path in sorted(folder.glob("*/stages.json")):
-        costs = [c for c in json.loads(path.read_text())["costs"] if c["stage"] == "pretrain"]
+        costs = json.loads(path.read_text())["costs"]
+        if not any(c["stage"] == "distill" for c in costs):
+            continue
+        costs = [c for c in costs if c["stage"] == "pretrain"]
         own = [r for r in merge_rows([path.with_name("results.csv")], COLUMNS) if r["overrides"]]
         found |= {r["set_fingerprint"]: sum(c["seconds"] for c in merged_costs(costs)) for r in own}
     return found
 
 
-def _elsewhere(sweep: Sweep, folder: Path, results: Results) -> list[dict[str, str]]:
-    """Return the rows of cells that are done though their job never ran here."""
+def _elsewhere(sweep: Sweep, folder: Path, results: Results, known: Set[str]) -> list[dict[str, str]]:
+    """Return the rows of cells that are done though their job never ran here, but for those known already."""
     idle = [cell for cell in sweep.cells if not (folder / cell.folder / "results.csv").is_file()]
-    keys = dict.fromkeys(key for cell in idle for key in cell.keys if results.has(key))
+    keys = dict.fromkeys(key for cell in idle for key in cell.keys if key not in known and results.has(key))
     return [{c: str(results.row(key).get(c, "")) for c in COLUMNS} for key in keys]
 
 

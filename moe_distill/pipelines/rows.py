@@ -25,7 +25,7 @@ _APART = (
     *("dataset", "partition", "init", "diversity", "regulariser", "fusion", "recipe"),
     *("data_variant", "iterations", "images_decoded", "epochs"),
 )
-_STUDENT = (*COLUMNS[1 : COLUMNS.index("accuracy_best")], "set_fingerprint", "overrides")
+_STUDENT = (*COLUMNS[1 : COLUMNS.index("distill_seed")], "seed", "accuracy_last", "set_fingerprint", "overrides")
 
 Row = Mapping[str, Any]
 
@@ -100,7 +100,7 @@ def distinct(rows: Sequence[Row]) -> list[Row]:
     """Return rows once a student, the first of each.
 
     Two tell of one student where two cells differ in what cannot touch it, such as in how they mix images across
-    experts where there is a single expert.
+    experts where there is a single expert, or in the seed of a selection that draws nothing.
     """
     first: dict[tuple[str, ...], Row] = {}
     for row in rows:
@@ -172,23 +172,6 @@ def table(rows: Sequence[Row]) -> tuple[list[str], dict[str, dict[str, list[floa
     return architectures, cells
 
 
-def opponents(rows: Sequence[Row]) -> dict[str, str]:
-    """Return for each variant the random selection of the same data and budget whose students had the same recipe."""
-    first = dict(zip(reversed(variant_names(rows)), reversed(rows), strict=True))
-    random = {name: row for name, row in first.items() if row["method"] == "random"}
-    return {
-        name: opponent
-        for name, row in first.items()
-        for opponent, other in random.items()
-        if name not in random and _conditions(row) == _conditions(other)
-    }
-
-
-def _conditions(row: Row) -> tuple[Any, ...]:
-    """Return data, recipe and budget."""
-    return row["dataset"], row["recipe"], budget_of(row)
-
-
 def budget_of(row: Row) -> int:
     """Return the images per class of all experts together."""
     sizes = [int(size) for size in str(row["ipc"]).split("+")]
@@ -200,23 +183,3 @@ def in_percent(values: Sequence[float]) -> str:
     if len(values) < 2:
         return "".join(f"{100 * v:.1f}" for v in values)
     return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
-
-
-def advantage(
-    cells: Mapping[str, Mapping[str, Sequence[float]]], variant: str, baseline: str
-) -> tuple[float, float, int]:
-    """Return mean, half-width of the 95 % interval and count of a variant's advantage over a baseline, as fractions.
-
-    Students of equal architecture and position (seed) are paired; Student's t over the pairs.
-    """
-    from scipy.stats import t
-
-    pairs = [
-        a - b
-        for architecture, values in cells[variant].items()
-        for a, b in zip(values, cells[baseline].get(architecture, []), strict=False)
-    ]
-    if len(pairs) < 2:
-        return (pairs[0] if pairs else float("nan")), float("nan"), len(pairs)
-    half = float(t.ppf(0.975, len(pairs) - 1)) * statistics.stdev(pairs) / len(pairs) ** 0.5
-    return statistics.mean(pairs), half, len(pairs)

@@ -1,6 +1,7 @@
 """Score: what a set is worth apart from its labels, its augmentation and its learning rate (DD-Ranking's protocol)."""
 
 import functools
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -144,7 +145,8 @@ def _trained(training: Training, name: str, exam: Examination, search: Search, r
         return replace(training.recipe, lr=rate, lr_factors={})
 
     def judged(rate: float) -> float:
-        return statistics.mean(r["accuracy_last"] for r in students(training.trials, at(rate)))
+        mean = statistics.mean(r["accuracy_last"] for r in students(training.trials, at(rate)))
+        return mean if math.isfinite(mean) else -math.inf  # a student diverged
 
     recipe = training.recipe
     learned = training.finals[0].lr if recipe.learned_rate else None

@@ -94,13 +94,21 @@ def _of_paper(frame: "pl.DataFrame", question: Question) -> dict[tuple[str, str,
     return found
 
 
-def half_width(values: Sequence[float]) -> float | None:
-    """Return half of the 95 % interval of the mean (Student's t, one degree of freedom less than values)."""
+def half_width(parts: Sequence[Sequence[float]]) -> float | None:
+    """Return half of the 95 % interval of the mean of several samples' means.
+
+    Student's t; the means' variances are added up, the degrees of freedom are Welch's and Satterthwaite's. None where a
+    sample has fewer than two values.
+    """
     from scipy.stats import t
 
-    if len(values) < 2:
+    if any(len(values) < 2 for values in parts):
         return None
-    return float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+    squares = [statistics.variance(values) / len(values) for values in parts]
+    if not (total := sum(squares)):
+        return 0.0
+    freedom = total**2 / sum(v**2 / (len(values) - 1) for v, values in zip(squares, parts, strict=True))
+    return float(t.ppf(0.975, freedom)) * math.sqrt(total) / len(parts)
 
 
 def along(rows: Sequence[Row], question: Question, by: str) -> "pl.DataFrame":
@@ -130,7 +138,7 @@ def along(rows: Sequence[Row], question: Question, by: str) -> "pl.DataFrame":
         every = own if by == "architecture" else frame.filter(dataset=dataset)
         values, over = _replicates(own, every["architecture"].unique().to_list())
         if values:
-            told = {"mean": statistics.mean(values), "half": half_width(values), "n": len(values), "over": over}
+            told = {"mean": statistics.mean(values), "half": half_width([values]), "n": len(values), "over": over}
             points.append({"dataset": dataset, "line": line, "x": x, **told})
     schema = {"dataset": pl.String, "line": pl.String, "x": pl.Float64, "mean": pl.Float64, "half": pl.Float64}
     found = pl.from_dicts(points, schema={**schema, "n": pl.Int64, "over": pl.String})

@@ -1,6 +1,7 @@
 """The page of a sweep: what was asked, the answer so far, what was made, what it cost, and what became of each cell."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -117,9 +118,9 @@ def _headline(report: SweepReport, spent: Sequence[Row]) -> str:
 def _verdict(rows: Sequence[Row], question: Question) -> str:
     """Return in a sentence how the variants stand to their opponents on average."""
     lines = comparisons(rows, question).to_dicts() if rows else []
-    overall = [c for c in lines if c["architecture"] == AVERAGE and c["kind"] == "against" and c["half"] is not None]
+    overall = [c for c in lines if c["architecture"] == AVERAGE and c["kind"] != RANDOM and c["half"] is not None]
     if not overall:
-        return "No comparison can be drawn yet." * bool(question.against)
+        return "No comparison can be drawn yet." * bool(question.rivals)
     ahead = sum(c["difference"] - c["half"] > 0 for c in overall)
     behind = sum(c["difference"] + c["half"] < 0 for c in overall)
     open_ = len(overall) - ahead - behind
@@ -136,7 +137,7 @@ def _answer(rows: Sequence[Row], question: Question) -> str:
 
 
 def _leads(rows: Sequence[Row], question: Question) -> str:
-    lines = [c for c in comparisons(rows, question).to_dicts() if c["kind"] == "against"]
+    lines = [c for c in comparisons(rows, question).to_dicts() if c["kind"] != RANDOM]
     if not any(c["difference"] is not None for c in lines):
         return ""
     note = "By how much each variant leads over its opponent, by network; the diamond is their average."
@@ -179,34 +180,42 @@ def _correlation(rows: Sequence[Row], question: Question) -> str:
         return ""
     from moe_distill.correlation import rank_correlation
 
-    dots = transfer_dots([r for r in rows if r[question.correlate] not in ("", None)], question)
-    if len(dots) < 3:
-        return ""
-    rho, low, high, n = rank_correlation([d.x for d in dots], [d.y for d in dots])
-    interval = f" (95\u00a0% interval {low:+.2f} to {high:+.2f})" if math.isfinite(low) else ""
-    note = f"A dot is a set. Spearman's rank correlation over {n} sets: {rho:+.2f}{interval}."
-    svg = scatter_svg("correlation", dots, question.correlate, "accuracy of the other networks, %")
-    return section(f"{escape(question.correlate)} and transfer", note, [f'<div class="scroll">{svg}</div>'])
+    cards = []
+    for number, (alike, dots) in enumerate(transfer_dots(rows, question, question.correlate).items()):
+        if len(dots) < 3:
+            continue
+        rho, low, high, n = rank_correlation([d.x for d in dots], [d.y for d in dots])
+        interval = f" (95\u00a0% interval {low:+.2f} to {high:+.2f})" if math.isfinite(low) else ""
+        told = f'<h3>{escape(alike)}</h3><p class="soft">Over {n} sets: {rho:+.2f}{interval}.</p>'
+        svg = scatter_svg(f"correlation-{number}", dots, question.correlate, "accuracy of the other networks, %")
+        cards.append(f'{told}<div class="scroll">{svg}</div>')
+    note = "A dot is a set. Spearman's rank correlation, of sets of one data set, method, split, recipe and mixing."
+    return section(f"{escape(question.correlate)} and transfer", note, cards)
 
 
-def transfer_dots(rows: Sequence[Row], question: Question) -> list[Dot]:
-    """Return a dot for each set: the question's quantity, and the mean accuracy (percent) of the other networks.
+def transfer_dots(rows: Sequence[Row], question: Question, quantity: str) -> dict[str, list[Dot]]:
+    """Return a dot for each set: a quantity, which is a column, and the mean accuracy (percent) of the other networks.
 
+    Sets are apart, under a name, that differ in what decides accuracies by itself: data, method, split, recipe, fusion.
     Networks but the first are the others: students are listed with the one that distilled in front.
     """
-    frame = framed(rows, question)
+    import polars as pl
+
+    frame = framed([r for r in rows if r.get(quantity) not in ("", None)], question)
     others = dict.fromkeys(frame["architecture"].to_list()[:1]) if frame["architecture"].n_unique() > 1 else {}
-    dots = []
-    for (_, variant, _), own in frame.group_by("dataset", "variant", "set_fingerprint", maintain_order=True):
-        kept = [a for n, a in own.select("architecture", "accuracy").iter_rows() if n not in others]
-        if kept:
-            x = float(own[str(question.correlate)][0])
-            dots.append(Dot(str(variant), x, 100 * sum(kept) / len(kept), str(own["method"][0])))
-    return dots
+    kept = frame.filter(pl.col("accuracy").is_finite() & ~pl.col("architecture").is_in(list(others)))
+    found: dict[str, list[Dot]] = {}
+    alike = ("dataset", "method", "ipc", "noe", "recipe", "fusion")
+    for (*shared, variant, _), own in kept.group_by(*alike, "variant", "set_fingerprint", maintain_order=True):
+        x, mean = float(own[quantity][0]), statistics.mean(own["accuracy"])
+        dataset, method, ipc, noe, recipe, fusion = shared
+        name = f"{method} {ipc}×{noe} on {dataset}, recipe {recipe}, fusion {fusion}"
+        found.setdefault(name, []).append(Dot(str(variant), x, 100 * mean))
+    return found
 
 
 def _behind(rows: Sequence[Row], question: Question) -> str:
-    lines = [c for c in losing(rows, question).to_dicts() if c["kind"] == "against"]
+    lines = [c for c in losing(rows, question).to_dicts() if c["kind"] != RANDOM]
     if not lines:
         return ""
     body = "".join(

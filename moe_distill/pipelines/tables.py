@@ -7,12 +7,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moe_distill.pipelines.comparisons import RANDOM, comparisons, said
+from moe_distill.pipelines.comparisons import RANDOM, comparisons, named, said
 from moe_distill.pipelines.layout import count, section, whole_page
 from moe_distill.pipelines.question import Question, paper_rows
-from moe_distill.pipelines.rows import COLUMNS, Row
+from moe_distill.pipelines.rows import Row
 from moe_distill.pipelines.summary import AVERAGE, cells
-from moe_distill.records import merge_rows
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -58,7 +57,8 @@ def sheet(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ())
     overall = [c for c in comparisons(rows, question, expected).to_dicts() if c["architecture"] == AVERAGE]
     networks = list(dict.fromkeys(c["architecture"] for c in found))
     shown = [n for n in networks if n != AVERAGE or len(networks) > 2]
-    kinds = [k for k in ("against", RANDOM) if any(c["kind"] == k for c in overall)]
+    asked = [*map(named, question.rivals), RANDOM]
+    kinds = [k for k in dict.fromkeys(asked) if any(c["kind"] == k for c in overall)]
     by = {(c["dataset"], c["variant"], c["architecture"]): c for c in found}
     best = _best(found)
     groups: dict[str, list[Line]] = {}
@@ -68,7 +68,7 @@ def sheet(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ())
         leads = {c["kind"]: said(c) for c in overall if (c["dataset"], c["variant"]) == of}
         entries = (*figures, *(Entry(leads.get(kind, "")) for kind in kinds))
         groups.setdefault(title, []).append(Line(of[1], entries, variant["method"] in _LAST))
-    heads = ("trained on", *shown, *(_over(kind, question) for kind in kinds))
+    heads = ("trained on", *shown, *(f"over {kind}" for kind in kinds))
     return Sheet(heads, groups, tuple(_notes(found, overall, question)))
 
 
@@ -107,11 +107,6 @@ def _entry(cell: Row | None, best: float | None) -> Entry:
     return Entry(text + f" {MARK}" * (cell["diverged"] > 0), paper, cell["mean"] == best)
 
 
-def _over(kind: str, question: Question) -> str:
-    conditions = ", ".join(str(v) if c == "method" else f"{c}={v}" for c, v in question.against.items())
-    return f"over {conditions}" if kind == "against" else "over random"
-
-
 def _notes(found: Sequence[Row], overall: Sequence[Row], question: Question) -> list[str]:
     cell = [c for c in found if c["architecture"] != AVERAGE and c["students"]]
     if not cell:
@@ -130,7 +125,10 @@ def _notes(found: Sequence[Row], overall: Sequence[Row], question: Question) -> 
     if overs := dict.fromkeys(c["over"] for c in overall if c["difference"] is not None):
         columns = "columns" if len({c["kind"] for c in overall}) > 1 else "column"
         lead = f"Last {columns}: lead over an opponent of the same budget and recipe, in points"
-        notes.append(f"{lead} ± half of the 95 % interval over {' or '.join(overs)}.")
+        fixed = ", for these networks" * (
+            len({c["architecture"] for c in cell}) > 1 and any("pair" in o for o in overs)
+        )
+        notes.append(f"{lead} ± half of the 95 % interval over {' or '.join(overs)}{fixed}.")
     if lost := sum(c["diverged"] for c in cell):
         notes.append(f"{MARK} Left out: {count([lost], 'student')} that diverged.")
     return notes
@@ -180,8 +178,8 @@ def _in_terminal(entry: Entry) -> str:
     return f"{text} [dim]({entry.paper})[/dim]" if entry.paper else text
 
 
-def readme_table(folder: Path, question: Question, expected: Sequence[Row] = ()) -> list[Path]:
-    """Write ``table.md``, ``table.tex`` and ``table.html`` beside a folder's ``results.csv`` and return their places.
+def readme_table(folder: Path, rows: Sequence[Row], question: Question) -> list[Path]:
+    """Write ``table.md``, ``table.tex`` and ``table.html`` of result rows into a folder and return their places.
 
     Published accuracies are those of a ``paper.csv`` there, where there is one.
 
@@ -192,7 +190,7 @@ def readme_table(folder: Path, question: Question, expected: Sequence[Row] = ())
 
     given = paper_rows(folder / "paper.csv")
     asked = replace(question, paper=given) if given else question
-    table = sheet(merge_rows([folder / "results.csv"], COLUMNS), asked, expected)
+    table = sheet(rows, asked)
     card = section(escape(folder.name), escape(question.claim), [html_table(table, "table")])
     texts = {"md": markdown(table), "tex": latex_table(table), "html": whole_page(folder.name, [card])}
     places = [folder / f"table.{ending}" for ending in texts]

@@ -1,5 +1,6 @@
 """Supervised training of S networks at once as a LightningModule that can be killed and resumed."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -124,15 +125,17 @@ class Classifier(pl.LightningModule):
             self.epoch_done(epoch + 1, self.cohort)
 
     def tested(self) -> list[float]:
-        """Return every network's accuracy on the test set, as fractions."""
+        """Return every network's accuracy on the test set, as fractions; NaN of one that diverged."""
+        diverged = set[int]()
         metrics = [MulticlassAccuracy(self.pool.classes, average="micro").to(self.device) for _ in self.networks]
         test = self.test_set
         for begin in range(0, len(test.labels_N), _TEST_CHUNK):
             rows = slice(begin, begin + _TEST_CHUNK)
             logits_SNC = self.cohort.logits(test.normalised(test.images_NCHW[rows]))
+            diverged.update(i for i, logits_NC in enumerate(logits_SNC) if not logits_NC.isfinite().all())
             for metric, logits_NC in zip(metrics, logits_SNC, strict=True):
                 metric.update(logits_NC, test.labels_N[rows])
-        return [float(metric.compute()) for metric in metrics]
+        return [math.nan if i in diverged else float(metric.compute()) for i, metric in enumerate(metrics)]
 
     def scalars(self) -> Mapping[str, float]:
         """Return what the curves show of the last step."""

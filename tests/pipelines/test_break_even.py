@@ -33,5 +33,6 @@ def test_sets_are_held_against_all_data_of_their_own_set_and_network():
     ]
     variants = ["full_dataset"] * 3 + ["dm5x2"] * 3
     (found,) = break_even(rows, variants, {"p": 70.0})
+    assert break_even(rows, variants, {}) == []  # what its teachers cost is not known
     assert found == BreakEven("dm5x2", "a", 100.0, 3.0, 100.0) and found.after == 2
     assert "dm5x2" in break_even_section([found]) and break_even_section([]) == ""

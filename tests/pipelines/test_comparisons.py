@@ -8,11 +8,13 @@ import pytest
 from conftest_rows import NETWORKS, beforehand, row, students
 from scipy.stats import t
 
-from moe_distill.pipelines.comparisons import comparisons, losing, said
+from moe_distill.pipelines.comparisons import comparisons, leads_over_random, losing, said
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.summary import AVERAGE
 
 AGAINST_ONE = Question(against={"noe": 1})
+ONE = {"architecture": "a", "accuracy_last": "0.5", "distill_seed": "0", "seed": "0"}
+LADDER = (("none", "none"), ("paper", "none"), ("paper", "cross_expert"))
 WORLDS = {
     "one seed": ({}, {}),
     "three seeds": ({"distill_seeds": (0, 1, 2)}, {"distill_seeds": (0, 1, 2)}),
@@ -47,24 +49,37 @@ def interval_of(held, networks, several):
     """Return mean, half-width, count and words by the definition."""
     seeds = sorted({d for _, d in held})
     seeds = [d for d in seeds if all((n, d) in held for n in networks)]
+    if not seeds:
+        return None, None, 0, "no pairs of students"
     if len(seeds) > 1:
         values = [statistics.mean(statistics.mean(held[n, d]) for n in networks) for d in seeds]
-        over = f"{len(seeds)} distillation seeds" + " against one" * (not several)
-    else:
-        values = [x for d in seeds for n in networks for x in held[n, d]]
-        over = f"{len(values)} pair{'s' * (len(values) != 1)} of students, one distillation seed"
-    if not values:
-        return None, None, 0, "no pairs of students"
-    half = None
-    if len(values) > 1:
         half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return statistics.mean(values), half, len(values), over
+        over = f"{len(seeds)} distillation seeds" + " against one" * (not several)
+        return statistics.mean(values), half, len(seeds), over
+    (seed,) = seeds
+    n = sum(len(held[network, seed]) for network in networks)
+    over = f"{n} pair{'s' * (n != 1)} of students, one distillation seed"
+    mean = sum(sum(held[network, seed]) / len(held[network, seed]) for network in networks) / len(networks)
+    return mean, welch([held[network, seed] for network in networks]), n, over
+
+
+def welch(samples):
+    """Return half of the interval of the mean of means: variances of means add up, Welch's degrees of freedom."""
+    if min(map(len, samples)) < 2:
+        return None
+    variance, below = 0.0, 0.0
+    for x in samples:
+        mean = sum(x) / len(x)
+        own = sum((v - mean) ** 2 for v in x) / (len(x) - 1) / len(x)
+        variance += own
+        below += own**2 / (len(x) - 1)
+    return t.ppf(0.975, variance**2 / below) * variance**0.5 / len(samples)
 
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_leads_are_those_of_a_double_loop(name):
     rows = world(name)
-    found = [c for c in comparisons(rows, AGAINST_ONE).to_dicts() if c["kind"] == "against"]
+    found = [c for c in comparisons(rows, AGAINST_ONE).to_dicts() if c["kind"] == "noe=1"]
     own, other = ([r for r in rows if r["roster"] == roster] for roster in ("dm5x2", "dm10x1"))
     held, several = pairs_of(own, other)
     assert [(c["variant"], c["opponent"]) for c in found] == [("dm5x2", "dm10x1")] * 4
@@ -94,7 +109,7 @@ def opposed(rows, **question):
 
 
 def made(*rosters, **more):
-    return [row(r, architecture="a", accuracy_last="0.5", distill_seed="0", seed="0", **more) for r in rosters]
+    return [row(r, **ONE, **more) for r in rosters]
 
 
 def test_opponents_are_of_the_same_data_recipe_budget_and_method():
@@ -102,8 +117,8 @@ def test_opponents_are_of_the_same_data_recipe_budget_and_method():
     rows += made("dm10x1", "random10x1", recipe="idc") + made("random10x1", dataset="others")
     first = ("dm5x2", "dm10x1 dsa", "idm5x2", "idm10x1", "mtt5x2")
     assert opposed(rows, against={"noe": 1}) == {
-        ("dm5x2", "against"): "dm10x1 dsa",
-        ("idm5x2", "against"): "idm10x1",
+        ("dm5x2", "noe=1"): "dm10x1 dsa",
+        ("idm5x2", "noe=1"): "idm10x1",
         **dict.fromkeys(((v, "random") for v in first), "random10x1 dsa"),
         ("dm10x1 idc", "random"): "random10x1 idc",
     }
@@ -114,11 +129,59 @@ def test_a_method_may_be_the_opponent_of_all_others():
     rows = made("dm10x2", "rded20x1", "random20x1", "rded10x1")
     found = opposed(rows, against={"method": "rded"})
     assert found == {
-        ("dm10x2", "against"): "rded20x1",
+        ("dm10x2", "rded"): "rded20x1",
         **dict.fromkeys([("dm10x2", "random"), ("rded20x1", "random")], "random20x1"),
     }
-    assert opposed(rows, against={"method": "random"})["rded20x1", "against"] == "random20x1"
-    assert ("rded20x1", "random") not in opposed(rows, against={"method": "random"})
+    named = comparisons(rows, Question(against={"method": "random"})).to_dicts()
+    assert [c["opponent"] for c in named if c["variant"] == "rded20x1"] == ["random20x1"] * 2
+
+
+def test_variants_climb_a_ladder_of_opponents():
+    """As Table 4 asks: the term over none, and both over each of these."""
+    rows = [row(r, diversity=d, fusion=f, **ONE) for r, d, f in (("dm5x2", *step) for step in LADDER)]
+    against = [{"diversity": "none", "fusion": "none"}, {"diversity": "paper", "fusion": "none"}]
+    first, second = "diversity=none, fusion=none", "diversity=paper, fusion=none"
+    assert opposed(rows, against=against) == {
+        ("dm5x2 paper none", first): "dm5x2 none none",
+        ("dm5x2 paper cross_expert", first): "dm5x2 none none",
+        ("dm5x2 paper cross_expert", second): "dm5x2 paper none",
+    }
+
+
+@pytest.mark.parametrize("turned", [1, -1])
+def test_random_images_are_mixed_as_the_variant_is_or_not_at_all(turned):
+    rows = [row("dm5x2", fusion=f, **ONE) for f in ("none", "vanilla", "cross_expert")]
+    rows += [row("random10x1", fusion=f, **ONE) for f in ("vanilla", "none")]
+    found = opposed(rows[::turned], against={"fusion": "none"})
+    assert {v: o for (v, kind), o in found.items() if kind == "random"} == {
+        "dm5x2 none": "random10x1 none",
+        "dm5x2 vanilla": "random10x1 vanilla",
+        "dm5x2 cross_expert": "random10x1 none",
+    }
+
+
+def test_random_images_of_each_student_are_paired_by_student():
+    """A score gives every student random images of its own, whose distillation seed is the student's number."""
+    own = students("own", ("dm10x1",))
+    other = [{**r, "distill_seed": r["seed"]} for r in students("other", ("random10x1",))]
+    (lead,) = [c for c in comparisons(own + other, Question()).to_dicts() if c["architecture"] == AVERAGE]
+    assert lead["n"] == 9
+
+
+def test_an_average_weighs_architectures_alike():
+    own = [r for r in students("weights", ("dm5x2",)) if r["architecture"] == "vgg11" or r["seed"] == "0"]
+    other = students("weights", ("dm10x1",))
+    found = {c["architecture"]: c for c in comparisons(own + other, AGAINST_ONE).to_dicts()}
+    assert found[AVERAGE]["difference"] == pytest.approx(statistics.mean(found[n]["difference"] for n in NETWORKS))
+    assert found[AVERAGE]["n"] == 5 and found[AVERAGE]["half"] is None
+
+
+def test_what_a_run_tells_of_random_images_is_what_the_table_tells():
+    rows = students("run", ("dm5x2", "dm10x1", "random10x1", "dm10x2"), networks=("a", "b"))
+    found = {n: (o, v.difference, v.half) for n, (o, v) in leads_over_random(rows).items()}
+    table = [c for c in comparisons(rows, Question()).to_dicts() if c["architecture"] == AVERAGE]
+    assert found == {c["variant"]: (c["opponent"], c["difference"], c["half"]) for c in table}
+    assert set(found) == {"dm5x2", "dm10x1"}
 
 
 @pytest.mark.parametrize("turned", [1, -1])
@@ -127,7 +190,7 @@ def test_of_several_opponents_the_one_most_alike_is_taken(turned):
     plain = made("dm5x2", diversity="none", fusion="none")
     single = made("dm10x1", fusion="none")
     found = opposed((whole + plain + single)[::turned], against={"diversity": "none", "fusion": "none"})
-    assert found == {("dm5x2 paper", "against"): "dm5x2 none"}
+    assert found == {("dm5x2 paper", "diversity=none, fusion=none"): "dm5x2 none"}
 
 
 def test_losing_cells_are_those_behind_sorted_from_the_worst():

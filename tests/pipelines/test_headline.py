@@ -18,11 +18,17 @@ def test_accuracies_are_means_over_students_and_over_those_of_each_architecture(
     assert accuracies(rows) == pytest.approx(told, abs=1e-15)
 
 
+def test_students_that_diverged_are_in_no_mean():
+    rows = [row("dm10x1", a, x) for a, x in (("a", 0.1), ("a", "nan"), ("b", "nan"))]
+    assert accuracies(rows) == {"accuracy": 0.1, "accuracy/a": 0.1}
+    assert accuracies(rows[1:]) == {}
+
+
 def test_the_lead_over_random_is_of_the_first_set_and_paired_by_architecture_and_seed():
-    own = [row("dm10x1", a, x) for a, x in (("a", 0.5), ("a", 0.7), ("b", 0.9))]
-    single = [row("idm10x1", a, 0.99) for a in "aab"]
-    random = [row("random10x1", a, x) for a, x in (("a", 0.4), ("a", 0.1), ("b", 0.8))]
-    lead = ((0.5 - 0.4) + (0.7 - 0.1) + (0.9 - 0.8)) / 3
+    own = [row("dm10x1", a, x, seed=s) for a, x, s in (("a", 0.5, 0), ("a", 0.7, 1), ("b", 0.9, 0))]
+    single = [row("idm10x1", a, 0.99, seed=s) for a, s in (("a", 0), ("a", 1), ("b", 0))]
+    random = [row("random10x1", a, x, seed=s) for a, x, s in (("a", 0.1, 1), ("a", 0.4, 0), ("b", 0.8, 0))]
+    lead = (((0.5 - 0.4) + (0.7 - 0.1)) / 2 + (0.9 - 0.8)) / 2
     assert over_random([*own, *single, *random]) == pytest.approx({"accuracy_over_random": lead}, abs=1e-15)
     assert over_random([*own, *single]) == over_random([*random, *own]) == {}
     assert over_random([*own, *(row("random20x1", r["architecture"], 0.1, ipc="20") for r in own)]) == {}

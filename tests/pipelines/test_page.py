@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import t
 
 from moe_distill.errors import InputError
 from moe_distill.pipelines.page import build_page
@@ -45,7 +46,9 @@ def stored(folder, dependence, curves, **looks):
 
 
 def row(roster, architecture, seed, accuracy, fingerprint=""):
+    method, ipc, noe = re.fullmatch(r"([a-z]+)(\d+)x(\d+)", roster).groups()
     given = {"roster": roster, "architecture": architecture, "seed": seed, "accuracy_last": str(accuracy)}
+    given |= {"method": method, "ipc": ipc, "noe": noe}
     return {**dict.fromkeys(COLUMNS, ""), **given, "dataset": "toys", "set_fingerprint": fingerprint}
 
 
@@ -136,9 +139,12 @@ def test_the_page_says_what_the_rows_say(world):
     page = page_of(rows, COSTS, sets)
     text = plain(page)
     assert "dm2x2 reaches 57.5 % on average over 2 networks, 1.7 points above random real images" in text
-    # differences 6, 3, 7, -3, -1, -2 points: mean 5/3, t(0.975, 5) = 2.5706
-    half = 2.5706 * statistics.stdev([6, 3, 7, -3, -1, -2]) / math.sqrt(6)
-    assert f"(95 % interval {5 / 3 - half:+.1f} to {5 / 3 + half:+.1f}, 6 pairs of students)" in text
+    # Differences of 6, 3, 7 points with one network and of -3, -1, -2 with the other.
+    squares = [statistics.variance(d) / 3 for d in ([6, 3, 7], [-3, -1, -2])]
+    freedom = sum(squares) ** 2 / sum(v**2 / 2 for v in squares)
+    half = t.ppf(0.975, freedom) * math.sqrt(sum(squares)) / 2
+    interval = f"{5 / 3 - half:+.1f} to {5 / 3 + half:+.1f}"
+    assert f"(95 % interval {interval}, 6 pairs of students, one distillation seed)" in text
     table = re.search(r"<tbody>(.*?)</tbody>", page)[1]
     cells = re.findall(r"<td( class=\"best\")?>(.*?)</td>", table)
     assert [t for _, t in cells] == ["63.0 ± 2.0", "52.0 ± 2.0", "57.5", "57.7 ± 2.5", "54.0 ± 1.0", "55.8"]

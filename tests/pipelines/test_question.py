@@ -112,6 +112,17 @@ def test_a_student_of_whom_two_rows_tell_counts_once():
         framed([*rows, another], Question(lines=["method"]))
 
 
+def test_a_selection_that_draws_nothing_counts_once_whatever_its_seed():
+    rows = [row("kcenter10x1", distill_seed=d, set_fingerprint="f", seed=s) for d in "012" for s in "01"]
+    assert framed(rows, Question())["distill_seed"].to_list() == ["0", "0"]
+    assert len(framed([{**r, "set_fingerprint": f"f{r['distill_seed']}"} for r in rows], Question())) == 6
+
+
+def test_students_that_no_other_column_tells_apart_are_told_apart_by_their_width():
+    rows = [row(width=w, set_fingerprint="f", accuracy_last=a) for w, a in (("0.25", "0.4"), ("1.0", "0.6"))]
+    assert framed(rows, Question())["variant"].to_list() == ["dm5x2 width=0.25", "dm5x2 width=1.0"]
+
+
 def test_lines_that_lump_students_together_are_refused():
     rows = [row(recipe=recipe, fusion=fusion) for recipe, fusion in (("dsa", "none"), ("idc", "vanilla"))]
     with pytest.raises(InputError, match=r"question\.lines=dm: also what tells its rows apart: fusion, recipe"):

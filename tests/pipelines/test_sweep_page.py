@@ -2,7 +2,8 @@
 
 from conftest_rows import row
 
-from moe_distill.pipelines.sweep_page import set_names
+from moe_distill.pipelines.question import Question
+from moe_distill.pipelines.sweep_page import set_names, transfer_dots
 
 
 def test_a_set_that_is_judged_in_several_ways_is_named_by_what_made_it():
@@ -13,3 +14,18 @@ def test_a_set_that_is_judged_in_several_ways_is_named_by_what_made_it():
     ]
     assert set_names(rows) == {"f0": "dm5x2 none", "f1": "dm5x2 paper"}
     assert set_names(rows[2:]) == {"f1": "dm5x2"}
+
+
+def test_sets_are_correlated_with_sets_of_their_own_data_and_mixing_only():
+    """Pooled, what two data sets differ by would be told as what diversity does."""
+    about = [(d, f, i) for d in ("easy", "hard") for f in ("none", "vanilla") for i in range(3)]
+    rows = [
+        row("dm5x2", dataset=d, fusion=f, set_fingerprint=f"{d}{i}", dcor2_unbiased=str(i), architecture=a)
+        | {"accuracy_last": str(0.5 + 0.1 * i * (a == "b")), "seed": "0", "distill_seed": str(i)}
+        for d, f, i in about
+        for a in "ab"
+    ]
+    found = transfer_dots(rows, Question(correlate="dcor2_unbiased"), "dcor2_unbiased")
+    assert len(found) == 4 and all("fusion" in name for name in found)
+    for dots in found.values():
+        assert [(d.x, round(d.y, 9)) for d in dots] == [(0, 50), (1, 60), (2, 70)]

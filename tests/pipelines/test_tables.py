@@ -12,8 +12,10 @@ from conftest_rows import NETWORKS, beforehand, row, students
 from rich.console import Console
 
 from moe_distill.pipelines.question import Question
+from moe_distill.pipelines.rows import COLUMNS
 from moe_distill.pipelines.tables import markdown, readme_table, sheet, terminal
 from moe_distill.pipelines.typeset import html_table, latex_table
+from moe_distill.records import merge_rows
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
@@ -43,7 +45,7 @@ def test_a_sheet_says_what_the_rows_say():
     # The pairs' differences: 1, 1, 1, -5, -5 points; mean -1.4, sd 3.286, t(0.975, 4) = 2.776.
     assert said == {
         "dm10x1": ["62.0 ± 2.0", "56.0 ± 1.4 †", "59.0 †", "", "–"],
-        "dm5x2": ["63.0 ± 2.0", "52.0 ± 2.0", "57.5", "-1.4 ± 4.1", "–"],
+        "dm5x2": ["63.0 ± 2.0", "52.0 ± 2.0", "57.5", "-2.0 ± 0.0", "–"],
         "random10x1": ["41.0 ± 0.0", "diverged", "–", "", ""],
     }
     assert [(line.name, i) for line in TOYS.groups[""] for i, e in enumerate(line.entries) if e.best] == [
@@ -122,7 +124,7 @@ def test_html_needs_nothing_else_and_takes_its_colours_from_the_page():
     ids = [e.get("id") for e in tree.iter() if e.get("id")]
     assert len(ids) == len(set(ids)) > 5 and all(i.startswith("one") for i in ids)
     body = [["".join(c.itertext()) for c in line] for line in tree.find("table/tbody")]
-    assert body[1] == ["<b>&dm5x2", "63.0 ± 2.0 (70.0)", "52.0 ± 2.0 (60.2)", "57.5 (65.1)", "−1.4 ± 4.1", "–"]
+    assert body[1] == ["<b>&dm5x2", "63.0 ± 2.0 (70.0)", "52.0 ± 2.0 (60.2)", "57.5 (65.1)", "−2.0 ± 0.0", "–"]
     assert [b.text for b in tree.iter("b")] == ["56.0 ± 1.4 †", "59.0 †", "63.0 ± 2.0"]
     assert "overflow-x:auto" in tree.get("style")
 
@@ -133,7 +135,7 @@ def test_latex_is_escaped_and_balanced():
     body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
     first = r"x\_1\&50\%\#\$\textasciitilde{}\textasciicircum{}\textbackslash{}\{\}\textless{}dm5x2"
     assert f"{first} & " in body and r"\textbf{63.0 $\pm$ 2.0} {\scriptsize (70.0)}" in body
-    assert r"$-$1.4 $\pm$ 4.1" in body and r"\textit{x\_1" in body
+    assert r"$-$2.0 $\pm$ 0.0" in body and r"\textit{x\_1" in body
     bare = re.sub(r"\\.", "", text)
     assert bare.count("{") == bare.count("}") and bare.count("$") % 2 == 0
     rows = [line for line in body.splitlines() if "&" in line]
@@ -148,26 +150,34 @@ def test_the_terminal_shows_the_same():
     console.print(terminal(TOYS, "title [x]"))
     text = console.export_text()
     assert "title [x]" in text
-    for word in ("63.0 ± 2.0 (70.0)", "diverged", "-1.4 ± 4.1", "random10x1", "over noe=1", "4 students that diverged"):
+    for word in ("63.0 ± 2.0 (70.0)", "diverged", "-2.0 ± 0.0", "random10x1", "over noe=1", "4 students that diverged"):
         assert word in text
 
 
-@pytest.mark.parametrize(("name", "against"), [("table1", {"noe": 1}), ("table2", {"method": "rded"})])
-def test_the_tables_of_the_recorded_rows_say_what_their_readme_says(tmp_path, name, against):
-    for file in ("results.csv", "paper.csv"):
-        shutil.copy(EXPERIMENTS / name / file, tmp_path)
-    places = readme_table(tmp_path, Question(claim="a < b", against=against))
+RECORDED = {
+    "table1": ("(53.3)", {"noe": 1}),
+    "table2": ("(50.3)", {"method": "rded"}),
+    "table3": ("(53.3)", [{"fusion": "none"}, {"fusion": "vanilla"}]),
+    "table4": ("(49.0)", [{"diversity": "none", "fusion": "none"}, {"diversity": "paper", "fusion": "none"}]),
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_the_tables_of_the_recorded_rows_say_what_their_readme_says(tmp_path, name):
+    paper, against = RECORDED[name]
+    shutil.copy(EXPERIMENTS / name / "paper.csv", tmp_path)
+    rows = merge_rows([EXPERIMENTS / name / "results.csv"], COLUMNS)
+    places = readme_table(tmp_path, rows, Question(claim="a < b", against=against))
     assert [p.name for p in places] == ["table.md", "table.tex", "table.html"]
     text, latex, page = (p.read_text() for p in places)
     readme = re.split("Thrice as long|measured before that", (EXPERIMENTS / name / "README.md").read_text())[0]
-    lines = "".join(line for line in readme.splitlines() if line.startswith("|"))
+    lines = "".join(line for line in re.split("By network", readme)[0].splitlines() if line.startswith("|"))
     cells = set(re.findall(r"-?\d+\.\d ± \d\.\d", lines))
     shown = set(re.findall(r"-?\d+\.\d ± \d\.\d", text))
     assert len(cells) >= 17 and cells <= shown
     assert ET.fromstring(page).find("body") is not None and "a &lt; b" in page
     assert latex.count(r"\toprule") == 1
-    papers = {"table1": "(53.3)", "table2": "(50.3)"}
-    assert all(papers[name] in one for one in (text, latex, page))
+    assert all(paper in one for one in (text, latex, page))
 
 
 def test_nothing_needs_the_tables_packages_before_a_table_is_asked_for():

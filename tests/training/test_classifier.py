@@ -1,6 +1,7 @@
 """Students trained through Lightning: their independence, their accuracy, and their resume, bit for bit."""
 
 import functools
+import math
 
 import pytest
 import pytorch_lightning as pl
@@ -205,3 +206,12 @@ def test_training_learns_what_can_be_learned(tmp_path):
     network = build(CONVNET, channels=1, classes=3, size=8, rng=stream(0, "s"))
     classifier = run(Classifier([network], train, bars, recipe, [stream(0, "t")]), tmp_path)
     assert classifier.accuracies == {14: [1.0]}
+
+
+def test_a_student_that_diverged_has_no_accuracy():
+    """It would be right about all images of the first class otherwise."""
+    classifier = students((0, 1))
+    with torch.no_grad():
+        next(classifier.students[0].parameters()).fill_(math.nan)
+    lost, kept = classifier.tested()
+    assert math.isnan(lost) and 0 <= kept <= 1
