@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig
 
 from moe_distill.errors import InputError
@@ -57,9 +58,20 @@ def refuse_workspace(configs: Sequence[DictConfig]) -> str:
 
 def asked(configs: Sequence[DictConfig]) -> Sweep:
     """Return the sweep with its cells."""
-    command = shlex.join([*_RUN.split(), *sys.argv[1:]])
     question = hydra.utils.instantiate(configs[0].question, _convert_="all")
-    return Sweep(command, asdict(question), tuple(_cell(cfg) for cfg in configs))
+    return Sweep(_command(configs), asdict(question), tuple(_cell(cfg) for cfg in configs))
+
+
+def _command(configs: Sequence[DictConfig]) -> str:
+    """Return what repeats the sweep: the command line, less the pipeline that looks at it and is none of its jobs'."""
+    own = {override for cfg in configs for override in cfg.hydra.overrides.task}
+    looks = [
+        argument
+        for argument in sys.argv[1:]
+        if argument.startswith("pipeline=")
+        and own.isdisjoint(f"pipeline={name}" for name in argument.removeprefix("pipeline=").split(","))
+    ]
+    return shlex.join([*_RUN.split(), *(argument for argument in sys.argv[1:] if argument not in looks)])
 
 
 def foretell(configs: Sequence[DictConfig]) -> str:
@@ -77,8 +89,11 @@ def _cell(cfg: DictConfig) -> Cell:
     plan, baselines, exam = _built(cfg)
     keys = keys_of([plan, *baselines], exam, Path(cfg.paths.store) / "data") if _is_full(cfg) else ()
     task = [o for o in cfg.hydra.overrides.task if not o.startswith("hydra.")]
-    command = shlex.join([*_RUN.split(), *task, "hydra.mode=RUN"])
-    return Cell(cfg.hydra.job.override_dirname, Path(cfg.hydra.runtime.output_dir).name, command, keys)
+    folder = Path(cfg.hydra.runtime.output_dir)
+    # Alone, a run's folder is that of its experiment: the sweep's.
+    where = f"hydra.run.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
+    command = shlex.join([*_RUN.split(), *task, where, "hydra.mode=RUN"])
+    return Cell(cfg.hydra.job.override_dirname, folder.name, command, keys)
 
 
 def _is_full(cfg: DictConfig) -> bool:
