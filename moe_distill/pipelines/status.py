@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from moe_distill.attempts import attempts_of
 from moe_distill.errors import InputError
@@ -28,7 +29,7 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
         forecast: What the stages that are missing are going to cost, as text.
     """
     console = Console(width=max(100, Console().width), force_terminal=None)
-    table = Table(title=f"{folder.name}: {len(sweep.cells)} cells", title_justify="left")
+    table = Table(title=Text(f"{folder.name}: {len(sweep.cells)} cells"), title_justify="left")
     for column in ("cell", "state", "attempts", "for", "last said"):
         table.add_column(column, overflow="fold")
     states = {cell: cell.state(folder, results) for cell in sweep.cells}
@@ -38,7 +39,8 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
         printed = last_lines(folder / cell.folder, most=1).strip()
         said = "" if state in (DONE, "missing") else tried[-1].error or printed
         took = f"{spent / 60:.0f} min" if tried else ""
-        table.add_row(cell.name, f"[{_STYLES.get(state, 'red')}]{state}", str(len(tried) or ""), took, said)
+        shown_state = Text(state, _STYLES.get(state, "red"))
+        table.add_row(Text(cell.name), shown_state, str(len(tried) or ""), took, Text(said))
     with console.capture() as captured:
         console.print(table)
     counts = Counter(states.values())

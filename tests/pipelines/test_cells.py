@@ -87,6 +87,15 @@ def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, 
     assert shown(done, tmp_path / "sweep", results, "about").endswith("nothing is left to do")
 
 
+@pytest.mark.parametrize("said", ["[rank0]: no memory", "[/data/x] is gone", "[bold]a", "a\\"])
+def test_what_a_job_is_called_and_said_is_no_markup(tmp_path, results, said):
+    with pytest.raises(ValueError), attempt(tmp_path / "one", ""):
+        raise ValueError(said)
+    sweep = Sweep("", {}, (Cell("experts.ipcs=[7,3]", "one", "", ("other",)),))
+    text = shown(sweep, tmp_path, results, "")
+    assert f" {said} " in text and "experts.ipcs=[7,3]" in text
+
+
 def test_the_last_lines_of_a_log_show_a_bar_as_it_was_left(tmp_path):
     assert last_lines(tmp_path) == ""
     (tmp_path / "console.log").write_bytes(b"$ run\n" + b"x" * 99999 + b"\nsaid\nbar 1%\rbar 2%\rbar 3%\r  \n")
