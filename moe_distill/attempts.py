@@ -19,6 +19,7 @@ import psutil
 from moe_distill.records import commit, write_json
 
 FILE = "attempts.json"
+LOG = "console.log"
 _BEAT_SECONDS = 30.0
 _SILENT_SECONDS = 300.0
 
@@ -73,9 +74,17 @@ def attempts_of(folder: Path) -> list[Attempt]:
 
 
 def state_of(folder: Path) -> str:
-    """Return the state of the last attempt at the run of a folder; ``missing`` where there is none."""
-    tried = attempts_of(folder)
-    return tried[-1].state((folder / FILE).stat().st_mtime) if tried else "missing"
+    """Return the state of the last attempt at the run of a folder; ``missing`` where there is none.
+
+    A process needs seconds to import what it records its attempt with: until then its log holds its command alone.
+    """
+    if tried := attempts_of(folder):
+        return tried[-1].state((folder / FILE).stat().st_mtime)
+    log = folder / LOG
+    if not log.is_file():
+        return "missing"
+    silent = log.read_bytes().count(b"\n") <= 1 and time.time() - log.stat().st_mtime < _SILENT_SECONDS
+    return "running" if silent else "failed"
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import sys
 import types
 import typing
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -37,21 +38,28 @@ def run(cfg: DictConfig) -> float | None:
     Raises:
         InputError: The input cannot be worked with.
     """
+    if cfg.instead is not None:  # it looks at runs and is none
+        _, runtime, pipeline = _built(cfg)
+        return pipeline(runtime=runtime).get("accuracy")
+    # Before anything can fail, which the record of the attempt then says.
+    with attempt(Path(cfg.paths.output), shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])):
+        resolved, runtime, pipeline = _built(cfg)
+        _open(runtime.mirror, pipeline, resolved)
+        failed = True
+        try:
+            headline: dict[str, Any] = pipeline(runtime=runtime)
+            failed = False
+        finally:
+            runtime.mirror.finish(failed)
+    return headline.get("accuracy")
+
+
+def _built(cfg: DictConfig) -> tuple[dict[str, Any], Any, Any]:
+    """Return the resolved configuration once it was checked, the runtime and the pipeline."""
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     check(resolved)
-    runtime = hydra.utils.instantiate(cfg.runtime, _convert_="all")
-    pipeline = hydra.utils.instantiate(cfg.pipeline, _convert_="all")
-    if cfg.instead is not None:  # it looks at runs and is none
-        return pipeline(runtime=runtime).get("accuracy")
-    _open(runtime.mirror, pipeline, resolved)
-    failed = True
-    try:
-        with attempt(runtime.output, shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])):
-            headline: dict[str, Any] = pipeline(runtime=runtime)
-        failed = False
-    finally:
-        runtime.mirror.finish(failed)
-    return headline.get("accuracy")
+    runtime, pipeline = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in ("runtime", "pipeline"))
+    return resolved, runtime, pipeline
 
 
 def _open(mirror: Any, pipeline: Any, resolved: dict[str, Any]) -> None:

@@ -11,7 +11,8 @@ import time
 import psutil
 import pytest
 
-from moe_distill.attempts import FILE, attempt, attempts_of, state_of
+from moe_distill.attempts import FILE, LOG, attempt, attempts_of, state_of
+from moe_distill.errors import InputError
 
 SLEEPER = """
 import sys, time
@@ -86,3 +87,45 @@ def test_a_living_attempt_touches_its_record(tmp_path, monkeypatch):
         os.utime(tmp_path / FILE, (0, 0))
         time.sleep(0.2)
         assert (tmp_path / FILE).stat().st_mtime > time.time() - 60
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("+method.foo=1", "method.foo=1: no such key"),
+        ("threads=0", "threads=0: a whole number"),
+        ("method.iterations=0", "method.iterations=0: a number above 0"),
+        ("exam.seeds=${gone}", "Interpolation key 'gone' not found"),
+    ],
+)
+def test_what_fails_before_the_pipeline_is_a_failed_attempt(suite, given, said):
+    with pytest.raises(Exception, match=said):
+        suite("method=dm", given)
+    (tried,) = attempts_of(suite.out)
+    assert tried.outcome == state_of(suite.out) == "failed" and tried.error
+
+
+def test_a_mirror_that_cannot_be_opened_is_a_failed_attempt(suite, monkeypatch):
+    def refuse(*_):
+        raise InputError("logger.mode", "online", "offline")
+
+    monkeypatch.setattr("moe_distill.pipelines.mirror.NoMirror.open", refuse)
+    with pytest.raises(InputError):
+        suite("method=dm")
+    assert [(a.outcome, a.error) for a in attempts_of(suite.out)] == [("failed", "logger.mode=online: offline")]
+
+
+def test_looking_at_a_run_is_no_attempt(suite):
+    with pytest.raises(InputError):
+        suite("pipeline=report")
+    assert attempts_of(suite.out) == []
+
+
+def test_a_job_that_died_before_its_attempt_has_failed(tmp_path):
+    log = tmp_path / LOG
+    log.write_text("$ python -m app\n")
+    assert state_of(tmp_path) == "running"  # it may still import
+    os.utime(log, (time.time() - 1000,) * 2)
+    assert state_of(tmp_path) == "failed"
+    log.write_text("$ python -m app\nModuleNotFoundError: No module named 'app'\n")
+    assert state_of(tmp_path) == "failed"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from moe_distill.attempts import attempts_of
+from moe_distill.attempts import LOG, attempts_of
 from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import DONE, Cell, Sweep
 from moe_distill.pipelines.results import Results
@@ -37,7 +37,7 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
         tried = attempts_of(folder / cell.folder)
         spent = sum((a.ended or (time.time() if state == "running" else a.began)) - a.began for a in tried)
         printed = last_lines(folder / cell.folder, most=1).strip()
-        said = "" if state in (DONE, "missing") else tried[-1].error or printed
+        said = "" if state in (DONE, "missing") else (tried and tried[-1].error) or printed
         took = f"{spent / 60:.0f} min" if tried else ""
         shown_state = Text(state, _STYLES.get(state, "red"))
         table.add_row(Text(cell.name), shown_state, str(len(tried) or ""), took, Text(said))
@@ -50,7 +50,7 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
 
 def last_lines(folder: Path, most: int = 30) -> str:
     """Return the last lines that a job printed; of a bar that is redrawn, what it shows last."""
-    log = folder / "console.log"
+    log = folder / LOG
     if not log.is_file():
         return ""
     with log.open("rb") as file:

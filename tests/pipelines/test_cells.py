@@ -83,6 +83,11 @@ def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, 
         raise ValueError("the disk is full")
     text = shown(sweep, tmp_path / "sweep", results, "about 5 min of work")
     assert "the disk is full" in text and "1 done, 1 failed" in text and text.endswith("about 5 min of work")
+    (tmp_path / "sweep" / "three").mkdir()
+    (tmp_path / "sweep" / "three" / "console.log").write_text("$ run x=3\nImportError: no torch\n")
+    dead = Sweep("", {}, (Cell("x=3", "three", "run x=3", ("other",)),))
+    text = shown(dead, tmp_path / "sweep", results, "")
+    assert "ImportError: no torch" in text and "1 failed" in text
     done = Sweep("", {}, cells[:1])
     assert shown(done, tmp_path / "sweep", results, "about").endswith("nothing is left to do")
 
