@@ -10,7 +10,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -68,9 +68,11 @@ class Attempt:
 
 
 def attempts_of(folder: Path) -> list[Attempt]:
-    """Return the attempts at the run of a folder, the first one first."""
-    path = folder / FILE
-    return [Attempt(**told) for told in json.loads(path.read_text())] if path.is_file() else []
+    """Return the attempts at the run of a folder, the first one first; none where their record cannot be read."""
+    try:
+        return [Attempt(**told) for told in json.loads((folder / FILE).read_text())]
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 def state_of(folder: Path) -> str:
@@ -98,8 +100,7 @@ def attempt(folder: Path, command: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     own = psutil.Process()
     now = Attempt(time.time(), command, commit(), platform.node(), psutil.boot_time(), own.pid, own.create_time())
-    tried = [*attempts_of(folder), now]
-    _write(folder, tried)
+    _write(folder, now)
     with _beating(folder / FILE):
         try:
             yield
@@ -111,11 +112,14 @@ def attempt(folder: Path, command: str) -> Iterator[None]:
         finally:
             now.ended = time.time()
             with contextlib.suppress(OSError):  # a full disk must not hide the error that says so
-                _write(folder, tried)
+                _write(folder, now)
 
 
-def _write(folder: Path, tried: Sequence[Attempt]) -> None:
-    write_json(folder / FILE, [asdict(one) for one in tried])
+def _write(folder: Path, own: Attempt) -> None:
+    """Write an attempt into the record, in its place, beside what others have written meanwhile."""
+    tried = {(one.host, one.process, one.began): one for one in attempts_of(folder)}
+    tried[own.host, own.process, own.began] = own
+    write_json(folder / FILE, [asdict(one) for one in tried.values()])
 
 
 @contextlib.contextmanager

@@ -44,6 +44,25 @@ def test_a_run_that_ends_says_how(tmp_path):
     assert second.began <= second.ended <= time.time()
 
 
+def test_attempts_that_overlap_are_both_kept(tmp_path):
+    with attempt(tmp_path, "slow"):
+        with pytest.raises(ValueError), attempt(tmp_path, "quick"):
+            raise ValueError("no")
+        with attempt(tmp_path, "later"):
+            pass
+    told = [(a.command, a.outcome) for a in attempts_of(tmp_path)]
+    assert told == [("slow", "finished"), ("quick", "failed"), ("later", "finished")]
+
+
+@pytest.mark.parametrize("text", ["", "[{", "null", '[{"began": 1}]', "\x00" * 9])
+def test_a_record_that_cannot_be_read_is_none(tmp_path, text):
+    (tmp_path / FILE).write_text(text)
+    assert attempts_of(tmp_path) == [] and state_of(tmp_path) == "missing"
+    with attempt(tmp_path, "again"):
+        pass
+    assert [a.command for a in attempts_of(tmp_path)] == ["again"]
+
+
 def test_an_interrupt_is_a_failure_of_its_name(tmp_path):
     with pytest.raises(KeyboardInterrupt), attempt(tmp_path, ""):
         raise KeyboardInterrupt

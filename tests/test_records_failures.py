@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 import moe_distill
 from moe_distill.errors import InputError
-from moe_distill.records import Store
+from moe_distill.records import Store, write_json
 from moe_distill.teachers.trajectories import Recording
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(moe_distill.__file__).parents[1])}
@@ -141,6 +141,13 @@ def test_a_disk_that_fills_up_is_one_line_and_the_command_goes_on_later(small_di
     with pytest.raises(ZeroDivisionError):  # with room again, an error is what it is
         store.obtain("thing", 2, lambda folder: 1 / 0)
     store.obtain("thing", 2, put())
+
+
+def test_a_text_reaches_the_disk_before_its_name_does(tmp_path, monkeypatch):
+    path, seen = tmp_path / "told.json", []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.extend((p.name, p.read_text()) for p in tmp_path.iterdir()))
+    write_json(path, {"a": 1})
+    assert [text for _, text in seen] == [path.read_text()] and seen[0][0] != path.name
 
 
 def test_importing_the_records_is_light():
