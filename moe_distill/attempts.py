@@ -34,6 +34,7 @@ class Attempt:
         host: The machine, with the second it was started (``boot``), the process and the second that one was started.
         outcome: ``finished`` or ``failed``; None while it works, and after a kill.
         error: The last line of an error.
+        work: What tells it from other work (see ``identity`` of :mod:`~moe_distill.pipelines.cells`), once it is known.
     """
 
     began: float
@@ -46,6 +47,7 @@ class Attempt:
     ended: float | None = None
     outcome: str | None = None
     error: str | None = None
+    work: str | None = None
 
     def state(self, touched: float) -> str:
         """Say what became of it: ``finished``, ``failed``, ``running``, ``killed`` or ``restarted`` (the machine was).
@@ -90,8 +92,8 @@ def state_of(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def attempt(folder: Path, command: str) -> Iterator[None]:
-    """Record the block as an attempt at the run of a folder, and how it ended.
+def attempt(folder: Path, command: str) -> Iterator[Attempt]:
+    """Record the block as an attempt at the run of a folder, and how it ended; the block may say what its work is.
 
     Args:
         folder: The run's; made where it is missing.
@@ -103,7 +105,7 @@ def attempt(folder: Path, command: str) -> Iterator[None]:
     _write(folder, now)
     with _beating(folder / FILE):
         try:
-            yield
+            yield now
         except BaseException as error:
             now.outcome, now.error = "failed", (str(error).strip().splitlines() or [""])[-1] or type(error).__name__
             raise

@@ -38,12 +38,15 @@ def run(cfg: DictConfig) -> float | None:
     Raises:
         InputError: The input cannot be worked with.
     """
+    from moe_distill.pipelines.cells import identity
+
     if cfg.instead is not None:  # it looks at runs and is none
         _, runtime, pipeline = _built(cfg)
         return pipeline(runtime=runtime).get("accuracy")
     # Before anything can fail, which the record of the attempt then says.
-    with attempt(Path(cfg.paths.output), shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])):
+    with attempt(Path(cfg.paths.output), shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])) as tried:
         resolved, runtime, pipeline = _built(cfg)
+        tried.work = identity(resolved["pipeline"], cfg.scale_name, cfg.paths.store)
         _open(runtime.mirror, pipeline, resolved)
         failed = True
         try:

@@ -9,10 +9,10 @@ from typing import Any
 
 import hydra
 from hydra.core.override_parser.types import Quote, QuotedString
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.cells import Cell, Sweep, keys_of
+from moe_distill.pipelines.cells import Cell, Sweep, identity, keys_of
 from moe_distill.pipelines.results import Results
 from moe_distill.records import Store
 
@@ -93,7 +93,9 @@ def _cell(cfg: DictConfig) -> Cell:
     # Alone, a run's folder is that of its experiment: the sweep's.
     where = f"hydra.run.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
     command = shlex.join([*_RUN.split(), *task, where, "hydra.mode=RUN"])
-    return Cell(cfg.hydra.job.override_dirname, folder.name, command, keys)
+    pipeline: Any = OmegaConf.to_container(cfg.pipeline, resolve=True)
+    work = identity(pipeline, cfg.scale_name, cfg.paths.store)
+    return Cell(cfg.hydra.job.override_dirname, folder.name, command, keys, work)
 
 
 def _is_full(cfg: DictConfig) -> bool:

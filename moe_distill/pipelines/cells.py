@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from moe_distill.attempts import state_of
+from moe_distill.attempts import attempts_of, state_of
 from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.labelling import labeller_settings
 from moe_distill.pipelines.results import Results
-from moe_distill.records import write_json
+from moe_distill.records import key, write_json
 
 FILE = "sweep.json"
 DONE = "done"
@@ -26,24 +26,28 @@ class Cell:
         folder: The job's folder, by its name in the sweep's.
         command: What runs it alone.
         keys: Of the result rows it is to leave (their ``config_hash``); none where its pipeline leaves others.
+        work: See :func:`identity`; None where it is not known.
     """
 
     name: str
     folder: str
     command: str
     keys: tuple[str, ...]
+    work: str | None = None
 
     def state(self, sweep: Path, results: Results) -> str:
         """Say how far it is: ``done``, ``missing``, or what became of its last attempt.
 
-        A cell is done when its rows are, whoever made them; where it leaves none, when an attempt has finished.
+        A cell is done when its rows are, whoever made them; where it leaves none, when an attempt at the same work has
+        finished. Its folder bears the same name at another scale, or with other data or another store.
         """
-        if self.keys and all(results.has(key) for key in self.keys):
+        if self.keys and all(results.has(row) for row in self.keys):
             return DONE
         state = state_of(sweep / self.folder)
-        if state == "finished":
-            return "missing" if self.keys else DONE
-        return state
+        if state != "finished":
+            return state
+        told = {self.work, attempts_of(sweep / self.folder)[-1].work} - {None}
+        return "missing" if self.keys or len(told) > 1 else DONE
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,16 @@ class Sweep:
         return cls(told["command"], told["question"], cells)
 
 
+def identity(pipeline: Mapping[str, Any], scale: str, store: str) -> str:
+    """Return what tells the work of a job from that of any other: a hash of its pipeline, with all it is built of."""
+    return key([pipeline, scale, store])
+
+
 def keys_of(plans: Sequence[Distillation], exam: Examination, cache: Path) -> tuple[str, ...]:
     """Return the keys of all result rows about these plans' sets."""
     found: list[str] = []
     for plan in plans:
         train, test = plan.data.load(cache)
         judged = {**plan.settings(train, cache), **labeller_settings(plan, exam.recipe)}
-        found += [key for name in exam.students for key in exam.keys(judged, test, name).values()]
+        found += [row for name in exam.students for row in exam.keys(judged, test, name).values()]
     return tuple(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""What a sweep keeps to be repeated by: its own command line, and one for each cell that leaves the others alone."""
+"""What a sweep keeps: commands that repeat it and each of its cells, and what tells a cell's work from another's."""
 
 import shlex
 import sys
@@ -8,10 +8,13 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext, RunMode
+from omegaconf import OmegaConf, open_dict
 
 import moe_distill.run
 from moe_distill.config import conf_dir, register
 from moe_distill.pipelines.cells import Sweep
+from moe_distill.pipelines.results import Results
+from moe_distill.records import Store
 from moe_distill.sweep import asked
 
 TINY = ("+experiment=table4", "scale=smoke", "students=convnet3", "seeds=1", "logger=none", "method=dm")
@@ -62,3 +65,24 @@ def test_the_pipeline_that_looks_at_a_sweep_is_not_kept_as_what_repeats_it(monke
     monkeypatch.setattr(sys, "argv", ["run", *TINY, *given])
     sweep = asked(composed[0](*TINY, cells=[[*own, "diversity=none"]]))
     assert isinstance(sweep, Sweep) and shlex.split(sweep.command)[3:] == [*TINY, *kept]
+
+
+def test_a_cell_without_rows_is_done_only_by_the_work_that_is_asked_for(tmp_path, monkeypatch, composed):
+    """What has the same folder at another scale, with other data or another store is not that work."""
+    jobs, loader = composed
+    nothing = Results(Store(tmp_path / "store"))
+
+    def cell(*given):
+        task = (*TINY, "data=folder", "data.root=here", "pipeline=pretrain", f"paths.runs={tmp_path}", *given)
+        return asked(jobs(*task, cells=[["seed=1"]])).cells[0]
+
+    here, sweep = cell(), tmp_path / "table4"
+    others = [cell("scale=small"), cell("data.root=elsewhere"), cell("paths.store=other")]
+    assert {other.folder for other in others} == {here.folder}
+    monkeypatch.setattr("moe_distill.pipelines.pretrain.pretrain", lambda **_: {})
+    alone = loader.load_configuration("config", shlex.split(here.command)[3:], RunMode.RUN)
+    with open_dict(alone.hydra):
+        alone.hydra.runtime.output_dir = alone.hydra.run.dir
+    HydraConfig.instance().set_config(alone)
+    moe_distill.run.run(OmegaConf.masked_copy(alone, [str(name) for name in alone if name != "hydra"]))
+    assert [c.state(sweep, nothing) for c in (here, *others)] == ["done", *["missing"] * 3]

@@ -74,6 +74,18 @@ def test_a_cell_is_done_when_its_rows_are_else_what_became_of_its_last_attempt(t
     assert [state("other"), state()] == ["missing", "done"]
 
 
+def test_a_cell_without_rows_is_done_by_an_attempt_at_its_own_work(tmp_path, results):
+    def states(*works):
+        return [Cell("a", "a", "", (), work).state(tmp_path, results) for work in works]
+
+    with attempt(tmp_path / "a", ""):
+        pass
+    assert states("x", None) == ["done", "done"]  # recorded before attempts told their work
+    with attempt(tmp_path / "a", "") as tried:
+        tried.work = "x"
+    assert states("x", None, "y") == ["done", "done", "missing"]
+
+
 def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, results):
     cells = (Cell("x=1", "one", "run x=1", ("done",)), Cell("x=2", "two", "run x=2", ("other",)))
     sweep = Sweep("run -m x=1,2", {"claim": "x helps"}, cells)
