@@ -11,6 +11,7 @@ import hydra
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
+from moe_distill.checking import check
 from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import Cell, Sweep, identity, keys_of
 from moe_distill.pipelines.results import Results
@@ -57,7 +58,13 @@ def refuse_workspace(configs: Sequence[DictConfig]) -> str:
 
 
 def asked(configs: Sequence[DictConfig]) -> Sweep:
-    """Return the sweep with its cells."""
+    """Return the sweep with its cells.
+
+    Raises:
+        InputError: A job's configuration does not fit what it names.
+    """
+    for cfg in configs:
+        check(OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]), resolve=True))
     question = hydra.utils.instantiate(configs[0].question, _convert_="all")
     return Sweep(_command(configs), asdict(question), tuple(_cell(cfg) for cfg in configs))
 

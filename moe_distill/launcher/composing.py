@@ -162,6 +162,7 @@ class FreshProcessLauncher(Launcher):
         HydraConfig.instance().set_config(config)  # the name of the folder may use the resolver ${hydra:...}
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.runtime.output_dir = str(Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute())
+        HydraConfig.instance().set_config(config)
         return config
 
     def _job(self, config: DictConfig, module: str) -> Job:

@@ -1,4 +1,4 @@
-"""What a sweep keeps: commands that repeat it and each of its cells, and what tells a cell's work from another's."""
+"""What a sweep keeps: commands that repeat it and each of its cells, and what tells their work apart."""
 
 import shlex
 import sys
@@ -12,10 +12,11 @@ from omegaconf import OmegaConf, open_dict
 
 import moe_distill.run
 from moe_distill.config import conf_dir, register
+from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import Sweep
 from moe_distill.pipelines.results import Results
 from moe_distill.records import Store
-from moe_distill.sweep import asked
+from moe_distill.sweep import asked, before
 
 TINY = ("+experiment=table4", "scale=smoke", "students=convnet3", "seeds=1", "logger=none", "method=dm")
 
@@ -86,3 +87,19 @@ def test_a_cell_without_rows_is_done_only_by_the_work_that_is_asked_for(tmp_path
     HydraConfig.instance().set_config(alone)
     moe_distill.run.run(OmegaConf.masked_copy(alone, [str(name) for name in alone if name != "hydra"]))
     assert [c.state(sweep, nothing) for c in (here, *others)] == ["done", *["missing"] * 3]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("+method.foo=1", r"^method\.foo=1: no such key; there are "),
+        ("+pipeline.foo=1", r"^pipeline\.foo=1: no such key; there are baselines, exam, plans, runtime$"),
+        ("+runtime.foo=1", r"^runtime\.foo=1: no such key; there are "),
+        ("recipe.epochs=many", r"^recipe\.epochs=many: a whole number$"),
+    ],
+)
+def test_what_does_not_fit_in_any_job_is_one_line_before_the_first(tmp_path, composed, given, said):
+    configs = composed[0](*TINY, f"paths.runs={tmp_path}", cells=[["seed=1"], ["seed=2", given]])
+    with pytest.raises(InputError, match=said):
+        before(configs)
+    assert [*tmp_path.iterdir()] == []
