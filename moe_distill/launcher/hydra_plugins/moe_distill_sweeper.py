@@ -20,7 +20,7 @@ class CellsSweeperConf:
     """Options of ``hydra/sweeper=cells``.
 
     Args:
-        max_batch_size: As in the basic sweeper, null runs all jobs in one go.
+        max_batch_size: Null; anything else is refused with what to set instead.
         params: The grid: choices by key, as on the command line.
         cells: Lines of overrides parted by spaces, such as ``"diversity=none fusion=none"``.
     """
@@ -48,11 +48,15 @@ class CellsSweeper(BasicSweeper):
     def split_arguments(  # type: ignore[override]
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
-        """Return the jobs in batches, each as its overrides: a cell's, then the grid's and the command line's.
+        """Return the jobs, in one batch, each as its overrides: a cell's, then the grid's and the command line's.
 
         Raises:
-            InputError: The command line sets what the cells vary.
+            InputError: The command line sets what the cells vary, or asks for several batches: each would count as a
+                sweep of its own, and none would follow one of which a job failed.
         """
+        if max_batch_size is not None:
+            instead = "hydra.launcher.n_jobs, or hydra.launcher.array_parallelism on Slurm, limits the jobs at a time"
+            raise CellsInputError("hydra.sweeper.max_batch_size", max_batch_size, f"null; {instead}")
         batches = BasicSweeper.split_arguments(overrides, max_batch_size)
         if not self.cells:
             return batches
