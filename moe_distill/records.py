@@ -26,6 +26,7 @@ from moe_distill.errors import InputError
 # Raised by whoever changes what an artifact means, so that older ones are no longer found.
 SCHEMA = 1
 _FULL_BELOW_BYTES = 1 << 20
+_FULL = ("no space left", "quota exceeded")
 
 
 def qualified_name(target: Any) -> str:
@@ -207,7 +208,8 @@ class guard_full_disk:
         if error is None or isinstance(error, InputError) or not isinstance(error, Exception):
             return
         where = next(p for p in (self.root, *self.root.absolute().parents) if p.exists())
-        if "No space left" in str(error) or shutil.disk_usage(where).free < _FULL_BELOW_BYTES:
+        said = str(error).lower()
+        if any(words in said for words in _FULL) or shutil.disk_usage(where).free < _FULL_BELOW_BYTES:
             allowed = "a folder with room; the disk is full, nothing half-written was kept, the same command goes on"
             raise InputError("paths.store", self.root, allowed) from error
 

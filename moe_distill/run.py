@@ -15,6 +15,7 @@ from moe_distill.attempts import attempt
 from moe_distill.checking import check, listed
 from moe_distill.config import conf_dir, register
 from moe_distill.errors import InputError
+from moe_distill.records import guard_full_disk
 
 register()
 
@@ -27,6 +28,11 @@ def run(cfg: DictConfig) -> float | None:
     Raises:
         InputError: The input cannot be worked with.
     """
+    with guard_full_disk(Path(cfg.paths.store)):
+        return _run(cfg)
+
+
+def _run(cfg: DictConfig) -> float | None:
     from moe_distill.pipelines.cells import identity
 
     if cfg.instead is not None:  # it looks at runs and is none

@@ -15,7 +15,7 @@ from moe_distill.checking import check
 from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import Cell, Sweep, identity, keys_of
 from moe_distill.pipelines.results import Results
-from moe_distill.records import Store
+from moe_distill.records import Store, guard_full_disk
 
 _RUN = "python -m moe_distill.run"
 
@@ -26,9 +26,9 @@ def before(configs: Sequence[DictConfig]) -> str:
     Args:
         configs: The composed jobs, as for all functions here.
     """
-    folder = _folder(configs)
-    asked(configs).write(folder)
-    return foretell(configs)
+    with guard_full_disk(Path(configs[0].paths.store)):
+        asked(configs).write(_folder(configs))
+        return foretell(configs)
 
 
 def after(configs: Sequence[DictConfig]) -> str:
@@ -36,8 +36,9 @@ def after(configs: Sequence[DictConfig]) -> str:
     from moe_distill.pipelines.report import report_sweep
 
     folder = _folder(configs)
-    asked(configs).write(folder)
-    return report_sweep(folder, _results(configs[0]))
+    with guard_full_disk(Path(configs[0].paths.store)):
+        asked(configs).write(folder)
+        return report_sweep(folder, _results(configs[0]))
 
 
 def status(configs: Sequence[DictConfig]) -> str:

@@ -83,6 +83,7 @@ def test_a_kill_in_the_middle_leaves_nothing_readable_and_frees_the_lock(tmp_pat
 
 FULL = [
     OSError(errno.ENOSPC, "No space left on device"),
+    OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
     SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
     RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos, No space left on device"),
 ]
@@ -166,3 +167,14 @@ def test_a_disk_that_fills_up_while_recording_is_one_line(small_disk):
 
     with pytest.raises(InputError, match="disk is full"):
         store.obtain("trajectory", 1, make)
+
+
+@pytest.mark.parametrize("place", ["attempts.write_json", "pipelines.pretrain.pretrain"])
+def test_a_disk_that_is_full_for_records_and_pages_too_is_one_line(suite, monkeypatch, place):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"moe_distill.{place}", full)
+    with pytest.raises(InputError) as caught:
+        suite("pipeline=pretrain", "method=dm")
+    assert_one_line_about_a_full_disk(caught.value, suite.store)

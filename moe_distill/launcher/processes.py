@@ -51,13 +51,18 @@ class Job:
     process: subprocess.Popen[bytes]
     slot: str | None
     began: float
+    refused: OSError | None = None
 
     def __init__(self, name: str, folder: Path, command: list[str]) -> None:
         self.name, self.folder, self.command = name, folder, command
         self.console = folder / "console.log"
 
     def start(self, slot: str | None) -> None:
-        """Start the process in a session of its own, confined to ``slot``; all it prints goes to ``console.log``."""
+        """Start the process in a session of its own, confined to ``slot``; all it prints goes to ``console.log``.
+
+        Raises:
+            OSError: The system did not let it, such as on a full disk.
+        """
         self.slot, self.began = slot, time.monotonic()
         prefix = "" if slot is None else f"CUDA_VISIBLE_DEVICES={slot} "
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +77,14 @@ class Job:
                 start_new_session=True,
             )
 
+    def tried(self, slot: str | None) -> bool:
+        """Start it and say whether the system let it; if not, that is how it has failed."""
+        try:
+            self.start(slot)
+        except OSError as error:
+            self.refused = error
+        return self.refused is None
+
     def send(self, number: int) -> None:
         """Send a signal to the process and to all it started; nobody left is no error."""
         try:
@@ -80,7 +93,9 @@ class Job:
             return
 
     def failure(self) -> str | None:
-        """Return None after exit code 0, else one line: job, exit code, log, last error line."""
+        """Return None after exit code 0, else one line: job, exit code, log, last error line; or why none was run."""
+        if self.refused is not None:
+            return f"{self.name}: not started: {self.refused}"
         code = self.process.returncode
         return None if code == 0 else f"{self.name}: exit code {code}, {self.console}: {error_line(self.console)}"
 
@@ -114,13 +129,16 @@ def run_jobs(jobs: Sequence[Job], slots: Sequence[str | None]) -> list[str | Non
     running: list[Job] = []
     try:
         while (waiting or running) and not received:
+            over: list[Job] = []
             while waiting and free:
-                waiting[0].start(free.popleft())
-                running.append(waiting.popleft())
+                job = waiting.popleft()
+                (running if job.tried(free.popleft()) else over).append(job)
             time.sleep(POLL_SECONDS)
             for job in [job for job in running if job.process.poll() is not None]:
                 job.send(signal.SIGKILL)  # what it left behind would share the slot with the next job
                 running.remove(job)
+                over.append(job)
+            for job in over:
                 free.append(job.slot)
                 ended += 1
                 failure, seconds = job.failure(), time.monotonic() - job.began

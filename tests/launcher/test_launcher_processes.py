@@ -86,6 +86,20 @@ def test_a_failure_leaves_the_others_alone_and_is_told_in_one_line(tmp_path, cap
     assert re.fullmatch(r"\[3/3\] done in \d s  good", said[2])
 
 
+def test_a_job_that_cannot_be_started_leaves_the_others_alone(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    (tmp_path / "blocked").write_text("no folder")
+    blocked = job(tmp_path, "blocked", "")
+    gone = Job("gone", tmp_path / "gone", [str(tmp_path / "no such program")])
+    slow, last = job(tmp_path, "slow", NOTE, 0.4), job(tmp_path, "last", NOTE, 0)
+    outcomes = run_jobs([slow, blocked, gone, last], [None, None])
+    assert outcomes[0] is None and outcomes[3] is None
+    assert outcomes[1].startswith("blocked: not started: [Errno 17] ")
+    assert outcomes[2].startswith("gone: not started: [Errno 2] ")
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 4 and re.match(r"\[1/4\] FAILED in 0 s  blocked: not started", said[0])
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_all_and_starts_no_more(tmp_path, number):
     jobs = [job(tmp_path, f"j{i}", NOTE, 60) for i in range(3)]
