@@ -5,9 +5,11 @@ settings, the code schema and the fingerprints of its inputs. It is built in a t
 once, so that a reader sees all of it or nothing; a file lock lets two processes that want it compute it once.
 """
 
+import contextlib
 import csv
 import dataclasses
 import enum
+import errno
 import functools
 import hashlib
 import json
@@ -15,7 +17,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from moe_distill.errors import InputError
 # Raised by whoever changes what an artifact means, so that older ones are no longer found.
 SCHEMA = 1
 _FULL_BELOW_BYTES = 1 << 20
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 _FULL = ("no space left", "quota exceeded")
 
 
@@ -110,6 +113,39 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
     temporary.replace(path)
 
 
+@contextlib.contextmanager
+def locked(path: Path, key: str = "paths.store", waiting: str = "") -> Iterator[None]:
+    """Hold a lock file meanwhile; the system frees it when its holder ends, however that ends.
+
+    Args:
+        path: The lock file.
+        key: The configuration key that says where it lies.
+        waiting: What is said where another process holds it; nothing where it is empty.
+
+    Raises:
+        InputError: The file system has no such locks.
+    """
+    # A soft lock would be a marker file: what a killed process of another machine left would be waited for for ever.
+    lock = FileLock(path, fallback_to_soft=False)
+    try:
+        try:
+            lock.acquire(timeout=0.1)
+        except Timeout:
+            if waiting:
+                from rich import get_console
+
+                get_console().log(waiting, style="yellow")
+            lock.acquire()
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise InputError(key, path.parent, "a folder on a file system with flock") from error
+        raise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class Store:
     """The artifacts below one folder.
 
@@ -157,14 +193,17 @@ class Store:
             return found
         target = self.path(kind, settings)
         with guard_full_disk(self.root):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with self._lock(kind, target.name):
+            for folder in (target.parent, self.root / "locks"):
+                folder.mkdir(parents=True, exist_ok=True)
+            name = f"{kind} {target.name[:8]}"
+            lock = self.root / "locks" / f"{kind}-{target.name}.lock"
+            with locked(lock, waiting=f"another process makes {name}; waiting for it"):
                 if found := self.find(kind, settings):
-                    self.found.append(f"{kind} {found.name[:8]}")
+                    self.found.append(name)
                     return found
                 self._make(target, settings, make)
         shutil.rmtree(self.root / "work" / f"{kind}-{target.name}", ignore_errors=True)
-        self.made.append(f"{kind} {target.name[:8]}")
+        self.made.append(name)
         return target
 
     def _make(self, target: Path, settings: Any, make: Callable[[Path], Mapping[str, Any] | None]) -> None:
@@ -180,19 +219,6 @@ class Store:
                 temporary.replace(target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-    def _lock(self, kind: str, name: str) -> FileLock:
-        locks = self.root / "locks"
-        locks.mkdir(exist_ok=True)
-        lock = FileLock(locks / f"{kind}-{name}.lock")
-        try:
-            lock.acquire(timeout=0.1)
-            lock.release()
-        except Timeout:
-            from rich import get_console
-
-            get_console().log(f"another process makes {kind} {name[:8]}; waiting for it", style="yellow")
-        return lock
 
 
 class guard_full_disk:

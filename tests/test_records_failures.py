@@ -1,6 +1,7 @@
 """The store between processes, after a kill, and on a full disk."""
 
 import errno
+import fcntl
 import gc
 import os
 import subprocess
@@ -14,7 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 import moe_distill
+from moe_distill.data.cache import cached
 from moe_distill.errors import InputError
+from moe_distill.pipelines.rows import merged
 from moe_distill.records import Store, write_json
 from moe_distill.teachers.trajectories import Recording
 
@@ -142,6 +145,23 @@ def test_a_disk_that_fills_up_is_one_line_and_the_command_goes_on_later(small_di
     with pytest.raises(ZeroDivisionError):  # with room again, an error is what it is
         store.obtain("thing", 2, lambda folder: 1 / 0)
     store.obtain("thing", 2, put())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_refused_in_one_line(tmp_path, monkeypatch, number):
+    def no_lock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    wanted = {
+        f"paths.store={tmp_path / 'locks'}": lambda: Store(tmp_path).obtain("thing", 1, put()),
+        f"paths.store={tmp_path}": lambda: cached(tmp_path / "x.safetensors", lambda: {}),
+        f"paths.runs={tmp_path}": lambda: merged(tmp_path),
+    }
+    for said, act in wanted.items():
+        with pytest.raises(InputError) as caught:
+            act()
+        assert str(caught.value) == f"{said}: a folder on a file system with flock"
 
 
 def test_a_text_reaches_the_disk_before_its_name_does(tmp_path, monkeypatch):

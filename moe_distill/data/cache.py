@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+
+from moe_distill.records import locked
 
 Tensors = dict[str, torch.Tensor]
 
@@ -25,7 +26,7 @@ def cached(path: Path, build: Callable[[], Tensors]) -> Tensors:
     if stored is not None:
         return stored
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    with locked(Path(f"{path}.lock")):
         stored = _read(path)
         return _write(path, build()) if stored is None else stored
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from filelock import FileLock
 from tqdm import tqdm
 
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.normalisation import Whitening
+from moe_distill.records import locked
 
 LARGEST = 96
 # 255² · 256 < 2²⁴: products of so many pixels are summed without rounding in float32.
@@ -75,7 +75,7 @@ def obtained(train: RealSet, eps: float, cache: Path) -> Whitening:
     source = hashlib.sha256(repr(("zca", float(eps), train.fingerprint)).encode()).hexdigest()
     path = cache / f"zca-{source}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    with locked(Path(f"{path}.lock")):
         try:
             return Whitening.load(path, source)
         except InputError:

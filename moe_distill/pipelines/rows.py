@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
-from moe_distill.records import merge_rows, write_csv
+from moe_distill.records import locked, merge_rows, write_csv
 
 COLUMNS = (
     *("experiment", "scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe"),
@@ -90,7 +88,7 @@ def is_sweep(folder: Path) -> bool:
 
 def merged(sweep: Path, table: str = "results.csv", columns: Sequence[str] = COLUMNS) -> list[dict[str, str]]:
     """Merge a table of a sweep's jobs into one beside them and return its rows."""
-    with FileLock(sweep / ".lock"):
+    with locked(sweep / ".lock", "paths.runs"):
         rows = merge_rows(sorted(sweep.glob(f"*/{table}")), columns)
         write_csv(sweep / table, rows, columns)
     return rows
