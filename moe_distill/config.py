@@ -127,6 +127,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
     OmegaConf.register_new_resolver("gpus", lambda accelerator, n: n if accelerator == "gpu" else None, replace=True)
     OmegaConf.register_new_resolver("row", _row, replace=True)
+    OmegaConf.register_new_resolver("joined", lambda *lists: [one for each in lists for one in each], replace=True)
     OmegaConf.register_new_resolver("count", lambda listed: len(listed or ()), replace=True)
 
 

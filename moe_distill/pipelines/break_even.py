@@ -11,6 +11,8 @@ from moe_distill.pipelines.page_costs import duration
 from moe_distill.pipelines.rows import Row
 
 FULL = "full_dataset"
+_DATA = ("dataset", "data_variant", "data.size")
+_Of = tuple[str, ...]  # data, and last the network
 
 
 @dataclass(frozen=True)
@@ -39,28 +41,28 @@ class BreakEven:
 
 
 def break_even(rows: Sequence[Row], variants: Sequence[str], teachers: Mapping[str, float]) -> list[BreakEven]:
-    """Return what each set costs and saves, for the networks that were also trained on all data of the same set.
+    """Return what each set costs and saves, for networks also trained on all data of the same set and size.
 
     Args:
-        rows: Result rows.
+        rows: Result rows, with ``data.size`` where the command line set it.
         variants: What each row's set is called.
         teachers: Seconds that the networks trained beforehand took, by the set's fingerprint; sets of which that is
             not known are left out.
     """
-    full: dict[tuple[str, str], list[float]] = {}
-    own: dict[tuple[str, str, str, str], list[tuple[float, float]]] = {}
+    full: dict[_Of, list[float]] = {}
+    own: dict[tuple[_Of, str, str], list[tuple[float, float]]] = {}
     for row, variant in zip(rows, variants, strict=True):
-        of = (str(row["dataset"]), str(row["architecture"]))
+        of = (*(str(row.get(c) or "") for c in _DATA), str(row["architecture"]))
         if row["method"] == FULL:
             full.setdefault(of, []).append(float(row["train_seconds"]))
         elif row["distill_seconds"] not in ("", None) and row["set_fingerprint"] in teachers:
             made = float(row["distill_seconds"]) + teachers[row["set_fingerprint"]]
-            own.setdefault((*of, variant, str(row["method"])), []).append((made, float(row["train_seconds"])))
+            own.setdefault((of, variant, str(row["method"])), []).append((made, float(row["train_seconds"])))
     found = []
-    for (dataset, network, variant, _), costs in own.items():
-        if (dataset, network) in full:
+    for (of, variant, _), costs in own.items():
+        if of in full:
             made, training = (statistics.mean(column) for column in zip(*costs, strict=True))
-            found.append(BreakEven(variant, network, made, training, statistics.mean(full[dataset, network])))
+            found.append(BreakEven(variant, of[-1], made, training, statistics.mean(full[of])))
     return found
 
 

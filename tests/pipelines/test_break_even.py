@@ -36,3 +36,16 @@ def test_sets_are_held_against_all_data_of_their_own_set_and_network():
     assert break_even(rows, variants, {}) == []  # what its teachers cost is not known
     assert found == BreakEven("dm5x2", "a", 100.0, 3.0, 100.0) and found.after == 2
     assert "dm5x2" in break_even_section([found]) and break_even_section([]) == ""
+
+
+def test_images_of_one_size_are_held_against_those_of_that_size():
+    sizes = {"64": (10, 100), "128": (40, 500)}
+    rows = [
+        {**row(method, "a", seconds, made), "data_variant": "folder", "data.size": size}
+        for size, (own, whole) in sizes.items()
+        for method, seconds, made in (("full_dataset", whole, ""), ("dm", own, 30))
+    ]
+    found = break_even(rows, [f"{r['method']} {r['data.size']}" for r in rows], {"p": 0.0})
+    assert [(b.variant, b.training, b.full) for b in found] == [("dm 64", 10, 100), ("dm 128", 40, 500)]
+    same_name = break_even(rows, [str(r["method"]) for r in rows], {"p": 0.0})
+    assert [b.full for b in same_name] == [100, 500]
