@@ -64,8 +64,8 @@ def _ranks(x_RN: torch.Tensor) -> torch.Tensor:
 def agreement(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return how far measures, and networks, agree in the order of sets.
 
-    Sets of other data or another budget differ in most measures whatever their experts do: give rows of sets that can
-    be compared.
+    Sets of other data, another budget or more decoded images differ in most measures whatever their experts do: give
+    rows of sets that can be compared.
 
     Args:
         rows: With ``set_fingerprint``, ``architecture``, ``measure`` and ``value``; several values of one set by one

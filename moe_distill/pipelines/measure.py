@@ -29,7 +29,8 @@ from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
 
 KIND, KIND_REAL = "measure", "measure_real"
-CONDITIONS = ("dataset", "ipc", "noe")
+# Sets of methods that decode more of an image have more rows, and biased measures fall with them.
+CONDITIONS = ("dataset", "method", "ipc", "noe")
 _OF_SET = (*("method", "roster", "dataset", "ipc", "noe"), *("diversity", "distill_seed", "set_fingerprint"))
 COLUMNS = (
     *("experiment", "scale", *_OF_SET, "architecture", "width", "measure", "value", "real_mean", "real_sd", "draws"),
@@ -178,7 +179,7 @@ def _dealt(real: RealSet, sizes: Sequence[int], draw: int) -> list[Part]:
 
 
 def _agree(sweep: Path) -> None:
-    """Write ``agreement.csv`` of all sets that a sweep has measured so far, those of equal data and budget together."""
+    """Write ``agreement.csv`` of all a sweep's sets so far, those of equal data, method and budget together."""
     with FileLock(sweep / ".lock"):
         rows = merge_rows([sweep / "measures.csv"], COLUMNS)
         groups = dict.fromkeys(tuple(row[c] for c in CONDITIONS) for row in rows)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from moe_distill.pipelines import page_agreement
 from moe_distill.pipelines.layout import section, table
 
 # What a pipeline calls its table, and what the page says of it.
@@ -20,8 +21,9 @@ Lines = Sequence[Mapping[str, str]]
 
 
 def tables_of(sweep: Path) -> dict[str, Lines]:
-    """Return the lines of such tables of all jobs of a sweep, each once, by the table's name."""
-    found: dict[str, Lines] = {}
+    """Return the lines of such tables of all jobs of a sweep, each once, by the table's name; agreement first."""
+    agreed = page_agreement.agreement_of(sweep)
+    found: dict[str, Lines] = {page_agreement.TABLE: agreed} if agreed else {}
     for name in TITLES:
         lines: dict[tuple[str, ...], dict[str, str]] = {}
         for path in sorted(sweep.glob(f"*/{name}")):
@@ -34,8 +36,9 @@ def tables_of(sweep: Path) -> dict[str, Lines]:
 
 
 def tables_section(tables: Mapping[str, Lines]) -> str:
-    """Return each table as a section, with the columns that vary."""
-    return "\n".join(_section(TITLES[name], lines) for name, lines in tables.items())
+    """Return what was compared as sections, then each table as one, with the columns that vary."""
+    agreed = page_agreement.agreement_section(tables.get(page_agreement.TABLE, ()))
+    return "\n".join([agreed, *(_section(TITLES[name], lines) for name, lines in tables.items() if name in TITLES)])
 
 
 def _section(title: str, lines: Lines) -> str:

@@ -207,13 +207,21 @@ def test_the_jobs_of_a_sweep_share_a_table_and_its_agreement(stage):
     sweep = stage.suite.home / "sweep"
     sweep.mkdir()
     (sweep / "multirun.yaml").touch()
-    jobs = [("noe=2", f"seed={seed}") for seed in range(4)] + [("noe=3", "seed=0")]
+    jobs = [("noe=2", f"seed={seed}") for seed in range(4)] + [("noe=3",), ("noe=2", "method=first")]
     for job, given in enumerate(jobs):
         stage.suite(*ASKED, *ALIKE, *given, f"paths.output={sweep}/job{job}")
     rows = table(sweep)
-    assert rows == [row for job in range(5) for row in table(sweep / f"job{job}")]
-    found = [r for r in table(sweep, "agreement.csv") if r["noe"] == "2"]
+    assert rows == [row for job in range(len(jobs)) for row in table(sweep / f"job{job}")]
+    told = table(sweep, "agreement.csv")
+    assert [(m, n) for m, n, *_ in dict.fromkeys((r["method"], r["noe"], r["sets"]) for r in told)] == [
+        *(("random", n) for n in "23"),
+        ("first", "2"),
+    ]
+    found = [r for r in told if (r["method"], r["noe"]) == ("random", "2")]
     assert len(found) == math.comb(len(MEASURES), 2) and {r["sets"] for r in found} == {"4"}
-    columns = [[float(r["value"]) for r in rows if (r["measure"], r["noe"]) == (m, "2")] for m in ("dcor", "hsic")]
+    columns = [
+        [float(r["value"]) for r in rows if (r["measure"], r["noe"], r["method"]) == (m, "2", "random")]
+        for m in ("dcor", "hsic")
+    ]
     (row,) = (r for r in found if {r["first"], r["second"]} == {"dcor", "hsic"})
     assert float(row["rho"]) == pytest.approx(rank_correlation(*columns).rho)

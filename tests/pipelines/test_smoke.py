@@ -164,6 +164,7 @@ def test_the_pages_need_nothing_beside_them(swept):
     for each in [page, *(p.read_text() for p in sweep.glob("job*/report.html"))]:
         outside = re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|#)|url\((?!data:|#)|@import|<script[^>]+src""", each)
         assert outside == []
+    assert ("Do measures put the sets in one order?" in page) == (OTHERS.get(sweep.name) == "measures.csv")
     if sweep.name == "table1":
         assert "data:image/png;base64," in page and "(53.3)" not in page  # the paper has no digits
 
