@@ -1,0 +1,21 @@
+"""What the page of a sweep is made of while some of its jobs have not run here."""
+
+from conftest_rows import row
+
+from moe_distill.pipelines.cells import Cell, Sweep
+from moe_distill.pipelines.report import gathered
+from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.rows import COLUMNS
+from moe_distill.records import Store, write_csv
+
+
+def test_a_row_that_a_job_left_is_not_taken_from_elsewhere_too(tmp_path):
+    """A neighbour that never ran here has the same random images; what the store holds of them is less."""
+    sweep, tables = tmp_path / "sweep", tmp_path / "tables" / "some"
+    shared, other = (row("random10x1", config_hash=h, recipe_key=k, seed=h) for h, k in (("1", "abc"), ("2", "abc")))
+    for folder, rows in ((sweep / "ran", [shared]), (tables, [{**shared, "recipe_key": ""}, other])):
+        folder.mkdir(parents=True)
+        write_csv(folder / "results.csv", rows, COLUMNS)
+    Sweep("", {}, (Cell("a", "ran", "", ("1",)), Cell("b", "idle", "", ("1", "2")))).write(sweep)
+    rows = gathered(sweep, Results(Store(tmp_path / "store"), tables.parent)).rows
+    assert [(r["config_hash"], r["recipe_key"]) for r in rows] == [("1", "abc"), ("2", "abc")]
