@@ -91,6 +91,11 @@ def state_of(folder: Path) -> str:
     return "running" if silent else "failed"
 
 
+def works_here(folder: Path) -> bool:
+    """Say whether a living process of this machine works at the run of a folder."""
+    return any(one.host == platform.node() and one.state(0) == "running" for one in attempts_of(folder))
+
+
 @contextlib.contextmanager
 def attempt(folder: Path, command: str) -> Iterator[Attempt]:
     """Record the block as an attempt at the run of a folder, and how it ended; the block may say what its work is.

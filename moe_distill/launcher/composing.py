@@ -18,6 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from moe_distill.attempts import works_here
 from moe_distill.errors import InputError
 from moe_distill.launcher.processes import Job
 
@@ -68,6 +69,19 @@ def check_folders(jobs: Sequence[Job]) -> None:
         if owner is not job:
             allowed = f"a folder for each job; this one would serve ({owner.name}) and ({job.name})"
             raise LauncherInputError("hydra.sweep.subdir", job.folder, allowed)
+
+
+def check_idle(jobs: Sequence[Job]) -> None:
+    """Check that no process of this machine works at one of the jobs.
+
+    Raises:
+        InputError: One does.
+    """
+    busy = [job for job in jobs if works_here(job.folder)]
+    if busy:
+        names = ", ".join(f"({job.name})" for job in busy)
+        allowed = f"a sweep of which no job is running; wait for, or end, what works here already at {names}"
+        raise LauncherInputError("hydra.sweep.dir", busy[0].folder.parent, allowed)
 
 
 def job_return(config: DictConfig, failure: str | None) -> JobReturn:
@@ -127,7 +141,7 @@ class FreshProcessLauncher(Launcher):
             run: Runs the jobs and returns, for each, what went wrong in one line, or None.
 
         Raises:
-            InputError: Options that cannot be met, or two jobs with the same folder.
+            InputError: Options that cannot be met, two jobs with the same folder, or one that is running.
         """
         module = module_name(self.module, self.task)
         setup_globals()
@@ -140,6 +154,7 @@ class FreshProcessLauncher(Launcher):
         jobs = [self._job(config, module) for config in configs]
         check_folders(jobs)
         self.check(configs)
+        check_idle(jobs)
         _call("before_sweep", configs, configs)
         outcomes = run(jobs)
         _call("after_sweep", configs, configs)

@@ -19,6 +19,7 @@ POLL_SECONDS = 1.0
 QUEUE_SECONDS = 15.0
 SIGNAL_SECONDS = 1.0
 KILL_SECONDS = 3600.0
+_SUBMITTED = "_submitted.pkl"  # what submitit calls its own file of a job
 # What submitit calls alike on every cluster; its other options bear the name of one.
 COMMON = (
     *("name", "timeout_min", "stderr_to_stdout"),
@@ -99,6 +100,28 @@ def executor(folder: str, max_num_timeout: int, options: Mapping[str, Any]) -> A
     except (RuntimeError, AssertionError, NameError) as error:
         raise InputError("hydra/launcher", "submitit_slurm", str(error).splitlines()[0]) from error
     return made
+
+
+def check_queue(folder: str) -> None:
+    """Check that Slurm has no job left of what was submitted from a folder before.
+
+    Args:
+        folder: As for :func:`executor`.
+
+    Raises:
+        InputError: It has.
+    """
+    below = Path(f"{folder.partition('%j')[0]}_").parent  # whatever a job's own folder is called
+    open_ones = {
+        path.name.removesuffix(_SUBMITTED)
+        for path in below.rglob(f"*{_SUBMITTED}")
+        if not path.with_name(f"{path.name.removesuffix(_SUBMITTED)}_0_result.pkl").exists()
+    }
+    queued = sorted(open_ones & (_queue() or set())) if open_ones else []
+    if queued:
+        arrays = " ".join(dict.fromkeys(number.partition("_")[0] for number in queued))
+        allowed = f"a sweep that Slurm has no jobs of; it has {', '.join(queued)}: wait for them, or scancel {arrays}"
+        raise InputError("hydra/launcher", "submitit_slurm", allowed)
 
 
 def run_in_slurm(jobs: Sequence[Job], submit: Any) -> list[str | None]:

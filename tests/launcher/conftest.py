@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 from conftest_slurm import slurm
+from conftest_sweeping import cluster, sweeping
 
 import moe_distill.launcher
 
-__all__ = ["slurm"]
+__all__ = ["cluster", "slurm", "sweeping"]
 PLUGIN_PATH = Path(moe_distill.launcher.__file__).parent
 
 

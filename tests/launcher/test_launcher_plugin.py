@@ -9,6 +9,7 @@ from hydra.core.utils import JobStatus
 from hydra.errors import CompactHydraException, ConfigCompositionException
 from hydra.types import HydraContext, RunMode
 
+from moe_distill.attempts import attempt
 from moe_distill.errors import InputError
 
 CONFIG = """
@@ -63,6 +64,16 @@ def test_two_jobs_never_share_a_folder(tmp_path, plugin, composed):
         launcher(plugin, composed, "hydra.sweep.subdir='x${x}'").launch([["x=1"], ["x=2"], ["x=1"]], 0)
     assert isinstance(caught.value, CompactHydraException)  # Hydra prints these without a traceback
     assert [path.name for path in tmp_path.iterdir()] == ["conf"]
+
+
+def test_a_job_that_is_running_stops_its_sweep_before_any_job(tmp_path, plugin, composed):
+    sweep = tmp_path / "it's = a, sweep"
+    said = r"sweep: a sweep of which no job is running; .* already at \(x=2\)$"
+    with attempt(sweep / "x2-1", "alone"), pytest.raises(InputError, match=said) as caught:
+        launcher(plugin, composed).launch([["x=1"], ["x=2"]], 0)
+    assert isinstance(caught.value, CompactHydraException) and [path.name for path in sweep.iterdir()] == ["x2-1"]
+    launcher(plugin, composed).launch([["x=1"], ["x=2"]], 0)
+    assert (sweep / "x2-1" / "console.log").is_file()
 
 
 def test_a_failed_job_raises_its_line_when_its_value_is_read(tmp_path, plugin, composed):

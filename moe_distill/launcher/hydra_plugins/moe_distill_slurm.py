@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from moe_distill.errors import InputError
 from moe_distill.launcher.composing import FreshProcessLauncher, LauncherInputError
-from moe_distill.launcher.slurm import executor, run_in_slurm
+from moe_distill.launcher.slurm import check_queue, executor, run_in_slurm
 
 
 class SlurmLauncher(FreshProcessLauncher):
@@ -32,11 +32,12 @@ class SlurmLauncher(FreshProcessLauncher):
             raise LauncherInputError(error.key, error.value, error.allowed) from error
 
     def check(self, configs: Sequence[DictConfig]) -> None:
-        """Refuse jobs that ask for another machine than the sweep: those of an array are alike.
+        """Refuse jobs that ask for another machine than the sweep, as those of an array are alike, or are queued.
 
         Raises:
-            InputError: One does.
+            InputError: One does, or is.
         """
+        check_queue(self.folder)
         for config in configs:
             for name, value in self.config.hydra.launcher.items():
                 if config.hydra.launcher[name] != value:

@@ -1,0 +1,53 @@
+"""A sweep of the suite at its start, and programs in Slurm's place."""
+
+import os
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import HydraContext, RunMode
+
+import moe_distill.run
+from moe_distill.config import conf_dir, register
+
+SBATCH = '#!/bin/sh\ncp "$1" {home}/script; echo "Submitted batch job 7"\n'
+
+
+@pytest.fixture
+def sweeping(tmp_path, slurm_plugin, plugin):
+    """Gives a sweep's configuration at its start, and what launches cells of it."""
+    before = HydraConfig.instance().cfg
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+
+        def sweep(*overrides):
+            register()  # here, as it also says which warnings not to show
+            config = loader.load_configuration(
+                "config", ["data=digits", *overrides, f"paths.runs={tmp_path}"], RunMode.MULTIRUN
+            )
+            options = {k: v for k, v in config.hydra.launcher.items() if k != "_target_"}
+            kind = {"submitit_slurm": slurm_plugin.SlurmLauncher, "process": plugin.ProcessLauncher}
+            made = kind[config.hydra.runtime.choices["hydra/launcher"]](**options)
+            context = HydraContext(config_loader=loader, callbacks=None)
+            made.setup(hydra_context=context, task_function=moe_distill.run.main, config=config)
+            every = list(config.hydra.overrides.task)
+            return config, lambda *cells: made.launch([[*every, cell] for cell in cells], 0)
+
+        yield sweep
+    HydraConfig.instance().cfg = before
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """Gives a function that puts an ``sbatch`` where Slurm would be."""
+
+    def install(sbatch):
+        programs = tmp_path / "bin"
+        programs.mkdir()
+        for name, text in {"srun": "#!/bin/sh\n", "sbatch": sbatch.format(home=tmp_path)}.items():
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+
+    return install
