@@ -90,7 +90,9 @@ def foretell(configs: Sequence[DictConfig]) -> str:
     for cfg in configs:
         plan, baselines, exam = _built(cfg)
         cells.append((plan, baselines if _is_full(cfg) else [], exam, _results(cfg)))
-    return told(cells)
+    accelerator = "cpu" if all(cfg.trainer.accelerator == "cpu" for cfg in configs) else "auto"
+    slots = OmegaConf.select(configs[0], "hydra.launcher.gpus")
+    return told(cells, accelerator, None if slots in (None, "auto") else str(slots).split(";")[0].strip())
 
 
 def _cell(cfg: DictConfig) -> Cell:

@@ -1,25 +1,21 @@
 """What a sweep is going to cost, told before it starts."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
 
 from moe_distill.data.partition import Stratified
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import KIND, Distillation
-from moe_distill.models.base import NetworkFactory, build
+from moe_distill.models.base import NetworkFactory
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.labelling import labeller_settings, require_labels
 from moe_distill.pipelines.layout import count
 from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.speed import Work, speeds
 from moe_distill.records import Store, key
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import KIND as TEACHER
 from moe_distill.teachers.trajectories import KIND as TRAJECTORY
-
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -111,47 +107,32 @@ def _trajectories(plan: Distillation, train: RealSet, store: Store) -> list[Stag
     return stages
 
 
-def seconds_per_image(network: NetworkFactory, train: RealSet, device: torch.device) -> float:
-    """Measure a third of a training step per image: what one forward pass counts for."""
-    shape = {"channels": train.channels, "classes": len(train.classes), "size": train.size}
-    built = build(network, **shape, rng=stream(0, "forecast")).to(device)
-    x = torch.zeros(_BATCH, train.channels, train.size, train.size, device=device)
-    best = float("inf")
-    for _ in range(3):
-        begin = time.perf_counter()
-        built(x).square().sum().backward()
-        if device.type != "cpu":
-            torch.accelerator.synchronize()
-        best = min(best, time.perf_counter() - begin)
-    return best / (3 * _BATCH)
-
-
 Cell = tuple[Distillation, Sequence[Distillation], Examination, Results]
 
 
-def told(cells: Sequence[Cell]) -> str:
+def told(cells: Sequence[Cell], accelerator: str, visible: str | None) -> str:
     """Return the forecast of a sweep as text: a line for each kind of stage, what cells share counted once, the sum.
 
     Args:
         cells: Plan, baselines, examination and finished rows of every job.
+        accelerator: What the jobs work on (see :func:`~moe_distill.pipelines.speed.speeds`), as is ``visible``.
+        visible: See ``accelerator``.
     """
-    device = (torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None) or torch.device(
-        "cpu"
-    )
-    seconds: dict[str, float] = {}
+    stages: list[tuple[str, Stage]] = []
+    works: dict[str, Work] = {}
     names: dict[str, str] = {}
-    speeds: dict[str, float] = {}
     busy = 0
     for plan, baselines, exam, results in cells:
         train, _ = plan.data.load(results.store.root / "data")
-        stages = foretold(plan, baselines, exam, results)
-        busy += bool(stages)
-        for stage in stages:
-            speed = key([stage.network, train.channels, train.size])
-            if speed not in speeds:
-                speeds[speed] = seconds_per_image(stage.network, train, device)
-            seconds[stage.address] = stage.forwards * speeds[speed]
+        own = foretold(plan, baselines, exam, results)
+        busy += bool(own)
+        for stage in own:
+            kind = key([stage.network, train.channels, train.size])
+            works.setdefault(kind, (stage.network, train.channels, len(train.classes), train.size))
+            stages.append((kind, stage))
             names[stage.address] = f"{train.name} {stage.name}"
+    per_image = dict(zip(works, speeds([*works.values()], accelerator, visible), strict=True))
+    seconds = {stage.address: stage.forwards * per_image[kind] for kind, stage in stages}
     lines = [
         f"{sum(seconds[a] for a in names if names[a] == n) / 60:10.1f} min  {n}" for n in dict.fromkeys(names.values())
     ]

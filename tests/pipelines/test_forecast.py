@@ -1,11 +1,13 @@
 """What a sweep is foretold to cost: finished work is left out, shared work counts once, bad cells are refused."""
 
 import pytest
+import torch
 from hydra.utils import instantiate
 
 from moe_distill.errors import InputError
 from moe_distill.pipelines.forecast import distilling, foretold, in_words, studying
 from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.speed import apart
 from moe_distill.records import Store
 from moe_distill.sweep import foretell
 
@@ -62,6 +64,27 @@ def test_jobs_that_share_a_stage_pay_for_it_once(suite):
 def test_a_cell_that_cannot_run_stops_the_sweep_before_it_starts(suite):
     with pytest.raises(InputError, match=r"^ipc=59: at most 58"):
         foretell([suite.compose(*ONE), suite.compose(*ONE, "ipc=59")])
+
+
+def test_a_gpu_is_left_alone_where_jobs_work_on_the_cpu_and_else_measured_in_another_process(suite, monkeypatch):
+    asked = []
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device("cuda", 0))
+    monkeypatch.setattr(
+        "moe_distill.pipelines.speed.apart", lambda *given: asked.append(given) or [1.0] * len(given[0])
+    )
+    assert "of work in 1 job" in foretell([suite.compose(*ONE, "trainer=cpu")]) and asked == []
+    cfg = suite.compose(*ONE, "trainer=auto", "hydra.launcher.gpus='2,3;4'", return_hydra_config=True)
+    assert "of work in 1 job" in foretell([cfg])
+    ((works, device, visible),) = asked
+    assert works and (device, visible) == ("cuda", "2,3")
+
+
+def test_another_process_measures_the_same_networks(suite, monkeypatch):
+    plan, _, exam, _ = parts(suite)
+    monkeypatch.setattr("moe_distill.pipelines.speed.build", None)  # this process cannot
+    found = apart([(network, 1, 10, 8) for network in (plan.network, *exam.students.values())], "cpu", "5")
+    assert len(found) == 2 and all(0 < seconds < 1 for seconds in found)
 
 
 @pytest.mark.parametrize(

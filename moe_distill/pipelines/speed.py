@@ -1,0 +1,66 @@
+"""How fast networks train here, measured where a sweep's jobs will work."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import torch
+
+from moe_distill.models.base import NetworkFactory, build
+from moe_distill.seeding import stream
+
+_BATCH = 64
+# A process of its own, as a GPU's context goes with its process alone.
+_CHILD = """
+import json, pickle, sys
+works, device = pickle.load(sys.stdin.buffer)
+from moe_distill.pipelines.speed import measured
+sys.stdout.write("\\n" + json.dumps(measured(works, device)))
+"""
+
+Work = tuple[NetworkFactory, int, int, int]
+
+
+def speeds(works: Sequence[Work], accelerator: str, visible: str | None) -> list[float]:
+    """Return, for each network, a third of a training step per image in seconds: what one forward pass counts for.
+
+    Args:
+        works: Networks with channels, classes and size of their images.
+        accelerator: As a Lightning Trainer takes it; ``cpu`` leaves a GPU alone.
+        visible: What ``CUDA_VISIBLE_DEVICES`` is for the first job; None leaves it as it is.
+    """
+    there = None
+    if works and accelerator != "cpu" and torch.accelerator.is_available():
+        there = torch.accelerator.current_accelerator()
+    return measured(works, "cpu") if there is None else apart(works, there.type, visible)
+
+
+def apart(works: Sequence[Work], device: str, visible: str | None) -> list[float]:
+    """Measure in a process that ends with the measurement; arguments as of :func:`speeds`."""
+    env = os.environ | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+    given = pickle.dumps((works, device))
+    done = subprocess.run([sys.executable, "-c", _CHILD], input=given, stdout=subprocess.PIPE, env=env, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measured(works: Sequence[Work], device: str) -> list[float]:
+    """Measure in this process; arguments as of :func:`speeds`."""
+    return [_seconds_per_image(work, torch.device(device)) for work in works]
+
+
+def _seconds_per_image(work: Work, device: torch.device) -> float:
+    network, channels, classes, size = work
+    built = build(network, channels=channels, classes=classes, size=size, rng=stream(0, "forecast")).to(device)
+    x = torch.zeros(_BATCH, channels, size, size, device=device)
+    best = float("inf")
+    for _ in range(3):
+        begin = time.perf_counter()
+        built(x).square().sum().backward()
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
+        best = min(best, time.perf_counter() - begin)
+    return best / (3 * _BATCH)
