@@ -2,12 +2,11 @@
 
 import dataclasses
 import inspect
+import pkgutil
 import types
 import typing
 from collections.abc import Iterable
 from typing import Any
-
-from hydra.utils import get_object
 
 from moe_distill.errors import InputError
 
@@ -45,7 +44,7 @@ def check(tree: Any, path: str = "") -> None:
 
 
 def _check_target(node: dict[str, Any], path: str) -> None:
-    target = get_object(node["_target_"])
+    target = pkgutil.resolve_name(node["_target_"])
     if not target.__module__.startswith("moe_distill"):
         return
     plain = inspect.isfunction(target) or dataclasses.is_dataclass(target)
