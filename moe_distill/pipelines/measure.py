@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from rich import get_console
 from rich.table import Table
 
@@ -24,7 +23,7 @@ from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.pretrain import pretrain, trained
 from moe_distill.pipelines.rows import is_job, publish
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import commit, describe, key, merge_rows, write_csv, write_json
+from moe_distill.records import commit, describe, key, locked, merge_rows, write_csv, write_json
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
 
@@ -180,7 +179,7 @@ def _dealt(real: RealSet, sizes: Sequence[int], draw: int) -> list[Part]:
 
 def _agree(sweep: Path) -> None:
     """Write ``agreement.csv`` of all a sweep's sets so far, those of equal data, method and budget together."""
-    with FileLock(sweep / ".lock"):
+    with locked(sweep / ".lock", "paths.runs"):
         rows = merge_rows([sweep / "measures.csv"], COLUMNS)
         groups = dict.fromkeys(tuple(row[c] for c in CONDITIONS) for row in rows)
         told = [
