@@ -81,7 +81,7 @@ def notes(app):
 
 
 def test_a_grid_on_two_slots(app):
-    done = sweep(app, "x=1,2", "y=1,2", "seconds=0.2", "hydra.launcher.gpus='0;1'")
+    done = sweep(app, "x=1,2", "y=1,2", "seconds=1", "hydra.launcher.gpus='0;1'")
     assert done.returncode == 0, done.stderr
     found = notes(app)
     assert list(found) == ["x1-y1", "x1-y2", "x2-y1", "x2-y2"]

@@ -19,7 +19,7 @@ CASES += [(path, 224, 3) for path in FILES if path.stem in ("convnet3", "resnet1
 
 
 def factory(path, width=0.25):
-    text = path.read_text().replace("${width}", str(width))
+    text = path.read_text().replace("${width}", str(width)).replace("${least_map}", "4")
     return hydra.utils.instantiate(yaml.safe_load(text))
 
 
