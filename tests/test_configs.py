@@ -148,7 +148,7 @@ def test_every_experiment_can_be_built_at_every_scale(composed, experiment, scal
     plan, exam = (instantiate(cfg[name], _convert_="all") for name in ("plan", "exam"))
     splits = {"clom": (1, 10), "noe": (2, 12), "repro_dm_crossarch": (1, 50)}
     assert (plan.roster.noe, plan.roster.budget) == splits.get(experiment, (2, 10))
-    students = {"cost": 1, "full_data": 1, "viz_highres": 1, "dcbench": 5}.get(experiment, 4)
+    students = {"cost": 1, "cost_teachers": 1, "full_data": 1, "viz_highres": 1, "dcbench": 5}.get(experiment, 4)
     assert len(exam.students) == students and exam.seeds == cfg.seeds
 
 

@@ -28,7 +28,6 @@ OTHERS = {
     "ddranking": "scores.csv",
     "dcor_across_archs": "measures.csv",
     "metric_agreement": "measures.csv",
-    "cost_teachers": "attempts.json",
 }
 ONE_STUDENT = ["seeds=1", "students=convnet3", "recipe.epochs=1"]
 # Long enough for a term that is applied every 10 iterations, from the second time on.
