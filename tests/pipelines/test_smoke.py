@@ -42,7 +42,7 @@ SHORT = {
         "features.recipe.epochs=1",
     ],
     "repro_dm_crossarch": ["seeds=1", "recipe.epochs=1"],
-    "modern": ["seeds=1", "recipe.epochs=1", "method=dm"],
+    "modern": ["seeds=1", "recipe.epochs=1", "sweep.method=dm"],
     "ablate_dcor": [*ONE_STUDENT, "shorten.dm.iterations=32", "+shorten.dm.real_batch=16"],
     **dict.fromkeys(("diversity", "dcor_vs_transfer", "dcor_across_archs", "metric_agreement"), ACTING),
     "ddranking": [*ONE_STUDENT, "method=dm", "pipeline.lrs=[0.01]"],
