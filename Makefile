@@ -10,7 +10,7 @@ BIN := .venv/bin
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-# Compiled here: where Python may not write beside its modules, each start of a process would compile 4500 of them.
+# Compiled here: where Python may not write beside its modules, each start of a process would compile thousands.
 .venv/.ready: requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@command -v uv >/dev/null || $(BIN)/python -m pip install -q uv

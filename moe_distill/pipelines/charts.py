@@ -17,14 +17,11 @@ _WIDEST_BAR = 0.6
 _NUMBER = 0.27
 
 Points = Sequence[tuple[int, float]]
+Cells = Mapping[str, Mapping[str, Sequence[float]]]
+"""Accuracies (fractions, one a student) by variant and architecture."""
 
 
-def accuracy_chart(
-    name: str,
-    architectures: Sequence[str],
-    cells: Mapping[str, Mapping[str, Sequence[float]]],
-    colours: Mapping[str, int],
-) -> str:
+def accuracy_chart(name: str, architectures: Sequence[str], cells: Cells, colours: Mapping[str, int]) -> str:
     """Return :func:`accuracy_svg` and :func:`lying_accuracy_svg` as HTML of which the page shows what fits."""
 
     def draw(own: str, narrow: bool) -> str:
@@ -33,18 +30,13 @@ def accuracy_chart(
     return fitting(draw, name)
 
 
-def accuracy_svg(
-    name: str,
-    architectures: Sequence[str],
-    cells: Mapping[str, Mapping[str, Sequence[float]]],
-    colours: Mapping[str, int],
-) -> str:
+def accuracy_svg(name: str, architectures: Sequence[str], cells: Cells, colours: Mapping[str, int]) -> str:
     """Return bars of mean accuracy by network and variant, with the sample's standard deviation, as SVG text.
 
     Args:
         name: Unique on the page; prefix of every id.
         architectures: The groups of bars, left to right.
-        cells: Accuracies (fractions, one a student) by variant and architecture; what is not finite is left out.
+        cells: The accuracies; what is not finite is left out.
         colours: The number n of each variant's colour, ``var(--c<n>)`` of the page.
     """
     slot = (_INCHES[0] - 0.7) / max(1, len(architectures))
@@ -65,12 +57,7 @@ def accuracy_svg(
     return svg[0]
 
 
-def lying_accuracy_svg(
-    name: str,
-    architectures: Sequence[str],
-    cells: Mapping[str, Mapping[str, Sequence[float]]],
-    colours: Mapping[str, int],
-) -> str:
+def lying_accuracy_svg(name: str, architectures: Sequence[str], cells: Cells, colours: Mapping[str, int]) -> str:
     """Return what :func:`accuracy_svg` does, of the same arguments, narrow: bars lie, their groups from top to bottom.
 
     The mean stands beside each bar.

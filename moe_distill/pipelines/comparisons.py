@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from moe_distill.pipelines.layout import count
 from moe_distill.pipelines.question import Question, framed, meets
-from moe_distill.pipelines.rows import Row, budget_of, variant_names
+from moe_distill.pipelines.rows import Row, budget_of, settings_of, variant_names
 from moe_distill.pipelines.summary import AVERAGE, half_width
 
 if TYPE_CHECKING:
@@ -109,10 +109,14 @@ def opponents_of(variant: Row, variants: Sequence[Row], question: Question) -> I
 
 
 def _closest(variant: Row, others: Sequence[Row], columns: Sequence[str]) -> Row:
-    """Return what is like a variant in most columns, in the fusion first; of several, what is not mixed."""
+    """Return what is like a variant in most columns and settings, in the fusion first; of several, what is not mixed.
+
+    Settings of the command line tell apart what no column does, such as the network that distilled.
+    """
+    asked = settings_of(variant).items()
 
     def likeness(other: Row) -> tuple[Any, ...]:
-        alike = sum(other[c] == variant[c] for c in columns)
+        alike = sum(other[c] == variant[c] for c in columns) + len(asked & settings_of(other).items())
         fused = "fusion" in columns and other["fusion"] == variant["fusion"]
         return fused, alike, other["fusion"] == "none"
 

@@ -149,6 +149,16 @@ def test_variants_climb_a_ladder_of_opponents():
 
 
 @pytest.mark.parametrize("turned", [1, -1])
+def test_of_opponents_that_no_column_tells_apart_the_one_of_equal_settings_is_taken(turned):
+    """Two networks distil; each one's two experts are held against its own one."""
+    made = [(r, m) for r in ("dm5x2", "dm10x1") for m in ("convnet3", "vgg11")]
+    rows = [row(r, overrides=f"model={m},split={r}", set_fingerprint=f"{r}{m}", **ONE) for r, m in made]
+    found = opposed(rows[::turned], against={"noe": 1})
+    assert len(found) == 2
+    assert all(("vgg11" in variant) == ("vgg11" in opponent) for (variant, _), opponent in found.items())
+
+
+@pytest.mark.parametrize("turned", [1, -1])
 def test_random_images_are_mixed_as_the_variant_is_or_not_at_all(turned):
     rows = [row("dm5x2", fusion=f, **ONE) for f in ("none", "vanilla", "cross_expert")]
     rows += [row("random10x1", fusion=f, **ONE) for f in ("vanilla", "none")]
