@@ -91,7 +91,7 @@ def test_a_grid_on_two_slots(app):
     pairs = itertools.combinations(found.values(), 2)
     both = [(a, b) for a, b in pairs if a["began"] < b["ended"] and b["began"] < a["ended"]]
     assert both and all(a["env"]["CUDA_VISIBLE_DEVICES"] != b["env"]["CUDA_VISIBLE_DEVICES"] for a, b in both)
-    assert sorted(re.findall(r"\[(\d)/4\] done in \d s  x=\d y=\d seconds=0.2\n", done.stdout)) == list("1234")
+    assert sorted(re.findall(r"\[(\d)/4\] done in \d s  x=\d y=\d seconds=1\n", done.stdout)) == list("1234")
 
 
 def test_failures_are_isolated_and_named(app):
