@@ -97,9 +97,9 @@ def job_return(config: DictConfig, failure: str | None) -> JobReturn:
     )
 
 
-def _call(hook: str, named: Sequence[DictConfig], configs: Sequence[DictConfig]) -> None:
+def _call(hook: str, named: DictConfig, configs: Sequence[DictConfig]) -> None:
     """Print what the function says that a config key names; None names none."""
-    path = OmegaConf.select(named[0], hook)
+    path = OmegaConf.select(named, hook)
     if path is not None:
         log.info(get_method(path)(configs))
 
@@ -145,19 +145,20 @@ class FreshProcessLauncher(Launcher):
         """
         module = module_name(self.module, self.task)
         setup_globals()
-        configs = self._compose_all(job_overrides, initial_job_idx)
-        if OmegaConf.select(configs[0], "instead") is not None:
+        first = self._compose(job_overrides[0], initial_job_idx)
+        if OmegaConf.select(first, "instead") is not None:
             asked = {o for o in self.config.hydra.overrides.task if o.startswith("pipeline=")}
             own = [[o for o in overrides if o not in asked] for overrides in job_overrides]
-            _call("instead", configs, self._compose_all(own, initial_job_idx))
+            _call("instead", first, self._compose_all(own, initial_job_idx))
             return []
+        configs = [first, *self._compose_all(job_overrides[1:], initial_job_idx + 1)]
         jobs = [self._job(config, module) for config in configs]
         check_folders(jobs)
         self.check(configs)
         check_idle(jobs)
-        _call("before_sweep", configs, configs)
+        _call("before_sweep", first, configs)
         outcomes = run(jobs)
-        _call("after_sweep", configs, configs)
+        _call("after_sweep", first, configs)
         failures = [failure for failure in outcomes if failure]
         if failures:
             log.error("%d of %d jobs failed:\n  %s", len(failures), len(jobs), "\n  ".join(failures))

@@ -60,21 +60,22 @@ def mark(colour: int) -> str:
 def axes_of(name: str, label: str, inches: tuple[float, float]) -> "Iterator[tuple[Axes, list[str]]]":
     """Give axes to draw on, and a list that holds the SVG text once the block has ended."""
     import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     drawn: list[str] = []
     style: dict[Any, Any] = {"svg.hashsalt": name, "svg.fonttype": "none", "text.parse_math": False, "font.size": 9}
     colours: dict[Any, Any] = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
     with mpl.rc_context({**style, **colours, "axes.edgecolor": LINE, "grid.color": LINE, "axes.axisbelow": True}):
-        figure = Figure(figsize=inches, layout="constrained")
-        axes = figure.add_subplot()
+        figure = Figure(figsize=inches, layout="constrained", facecolor="none")
+        axes = figure.add_subplot(facecolor="none")
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.grid(axis="y", lw=0.7)
         axes.tick_params(length=0)
         yield axes, drawn
         buffer = io.StringIO()
         unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=unsaid)
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=unsaid)  # savefig would lay out and draw twice
     drawn.append(_inline(buffer.getvalue(), name, label))
 
 

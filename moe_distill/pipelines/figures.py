@@ -148,8 +148,9 @@ def flat_svg(name: str, dots: Sequence[Dot]) -> str:
             short = all(len(d.label) <= 2 for d in own)
             look: dict[str, Any] = {"ls": "none", "marker": "o", "ms": 0.1 if short else 3.5}
             axes.plot([d.x for d in own], [d.y for d in own], color=mark(colours[kind]), **look)
+            letter: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7.5, "in_layout": False}
             for d in own if short else ():
-                axes.text(d.x, d.y, d.label, color=mark(colours[kind]), ha="center", va="center", fontsize=7.5)
+                axes.text(d.x, d.y, d.label, color=mark(colours[kind]), **letter)
             axes.plot([], [], "o", color=mark(colours[kind]), label=kind, ms=5)
         axes.set_aspect("equal", adjustable="datalim")
         axes.grid(axis="x", lw=0.7)

@@ -54,7 +54,7 @@ def grid_picture(pixels_NCHW: torch.Tensor, ipc: int) -> Image.Image:
 def png_data_uri(image: Image.Image) -> str:
     """Return a picture as a ``data:`` address that needs no file."""
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -114,10 +114,12 @@ def test_what_looks_at_a_sweep_is_called_in_place_of_its_jobs(app):
     assert "forecast for x of 1 2\n" in done.stdout and not list(app.glob("out/*/began"))
 
 
-def test_a_mistake_in_one_cell_ends_the_sweep_at_once(app):
+@pytest.mark.parametrize("launcher", ["process", "basic"])
+def test_a_mistake_in_one_cell_ends_the_sweep_at_once(app, launcher):
     (app / "conf" / "size").mkdir()
     (app / "conf" / "size" / "big.yaml").write_text("n: 1\n")
-    done = sweep(app, "+size=big,huge", "hydra.sweep.subdir='${hydra:job.num}'")
+    kinds = (f"hydra/launcher={launcher}", "hydra/sweeper=cells")
+    done = sweep(app, "+size=big,huge", "hydra.sweep.subdir='${hydra:job.num}'", *kinds)
     assert done.returncode == 1 and "Could not find 'size/huge'" in done.stderr
     assert not list(app.glob("out/*/began"))
 

@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import CompactHydraException
 
 from moe_distill.errors import InputError
+from moe_distill.launcher.composing import FreshProcessLauncher
 
 
 @dataclass
@@ -66,6 +67,11 @@ class CellsSweeper(BasicSweeper):
         for key in sorted(given & varied - {"pipeline"}):
             raise CellsInputError(key, "set", "left out: the cells of this experiment vary it (hydra.sweeper.cells)")
         return [[[*cell, *job] for job in batch for cell in self.cells] for batch in batches]
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Compose every job to see that it can be, unless the launcher does so before it runs any."""
+        if not isinstance(self.launcher, FreshProcessLauncher):
+            super().validate_batch_is_legal(batch)
 
 
 def _key(override: str) -> str:
