@@ -10,6 +10,8 @@ from moe_distill.config import conf_dir, experiments_dir
 
 FOLDERS = Path(experiments_dir())
 EXPERIMENTS = sorted(p.stem for p in (Path(conf_dir()) / "experiment").glob("*.yaml"))
+# What they show is no difference between distilled sets: costs, pictures, students of real data, a page to start from.
+UNCOMPARED = {"cost", "cost_teachers", "viz_highres", "full_data", "quickstart"}
 ASKED = [
     *(f"T{n}" for n in range(1, 7)),
     *(f"R1.{n}" for n in range(1, 7)),
@@ -38,3 +40,14 @@ def test_every_experiment_says_its_claim_and_its_command(name):
     question = OmegaConf.load(Path(conf_dir()) / "experiment" / f"{name}.yaml").question
     assert question.claim.endswith(".") and f"+experiment={name}" in text
     assert re.search(r"\*\*(Claim|Question)", text) and re.search(r"^(## )?.*[Mm]easured", text, re.MULTILINE)
+
+
+def test_sets_are_compared_over_three_distillation_seeds_in_the_published_protocol():
+    conf = Path(conf_dir())
+    sweeps = {n: OmegaConf.load(conf / "experiment" / f"{n}.yaml").get("hydra", {}) for n in EXPERIMENTS}
+    raw = {n: OmegaConf.to_container(OmegaConf.create(sweep)) for n, sweep in sweeps.items()}
+    seeded = {n for n, sweep in raw.items() if "seed" in sweep.get("sweeper", {}).get("params", {})}
+    assert seeded == {*EXPERIMENTS} - UNCOMPARED
+    assert {raw[n]["sweeper"]["params"]["seed"] for n in seeded} == {"${sweep.seed}"}
+    seeds = {s: OmegaConf.load(conf / "scale" / f"{s}.yaml").sweep.seed for s in ("smoke", "small", "gpu", "paper")}
+    assert seeds == {"smoke": "0", "small": "0", "gpu": "0", "paper": "0,1,2"}
