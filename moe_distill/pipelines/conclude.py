@@ -54,15 +54,14 @@ def facts() -> dict[str, str]:
 def write_page(folder: Path) -> Path:
     """Build ``report.html`` of a run's folder from its ``results.csv`` and ``stages.json``."""
     from moe_distill.pipelines.rows import COLUMNS
-    from moe_distill.records import merge_rows
+    from moe_distill.records import merge_rows, write_text
 
     rows = merge_rows([folder / "results.csv"], COLUMNS)
     stages = json.loads((folder / "stages.json").read_text())
     sets = [(label, Path(where)) for label, where in stages["sets"] if Path(where).exists()]
     page = build_page(folder.name, stages["command"], rows, stages["costs"], sets, stages["facts"])
-    temporary = folder / ".report.html"
-    temporary.write_text(page)
-    return temporary.replace(folder / "report.html")
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
 
 
 def mirror(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:

@@ -40,9 +40,9 @@ class Accuracies:
         return colours_of([v for v in self.cells if v != self.baseline], self.baseline)
 
     def means(self, variant: str) -> list[float]:
-        """Return a variant's mean by network and, last, the average of these; NaN where there is none."""
+        """Return a variant's mean by network (NaN where there is none) and, last, the average of all of these."""
         by = [statistics.mean(finite(self.cells[variant].get(n, [])) or [math.nan]) for n in self.networks]
-        return [*by, statistics.mean(finite(by) or [math.nan])]
+        return [*by, statistics.mean(by or [math.nan])]
 
     def best(self) -> str | None:
         """Return the variant of the highest average, real images only where there is no other."""

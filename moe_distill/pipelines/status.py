@@ -35,7 +35,9 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
     states = {cell: cell.state(folder, results) for cell in sweep.cells}
     for cell, state in states.items():
         tried = attempts_of(folder / cell.folder)
-        spent = sum((a.ended or (time.time() if state == "running" else a.began)) - a.began for a in tried)
+        spent = sum(a.ended - a.began for a in tried if a.ended)
+        if tried and state == "running":
+            spent += time.time() - tried[-1].began
         printed = last_lines(folder / cell.folder, most=1).strip()
         said = "" if state in (DONE, "missing") else (tried and tried[-1].error) or printed
         took = f"{spent / 60:.0f} min" if tried else ""

@@ -161,7 +161,10 @@ def _lined(rows: Sequence[Row], question: Question, by: str) -> "tuple[pl.DataFr
     shown = [c for c in named if frame[c].n_unique() > 1] or named[:1]
     if by == "architecture":
         shown = [*(c for c in named if frame[c].n_unique() > 1), "architecture"]
-    frame = frame.with_columns(pl.concat_str(shown, separator=" ").alias("line"))
+    words = [pl.col(c).cast(pl.String) for c in shown]
+    if (frame.group_by(*shown, "x").agg(pl.col("budget").n_unique())["budget"] > 1).any():
+        words.append(pl.format("budget {}", "budget"))  # several shares of several budgets
+    frame = frame.with_columns(pl.concat_str(words, separator=" ").alias("line"))
     require_told_apart(frame, ("line", "x"))
     return frame, frame["line"].unique(maintain_order=True).to_list()
 

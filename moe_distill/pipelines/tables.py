@@ -12,6 +12,7 @@ from moe_distill.pipelines.layout import count, section, whole_page
 from moe_distill.pipelines.question import Question, paper_rows
 from moe_distill.pipelines.rows import Row
 from moe_distill.pipelines.summary import AVERAGE, cells
+from moe_distill.records import write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -195,5 +196,5 @@ def readme_table(folder: Path, rows: Sequence[Row], question: Question) -> list[
     texts = {"md": markdown(table), "tex": latex_table(table), "html": whole_page(folder.name, [card])}
     places = [folder / f"table.{ending}" for ending in texts]
     for place, text in zip(places, texts.values(), strict=True):
-        place.write_text(text, encoding="utf-8")
+        write_text(place, text)
     return places

@@ -1,11 +1,13 @@
 """Cells of a sweep: which rows they ask for, how far they are, and rows of committed tables in their place."""
 
+import json
 import shutil
+import time
 
 import pytest
 from hydra.utils import instantiate
 
-from moe_distill.attempts import attempt
+from moe_distill.attempts import FILE, attempt
 from moe_distill.pipelines.cells import Cell, Sweep, keys_of
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.status import last_lines, shown
@@ -102,6 +104,19 @@ def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, 
     assert "ImportError: no torch" in text and "1 failed" in text
     done = Sweep("", {}, cells[:1])
     assert shown(done, tmp_path / "sweep", results, "about").endswith("nothing is left to do")
+
+
+def test_a_running_cells_time_is_that_of_its_attempts_and_not_since_one_that_was_killed(tmp_path, results):
+    sweep = Sweep("", {}, (Cell("x=1", "one", "", ("other",)),))
+    with attempt(tmp_path / "one", ""):
+        pass
+    told = json.loads((tmp_path / "one" / FILE).read_text())
+    killed = {**told[0], "began": time.time() - 36000, "ended": None, "outcome": None}
+    with attempt(tmp_path / "one", ""):
+        (now,) = json.loads((tmp_path / "one" / FILE).read_text())[1:]
+        now["began"] -= 240
+        (tmp_path / "one" / FILE).write_text(json.dumps([killed, now]))
+        assert " 4 min" in shown(sweep, tmp_path, results, "") and "1 running" in shown(sweep, tmp_path, results, "")
 
 
 @pytest.mark.parametrize("said", ["[rank0]: no memory", "[/data/x] is gone", "[bold]a", "a\\"])

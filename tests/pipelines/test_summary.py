@@ -150,6 +150,10 @@ def test_lines_along_an_axis_are_named_by_what_the_question_names():
     assert named == ["dm dsa", "random dsa", "dm idc"]
     by = along(rows, Question(axis="noe", lines=["recipe", "noe", "method"]), "variant")
     assert by["line"].unique(maintain_order=True).to_list() == ["dsa dm", "dsa random", "idc dm"]
+    several = along(rows + students("ten", ("dm10x1", "dm5x2"), ("vgg11",)), Question(axis="noe"), "variant")
+    assert several["line"].unique(maintain_order=True).to_list() == [
+        f"{line} budget {n}" for line, n in (("dm dsa", 12), ("random dsa", 12), ("dm idc", 12), ("dm dsa", 10))
+    ]
     budgets = along(rows, Question(axis="budget", lines=["roster", "recipe"]), "variant")
     assert budgets["x"].unique().to_list() == [12.0]
     with pytest.raises(InputError, match=r"question\.lines"):
