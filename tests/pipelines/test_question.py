@@ -84,6 +84,7 @@ def test_tables_of_the_paper_agree_where_they_overlap():
     for method in ("idc", "idm", "mtt"):
         assert accuracy("table4", method=method, **whole) == accuracy("table1", method=method, **whole)
     assert accuracy("table3", method="idc", **whole) == accuracy("table1", method="idc", **whole)
+    assert (EXPERIMENTS / "failures" / "paper.csv").read_text() == (EXPERIMENTS / "table1" / "paper.csv").read_text()
 
 
 def test_a_paper_that_cannot_be_read_is_refused(tmp_path):
