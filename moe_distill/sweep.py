@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from moe_distill.checking import check
+from moe_distill.data.shared import Shared, Shelf
 from moe_distill.errors import InputError
+from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines.cells import Cell, Sweep, identity, keys_of
+from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.results import Results
 from moe_distill.records import Store, guard_full_disk
 
@@ -27,8 +30,9 @@ def before(configs: Sequence[DictConfig]) -> str:
         configs: The composed jobs, as for all functions here.
     """
     with guard_full_disk(Path(configs[0].paths.store)):
-        asked(configs).write(_folder(configs))
-        return foretell(configs)
+        jobs = built(configs)
+        asked(jobs).write(_folder(configs))
+        return foretell(jobs)
 
 
 def after(configs: Sequence[DictConfig]) -> str:
@@ -37,7 +41,7 @@ def after(configs: Sequence[DictConfig]) -> str:
 
     folder = _folder(configs)
     with guard_full_disk(Path(configs[0].paths.store)):
-        asked(configs).write(folder)
+        asked(built(configs)).write(folder)
         return report_sweep(folder, _results(configs[0]))
 
 
@@ -45,7 +49,8 @@ def status(configs: Sequence[DictConfig]) -> str:
     """Return which cells are done, running, failed or missing, and the time that is left."""
     from moe_distill.pipelines.status import shown
 
-    return shown(asked(configs), _folder(configs), _results(configs[0]), foretell(configs))
+    jobs = built(configs)
+    return shown(asked(jobs), _folder(configs), _results(configs[0]), foretell(jobs))
 
 
 def refuse_workspace(configs: Sequence[DictConfig]) -> str:
@@ -58,16 +63,33 @@ def refuse_workspace(configs: Sequence[DictConfig]) -> str:
     raise InputError("+experiment", configs[0].name, allowed)
 
 
-def asked(configs: Sequence[DictConfig]) -> Sweep:
-    """Return the sweep with its cells.
+@dataclass(frozen=True)
+class Built:
+    """A composed job with what it is about; jobs of equal data take them from one shelf."""
+
+    cfg: DictConfig
+    plan: Distillation
+    baselines: Sequence[Distillation]
+    exam: Examination
+
+
+def built(configs: Sequence[DictConfig]) -> list[Built]:
+    """Return the composed jobs, checked, with what they are about.
 
     Raises:
         InputError: A job's configuration does not fit what it names.
     """
     for cfg in configs:
         check(OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]), resolve=True))
+    shelf = Shelf()
+    return [_built(cfg, shelf) for cfg in configs]
+
+
+def asked(jobs: Sequence[Built]) -> Sweep:
+    """Return the sweep with its cells."""
+    configs = [job.cfg for job in jobs]
     question = hydra.utils.instantiate(configs[0].question, _convert_="all")
-    return Sweep(_command(configs), asdict(question), tuple(_cell(cfg) for cfg in configs))
+    return Sweep(_command(configs), asdict(question), tuple(_cell(job) for job in jobs))
 
 
 def _command(configs: Sequence[DictConfig]) -> str:
@@ -82,22 +104,20 @@ def _command(configs: Sequence[DictConfig]) -> str:
     return shlex.join([*_RUN.split(), *(argument for argument in sys.argv[1:] if argument not in looks)])
 
 
-def foretell(configs: Sequence[DictConfig]) -> str:
+def foretell(jobs: Sequence[Built]) -> str:
     """Return what the jobs are going to cost, stages that are done left out."""
     from moe_distill.pipelines.forecast import told
 
-    cells = []
-    for cfg in configs:
-        plan, baselines, exam = _built(cfg)
-        cells.append((plan, baselines if _is_full(cfg) else [], exam, _results(cfg)))
+    configs = [job.cfg for job in jobs]
+    cells = [(j.plan, j.baselines if _is_full(j.cfg) else [], j.exam, _results(j.cfg)) for j in jobs]
     accelerator = "cpu" if all(cfg.trainer.accelerator == "cpu" for cfg in configs) else "auto"
     slots = OmegaConf.select(configs[0], "hydra.launcher.gpus")
     return told(cells, accelerator, None if slots in (None, "auto") else str(slots).split(";")[0].strip())
 
 
-def _cell(cfg: DictConfig) -> Cell:
-    plan, baselines, exam = _built(cfg)
-    keys = keys_of([plan, *baselines], exam, Path(cfg.paths.store) / "data") if _is_full(cfg) else ()
+def _cell(job: Built) -> Cell:
+    cfg = job.cfg
+    keys = keys_of([job.plan, *job.baselines], job.exam, Path(cfg.paths.store) / "data") if _is_full(cfg) else ()
     task = [o for o in cfg.hydra.overrides.task if not o.startswith("hydra.")]
     folder = Path(cfg.hydra.runtime.output_dir)
     # Alone, a run's folder is that of its experiment: the sweep's.
@@ -113,9 +133,10 @@ def _is_full(cfg: DictConfig) -> bool:
     return str(cfg.pipeline._target_).endswith(".full")
 
 
-def _built(cfg: DictConfig) -> tuple[Any, list[Any], Any]:
+def _built(cfg: DictConfig, shelf: Shelf) -> Built:
     plan, baselines, exam = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in ("plan", "baselines", "exam"))
-    return plan, list(baselines.values()), exam
+    own, *others = (replace(p, data=Shared(p.data, shelf)) for p in (plan, *baselines.values()))
+    return Built(cfg, own, others, exam)
 
 
 def _results(cfg: DictConfig) -> Results:

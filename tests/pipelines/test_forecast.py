@@ -9,7 +9,7 @@ from moe_distill.pipelines.forecast import distilling, foretold, in_words, study
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.speed import apart
 from moe_distill.records import Store
-from moe_distill.sweep import foretell
+from moe_distill.sweep import built, foretell
 
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "method=dm")
 
@@ -46,7 +46,7 @@ def test_the_work_is_what_counting_forward_passes_gives(suite):
 
 def test_jobs_that_share_a_stage_pay_for_it_once(suite):
     cells = [suite.compose(*ONE, f"seed={seed}") for seed in (0, 1)]
-    lines = foretell(cells).splitlines()
+    lines = foretell(built(cells)).splitlines()
     assert [line.split("min  ")[1] for line in lines[:-1]] == [
         "digits teachers",
         "digits distill dm5x2",
@@ -58,12 +58,12 @@ def test_jobs_that_share_a_stage_pay_for_it_once(suite):
     assert len(addresses) == 2 and len(set(addresses)) == 1
     assert len({s.address for s in stages if s.name != "teachers"}) == 4
     suite("pipeline=full", *ONE, "seed=0")
-    assert "of work in 1 job, one after the other" in foretell(cells)
+    assert "of work in 1 job, one after the other" in foretell(built(cells))
 
 
 def test_a_cell_that_cannot_run_stops_the_sweep_before_it_starts(suite):
     with pytest.raises(InputError, match=r"^ipc=59: at most 58"):
-        foretell([suite.compose(*ONE), suite.compose(*ONE, "ipc=59")])
+        foretell(built([suite.compose(*ONE), suite.compose(*ONE, "ipc=59")]))
 
 
 def test_a_gpu_is_left_alone_where_jobs_work_on_the_cpu_and_else_measured_in_another_process(suite, monkeypatch):
@@ -73,9 +73,9 @@ def test_a_gpu_is_left_alone_where_jobs_work_on_the_cpu_and_else_measured_in_ano
     monkeypatch.setattr(
         "moe_distill.pipelines.speed.apart", lambda *given: asked.append(given) or [1.0] * len(given[0])
     )
-    assert "of work in 1 job" in foretell([suite.compose(*ONE, "trainer=cpu")]) and asked == []
+    assert "of work in 1 job" in foretell(built([suite.compose(*ONE, "trainer=cpu")])) and asked == []
     cfg = suite.compose(*ONE, "trainer=auto", "hydra.launcher.gpus='2,3;4'", return_hydra_config=True)
-    assert "of work in 1 job" in foretell([cfg])
+    assert "of work in 1 job" in foretell(built([cfg]))
     ((works, device, visible),) = asked
     assert works and (device, visible) == ("cuda", "2,3")
 
