@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from moe_distill.checking import check
 from moe_distill.data.shared import Shared, Shelf
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
-from moe_distill.pipelines.cells import Cell, Sweep, identity, keys_of
+from moe_distill.pipelines.cells import DONE, Cell, Sweep, identity, keys_of
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.results import Results
 from moe_distill.records import Store, guard_full_disk
@@ -31,8 +32,9 @@ def before(configs: Sequence[DictConfig]) -> str:
     """
     with guard_full_disk(Path(configs[0].paths.store)):
         jobs = built(configs)
-        asked(jobs).write(_folder(configs))
-        return foretell(jobs)
+        sweep, folder = asked(jobs), _folder(configs)
+        sweep.write(folder)
+        return foretell(_left(jobs, sweep, folder))
 
 
 def after(configs: Sequence[DictConfig]) -> str:
@@ -50,7 +52,8 @@ def status(configs: Sequence[DictConfig]) -> str:
     from moe_distill.pipelines.status import shown
 
     jobs = built(configs)
-    return shown(asked(jobs), _folder(configs), _results(configs[0]), foretell(jobs))
+    sweep, folder = asked(jobs), _folder(configs)
+    return shown(sweep, folder, _results(configs[0]), foretell(_left(jobs, sweep, folder)))
 
 
 def refuse_workspace(configs: Sequence[DictConfig]) -> str:
@@ -71,6 +74,7 @@ class Built:
     plan: Distillation
     baselines: Sequence[Distillation]
     exam: Examination
+    pipeline: partial[Any]
 
 
 def built(configs: Sequence[DictConfig]) -> list[Built]:
@@ -108,11 +112,19 @@ def foretell(jobs: Sequence[Built]) -> str:
     """Return what the jobs are going to cost, stages that are done left out."""
     from moe_distill.pipelines.forecast import told
 
+    if not jobs:
+        return "nothing is left to do"
     configs = [job.cfg for job in jobs]
-    cells = [(j.plan, j.baselines if _is_full(j.cfg) else [], j.exam, _results(j.cfg)) for j in jobs]
+    cells = [(job.pipeline, _results(job.cfg)) for job in jobs]
     accelerator = "cpu" if all(cfg.trainer.accelerator == "cpu" for cfg in configs) else "auto"
     slots = OmegaConf.select(configs[0], "hydra.launcher.gpus")
     return told(cells, accelerator, None if slots in (None, "auto") else str(slots).split(";")[0].strip())
+
+
+def _left(jobs: Sequence[Built], sweep: Sweep, folder: Path) -> list[Built]:
+    """Return the jobs but those that are known to be done and leave no rows, of which the rest could be told."""
+    pairs = zip(jobs, sweep.cells, strict=True)
+    return [job for job, cell in pairs if cell.keys or cell.state(folder, _results(job.cfg)) != DONE]
 
 
 def _cell(job: Built) -> Cell:
@@ -134,9 +146,17 @@ def _is_full(cfg: DictConfig) -> bool:
 
 
 def _built(cfg: DictConfig, shelf: Shelf) -> Built:
-    plan, baselines, exam = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in ("plan", "baselines", "exam"))
-    own, *others = (replace(p, data=Shared(p.data, shelf)) for p in (plan, *baselines.values()))
-    return Built(cfg, own, others, exam)
+    names = ("plan", "baselines", "exam", "pipeline")
+    plan, baselines, exam, pipeline = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in names)
+    given = {name: _on(shelf, value) for name, value in pipeline.keywords.items()}
+    return Built(cfg, _on(shelf, plan), [*_on(shelf, baselines).values()], exam, partial(pipeline.func, **given))
+
+
+def _on(shelf: Shelf, value: Any) -> Any:
+    """Return a plan, or plans by name, whose data come from the shelf; anything else as it is."""
+    if isinstance(value, dict):
+        return {name: _on(shelf, each) for name, each in value.items()}
+    return replace(value, data=Shared(value.data, shelf)) if isinstance(value, Distillation) else value
 
 
 def _results(cfg: DictConfig) -> Results:
