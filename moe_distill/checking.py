@@ -5,7 +5,7 @@ import inspect
 import pkgutil
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from moe_distill.errors import InputError
@@ -43,6 +43,22 @@ def check(tree: Any, path: str = "") -> None:
         check(value, f"{path}.{i}")
 
 
+def check_split(overrides: Iterable[str]) -> None:
+    """Refuse a job's ``ipc`` or ``noe`` beside its ``split``, which sets both and would then name what it is not.
+
+    Args:
+        overrides: What the job's command line says.
+
+    Raises:
+        InputError: They stand side by side.
+    """
+    given = dict(o.partition("=")[::2] for o in overrides)
+    for name in ("ipc", "noe"):
+        if "split" in given and name in given:
+            allowed = f"left out: split={given['split']} sets ipc and noe; give the split alone"
+            raise InputError(name, given[name], allowed)
+
+
 def _check_target(node: dict[str, Any], path: str) -> None:
     target = pkgutil.resolve_name(node["_target_"])
     if not target.__module__.startswith("moe_distill"):
@@ -55,8 +71,14 @@ def _check_target(node: dict[str, Any], path: str) -> None:
             continue
         if name not in takes:
             raise InputError(f"{path}.{name}", value, f"no such key; there are {listed(takes)}")
-        kinds = [k for k in (typing.get_args(hints.get(name)) or (hints.get(name),)) if k is not types.NoneType]
-        if value is None or value == "published" or not isinstance(value, _SCALAR) or not set(kinds) <= set(_KINDS):
+        hint = hints.get(name)
+        union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+        kinds = [k for k in (typing.get_args(hint) if union else (hint,)) if k is not types.NoneType]
+        if value is None or value == "published" or not isinstance(value, _SCALAR):
+            continue
+        if all(typing.get_origin(kind) is Sequence for kind in kinds):
+            raise InputError(f"{path}.{name}", value, "a list in brackets, without quotes, such as [7,3]")
+        if not set(kinds) <= set(_KINDS):
             continue
         if type(value) not in (allowed for kind in kinds for allowed in _KINDS[kind][1]):
             raise InputError(f"{path}.{name}", value, " or ".join(_KINDS[kind][0] for kind in kinds))

@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import MISSING, OmegaConf
 
 # Names of jobs leave out what is the same for all of a sweep, or decides no result.
@@ -102,6 +103,20 @@ def experiments_dir() -> str | None:
     """Return the folder of the experiments and their committed tables, placed as :func:`conf_dir`; None without one."""
     here = Path(__file__).resolve().parent
     return next((str(place) for place in (here / "experiments", here.parent / "experiments") if place.is_dir()), None)
+
+
+def named(override: str) -> str:
+    """Return an override with its value in quotes where it names a group's option by a number, as ``split=7`` does.
+
+    Hydra then says which options there are; it takes no number for a name.
+    """
+    key, equals, value = override.partition("=")
+    group = key.lstrip("+").partition("@")[0]
+    if not equals or not group or not (Path(conf_dir()) / group).is_dir():
+        return override
+    parsed = OverridesParser.create().parse_override(override)
+    is_name = parsed.is_sweep_override() or isinstance(parsed.value(), str | list | dict)
+    return override if is_name else f"{key}='{value}'"
 
 
 def job_overrides() -> str:

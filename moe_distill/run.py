@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.attempts import attempt
-from moe_distill.checking import check, listed
-from moe_distill.config import conf_dir, register
+from moe_distill.checking import check, check_split, listed
+from moe_distill.config import conf_dir, named, register
 from moe_distill.errors import InputError
 from moe_distill.records import guard_full_disk
 
 register()
 
-_APPEND = "To append to your config use +"
+_APPEND, _OPEN = "To append to your config use +", "You must specify '"
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -82,6 +83,7 @@ def _own(error: BaseException | None) -> InputError | None:
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
 def _hydra_main(cfg: DictConfig) -> float | None:
     try:
+        check_split(HydraConfig.get().overrides.task)
         return run(cfg)
     except Exception as error:  # inside the job, or Hydra adds lines of its own
         if (ours := _own(error)) is not None:
@@ -111,6 +113,9 @@ def one_line(error: BaseException) -> str:
             return f"{lines[0].removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
         if lines[-1].startswith(_APPEND) and (parent := cause.parent_node) is not None:
             return f"{lines[-1].removeprefix(_APPEND)}: no such key; there are {listed(parent.keys())}"
+    if lines[0].startswith(_OPEN):
+        group, options = lines[0].removeprefix(_OPEN).partition("'")[0], lines[2:]
+        return f"{group}=???: one that is named, as what else was chosen leaves it open: {', '.join(options)}"
     kept = [
         line for line in lines if not line.startswith(("Config search path", "provider=", "Set the env", "See https"))
     ]
@@ -121,8 +126,8 @@ def one_line(error: BaseException) -> str:
 def main() -> None:
     """Run from the command line; errors of input end in one line and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, who say them in one line
-    sys.argv = [sys.argv[0], *reordered(sys.argv[1:])]
     try:
+        sys.argv = [sys.argv[0], *map(named, reordered(sys.argv[1:]))]
         _hydra_main()
     except (InputError, HydraException, OmegaConfBaseException) as error:
         _fail(str(_own(error) or one_line(error)))

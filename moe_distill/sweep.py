@@ -3,7 +3,8 @@
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from moe_distill.checking import check
+from moe_distill.data.shared import Shared, Shelf
 from moe_distill.errors import InputError
-from moe_distill.pipelines.cells import Cell, Sweep, identity, keys_of
+from moe_distill.experts.plan import Distillation
+from moe_distill.pipelines.cells import DONE, Cell, Sweep, identity, keys_of
+from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.results import Results
 from moe_distill.records import Store, guard_full_disk
 
@@ -27,8 +31,10 @@ def before(configs: Sequence[DictConfig]) -> str:
         configs: The composed jobs, as for all functions here.
     """
     with guard_full_disk(Path(configs[0].paths.store)):
-        asked(configs).write(_folder(configs))
-        return foretell(configs)
+        jobs = built(configs)
+        sweep, folder = asked(jobs), _folder(configs)
+        sweep.write(folder)
+        return foretell(_left(jobs, sweep, folder))
 
 
 def after(configs: Sequence[DictConfig]) -> str:
@@ -37,7 +43,7 @@ def after(configs: Sequence[DictConfig]) -> str:
 
     folder = _folder(configs)
     with guard_full_disk(Path(configs[0].paths.store)):
-        asked(configs).write(folder)
+        asked(built(configs)).write(folder)
         return report_sweep(folder, _results(configs[0]))
 
 
@@ -45,7 +51,9 @@ def status(configs: Sequence[DictConfig]) -> str:
     """Return which cells are done, running, failed or missing, and the time that is left."""
     from moe_distill.pipelines.status import shown
 
-    return shown(asked(configs), _folder(configs), _results(configs[0]), foretell(configs))
+    jobs = built(configs)
+    sweep, folder = asked(jobs), _folder(configs)
+    return shown(sweep, folder, _results(configs[0]), foretell(_left(jobs, sweep, folder)))
 
 
 def refuse_workspace(configs: Sequence[DictConfig]) -> str:
@@ -58,16 +66,34 @@ def refuse_workspace(configs: Sequence[DictConfig]) -> str:
     raise InputError("+experiment", configs[0].name, allowed)
 
 
-def asked(configs: Sequence[DictConfig]) -> Sweep:
-    """Return the sweep with its cells.
+@dataclass(frozen=True)
+class Built:
+    """A composed job with what it is about; jobs of equal data take them from one shelf."""
+
+    cfg: DictConfig
+    plan: Distillation
+    baselines: Sequence[Distillation]
+    exam: Examination
+    pipeline: partial[Any]
+
+
+def built(configs: Sequence[DictConfig]) -> list[Built]:
+    """Return the composed jobs, checked, with what they are about.
 
     Raises:
         InputError: A job's configuration does not fit what it names.
     """
     for cfg in configs:
         check(OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]), resolve=True))
+    shelf = Shelf()
+    return [_built(cfg, shelf) for cfg in configs]
+
+
+def asked(jobs: Sequence[Built]) -> Sweep:
+    """Return the sweep with its cells."""
+    configs = [job.cfg for job in jobs]
     question = hydra.utils.instantiate(configs[0].question, _convert_="all")
-    return Sweep(_command(configs), asdict(question), tuple(_cell(cfg) for cfg in configs))
+    return Sweep(_command(configs), asdict(question), tuple(_cell(job) for job in jobs))
 
 
 def _command(configs: Sequence[DictConfig]) -> str:
@@ -82,22 +108,28 @@ def _command(configs: Sequence[DictConfig]) -> str:
     return shlex.join([*_RUN.split(), *(argument for argument in sys.argv[1:] if argument not in looks)])
 
 
-def foretell(configs: Sequence[DictConfig]) -> str:
+def foretell(jobs: Sequence[Built]) -> str:
     """Return what the jobs are going to cost, stages that are done left out."""
     from moe_distill.pipelines.forecast import told
 
-    cells = []
-    for cfg in configs:
-        plan, baselines, exam = _built(cfg)
-        cells.append((plan, baselines if _is_full(cfg) else [], exam, _results(cfg)))
+    if not jobs:
+        return "nothing is left to do"
+    configs = [job.cfg for job in jobs]
+    cells = [(job.pipeline, _results(job.cfg)) for job in jobs]
     accelerator = "cpu" if all(cfg.trainer.accelerator == "cpu" for cfg in configs) else "auto"
     slots = OmegaConf.select(configs[0], "hydra.launcher.gpus")
     return told(cells, accelerator, None if slots in (None, "auto") else str(slots).split(";")[0].strip())
 
 
-def _cell(cfg: DictConfig) -> Cell:
-    plan, baselines, exam = _built(cfg)
-    keys = keys_of([plan, *baselines], exam, Path(cfg.paths.store) / "data") if _is_full(cfg) else ()
+def _left(jobs: Sequence[Built], sweep: Sweep, folder: Path) -> list[Built]:
+    """Return the jobs but those that are known to be done and leave no rows, of which the rest could be told."""
+    pairs = zip(jobs, sweep.cells, strict=True)
+    return [job for job, cell in pairs if cell.keys or cell.state(folder, _results(job.cfg)) != DONE]
+
+
+def _cell(job: Built) -> Cell:
+    cfg = job.cfg
+    keys = keys_of([job.plan, *job.baselines], job.exam, Path(cfg.paths.store) / "data") if _is_full(cfg) else ()
     task = [o for o in cfg.hydra.overrides.task if not o.startswith("hydra.")]
     folder = Path(cfg.hydra.runtime.output_dir)
     # Alone, a run's folder is that of its experiment: the sweep's.
@@ -113,9 +145,18 @@ def _is_full(cfg: DictConfig) -> bool:
     return str(cfg.pipeline._target_).endswith(".full")
 
 
-def _built(cfg: DictConfig) -> tuple[Any, list[Any], Any]:
-    plan, baselines, exam = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in ("plan", "baselines", "exam"))
-    return plan, list(baselines.values()), exam
+def _built(cfg: DictConfig, shelf: Shelf) -> Built:
+    names = ("plan", "baselines", "exam", "pipeline")
+    plan, baselines, exam, pipeline = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in names)
+    given = {name: _on(shelf, value) for name, value in pipeline.keywords.items()}
+    return Built(cfg, _on(shelf, plan), [*_on(shelf, baselines).values()], exam, partial(pipeline.func, **given))
+
+
+def _on(shelf: Shelf, value: Any) -> Any:
+    """Return a plan, or plans by name, whose data come from the shelf; anything else as it is."""
+    if isinstance(value, dict):
+        return {name: _on(shelf, each) for name, each in value.items()}
+    return replace(value, data=Shared(value.data, shelf)) if isinstance(value, Distillation) else value
 
 
 def _results(cfg: DictConfig) -> Results:

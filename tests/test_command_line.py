@@ -6,7 +6,7 @@ import re
 import pytest
 from hydra.errors import HydraException
 
-from moe_distill.config import job_name
+from moe_distill.config import job_name, named
 from moe_distill.run import one_line, reordered
 
 
@@ -47,3 +47,16 @@ def test_one_line_stays_one_where_the_cause_has_several():
     error = HydraException("Error merging override ipc=ten")
     error.__cause__ = ValueError("no Integer\n    full_key: ipc\n    object_type=Config")
     assert one_line(error) == "Error merging override ipc=ten (ValueError: no Integer full_key: ipc object_type=Config)"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("split=7", "split='7'"),
+        ("+data@pipeline.onto=3", "+data@pipeline.onto='3'"),
+        ("diversity/measure=null", "diversity/measure='null'"),
+        *((o, o) for o in ("split=5x2", "split=5x2,7", "ipc=7", "~split", "experts.ipcs=[7,3]", "method.lr=1", "-m")),
+    ],
+)
+def test_a_number_that_should_name_an_option_is_quoted_and_nothing_else_is(override, said):
+    assert named(override) == said

@@ -206,7 +206,7 @@ def test_a_scale_shortens_what_it_names_and_leaves_the_rest_published(composed):
 
 @pytest.mark.parametrize("data", ["cifar10", "cifar100", "digits"])
 def test_a_roster_of_two_methods_follows_the_data_set(composed, data):
-    cfg = composed("experts=dm_idm", f"data={data}")
+    cfg = composed("experts=dm_idm", "recipe=dsa", f"data={data}")
     built = instantiate(cfg.experts, _convert_="all")
     assert (str(built), [m.row for m in built.members]) == ("dm5+idm5", [1, 10])
     steps = {"cifar100": 50}.get(data, 10)

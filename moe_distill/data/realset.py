@@ -160,7 +160,9 @@ class RealSet:
 class DataSource(Protocol):
     """Where real data comes from."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The data set's name in records."""
 
     def load(self, cache: Path) -> tuple[RealSet, RealSet]:
         """Return the training and the test set; downloads and decoded images are kept in ``cache``."""

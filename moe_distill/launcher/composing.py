@@ -19,6 +19,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from moe_distill.attempts import works_here
+from moe_distill.config import named
 from moe_distill.errors import InputError
 from moe_distill.launcher.processes import Job
 
@@ -172,7 +173,7 @@ class FreshProcessLauncher(Launcher):
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
         """Compose one job as its process will, down to its folder (``hydra.runtime.output_dir``)."""
-        config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+        config = self.context.config_loader.load_sweep_config(self.config, [*map(named, overrides)])
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
         HydraConfig.instance().set_config(config)  # the name of the folder may use the resolver ${hydra:...}

@@ -38,3 +38,11 @@ def test_batches_are_refused_with_what_limits_jobs(plugin):
     sweeper = importlib.import_module("hydra_plugins.moe_distill_sweeper").CellsSweeper(2, None, [])
     with pytest.raises(InputError, match=r"^hydra\.sweeper\.max_batch_size=2: null; hydra\.launcher\.n_jobs, or "):
         sweeper.split_arguments([], sweeper.max_batch_size)
+
+
+def test_a_swept_split_is_not_set_again_by_its_parts(plugin):
+    with pytest.raises(InputError, match=r"^ipc=7: left out: split=5x2 sets ipc and noe"):
+        jobs(plugin, [], "split=5x2,10x1", "ipc=7", "noe=2")
+    with pytest.raises(InputError, match=r"^noe=2: left out: split=10x1 sets"):
+        jobs(plugin, ["seed=1", "split=10x1"], "noe=2")
+    assert jobs(plugin, [], "ipc=1,5", "noe=2") == ["ipc=1 noe=2", "ipc=5 noe=2"]

@@ -12,11 +12,12 @@ from omegaconf import OmegaConf, open_dict
 
 import moe_distill.run
 from moe_distill.config import conf_dir, register
+from moe_distill.data.sources import Digits
 from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import Sweep
 from moe_distill.pipelines.results import Results
 from moe_distill.records import Store
-from moe_distill.sweep import asked, before
+from moe_distill.sweep import asked, before, built, status
 
 TINY = ("+experiment=table4", "scale=smoke", "students=convnet3", "seeds=1", "logger=none", "method=dm")
 
@@ -46,7 +47,7 @@ def test_a_cells_command_runs_it_in_its_own_folder(tmp_path, composed):
     runs = tmp_path / "it's = a, place"
     quoted = str(runs).replace("'", r"\'")
     configs = jobs(*TINY, f"paths.runs='{quoted}'", cells=[["mixup_alpha=0.2"], ["mixup_alpha=0.3"]])
-    for cell, alpha in zip(asked(configs).cells, (0.2, 0.3), strict=True):
+    for cell, alpha in zip(asked(built(configs)).cells, (0.2, 0.3), strict=True):
         overrides = shlex.split(cell.command)[3:]
         alone = loader.load_configuration("config", overrides, RunMode.RUN)
         assert alone.hydra.mode == RunMode.RUN and alone.hydra.run.dir == str(runs / "table4" / cell.folder)
@@ -64,7 +65,7 @@ def test_a_cells_command_runs_it_in_its_own_folder(tmp_path, composed):
 )
 def test_the_pipeline_that_looks_at_a_sweep_is_not_kept_as_what_repeats_it(monkeypatch, composed, given, own, kept):
     monkeypatch.setattr(sys, "argv", ["run", *TINY, *given])
-    sweep = asked(composed[0](*TINY, cells=[[*own, "diversity=none"]]))
+    sweep = asked(built(composed[0](*TINY, cells=[[*own, "diversity=none"]])))
     assert isinstance(sweep, Sweep) and shlex.split(sweep.command)[3:] == [*TINY, *kept]
 
 
@@ -75,7 +76,7 @@ def test_a_cell_without_rows_is_done_only_by_the_work_that_is_asked_for(tmp_path
 
     def cell(*given):
         task = (*TINY, "data=folder", "data.root=here", "pipeline=pretrain", f"paths.runs={tmp_path}", *given)
-        return asked(jobs(*task, cells=[["seed=1"]])).cells[0]
+        return asked(built(jobs(*task, cells=[["seed=1"]]))).cells[0]
 
     here, sweep = cell(), tmp_path / "table4"
     others = [cell("scale=small"), cell("data.root=elsewhere"), cell("paths.store=other")]
@@ -87,6 +88,15 @@ def test_a_cell_without_rows_is_done_only_by_the_work_that_is_asked_for(tmp_path
     HydraConfig.instance().set_config(alone)
     moe_distill.run.run(OmegaConf.masked_copy(alone, [str(name) for name in alone if name != "hydra"]))
     assert [c.state(sweep, nothing) for c in (here, *others)] == ["done", *["missing"] * 3]
+
+
+def test_jobs_of_equal_data_load_them_once(tmp_path, monkeypatch, composed):
+    loaded = []
+    inner = Digits.load
+    monkeypatch.setattr(Digits, "load", lambda *given: loaded.append(given) or inner(*given))
+    task = (*TINY, f"paths.runs={tmp_path}", f"paths.store={tmp_path}", "baselines=random")
+    told = status(composed[0](*task, cells=[["seed=1"], ["seed=2"]]))
+    assert "2 missing" in told and "in 2 jobs" in told and len(loaded) == 1
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_a_roster_gives_the_same_sets_on_one_and_on_two_processes(suite, roster,
     prints = []
     for trainer in (["trainer=cpu"], ["trainer=expert_parallel", "trainer.devices=2", "trainer.accelerator=cpu"]):
         home = suite.home / str(len(trainer))
-        given = (f"experts={roster}", f"regulariser={term}", *ONE, f"paths.store={home}")
+        given = (f"experts={roster}", "recipe=dsa", f"regulariser={term}", *ONE, f"paths.store={home}")
         suite("pipeline=pretrain", *given)
         suite("pipeline=distill", *given, *trainer)
         (manifest,) = home.glob("set/*/manifest.json")

@@ -1,24 +1,30 @@
 """What a sweep is foretold to cost: finished work is left out, shared work counts once, bad cells are refused."""
 
+from inspect import signature
+from pathlib import Path
+
 import pytest
 import torch
 from hydra.utils import instantiate
 
+from moe_distill.config import conf_dir
 from moe_distill.errors import InputError
-from moe_distill.pipelines.forecast import distilling, foretold, in_words, studying
+from moe_distill.pipelines import ahead
+from moe_distill.pipelines.ahead import decoded, distilling, studying
+from moe_distill.pipelines.forecast import foretold, in_words
 from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.speed import apart
 from moe_distill.records import Store
-from moe_distill.sweep import foretell
+from moe_distill.sweep import built, foretell
 
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "method=dm")
 
 
 def parts(suite, *given):
-    """Return plan, baselines, examination and store of a command line."""
+    """Return pipeline and finished rows of a command line."""
     cfg = suite.compose(*ONE, *given)
-    plan, baselines, exam = (instantiate(cfg[n], _convert_="all") for n in ("plan", "baselines", "exam"))
-    return plan, list(baselines.values()), exam, Results(Store(cfg.paths.store))
+    return instantiate(cfg.pipeline, _convert_="all"), Results(Store(cfg.paths.store))
 
 
 def test_finished_stages_are_left_out_of_the_forecast(suite):
@@ -35,18 +41,19 @@ def test_finished_stages_are_left_out_of_the_forecast(suite):
 
 
 def test_the_work_is_what_counting_forward_passes_gives(suite):
-    plan, _, exam, _ = parts(suite)
+    given = parts(suite)[0].keywords
+    plan, exam = given["plans"]["plan"], given["exam"]
     train, test = plan.data.load(suite.store)
     # Two experts × 3 iterations × 10 classes × (real images forward, 5 synthetic forward and backward).
     per_expert = len(train) // 10 // 2
     assert distilling(plan, train) == 2 * 3 * 10 * (min(256, per_expert) + 3 * 5)
     # An epoch more than asked (the published loop is inclusive), 100 images thrice each, tested once.
-    assert studying(plan, exam, train, test, 2) == 2 * (3 * 2 * 100 + len(test))
+    assert studying(exam.recipe, decoded(plan, train), len(test), 2) == 2 * (3 * 2 * 100 + len(test))
 
 
 def test_jobs_that_share_a_stage_pay_for_it_once(suite):
     cells = [suite.compose(*ONE, f"seed={seed}") for seed in (0, 1)]
-    lines = foretell(cells).splitlines()
+    lines = foretell(built(cells)).splitlines()
     assert [line.split("min  ")[1] for line in lines[:-1]] == [
         "digits teachers",
         "digits distill dm5x2",
@@ -58,12 +65,70 @@ def test_jobs_that_share_a_stage_pay_for_it_once(suite):
     assert len(addresses) == 2 and len(set(addresses)) == 1
     assert len({s.address for s in stages if s.name != "teachers"}) == 4
     suite("pipeline=full", *ONE, "seed=0")
-    assert "of work in 1 job, one after the other" in foretell(cells)
+    assert "of work in 1 job, one after the other" in foretell(built(cells))
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "stages", "left"),
+    [
+        ("pretrain", {"pretrain": "teachers"}, []),
+        ("upper_bound", {"evaluate": "students all real data"}, []),
+        ("measure", {"pretrain": "teachers", "distill": "distill dm5x2"}, []),
+        (
+            "probe",
+            {"pretrain": "teachers", "distill": "distill dm5x2"},
+            ["students to probe of dm5x2, done or not, less the classifiers"],
+        ),
+        (
+            "score",
+            {
+                "pretrain": "teachers",
+                "distill": "distill dm5x2",
+                "evaluate": "six trainings to score dm5x2, done or not",
+            },
+            ["six trainings to score dm5x2, done or not"],
+        ),
+    ],
+)
+def test_a_forecast_names_the_stages_that_the_pipeline_then_makes(suite, monkeypatch, pipeline, stages, left):
+    """Those that cannot tell which of their trainings are done name them again."""
+    recipe = ("recipe=full_data", "recipe.epochs=1") if pipeline == "upper_bound" else ()
+    given = (f"pipeline={pipeline}", *recipe, *(("pipeline.lrs=[0.01]",) if pipeline == "score" else ()))
+    names = {stage.name for stage in foretold(*parts(suite, *given))}
+    assert names == {*stages.values(), *left}
+    made = []
+    inner = Runtime.spent
+    monkeypatch.setattr(Runtime, "spent", lambda *told: made.append(told[1:]) or inner(*told))
+    suite(*ONE, *given)
+    assert {stage for stage, _, _, found in made if not found} == {*stages}
+    assert {stage.name for stage in foretold(*parts(suite, *given))} == {*left}
+
+
+def test_every_pipeline_is_foretold_by_its_own_arguments_or_says_that_it_is_not(suite):
+    told = set()
+    for path in sorted(Path(conf_dir(), "pipeline").glob("*.yaml")):
+        cfg = suite.compose(*ONE, f"pipeline={path.stem}")
+        run = instantiate(cfg.pipeline, _convert_="all").func
+        if tell := getattr(ahead, run.__name__, None):
+            told.add(path.stem)
+            assert signature(tell).parameters.keys() - {"results"} == signature(run).parameters.keys() - {"runtime"}
+    assert told == {"full", "pretrain", "distill", "evaluate", "upper_bound", "score", "probe", "measure"}
+    text = foretell(built([suite.compose(*ONE, "pipeline=export"), suite.compose(*ONE, "pipeline=export")]))
+    assert text.splitlines()[0] == "not foretold: pipeline=export" and "0 s of work in 0 jobs" in text
+    text = foretell(built([suite.compose(*ONE, "pipeline=evaluate", "pipeline.path=somewhere")]))
+    assert text.splitlines()[0] == "not foretold: work on the set at somewhere"
+
+
+def test_students_of_all_real_data_take_longer_than_those_of_the_set(suite):
+    (own,) = [s for s in foretold(*parts(suite, "baselines=none")) if s.name.startswith("students")]
+    (real,) = foretold(*parts(suite, "pipeline=upper_bound"))
+    train, test = parts(suite, "pipeline=upper_bound")[0].keywords["plan"].data.load(suite.store)
+    assert real.forwards == 3 * 2 * len(train) + len(test) and real.forwards > own.forwards
 
 
 def test_a_cell_that_cannot_run_stops_the_sweep_before_it_starts(suite):
     with pytest.raises(InputError, match=r"^ipc=59: at most 58"):
-        foretell([suite.compose(*ONE), suite.compose(*ONE, "ipc=59")])
+        foretell(built([suite.compose(*ONE), suite.compose(*ONE, "ipc=59")]))
 
 
 def test_a_gpu_is_left_alone_where_jobs_work_on_the_cpu_and_else_measured_in_another_process(suite, monkeypatch):
@@ -73,15 +138,16 @@ def test_a_gpu_is_left_alone_where_jobs_work_on_the_cpu_and_else_measured_in_ano
     monkeypatch.setattr(
         "moe_distill.pipelines.speed.apart", lambda *given: asked.append(given) or [1.0] * len(given[0])
     )
-    assert "of work in 1 job" in foretell([suite.compose(*ONE, "trainer=cpu")]) and asked == []
+    assert "of work in 1 job" in foretell(built([suite.compose(*ONE, "trainer=cpu")])) and asked == []
     cfg = suite.compose(*ONE, "trainer=auto", "hydra.launcher.gpus='2,3;4'", return_hydra_config=True)
-    assert "of work in 1 job" in foretell([cfg])
+    assert "of work in 1 job" in foretell(built([cfg]))
     ((works, device, visible),) = asked
     assert works and (device, visible) == ("cuda", "2,3")
 
 
 def test_another_process_measures_the_same_networks(suite, monkeypatch):
-    plan, _, exam, _ = parts(suite)
+    given = parts(suite)[0].keywords
+    plan, exam = given["plans"]["plan"], given["exam"]
     monkeypatch.setattr("moe_distill.pipelines.speed.build", None)  # this process cannot
     found = apart([(network, 1, 10, 8) for network in (plan.network, *exam.students.values())], "cpu", "5")
     assert len(found) == 2 and all(0 < seconds < 1 for seconds in found)

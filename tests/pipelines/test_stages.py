@@ -110,7 +110,7 @@ def test_students_of_a_set_fused_for_good_see_half_as_many_images(suite, given, 
 @pytest.mark.parametrize(
     ("given", "columns"),
     [
-        (["experts=dm_idm"], {"roster": "dm5+idm5", "method": "dm+idm", "diversity": "distancecorrelation-u-relu"}),
+        (["experts=dm_idm", "recipe=dsa"], {"roster": "dm5+idm5", "diversity": "distancecorrelation-u-relu"}),
         (["partition=kmeans"], {"partition": "kmeans"}),
         (["partition=gated", "partition.starts=2", "partition.steps=20"], {"partition": "gated"}),
         (["diversity/measure=mmd"], {"diversity": "negativemmd"}),

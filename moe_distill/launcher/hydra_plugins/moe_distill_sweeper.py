@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.errors import CompactHydraException
 
+from moe_distill.checking import check_split
 from moe_distill.errors import InputError
 from moe_distill.launcher.composing import FreshProcessLauncher
 
@@ -52,26 +53,35 @@ class CellsSweeper(BasicSweeper):
         """Return the jobs, in one batch, each as its overrides: a cell's, then the grid's and the command line's.
 
         Raises:
-            InputError: The command line sets what the cells vary, or asks for several batches: each would count as a
-                sweep of its own, and none would follow one of which a job failed.
+            InputError: The command line sets what the cells vary, or ``ipc`` or ``noe`` where the split is swept, or
+                asks for several batches: each would count as a sweep of its own, and none would follow one of which a
+                job failed.
         """
         if max_batch_size is not None:
             instead = "hydra.launcher.n_jobs, or hydra.launcher.array_parallelism on Slurm, limits the jobs at a time"
             raise CellsInputError("hydra.sweeper.max_batch_size", max_batch_size, f"null; {instead}")
-        batches = BasicSweeper.split_arguments(overrides, max_batch_size)
-        if not self.cells:
-            return batches
+        (grid,) = BasicSweeper.split_arguments(overrides, max_batch_size)
         given = {_key(o.input_line or "") for o in overrides}
         varied = {_key(line) for cell in self.cells for line in cell}
         # A pipeline that looks at the sweep, such as pipeline=status, is asked of all cells alike.
         for key in sorted(given & varied - {"pipeline"}):
             raise CellsInputError(key, "set", "left out: the cells of this experiment vary it (hydra.sweeper.cells)")
-        return [[[*cell, *job] for job in batch for cell in self.cells] for batch in batches]
+        jobs = [[*cell, *job] for job in grid for cell in self.cells or [[]]]
+        for job in jobs:
+            _check_split(job)
+        return [jobs]
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose every job to see that it can be, unless the launcher does so before it runs any."""
         if not isinstance(self.launcher, FreshProcessLauncher):
             super().validate_batch_is_legal(batch)
+
+
+def _check_split(job: Sequence[str]) -> None:
+    try:
+        check_split(job)
+    except InputError as error:
+        raise CellsInputError(error.key, error.value, error.allowed) from error
 
 
 def _key(override: str) -> str:

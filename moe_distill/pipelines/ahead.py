@@ -1,0 +1,245 @@
+"""What each pipeline is going to do: a function of its name and arguments, with results in place of the runtime."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from moe_distill.data.partition import Stratified
+from moe_distill.data.realset import DataSource, RealSet
+from moe_distill.diversity.measures import Measure
+from moe_distill.experts.plan import KIND, Distillation
+from moe_distill.models.base import NetworkFactory
+from moe_distill.pipelines.evaluate import Examination
+from moe_distill.pipelines.labelling import labeller_settings, require_labels
+from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.speed import Work
+from moe_distill.records import Store, key
+from moe_distill.seeding import stream
+from moe_distill.teachers.store import KIND as TEACHER
+from moe_distill.teachers.store import TeacherPool
+from moe_distill.teachers.trajectories import KIND as TRAJECTORY
+from moe_distill.training.recipe import Recipe
+
+
+class NotForetold(Exception):
+    """What a job is going to cost cannot be told; the message says of what."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of one job: what it is stored under, the network that works, and how many images go forward.
+
+    A backward pass counts as two forward ones.
+    """
+
+    name: str
+    address: str
+    work: Work
+    forwards: float
+
+
+def pretrain(results: Results, plan: Distillation) -> list[Stage]:
+    """Return the networks and trajectories that are missing."""
+    train, _ = _data(plan, results)
+    plan.check(train)
+    taught = plan.taught(train, train, results.store.root / "data")
+    return [*_teachers([(pool, seen) for pool, seen, _ in taught], results), *_trajectories(plan, train, results.store)]
+
+
+def distill(results: Results, plan: Distillation) -> list[Stage]:
+    """Return the distillation, unless its set is there."""
+    train, _ = _data(plan, results)
+    plan.check(train)
+    settings = plan.settings(train, results.store.root / "data")
+    if results.store.find(KIND, settings) is not None:
+        return []
+    return [Stage(f"distill {plan.roster}", key(settings), _work(plan.network, train), distilling(plan, train))]
+
+
+def evaluate(results: Results, plan: Distillation, exam: Examination, path: str | None = None) -> list[Stage]:
+    """Return the students of the plan's set that are missing."""
+    _require_plans_set(path)
+    require_labels(plan, exam.recipe)
+    train, _ = _data(plan, results)
+    return _students(_judged(plan, exam, results), str(plan.roster), decoded(plan, train), plan, exam, results)
+
+
+def full(
+    results: Results, plans: Mapping[str, Distillation], baselines: Mapping[str, Distillation], exam: Examination
+) -> list[Stage]:
+    """Return what is missing of every stage, also of the baselines."""
+    stages: list[Stage] = []
+    for plan in (*plans.values(), *baselines.values()):
+        train, test = _data(plan, results)
+        plan.check(train)
+        require_labels(plan, exam.recipe)
+        judged = _judged(plan, exam, results)
+        keys = [k for name in exam.students for k in exam.keys(judged, test, name).values()]
+        if not results.all_committed(keys):
+            stages += [*pretrain(results, plan), *distill(results, plan), *evaluate(results, plan, exam)]
+    return stages
+
+
+def upper_bound(results: Results, plan: Distillation, exam: Examination) -> list[Stage]:
+    """Return the students of all real images that are missing."""
+    train, _ = _data(plan, results)
+    judged = {"real": train.fingerprint, "statistics": train.statistics, **labeller_settings(plan, exam.recipe)}
+    return _students(judged, "all real data", len(train), plan, exam, results)
+
+
+def score(
+    results: Results,
+    plan: Distillation,
+    exam: Examination,
+    real: Recipe,
+    lrs: Sequence[float],
+    select_on: str,
+    held_out: float,
+    w: float,
+    gamma: float,
+    path: str | None = None,
+) -> list[Stage]:
+    """Return the plan's set where it is missing, and every training of every rate, as if none were done."""
+    _require_plans_set(path)
+    train, test = _data(plan, results)
+    random = len(train.classes) * plan.roster.budget
+    trained = [(exam.recipe, decoded(plan, train))] * 3 + [(exam.recipe, random)] * 2 + [(real, len(train))]
+    students = exam.seeds * (len(lrs) + 1 if len(lrs) > 1 else 1)
+    forwards = sum(studying(recipe, images, len(test), students) for recipe, images in trained)
+    decided = [_judged(plan, exam, results), exam.recipe, exam.seeds, real, lrs, select_on, held_out]
+    scored = [
+        Stage(
+            f"six trainings to score {plan.roster}, done or not", key([decided, name]), _work(network, train), forwards
+        )
+        for name, network in exam.students.items()
+    ]
+    return [*pretrain(results, plan), *distill(results, plan), *scored]
+
+
+def probe(
+    results: Results,
+    plan: Distillation,
+    exam: Examination,
+    path: str | None = None,
+    onto: DataSource | None = None,
+    images_per_class: int | None = None,
+) -> list[Stage]:
+    """Return the plan's set where it is missing, and its students; what the linear classifiers take is left out."""
+    _require_plans_set(path)
+    require_labels(plan, exam.recipe)
+    train, test = _data(plan, results)
+    other, held = (onto or plan.data).load(results.store.root / "data")
+    looked = (
+        exam.seeds * 2 * (len(held) + (len(other.classes) * images_per_class if images_per_class else len(other)))
+    )  # before and after the training
+    forwards = looked + studying(exam.recipe, decoded(plan, train), len(test), exam.seeds)
+    decided = [_judged(plan, exam, results), exam.recipe, exam.seeds, other.fingerprint, images_per_class]
+    probed = [
+        Stage(
+            f"students to probe of {plan.roster}, done or not, less the classifiers",
+            key([decided, name]),
+            _work(network, train),
+            forwards,
+        )
+        for name, network in exam.students.items()
+    ]
+    return [*pretrain(results, plan), *distill(results, plan), *probed]
+
+
+def measure(
+    results: Results,
+    plan: Distillation,
+    judges: Mapping[str, NetworkFactory],
+    measures: Mapping[str, Measure],
+    networks: int,
+    seed: int,
+    draws: int,
+    path: str | None = None,
+) -> list[Stage]:
+    """Return what is missing of the plan's set and of the judges; what the measures take of them is left out."""
+    _require_plans_set(path)
+    train, _ = _data(plan, results)
+    pools = [replace(plan.features, network=f, networks=networks, seed=seed) for f in judges.values()]
+    judging = [(pool, pool.sets(train, train, results.store.root / "data")[0]) for pool in pools]
+    return [*pretrain(results, plan), *distill(results, plan), *_teachers(judging, results)]
+
+
+def distilling(plan: Distillation, train: RealSet) -> float:
+    """Return forward equivalents of a distillation; a regulariser is taken to be added once an iteration."""
+    classes = len(train.classes)
+    per_class, total = len(train) // classes // plan.roster.noe, 0.0
+    for method, ipc in ((m.method(), m.ipc) for m in plan.roster.members):
+        total += method.iterations * method.forwards(classes, ipc, per_class)
+        if plan.regulariser is not None and method.trainable:
+            decoded = classes * ipc * method.tiling.per_image
+            total += method.iterations * plan.regulariser.forwards(decoded, len(train))
+    return total
+
+
+def decoded(plan: Distillation, train: RealSet) -> int:
+    """Return how many images students see of the plan's set."""
+    return sum(len(train.classes) * m.ipc * m.method().tiling.per_image for m in plan.roster.members)
+
+
+def studying(recipe: Recipe, images: int, held: int, students: int) -> float:
+    """Return forward equivalents of training so many students on so many images, and testing them on those held out."""
+    tests = sum(recipe.tests_after(epoch) for epoch in range(recipe.total_epochs))
+    forwards = 3 + (recipe.labels == "teacher_online")
+    return students * (forwards * recipe.total_epochs * images + tests * held)
+
+
+def _data(plan: Distillation, results: Results) -> tuple[RealSet, RealSet]:
+    return plan.data.load(results.store.root / "data")
+
+
+def _work(network: NetworkFactory, real: RealSet) -> Work:
+    return network, real.channels, len(real.classes), real.size
+
+
+def _require_plans_set(path: str | None) -> None:
+    if path is not None:
+        raise NotForetold(f"work on the set at {path}")
+
+
+def _judged(plan: Distillation, exam: Examination, results: Results) -> dict[str, Any]:
+    train, _ = _data(plan, results)
+    return {**plan.settings(train, results.store.root / "data"), **labeller_settings(plan, exam.recipe)}
+
+
+def _students(
+    judged: Mapping[str, Any], who: str, images: int, plan: Distillation, exam: Examination, results: Results
+) -> list[Stage]:
+    train, test = _data(plan, results)
+    stages = []
+    for name, network in exam.students.items():
+        missing = sum(not results.has(k) for k in exam.keys(judged, test, name).values())
+        address = key(exam.settings(judged, test, name))
+        forwards = studying(exam.recipe, images, len(test), missing)
+        stages += [Stage(f"students {who}", address, _work(network, train), forwards)] if missing else []
+    return stages
+
+
+def _teachers(taught: Sequence[tuple[TeacherPool, RealSet]], results: Results) -> list[Stage]:
+    stages = []
+    for pool, seen in taught:
+        forwards = 3.0 * pool.recipe.total_epochs * len(seen)
+        wanted = [pool.settings(seen, index) for index in range(pool.networks)]
+        missing = [s for s in wanted if results.store.find(TEACHER, s) is None]
+        stages += [Stage("teachers", key(s), _work(pool.network, seen), forwards) for s in missing]
+    return stages
+
+
+def _trajectories(plan: Distillation, train: RealSet, store: Store) -> list[Stage]:
+    stages: list[Stage] = []
+    pools = plan.pools
+    phi = (plan.features.settings(train, index) for index in range(plan.features.networks))
+    unknown = plan.split.needs_features and any(store.find(TEACHER, settings) is None for settings in phi)
+    split = Stratified().split(train, plan.roster.noe, stream(0, "forecast")) if unknown else None
+    parts = (split or plan.parts(train, store)) if pools else []
+    for number, pool in pools.items():
+        seen = pool.seen(train, parts[number])
+        network = plan.network_of(number)
+        wanted = [pool.settings(seen, network, index) for index in range(pool.networks)]
+        missing = [settings for settings in wanted if store.find(TRAJECTORY, settings) is None]
+        stages += [Stage("trajectories", key(s), _work(network, seen), pool.forwards(len(seen))) for s in missing]
+    return stages
