@@ -97,7 +97,9 @@ def foretell(configs: Sequence[DictConfig]) -> str:
 
 def _cell(cfg: DictConfig) -> Cell:
     plan, baselines, exam = _built(cfg)
-    keys = keys_of([plan, *baselines], exam, Path(cfg.paths.store) / "data") if _is_full(cfg) else ()
+    judged = ([plan], baselines) if _is_full(cfg) else ([], [])
+    own, others = (keys_of(plans, exam, Path(cfg.paths.store) / "data") for plans in judged)
+    others = tuple(key for key in others if key not in own)
     task = [o for o in cfg.hydra.overrides.task if not o.startswith("hydra.")]
     folder = Path(cfg.hydra.runtime.output_dir)
     # Alone, a run's folder is that of its experiment: the sweep's.
@@ -105,7 +107,8 @@ def _cell(cfg: DictConfig) -> Cell:
     command = shlex.join([*_RUN.split(), *task, where, "hydra.mode=RUN"])
     pipeline: Any = OmegaConf.to_container(cfg.pipeline, resolve=True)
     work = identity(pipeline, cfg.scale_name, cfg.paths.store)
-    return Cell(cfg.hydra.job.override_dirname, folder.name, command, keys, work)
+    name = cfg.hydra.job.override_dirname
+    return Cell(name, folder.name, command, (*own, *others), work, others, exam.recipe_key)
 
 
 def _is_full(cfg: DictConfig) -> bool:

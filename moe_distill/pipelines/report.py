@@ -94,8 +94,13 @@ def _teachers(folder: Path) -> dict[str, float]:
 def _elsewhere(sweep: Sweep, folder: Path, results: Results, known: Set[str]) -> list[dict[str, str]]:
     """Return the rows of cells that are done though their job never ran here, but for those known already."""
     idle = [cell for cell in sweep.cells if not (folder / cell.folder / "results.csv").is_file()]
-    keys = dict.fromkeys(key for cell in idle for key in cell.keys if key not in known and results.has(key))
-    return [{c: str(results.row(key).get(c, "")) for c in COLUMNS} for key in keys]
+    found: dict[str, dict[str, str]] = {}
+    for cell in idle:
+        for key in cell.keys:
+            if key not in known and key not in found and results.has(key):
+                row = cell.tells(results.row(key))
+                found[key] = {c: str(row.get(c, "")) for c in COLUMNS}
+    return list(found.values())
 
 
 def _told(cell: Cell, folder: Path, results: Results) -> CellReport:

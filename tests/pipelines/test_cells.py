@@ -89,7 +89,8 @@ def test_a_cell_without_rows_is_done_by_an_attempt_at_its_own_work(tmp_path, res
 
 
 def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, results):
-    cells = (Cell("x=1", "one", "run x=1", ("done",)), Cell("x=2", "two", "run x=2", ("other",)))
+    other = Cell("x=2", "two", "run x=2", ("other",), shared=("other",), recipe_key="abc")
+    cells = (Cell("x=1", "one", "run x=1", ("done",)), other)
     sweep = Sweep("run -m x=1,2", {"claim": "x helps"}, cells)
     sweep.write(tmp_path / "sweep")
     assert Sweep.read(tmp_path / "sweep") == sweep and Sweep.read(tmp_path) is None
@@ -152,3 +153,10 @@ def test_costs_images_and_dependence_are_asked_for_though_the_row_stands_in_a_ta
         suite(f"+experiment={name}", *same)
         spent[name] = {c["stage"] for c in json.loads((suite.out / "stages.json").read_text())["costs"]}
     assert spent == {"table4": {"evaluate"}, "cost": {"pretrain", "distill", "evaluate"}}
+
+
+def test_a_cell_tells_its_rows_as_its_job_would():
+    cell = Cell("split=5x2", "a", "", ("own", "other"), shared=("other",), recipe_key="abc")
+    own, other = (cell.tells({"config_hash": k, "recipe_key": "", "overrides": "x=1"}) for k in cell.keys)
+    assert [(r["overrides"], r["recipe_key"]) for r in (own, other)] == [("split=5x2", "abc"), ("", "abc")]
+    assert Cell("", "a", "", ()).tells({"config_hash": "own", "recipe_key": "def"})["recipe_key"] == "def"
