@@ -129,7 +129,9 @@ def _left(jobs: Sequence[Built], sweep: Sweep, folder: Path) -> list[Built]:
 
 def _cell(job: Built) -> Cell:
     cfg = job.cfg
-    keys = keys_of([job.plan, *job.baselines], job.exam, Path(cfg.paths.store) / "data") if _is_full(cfg) else ()
+    judged = ([job.plan], job.baselines) if _is_full(cfg) else ([], [])
+    own, others = (keys_of(plans, job.exam, Path(cfg.paths.store) / "data") for plans in judged)
+    others = tuple(key for key in others if key not in own)
     task = [o for o in cfg.hydra.overrides.task if not o.startswith("hydra.")]
     folder = Path(cfg.hydra.runtime.output_dir)
     # Alone, a run's folder is that of its experiment: the sweep's.
@@ -137,7 +139,8 @@ def _cell(job: Built) -> Cell:
     command = shlex.join([*_RUN.split(), *task, where, "hydra.mode=RUN"])
     pipeline: Any = OmegaConf.to_container(cfg.pipeline, resolve=True)
     work = identity(pipeline, cfg.scale_name, cfg.paths.store)
-    return Cell(cfg.hydra.job.override_dirname, folder.name, command, keys, work)
+    name = cfg.hydra.job.override_dirname
+    return Cell(name, folder.name, command, (*own, *others), work, others, job.exam.recipe_key)
 
 
 def _is_full(cfg: DictConfig) -> bool:

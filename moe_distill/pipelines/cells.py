@@ -27,6 +27,8 @@ class Cell:
         command: What runs it alone.
         keys: Of the result rows it is to leave (their ``config_hash``); none where its pipeline leaves others.
         work: See :func:`identity`; None where it is not known.
+        shared: Of ``keys``, those of baselines, whose rows tell of no setting of this job.
+        recipe_key: What its rows call the students' recipe; empty where it is not known.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Cell:
     command: str
     keys: tuple[str, ...]
     work: str | None = None
+    shared: tuple[str, ...] = ()
+    recipe_key: str = ""
 
     def state(self, sweep: Path, results: Results) -> str:
         """Say how far it is: ``done``, ``missing``, or what became of its last attempt.
@@ -48,6 +52,11 @@ class Cell:
             return state
         told = {self.work, attempts_of(sweep / self.folder)[-1].work} - {None}
         return "missing" if self.keys or len(told) > 1 else DONE
+
+    def tells(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return one of its rows as its job would tell it; other runs and earlier commits called things otherwise."""
+        overrides = "" if row["config_hash"] in self.shared else self.name
+        return {**row, "overrides": overrides, "recipe_key": self.recipe_key or row.get("recipe_key", "")}
 
 
 @dataclass(frozen=True)
@@ -75,8 +84,8 @@ class Sweep:
         if not (folder / FILE).is_file():
             return None
         told = json.loads((folder / FILE).read_text())
-        cells = tuple(Cell(**{**cell, "keys": tuple(cell["keys"])}) for cell in told["cells"])
-        return cls(told["command"], told["question"], cells)
+        cells = [{**cell, **{c: tuple(cell.get(c, ())) for c in ("keys", "shared")}} for cell in told["cells"]]
+        return cls(told["command"], told["question"], tuple(Cell(**cell) for cell in cells))
 
 
 def identity(pipeline: Mapping[str, Any], scale: str, store: str) -> str:

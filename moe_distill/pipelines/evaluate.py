@@ -58,6 +58,11 @@ class Examination:
         """The students' seeds."""
         return range(self.first, self.first + self.seeds)
 
+    @property
+    def recipe_key(self) -> str:
+        """What rows call the recipe by all its settings."""
+        return key(self.recipe)[:8]
+
     def settings(self, trained_on: Mapping[str, Any], test: RealSet, name: str) -> dict[str, Any]:
         """Return what decides one architecture's students and accuracies but for their seeds.
 
@@ -145,7 +150,7 @@ def _architecture(name: str, candidate: Candidate, exam: Examination, runtime: R
 def _told(row: Mapping[str, Any], columns: Mapping[str, Any], exam: Examination, runtime: Runtime) -> dict[str, Any]:
     """Return a row as this run tells it, wherever it comes from."""
     told = {"experiment": runtime.experiment, "scale": runtime.scale, "overrides": runtime.overrides}
-    return {**row, **columns, **told, "recipe_key": key(exam.recipe)[:8]}
+    return {**row, **columns, **told, "recipe_key": exam.recipe_key}
 
 
 def _cost_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -186,7 +191,7 @@ def _train(
             **candidate.columns,
             "fusion": exam.fusion.describe_for(len(candidate.pool.experts_M.unique())),
             "recipe": recipe.name,
-            "recipe_key": key(recipe)[:8],
+            "recipe_key": exam.recipe_key,
             "scale": runtime.scale,
             "architecture": name,
             "width": getattr(factory, "keywords", {}).get("width", 1.0),

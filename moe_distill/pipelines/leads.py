@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _WIDE, _NARROW = (0.72, 0.0), (0.5, 0.19)
 
 
-def leads_svg(name: str, lines: Sequence[Row], narrow: bool) -> str:
+def leads_svg(name: str, lines: Sequence[Row], narrow: bool, unit: str = "points of test accuracy") -> str:
     """Return leads over opponents: a dot with its 95 % interval for each variant and architecture.
 
     Architectures go by colour, the average by a diamond of ink; a hollow mark has no interval.
@@ -23,6 +23,7 @@ def leads_svg(name: str, lines: Sequence[Row], narrow: bool) -> str:
         name: Unique on the page; prefix of every id.
         lines: Lines of :func:`~moe_distill.pipelines.comparisons.comparisons`; those without pairs are left out.
         narrow: Names stand above their dots instead of at their left.
+        unit: What a hundredth is.
     """
     shown = [c for c in lines if c["difference"] is not None]
     variants = list(dict.fromkeys((c["dataset"], c["variant"], c["opponent"]) for c in shown))
@@ -42,7 +43,7 @@ def leads_svg(name: str, lines: Sequence[Row], narrow: bool) -> str:
             _names_above(axes, names)
         axes.grid(axis="y", visible=False)
         axes.grid(axis="x", lw=0.7)
-        axes.set_xlabel("lead in points of test accuracy, 95 % interval")
+        axes.set_xlabel(f"lead in {unit}, 95 % interval")
         beside: dict[str, Any] = {"ncols": 3 if narrow else 8, "fontsize": 8, "handletextpad": 0.3}
         axes.legend(list(held.values()), list(held), **ABOVE, **beside, columnspacing=1.4, labelcolor=INK)
     return svg[0]

@@ -11,10 +11,10 @@ from moe_distill.pipelines.layout import section, table
 # What a pipeline calls its table, and what the page says of it.
 TITLES = {
     "measures.csv": "Dependence of the experts, beside real images dealt out at random",
-    "scores.csv": "Scores",
-    "probe.csv": "Linear probe",
+    "scores.csv": "Scores, network by network",
+    "probe.csv": "Linear probe, student by student",
 }
-_UNTOLD = ("config_hash", "set_fingerprint", "commit", "network_seed")
+_UNTOLD = ("config_hash", "set_fingerprint", "commit", "network_seed", "overrides")
 _MOST_LINES = 200
 
 Lines = Sequence[Mapping[str, str]]
@@ -42,7 +42,8 @@ def tables_section(tables: Mapping[str, Lines]) -> str:
 
 
 def _section(title: str, lines: Lines) -> str:
-    columns = [c for c in lines[0] if c not in _UNTOLD and len({line.get(c) for line in lines}) > 1]
+    told = [c for c in lines[0] if c not in _UNTOLD]
+    columns = [c for c in told if len({line.get(c) for line in lines}) > 1] or told[:1]
     constant = {c: lines[0][c] for c in lines[0] if c not in (*_UNTOLD, *columns) and lines[0][c]}
     body = "".join(_line([line.get(c) or "" for c in columns]) for line in lines[:_MOST_LINES])
     note = ", ".join(f"{c} {_rounded(v)}" for c, v in constant.items())

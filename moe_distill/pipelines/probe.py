@@ -17,19 +17,20 @@ from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import Network
+from moe_distill.pipelines import rows
 from moe_distill.pipelines.candidate import Candidate
 from moe_distill.pipelines.evaluate import Examination, students_on
 from moe_distill.pipelines.full import obtained
 from moe_distill.pipelines.labelling import relabelled
-from moe_distill.pipelines.rows import in_percent
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import write_csv, write_json
+from moe_distill.records import commit, key, write_json
 from moe_distill.seeding import stream
 
 KIND = "probe"
 COLUMNS = (
-    *("experiment", "scale", "roster", "fusion", "recipe", "dataset", "onto", "images_per_class"),
-    *("architecture", "seed", "accuracy", "accuracy_untrained", "set_fingerprint"),
+    *rows.COLUMNS[: rows.COLUMNS.index("architecture")],
+    *("onto", "images_per_class", "architecture", "distill_seed", "seed", "accuracy", "accuracy_untrained"),
+    *("set_fingerprint", "config_hash", "commit", "overrides"),
 )
 _ROUNDS, _CHUNK = 1000, 512
 
@@ -69,13 +70,12 @@ def probe(
         )
     train, test = (_as_seen(part, candidate.test).to(runtime.device) for part in (train, test))
     train = _balanced(train, images_per_class)
-    rows = [row for name in exam.students for row in _probed(name, candidate, exam, runtime, train, test)]
-    runtime.output.mkdir(parents=True, exist_ok=True)
-    write_csv(runtime.output / "probe.csv", rows, COLUMNS)
-    _show(rows, runtime)
-    mean = sum(r["accuracy"] for r in rows) / len(rows)
+    found = [row for name in exam.students for row in _probed(name, candidate, exam, runtime, train, test)]
+    rows.publish(found, runtime.output, "probe.csv", COLUMNS)
+    _show(found, runtime)
+    mean = sum(r["accuracy"] for r in found) / len(found)
     runtime.mirror.summary({"accuracy_probe": mean})
-    return {"accuracy": mean, "rows": rows}
+    return {"accuracy": mean, "rows": found}
 
 
 def _probed(
@@ -103,22 +103,23 @@ def _probed(
 
     held = json.loads((runtime.store.obtain(KIND, settings, make) / "scores.json").read_text())
     told = {
-        **{column: candidate.columns[column] for column in ("roster", "dataset", "set_fingerprint")},
-        **{"experiment": runtime.experiment, "scale": runtime.scale, "architecture": name, "recipe": exam.recipe.name},
+        **{column: candidate.columns[column] for column in COLUMNS if column in candidate.columns},
+        **{"experiment": runtime.experiment, "scale": runtime.scale, "overrides": runtime.overrides},
+        **{"architecture": name, "recipe": exam.recipe.name, "recipe_key": exam.recipe_key, "commit": commit()},
         "fusion": exam.fusion.describe_for(len(candidate.pool.experts_M.unique())),
         "onto": train.name,
         "images_per_class": int(train.counts().max()),
     }
-    return [{**told, **row} for row in held]
+    return [{**told, **row, "config_hash": key({**settings, "seed": row["seed"]})} for row in held]
 
 
-def _show(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
+def _show(found: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
     shown = Table(title=f"{runtime.experiment}: linear probe, test accuracy, %, mean ± std over students")
     for column in ("network", "trained on the set", "untrained"):
         shown.add_column(column, justify="left" if column == "network" else "right")
-    for name in dict.fromkeys(row["architecture"] for row in rows):
-        own = [row for row in rows if row["architecture"] == name]
-        shown.add_row(name, *(in_percent([row[c] for row in own]) for c in ("accuracy", "accuracy_untrained")))
+    for name in dict.fromkeys(row["architecture"] for row in found):
+        own = [row for row in found if row["architecture"] == name]
+        shown.add_row(name, *(rows.in_percent([row[c] for row in own]) for c in ("accuracy", "accuracy_untrained")))
     get_console().print(shown)
     get_console().print(f"rows: {runtime.output / 'probe.csv'}")
 

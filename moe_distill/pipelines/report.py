@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Set
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,15 +10,16 @@ from moe_distill.attempts import attempts_of
 from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.conclude import write_page
+from moe_distill.pipelines.judged import probed, score_sheet, scored
 from moe_distill.pipelines.page_cells import CellReport
 from moe_distill.pipelines.page_costs import merged_costs
 from moe_distill.pipelines.page_tables import tables_of
-from moe_distill.pipelines.question import Question
+from moe_distill.pipelines.question import Question, paper_rows
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import COLUMNS, distinct, is_sweep, merged
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.status import last_lines
-from moe_distill.pipelines.tables import readme_table
+from moe_distill.pipelines.tables import Sheet, readme_table, sheet
 from moe_distill.records import merge_rows, write_text
 
 if TYPE_CHECKING:
@@ -55,8 +57,18 @@ def report_sweep(folder: Path, results: Results) -> str:
     page = folder / "report.html"
     report = gathered(folder, results)
     write_text(page, build_sweep_page(report))
-    readme_table(folder, report.rows, report.question)
-    return f"rows: {folder / 'results.csv'}\npage: {page}"
+    if report.scores or report.rows:
+        readme_table(folder, _answer(report, folder / "paper.csv"), report.question.claim)
+    tables = [folder / name for name in ("results.csv", "scores.csv", "probe.csv")]
+    return "\n".join([*(f"rows: {table}" for table in tables if table.is_file()), f"page: {page}"])
+
+
+def _answer(report: "SweepReport", paper: Path) -> Sheet:
+    """Return the table that answers the question; accuracies that a file there has published go before others."""
+    if report.scores:
+        return score_sheet(report.scores, report.question)
+    given = paper_rows(paper)
+    return sheet(report.rows, replace(report.question, paper=given) if given else report.question)
 
 
 def gathered(folder: Path, results: Results) -> "SweepReport":
@@ -65,14 +77,16 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
 
     sweep = Sweep.read(folder) or Sweep("", {}, ())
     here = merged(folder)
+    tables = tables_of(folder)
     rows = distinct([*here, *_elsewhere(sweep, folder, results, {row["config_hash"] for row in here})])
+    rows, scores = rows or probed(tables.get("probe.csv", ())), scored(tables.get("scores.csv", ()))
     jobs = [json.loads(path.read_text()) for path in sorted(folder.glob("*/stages.json"))]
     costs = [cost for job in jobs for cost in job["costs"]]
     sets = [(label, Path(where)) for job in jobs for label, where in job["sets"] if Path(where).exists()]
     cells = [_told(cell, folder, results) for cell in sweep.cells]
     facts = jobs[-1]["facts"] if jobs else {}
-    question, tables, teachers = Question(**sweep.question), tables_of(folder), _teachers(folder)
-    return SweepReport(folder.name, sweep.command, question, rows, cells, costs, sets, tables, teachers, facts)
+    about, question, teachers = (folder.name, sweep.command), Question(**sweep.question), _teachers(folder)
+    return SweepReport(*about, question, rows, scores, cells, costs, sets, tables, teachers, facts)
 
 
 def _teachers(folder: Path) -> dict[str, float]:
@@ -94,8 +108,13 @@ def _teachers(folder: Path) -> dict[str, float]:
 def _elsewhere(sweep: Sweep, folder: Path, results: Results, known: Set[str]) -> list[dict[str, str]]:
     """Return the rows of cells that are done though their job never ran here, but for those known already."""
     idle = [cell for cell in sweep.cells if not (folder / cell.folder / "results.csv").is_file()]
-    keys = dict.fromkeys(key for cell in idle for key in cell.keys if key not in known and results.has(key))
-    return [{c: str(results.row(key).get(c, "")) for c in COLUMNS} for key in keys]
+    found: dict[str, dict[str, str]] = {}
+    for cell in idle:
+        for key in cell.keys:
+            if key not in known and key not in found and results.has(key):
+                row = cell.tells(results.row(key))
+                found[key] = {c: str(row.get(c, "")) for c in COLUMNS}
+    return list(found.values())
 
 
 def _told(cell: Cell, folder: Path, results: Results) -> CellReport:

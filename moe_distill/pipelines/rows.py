@@ -87,10 +87,12 @@ def is_sweep(folder: Path) -> bool:
 
 
 def merged(sweep: Path, table: str = "results.csv", columns: Sequence[str] = COLUMNS) -> list[dict[str, str]]:
-    """Merge a table of a sweep's jobs into one beside them and return its rows."""
+    """Merge a table of a sweep's jobs, where any has it, into one beside them and return its rows."""
     with locked(sweep / ".lock", "paths.runs"):
-        rows = merge_rows(sorted(sweep.glob(f"*/{table}")), columns)
-        write_csv(sweep / table, rows, columns)
+        tables = sorted(sweep.glob(f"*/{table}"))
+        rows = merge_rows(tables, columns)
+        if tables:
+            write_csv(sweep / table, rows, columns)
     return rows
 
 

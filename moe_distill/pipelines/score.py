@@ -33,7 +33,7 @@ COLUMNS = (
     *SCORES,
     *(f"{training}_{told}" for training in TRAININGS for told in TOLD),
     *("w", "gamma", "select_on", "held_out", "lrs_tried", "fusion", "augmentation", "normalisation", "teacher"),
-    *("set_fingerprint", "config_hash", "commit"),
+    *("set_fingerprint", "config_hash", "commit", "overrides"),
 )
 
 Done = tuple[dict[str, Any], list[dict[str, Any]]]
@@ -105,7 +105,8 @@ def _row(
     """Return the row of one architecture from what each training told."""
     told = {f"{training}_{what}": value for training, (values, _) in done.items() for what, value in values.items()}
     _, students = done["syn_any"]
-    about = {column: students[0][column] for column in ("experiment", "scale", "architecture", "width", "fusion")}
+    of_run = ("experiment", "scale", "architecture", "width", "fusion", "overrides")
+    about = {column: students[0][column] for column in of_run}
     decided = key([exam.settings(own.settings, own.test, name), real, common])
     found = scored(told, common["w"], common["gamma"])
     return {**own.columns, **about, **common, **found, **told, "config_hash": decided, "commit": commit()}

@@ -13,11 +13,13 @@ from moe_distill.pipelines.charts import accuracy_chart
 from moe_distill.pipelines.comparisons import RANDOM, comparisons, losing, said
 from moe_distill.pipelines.drawing import colours_of, fitting, legend
 from moe_distill.pipelines.figures import Dot, along_svg, scatter_svg
+from moe_distill.pipelines.judged import LED, score_leads
 from moe_distill.pipelines.layout import count, section, table, whole_page
 from moe_distill.pipelines.leads import leads_svg
 from moe_distill.pipelines.page import repeat_section
 from moe_distill.pipelines.page_cells import LOST, CellReport, cells_section
 from moe_distill.pipelines.page_costs import costs_section, duration, merged_costs
+from moe_distill.pipelines.page_scores import scores_section
 from moe_distill.pipelines.page_sets import curves_section, images_section, projections_section, read_distilled
 from moe_distill.pipelines.page_tables import Lines, tables_section
 from moe_distill.pipelines.question import Question, framed
@@ -37,7 +39,8 @@ class SweepReport:
         title: The heading.
         command: What repeats the sweep.
         question: What is asked.
-        rows: Result rows of all jobs, with the columns of ``rows.COLUMNS``.
+        rows: Result rows of all jobs, or probes in their place, with the columns of ``rows.COLUMNS``.
+        scores: Scores as such rows, see :func:`~moe_distill.pipelines.judged.scored`; where there are any, they answer.
         cells: What became of each cell.
         costs: What each stage cost, as for a run's page.
         sets: Label and folder of each distilled set.
@@ -50,6 +53,7 @@ class SweepReport:
     command: str
     question: Question
     rows: Sequence[Row]
+    scores: Sequence[Row]
     cells: Sequence[CellReport]
     costs: Sequence[Row]
     sets: Sequence[tuple[str, Path]]
@@ -64,8 +68,7 @@ def build_sweep_page(report: SweepReport) -> str:
     Raises:
         InputError: The question does not fit the rows, or a set is damaged.
     """
-    rows, question = report.rows, report.question
-    frame = framed(rows, question)
+    frame = framed(report.scores or report.rows, report.question)
     names = frame["variant"].to_list()
     baseline = next((v for v in names if v.startswith(RANDOM)), None)
     colours = colours_of([v for v in dict.fromkeys(names) if v != baseline], baseline)
@@ -76,9 +79,7 @@ def build_sweep_page(report: SweepReport) -> str:
     spent = merged_costs(report.costs)
     sections = [
         _headline(report, spent),
-        *((part(rows, question) for part in (_answer, _leads, _along)) if rows else ()),
-        _bars(rows, question, colours) if rows else "",
-        *((part(rows, question) for part in (_correlation, _behind)) if rows else ()),
+        *_answers(report, colours),
         tables_section(report.tables),
         images_section(shown),
         projections_section(shown),
@@ -89,6 +90,18 @@ def build_sweep_page(report: SweepReport) -> str:
         repeat_section(report.command, report.facts),
     ]
     return whole_page(report.title, sections)
+
+
+def _answers(report: SweepReport, colours: Mapping[str, int]) -> list[str]:
+    rows, question = report.rows, report.question
+    if report.scores:
+        return [scores_section(report.scores, question)]
+    if not rows:
+        return []
+    first, last = (
+        [part(rows, question) for part in parts] for parts in ((_answer, _leads, _along), (_correlation, _behind))
+    )
+    return [*first, _bars(rows, question, colours), *last]
 
 
 def set_names(rows: Sequence[Row]) -> dict[str, str]:
@@ -110,30 +123,40 @@ def _headline(report: SweepReport, spent: Sequence[Row]) -> str:
     tiles += [(str(wrong), "failed or lost")] * bool(wrong)
     boxes = "".join(f'<div class="card tile"><b>{escape(b)}</b><span>{escape(t)}</span></div>' for b, t in tiles)
     claim = f'<p class="lead"><span class="soft">Claim under test:</span> {escape(question.claim)}</p>'
-    lead = claim * bool(question.claim) + f'<p class="lead">{_verdict(rows, question)}</p>'
+    lead = claim * bool(question.claim) + f'<p class="lead">{_verdict(report)}</p>'
     head = f'<p class="kicker">A sweep of {count([len(reports)], "cell")}</p><h1>{escape(report.title)}</h1>'
     return f'<header>{head}{lead}<div class="tiles">{boxes}</div></header>'
 
 
-def _verdict(rows: Sequence[Row], question: Question) -> str:
-    """Return in a sentence how the variants stand to their opponents on average."""
-    lines = comparisons(rows, question).to_dicts() if rows else []
-    overall = [c for c in lines if c["architecture"] == AVERAGE and c["kind"] != RANDOM and c["half"] is not None]
-    if not overall:
-        return "No comparison can be drawn yet." * bool(question.rivals)
-    ahead = sum(c["difference"] - c["half"] > 0 for c in overall)
-    behind = sum(c["difference"] + c["half"] < 0 for c in overall)
-    open_ = len(overall) - ahead - behind
-    over = " or ".join(dict.fromkeys(c["over"] for c in overall))
-    text = f"Of {count([len(overall)], 'comparison')} on average over networks, <strong>{ahead} ahead</strong>, "
-    return text + f"{behind} behind, {open_} undecided at 95\u00a0% ({escape(over)})."
+def _verdict(report: SweepReport) -> str:
+    """Return in a sentence, for scores in one each, how the variants stand to their opponents on average."""
+    question = report.question
+    if report.scores:
+        lines, kinds = score_leads(report.scores, question), {name: f"by {name}" for name in LED}
+    else:
+        lines = comparisons(report.rows, question).to_dicts() if report.rows else []
+        kinds = {AVERAGE: "on average over networks"}
+    found = [c for c in lines if c["kind"] != RANDOM and c["half"] is not None]
+    parts = (_stand([c for c in found if c["architecture"] == kind], told) for kind, told in kinds.items())
+    return " ".join(filter(None, parts)) or "No comparison can be drawn yet." * bool(question.rivals)
+
+
+def _stand(lines: Sequence[Row], told: str) -> str:
+    if not lines:
+        return ""
+    ahead = sum(c["difference"] - c["half"] > 0 for c in lines)
+    behind = sum(c["difference"] + c["half"] < 0 for c in lines)
+    over = " or ".join(dict.fromkeys(c["over"] for c in lines))
+    text = f"Of {count([len(lines)], 'comparison')} {told}, <strong>{ahead} ahead</strong>, "
+    return text + f"{behind} behind, {len(lines) - ahead - behind} undecided at 95\u00a0% ({escape(over)})."
 
 
 def _answer(rows: Sequence[Row], question: Question) -> str:
     from moe_distill.pipelines.typeset import html_table
 
     beside = " The paper's accuracies stand below ours." if question.paper else ""
-    return section("Accuracy", f"Test accuracy, %.{beside}", [html_table(sheet(rows, question), "answer")])
+    heading = "Accuracy of a linear probe" if rows[0].get("onto") else "Accuracy"
+    return section(heading, f"Test accuracy, %.{beside}", [html_table(sheet(rows, question), "answer")])
 
 
 def _leads(rows: Sequence[Row], question: Question) -> str:

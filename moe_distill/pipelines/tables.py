@@ -2,14 +2,14 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moe_distill.pipelines.comparisons import RANDOM, comparisons, named, said
 from moe_distill.pipelines.layout import count, section, whole_page
-from moe_distill.pipelines.question import Question, paper_rows
+from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.rows import Row
 from moe_distill.pipelines.summary import AVERAGE, cells
 from moe_distill.records import write_text
@@ -61,19 +61,19 @@ def sheet(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ())
     asked = [*map(named, question.rivals), RANDOM]
     kinds = [k for k in dict.fromkeys(asked) if any(c["kind"] == k for c in overall)]
     by = {(c["dataset"], c["variant"], c["architecture"]): c for c in found}
-    best = _best(found)
+    best = best_of(found)
     groups: dict[str, list[Line]] = {}
-    for title, variant in _grouped(found):
+    for title, variant in grouped(found):
         of = (variant["dataset"], variant["variant"])
-        figures = [_entry(by.get((*of, n)), best.get((of[0], variant["budget"], n))) for n in shown]
+        figures = [entry(by.get((*of, n)), best.get((of[0], variant["budget"], n))) for n in shown]
         leads = {c["kind"]: said(c) for c in overall if (c["dataset"], c["variant"]) == of}
         entries = (*figures, *(Entry(leads.get(kind, "")) for kind in kinds))
         groups.setdefault(title, []).append(Line(of[1], entries, variant["method"] in _LAST))
     heads = ("trained on", *shown, *(f"over {kind}" for kind in kinds))
-    return Sheet(heads, groups, tuple(_notes(found, overall, question)))
+    return Sheet(heads, groups, tuple(_notes(rows, found, overall, question)))
 
 
-def _grouped(found: Sequence[Row]) -> list[tuple[str, Row]]:
+def grouped(found: Sequence[Row]) -> list[tuple[str, Row]]:
     """Return variants by data set, budget, method and noe, real images last, with their groups' titles."""
     variants = list({(c["dataset"], c["variant"]): c for c in found}.values())
     distilled = [v["method"] for v in variants if v["method"] not in _LAST]
@@ -87,7 +87,7 @@ def _grouped(found: Sequence[Row]) -> list[tuple[str, Row]]:
     return [(" · ".join(words[c].format(v[c]) for c in words if told[c]), v) for v in ordered]
 
 
-def _best(found: Sequence[Row]) -> dict[tuple[str, int, str], float]:
+def best_of(found: Sequence[Row]) -> dict[tuple[str, int, str], float]:
     """Return the highest mean by data set, budget and architecture, where there are several."""
     means: dict[tuple[str, int, str], list[float]] = {}
     for cell in found:
@@ -96,7 +96,8 @@ def _best(found: Sequence[Row]) -> dict[tuple[str, int, str], float]:
     return {of: max(values) for of, values in means.items() if len(values) > 1}
 
 
-def _entry(cell: Row | None, best: float | None) -> Entry:
+def entry(cell: Row | None, best: float | None) -> Entry:
+    """Return what stands in the place of a line of :func:`~moe_distill.pipelines.summary.cells`."""
     if cell is None:
         return Entry(MISSING)
     paper = "" if cell["paper"] is None else f"{100 * cell['paper']:.1f}"
@@ -108,16 +109,19 @@ def _entry(cell: Row | None, best: float | None) -> Entry:
     return Entry(text + f" {MARK}" * (cell["diverged"] > 0), paper, cell["mean"] == best)
 
 
-def _notes(found: Sequence[Row], overall: Sequence[Row], question: Question) -> list[str]:
+def _notes(rows: Sequence[Row], found: Sequence[Row], overall: Sequence[Row], question: Question) -> list[str]:
     cell = [c for c in found if c["architecture"] != AVERAGE and c["students"]]
     if not cell:
         return ["No student was trained yet."]
     datasets = dict.fromkeys(c["dataset"] for c in found)
     students = count(sorted(c["students"] for c in cell), "student")
     seeds = count(sorted(c["distillations"] for c in cell), "distillation seed")
+    judged = f"Test accuracy on {' and '.join(datasets)} after the last epoch"
+    if onto := dict.fromkeys(r["onto"] for r in rows if r.get("onto")):
+        judged = f"Test accuracy on {' and '.join(onto)} of a linear probe of students of {' and '.join(datasets)}"
     notes = [
-        f"Test accuracy on {' and '.join(datasets)} after the last epoch, in percent: mean ± standard deviation of the "
-        f"sample, {students} a cell ({seeds}); the best of each budget in bold.",
+        f"{judged}, in percent: mean ± standard deviation of the sample, {students} a cell ({seeds}); the best of each "
+        "budget in bold.",
     ]
     if any(c["paper"] is not None for c in found):
         scales = [s for s in dict.fromkeys(c["scale"] for c in cell) if s and s != "paper"]
@@ -179,20 +183,11 @@ def _in_terminal(entry: Entry) -> str:
     return f"{text} [dim]({entry.paper})[/dim]" if entry.paper else text
 
 
-def readme_table(folder: Path, rows: Sequence[Row], question: Question) -> list[Path]:
-    """Write ``table.md``, ``table.tex`` and ``table.html`` of result rows into a folder and return their places.
-
-    Published accuracies are those of a ``paper.csv`` there, where there is one.
-
-    Raises:
-        InputError: See :func:`sheet`.
-    """
+def readme_table(folder: Path, table: Sheet, claim: str) -> list[Path]:
+    """Write ``table.md``, ``table.tex`` and ``table.html`` into a folder and return their places."""
     from moe_distill.pipelines.typeset import html_table, latex_table
 
-    given = paper_rows(folder / "paper.csv")
-    asked = replace(question, paper=given) if given else question
-    table = sheet(rows, asked)
-    card = section(escape(folder.name), escape(question.claim), [html_table(table, "table")])
+    card = section(escape(folder.name), escape(claim), [html_table(table, "table")])
     texts = {"md": markdown(table), "tex": latex_table(table), "html": whole_page(folder.name, [card])}
     places = [folder / f"table.{ending}" for ending in texts]
     for place, text in zip(places, texts.values(), strict=True):

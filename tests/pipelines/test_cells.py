@@ -8,6 +8,7 @@ import pytest
 from hydra.utils import instantiate
 
 from moe_distill.attempts import FILE, attempt
+from moe_distill.config import register
 from moe_distill.pipelines.cells import Cell, Sweep, keys_of
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.status import last_lines, shown
@@ -89,7 +90,8 @@ def test_a_cell_without_rows_is_done_by_an_attempt_at_its_own_work(tmp_path, res
 
 
 def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, results):
-    cells = (Cell("x=1", "one", "run x=1", ("done",)), Cell("x=2", "two", "run x=2", ("other",)))
+    other = Cell("x=2", "two", "run x=2", ("other",), shared=("other",), recipe_key="abc")
+    cells = (Cell("x=1", "one", "run x=1", ("done",)), other)
     sweep = Sweep("run -m x=1,2", {"claim": "x helps"}, cells)
     sweep.write(tmp_path / "sweep")
     assert Sweep.read(tmp_path / "sweep") == sweep and Sweep.read(tmp_path) is None
@@ -132,3 +134,43 @@ def test_the_last_lines_of_a_log_show_a_bar_as_it_was_left(tmp_path):
     assert last_lines(tmp_path) == ""
     (tmp_path / "console.log").write_bytes(b"$ run\n" + b"x" * 99999 + b"\nsaid\nbar 1%\rbar 2%\rbar 3%\r  \n")
     assert last_lines(tmp_path, most=2) == "said\nbar 3%"
+
+
+@pytest.fixture
+def tables(suite, monkeypatch):
+    """The folder of the experiments, empty but for a folder."""
+    place = suite.home / "experiments"
+    (place / "some").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("moe_distill.config.experiments_dir", lambda: str(place))
+        register()
+        yield place
+    register()
+
+
+def test_costs_images_and_dependence_are_asked_for_though_the_row_stands_in_a_table(suite, tables):
+    """A row has none of them, so that a job whose rows stand there left nothing for the page of these experiments."""
+    same = (*ONE, "seeds=1", "split=5x2", "model=convnet3", "diversity=paper", "regulariser=none")
+    suite("+experiment=table4", *same)
+    shutil.copy(suite.out / "results.csv", tables / "some")
+    shutil.rmtree(suite.store)
+
+    def state(experiment):
+        cfg = suite.compose(f"+experiment={experiment}", *same)
+        results = Results(Store(cfg.paths.store), cfg.paths.tables)
+        return Cell("a", "a", "", keys(suite, f"+experiment={experiment}", *same)).state(suite.home, results)
+
+    asked = ("table4", "cost", "cost_teachers", "viz_highres", "dcor_vs_transfer")
+    assert [state(name) for name in asked] == ["done", *["missing"] * 4]
+    spent = {}
+    for name in asked[:2]:
+        suite(f"+experiment={name}", *same)
+        spent[name] = {c["stage"] for c in json.loads((suite.out / "stages.json").read_text())["costs"]}
+    assert spent == {"table4": {"evaluate"}, "cost": {"pretrain", "distill", "evaluate"}}
+
+
+def test_a_cell_tells_its_rows_as_its_job_would():
+    cell = Cell("split=5x2", "a", "", ("own", "other"), shared=("other",), recipe_key="abc")
+    own, other = (cell.tells({"config_hash": k, "recipe_key": "", "overrides": "x=1"}) for k in cell.keys)
+    assert [(r["overrides"], r["recipe_key"]) for r in (own, other)] == [("split=5x2", "abc"), ("", "abc")]
+    assert Cell("", "a", "", ()).tells({"config_hash": "own", "recipe_key": "def"})["recipe_key"] == "def"

@@ -28,7 +28,8 @@ def test_students_are_probed_by_architecture_and_seed_and_found_again(suite):
         ("convnet3", s, "20") for s in "01"
     ]
     assert {(r["roster"], r["onto"], r["fusion"]) for r in rows} == {("random1x2", "digits", "cross_expert")}
-    assert {r["set_fingerprint"] for r in rows} == {r["set_fingerprint"] for r in trained}
+    of_set = ("method", "ipc", "noe", "dataset", "diversity", "recipe", "recipe_key", "distill_seed", "set_fingerprint")
+    assert {tuple(r[c] for c in of_set) for r in rows} == {tuple(r[c] for c in of_set) for r in trained}
     assert accuracy == pytest.approx(sum(float(r["accuracy"]) for r in rows) / 2, abs=1e-12)
     probed, before = ([float(r[c]) for r in rows] for c in ("accuracy", "accuracy_untrained"))
     assert 0.5 < min(probed + before) <= max(probed + before) < 1 and probed != before  # chance is 0.1

@@ -1,0 +1,30 @@
+"""Scores of sets and leads in them, as a section of a sweep's page."""
+
+from collections.abc import Sequence
+
+from moe_distill.pipelines.comparisons import RANDOM
+from moe_distill.pipelines.drawing import fitting
+from moe_distill.pipelines.judged import score_leads, score_sheet
+from moe_distill.pipelines.layout import section
+from moe_distill.pipelines.leads import leads_svg
+from moe_distill.pipelines.question import Question
+from moe_distill.pipelines.rows import Row
+
+
+def scores_section(rows: Sequence[Row], question: Question) -> str:
+    """Return the table of scores and the chart of the leads in them.
+
+    Args:
+        rows: Scores as :func:`~moe_distill.pipelines.judged.scored` returns them.
+        question: What is asked of them.
+
+    Raises:
+        InputError: See :func:`~moe_distill.pipelines.question.framed`.
+    """
+    from moe_distill.pipelines.typeset import html_table
+
+    cards = [html_table(score_sheet(rows, question), "answer")]
+    lines = [c for c in score_leads(rows, question) if c["kind"] != RANDOM]
+    if any(c["difference"] is not None for c in lines):
+        cards.append(fitting(lambda name, narrow: leads_svg(name, lines, narrow, "hundredths"), "leads"))
+    return section("Scores", "What sets are worth apart from labels (LRS) and from augmentation (ARS).", cards)
