@@ -23,7 +23,8 @@ _APART = (
     *("dataset", "partition", "init", "diversity", "regulariser", "fusion", "recipe"),
     *("data_variant", "iterations", "images_decoded", "epochs"),
 )
-_STUDENT = (*COLUMNS[1 : COLUMNS.index("distill_seed")], "seed", "accuracy_last", "set_fingerprint", "overrides")
+_STUDENT = (*COLUMNS[1 : COLUMNS.index("distill_seed")], "seed", "set_fingerprint")
+_DESCRIBED = {"fusion", "mixup_alpha", "seed"}  # settings of which the columns say all that reached the student
 
 Row = Mapping[str, Any]
 
@@ -100,11 +101,13 @@ def distinct(rows: Sequence[Row]) -> list[Row]:
     """Return rows once a student, the first of each.
 
     Two tell of one student where two cells differ in what cannot touch it, such as in how they mix images across
-    experts where there is a single expert, or in the seed of a selection that draws nothing.
+    experts where there is a single expert, or in the seed of a selection that draws nothing. Where both were trained,
+    their accuracies may differ in the last digits, by threads or by a device's order of sums.
     """
-    first: dict[tuple[str, ...], Row] = {}
+    first: dict[tuple[Any, ...], Row] = {}
     for row in rows:
-        first.setdefault(tuple(str(row.get(c) or "") for c in _STUDENT), row)
+        asked = frozenset((k, v) for k, v in settings_of(row).items() if k not in _DESCRIBED)
+        first.setdefault((*(str(row.get(c) or "") for c in _STUDENT), asked), row)
     return list(first.values())
 
 

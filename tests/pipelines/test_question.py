@@ -109,7 +109,7 @@ def test_names_are_told_by_the_lines_that_a_question_names():
 def test_a_student_of_whom_two_rows_tell_counts_once():
     """Random images of one expert are trained on alike whether or not the other cells mix across experts."""
     rows = [row(config_hash=f"{h}{s}", commit=h, seed=s) for h in "xy" for s in "01"]
-    another = row(config_hash="z0", accuracy_last="0.6")
+    another = row(config_hash="z0", accuracy_last="0.6", recipe_key="other")
     assert framed(rows, Question())["config_hash"].to_list() == ["x0", "x1"]
     assert framed(rows, Question(lines=["method"]))["variant"].to_list() == ["dm", "dm"]
     assert len(framed([*rows, another], Question())) == 3

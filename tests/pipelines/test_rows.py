@@ -3,7 +3,7 @@
 import pytest
 
 from moe_distill.pipelines.comparisons import leads_over_random
-from moe_distill.pipelines.rows import COLUMNS, table, variant_names
+from moe_distill.pipelines.rows import COLUMNS, distinct, table, variant_names
 
 
 def row(roster, **more):
@@ -67,3 +67,20 @@ def test_students_of_recipes_with_one_name_are_not_one_cell():
     assert names(*rows) == ["dm1x1 11", "dm1x1 22"]
     apart = [row("dm1x1", recipe=k, recipe_key=k, set_fingerprint="a", distill_seed=0) for k in ("dsa", "idc")]
     assert names(*apart) == ["dm1x1 dsa", "dm1x1 idc"]
+
+
+@pytest.mark.parametrize(
+    ("other", "students"),
+    [
+        ({"overrides": "fusion=none,split=10x1", "accuracy_last": 0.5001}, 1),  # a single expert has nobody to mix with
+        ({"overrides": "mixup_alpha=0.2,seed=1,split=10x1", "distill_seed": "1"}, 1),  # a selection that draws nothing
+        ({"overrides": "fusion=none,split=10x1", "seed": 1}, 2),
+        ({"overrides": "fusion=vanilla,split=10x1", "fusion": "vanilla"}, 2),
+        ({"overrides": "split=10x1,students.a.depth=4"}, 2),
+        ({"set_fingerprint": "g"}, 2),
+        ({"recipe_key": "k"}, 2),
+    ],
+)
+def test_a_student_counts_once_whatever_else_its_cells_differ_in(other, students):
+    one = row("idm10x1", fusion="none", set_fingerprint="f", seed=0, overrides="fusion=cross_expert,split=10x1")
+    assert len(distinct([one, {**one, **other}])) == students
