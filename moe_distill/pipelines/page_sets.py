@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,9 +16,12 @@ from moe_distill.pipelines.drawing import swatch
 from moe_distill.pipelines.figures import Dot, flat_svg
 from moe_distill.pipelines.layout import count, section
 from moe_distill.pipelines.pictures import gallery
-from moe_distill.pipelines.rows import Row
+from moe_distill.pipelines.rows import Row, variant_names
 from moe_distill.synthetic import SyntheticSet, Union, union
 from moe_distill.training.fit import read_curves
+
+_MOST, _SEED = 12, " seed "
+_JUDGING = ("fusion", "recipe", "recipe_key", "epochs", "images_decoded")
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,40 @@ def read_distilled(label: str, path: Path, named: Mapping[str, str], colours: Ma
     return Distilled(title, colours.get(title, 0), sets, path)
 
 
-def images_section(distilled: Sequence[Distilled]) -> str:
-    """Return the stored images of sets, with a slider over how they came about where that was kept."""
+def set_names(rows: Sequence[Row]) -> dict[str, str]:
+    """Return what each set is called, by its fingerprint: what tells sets apart, however they were judged.
+
+    Sets that differ in their distillation seed alone have it in their names.
+    """
+    names = variant_names([{**row, **dict.fromkeys(_JUDGING)} for row in rows])
+    prints: dict[str, set[str]] = {}
+    for row, name in zip(rows, names, strict=True):
+        prints.setdefault(name, set()).add(row["set_fingerprint"])
+    return {
+        row["set_fingerprint"]: f"{name}{_SEED}{row['distill_seed']}" if len(prints[name]) > 1 else name
+        for row, name in zip(rows, names, strict=True)
+    }
+
+
+def picked(distilled: Sequence[Distilled], most: int = _MOST) -> tuple[list[Distilled], int]:
+    """Return the sets that a page has room for, one distillation seed of each before another, and how many it lacks."""
+    met: Counter[str] = Counter()
+    turns = []
+    for shown in distilled:
+        name = shown.title.partition(_SEED)[0]
+        turns.append(met[name])
+        met[name] += 1
+    taken = sorted(sorted(range(len(distilled)), key=lambda i: turns[i])[:most])
+    return [distilled[i] for i in taken], len(distilled) - len(taken)
+
+
+def images_section(distilled: Sequence[Distilled], left_out: int = 0) -> str:
+    """Return the stored images of sets, with a slider over how they came about where that was kept.
+
+    Args:
+        distilled: The sets.
+        left_out: How many more there are, for which the page has no room.
+    """
     cards = []
     for number, shown in enumerate(distilled):
         said = [count([len(shown.sets.members)], "expert")]
@@ -69,7 +105,9 @@ def images_section(distilled: Sequence[Distilled]) -> str:
             said += [f"dCor² unbiased {d:.3f}" for d in [shown.manifest["dcor2_unbiased"]] if d is not None]
         pictures = gallery(shown.sets.members, snapshots_of(shown.folder), f"set-{number}")
         cards.append(f'{shown.heading}<p class="soft">{" · ".join(said)}</p>{pictures}')
-    return section("Distilled images", "What each expert stores, a row for each class.", cards, "sets")
+    note = "What each expert stores, a row for each class."
+    note += f" {len(distilled)} of {len(distilled) + left_out} sets are shown." if left_out else ""
+    return section("Distilled images", note, cards, "sets")
 
 
 def curves_section(distilled: Sequence[Distilled]) -> str:

@@ -20,15 +20,19 @@ from moe_distill.pipelines.page import repeat_section
 from moe_distill.pipelines.page_cells import LOST, CellReport, cells_section
 from moe_distill.pipelines.page_costs import costs_section, duration, merged_costs
 from moe_distill.pipelines.page_scores import scores_section
-from moe_distill.pipelines.page_sets import curves_section, images_section, projections_section, read_distilled
+from moe_distill.pipelines.page_sets import (
+    curves_section,
+    images_section,
+    picked,
+    projections_section,
+    read_distilled,
+    set_names,
+)
 from moe_distill.pipelines.page_tables import Lines, tables_section
 from moe_distill.pipelines.question import Question, framed
-from moe_distill.pipelines.rows import Row, variant_names
+from moe_distill.pipelines.rows import Row
 from moe_distill.pipelines.summary import AVERAGE, along, cells
 from moe_distill.pipelines.tables import sheet
-
-_MOST_SETS = 12
-_JUDGING = ("fusion", "recipe", "recipe_key", "epochs", "images_decoded")
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,13 @@ def build_sweep_page(report: SweepReport) -> str:
     named = set_names(frame.to_dicts())
     of_sets = {named[f]: colours[v] for f, v in reversed(frame.select("set_fingerprint", "variant").rows())}
     distilled = [read_distilled(label, path, named, of_sets) for label, path in dict.fromkeys(report.sets)]
-    shown = [s for s in distilled if s.sets.provenance.method != RANDOM][:_MOST_SETS]
+    shown, left_out = picked([s for s in distilled if s.sets.provenance.method != RANDOM])
     spent = merged_costs(report.costs)
     sections = [
         _headline(report, spent),
         *_answers(report, colours),
         tables_section(report.tables),
-        images_section(shown),
+        images_section(shown, left_out),
         projections_section(shown),
         curves_section(shown),
         break_even_section(break_even(frame.to_dicts(), names, report.teachers)),
@@ -102,12 +106,6 @@ def _answers(report: SweepReport, colours: Mapping[str, int]) -> list[str]:
         [part(rows, question) for part in parts] for parts in ((_answer, _leads, _along), (_correlation, _behind))
     )
     return [*first, _bars(rows, question, colours), *last]
-
-
-def set_names(rows: Sequence[Row]) -> dict[str, str]:
-    """Return what each set is called, by its fingerprint: what tells sets apart, however they were judged."""
-    unjudged = [{**row, **dict.fromkeys(_JUDGING)} for row in rows]
-    return {row["set_fingerprint"]: name for row, name in zip(rows, variant_names(unjudged), strict=True)}
 
 
 def _headline(report: SweepReport, spent: Sequence[Row]) -> str:

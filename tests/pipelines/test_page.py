@@ -15,6 +15,7 @@ from scipy.stats import t
 
 from moe_distill.errors import InputError
 from moe_distill.pipelines.page import build_page
+from moe_distill.pipelines.page_sets import images_section, read_distilled
 from moe_distill.pipelines.pictures import set_picture
 from moe_distill.pipelines.rows import COLUMNS
 from moe_distill.synthetic import Provenance, SyntheticSet, union
@@ -200,6 +201,7 @@ def test_one_experts_file_is_shown_too_and_a_missing_one_refused(world):
     file = world[1][0][1] / "expert_0.safetensors"
     text = plain(page_of(sets=[("mine", file)] * 2))
     assert text.count("expert 0 · dm") == 1 and "1 expert" in text and "iterations" not in text
+    assert "1 of 6 sets are shown" in images_section([read_distilled("mine", file, {}, {})], left_out=5)
     with pytest.raises(InputError, match="set="):
         page_of(sets=[("gone", file.with_name("gone.safetensors"))])
 

@@ -1,9 +1,12 @@
 """What the page of a sweep calls things."""
 
+from types import SimpleNamespace
+
 from conftest_rows import row
 
+from moe_distill.pipelines.page_sets import picked, set_names
 from moe_distill.pipelines.question import Question
-from moe_distill.pipelines.sweep_page import set_names, transfer_dots
+from moe_distill.pipelines.sweep_page import transfer_dots
 
 
 def test_a_set_that_is_judged_in_several_ways_is_named_by_what_made_it():
@@ -14,6 +17,17 @@ def test_a_set_that_is_judged_in_several_ways_is_named_by_what_made_it():
     ]
     assert set_names(rows) == {"f0": "dm5x2 none", "f1": "dm5x2 paper"}
     assert set_names(rows[2:]) == {"f1": "dm5x2"}
+
+
+def test_sets_of_several_distillation_seeds_are_told_apart_and_one_of_each_is_shown_first():
+    rows = [row(n, distill_seed=d, set_fingerprint=f"{n}{d}") for n in ("dm5x2", "idm5x2") for d in "012"]
+    rows.append(row("dm10x1", distill_seed="0", set_fingerprint="alone"))
+    names = set_names(rows)
+    assert list(names.values()) == [*(f"{n} seed {d}" for n in ("dm5x2", "idm5x2") for d in "012"), "dm10x1"]
+    sets = [SimpleNamespace(title=name) for name in names.values()]
+    shown, left_out = picked(sets, most=4)
+    assert [s.title for s in shown] == ["dm5x2 seed 0", "dm5x2 seed 1", "idm5x2 seed 0", "dm10x1"] and left_out == 3
+    assert picked(sets) == (sets, 0)
 
 
 def test_sets_are_correlated_with_sets_of_their_own_data_and_mixing_only():
