@@ -1,7 +1,7 @@
 """Build a run's or a sweep's tables and pages again from what lies in its folder."""
 
 import json
-from collections.abc import Set
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +78,7 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     sweep = Sweep.read(folder) or Sweep("", {}, ())
     here = merged(folder)
     tables = tables_of(folder)
-    rows = distinct([*here, *_elsewhere(sweep, folder, results, {row["config_hash"] for row in here})])
+    rows = distinct(_asked(sweep, here, results))
     rows, scores = rows or probed(tables.get("probe.csv", ())), scored(tables.get("scores.csv", ()))
     jobs = [json.loads(path.read_text()) for path in sorted(folder.glob("*/stages.json"))]
     costs = [cost for job in jobs for cost in job["costs"]]
@@ -105,16 +105,21 @@ def _teachers(folder: Path) -> dict[str, float]:
     return found
 
 
-def _elsewhere(sweep: Sweep, folder: Path, results: Results, known: Set[str]) -> list[dict[str, str]]:
-    """Return the rows of cells that are done though their job never ran here, but for those known already."""
-    idle = [cell for cell in sweep.cells if not (folder / cell.folder / "results.csv").is_file()]
+def _asked(sweep: Sweep, here: Sequence[dict[str, str]], results: Results) -> list[dict[str, str]]:
+    """Return the rows of the sweep's cells, wherever they were made, and those of other jobs that ran in its folder.
+
+    Jobs of another scale have folders of the same names: their rows are left out.
+    """
+    known = {row["config_hash"]: row for row in here}
     found: dict[str, dict[str, str]] = {}
-    for cell in idle:
+    for cell in sweep.cells:
         for key in cell.keys:
             if key not in known and key not in found and results.has(key):
                 row = cell.tells(results.row(key))
                 found[key] = {c: str(row.get(c, "")) for c in COLUMNS}
-    return list(found.values())
+    asked = {key for cell in sweep.cells for key in cell.keys}
+    scales = {row["scale"] for key, row in (known | found).items() if key in asked}
+    return [row for row in here if not scales or row["scale"] in scales] + list(found.values())
 
 
 def _told(cell: Cell, folder: Path, results: Results) -> CellReport:

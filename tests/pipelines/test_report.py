@@ -19,3 +19,18 @@ def test_a_row_that_a_job_left_is_not_taken_from_elsewhere_too(tmp_path):
     Sweep("", {}, (Cell("a", "ran", "", ("1",)), Cell("b", "idle", "", ("1", "2")))).write(sweep)
     rows = gathered(sweep, Results(Store(tmp_path / "store"), tables.parent)).rows
     assert [(r["config_hash"], r["recipe_key"]) for r in rows] == [("1", "abc"), ("2", "abc")]
+
+
+def test_rows_of_another_scale_left_in_a_jobs_folder_do_not_stand_for_those_asked_for(tmp_path):
+    sweep, tables = tmp_path / "sweep", tmp_path / "tables" / "some"
+    earlier = row("dm10x1", config_hash="0", scale="smoke")
+    alone = row("dm20x1", config_hash="3", scale="small")  # of a job that this sweep does not ask for
+    asked = row("dm10x1", config_hash="1", scale="small")
+    for folder, rows in ((sweep / "one", [earlier]), (sweep / "other", [alone]), (tables, [asked])):
+        folder.mkdir(parents=True)
+        write_csv(folder / "results.csv", rows, COLUMNS)
+    results = Results(Store(tmp_path / "store"), tables.parent)
+    Sweep("", {}, (Cell("a", "one", "", ("1",)),)).write(sweep)
+    assert {r["config_hash"] for r in gathered(sweep, results).rows} == {"1", "3"}
+    Sweep("", {}, (Cell("a", "one", "", ("2",)),)).write(sweep)  # whose rows are nowhere yet
+    assert {r["config_hash"] for r in gathered(sweep, results).rows} == {"0", "3"}
