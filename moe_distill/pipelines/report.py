@@ -1,7 +1,7 @@
 """Build a run's or a sweep's tables and pages again from what lies in its folder."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,9 +84,19 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     costs = [cost for job in jobs for cost in job["costs"]]
     sets = [(label, Path(where)) for job in jobs for label, where in job["sets"] if Path(where).exists()]
     cells = [_told(cell, folder, results) for cell in sweep.cells]
-    facts = jobs[-1]["facts"] if jobs else {}
     about, question, teachers = (folder.name, sweep.command), Question(**sweep.question), _teachers(folder)
-    return SweepReport(*about, question, rows, scores, cells, costs, sets, tables, teachers, facts)
+    return SweepReport(*about, question, rows, scores, cells, costs, sets, tables, teachers, _facts(jobs))
+
+
+def _facts(jobs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what the jobs ran on: all that differed, but of dates the first and the last."""
+    found: dict[str, set[str]] = {}
+    for job in jobs:
+        for name, fact in job["facts"].items():
+            found.setdefault(name, set()).add(fact)
+    dates = found.get("date", ())
+    told = {name: "; ".join(sorted(facts)) for name, facts in found.items()}
+    return {**told, **({"date": " to ".join(sorted({min(dates), max(dates)}))} if dates else {})}
 
 
 def _teachers(folder: Path) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """What the page of a sweep is made of while some of its jobs have not run here."""
 
+import json
+
 from conftest_rows import row
 
 from moe_distill.pipelines.cells import Cell, Sweep
@@ -19,6 +21,16 @@ def test_a_row_that_a_job_left_is_not_taken_from_elsewhere_too(tmp_path):
     Sweep("", {}, (Cell("a", "ran", "", ("1",)), Cell("b", "idle", "", ("1", "2")))).write(sweep)
     rows = gathered(sweep, Results(Store(tmp_path / "store"), tables.parent)).rows
     assert [(r["config_hash"], r["recipe_key"]) for r in rows] == [("1", "abc"), ("2", "abc")]
+
+
+def test_what_the_jobs_ran_on_is_told_of_all_of_them(tmp_path):
+    facts = {"a": ("c1", "2026-01-02", "x86 CPU"), "b": ("c1", "2026-01-05", "H100"), "c": ("c2", "2026-01-03", "H100")}
+    for name, (commit, date, device) in facts.items():
+        (tmp_path / name).mkdir()
+        told = {"costs": [], "sets": [], "facts": {"commit": commit, "date": date, "device": device}}
+        (tmp_path / name / "stages.json").write_text(json.dumps(told))
+    page = gathered(tmp_path, Results(Store(tmp_path / "store")))
+    assert page.facts == {"commit": "c1; c2", "date": "2026-01-02 to 2026-01-05", "device": "H100; x86 CPU"}
 
 
 def test_rows_of_another_scale_left_in_a_jobs_folder_do_not_stand_for_those_asked_for(tmp_path):
