@@ -16,9 +16,9 @@ from moe_distill.experts.coordinator import Diversity
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.methods.coreset import Herding, KCenter, KMeans
 from moe_distill.methods.dm import DM
+from moe_distill.pipelines.ahead import full
 from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.evaluate import Examination
-from moe_distill.pipelines.forecast import foretold
 from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.pipelines.results import Results
 from moe_distill.synthetic import SyntheticSet
@@ -65,7 +65,7 @@ def test_its_network_is_trained_once_for_all_that_ask_and_found_where_phi_has_it
     members = (coreset(Herding), coreset(KCenter), matching())
     given = plan(*members, diversity=TERM, features=dataclasses.replace(POOL, networks=2))
     train, _ = given.data.load(None)
-    stages = foretold(given, (), EXAM, Results(runtime.store))
+    stages = full(Results(runtime.store), {"plan": given}, {}, EXAM)
     assert len({s.address for s in stages if s.name == "teachers"}) == 2
     made(given, runtime)
     assert len(list(runtime.store.root.glob(f"{KIND}/*/manifest.json"))) == 2

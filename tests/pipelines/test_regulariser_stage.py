@@ -17,8 +17,8 @@ from moe_distill.methods.clom import CCLoM, CLoM
 from moe_distill.methods.coreset import Random
 from moe_distill.methods.dm import DM
 from moe_distill.models.alexnet import AlexNet
+from moe_distill.pipelines.ahead import distilling, full
 from moe_distill.pipelines.distill import distill
-from moe_distill.pipelines.forecast import distilling, foretold
 from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.pipelines.results import Results
 from moe_distill.records import key
@@ -182,12 +182,12 @@ def test_pools_differ_by_their_data_and_are_found_where_they_have_none():
 def test_the_forecast_counts_networks_and_the_term(runtime):
     given, exam = regularised(CCLoM([dataclasses.replace(POOL, data=FOREIGN)])), SimpleNamespace(students={})
     exam.recipe = SGD
-    stages = [s for s in foretold(given, [], exam, Results(runtime.store)) if s.name == "teachers"]
+    stages = [s for s in full(Results(runtime.store), {"plan": given}, {}, exam) if s.name == "teachers"]
     assert [s.forwards for s in stages] == [3.0 * 3 * 24] * 2
     real, _ = Data().load(None)
     assert distilling(given, real) - distilling(plan(MEMBER), real) == 2 * (3 * 3 + len(real))
     pretrain(given, runtime)
-    assert not [s for s in foretold(given, [], exam, Results(runtime.store)) if s.name == "teachers"]
+    assert not [s for s in full(Results(runtime.store), {"plan": given}, {}, exam) if s.name == "teachers"]
 
 
 @pytest.mark.parametrize("method", ["dc", "idm", "idc", "mtt"])

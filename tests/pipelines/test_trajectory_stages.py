@@ -15,8 +15,8 @@ from moe_distill.data.partition import KMeans, Stratified
 from moe_distill.errors import InputError
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.methods.coreset import Random
+from moe_distill.pipelines.ahead import full
 from moe_distill.pipelines.distill import distill
-from moe_distill.pipelines.forecast import foretold
 from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.pipelines.results import Results
 from moe_distill.seeding import draw_seed
@@ -200,9 +200,9 @@ def test_a_plan_that_needs_no_teachers_trains_none(runtime):
 def test_the_forecast_counts_what_is_missing(runtime, partition):
     given = plan(follower(), follower(teachers=TrajectoryPool(1, FLAT)), partition=partition)
     exam = SimpleNamespace(students={}, recipe=Recipe("r", epochs=1))
-    stages = [s for s in foretold(given, [], exam, Results(runtime.store)) if s.name == "trajectories"]
+    stages = [s for s in full(Results(runtime.store), {"plan": given}, {}, exam) if s.name == "trajectories"]
     # three passes an image, twice that for a step of two passes
     assert sorted(s.forwards for s in stages) == [3 * EPOCHS * 18] * 2 + [6 * EPOCHS * 18]
     assert len({s.address for s in stages}) == 3
     pretrain(given, runtime)
-    assert [s.name for s in foretold(given, [], exam, Results(runtime.store))] == [f"distill {given.roster}"]
+    assert [s.name for s in full(Results(runtime.store), {"plan": given}, {}, exam)] == [f"distill {given.roster}"]
