@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from moe_distill.experts.plan import Distillation
-from moe_distill.pipelines import ahead
+from moe_distill.pipelines import forecast_stages
 from moe_distill.pipelines.layout import count
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.speed import Work, speeds
@@ -14,7 +14,7 @@ from moe_distill.records import key
 Cell = tuple[partial[Any], Results]
 
 
-def foretold(pipeline: partial[Any], results: Results) -> list[ahead.Stage]:
+def foretold(pipeline: partial[Any], results: Results) -> list[forecast_stages.Stage]:
     """Return the stages of a job that are not done yet.
 
     Args:
@@ -25,10 +25,10 @@ def foretold(pipeline: partial[Any], results: Results) -> list[ahead.Stage]:
         InputError: The job could not run.
         NotForetold: Nothing says what such a job does.
     """
-    tell = getattr(ahead, pipeline.func.__name__, None)
+    tell = getattr(forecast_stages, pipeline.func.__name__, None)
     if tell is None:
-        raise ahead.NotForetold(f"pipeline={pipeline.func.__name__}")
-    stages: list[ahead.Stage] = tell(results, **pipeline.keywords)
+        raise forecast_stages.NotForetold(f"pipeline={pipeline.func.__name__}")
+    stages: list[forecast_stages.Stage] = tell(results, **pipeline.keywords)
     return stages
 
 
@@ -40,7 +40,7 @@ def told(cells: Sequence[Cell], accelerator: str, visible: str | None) -> str:
         accelerator: What the jobs work on (see :func:`~moe_distill.pipelines.speed.speeds`), as is ``visible``.
         visible: See ``accelerator``.
     """
-    stages: list[tuple[str, ahead.Stage]] = []
+    stages: list[tuple[str, forecast_stages.Stage]] = []
     works: dict[str, Work] = {}
     names: dict[str, str] = {}
     unknown: list[str] = []
@@ -48,7 +48,7 @@ def told(cells: Sequence[Cell], accelerator: str, visible: str | None) -> str:
     for pipeline, results in cells:
         try:
             own = foretold(pipeline, results)
-        except ahead.NotForetold as what:
+        except forecast_stages.NotForetold as what:
             unknown.append(f"not foretold: {what}")
             continue
         busy += bool(own)

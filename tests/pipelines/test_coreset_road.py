@@ -16,9 +16,9 @@ from moe_distill.experts.coordinator import Diversity
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.methods.coreset import Herding, KCenter, KMeans
 from moe_distill.methods.dm import DM
-from moe_distill.pipelines.ahead import full
 from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.evaluate import Examination
+from moe_distill.pipelines.forecast_stages import full
 from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.pipelines.results import Results
 from moe_distill.synthetic import SyntheticSet

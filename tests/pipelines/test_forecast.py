@@ -9,9 +9,9 @@ from hydra.utils import instantiate
 
 from moe_distill.config import conf_dir
 from moe_distill.errors import InputError
-from moe_distill.pipelines import ahead
-from moe_distill.pipelines.ahead import decoded, distilling, studying
+from moe_distill.pipelines import forecast_stages
 from moe_distill.pipelines.forecast import foretold, in_words
+from moe_distill.pipelines.forecast_stages import decoded, distilling, studying
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.speed import apart
@@ -109,7 +109,7 @@ def test_every_pipeline_is_foretold_by_its_own_arguments_or_says_that_it_is_not(
     for path in sorted(Path(conf_dir(), "pipeline").glob("*.yaml")):
         cfg = suite.compose(*ONE, f"pipeline={path.stem}")
         run = instantiate(cfg.pipeline, _convert_="all").func
-        if tell := getattr(ahead, run.__name__, None):
+        if tell := getattr(forecast_stages, run.__name__, None):
             told.add(path.stem)
             assert signature(tell).parameters.keys() - {"results"} == signature(run).parameters.keys() - {"runtime"}
     assert told == {"full", "pretrain", "distill", "evaluate", "upper_bound", "score", "probe", "measure"}

@@ -17,8 +17,8 @@ from moe_distill.methods.clom import CCLoM, CLoM
 from moe_distill.methods.coreset import Random
 from moe_distill.methods.dm import DM
 from moe_distill.models.alexnet import AlexNet
-from moe_distill.pipelines.ahead import distilling, full
 from moe_distill.pipelines.distill import distill
+from moe_distill.pipelines.forecast_stages import distilling, full
 from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.pipelines.results import Results
 from moe_distill.records import key

@@ -15,8 +15,8 @@ from moe_distill.data.partition import KMeans, Stratified
 from moe_distill.errors import InputError
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.methods.coreset import Random
-from moe_distill.pipelines.ahead import full
 from moe_distill.pipelines.distill import distill
+from moe_distill.pipelines.forecast_stages import full
 from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.pipelines.results import Results
 from moe_distill.seeding import draw_seed
