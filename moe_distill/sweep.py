@@ -16,9 +16,10 @@ from moe_distill.checking import check
 from moe_distill.data.shared import Shared, Shelf
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
-from moe_distill.pipelines.cells import DONE, Cell, Sweep, identity, keys_of
+from moe_distill.pipelines.cells import DONE, Cell, Sweep, awaited, identity
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.rows import Row
 from moe_distill.records import Store, guard_full_disk
 
 _RUN = "python -m moe_distill.run"
@@ -129,9 +130,6 @@ def _left(jobs: Sequence[Built], sweep: Sweep, folder: Path) -> list[Built]:
 
 def _cell(job: Built) -> Cell:
     cfg = job.cfg
-    judged = ([job.plan], job.baselines) if _is_full(cfg) else ([], [])
-    own, others = (keys_of(plans, job.exam, Path(cfg.paths.store) / "data") for plans in judged)
-    others = tuple(key for key in others if key not in own)
     task = [o for o in cfg.hydra.overrides.task if not o.startswith("hydra.")]
     folder = Path(cfg.hydra.runtime.output_dir)
     # Alone, a run's folder is that of its experiment: the sweep's.
@@ -140,7 +138,18 @@ def _cell(job: Built) -> Cell:
     pipeline: Any = OmegaConf.to_container(cfg.pipeline, resolve=True)
     work = identity(pipeline, cfg.scale_name, cfg.paths.store)
     name = cfg.hydra.job.override_dirname
-    return Cell(name, folder.name, command, (*own, *others), work, others, job.exam.recipe_key)
+    return Cell(name, folder.name, command, _awaited(job, name), work)
+
+
+def _awaited(job: Built, name: str) -> tuple[Row, ...]:
+    """Return the rows that a job is to leave; those of its own plan count as such though a baseline is the same."""
+    if not _is_full(job.cfg):
+        return ()
+    cache, scale = Path(job.cfg.paths.store) / "data", {"scale": job.cfg.scale_name}
+    own = awaited(job.plan, job.exam, cache, {**scale, "overrides": name})
+    keys = {row["config_hash"] for row in own}
+    shared = (row for plan in job.baselines for row in awaited(plan, job.exam, cache, {**scale, "overrides": ""}))
+    return (*own, *(row for row in shared if row["config_hash"] not in keys))
 
 
 def _is_full(cfg: DictConfig) -> bool:

@@ -1,7 +1,8 @@
 """The cells of a sweep: what each job is to leave, and how far it is."""
 
+import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.labelling import labeller_settings
 from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.rows import Row, columns_of_plan
 from moe_distill.records import key, write_json
 
 FILE = "sweep.json"
@@ -25,19 +27,21 @@ class Cell:
         name: What its command line sets apart from the others.
         folder: The job's folder, by its name in the sweep's.
         command: What runs it alone.
-        keys: Of the result rows it is to leave (their ``config_hash``); none where its pipeline leaves others.
+        awaited: The result rows it is to leave, with the columns that are known beforehand (see :func:`awaited`); none
+            where its pipeline leaves others.
         work: See :func:`identity`; None where it is not known.
-        shared: Of ``keys``, those of baselines, whose rows tell of no setting of this job.
-        recipe_key: What its rows call the students' recipe; empty where it is not known.
     """
 
     name: str
     folder: str
     command: str
-    keys: tuple[str, ...]
+    awaited: tuple[Row, ...]
     work: str | None = None
-    shared: tuple[str, ...] = ()
-    recipe_key: str = ""
+
+    @functools.cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of the rows that it is to leave (their ``config_hash``)."""
+        return tuple(row["config_hash"] for row in self.awaited)
 
     def state(self, sweep: Path, results: Results) -> str:
         """Say how far it is: ``done``, ``missing``, or what became of its last attempt.
@@ -52,11 +56,6 @@ class Cell:
             return state
         told = {self.work, attempts_of(sweep / self.folder)[-1].work} - {None}
         return "missing" if self.keys or len(told) > 1 else DONE
-
-    def tells(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return one of its rows as its job would tell it; other runs and earlier commits called things otherwise."""
-        overrides = "" if row["config_hash"] in self.shared else self.name
-        return {**row, "overrides": overrides, "recipe_key": self.recipe_key or row.get("recipe_key", "")}
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,8 @@ class Sweep:
         if not (folder / FILE).is_file():
             return None
         told = json.loads((folder / FILE).read_text())
-        cells = [{**cell, **{c: tuple(cell.get(c, ())) for c in ("keys", "shared")}} for cell in told["cells"]]
-        return cls(told["command"], told["question"], tuple(Cell(**cell) for cell in cells))
+        cells = [Cell(**{**cell, "awaited": tuple(cell["awaited"])}) for cell in told["cells"]]
+        return cls(told["command"], told["question"], tuple(cells))
 
 
 def identity(pipeline: Mapping[str, Any], scale: str, store: str) -> str:
@@ -93,11 +92,21 @@ def identity(pipeline: Mapping[str, Any], scale: str, store: str) -> str:
     return key([pipeline, scale, store])
 
 
-def keys_of(plans: Sequence[Distillation], exam: Examination, cache: Path) -> tuple[str, ...]:
-    """Return the keys of all result rows about these plans' sets."""
-    found: list[str] = []
-    for plan in plans:
-        train, test = plan.data.load(cache)
-        judged = {**plan.settings(train, cache), **labeller_settings(plan, exam.recipe)}
-        found += [row for name in exam.students for row in exam.keys(judged, test, name).values()]
-    return tuple(dict.fromkeys(found))
+def awaited(plan: Distillation, exam: Examination, cache: Path, told: Row) -> list[Row]:
+    """Return the result rows about a plan's set as far as they are known before it is made, with their keys.
+
+    Args:
+        plan: What makes the set.
+        exam: How it is judged.
+        cache: Where decoded data lie.
+        told: What is known besides: ``scale``, and ``overrides`` (empty for a baseline, which no setting of the job's
+            command line is about).
+    """
+    train, test = plan.data.load(cache)
+    judged = {**plan.settings(train, cache), **labeller_settings(plan, exam.recipe)}
+    about = {"dataset": train.name, "data_variant": train.variant, **columns_of_plan(plan), **told}
+    return [
+        {**about, **exam.columns(name, plan.roster.noe), "seed": seed, "config_hash": row}
+        for name in exam.students
+        for seed, row in exam.keys(judged, test, name).items()
+    ]

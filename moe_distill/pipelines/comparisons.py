@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 RANDOM = "random"
+SEEDS = "distillation seeds"
 _FAIR = ("dataset", "recipe", "recipe_key", "budget")
 _ALIKE = ("data_variant", "noe", "partition", "init", "iterations", "diversity", "regulariser", "fusion", "width")
 
@@ -29,17 +30,15 @@ class Interval:
     over: str
 
 
-def comparisons(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()) -> "pl.DataFrame":
+def comparisons(rows: Sequence[Row], question: Question) -> "pl.DataFrame":
     """Compare each variant with its opponents and with random selection.
 
     An opponent has the same data set, recipe and budget, the method too where the question does not name one; of
-    several it is the one that is like the variant in most else. Students of equal architecture and seed are paired,
-    of equal distillation seed where the opponent has several of these. For the intervals see :func:`interval`.
+    several it is the one that is like the variant in most else. For pairs and intervals see :func:`interval`.
 
     Args:
         rows: Result rows.
         question: What is asked of them.
-        expected: Cells to come, see :func:`~moe_distill.pipelines.question.framed`.
 
     Returns:
         Columns ``dataset, budget, variant, kind`` (what the opponent was named by, as :func:`named`, or ``random``),
@@ -51,7 +50,7 @@ def comparisons(rows: Sequence[Row], question: Question, expected: Sequence[Row]
     """
     import polars as pl
 
-    frame = framed(rows, question, expected)
+    frame = framed(rows, question)
     variants = frame.unique(["dataset", "variant"], keep="first", maintain_order=True).to_dicts()
     students: dict[tuple[str, str], list[Row]] = {}
     for row in frame.drop_nulls("accuracy").to_dicts():
@@ -73,12 +72,12 @@ def comparisons(rows: Sequence[Row], question: Question, expected: Sequence[Row]
     return pl.from_dicts(found, schema={c: {**texts, **numbers}[c] for c in order})
 
 
-def losing(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()) -> "pl.DataFrame":
+def losing(rows: Sequence[Row], question: Question) -> "pl.DataFrame":
     """Return the lines of :func:`comparisons` in which a variant is behind on an architecture, the furthest first."""
     import polars as pl
 
     behind = (pl.col("difference") < 0) & (pl.col("architecture") != AVERAGE)
-    return comparisons(rows, question, expected).filter(behind).sort("difference", maintain_order=True)
+    return comparisons(rows, question).filter(behind).sort("difference", maintain_order=True)
 
 
 def named(conditions: Mapping[str, Any]) -> str:
@@ -126,25 +125,23 @@ def _closest(variant: Row, others: Sequence[Row], columns: Sequence[str]) -> Row
 def interval(own: Sequence[Row], other: Sequence[Row], architectures: Sequence[str]) -> Interval:
     """Return by how much a variant's students are ahead of an opponent's, as a fraction, with its 95 % interval.
 
-    Architectures weigh alike. With several distillation seeds of the variant, replicates are the means of each that has
-    all architectures (Student's t). With one, they are the pairs of students, and the interval is for these very
-    architectures: what they differ by is no part of it (the sum of their variances, Welch's degrees of freedom).
+    Students of equal architecture and seed are paired, of equal distillation seed where either side has several sets; a
+    set that no seed decides (``distill_seed`` is empty) goes with every one. Architectures weigh alike. With pairs of
+    several distillation seeds, replicates are the means of each that has all architectures (Student's t). With one,
+    they are the pairs of students, and the interval is for this very set and these architectures: what others differ by
+    is no part of it (the sum of the architectures' variances, Welch's degrees of freedom).
 
     Args:
         own: Rows of the variant's students, with ``architecture``, ``seed``, ``distill_seed`` and ``accuracy``.
         other: Rows of the opponent's.
         architectures: Those that are averaged.
     """
-    several = len({r["distill_seed"] for r in other}) > 1
-    students = [(r["architecture"], str(r["seed"])) for r in other]
-    by_set = len(set(students)) < len(students)
-    differences = _differences(own, other, ("architecture", "seed", "distill_seed")[: 2 + by_set])
+    differences = _differences(own, other)
     seeds = dict.fromkeys(seed for by in differences.values() for seed in by)
     whole = [s for s in seeds if all(differences.get(a, {}).get(s) for a in architectures)]
     if len(whole) > 1:
         values = [statistics.mean(statistics.mean(differences[a][s]) for a in architectures) for s in whole]
-        over = f"{len(whole)} distillation seeds" + ("" if several else " against one")
-        return Interval(statistics.mean(values), half_width([values]), len(values), over)
+        return Interval(statistics.mean(values), half_width([values]), len(values), f"{len(whole)} {SEEDS}")
     parts = [differences[a][s] for s in whole for a in architectures]
     if not parts:
         return Interval(None, None, 0, "no pairs of students")
@@ -153,17 +150,26 @@ def interval(own: Sequence[Row], other: Sequence[Row], architectures: Sequence[s
     return Interval(statistics.mean(map(statistics.mean, parts)), half_width(parts), n, over)
 
 
-def _differences(own: Sequence[Row], other: Sequence[Row], alike: Sequence[str]) -> dict[str, dict[str, list[float]]]:
-    """Return differences of students that are alike in some columns, by architecture and distillation seed."""
-    partners: dict[tuple[str, ...], list[float]] = {}
+def _differences(own: Sequence[Row], other: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
+    """Return differences of paired students by architecture and distillation seed."""
+    by_set = _of_several_sets(own) or _of_several_sets(other)
+    partners: dict[tuple[str, str], list[Row]] = {}
     for row in other:
-        partners.setdefault(tuple(str(row[c]) for c in alike), []).append(float(row["accuracy"]))
+        partners.setdefault((row["architecture"], str(row["seed"])), []).append(row)
     held: dict[str, dict[str, list[float]]] = {}
     for row in own:
-        for accuracy in partners.get(tuple(str(row[c]) for c in alike), ()):
-            if math.isfinite(lead := float(row["accuracy"]) - accuracy):
-                held.setdefault(row["architecture"], {}).setdefault(row["distill_seed"], []).append(lead)
+        for partner in partners.get((row["architecture"], str(row["seed"])), ()):
+            seeds = [r["distill_seed"] for r in (row, partner) if r["distill_seed"] != ""]
+            alike = not by_set or len(set(seeds)) < 2
+            if alike and math.isfinite(lead := float(row["accuracy"]) - float(partner["accuracy"])):
+                held.setdefault(row["architecture"], {}).setdefault(str(*seeds[:1]), []).append(lead)
     return held
+
+
+def _of_several_sets(rows: Sequence[Row]) -> bool:
+    """Say whether a student of one seed was trained on several sets; else each may have images of its own."""
+    students = [(row["architecture"], str(row["seed"])) for row in rows]
+    return len(set(students)) < len(students)
 
 
 def leads_over_random(rows: Sequence[Row]) -> dict[str, tuple[str, Interval]]:

@@ -4,7 +4,7 @@ import html
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,10 @@ LOG_FROM_RATIO = 30.0
 ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0.2, "frameon": False}
 
 
-def colours_of(variants: Sequence[str], baseline: str | None) -> dict[str, int]:
-    """Return the numbers of the page's colours: grey for the baseline, the others in turn for the variants."""
-    return {**{v: i % _GREY for i, v in enumerate(variants)}, **({baseline: _GREY} if baseline else {})}
+def colours_of(variants: Sequence[str], baselines: Collection[str] = ()) -> dict[str, int]:
+    """Return the numbers of the page's colours: grey for baselines, the others in turn for the other variants."""
+    own = dict.fromkeys(v for v in variants if v not in baselines)
+    return {**{v: i % _GREY for i, v in enumerate(own)}, **dict.fromkeys(baselines, _GREY)}
 
 
 def legend(colours: Mapping[str, int]) -> str:

@@ -63,6 +63,12 @@ class Examination:
         """What rows call the recipe by all its settings."""
         return key(self.recipe)[:8]
 
+    def columns(self, name: str, experts: int) -> dict[str, Any]:
+        """Return the columns of rows about one architecture's students on a set of some experts that it decides."""
+        width = getattr(self.students[name], "keywords", {}).get("width", 1.0)
+        about = {"recipe": self.recipe.name, "recipe_key": self.recipe_key, "architecture": name, "width": width}
+        return {"fusion": self.fusion.describe_for(experts), **about}
+
     def settings(self, trained_on: Mapping[str, Any], test: RealSet, name: str) -> dict[str, Any]:
         """Return what decides one architecture's students and accuracies but for their seeds.
 
@@ -181,7 +187,7 @@ def _train(
 ) -> list[dict[str, Any]]:
     """Train one architecture from several seeds at once and return a row for each."""
     seeds: Sequence[int] = cohort["seeds"]
-    test, recipe, factory = candidate.test, exam.recipe, exam.students[name]
+    test, recipe = candidate.test, exam.recipe
     classifier = students_on(name, seeds, candidate, exam)
     label = f"{candidate.columns['roster']} → {name} ×{len(seeds)}"
     cost = runtime.fit(classifier, runtime.store.work(COHORT, cohort), label)
@@ -189,12 +195,8 @@ def _train(
     return [
         {
             **candidate.columns,
-            "fusion": exam.fusion.describe_for(len(candidate.pool.experts_M.unique())),
-            "recipe": recipe.name,
-            "recipe_key": exam.recipe_key,
+            **exam.columns(name, len(candidate.pool.experts_M.unique())),
             "scale": runtime.scale,
-            "architecture": name,
-            "width": getattr(factory, "keywords", {}).get("width", 1.0),
             "seed": seed,
             "accuracy_last": last[i],
             "accuracy_best": max(finite([tested[i] for tested in classifier.accuracies.values()]), default=math.nan),

@@ -24,7 +24,7 @@ class Dot:
     kind: str = ""
 
 
-def along_svg(name: str, points: Sequence[Row], axis: str, baseline: str | None = None) -> str:
+def along_svg(name: str, points: Sequence[Row], axis: str) -> str:
     """Return accuracies along an axis, a line each with its 95 % band.
 
     The axis is logarithmic where its positive values span more than a factor of 30.
@@ -33,12 +33,11 @@ def along_svg(name: str, points: Sequence[Row], axis: str, baseline: str | None 
         name: Unique on the page; prefix of every id.
         points: Lines of :func:`~moe_distill.pipelines.summary.along` of one data set.
         axis: The name of the axis.
-        baseline: The line that is drawn in grey.
     """
     lines: dict[str, list[Row]] = {}
     for point in points:
         lines.setdefault(point["line"], []).append(point)
-    colours = colours_of([line for line in lines if line != baseline], baseline if baseline in lines else None)
+    colours = colours_of([*lines])
     rows = -(-len(lines) // 4)
     with axes_of(name, f"test accuracy against {axis}", (5.4, 3.0 + 0.2 * rows)) as (axes, svg):
         for line, own in lines.items():
@@ -90,7 +89,7 @@ def scatter_svg(name: str, dots: Sequence[Dot], x: str, y: str) -> str:
     """
     shown = [d for d in dots if finite([d.x, d.y]) == [d.x, d.y]]
     kinds = list(dict.fromkeys(d.kind for d in shown))
-    colours = colours_of(kinds, None)
+    colours = colours_of(kinds)
     inches = (9.2, 4.0)
     with axes_of(name, f"{y} against {x}", inches) as (axes, svg):
         for kind in kinds:
@@ -141,7 +140,7 @@ def flat_svg(name: str, dots: Sequence[Dot]) -> str:
         dots: The points; labels of more than two letters are drawn as dots.
     """
     kinds = list(dict.fromkeys(d.kind for d in dots))
-    colours = colours_of(kinds, None)
+    colours = colours_of(kinds)
     with axes_of(name, "features of the experts on two principal axes", (4.6, 4.3)) as (axes, svg):
         for kind in kinds:
             own = [d for d in dots if d.kind == kind]

@@ -53,7 +53,7 @@ def _dots(
     axes: "Axes", shown: Sequence[Row], variants: Sequence[Any], networks: Sequence[str], share: float, middle: float
 ) -> dict[str, Any]:
     """Draw the dots and return one of each architecture."""
-    colours = colours_of([n for n in networks if n != AVERAGE], None)
+    colours = colours_of([n for n in networks if n != AVERAGE])
     step, held = share / max(1, len(networks)), dict[str, Any]()
     for c in shown:
         place = middle + variants.index((c["dataset"], c["variant"], c["opponent"]))

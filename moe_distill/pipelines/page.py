@@ -37,7 +37,7 @@ class Accuracies:
     @property
     def colours(self) -> dict[str, int]:
         """Numbers of the style sheet's colours by variant."""
-        return colours_of([v for v in self.cells if v != self.baseline], self.baseline)
+        return colours_of([*self.cells], [self.baseline] if self.baseline else [])
 
     def means(self, variant: str) -> list[float]:
         """Return a variant's mean by network (NaN where there is none) and, last, the average of all of these."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.rows import COLUMNS, Row, budget_of, distinct, settings_of, variant_names
+from moe_distill.pipelines.rows import COLUMNS, Row, budget_of, distinct, is_trained, settings_of, variant_names
 
 if TYPE_CHECKING:
     import polars as pl
@@ -118,19 +118,18 @@ def published(row: Row, question: Question) -> float | None:
     return found.pop() if found else None
 
 
-def framed(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()) -> "pl.DataFrame":
+def framed(rows: Sequence[Row], question: Question) -> "pl.DataFrame":
     """Return rows as a frame of texts with what the question adds to them.
 
     Args:
-        rows: Result rows; two of one student count once (:func:`~moe_distill.pipelines.rows.distinct`).
+        rows: Result rows; two of one student count once (:func:`~moe_distill.pipelines.rows.distinct`). Those of
+            students to come have no accuracy (empty or None).
         question: What is asked of them.
-        expected: Cells that are to come: columns known beforehand, with ``dataset``, ``method``, ``roster``, ``ipc``,
-            ``noe`` and ``architecture`` at least.
 
     Returns:
         A frame with the columns of the rows, ``variant`` (its name, unique within a data set), ``budget`` (images per
-        class of all experts together, an integer) and ``accuracy`` (a fraction, not finite where a student diverged;
-        null in the row that stands for an expected cell without rows).
+        class of all experts together, an integer) and ``accuracy`` (a fraction, not finite where a student diverged,
+        null of a student to come).
 
     Raises:
         InputError: The question names no column of the rows, or lines that do not tell students apart.
@@ -138,28 +137,32 @@ def framed(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()
     import polars as pl
 
     told = [{**settings_of(row), **row} for row in distinct(rows)]
-    texts = [{c: "" if v is None else str(v) for c, v in row.items()} for row in told]
-    known = dict.fromkeys(c for row in texts for c in row)
+    known = dict.fromkeys(c for row in told for c in row)
     for setting, columns in question.columns.items():
-        if texts and (unknown := [c for c in columns if c not in known]):
+        if told and (unknown := [c for c in columns if c not in known]):
             raise InputError(f"question.{setting}", ", ".join(unknown), f"columns among {', '.join(known)}")
-    texts = [{**dict.fromkeys(known, ""), **row} for row in texts]
-    texts += _pending(texts, expected)
+    texts = [{**dict.fromkeys(known, ""), **{c: _text(row, c) for c in row}} for row in told]
     columns = list(dict.fromkeys((*COLUMNS, *(c for row in texts for c in row))))
     frame = pl.from_dicts(texts, schema=dict.fromkeys(columns, pl.String))
     if question.lines is None:
         names = variant_names(texts, within=("dataset",))
     else:
-        names = [" ".join(row[c] for c in question.lines if row[c]) for row in texts]
+        names = [" ".join(str(row[c]) for c in question.lines if row[c]) for row in texts]
     frame = frame.with_columns(
         pl.Series("variant", names, pl.String),
         pl.Series("budget", [budget_of(row) for row in texts], pl.Int64),
-        pl.col("accuracy_last").cast(pl.Float64).alias("accuracy"),
+        pl.col("accuracy_last").replace("", None).cast(pl.Float64).alias("accuracy"),
     )
     if question.lines is not None:
         require_told_apart(frame, ("variant",))
         return frame
     return _parted(frame)
+
+
+def _text(row: Row, column: str) -> str | None:
+    """Return a value as text; what is not known of a student to come stays None."""
+    value = row[column]
+    return str(value) if value is not None else "" if is_trained(row) else None
 
 
 def _parted(frame: "pl.DataFrame") -> "pl.DataFrame":
@@ -176,28 +179,6 @@ def _parted(frame: "pl.DataFrame") -> "pl.DataFrame":
             of_it = (pl.col("variant") == variant) & (pl.col(apart[0]) != "")
             frame = frame.with_columns(pl.when(of_it).then(renamed).otherwise("variant").alias("variant"))
     return frame
-
-
-def _pending(texts: Sequence[Row], expected: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return a row for each expected cell that has none.
-
-    What is not known of it yet is taken from rows of the same variant and other architectures, else None.
-    """
-    pending: list[dict[str, Any]] = []
-    found: dict[tuple[str, ...], tuple[dict[tuple[str, ...], Row], set[tuple[str, ...]]]] = {}
-    for cell in ({c: str(v) for c, v in one.items()} for one in expected):
-        kind = tuple(c for c in cell if c != "architecture")
-        if kind not in found:
-            found[kind] = ({}, set())
-            for row in texts:
-                values = tuple(row[c] for c in kind)
-                found[kind][0].setdefault(values, row)
-                found[kind][1].add((*values, row["architecture"]))
-        kin, there = found[kind]
-        values = tuple(cell[c] for c in kind)
-        if (*values, cell["architecture"]) not in there:
-            pending.append({**kin.get(values, dict.fromkeys(COLUMNS)), **cell, "accuracy_last": None})
-    return pending
 
 
 def require_told_apart(frame: "pl.DataFrame", names: Sequence[str]) -> None:

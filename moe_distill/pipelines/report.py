@@ -16,7 +16,7 @@ from moe_distill.pipelines.page_costs import merged_costs
 from moe_distill.pipelines.page_tables import tables_of
 from moe_distill.pipelines.question import Question, paper_rows
 from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS, distinct, is_sweep, merged
+from moe_distill.pipelines.rows import COLUMNS, Row, distinct, is_sweep, merged
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.status import last_lines
 from moe_distill.pipelines.tables import Sheet, readme_table, sheet
@@ -78,7 +78,7 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     sweep = Sweep.read(folder) or Sweep("", {}, ())
     here = merged(folder)
     tables = tables_of(folder)
-    rows = distinct(_asked(sweep, here, results))
+    rows: Sequence[Row] = distinct(_asked(sweep, here, results))
     rows, scores = rows or probed(tables.get("probe.csv", ())), scored(tables.get("scores.csv", ()))
     jobs = [json.loads(path.read_text()) for path in sorted(folder.glob("*/stages.json"))]
     costs = [cost for job in jobs for cost in job["costs"]]
@@ -115,21 +115,21 @@ def _teachers(folder: Path) -> dict[str, float]:
     return found
 
 
-def _asked(sweep: Sweep, here: Sequence[dict[str, str]], results: Results) -> list[dict[str, str]]:
+def _asked(sweep: Sweep, here: Sequence[dict[str, str]], results: Results) -> list[dict[str, Any]]:
     """Return the rows of the sweep's cells, wherever they were made, and those of other jobs that ran in its folder.
 
-    Jobs of another scale have folders of the same names: their rows are left out.
+    Those of students to come have no accuracy. Jobs of another scale have folders of the same names: their rows are
+    left out.
     """
     known = {row["config_hash"]: row for row in here}
-    found: dict[str, dict[str, str]] = {}
-    for cell in sweep.cells:
-        for key in cell.keys:
-            if key not in known and key not in found and results.has(key):
-                row = cell.tells(results.row(key))
-                found[key] = {c: str(row.get(c, "")) for c in COLUMNS}
-    asked = {key for cell in sweep.cells for key in cell.keys}
-    scales = {row["scale"] for key, row in (known | found).items() if key in asked}
-    return [row for row in here if not scales or row["scale"] in scales] + list(found.values())
+    found: dict[str, dict[str, Any]] = {}
+    for row in (row for cell in sweep.cells for row in cell.awaited):
+        key = row["config_hash"]
+        if key not in found:
+            there = {**results.row(key), **row} if key not in known and results.has(key) else row
+            found[key] = known.get(key) or {c: None if there.get(c) is None else str(there[c]) for c in COLUMNS}
+    scales = {row["scale"] for row in found.values()}
+    return [*found.values(), *(r for k, r in known.items() if k not in found and (not scales or r["scale"] in scales))]
 
 
 def _told(cell: Cell, folder: Path, results: Results) -> CellReport:

@@ -24,7 +24,18 @@ _APART = (
     *("data_variant", "iterations", "images_decoded", "epochs"),
 )
 _STUDENT = (*COLUMNS[1 : COLUMNS.index("distill_seed")], "seed", "set_fingerprint")
-_DESCRIBED = {"fusion", "mixup_alpha", "seed"}  # settings of which the columns say all that reached the student
+# What is known of a row before its set is made, but for the student; and what of its set is seen after it is judged.
+_FORESEEN = (
+    *("scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe", "diversity"),
+    *("regulariser", "fusion", "recipe", "recipe_key", "distill_seed"),
+)
+_SEEN = ("iterations", "dcor2_unbiased", "epochs", "images_decoded", "set_fingerprint")
+_DESCRIBED = {
+    "fusion",
+    "mixup_alpha",
+    "seed",
+    "students",
+}  # settings of which the columns say all that reached the student
 
 Row = Mapping[str, Any]
 
@@ -97,18 +108,51 @@ def merged(sweep: Path, table: str = "results.csv", columns: Sequence[str] = COL
     return rows
 
 
-def distinct(rows: Sequence[Row]) -> list[Row]:
-    """Return rows once a student, the first of each.
+def is_trained(row: Row) -> bool:
+    """Say whether a row tells of a student that was trained; others stand for students to come."""
+    return row["accuracy_last"] not in ("", None)
+
+
+def distinct(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return rows once a student, the first of each, one that was trained before one to come.
 
     Two tell of one student where two cells differ in what cannot touch it, such as in how they mix images across
-    experts where there is a single expert, or in the seed of a selection that draws nothing. Where both were trained,
-    their accuracies may differ in the last digits, by threads or by a device's order of sums.
+    experts where there is a single expert. Where both were trained, their accuracies may differ in the last digits, by
+    threads or by a device's order of sums. A student that several distillation seeds lead to, as a selection draws
+    nothing, is told as of none of them (``distill_seed`` is empty).
+
+    Of students to come, what is not known beforehand is taken from one that was trained on the same set; else it stays
+    None, and what names the set is made up of the job's settings.
     """
-    first: dict[tuple[Any, ...], Row] = {}
+    first: dict[tuple[Any, ...], dict[str, Any]] = {}
+    seeds: dict[tuple[Any, ...], set[str]] = {}
+    for row in _completed(rows):
+        of = (*(str(row.get(c) or "") for c in _STUDENT), _settings_left(row))
+        if of not in first or (is_trained(row) and not is_trained(first[of])):
+            first[of] = dict(row)
+        seeds.setdefault(of, set()).add(str(row["distill_seed"]))
+    return [{**row, "distill_seed": ""} if len(seeds[of]) > 1 else row for of, row in first.items()]
+
+
+def _settings_left(row: Row) -> frozenset[tuple[str, str]]:
+    """Return what a row's job set on its command line, but what the columns tell in full."""
+    return frozenset((k, v) for k, v in settings_of(row).items() if k not in _DESCRIBED)
+
+
+def _completed(rows: Sequence[Row]) -> list[Row]:
+    def set_of(row: Row) -> tuple[Any, ...]:
+        return (*(str(row.get(c) or "") for c in _FORESEEN), _settings_left(row))
+
+    kin = {set_of(row): row for row in rows if is_trained(row)}
+    found: list[Row] = []
     for row in rows:
-        asked = frozenset((k, v) for k, v in settings_of(row).items() if k not in _DESCRIBED)
-        first.setdefault((*(str(row.get(c) or "") for c in _STUDENT), asked), row)
-    return list(first.values())
+        if not is_trained(row):
+            made_by = sorted(_settings_left(row) | {("seed", str(row["distill_seed"]))})
+            unknown = {**dict.fromkeys(_SEEN), "set_fingerprint": str(made_by)}
+            like = kin.get(set_of(row), unknown)
+            row = {**row, **{c: like[c] for c in _SEEN}}
+        found.append(row)
+    return found
 
 
 def variant_names(rows: Sequence[Row], within: Sequence[str] = ()) -> list[str]:

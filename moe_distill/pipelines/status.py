@@ -32,8 +32,8 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
     table = Table(title=Text(f"{folder.name}: {len(sweep.cells)} cells"), title_justify="left")
     for column in ("cell", "state", "attempts", "for", "last said"):
         table.add_column(column, overflow="fold")
-    states = {cell: cell.state(folder, results) for cell in sweep.cells}
-    for cell, state in states.items():
+    states = [cell.state(folder, results) for cell in sweep.cells]
+    for cell, state in zip(sweep.cells, states, strict=True):
         tried = attempts_of(folder / cell.folder)
         spent = sum(a.ended - a.began for a in tried if a.ended)
         if tried and state == "running":
@@ -45,7 +45,7 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
         table.add_row(Text(cell.name), shown_state, str(len(tried) or ""), took, Text(said))
     with console.capture() as captured:
         console.print(table)
-    counts = Counter(states.values())
+    counts = Counter(states)
     summary = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     return f"{captured.get()}{summary}\n{forecast if counts[DONE] < len(states) else 'nothing is left to do'}"
 

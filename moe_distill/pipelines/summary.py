@@ -18,27 +18,26 @@ _ABOUT = ("method", "noe", "budget", "recipe", "scale")
 _CELL = ("dataset", "variant", "architecture")
 
 
-def cells(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()) -> "pl.DataFrame":
+def cells(rows: Sequence[Row], question: Question) -> "pl.DataFrame":
     """Return a line for each variant and architecture of a data set, whether or not it has rows, and averages of them.
 
     Args:
         rows: Result rows.
         question: What is asked of them.
-        expected: Cells to come, see :func:`~moe_distill.pipelines.question.framed`.
 
     Returns:
         Columns ``dataset, method, noe, budget, recipe, scale, variant, architecture``; ``mean`` and ``sd`` (of the
         sample) of the students' accuracies, fractions, null where there are too few; ``students`` and how many of them
-        ``diverged``, which are in no mean; ``distillations``, the number of distillation seeds; ``values``, the
-        accuracies; ``paper``, what the paper has, or null. In lines of the architecture ``average``, mean, values and
-        paper are of the architectures' means, null where one is missing.
+        ``diverged``, which are in no mean; ``distillations``, the number of distillation seeds, and ``asked``, that
+        with those to come; ``values``, the accuracies; ``paper``, what the paper has, or null. In lines of the
+        architecture ``average``, mean, values and paper are of the architectures' means, null where one is missing.
 
     Raises:
         InputError: See :func:`~moe_distill.pipelines.question.framed` and ``published``.
     """
     import polars as pl
 
-    frame = framed(rows, question, expected).with_columns(pl.col("noe").cast(pl.Int64))
+    frame = framed(rows, question).with_columns(pl.col("noe").cast(pl.Int64))
     trained, finite = pl.col("accuracy").is_not_null(), pl.col("accuracy").is_finite()
     own = frame.group_by(_CELL, maintain_order=True).agg(
         pl.col("accuracy").filter(finite).mean().alias("mean"),
@@ -46,6 +45,7 @@ def cells(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ())
         trained.sum().cast(pl.Int64).alias("students"),
         (trained & ~finite).sum().cast(pl.Int64).alias("diverged"),
         pl.col("distill_seed").filter(trained).n_unique().cast(pl.Int64).alias("distillations"),
+        pl.col("distill_seed").n_unique().cast(pl.Int64).alias("asked"),
         pl.col("accuracy").filter(finite).alias("values"),
     )
     about = [pl.col(c).first() for c in _ABOUT]
@@ -53,12 +53,12 @@ def cells(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ())
     architectures = frame.select("dataset", "architecture").unique(maintain_order=True)
     grid = variants.join(architectures, on="dataset", maintain_order="left_right")
     full = grid.join(own, on=_CELL, how="left", maintain_order="left").with_columns(
-        pl.col("students", "diverged", "distillations").fill_null(0), pl.col("values").fill_null([])
+        pl.col("students", "diverged", "distillations", "asked").fill_null(0), pl.col("values").fill_null([])
     )
     paper = _of_paper(frame, question)
     found = [paper.get(cell) for cell in full.select(_CELL).iter_rows()]
     full = full.with_columns(pl.Series("paper", found, pl.Float64))
-    numbers = ("mean", "sd", "students", "diverged", "distillations", "values", "paper")
+    numbers = ("mean", "sd", "students", "diverged", "distillations", "asked", "values", "paper")
     return pl.concat([full, _averages(full)], how="diagonal").select("dataset", *_ABOUT, *_CELL[1:], *numbers)
 
 
@@ -74,7 +74,7 @@ def _averages(full: "pl.DataFrame") -> "pl.DataFrame":
         of_all("mean"),
         of_all("paper"),
         pl.col("students", "diverged").sum(),
-        pl.col("distillations").max(),
+        pl.col("distillations", "asked").max(),
         pl.col("mean").drop_nulls().alias("values"),
     )
 
@@ -152,7 +152,8 @@ def _lined(rows: Sequence[Row], question: Question, by: str) -> "tuple[pl.DataFr
     frame = framed(rows, question)
     if question.axis is None:
         raise InputError("question.axis", None, "a column of numbers")
-    frame = frame.filter(pl.col(question.axis).cast(pl.String) != "")  # of baselines, that the axis is not about
+    # Of baselines, that the axis is not about, it is empty.
+    frame = frame.drop_nulls("accuracy").filter(pl.col(question.axis).cast(pl.String) != "")
     try:
         frame = frame.with_columns(pl.col(question.axis).cast(pl.Float64).alias("x"))
     except pl.exceptions.InvalidOperationError as error:

@@ -1,7 +1,5 @@
 """The page of a sweep: what was asked, the answer so far, what was made, what it cost, and what became of each cell."""
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,9 +8,9 @@ from typing import Any
 
 from moe_distill.pipelines.break_even import break_even, break_even_section
 from moe_distill.pipelines.charts import accuracy_chart
-from moe_distill.pipelines.comparisons import RANDOM, comparisons, losing, said
+from moe_distill.pipelines.comparisons import RANDOM, SEEDS, comparisons, losing, said
 from moe_distill.pipelines.drawing import colours_of, fitting, legend
-from moe_distill.pipelines.figures import Dot, along_svg, scatter_svg
+from moe_distill.pipelines.figures import along_svg
 from moe_distill.pipelines.judged import LED, score_leads
 from moe_distill.pipelines.layout import count, section, table, whole_page
 from moe_distill.pipelines.leads import leads_svg
@@ -29,8 +27,9 @@ from moe_distill.pipelines.page_sets import (
     set_names,
 )
 from moe_distill.pipelines.page_tables import Lines, tables_section
+from moe_distill.pipelines.page_transfer import transfer_section
 from moe_distill.pipelines.question import Question, framed
-from moe_distill.pipelines.rows import Row
+from moe_distill.pipelines.rows import Row, is_trained
 from moe_distill.pipelines.summary import AVERAGE, along, cells
 from moe_distill.pipelines.tables import sheet
 
@@ -43,7 +42,8 @@ class SweepReport:
         title: The heading.
         command: What repeats the sweep.
         question: What is asked.
-        rows: Result rows of all jobs, or probes in their place, with the columns of ``rows.COLUMNS``.
+        rows: Result rows of all jobs, also of students to come (:func:`~moe_distill.pipelines.rows.is_trained`), or
+            probes in their place, with the columns of ``rows.COLUMNS``.
         scores: Scores as such rows, see :func:`~moe_distill.pipelines.judged.scored`; where there are any, they answer.
         cells: What became of each cell.
         costs: What each stage cost, as for a run's page.
@@ -74,8 +74,7 @@ def build_sweep_page(report: SweepReport) -> str:
     """
     frame = framed(report.scores or report.rows, report.question)
     names = frame["variant"].to_list()
-    baseline = next((v for v in names if v.startswith(RANDOM)), None)
-    colours = colours_of([v for v in dict.fromkeys(names) if v != baseline], baseline)
+    colours = colours_of(names, dict.fromkeys(v for v in names if v.startswith(RANDOM)))
     named = set_names(frame.to_dicts())
     of_sets = {named[f]: colours[v] for f, v in reversed(frame.select("set_fingerprint", "variant").rows())}
     distilled = [read_distilled(label, path, named, of_sets) for label, path in dict.fromkeys(report.sets)]
@@ -100,16 +99,16 @@ def _answers(report: SweepReport, colours: Mapping[str, int]) -> list[str]:
     rows, question = report.rows, report.question
     if report.scores:
         return [scores_section(report.scores, question)]
-    if not rows:
-        return []
+    if not any(map(is_trained, rows)):
+        return [part(rows, question) for part in (_answer,) * bool(rows)]
     first, last = (
-        [part(rows, question) for part in parts] for parts in ((_answer, _leads, _along), (_correlation, _behind))
+        [part(rows, question) for part in parts] for parts in ((_answer, _leads, _along), (transfer_section, _behind))
     )
     return [*first, _bars(rows, question, colours), *last]
 
 
 def _headline(report: SweepReport, spent: Sequence[Row]) -> str:
-    rows, reports, question = report.rows, report.cells, report.question
+    rows, reports, question = [*filter(is_trained, report.rows)], report.cells, report.question
     done = sum(r.state == "done" for r in reports)
     tiles = [(f"{done} of {len(reports)}", "cells done")]
     if rows:
@@ -140,8 +139,12 @@ def _verdict(report: SweepReport) -> str:
 
 
 def _stand(lines: Sequence[Row], told: str) -> str:
-    if not lines:
-        return ""
+    """Say how many are ahead, apart for intervals over distillation seeds and for those over students of one."""
+    parts = ([c for c in lines if (SEEDS in c["over"]) == seeds] for seeds in (True, False))
+    return " ".join(_decided(part, told) for part in parts if part)
+
+
+def _decided(lines: Sequence[Row], told: str) -> str:
     ahead = sum(c["difference"] - c["half"] > 0 for c in lines)
     behind = sum(c["difference"] + c["half"] < 0 for c in lines)
     over = " or ".join(dict.fromkeys(c["over"] for c in lines))
@@ -193,46 +196,6 @@ def _bars(rows: Sequence[Row], question: Question, colours: Mapping[str, int]) -
         cards.append(f"<h3>{escape(title)}</h3>{keys}{bars}")
     note = "Mean of the students; whiskers reach one standard deviation to either side."
     return section("Accuracy by network", note, cards)
-
-
-def _correlation(rows: Sequence[Row], question: Question) -> str:
-    """Return how a quantity of the sets goes with what they are worth to networks they were not distilled with."""
-    if question.correlate is None:
-        return ""
-    from moe_distill.correlation import rank_correlation
-
-    cards = []
-    for number, (alike, dots) in enumerate(transfer_dots(rows, question, question.correlate).items()):
-        if len(dots) < 3:
-            continue
-        rho, low, high, n = rank_correlation([d.x for d in dots], [d.y for d in dots])
-        interval = f" (95\u00a0% interval {low:+.2f} to {high:+.2f})" if math.isfinite(low) else ""
-        told = f'<h3>{escape(alike)}</h3><p class="soft">Over {n} sets: {rho:+.2f}{interval}.</p>'
-        svg = scatter_svg(f"correlation-{number}", dots, question.correlate, "accuracy of the other networks, %")
-        cards.append(f'{told}<div class="scroll">{svg}</div>')
-    note = "A dot is a set. Spearman's rank correlation, of sets of one data set, method, split, recipe and mixing."
-    return section(f"{escape(question.correlate)} and transfer", note, cards)
-
-
-def transfer_dots(rows: Sequence[Row], question: Question, quantity: str) -> dict[str, list[Dot]]:
-    """Return a dot for each set: a quantity, which is a column, and the mean accuracy (percent) of the other networks.
-
-    Sets are apart, under a name, that differ in what decides accuracies by itself: data, method, split, recipe, fusion.
-    Networks but the first are the others: students are listed with the one that distilled in front.
-    """
-    import polars as pl
-
-    frame = framed([r for r in rows if r.get(quantity) not in ("", None)], question)
-    others = dict.fromkeys(frame["architecture"].to_list()[:1]) if frame["architecture"].n_unique() > 1 else {}
-    kept = frame.filter(pl.col("accuracy").is_finite() & ~pl.col("architecture").is_in(list(others)))
-    found: dict[str, list[Dot]] = {}
-    alike = ("dataset", "method", "ipc", "noe", "recipe", "fusion")
-    for (*shared, variant, _), own in kept.group_by(*alike, "variant", "set_fingerprint", maintain_order=True):
-        x, mean = float(own[quantity][0]), statistics.mean(own["accuracy"])
-        dataset, method, ipc, noe, recipe, fusion = shared
-        name = f"{method} {ipc}×{noe} on {dataset}, recipe {recipe}, fusion {fusion}"
-        found.setdefault(name, []).append(Dot(str(variant), x, 100 * mean))
-    return found
 
 
 def _behind(rows: Sequence[Row], question: Question) -> str:

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moe_distill.pipelines.comparisons import RANDOM, comparisons, named, said
+from moe_distill.pipelines.comparisons import RANDOM, SEEDS, comparisons, named, said
 from moe_distill.pipelines.layout import count, section, whole_page
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.rows import Row
@@ -17,7 +17,7 @@ from moe_distill.records import write_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-MISSING, DIVERGED, MARK = "–", "diverged", "†"
+MISSING, DIVERGED, MARK, OF_ONE = "–", "diverged", "†", "‡"
 _LAST = (RANDOM, "full_dataset")
 
 
@@ -48,28 +48,29 @@ class Sheet:
     notes: tuple[str, ...]
 
 
-def sheet(rows: Sequence[Row], question: Question, expected: Sequence[Row] = ()) -> Sheet:
+def sheet(rows: Sequence[Row], question: Question) -> Sheet:
     """Return the table of result rows: variants by data set, budget and method, where there are several of these.
 
     Raises:
         InputError: See :func:`~moe_distill.pipelines.summary.cells`.
     """
-    found = cells(rows, question, expected).to_dicts()
-    overall = [c for c in comparisons(rows, question, expected).to_dicts() if c["architecture"] == AVERAGE]
+    found = cells(rows, question).to_dicts()
+    overall = [c for c in comparisons(rows, question).to_dicts() if c["architecture"] == AVERAGE]
     networks = list(dict.fromkeys(c["architecture"] for c in found))
     shown = [n for n in networks if n != AVERAGE or len(networks) > 2]
     asked = [*map(named, question.rivals), RANDOM]
     kinds = [k for k in dict.fromkeys(asked) if any(c["kind"] == k for c in overall)]
     by = {(c["dataset"], c["variant"], c["architecture"]): c for c in found}
-    best = best_of(found)
+    best, seeds, overs = best_of(found), seeds_of(found), _overs(overall)
     groups: dict[str, list[Line]] = {}
     for title, variant in grouped(found):
         of = (variant["dataset"], variant["variant"])
         figures = [entry(by.get((*of, n)), best.get((of[0], variant["budget"], n))) for n in shown]
-        leads = {c["kind"]: said(c) for c in overall if (c["dataset"], c["variant"]) == of}
-        entries = (*figures, *(Entry(leads.get(kind, "")) for kind in kinds))
+        leads = {c["kind"]: said(c) + overs.get(c["over"], "") for c in overall if (c["dataset"], c["variant"]) == of}
+        counted = [Entry(seeds[of])] if seeds else []
+        entries = (*counted, *figures, *(Entry(leads.get(kind, "")) for kind in kinds))
         groups.setdefault(title, []).append(Line(of[1], entries, variant["method"] in _LAST))
-    heads = ("trained on", *shown, *(f"over {kind}" for kind in kinds))
+    heads = ("trained on", *["seeds"] * bool(seeds), *shown, *(f"over {kind}" for kind in kinds))
     return Sheet(heads, groups, tuple(_notes(rows, found, overall, question)))
 
 
@@ -85,6 +86,28 @@ def grouped(found: Sequence[Row]) -> list[tuple[str, Row]]:
     ordered = sorted(variants, key=lambda v: place[id(v)])
     words = {"dataset": "{}", "budget": "budget {}", "method": "{}"}
     return [(" · ".join(words[c].format(v[c]) for c in words if told[c]), v) for v in ordered]
+
+
+def seeds_of(found: Sequence[Row]) -> dict[tuple[str, str], str]:
+    """Return of how many distillation seeds a variant has every cell that is asked for: ``3``, or ``1 of 3``.
+
+    Nothing where all variants have all, and equally many.
+    """
+    counts: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for cell in found:
+        if cell["architecture"] != AVERAGE and cell["asked"]:
+            counts.setdefault((cell["dataset"], cell["variant"]), []).append((cell["distillations"], cell["asked"]))
+    told = {of: (min(n for n, _ in own), max(n for _, n in own)) for of, own in counts.items()}
+    if len({*told.values()}) < 2 and all(has == asked for has, asked in told.values()):
+        return {}
+    return {of: f"{has} of {asked}" if has < asked else str(has) for of, (has, asked) in told.items()}
+
+
+def _overs(overall: Sequence[Row]) -> dict[str, str]:
+    """Return what marks a lead by what its interval is over: students where others are over distillation seeds."""
+    overs = dict.fromkeys(c["over"] for c in overall if c["difference"] is not None)
+    mixed = len({SEEDS in over for over in overs}) > 1
+    return {over: f" {OF_ONE}" * (mixed and SEEDS not in over) for over in overs}
 
 
 def best_of(found: Sequence[Row]) -> dict[tuple[str, int, str], float]:
@@ -127,13 +150,16 @@ def _notes(rows: Sequence[Row], found: Sequence[Row], overall: Sequence[Row], qu
         scales = [s for s in dict.fromkeys(c["scale"] for c in cell) if s and s != "paper"]
         apart = f" of its full protocol; the others are of scale={','.join(scales)}" if scales else ""
         notes.append(f"In parentheses: the paper's accuracy{apart}.")
-    if overs := dict.fromkeys(c["over"] for c in overall if c["difference"] is not None):
+    if overs := _overs(overall):
         columns = "columns" if len({c["kind"] for c in overall}) > 1 else "column"
         lead = f"Last {columns}: lead over an opponent of the same budget and recipe, in points"
-        fixed = ", for these networks" * (
-            len({c["architecture"] for c in cell}) > 1 and any("pair" in o for o in overs)
+        several = len({c["architecture"] for c in cell}) > 1
+        plain, marked = (
+            " or ".join(o + ", for these networks" * (several and SEEDS not in o) for o in overs if bool(overs[o]) == m)
+            for m in (False, True)
         )
-        notes.append(f"{lead} ± half of the 95 % interval over {' or '.join(overs)}{fixed}.")
+        apart = f"; {OF_ONE} over {marked}, which tells nothing of other seeds" * bool(marked)
+        notes.append(f"{lead} ± half of the 95 % interval over {plain}{apart}.")
     if lost := sum(c["diverged"] for c in cell):
         notes.append(f"{MARK} Left out: {count([lost], 'student')} that diverged.")
     return notes

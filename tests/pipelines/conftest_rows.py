@@ -32,6 +32,12 @@ def students(name, rosters, networks=NETWORKS, distill_seeds=(0,), seeds=range(3
     return rows
 
 
-def beforehand(rows):
-    """Return what is known of rows before their students are trained."""
-    return [{c: r[c] for c in ("dataset", "method", "roster", "ipc", "noe", "recipe", "architecture")} for r in rows]
+def to_come(rows):
+    """Return the rows as they stand for students that are not trained yet."""
+    seen = ("accuracy_last", "iterations", "dcor2_unbiased", "epochs", "images_decoded", "set_fingerprint")
+    return [{**r, **dict.fromkeys(seen)} for r in rows]
+
+
+def awaiting(*keys, **columns):
+    """Return rows that a cell awaits, by their keys."""
+    return tuple({"config_hash": key, **columns} for key in keys)

@@ -5,29 +5,41 @@ import shutil
 import time
 
 import pytest
+from conftest_rows import awaiting
 from hydra.utils import instantiate
 
 from moe_distill.attempts import FILE, attempt
 from moe_distill.config import register
-from moe_distill.pipelines.cells import Cell, Sweep, keys_of
+from moe_distill.pipelines.cells import Cell, Sweep, awaited
 from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.rows import COLUMNS
 from moe_distill.pipelines.status import last_lines, shown
 from moe_distill.records import Store
 
 ONE = ("students=convnet3", "recipe.epochs=1", "method=dm", "baselines=random", "fusion=none")
 
 
-def keys(suite, *given):
+def rows_to_come(suite, *given):
     cfg = suite.compose(*ONE, *given)
     plan, baselines, exam = (instantiate(cfg[n], _convert_="all") for n in ("plan", "baselines", "exam"))
-    return keys_of([plan, *baselines.values()], exam, suite.store / "data")
+    told = {"scale": cfg.scale_name, "overrides": ""}
+    return [r for p in (plan, *baselines.values()) for r in awaited(p, exam, suite.store / "data", told)]
 
 
-def test_the_keys_of_a_cell_are_those_of_the_rows_it_leaves(suite):
+def test_the_rows_that_a_cell_awaits_are_those_it_leaves(suite):
+    coming = rows_to_come(suite, "seeds=2")
     suite(*ONE, "seeds=2")
     rows = suite.rows()
-    assert list(keys(suite, "seeds=2")) == [r["config_hash"] for r in rows] and len(rows) == 4
-    assert set(keys(suite, "seeds=1")) < set(keys(suite, "seeds=2"))
+    assert len(coming) == len(rows) == 4
+    for known, row in zip(coming, rows, strict=True):
+        assert {c: str(v) for c, v in known.items()} == {c: row[c] for c in known}
+    assert set(COLUMNS) - set(coming[0]) == {
+        *("experiment", "iterations", "dcor2_unbiased", "accuracy_last", "accuracy_best", "lr", "epochs", "steps"),
+        *("images_decoded", "distill_seconds", "train_seconds", "peak_memory_mb", "device", "dtype"),
+        *("set_fingerprint", "commit"),
+    }
+    one, two = ({r["config_hash"] for r in rows_to_come(suite, f"seeds={n}")} for n in (1, 2))
+    assert one < two == {r["config_hash"] for r in rows}
 
 
 def test_committed_rows_count_as_done_and_a_sweep_grows_seed_by_seed(suite):
@@ -65,7 +77,7 @@ def results(tmp_path):
 
 def test_a_cell_is_done_when_its_rows_are_else_what_became_of_its_last_attempt(tmp_path, results):
     def state(*wanted):
-        return Cell("a", "a", "", wanted).state(tmp_path, results)
+        return Cell("a", "a", "", awaiting(*wanted)).state(tmp_path, results)
 
     assert [state("done"), state("done", "other"), state()] == ["done", "missing", "missing"]
     with pytest.raises(ValueError), attempt(tmp_path / "a", ""):
@@ -90,8 +102,8 @@ def test_a_cell_without_rows_is_done_by_an_attempt_at_its_own_work(tmp_path, res
 
 
 def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, results):
-    other = Cell("x=2", "two", "run x=2", ("other",), shared=("other",), recipe_key="abc")
-    cells = (Cell("x=1", "one", "run x=1", ("done",)), other)
+    other = Cell("x=2", "two", "run x=2", awaiting("other", overrides="", seed=0), work="abc")
+    cells = (Cell("x=1", "one", "run x=1", awaiting("done")), other)
     sweep = Sweep("run -m x=1,2", {"claim": "x helps"}, cells)
     sweep.write(tmp_path / "sweep")
     assert Sweep.read(tmp_path / "sweep") == sweep and Sweep.read(tmp_path) is None
@@ -101,7 +113,7 @@ def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, 
     assert "the disk is full" in text and "1 done, 1 failed" in text and text.endswith("about 5 min of work")
     (tmp_path / "sweep" / "three").mkdir()
     (tmp_path / "sweep" / "three" / "console.log").write_text("$ run x=3\nImportError: no torch\n")
-    dead = Sweep("", {}, (Cell("x=3", "three", "run x=3", ("other",)),))
+    dead = Sweep("", {}, (Cell("x=3", "three", "run x=3", awaiting("other")),))
     text = shown(dead, tmp_path / "sweep", results, "")
     assert "ImportError: no torch" in text and "1 failed" in text
     done = Sweep("", {}, cells[:1])
@@ -109,7 +121,7 @@ def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, 
 
 
 def test_a_running_cells_time_is_that_of_its_attempts_and_not_since_one_that_was_killed(tmp_path, results):
-    sweep = Sweep("", {}, (Cell("x=1", "one", "", ("other",)),))
+    sweep = Sweep("", {}, (Cell("x=1", "one", "", awaiting("other")),))
     with attempt(tmp_path / "one", ""):
         pass
     told = json.loads((tmp_path / "one" / FILE).read_text())
@@ -125,7 +137,7 @@ def test_a_running_cells_time_is_that_of_its_attempts_and_not_since_one_that_was
 def test_what_a_job_is_called_and_said_is_no_markup(tmp_path, results, said):
     with pytest.raises(ValueError), attempt(tmp_path / "one", ""):
         raise ValueError(said)
-    sweep = Sweep("", {}, (Cell("experts.ipcs=[7,3]", "one", "", ("other",)),))
+    sweep = Sweep("", {}, (Cell("experts.ipcs=[7,3]", "one", "", awaiting("other")),))
     text = shown(sweep, tmp_path, results, "")
     assert f" {said} " in text and "experts.ipcs=[7,3]" in text
 
@@ -158,7 +170,8 @@ def test_costs_images_and_dependence_are_asked_for_though_the_row_stands_in_a_ta
     def state(experiment):
         cfg = suite.compose(f"+experiment={experiment}", *same)
         results = Results(Store(cfg.paths.store), cfg.paths.tables)
-        return Cell("a", "a", "", keys(suite, f"+experiment={experiment}", *same)).state(suite.home, results)
+        coming = tuple(rows_to_come(suite, f"+experiment={experiment}", *same))
+        return Cell("a", "a", "", coming).state(suite.home, results)
 
     asked = ("table4", "cost", "cost_teachers", "viz_highres", "dcor_vs_transfer")
     assert [state(name) for name in asked] == ["done", *["missing"] * 4]
@@ -167,10 +180,3 @@ def test_costs_images_and_dependence_are_asked_for_though_the_row_stands_in_a_ta
         suite(f"+experiment={name}", *same)
         spent[name] = {c["stage"] for c in json.loads((suite.out / "stages.json").read_text())["costs"]}
     assert spent == {"table4": {"evaluate"}, "cost": {"pretrain", "distill", "evaluate"}}
-
-
-def test_a_cell_tells_its_rows_as_its_job_would():
-    cell = Cell("split=5x2", "a", "", ("own", "other"), shared=("other",), recipe_key="abc")
-    own, other = (cell.tells({"config_hash": k, "recipe_key": "", "overrides": "x=1"}) for k in cell.keys)
-    assert [(r["overrides"], r["recipe_key"]) for r in (own, other)] == [("split=5x2", "abc"), ("", "abc")]
-    assert Cell("", "a", "", ()).tells({"config_hash": "own", "recipe_key": "def"})["recipe_key"] == "def"

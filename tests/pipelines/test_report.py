@@ -2,12 +2,12 @@
 
 import json
 
-from conftest_rows import row
+from conftest_rows import awaiting, row
 
 from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.report import gathered
 from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS
+from moe_distill.pipelines.rows import COLUMNS, is_trained
 from moe_distill.records import Store, write_csv
 
 
@@ -18,7 +18,8 @@ def test_a_row_that_a_job_left_is_not_taken_from_elsewhere_too(tmp_path):
     for folder, rows in ((sweep / "ran", [shared]), (tables, [{**shared, "recipe_key": ""}, other])):
         folder.mkdir(parents=True)
         write_csv(folder / "results.csv", rows, COLUMNS)
-    Sweep("", {}, (Cell("a", "ran", "", ("1",)), Cell("b", "idle", "", ("1", "2")))).write(sweep)
+    cells = (Cell("a", "ran", "", awaiting("1", scale="small")), Cell("b", "idle", "", awaiting("1", "2")))
+    Sweep("", {}, cells).write(sweep)
     rows = gathered(sweep, Results(Store(tmp_path / "store"), tables.parent)).rows
     assert [(r["config_hash"], r["recipe_key"]) for r in rows] == [("1", "abc"), ("2", "abc")]
 
@@ -36,13 +37,27 @@ def test_what_the_jobs_ran_on_is_told_of_all_of_them(tmp_path):
 def test_rows_of_another_scale_left_in_a_jobs_folder_do_not_stand_for_those_asked_for(tmp_path):
     sweep, tables = tmp_path / "sweep", tmp_path / "tables" / "some"
     earlier = row("dm10x1", config_hash="0", scale="smoke")
-    alone = row("dm20x1", config_hash="3", scale="small")  # of a job that this sweep does not ask for
+    # Of a job that this sweep does not ask for.
+    alone = row("dm20x1", config_hash="3", scale="small", accuracy_last="0.5")
     asked = row("dm10x1", config_hash="1", scale="small")
     for folder, rows in ((sweep / "one", [earlier]), (sweep / "other", [alone]), (tables, [asked])):
         folder.mkdir(parents=True)
         write_csv(folder / "results.csv", rows, COLUMNS)
     results = Results(Store(tmp_path / "store"), tables.parent)
-    Sweep("", {}, (Cell("a", "one", "", ("1",)),)).write(sweep)
+    Sweep("", {}, (Cell("a", "one", "", awaiting("1", scale="small")),)).write(sweep)
     assert {r["config_hash"] for r in gathered(sweep, results).rows} == {"1", "3"}
-    Sweep("", {}, (Cell("a", "one", "", ("2",)),)).write(sweep)  # whose rows are nowhere yet
-    assert {r["config_hash"] for r in gathered(sweep, results).rows} == {"0", "3"}
+    coming = {**row("dm5x2"), "config_hash": "2", "scale": "small", "accuracy_last": None}
+    Sweep("", {}, (Cell("a", "one", "", (coming,)),)).write(sweep)  # whose row is nowhere yet
+    assert {r["config_hash"]: is_trained(r) for r in gathered(sweep, results).rows} == {"2": False, "3": True}
+
+
+def test_a_row_made_elsewhere_is_told_as_the_cell_that_asks_for_it_would(tmp_path):
+    (tmp_path / "tables" / "some").mkdir(parents=True)
+    rows = [row("dm5x2", config_hash=k, overrides="x=1", accuracy_last="0.5", scale="gpu") for k in ("own", "other")]
+    write_csv(tmp_path / "tables" / "some" / "results.csv", rows, COLUMNS)
+    asked = [{"overrides": o, "recipe_key": "abc", "scale": "small"} for o in ("split=5x2", "")]
+    awaited = (*awaiting("own", **asked[0]), *awaiting("other", **asked[1]))
+    Sweep("", {}, (Cell("split=5x2", "a", "", awaited),)).write(tmp_path / "sweep")
+    found = gathered(tmp_path / "sweep", Results(Store(tmp_path / "store"), tmp_path / "tables")).rows
+    assert [{c: r[c] for c in asked[0]} for r in found] == asked
+    assert [r["accuracy_last"] for r in found] == ["0.5", "0.5"]

@@ -10,10 +10,11 @@ import pytest
 from hydra.utils import instantiate
 
 from moe_distill.config import conf_dir
-from moe_distill.pipelines.cells import Cell, Sweep
-from moe_distill.pipelines.report import report_sweep
+from moe_distill.pipelines.cells import Cell, Sweep, awaited
+from moe_distill.pipelines.question import framed
+from moe_distill.pipelines.report import gathered, report_sweep
 from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS, settings_of
+from moe_distill.pipelines.rows import COLUMNS, is_trained, settings_of
 from moe_distill.records import Store
 from moe_distill.run import run
 
@@ -155,8 +156,7 @@ def test_each_variant_has_one_set_of_its_own(swept):
 def test_the_pages_need_nothing_beside_them(swept):
     suite, sweep, jobs, _ = swept
     question = instantiate(jobs[0].question, _convert_="all")
-    cells = tuple(Cell(f"job{i}", f"job{i}", "python", ()) for i in range(len(jobs)))
-    Sweep("python", vars(question), cells).write(sweep)
+    Sweep("python", vars(question), tuple(cell_of(i, cfg, suite) for i, cfg in enumerate(jobs))).write(sweep)
     report_sweep(sweep, Results(Store(suite.store)))
     page = (sweep / "report.html").read_text()
     assert question.claim.split("'")[0] in page and page.count('class="badge done"') == len(jobs)
@@ -168,6 +168,35 @@ def test_the_pages_need_nothing_beside_them(swept):
     assert ("<h2>Accuracy of a linear probe</h2>" in page) == (sweep.name == "transfer_probe")
     if sweep.name == "table1":
         assert "data:image/png;base64," in page and "(53.3)" not in page  # the paper has no digits
+
+
+def test_students_to_come_stand_where_they_will_when_they_are_trained(swept):
+    """Whatever is known of a row beforehand, it is what the row says: no line stands twice, and none is left out."""
+    suite, sweep, jobs, _ = swept
+    question = instantiate(jobs[0].question, _convert_="all")
+    cells = tuple(cell_of(i, cfg, suite) for i, cfg in enumerate(jobs))
+    Sweep("python", vars(question), cells).write(sweep)
+    rows = gathered(sweep, Results(Store(suite.store))).rows
+    assert all(map(is_trained, rows))
+    asked = {row["config_hash"] for cell in cells for row in cell.awaited}
+    if not asked:
+        return
+    assert asked <= {r["config_hash"] for r in suite.rows(sweep)}
+    every = framed(rows, question)
+    for kept in ([], rows[::2], rows[: len(rows) // 2]):
+        left = [r if r in kept else {c: r[c] if c in cells[0].awaited[0] else None for c in r} for r in rows]
+        frame = framed(left, question)
+        assert frame["accuracy"].null_count() == len(frame) - len(kept)
+        assert len(frame) == len(every) and frame["variant"].n_unique() == every["variant"].n_unique()
+
+
+def cell_of(number, cfg, suite):
+    """Return a job as a cell of its sweep."""
+    plan, baselines, exam = (instantiate(cfg[n], _convert_="all") for n in ("plan", "baselines", "exam"))
+    told = [(plan, cfg.runtime.overrides), *((p, "") for p in baselines.values())] if is_full(cfg) else []
+    cache, scale = suite.store / "data", cfg.scale_name
+    rows = [r for p, o in told for r in awaited(p, exam, cache, {"scale": scale, "overrides": o})]
+    return Cell(f"job{number}", f"job{number}", "python", tuple(rows))
 
 
 def test_a_second_run_finds_every_stage_finished_and_changes_nothing(swept):

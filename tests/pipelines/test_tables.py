@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 import pytest
-from conftest_rows import NETWORKS, beforehand, row, students
+from conftest_rows import NETWORKS, row, students, to_come
 from hydra.utils import instantiate
 from rich.console import Console
 
@@ -93,16 +93,39 @@ def test_what_varies_makes_groups_and_real_images_come_last():
 
 
 def test_cells_to_come_are_shown_as_missing():
-    expected = beforehand(
-        row(v, architecture=n) for v in ("dm5x2", "idm5x2") for n in (*ACCURACIES["dm5x2"], "alexnet")
-    )
-    table = sheet(toys(), Question(), expected)
+    networks = (*ACCURACIES["dm5x2"], "alexnet")
+    coming = to_come(row(v, architecture=n, seed="0", distill_seed="0") for v in ("dm5x2", "idm5x2") for n in networks)
+    table = sheet([*toys(), *coming], Question())
     said = {line.name: [e.text for e in line.entries] for line in table.groups[""]}
-    assert said["idm5x2"] == ["–"] * 4 + [""] and said["dm5x2"][2:4] == ["–", "–"]
-    nothing = sheet([], Question(), expected)
+    assert table.heads[:2] == ("trained on", "seeds")
+    assert said["idm5x2"] == ["0 of 1", *["–"] * 5] and said["dm5x2"][3:5] == ["–", "–"]
+    nothing = sheet(coming, Question())
     assert nothing.notes == ("No student was trained yet.",) and len(nothing.groups[""]) == 2
     for text in (markdown(nothing), html_table(nothing, "n"), latex_table(nothing)):
         assert "idm5x2" in text
+
+
+def test_lines_of_one_and_of_three_seeds_say_so_and_what_their_intervals_are_over():
+    rows = students("three", ("dm5x2", "dm10x1"), distill_seeds=(0, 1, 2)) + students("one", ("idm5x2", "idm10x1"))
+    question = Question(against={"noe": 1})
+    table = sheet(rows, question)
+    said = {line.name: [e.text for e in line.entries] for own in table.groups.values() for line in own}
+    assert {name: entries[0] for name, entries in said.items()} == {
+        **dict.fromkeys(("dm5x2", "dm10x1"), "3"),
+        **dict.fromkeys(("idm5x2", "idm10x1"), "1"),
+    }
+    assert said["idm5x2"][-1].endswith(" ‡") and "‡" not in said["dm5x2"][-1]
+    assert (
+        "95 % interval over 3 distillation seeds; ‡ over 9 pairs of students, one distillation seed, for these "
+        "networks, which tells nothing of other seeds." in table.notes[-1]
+    )
+    coming = to_come(students("more", ("idm5x2",), distill_seeds=(1, 2)))
+    told = {
+        line.name: line.entries[0].text for own in sheet([*rows, *coming], question).groups.values() for line in own
+    }
+    assert told["idm5x2"] == "1 of 3" and told["idm10x1"] == "1"
+    alike = sheet([r for r in rows if r["method"] == "dm"], question)
+    assert "seeds" not in alike.heads and "‡" not in alike.notes[-1] and "for these networks" not in alike.notes[-1]
 
 
 def test_markdown_is_an_aligned_table():
@@ -172,9 +195,11 @@ def cells_of(rows, recipe_key):
             jobs.setdefault(tuple(r[c] for c in told), []).append(r)
     for place, own in enumerate(jobs.values()):
         alike = [r for r in rows if r["method"] == "random" and r["recipe"] == own[0]["recipe"]]
-        shared = tuple(r["config_hash"] for r in alike if r["distill_seed"] == own[0]["distill_seed"])
-        name, keys = own[0].get("overrides") or f"job={place}", tuple(r["config_hash"] for r in own)
-        yield Cell(name, str(place), "", (*keys, *shared), None, shared, own[0].get("recipe_key") or recipe_key)
+        shared = [{**r, "overrides": ""} for r in alike if r["distill_seed"] == own[0]["distill_seed"]]
+        name = own[0].get("overrides") or f"job={place}"
+        known = {"recipe_key": own[0].get("recipe_key") or recipe_key}
+        told = [{**r, **known} for r in (*({**r, "overrides": name} for r in own), *shared)]
+        yield Cell(name, str(place), "", tuple(told))
 
 
 @pytest.mark.parametrize("name", RECORDED)
