@@ -5,11 +5,9 @@ settings, the code schema and the fingerprints of its inputs. It is built in a t
 once, so that a reader sees all of it or nothing; a file lock lets two processes that want it compute it once.
 """
 
-import contextlib
 import csv
 import dataclasses
 import enum
-import errno
 import functools
 import hashlib
 import json
@@ -17,18 +15,16 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from moe_distill.errors import InputError
+from moe_distill.locks import locked
 
 # Raised by whoever changes what an artifact means, so that older ones are no longer found.
 SCHEMA = 1
 _FULL_BELOW_BYTES = 1 << 20
-_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 _FULL = ("no space left", "quota exceeded")
 
 
@@ -111,39 +107,6 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
         writer.writeheader()
         writer.writerows(rows)
     temporary.replace(path)
-
-
-@contextlib.contextmanager
-def locked(path: Path, key: str = "paths.store", waiting: str = "") -> Iterator[None]:
-    """Hold a lock file meanwhile; the system frees it when its holder ends, however that ends.
-
-    Args:
-        path: The lock file.
-        key: The configuration key that says where it lies.
-        waiting: What is said where another process holds it; nothing where it is empty.
-
-    Raises:
-        InputError: The file system has no such locks.
-    """
-    # A soft lock would be a marker file: what a killed process of another machine left would be waited for for ever.
-    lock = FileLock(path, fallback_to_soft=False)
-    try:
-        try:
-            lock.acquire(timeout=0.1)
-        except Timeout:
-            if waiting:
-                from rich import get_console
-
-                get_console().log(waiting, style="yellow")
-            lock.acquire()
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            raise InputError(key, path.parent, "a folder on a file system with flock") from error
-        raise
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class Store:

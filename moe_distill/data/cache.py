@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from moe_distill.records import locked
+from moe_distill.locks import locked
 
 Tensors = dict[str, torch.Tensor]
 

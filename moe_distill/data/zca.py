@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
+from moe_distill.locks import locked
 from moe_distill.normalisation import Whitening
-from moe_distill.records import locked
 
 LARGEST = 96
 # 255² · 256 < 2²⁴: products of so many pixels are summed without rounding in float32.

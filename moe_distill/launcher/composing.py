@@ -4,9 +4,10 @@ Nothing leaks from job to job (environment, process groups, trackers), a crash c
 job's ``console.log`` is the command that repeats it. Jobs leave their results in files: a sweeper gets None from each.
 """
 
+import contextlib
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +23,7 @@ from moe_distill.attempts import works_here
 from moe_distill.config import named
 from moe_distill.errors import InputError
 from moe_distill.launcher.processes import Job
+from moe_distill.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,18 @@ def check_idle(jobs: Sequence[Job]) -> None:
         raise LauncherInputError("hydra.sweep.dir", busy[0].folder.parent, allowed)
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a sweep's folder; until a first job has begun, nothing else tells that a sweep runs there.
+
+    Raises:
+        InputError: Another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / ".sweep.lock", "hydra.sweep.dir", refusal="a folder where no sweep runs: wait, or set name="):
+        yield
+
+
 def job_return(config: DictConfig, failure: str | None) -> JobReturn:
     """Return the outcome as Hydra wants it; reading ``return_value`` of a failed job raises JobError."""
     return JobReturn(
@@ -142,7 +156,7 @@ class FreshProcessLauncher(Launcher):
             run: Runs the jobs and returns, for each, what went wrong in one line, or None.
 
         Raises:
-            InputError: Options that cannot be met, two jobs with the same folder, or one that is running.
+            InputError: Options that cannot be met, two jobs with the same folder, or a sweep or job that is running.
         """
         module = module_name(self.module, self.task)
         setup_globals()
@@ -156,10 +170,11 @@ class FreshProcessLauncher(Launcher):
         jobs = [self._job(config, module) for config in configs]
         check_folders(jobs)
         self.check(configs)
-        check_idle(jobs)
-        _call("before_sweep", first, configs)
-        outcomes = run(jobs)
-        _call("after_sweep", first, configs)
+        with _alone(jobs[0].folder.parent):
+            check_idle(jobs)
+            _call("before_sweep", first, configs)
+            outcomes = run(jobs)
+            _call("after_sweep", first, configs)
         failures = [failure for failure in outcomes if failure]
         if failures:
             log.error("%d of %d jobs failed:\n  %s", len(failures), len(jobs), "\n  ".join(failures))

@@ -8,7 +8,8 @@ from typing import Any
 
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
-from moe_distill.records import locked, merge_rows, write_csv
+from moe_distill.locks import locked
+from moe_distill.records import merge_rows, write_csv
 
 COLUMNS = (
     *("experiment", "scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe"),

@@ -158,6 +158,30 @@ def test_a_stopped_sweep_leaves_nothing_running(app):
     assert not notes(app) and not (app / "out" / "x3-y0").exists()
 
 
+def test_a_second_sweep_of_one_folder_is_refused_before_a_job_of_the_first_has_begun(app):
+    (app / "hooks.py").write_text("""
+import time
+from pathlib import Path
+
+def slow(configs):
+    Path("asked").touch()
+    while not Path("go").exists():
+        time.sleep(0.05)
+""")
+    same = ("-m", "x=1,2", "before_sweep=hooks.slow")
+    with subprocess.Popen(**command(app, *same), stdout=-1, stderr=-1) as first:
+        while not (app / "asked").exists():
+            assert first.poll() is None
+            time.sleep(0.05)
+        second = sweep(app, *same[1:])
+        assert second.returncode == 1 and not list(app.glob("out/*/began"))
+        assert f"hydra.sweep.dir={app}/out: a folder where no sweep runs" in second.stderr
+        (app / "go").touch()
+        first.communicate(timeout=60)
+    assert first.returncode == 0 and list(notes(app)) == ["x1-y0", "x2-y0"]
+    assert sweep(app, *same[1:]).returncode == 0
+
+
 def test_sources_and_overrides_of_hydra_reach_the_jobs(app):
     """Started as a console script does it, with another folder, another main folder and another main file."""
     (app / "more" / "size").mkdir(parents=True)

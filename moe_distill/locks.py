@@ -1,0 +1,48 @@
+"""Locks between processes."""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from moe_distill.errors import InputError
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
+@contextlib.contextmanager
+def locked(path: Path, key: str = "paths.store", waiting: str = "", refusal: str = "") -> Iterator[None]:
+    """Hold a lock file meanwhile; the system frees it when its holder ends, however that ends.
+
+    Args:
+        path: The lock file.
+        key: The configuration key that says where it lies.
+        waiting: What is said where another process holds it; nothing where it is empty.
+        refusal: What is allowed instead; where it is empty, another holder is waited for.
+
+    Raises:
+        InputError: The file system has no such locks, or another process holds it and is not to be waited for.
+    """
+    # A soft lock would be a marker file: what a killed process of another machine left would be waited for for ever.
+    lock = FileLock(path, fallback_to_soft=False)
+    try:
+        try:
+            lock.acquire(timeout=0.1)
+        except Timeout as held:
+            if refusal:
+                raise InputError(key, path.parent, refusal) from held
+            if waiting:
+                from rich import get_console
+
+                get_console().log(waiting, style="yellow")
+            lock.acquire()
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise InputError(key, path.parent, "a folder on a file system with flock") from error
+        raise
+    try:
+        yield
+    finally:
+        lock.release()
