@@ -59,3 +59,16 @@ class NegativeEnergy(_Unpaired):
 
     def _value(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:
         return -2 * discrepancy(distance_gram(torch.cat([f_ND, g_MD])), len(f_ND))
+
+
+@dataclass(frozen=True)
+class NegativeCorrelation(_Unpaired):
+    """Negative correlation learning on mean features, ≤ 0, in feature units squared (Liu and Yao, Neural Networks 1999).
+
+    The penalty Σ_i (f_i − f̄)·Σ_{j≠i} (f_j − f̄) of two sets' means f_i is −½‖f_1 − f_2‖². Summed over all pairs of K
+    experts it is K/2 times the penalty of all of them together. Meant for ``diversity.scope=per_class``, where the
+    means are those of a class.
+    """
+
+    def _value(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:
+        return -0.5 * (f_ND.mean(0) - g_MD.mean(0)).square().sum()

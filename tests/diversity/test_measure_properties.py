@@ -16,7 +16,13 @@ from moe_distill.diversity.measures import (
     PairedCosine,
     unbiased_dcor2,
 )
-from moe_distill.diversity.unpaired import CosineAllPairs, NegativeEnergy, NegativeMMD, Orthogonality
+from moe_distill.diversity.unpaired import (
+    CosineAllPairs,
+    NegativeCorrelation,
+    NegativeEnergy,
+    NegativeMMD,
+    Orthogonality,
+)
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
 
@@ -27,7 +33,7 @@ PRODUCTS = [
     *(DistanceCovariance(centring=c) for c in ("double", "u")),
     *(HSIC(kernel=k, centring=c) for k, c in product(("linear", "rbf"), ("double", "u"))),
 ]
-UNPAIRED = [CosineAllPairs(), Orthogonality(), NegativeMMD(), NegativeEnergy()]
+UNPAIRED = [CosineAllPairs(), Orthogonality(), NegativeMMD(), NegativeEnergy(), NegativeCorrelation()]
 ALL = [*RATIOS, *PRODUCTS, DistanceCorrelation(), PairedCosine(), *UNPAIRED]
 
 

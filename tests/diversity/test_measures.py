@@ -18,7 +18,13 @@ from moe_distill.diversity.measures import (
     PairedCosine,
     unbiased_dcor2,
 )
-from moe_distill.diversity.unpaired import CosineAllPairs, NegativeEnergy, NegativeMMD, Orthogonality
+from moe_distill.diversity.unpaired import (
+    CosineAllPairs,
+    NegativeCorrelation,
+    NegativeEnergy,
+    NegativeMMD,
+    Orthogonality,
+)
 from moe_distill.seeding import stream
 
 GOLDEN = dict(np.load(Path(__file__).parents[1] / "golden/dcor_clom.npz"))
@@ -176,3 +182,19 @@ def test_saturation_of_the_biased_estimator():
     means = randn(10, 512, name="means").repeat_interleave(5, 0)
     f, g = means + 0.3 * f, means + 0.3 * g
     assert float(U_DCOR(f, g)) > 0.9
+
+
+@pytest.mark.parametrize("experts", [2, 3, 5])
+def test_negative_correlation_of_all_pairs_is_the_penalty_of_the_ensemble(experts):
+    sets = [randn(4 + i, 3, name=f"set {i}") + i for i in range(experts)]
+    means = [[sum(column) / len(f) for column in zip(*f.tolist(), strict=True)] for f in sets]
+    centre = [sum(column) / experts for column in zip(*means, strict=True)]
+    apart = [[m - c for m, c in zip(mean, centre, strict=True)] for mean in means]
+    penalty = sum(
+        sum(a * b for a, b in zip(apart[i], apart[j], strict=True))
+        for i in range(experts)
+        for j in range(experts)
+        if j != i
+    )
+    pairs = [float(NegativeCorrelation()(sets[i], sets[j])) for i in range(experts) for j in range(i)]
+    assert sum(pairs) == pytest.approx(experts / 2 * penalty, rel=1e-12)
