@@ -63,7 +63,7 @@ class NegativeEnergy(_Unpaired):
 
 @dataclass(frozen=True)
 class NegativeCorrelation(_Unpaired):
-    """Negative correlation learning on mean features, ≤ 0, in feature units squared (Liu and Yao, Neural Networks 1999).
+    """Negative correlation learning on mean features, ≤ 0, in feature units squared (Liu and Yao 1999).
 
     The penalty Σ_i (f_i − f̄)·Σ_{j≠i} (f_j − f̄) of two sets' means f_i is −½‖f_1 − f_2‖². Summed over all pairs of K
     experts it is K/2 times the penalty of all of them together. Meant for ``diversity.scope=per_class``, where the
