@@ -28,6 +28,13 @@ from moe_distill.synthetic import SyntheticSet, Union
 def conclude(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
     """Write ``results.csv``, ``stages.json`` and ``report.html``, show the table, mirror the lot."""
     shown = publish(rows, runtime.output)
+    page = write_stages(runtime)
+    mirror(rows, runtime)
+    _print(shown, runtime, page)
+
+
+def write_stages(runtime: Runtime) -> Path:
+    """Write ``stages.json``, what a run did and what it cost, and ``report.html``, whose place is returned."""
     stages = {
         "command": " ".join(["python -m moe_distill.run", *sys.argv[1:]]),
         "costs": runtime.costs,
@@ -35,9 +42,7 @@ def conclude(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
         "facts": facts(),
     }
     write_json(runtime.output / "stages.json", stages)
-    page = write_page(runtime.output)
-    mirror(rows, runtime)
-    _print(shown, runtime, page)
+    return write_page(runtime.output)
 
 
 def facts() -> dict[str, str]:
@@ -52,11 +57,11 @@ def facts() -> dict[str, str]:
 
 
 def write_page(folder: Path) -> Path:
-    """Build ``report.html`` of a run's folder from its ``results.csv`` and ``stages.json``."""
+    """Build ``report.html`` of a run's folder from its ``stages.json`` and, where there is one, ``results.csv``."""
     from moe_distill.pipelines.rows import COLUMNS
     from moe_distill.records import merge_rows, write_text
 
-    rows = merge_rows([folder / "results.csv"], COLUMNS)
+    rows = merge_rows(folder.glob("results.csv"), COLUMNS)
     stages = json.loads((folder / "stages.json").read_text())
     sets = [(label, Path(where)) for label, where in stages["sets"] if Path(where).exists()]
     page = build_page(folder.name, stages["command"], rows, stages["costs"], sets, stages["facts"])

@@ -20,6 +20,7 @@ from moe_distill.experts.plan import Distillation
 from moe_distill.locks import locked
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.pipelines.candidate import Candidate, candidate_of
+from moe_distill.pipelines.conclude import write_stages
 from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.pretrain import pretrain, trained
 from moe_distill.pipelines.rows import is_job, publish
@@ -77,6 +78,7 @@ def measure(
         told["network_accuracy"] = statistics.mean(accuracies)
         rows += [{**told, **row} for row in _rows(candidate, pool, measures, draws, train, runtime)]
     publish(rows, runtime.output, "measures.csv", COLUMNS)
+    write_stages(runtime)
     if is_job(runtime.output):
         _agree(runtime.output.parent)
     _show(rows, runtime)

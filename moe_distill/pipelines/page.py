@@ -86,7 +86,7 @@ def build_page(
 
 def _headline(title: str, accuracies: Accuracies, spent: Sequence[Row]) -> str:
     tiles: list[tuple[str, str]] = []
-    sentence = "No network was trained in this run."
+    sentence = "This run took no test accuracies."
     if best := accuracies.best():
         average = f"{100 * accuracies.means(best)[-1]:.1f}\u00a0%"
         over, tiles = _compared(accuracies, best)

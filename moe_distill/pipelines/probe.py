@@ -19,6 +19,7 @@ from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import Network
 from moe_distill.pipelines import rows
 from moe_distill.pipelines.candidate import Candidate
+from moe_distill.pipelines.conclude import write_stages
 from moe_distill.pipelines.evaluate import Examination, students_on
 from moe_distill.pipelines.full import obtained
 from moe_distill.pipelines.labelling import relabelled
@@ -72,6 +73,7 @@ def probe(
     train = _balanced(train, images_per_class)
     found = [row for name in exam.students for row in _probed(name, candidate, exam, runtime, train, test)]
     rows.publish(found, runtime.output, "probe.csv", COLUMNS)
+    write_stages(runtime)
     _show(found, runtime)
     mean = sum(r["accuracy"] for r in found) / len(found)
     runtime.mirror.summary({"accuracy_probe": mean})

@@ -56,9 +56,9 @@ def report_sweep(folder: Path, results: Results) -> str:
 
     page = folder / "report.html"
     report = gathered(folder, results)
-    write_text(page, build_sweep_page(report))
-    if report.scores or report.rows:
+    if report.scores or report.rows:  # first, so that they stand whatever a picture fails by
         readme_table(folder, _answer(report, folder / "paper.csv"), report.question.claim)
+    write_text(page, build_sweep_page(report))
     tables = [folder / name for name in ("results.csv", "scores.csv", "probe.csv")]
     return "\n".join([*(f"rows: {table}" for table in tables if table.is_file()), f"page: {page}"])
 
@@ -110,7 +110,7 @@ def _teachers(folder: Path) -> dict[str, float]:
         if not any(c["stage"] == "distill" for c in costs):
             continue
         costs = [c for c in costs if c["stage"] == "pretrain"]
-        own = [r for r in merge_rows([path.with_name("results.csv")], COLUMNS) if r["overrides"]]
+        own = [r for r in merge_rows(path.parent.glob("results.csv"), COLUMNS) if r["overrides"]]
         found |= {r["set_fingerprint"]: sum(c["seconds"] for c in merged_costs(costs)) for r in own}
     return found
 

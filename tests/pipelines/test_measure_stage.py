@@ -87,7 +87,13 @@ def naive_energy(f, g):
     return mean(f, f) + mean(g, g) - 2 * mean(f, g)
 
 
+def naive_ncl(f, g):
+    """Return minus half the squared distance of the means of lists of rows."""
+    return -0.5 * math.dist(*([statistics.mean(column) for column in zip(*x, strict=True)] for x in (f, g))) ** 2
+
+
 NAIVE = {
+    "ncl": naive_ncl,
     "dcor": lambda f, g: naive_dcor2(f, g, unbiased=False),
     "dcor2_unbiased": lambda f, g: naive_dcor2(f, g, unbiased=True),
     "energy": naive_energy,

@@ -1,6 +1,7 @@
 """The linear probe: its rows, its classifier, and what it refuses."""
 
 import csv
+import json
 from dataclasses import replace
 
 import pytest
@@ -33,6 +34,11 @@ def test_students_are_probed_by_architecture_and_seed_and_found_again(suite):
     assert accuracy == pytest.approx(sum(float(r["accuracy"]) for r in rows) / 2, abs=1e-12)
     probed, before = ([float(r[c]) for r in rows] for c in ("accuracy", "accuracy_untrained"))
     assert 0.5 < min(probed + before) <= max(probed + before) < 1 and probed != before  # chance is 0.1
+    stages = json.loads((suite.out / "stages.json").read_text())
+    assert {c["stage"] for c in stages["costs"]} >= {"distill"} and [label for label, _ in stages["sets"]] == [
+        "random1x2"
+    ]
+    assert "data:image/png;base64," in (suite.out / "report.html").read_text()
     before = suite.artifacts("probe")
     assert suite(*ONE, "pipeline=probe", "pipeline.images_per_class=20") == accuracy
     assert len(before) == 1 and suite.artifacts("probe") == before

@@ -166,6 +166,8 @@ def test_the_pages_need_nothing_beside_them(swept):
     assert ("Do measures put the sets in one order?" in page) == (OTHERS.get(sweep.name) == "measures.csv")
     assert ("<h2>Scores</h2>" in page) == (sweep.name == "ddranking")
     assert ("<h2>Accuracy of a linear probe</h2>" in page) == (sweep.name == "transfer_probe")
+    assert "<h2>Cost</h2>" in page
+    assert ("data:image/png;base64," in page) == (sweep.name != "full_data")
     if sweep.name == "table1":
         assert "data:image/png;base64," in page and "(53.3)" not in page  # the paper has no digits
 
