@@ -79,12 +79,18 @@ class Sweep:
 
     @classmethod
     def read(cls, folder: Path) -> "Sweep | None":
-        """Return the sweep of a folder; None where none was begun there."""
+        """Return the sweep of a folder; None where none was begun there.
+
+        Of one that an earlier version began, it is not known which rows its cells await.
+        """
         if not (folder / FILE).is_file():
             return None
         told = json.loads((folder / FILE).read_text())
-        cells = [Cell(**{**cell, "awaited": tuple(cell["awaited"])}) for cell in told["cells"]]
-        return cls(told["command"], told["question"], tuple(cells))
+        cells = tuple(
+            Cell(c["name"], c["folder"], c["command"], tuple(c.get("awaited", ())), c.get("work"))
+            for c in told["cells"]
+        )
+        return cls(told["command"], told["question"], cells)
 
 
 def identity(pipeline: Mapping[str, Any], scale: str, store: str) -> str:

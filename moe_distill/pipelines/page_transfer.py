@@ -33,7 +33,8 @@ def transfer_dots(rows: Sequence[Row], question: Question, quantity: str) -> dic
     """Return a dot for each set: a quantity, which is a column, and the mean accuracy (percent) of the other networks.
 
     Sets are apart, under a name, that differ in what decides accuracies by itself: data, method, split, recipe, fusion.
-    Networks but the first are the others: students are listed with the one that distilled in front.
+    Networks but the first are the others: students are listed with the one that distilled in front. A set that one of
+    them lacks is left out, as means over other networks do not compare.
     """
     import polars as pl
 
@@ -43,6 +44,8 @@ def transfer_dots(rows: Sequence[Row], question: Question, quantity: str) -> dic
     found: dict[str, list[Dot]] = {}
     alike = ("dataset", "method", "ipc", "noe", "recipe", "fusion")
     for (*shared, variant, _), own in kept.group_by(*alike, "variant", "set_fingerprint", maintain_order=True):
+        if own["architecture"].n_unique() < kept.filter(dataset=shared[0])["architecture"].n_unique():
+            continue
         x, mean = float(own[quantity][0]), statistics.mean(own["accuracy"])
         dataset, method, ipc, noe, recipe, fusion = shared
         name = f"{method} {ipc}×{noe} on {dataset}, recipe {recipe}, fusion {fusion}"

@@ -120,6 +120,12 @@ def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, 
     assert shown(done, tmp_path / "sweep", results, "about").endswith("nothing is left to do")
 
 
+def test_a_sweep_that_an_earlier_version_began_is_read_too(tmp_path, results):
+    cell = {"name": "x=1", "folder": "one", "command": "run", "keys": ["done"], "work": "w", "shared": []}
+    (tmp_path / "sweep.json").write_text(json.dumps({"command": "run -m", "question": {}, "cells": [cell]}))
+    assert "1 missing" in shown(Sweep.read(tmp_path), tmp_path, results, "")
+
+
 def test_a_running_cells_time_is_that_of_its_attempts_and_not_since_one_that_was_killed(tmp_path, results):
     sweep = Sweep("", {}, (Cell("x=1", "one", "", awaiting("other")),))
     with attempt(tmp_path / "one", ""):

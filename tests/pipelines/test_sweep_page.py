@@ -43,3 +43,14 @@ def test_sets_are_correlated_with_sets_of_their_own_data_and_mixing_only():
     assert len(found) == 4 and all("fusion" in name for name in found)
     for dots in found.values():
         assert [(d.x, round(d.y, 9)) for d in dots] == [(0, 50), (1, 60), (2, 70)]
+
+
+def test_a_set_that_a_network_lacks_is_correlated_with_none():
+    rows = [
+        row("dm5x2", set_fingerprint=str(i), dcor2_unbiased=str(i), architecture=a, distill_seed=str(i), seed="0")
+        | {"accuracy_last": "" if (i, a) == (1, "c") else "0.5"}
+        for i in range(3)
+        for a in "abc"
+    ]
+    (dots,) = transfer_dots(rows, Question(correlate="dcor2_unbiased"), "dcor2_unbiased").values()
+    assert [d.x for d in dots] == [0, 2]
