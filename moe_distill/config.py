@@ -3,6 +3,7 @@
 import hashlib
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import MISSING, OmegaConf
 
+_aside: list[str] = []
 # Names of jobs leave out what is the same for all of a sweep, or decides no result.
 SHARED_BY_JOBS = ("+experiment", "experiment", "scale", "logger", "data.root", "paths.runs", "paths.store", "threads")
 
@@ -117,6 +119,24 @@ def named(override: str) -> str:
     parsed = OverridesParser.create().parse_override(override)
     is_name = parsed.is_sweep_override() or isinstance(parsed.value(), str | list | dict)
     return override if is_name else f"{key}='{value}'"
+
+
+def set_aside(arguments: Sequence[str]) -> list[str]:
+    """Take from a command line the settings of a pipeline in whose place another looks at its runs; return the rest.
+
+    ``pipeline=status`` has no ``pipeline.lrs``: it is of the jobs that it looks at, see :func:`aside`.
+    """
+    chosen = [a.removeprefix("pipeline=") for a in arguments if a.startswith("pipeline=")]
+    file = Path(conf_dir()) / "pipeline" / f"{chosen[-1] if chosen else ''}.yaml"
+    looks: Any = OmegaConf.load(file) if file.is_file() else {}
+    has_none = "instead" in looks and {*looks["pipeline"]} <= {"_target_", "_partial_"}
+    _aside[:] = [a for a in arguments if has_none and a.lstrip("+~").startswith("pipeline.")]
+    return [a for a in arguments if a not in _aside]
+
+
+def aside() -> list[str]:
+    """Return what :func:`set_aside` took."""
+    return [*_aside]
 
 
 def job_overrides() -> str:

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.attempts import attempt
 from moe_distill.checking import check, check_split, listed
-from moe_distill.config import conf_dir, named, register
+from moe_distill.config import conf_dir, named, register, set_aside
 from moe_distill.errors import InputError
 from moe_distill.records import guard_full_disk
 
@@ -127,7 +127,7 @@ def main() -> None:
     """Run from the command line; errors of input end in one line and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, who say them in one line
     try:
-        sys.argv = [sys.argv[0], *map(named, reordered(sys.argv[1:]))]
+        sys.argv = [sys.argv[0], *map(named, set_aside(reordered(sys.argv[1:])))]
         _hydra_main()
     except (InputError, HydraException, OmegaConfBaseException) as error:
         _fail(str(_own(error) or one_line(error)))

@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from moe_distill.checking import check
+from moe_distill.config import aside
 from moe_distill.data.shared import Shared, Shelf
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
@@ -106,7 +107,7 @@ def _command(configs: Sequence[DictConfig]) -> str:
         if argument.startswith("pipeline=")
         and own.isdisjoint(f"pipeline={name}" for name in argument.removeprefix("pipeline=").split(","))
     ]
-    return shlex.join([*_RUN.split(), *(argument for argument in sys.argv[1:] if argument not in looks)])
+    return shlex.join([*_RUN.split(), *(argument for argument in sys.argv[1:] if argument not in looks), *aside()])
 
 
 def foretell(jobs: Sequence[Built]) -> str:

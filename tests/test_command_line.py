@@ -6,7 +6,7 @@ import re
 import pytest
 from hydra.errors import HydraException
 
-from moe_distill.config import job_name, named
+from moe_distill.config import aside, job_name, named, set_aside
 from moe_distill.run import one_line, reordered
 
 
@@ -60,3 +60,19 @@ def test_one_line_stays_one_where_the_cause_has_several():
 )
 def test_a_number_that_should_name_an_option_is_quoted_and_nothing_else_is(override, said):
     assert named(override) == said
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (["+experiment=ddranking", "pipeline.lrs=[0.1]", "pipeline=status"], ["pipeline.lrs=[0.1]"]),
+        (["pipeline=report", "++pipeline.w=1", "seed=1", "~pipeline.path"], ["++pipeline.w=1", "~pipeline.path"]),
+        (["pipeline=score", "pipeline.lrs=[0.1]"], []),
+        (["pipeline.lrs=[0.1]"], []),
+        (["pipeline=nothing", "pipeline.lrs=[0.1]"], []),
+        (["pipeline=workspace", "pipeline.entity=me"], []),  # which it has itself
+    ],
+)
+def test_settings_of_the_pipeline_whose_runs_are_looked_at_are_set_aside(given, taken):
+    assert set_aside(given) == [a for a in given if a not in taken] and aside() == taken
+    set_aside([])

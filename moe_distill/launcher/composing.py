@@ -20,7 +20,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from moe_distill.attempts import works_here
-from moe_distill.config import named
+from moe_distill.config import aside, named
 from moe_distill.errors import InputError
 from moe_distill.launcher.processes import Job
 from moe_distill.locks import locked
@@ -163,7 +163,7 @@ class FreshProcessLauncher(Launcher):
         first = self._compose(job_overrides[0], initial_job_idx)
         if OmegaConf.select(first, "instead") is not None:
             asked = {o for o in self.config.hydra.overrides.task if o.startswith("pipeline=")}
-            own = [[o for o in overrides if o not in asked] for overrides in job_overrides]
+            own = [[*(o for o in overrides if o not in asked), *aside()] for overrides in job_overrides]
             _call("instead", first, self._compose_all(own, initial_job_idx))
             return []
         configs = [first, *self._compose_all(job_overrides[1:], initial_job_idx + 1)]

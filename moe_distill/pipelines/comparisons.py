@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -201,3 +201,11 @@ def said(line: Mapping[str, Any]) -> str:
         return "–"
     half = "" if line["half"] is None else f" ± {100 * line['half']:.1f}"
     return f"{100 * line['difference']:+.1f}{half}"
+
+
+def spans(overs: Iterable[str]) -> str:
+    """Return what intervals are over in words, several numbers of distillation seeds as one span."""
+    told = list(dict.fromkeys(overs))
+    seeds = sorted(int(over.split()[0]) for over in told if over.endswith(SEEDS))
+    apart = [over for over in told if not over.endswith(SEEDS)]
+    return " or ".join([*([count(seeds, "distillation seed")] if seeds else []), *apart])

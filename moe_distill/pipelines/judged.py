@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moe_distill.pipelines.comparisons import comparisons, said
+from moe_distill.pipelines.comparisons import comparisons, said, spans
 from moe_distill.pipelines.layout import count
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.rows import COLUMNS, Row
@@ -93,6 +93,6 @@ def _notes(rows: Sequence[Row], found: Sequence[Row], leads: Sequence[Row]) -> l
     if overs := dict.fromkeys(c["over"] for c in leads if c["difference"] is not None):
         notes.append(
             "Beside a score: lead in it over an opponent of the same budget and recipe, times 100, ± half of the 95 % "
-            f"interval over {' or '.join(overs)}."
+            f"interval over {spans(overs)}."
         )
     return notes

@@ -8,7 +8,7 @@ from typing import Any
 
 from moe_distill.pipelines.break_even import break_even, break_even_section
 from moe_distill.pipelines.charts import accuracy_chart
-from moe_distill.pipelines.comparisons import RANDOM, SEEDS, comparisons, losing, said
+from moe_distill.pipelines.comparisons import RANDOM, SEEDS, comparisons, losing, said, spans
 from moe_distill.pipelines.drawing import colours_of, fitting, legend
 from moe_distill.pipelines.figures import along_svg
 from moe_distill.pipelines.judged import LED, score_leads
@@ -147,7 +147,7 @@ def _stand(lines: Sequence[Row], told: str) -> str:
 def _decided(lines: Sequence[Row], told: str) -> str:
     ahead = sum(c["difference"] - c["half"] > 0 for c in lines)
     behind = sum(c["difference"] + c["half"] < 0 for c in lines)
-    over = " or ".join(dict.fromkeys(c["over"] for c in lines))
+    over = spans(c["over"] for c in lines)
     text = f"Of {count([len(lines)], 'comparison')} {told}, <strong>{ahead} ahead</strong>, "
     return text + f"{behind} behind, {len(lines) - ahead - behind} undecided at 95\u00a0% ({escape(over)})."
 

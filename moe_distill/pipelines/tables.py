@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moe_distill.pipelines.comparisons import RANDOM, SEEDS, comparisons, named, said
+from moe_distill.pipelines.comparisons import RANDOM, SEEDS, comparisons, named, said, spans
 from moe_distill.pipelines.layout import count, section, whole_page
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.rows import Row
@@ -155,7 +155,7 @@ def _notes(rows: Sequence[Row], found: Sequence[Row], overall: Sequence[Row], qu
         lead = f"Last {columns}: lead over an opponent of the same budget and recipe, in points"
         several = len({c["architecture"] for c in cell}) > 1
         plain, marked = (
-            " or ".join(o + ", for these networks" * (several and SEEDS not in o) for o in overs if bool(overs[o]) == m)
+            spans(o + ", for these networks" * (several and SEEDS not in o) for o in overs if bool(overs[o]) == m)
             for m in (False, True)
         )
         apart = f"; {OF_ONE} over {marked}, which tells nothing of other seeds" * bool(marked)

@@ -11,7 +11,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, open_dict
 
 import moe_distill.run
-from moe_distill.config import conf_dir, register
+from moe_distill.config import conf_dir, register, set_aside
 from moe_distill.data.sources import Digits
 from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import Sweep
@@ -67,6 +67,22 @@ def test_the_pipeline_that_looks_at_a_sweep_is_not_kept_as_what_repeats_it(monke
     monkeypatch.setattr(sys, "argv", ["run", *TINY, *given])
     sweep = asked(built(composed[0](*TINY, cells=[[*own, "diversity=none"]])))
     assert isinstance(sweep, Sweep) and shlex.split(sweep.command)[3:] == [*TINY, *kept]
+
+
+def test_settings_that_were_set_aside_are_the_jobs_and_the_commands(monkeypatch, tmp_path, plugin, composed):
+    score = ("+experiment=ddranking", *TINY[1:], f"paths.runs={tmp_path}", f"paths.store={tmp_path}")
+    given = ["run", *set_aside([*score, "pipeline=report", "pipeline.lrs=[0.02]"])]
+    monkeypatch.setattr(sys, "argv", given)
+    seen = []
+    monkeypatch.setattr("moe_distill.sweep.after", lambda configs: seen.extend(configs) or "")
+    config = composed[1].load_configuration("config", given[1:], RunMode.MULTIRUN)
+    made = plugin.ProcessLauncher(1, None, "moe_distill.run")
+    context = HydraContext(config_loader=composed[1], callbacks=None)
+    made.setup(hydra_context=context, task_function=moe_distill.run.main, config=config)
+    made.launch([[*config.hydra.overrides.task, f"split={split}"] for split in ("5x2", "10x1")], 0)
+    assert [list(cfg.pipeline.lrs) for cfg in seen] == [[0.02]] * 2
+    assert asked(built(seen)).command.endswith("'pipeline.lrs=[0.02]'")
+    set_aside([])
 
 
 def test_a_cell_without_rows_is_done_only_by_the_work_that_is_asked_for(tmp_path, monkeypatch, composed):

@@ -10,7 +10,7 @@ import torch
 from conftest_rows import NETWORKS, students, to_come
 from scipy.stats import t
 
-from moe_distill.pipelines.comparisons import comparisons, interval, leads_over_random, losing, said
+from moe_distill.pipelines.comparisons import comparisons, interval, leads_over_random, losing, said, spans
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.summary import AVERAGE
 from moe_distill.seeding import stream
@@ -180,3 +180,9 @@ def test_a_lead_is_said_in_points():
     assert said({"difference": 0.0126, "half": 0.0093}) == "+1.3 ± 0.9"
     assert said({"difference": -0.0126, "half": None}) == "-1.3"
     assert said({"difference": None, "half": None}) == "–"
+
+
+def test_spans_of_distillation_seeds_are_told_once():
+    one = "9 pairs of students, one distillation seed"
+    assert spans(["3 distillation seeds"]) == "3 distillation seeds" and spans([]) == ""
+    assert spans(["3 distillation seeds", one, "2 distillation seeds", one]) == f"2 to 3 distillation seeds or {one}"
