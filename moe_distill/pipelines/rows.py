@@ -31,12 +31,8 @@ _FORESEEN = (
     *("regulariser", "fusion", "recipe", "recipe_key", "distill_seed"),
 )
 _SEEN = ("iterations", "dcor2_unbiased", "epochs", "images_decoded", "set_fingerprint")
-_DESCRIBED = {
-    "fusion",
-    "mixup_alpha",
-    "seed",
-    "students",
-}  # settings of which the columns say all that reached the student
+# Settings of which the columns say all that reached the student.
+_DESCRIBED = {"fusion", "mixup_alpha", "seed", "students"}
 
 Row = Mapping[str, Any]
 
