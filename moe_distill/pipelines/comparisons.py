@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from moe_distill.pipelines.layout import count
 from moe_distill.pipelines.question import Question, framed, meets
-from moe_distill.pipelines.rows import Row, budget_of, settings_of, variant_names
+from moe_distill.pipelines.rows import RANDOM, Row, budget_of, settings_of, variant_names
 from moe_distill.pipelines.summary import AVERAGE, half_width
 
 if TYPE_CHECKING:
     import polars as pl
 
-RANDOM = "random"
 SEEDS = "distillation seeds"
 _FAIR = ("dataset", "recipe", "recipe_key", "budget")
 _ALIKE = ("data_variant", "noe", "partition", "init", "iterations", "diversity", "regulariser", "fusion", "width")

@@ -4,9 +4,11 @@ import html
 import io
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from moe_distill.pipelines.rows import RANDOM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,10 +22,10 @@ LOG_FROM_RATIO = 30.0
 ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0.2, "frameon": False}
 
 
-def colours_of(variants: Sequence[str], baselines: Collection[str] = ()) -> dict[str, int]:
-    """Return the numbers of the page's colours: grey for baselines, the others in turn for the other variants."""
-    own = dict.fromkeys(v for v in variants if v not in baselines)
-    return {**{v: i % _GREY for i, v in enumerate(own)}, **dict.fromkeys(baselines, _GREY)}
+def colours_of(variants: Sequence[str]) -> dict[str, int]:
+    """Return the numbers of the page's colours: grey for random images, the others in turn for the other variants."""
+    others = [v for v in dict.fromkeys(variants) if not v.startswith(RANDOM)]
+    return {v: others.index(v) % _GREY if v in others else _GREY for v in variants}
 
 
 def legend(colours: Mapping[str, int]) -> str:

@@ -10,13 +10,13 @@ from typing import Any
 
 from moe_distill.pipelines.break_even import FULL
 from moe_distill.pipelines.charts import accuracy_chart
-from moe_distill.pipelines.comparisons import RANDOM, leads_over_random, said
+from moe_distill.pipelines.comparisons import leads_over_random, said
 from moe_distill.pipelines.drawing import colours_of, finite, legend, swatch
 from moe_distill.pipelines.layout import count, section, whole_page
 from moe_distill.pipelines.layout import table as html_lines
 from moe_distill.pipelines.page_costs import costs_section, duration, merged_costs
 from moe_distill.pipelines.page_sets import curves_section, images_section, projections_section, read_distilled
-from moe_distill.pipelines.rows import in_percent, table, variant_names
+from moe_distill.pipelines.rows import RANDOM, in_percent, table, variant_names
 
 Row = Mapping[str, Any]
 
@@ -30,14 +30,9 @@ class Accuracies:
     cells: dict[str, dict[str, list[float]]]
 
     @property
-    def baseline(self) -> str | None:
-        """The first variant of random real images, which has a colour of its own."""
-        return next((v for v in self.cells if v.startswith(RANDOM)), None)
-
-    @property
     def colours(self) -> dict[str, int]:
         """Numbers of the style sheet's colours by variant."""
-        return colours_of([*self.cells], [self.baseline] if self.baseline else [])
+        return colours_of([*self.cells])
 
     def means(self, variant: str) -> list[float]:
         """Return a variant's mean by network (NaN where there is none) and, last, the average of all of these."""

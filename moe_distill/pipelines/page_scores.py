@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from moe_distill.pipelines.comparisons import RANDOM
 from moe_distill.pipelines.drawing import fitting
 from moe_distill.pipelines.judged import score_leads, score_sheet
 from moe_distill.pipelines.layout import section
 from moe_distill.pipelines.leads import leads_svg
 from moe_distill.pipelines.question import Question
-from moe_distill.pipelines.rows import Row
+from moe_distill.pipelines.rows import RANDOM, Row
 
 
 def scores_section(rows: Sequence[Row], question: Question) -> str:

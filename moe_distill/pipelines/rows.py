@@ -11,6 +11,7 @@ from moe_distill.experts.plan import Distillation
 from moe_distill.locks import locked
 from moe_distill.records import merge_rows, write_csv
 
+RANDOM = "random"  # the method whose images are real ones, drawn at random: what others are compared with
 COLUMNS = (
     *("experiment", "scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe"),
     *("iterations", "diversity", "dcor2_unbiased", "regulariser", "fusion", "recipe", "recipe_key", "architecture"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from moe_distill.pipelines.break_even import break_even, break_even_section
 from moe_distill.pipelines.charts import accuracy_chart
-from moe_distill.pipelines.comparisons import RANDOM, SEEDS, comparisons, losing, said, spans
+from moe_distill.pipelines.comparisons import SEEDS, comparisons, losing, said, spans
 from moe_distill.pipelines.drawing import colours_of, fitting, legend
 from moe_distill.pipelines.figures import along_svg
 from moe_distill.pipelines.judged import LED, score_leads
@@ -29,7 +29,7 @@ from moe_distill.pipelines.page_sets import (
 from moe_distill.pipelines.page_tables import Lines, tables_section
 from moe_distill.pipelines.page_transfer import transfer_section
 from moe_distill.pipelines.question import Question, framed
-from moe_distill.pipelines.rows import Row, is_trained
+from moe_distill.pipelines.rows import RANDOM, Row, is_trained
 from moe_distill.pipelines.summary import AVERAGE, along, cells
 from moe_distill.pipelines.tables import sheet
 
@@ -74,7 +74,7 @@ def build_sweep_page(report: SweepReport) -> str:
     """
     frame = framed(report.scores or report.rows, report.question)
     names = frame["variant"].to_list()
-    colours = colours_of(names, dict.fromkeys(v for v in names if v.startswith(RANDOM)))
+    colours = colours_of(names)
     named = set_names(frame.to_dicts())
     of_sets = {named[f]: colours[v] for f, v in reversed(frame.select("set_fingerprint", "variant").rows())}
     distilled = [read_distilled(label, path, named, of_sets) for label, path in dict.fromkeys(report.sets)]

@@ -7,10 +7,10 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moe_distill.pipelines.comparisons import RANDOM, SEEDS, comparisons, named, said, spans
+from moe_distill.pipelines.comparisons import SEEDS, comparisons, named, said, spans
 from moe_distill.pipelines.layout import count, section, whole_page
 from moe_distill.pipelines.question import Question
-from moe_distill.pipelines.rows import Row
+from moe_distill.pipelines.rows import RANDOM, Row
 from moe_distill.pipelines.summary import AVERAGE, cells
 from moe_distill.records import write_text
 

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from moe_distill.pipelines.charts import accuracy_svg, curve_panels, curve_svg, lying_accuracy_svg
+from moe_distill.pipelines.drawing import colours_of
 
 
 @pytest.mark.parametrize(("draw", "along"), [(accuracy_svg, 1), (lying_accuracy_svg, 0)])
@@ -45,3 +46,11 @@ def test_what_is_not_finite_is_not_drawn():
     drawn = curve_panels("c", [*rows, (1, "diversity/dcor2_unbiased", math.nan)], 0)
     assert drawn == curve_panels("c", rows[:1], 0) and drawn.count("<svg") == 1
     assert curve_panels("c", rows[1:], 0) == ""
+
+
+def test_random_images_are_grey_whatever_they_are_trained_with_and_no_two_others_alike():
+    names = ["dm5x2", "random10x1 idc", "idm5x2", "random10x1 dsa", "dm5x2", *"abcde"]
+    colours = colours_of(names)
+    assert {colours[n] for n in names if n.startswith("random")} == {7}
+    others = [n for n in colours if not n.startswith("random")]
+    assert [colours[n] for n in others] == list(range(7)) and list(colours) == list(dict.fromkeys(names))

@@ -18,7 +18,7 @@ POINTS = along(ROWS, Question(axis="noe"), "variant").to_dicts()
 LEADS = comparisons(ROWS, Question(against={"noe": 1})).to_dicts()
 DOTS = [Dot(f"set {i} & <more>", 0.1 * (i % 4), 20 + (i % 3) / 7, f"kind {i % 2}") for i in range(12)]
 FIGURES = {
-    "along": along_svg("along", POINTS, "noe", "random"),
+    "along": along_svg("along", POINTS, "noe"),
     "leads": leads_svg("leads", LEADS, narrow=False),
     "narrow leads": leads_svg("narrow-leads", LEADS, narrow=True),
     "scatter": scatter_svg("scatter", DOTS, "dCor² <unbiased>", "accuracy & more"),
