@@ -5,6 +5,7 @@ from functools import partial
 
 import torch
 from torch import nn
+from torchvision.models import SwinTransformer
 
 from moe_distill.errors import InputError
 from moe_distill.models.base import LARGEST, Network, check_size, norm_layer
@@ -67,6 +68,33 @@ def patch_size(size: int, tokens: int) -> int:
     """
     divisors = [patch for patch in range(1, size + 1) if size % patch == 0]
     return min(divisors, key=lambda patch: abs(size // patch - tokens))
+
+
+def swin(
+    image_size: int,
+    patch_size: int,
+    embed_dim: int,
+    depths: list[int],
+    num_heads: list[int],
+    window_size: list[int],
+    stochastic_depth_prob: float,
+    num_classes: int,
+) -> SwinTransformer:
+    """Return torchvision's Swin transformer (Liu et al. 2021), called as :class:`LibraryNetwork` calls a transformer.
+
+    Args:
+        image_size: Unused: windows tile a map of any size, padded at its border.
+        patch_size: Height and width of a patch, in pixels.
+        embed_dim: Width of the first stage; each further one has twice that of the one before.
+        depths: Blocks of each stage.
+        num_heads: Heads of each stage.
+        window_size: Height and width of a window, in patches.
+        stochastic_depth_prob: How often the last block is left out while training; the first one never is.
+        num_classes: Number of labels.
+    """
+    patches = [patch_size, patch_size]
+    shape = {"embed_dim": embed_dim, "depths": depths, "num_heads": num_heads, "window_size": window_size}
+    return SwinTransformer(patches, **shape, stochastic_depth_prob=stochastic_depth_prob, num_classes=num_classes)
 
 
 def keep_map(network: nn.Module, size: int, least: int) -> None:

@@ -6,7 +6,7 @@ import torch
 import yaml
 from hydra.utils import instantiate
 from torch import nn
-from torchvision.models import resnet18, resnet50
+from torchvision.models import resnet18, resnet50, swin_t
 
 from moe_distill.config import conf_dir
 from moe_distill.errors import InputError
@@ -31,6 +31,28 @@ def test_same_logits_as_the_library_network():
         body.load_state_dict({k: v for k, v in theirs.state_dict().items() if not k.startswith("fc.")})
         torch.testing.assert_close(ours(x_N1HW), expected)
     assert ours.feature_dim == 512
+
+
+def test_swin_with_patches_and_windows_of_the_published_size_is_the_library_network():
+    theirs = swin_t(weights=None, num_classes=5).eval()
+    builder = partial(loaded("swin_t").keywords["builder"], window_size=[7, 7])
+    ours = LibraryNetwork(channels=3, classes=5, size=224, builder=builder, tokens=56).eval()
+    ours.body.load_state_dict({k: v for k, v in theirs.state_dict().items() if not k.startswith("head.")})
+    ours.classifier.load_state_dict(theirs.head.state_dict())
+    x_N3HW = torch.randn(2, 3, 224, 224, generator=stream(0, "x"))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x_N3HW), theirs(x_N3HW))
+
+
+@pytest.mark.parametrize(("size", "sides"), [(8, [8, 4, 2, 1]), (32, [16, 8, 4, 2]), (64, [16, 8, 4, 2])])
+def test_swin_sees_small_images_as_maps_of_sixteen_patches(size, sides):
+    network = loaded("swin_t")(channels=1, classes=2, size=size).eval()
+    seen = []
+    for stage in network.body.features[1::2]:
+        stage.register_forward_hook(lambda *io: seen.append(io[2].shape[1]))
+    with torch.no_grad():
+        assert network.embed(torch.zeros(1, 1, size, size)).shape == (1, 768)
+    assert seen == sides
 
 
 def test_bad_networks_are_named():
