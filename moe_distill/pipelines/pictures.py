@@ -13,6 +13,7 @@ from moe_distill.synthetic import SyntheticSet
 
 CELL_PIXELS = 48
 _GAP = 128
+_QUALITY = 85
 
 
 def cell_pixels(synthetic: SyntheticSet) -> int:
@@ -51,11 +52,11 @@ def grid_picture(pixels_NCHW: torch.Tensor, ipc: int) -> Image.Image:
     return Image.fromarray(grid_CHW[0].numpy() if len(grid) == 1 else grid_CHW.permute(1, 2, 0).contiguous().numpy())
 
 
-def png_data_uri(image: Image.Image) -> str:
-    """Return a picture as a ``data:`` address that needs no file."""
+def data_uri(image: Image.Image, form: str = "png") -> str:
+    """Return a picture as a ``data:`` address that needs no file: ``png``, which loses nothing, or ``jpeg``."""
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    image.save(buffer, format=form, quality=_QUALITY)
+    return f"data:image/{form};base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 Way = Mapping[int, torch.Tensor]
@@ -67,7 +68,8 @@ def gallery(members: Sequence[SyntheticSet], ways: Mapping[int, Way] | None = No
 
     Args:
         members: The experts' sets.
-        ways: How they came about, by expert: a slider then goes through the iterations that all of these have.
+        ways: How they came about, by expert: a slider then goes through the iterations that all of these have. These
+            pictures are many, and JPEG (a third of the bytes); the last one is exact.
         name: Unique on the page; names the slider.
     """
     classes = members[0].provenance.classes
@@ -93,10 +95,7 @@ def _figure(member: SyntheticSet, way: Way, steps: Sequence[int]) -> str:
     p = member.provenance
     head = f"<figcaption>expert {p.expert} · {html.escape(p.method)} · ipc {p.ipc}</figcaption>"
     about = f'alt="images stored by expert {p.expert}'
-    shots = [
-        f'<img hidden data-step="{n}" {about} at iteration {i}" src="{png_data_uri(grid_picture(way[i], p.ipc))}" />'
-        for n, i in enumerate(steps[:-1])
-        if i in way
-    ]
+    on_the_way = [(n, i, data_uri(grid_picture(way[i], p.ipc), "jpeg")) for n, i in enumerate(steps[:-1]) if i in way]
+    shots = [f'<img hidden data-step="{n}" {about} at iteration {i}" src="{uri}" />' for n, i, uri in on_the_way]
     last = f' data-step="{len(steps) - 1}"' if shots else ""
-    return f'<figure>{head}{"".join(shots)}<img{last} {about}" src="{png_data_uri(set_picture(member))}" /></figure>'
+    return f'<figure>{head}{"".join(shots)}<img{last} {about}" src="{data_uri(set_picture(member))}" /></figure>'

@@ -16,7 +16,7 @@ from scipy.stats import t
 from moe_distill.errors import InputError
 from moe_distill.pipelines.page import build_page
 from moe_distill.pipelines.page_sets import images_section, read_distilled
-from moe_distill.pipelines.pictures import set_picture
+from moe_distill.pipelines.pictures import gallery, grid_picture, set_picture
 from moe_distill.pipelines.rows import COLUMNS
 from moe_distill.synthetic import Provenance, SyntheticSet, union
 from moe_distill.tiling import Tiling
@@ -166,6 +166,20 @@ def test_the_page_shows_the_sets_and_their_curves(world):
     assert text.count("matching loss") == 1 and text.count("dependence of experts") == 1
     assert set(re.findall(r"stroke: var\(--c(\d)\)", page)) == {"0"}
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
+
+
+def test_pictures_on_the_way_are_small_and_near_and_the_last_is_exact():
+    one = a_set(**RGB)
+    shape, rng = (len(CLASSES) * one.provenance.ipc, 3, 32, 32), torch.Generator().manual_seed(0)
+    coarse_NCHW = torch.randint(0, 256, (*shape[:2], 8, 8), generator=rng).float()
+    pixels_NCHW = torch.nn.functional.interpolate(coarse_NCHW, size=32, mode="bilinear").to(torch.uint8)
+    found = re.findall(r'src="data:image/(\w+);base64,([^"]*)"', gallery([one], {0: {0: pixels_NCHW, 9: pixels_NCHW}}))
+    shot, last = (Image.open(io.BytesIO(base64.b64decode(data))) for _, data in found)
+    assert [form for form, _ in found] == ["jpeg", "png"]
+    assert last.tobytes() == set_picture(one).tobytes()
+    exact = grid_picture(pixels_NCHW, one.provenance.ipc)
+    assert shot.size == exact.size
+    assert (pixels_of(shot).float() - pixels_of(exact).float()).abs().mean() < 8
 
 
 def test_the_page_counts_a_shared_stage_once():
