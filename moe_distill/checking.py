@@ -59,6 +59,20 @@ def check_split(overrides: Iterable[str]) -> None:
             raise InputError(name, given[name], allowed)
 
 
+def check_aside(settings: Sequence[str]) -> None:
+    """Refuse settings set aside for the jobs of a sweep where one run is looked at: nothing would heed them.
+
+    Args:
+        settings: See :func:`moe_distill.config.aside`.
+
+    Raises:
+        InputError: There are any.
+    """
+    for setting in settings:
+        name, _, value = setting.lstrip("+~").partition("=")
+        raise InputError(name, value, "left out: to look at one run needs no settings, only its name=")
+
+
 def _check_target(node: dict[str, Any], path: str) -> None:
     target = pkgutil.resolve_name(node["_target_"])
     if not target.__module__.startswith("moe_distill"):

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.attempts import attempt
-from moe_distill.checking import check, check_split, listed
-from moe_distill.config import conf_dir, named, register, set_aside
+from moe_distill.checking import check, check_aside, check_split, listed
+from moe_distill.config import aside, conf_dir, named, register, set_aside
 from moe_distill.errors import InputError
 from moe_distill.records import guard_full_disk
 
@@ -83,6 +83,7 @@ def _own(error: BaseException | None) -> InputError | None:
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
 def _hydra_main(cfg: DictConfig) -> float | None:
     try:
+        check_aside(aside())
         check_split(HydraConfig.get().overrides.task)
         return run(cfg)
     except Exception as error:  # inside the job, or Hydra adds lines of its own

@@ -114,6 +114,7 @@ def refused(called, store, *given):
         (["ipc"], "Error parsing override 'ipc'"),
         (["pipeline=evaluate"], "pipeline=evaluate (idm5x2 is not in "),
         (["pipeline=report"], "name=single: an experiment run before"),
+        (["pipeline=report", "pipeline.lrs=[1]"], "pipeline.lrs=[1]: left out: to look at one run needs no settings"),
         (["pipeline=workspace"], "pipeline=workspace: with a Weights & Biases key: run `wandb login` once"),
         (["logger=wandb", "logger.mode=online"], "logger.mode=online: offline, or with a Weights & Biases key"),
         (["pipeline=evaluate", "pipeline.path=gone"], "set=gone: a set written by this package"),
