@@ -13,16 +13,17 @@ from moe_distill.synthetic import SyntheticSet
 
 CELL_PIXELS = 48
 _GAP = 128
-_QUALITY = 85
+_QUALITY = 90
 
 
 def cell_pixels(synthetic: SyntheticSet) -> int:
     """Return the side of one image in :func:`set_picture`, in pixels, its gap left out."""
-    return _cell(synthetic.images.shape[-1])
+    size = synthetic.images.shape[-1]
+    return size * _factor(size)
 
 
-def _cell(size: int) -> int:
-    return size * max(1, round(CELL_PIXELS / size))
+def _factor(size: int) -> int:
+    return max(1, round(CELL_PIXELS / size))
 
 
 def set_picture(synthetic: SyntheticSet) -> Image.Image:
@@ -37,13 +38,12 @@ def set_picture(synthetic: SyntheticSet) -> Image.Image:
     """
     images_NCHW = synthetic.as_raw(synthetic.final().images.detach().cpu())
     pixels_NCHW = (images_NCHW.nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8)
-    return grid_picture(pixels_NCHW, synthetic.provenance.ipc)
+    return grid_picture(pixels_NCHW, synthetic.provenance.ipc, _factor(images_NCHW.shape[-1]))
 
 
-def grid_picture(pixels_NCHW: torch.Tensor, ipc: int) -> Image.Image:
-    """Return class-major images of uint8 pixels as a grid as :func:`set_picture` shows it, ``ipc`` to a row."""
-    side = _cell(pixels_NCHW.shape[-1])
-    factor = side // pixels_NCHW.shape[-1]
+def grid_picture(pixels_NCHW: torch.Tensor, ipc: int, factor: int = 1) -> Image.Image:
+    """Return class-major images of uint8 pixels as a grid, ``ipc`` to a row, each pixel ``factor`` pixels wide."""
+    side = pixels_NCHW.shape[-1] * factor
     large_NCHW = pixels_NCHW.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     framed_NCHW = F.pad(large_NCHW, (0, 1, 0, 1), value=_GAP)
     classes = len(pixels_NCHW) // ipc
@@ -53,7 +53,7 @@ def grid_picture(pixels_NCHW: torch.Tensor, ipc: int) -> Image.Image:
 
 
 def data_uri(image: Image.Image, form: str = "png") -> str:
-    """Return a picture as a ``data:`` address that needs no file: ``png``, which loses nothing, or ``jpeg``."""
+    """Return a picture as a ``data:`` address that needs no file: ``png``, which loses nothing, or ``webp``."""
     buffer = io.BytesIO()
     image.save(buffer, format=form, quality=_QUALITY)
     return f"data:image/{form};base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -68,8 +68,8 @@ def gallery(members: Sequence[SyntheticSet], ways: Mapping[int, Way] | None = No
 
     Args:
         members: The experts' sets.
-        ways: How they came about, by expert: a slider then goes through the iterations that all of these have. These
-            pictures are many, and JPEG (a third of the bytes); the last one is exact.
+        ways: How they came about, by expert: a slider then goes through the iterations that all of these have. As these
+            pictures are many, they are WebP, enlarged by the browser; the last one is exact.
         name: Unique on the page; names the slider.
     """
     classes = members[0].provenance.classes
@@ -95,7 +95,9 @@ def _figure(member: SyntheticSet, way: Way, steps: Sequence[int]) -> str:
     p = member.provenance
     head = f"<figcaption>expert {p.expert} · {html.escape(p.method)} · ipc {p.ipc}</figcaption>"
     about = f'alt="images stored by expert {p.expert}'
-    on_the_way = [(n, i, data_uri(grid_picture(way[i], p.ipc), "jpeg")) for n, i in enumerate(steps[:-1]) if i in way]
-    shots = [f'<img hidden data-step="{n}" {about} at iteration {i}" src="{uri}" />' for n, i, uri in on_the_way]
-    last = f' data-step="{len(steps) - 1}"' if shots else ""
-    return f'<figure>{head}{"".join(shots)}<img{last} {about}" src="{data_uri(set_picture(member))}" /></figure>'
+    last = set_picture(member)
+    size = f'width="{last.width}" height="{last.height}"'
+    on_the_way = [(n, i, data_uri(grid_picture(way[i], p.ipc), "webp")) for n, i in enumerate(steps[:-1]) if i in way]
+    shots = [f'<img hidden data-step="{n}" {size} {about} at iteration {i}" src="{u}" />' for n, i, u in on_the_way]
+    step = f' data-step="{len(steps) - 1}"' if shots else ""
+    return f'<figure>{head}{"".join(shots)}<img{step} {size} {about}" src="{data_uri(last)}" /></figure>'

@@ -170,16 +170,18 @@ def test_the_page_shows_the_sets_and_their_curves(world):
 
 def test_pictures_on_the_way_are_small_and_near_and_the_last_is_exact():
     one = a_set(**RGB)
-    shape, rng = (len(CLASSES) * one.provenance.ipc, 3, 32, 32), torch.Generator().manual_seed(0)
-    coarse_NCHW = torch.randint(0, 256, (*shape[:2], 8, 8), generator=rng).float()
+    stored, rng = len(one.images), torch.Generator().manual_seed(0)
+    coarse_NCHW = torch.randint(0, 256, (stored, 1, 8, 8), generator=rng).float().expand(-1, 3, -1, -1)
     pixels_NCHW = torch.nn.functional.interpolate(coarse_NCHW, size=32, mode="bilinear").to(torch.uint8)
-    found = re.findall(r'src="data:image/(\w+);base64,([^"]*)"', gallery([one], {0: {0: pixels_NCHW, 9: pixels_NCHW}}))
+    shown = gallery([one], {0: {0: pixels_NCHW, 9: pixels_NCHW}})
+    found = re.findall(r'src="data:image/(\w+);base64,([^"]*)"', shown)
     shot, last = (Image.open(io.BytesIO(base64.b64decode(data))) for _, data in found)
-    assert [form for form, _ in found] == ["jpeg", "png"]
+    assert [form for form, _ in found] == ["webp", "png"]
     assert last.tobytes() == set_picture(one).tobytes()
     exact = grid_picture(pixels_NCHW, one.provenance.ipc)
-    assert shot.size == exact.size
-    assert (pixels_of(shot).float() - pixels_of(exact).float()).abs().mean() < 8
+    assert shot.size == exact.size == (one.provenance.ipc * 33 - 1, len(CLASSES) * 33 - 1)
+    assert re.findall(r'width="(\d+)" height="(\d+)"', shown) == [tuple(map(str, last.size))] * 2
+    assert (pixels_of(shot).float() - pixels_of(exact).float()).abs().mean() < 4
 
 
 def test_the_page_counts_a_shared_stage_once():
