@@ -10,7 +10,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,7 +31,8 @@ class Attempt:
     Attributes:
         began: When, in seconds since 1970, as is ``ended``; None while it works, and after a kill.
         command: What repeats it.
-        host: The machine, with the second it was started (``boot``), the process and the second that one was started.
+        host: The machine, with what tells its start from its other ones (``boot``), the process, and how many seconds
+            after that start this one was started. Neither changes where the machine's clock is set.
         outcome: ``finished`` or ``failed``; None while it works, and after a kill.
         error: The last line of an error.
         work: What tells it from other work (see ``identity`` of :mod:`~moe_distill.pipelines.cells`), once it is known.
@@ -41,7 +42,7 @@ class Attempt:
     command: str
     commit: str
     host: str
-    boot: float
+    boot: str
     process: int
     process_began: float
     ended: float | None = None
@@ -60,10 +61,10 @@ class Attempt:
             return self.outcome
         if self.host != platform.node():
             return "running" if time.time() - touched < _SILENT_SECONDS else "killed"
-        if abs(psutil.boot_time() - self.boot) > 1:
+        if _boot() != self.boot:
             return "restarted"
         try:
-            alive = abs(psutil.Process(self.process).create_time() - self.process_began) < 1
+            alive = abs(_uptime_at_start(self.process) - self.process_began) < 1
         except psutil.Error:
             alive = False
         return "running" if alive else "killed"
@@ -83,12 +84,17 @@ def state_of(folder: Path) -> str:
     A process needs seconds to import what it records its attempt with: until then its log holds its command alone.
     """
     if tried := attempts_of(folder):
-        return tried[-1].state((folder / FILE).stat().st_mtime)
+        return last_state(folder, tried)
     log = folder / LOG
     if not log.is_file():
         return "missing"
     silent = log.read_bytes().count(b"\n") <= 1 and time.time() - log.stat().st_mtime < _SILENT_SECONDS
     return "running" if silent else "failed"
+
+
+def last_state(folder: Path, tried: Sequence[Attempt]) -> str:
+    """Return the state of the last one of some attempts at the run of a folder."""
+    return tried[-1].state((folder / FILE).stat().st_mtime)
 
 
 def works_here(folder: Path) -> bool:
@@ -105,8 +111,8 @@ def attempt(folder: Path, command: str) -> Iterator[Attempt]:
         command: What repeats the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    own = psutil.Process()
-    now = Attempt(time.time(), command, commit(), platform.node(), psutil.boot_time(), own.pid, own.create_time())
+    began = _uptime_at_start(os.getpid())
+    now = Attempt(time.time(), command, commit(), platform.node(), _boot(), os.getpid(), began)
     _write(folder, now)
     with _beating(folder / FILE):
         try:
@@ -120,6 +126,22 @@ def attempt(folder: Path, command: str) -> Iterator[Attempt]:
             now.ended = time.time()
             with contextlib.suppress(OSError):  # a full disk must not hide the error that says so
                 _write(folder, now)
+
+
+def _boot() -> str:
+    """Return what tells this start of the machine from its other ones."""
+    named = Path("/proc/sys/kernel/random/boot_id")
+    return named.read_text().strip() if named.is_file() else f"{psutil.boot_time():.0f}"
+
+
+def _uptime_at_start(process: int) -> float:
+    """Return how many seconds the machine had been up when a process began.
+
+    Raises:
+        psutil.Error: There is no such process.
+    """
+    booted = psutil.boot_time()  # first: the process's own start is told on this clock
+    return psutil.Process(process).create_time() - booted
 
 
 def _write(folder: Path, own: Attempt) -> None:

@@ -92,10 +92,8 @@ def write_json(path: Path, content: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text so that a reader sees the old file or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # or a machine that loses power may keep the name and lose the text
+    temporary.write_text(text, encoding="utf-8")
+    _keep(temporary)
     temporary.replace(path)
 
 
@@ -106,7 +104,14 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    _keep(temporary)
     temporary.replace(path)
+
+
+def _keep(path: Path) -> None:
+    """Have a file on the disk before its name says that it is whole, even where the machine loses power."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 class Store:
@@ -177,6 +182,8 @@ class Store:
         try:
             with guard_full_disk(self.root):  # looks before the clean-up makes room again
                 more = make(temporary)
+                for file in (path for path in temporary.rglob("*") if path.is_file()):
+                    _keep(file)
                 told = {"schema": SCHEMA, "settings": describe(settings), "commit": commit(), "finished": time.time()}
                 write_json(temporary / "manifest.json", {**told, **(more or {})})
                 temporary.replace(target)

@@ -17,8 +17,9 @@ from moe_distill.config import aside
 from moe_distill.data.shared import Shared, Shelf
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
-from moe_distill.pipelines.cells import DONE, Cell, Sweep, awaited, identity
+from moe_distill.pipelines.cells import DONE, Cell, Sweep, awaited, awaited_of_real, identity
 from moe_distill.pipelines.evaluate import Examination
+from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import Row
 from moe_distill.records import Store, guard_full_disk
@@ -31,10 +32,16 @@ def before(configs: Sequence[DictConfig]) -> str:
 
     Args:
         configs: The composed jobs, as for all functions here.
+
+    Raises:
+        InputError: A job's configuration does not fit what it names, or the rows to come do not fit the question.
     """
+    from moe_distill.pipelines.summary import require_answerable
+
     with guard_full_disk(Path(configs[0].paths.store)):
         jobs = built(configs)
         sweep, folder = asked(jobs), _folder(configs)
+        require_answerable([row for cell in sweep.cells for row in cell.awaited], Question(**sweep.question))
         sweep.write(folder)
         return foretell(_left(jobs, sweep, folder))
 
@@ -95,7 +102,8 @@ def asked(jobs: Sequence[Built]) -> Sweep:
     """Return the sweep with its cells."""
     configs = [job.cfg for job in jobs]
     question = hydra.utils.instantiate(configs[0].question, _convert_="all")
-    return Sweep(_command(configs), asdict(question), tuple(_cell(job) for job in jobs))
+    scales = tuple(dict.fromkeys(str(cfg.scale_name) for cfg in configs))
+    return Sweep(_command(configs), asdict(question), tuple(_cell(job) for job in jobs), scales)
 
 
 def _command(configs: Sequence[DictConfig]) -> str:
@@ -144,18 +152,19 @@ def _cell(job: Built) -> Cell:
 
 def _awaited(job: Built, name: str) -> tuple[Row, ...]:
     """Return the rows that a job is to leave; those of its own plan count as such though a baseline is the same."""
-    if not _is_full(job.cfg):
-        return ()
-    cache, scale = Path(job.cfg.paths.store) / "data", {"scale": job.cfg.scale_name}
-    own = awaited(job.plan, job.exam, cache, {**scale, "overrides": name})
-    keys = {row["config_hash"] for row in own}
-    shared = (row for plan in job.baselines for row in awaited(plan, job.exam, cache, {**scale, "overrides": ""}))
-    return (*own, *(row for row in shared if row["config_hash"] not in keys))
-
-
-def _is_full(cfg: DictConfig) -> bool:
-    """Say whether the job's pipeline leaves result rows of its plan and baselines."""
-    return str(cfg.pipeline._target_).endswith(".full")
+    cache = Path(job.cfg.paths.store) / "data"
+    own, shared = ({"scale": job.cfg.scale_name, "overrides": told} for told in (name, ""))
+    match str(job.cfg.pipeline._target_).rpartition(".")[2]:
+        case "full":
+            rows = awaited(job.plan, job.exam, cache, own)
+            keys = {row["config_hash"] for row in rows}
+            others = (row for plan in job.baselines for row in awaited(plan, job.exam, cache, shared))
+            return (*rows, *(row for row in others if row["config_hash"] not in keys))
+        case "upper_bound":
+            return tuple(awaited_of_real(job.plan, job.exam, cache, own))
+        case "evaluate" if job.pipeline.keywords["path"] is None:
+            return tuple(awaited(job.plan, job.exam, cache, own))
+    return ()
 
 
 def _built(cfg: DictConfig, shelf: Shelf) -> Built:

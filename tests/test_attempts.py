@@ -82,12 +82,21 @@ def test_a_restarted_machine_and_a_process_of_the_same_number_are_not_mistaken_f
         running = json.loads((tmp_path / FILE).read_text())
     (tmp_path / FILE).write_text(json.dumps(running))
     own = psutil.Process()
-    told(tmp_path, process=own.pid, process_began=own.create_time())
+    began = own.create_time() - psutil.boot_time()
+    told(tmp_path, process=own.pid, process_began=began)
     assert state_of(tmp_path) == "running"
-    told(tmp_path, process_began=own.create_time() - 50)
+    told(tmp_path, process_began=began - 50)
     assert state_of(tmp_path) == "killed"
-    told(tmp_path, boot=psutil.boot_time() - 5000)
+    told(tmp_path, boot="another start")
     assert state_of(tmp_path) == "restarted"
+
+
+def test_a_clock_that_is_set_meanwhile_neither_ends_an_attempt_nor_restarts_the_machine(tmp_path, monkeypatch):
+    with attempt(tmp_path, ""):
+        booted, started = psutil.boot_time, psutil.Process.create_time
+        monkeypatch.setattr("psutil.boot_time", lambda: booted() + 3600)
+        monkeypatch.setattr("psutil.Process.create_time", lambda self: started(self) + 3600)
+        assert state_of(tmp_path) == "running"
 
 
 def test_an_attempt_on_another_machine_is_known_by_its_silence(tmp_path):

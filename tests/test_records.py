@@ -5,8 +5,10 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -119,6 +121,21 @@ def test_an_artifact_is_made_once_and_found_later(tmp_path):
     assert begin <= told.pop("finished") <= time.time()
     assert told == {"schema": records.SCHEMA, "settings": {"a": 1}, "commit": records.commit(), "cost": 3}
     assert store.find("other", {"a": 1}) is None and store.find("thing", {"a": 2}) is None
+
+
+def test_every_file_is_on_the_disk_before_its_manifest_says_so(tmp_path, monkeypatch):
+    """Else a machine that loses power may keep the manifest and lose what it speaks of."""
+    kept, inner = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (kept.append(Path(f"/proc/self/fd/{file}").readlink()), inner(file)))
+
+    def make(folder):
+        (folder / "deep").mkdir()
+        for name in ("value", "deep/table.csv"):
+            (folder / name).write_text("42")
+
+    Store(tmp_path).obtain("thing", {}, make)
+    names = [path.name for path in kept]
+    assert sorted(names[:-1]) == ["table.csv", "value"] and names[-1].startswith(".manifest.json")
 
 
 def test_a_failing_make_leaves_nothing_but_its_work(tmp_path):

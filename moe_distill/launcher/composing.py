@@ -174,10 +174,9 @@ class FreshProcessLauncher(Launcher):
             check_idle(jobs)
             _call("before_sweep", first, configs)
             outcomes = run(jobs)
+            if failures := [failure for failure in outcomes if failure]:
+                log.error("%d of %d jobs failed:\n  %s", len(failures), len(jobs), "\n  ".join(failures))
             _call("after_sweep", first, configs)
-        failures = [failure for failure in outcomes if failure]
-        if failures:
-            log.error("%d of %d jobs failed:\n  %s", len(failures), len(jobs), "\n  ".join(failures))
         return [job_return(config, failure) for config, failure in zip(configs, outcomes, strict=True)]
 
     def _compose_all(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[DictConfig]:

@@ -90,7 +90,7 @@ def executor(folder: str, max_num_timeout: int, options: Mapping[str, Any]) -> A
     cores = options["cpus_per_task"]
     given = {name if name in COMMON else f"slurm_{name}": value for name, value in options.items()}
     given |= {
-        "slurm_additional_parameters": {"requeue": True, **options.get("additional_parameters", {})},
+        "slurm_additional_parameters": {"requeue": True, **(options.get("additional_parameters") or {})},
         # srun has not taken this from sbatch since Slurm 22.05, and would bind the task to one core
         "slurm_srun_args": [f"--cpus-per-task={cores}"] if cores else None,
     }

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from moe_distill.attempts import attempts_of, state_of
+from moe_distill.attempts import Attempt, attempts_of, last_state, state_of
+from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.labelling import labeller_settings
 from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import Row, columns_of_plan
+from moe_distill.pipelines.rows import Row, columns_of_plan, columns_of_real
 from moe_distill.records import key, write_json
 
 FILE = "sweep.json"
@@ -46,16 +47,28 @@ class Cell:
     def state(self, sweep: Path, results: Results) -> str:
         """Say how far it is: ``done``, ``missing``, or what became of its last attempt.
 
-        A cell is done when its rows are, whoever made them; where it leaves none, when an attempt at the same work has
-        finished. Its folder bears the same name at another scale, or with other data or another store.
+        A cell is done when its rows are, whoever made them; where it leaves none, when an attempt at it has finished.
         """
         if self.keys and all(results.has(row) for row in self.keys):
             return DONE
-        state = state_of(sweep / self.folder)
+        tried, own = attempts_of(sweep / self.folder), self.attempts(sweep)
+        if tried and not own:
+            return "missing"
+        state = last_state(sweep / self.folder, own) if own else state_of(sweep / self.folder)
         if state != "finished":
             return state
-        told = {self.work, attempts_of(sweep / self.folder)[-1].work} - {None}
-        return "missing" if self.keys or len(told) > 1 else DONE
+        return "missing" if self.keys else DONE
+
+    def attempts(self, sweep: Path) -> list[Attempt]:
+        """Return the attempts at it, the first one first.
+
+        Its folder bears the same name at another scale, or with other data or another store: attempts at such work are
+        left out, and those before it of which the work is not known.
+        """
+        tried = attempts_of(sweep / self.folder)
+        others = [i for i, a in enumerate(tried) if len({self.work, a.work} - {None}) > 1]
+        since = others[-1] + 1 if others else 0
+        return [a for i, a in enumerate(tried) if i >= since or (a.work is not None and a.work == self.work)]
 
 
 @dataclass(frozen=True)
@@ -66,11 +79,13 @@ class Sweep:
         command: What runs it.
         question: What it asks (see ``Question``).
         cells: Its jobs, in order.
+        scales: Their scales; none where they are not known.
     """
 
     command: str
     question: Mapping[str, Any]
     cells: tuple[Cell, ...]
+    scales: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
         """Keep it in the sweep's folder."""
@@ -90,7 +105,7 @@ class Sweep:
             Cell(c["name"], c["folder"], c["command"], tuple(c.get("awaited", ())), c.get("work"))
             for c in told["cells"]
         )
-        return cls(told["command"], told["question"], cells)
+        return cls(told["command"], told["question"], cells, tuple(told.get("scales", ())))
 
 
 def identity(pipeline: Mapping[str, Any], scale: str, store: str) -> str:
@@ -111,8 +126,21 @@ def awaited(plan: Distillation, exam: Examination, cache: Path, told: Row) -> li
     train, test = plan.data.load(cache)
     judged = {**plan.settings(train, cache), **labeller_settings(plan, exam.recipe)}
     about = {"dataset": train.name, "data_variant": train.variant, **columns_of_plan(plan), **told}
+    return _rows(about, judged, test, exam, plan.roster.noe)
+
+
+def awaited_of_real(plan: Distillation, exam: Examination, cache: Path, told: Row) -> list[Row]:
+    """Return the result rows about all real training images; arguments as for :func:`awaited`."""
+    train, test = plan.data.load(cache)
+    judged = {"real": train.fingerprint, "statistics": train.statistics, **labeller_settings(plan, exam.recipe)}
+    about = {**columns_of_real(train), "distill_seed": "", "width": "", **told}
+    return _rows(about, judged, test, exam, 1)
+
+
+def _rows(about: Row, judged: Mapping[str, Any], test: RealSet, exam: Examination, experts: int) -> list[Row]:
+    """Return a row of each student of a set that is described and decided by what is given."""
     return [
-        {**about, **exam.columns(name, plan.roster.noe), "seed": seed, "config_hash": row}
+        {**exam.columns(name, experts), **about, "seed": seed, "config_hash": row}
         for name in exam.students
         for seed, row in exam.keys(judged, test, name).items()
     ]

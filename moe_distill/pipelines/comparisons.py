@@ -151,7 +151,8 @@ def interval(own: Sequence[Row], other: Sequence[Row], architectures: Sequence[s
 
 def _differences(own: Sequence[Row], other: Sequence[Row]) -> dict[str, dict[str, list[float]]]:
     """Return differences of paired students by architecture and distillation seed."""
-    by_set = _of_several_sets(own) or _of_several_sets(other)
+    single = all(len({row["distill_seed"] for row in rows}) == 1 for rows in (own, other))
+    by_set = single or _of_several_sets(own) or _of_several_sets(other)
     partners: dict[tuple[str, str], list[Row]] = {}
     for row in other:
         partners.setdefault((row["architecture"], str(row["seed"])), []).append(row)

@@ -40,6 +40,7 @@ def write_stages(runtime: Runtime) -> Path:
         "costs": runtime.costs,
         "sets": [[label, str(folder)] for label, folder in runtime.sets],
         "facts": facts(),
+        "scale": runtime.scale,
     }
     write_json(runtime.output / "stages.json", stages)
     return write_page(runtime.output)

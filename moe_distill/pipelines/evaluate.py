@@ -109,7 +109,8 @@ def recorded(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[st
         return None
     rows = [_told(runtime.results.row(k), {}, exam, runtime) for k in keys]
     runtime.spent("evaluate", f"{plan.roster}, committed rows", _cost_of(rows), True)
-    runtime.mirror.summary(accuracies(rows))
+    dependence = rows[0].get("dcor2_unbiased")
+    runtime.mirror.summary({**accuracies(rows), "dcor2_unbiased": float(dependence) if dependence else None})
     return {"accuracy": accuracies(rows).get("accuracy", math.nan), "rows": rows}
 
 

@@ -20,6 +20,7 @@ class CellReport:
         name: What its command line sets apart from the others.
         state: See :meth:`~moe_distill.pipelines.cells.Cell.state`.
         attempts: The attempts at it, the first one first.
+        last: What became of the last one.
         log: The last lines it printed.
         command: What runs it alone.
     """
@@ -27,6 +28,7 @@ class CellReport:
     name: str
     state: str
     attempts: Sequence[Attempt]
+    last: str
     log: str
     command: str
 
@@ -41,7 +43,8 @@ def cells_section(reports: Sequence[CellReport]) -> str:
 
 
 def _cell(report: CellReport) -> str:
-    tried = "".join(f"<li>{_tried(a, last=a is report.attempts[-1], state=report.state)}</li>" for a in report.attempts)
+    states = [*("lost: killed, or its machine restarted" for _ in report.attempts[1:]), report.last]
+    tried = "".join(f"<li>{_tried(a, state)}</li>" for a, state in zip(report.attempts, states, strict=False))
     log = f"<pre><code>{escape(report.log)}</code></pre>" if report.log else ""
     badge = f'<span class="badge {report.state}">{report.state}</span>'
     attempts = f'<span class="soft">{count([len(report.attempts)], "attempt")}</span>' if report.attempts else ""
@@ -50,9 +53,9 @@ def _cell(report: CellReport) -> str:
     return f"<details{opened}><summary>{badge}{escape(report.name)} {attempts}</summary>{body}</details>"
 
 
-def _tried(attempt: Attempt, last: bool, state: str) -> str:
+def _tried(attempt: Attempt, state: str) -> str:
     began = datetime.fromtimestamp(attempt.began, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    outcome = attempt.outcome or (state if last and state != "done" else "lost: killed, or its machine restarted")
+    outcome = attempt.outcome or state
     took = f" after {duration([{'seconds': attempt.ended - attempt.began}])}" if attempt.ended else ""
     error = f": {escape(attempt.error)}" if attempt.error else ""
     return f'{began}, {outcome}{took}{error} <span class="soft">({escape(attempt.commit)})</span>'

@@ -20,13 +20,18 @@ _MOST_LINES = 200
 Lines = Sequence[Mapping[str, str]]
 
 
-def tables_of(sweep: Path) -> dict[str, Lines]:
-    """Return the lines of such tables of all jobs of a sweep, each once, by the table's name; agreement first."""
+def tables_of(sweep: Path, jobs: Sequence[Path]) -> dict[str, Lines]:
+    """Return the lines of such tables of a sweep's jobs, each once, by the table's name; agreement first.
+
+    Args:
+        sweep: Its folder.
+        jobs: The folders of its jobs.
+    """
     agreed = page_agreement.agreement_of(sweep)
     found: dict[str, Lines] = {page_agreement.TABLE: agreed} if agreed else {}
     for name in TITLES:
         lines: dict[tuple[str, ...], dict[str, str]] = {}
-        for path in sorted(sweep.glob(f"*/{name}")):
+        for path in (job / name for job in jobs if (job / name).is_file()):
             with path.open(newline="") as file:
                 for line in csv.DictReader(file):
                     lines.setdefault(tuple(line.values()), line)

@@ -45,11 +45,11 @@ class Question:
     def __post_init__(self) -> None:
         """Check what a typing error could spoil."""
         for published in self.paper:
-            if unknown := sorted(set(published) - {*COLUMNS, "accuracy"}):
+            if unknown := sorted(map(str, set(published) - {*COLUMNS, "accuracy"})):
                 raise InputError("paper", ", ".join(unknown), f"columns among {', '.join(_TOLD)}")
             try:
                 float(published["accuracy"])
-            except (KeyError, ValueError) as error:
+            except (KeyError, ValueError, TypeError) as error:
                 raise InputError("paper", dict(published), "an accuracy in percent in every row") from error
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moe_distill.attempts import attempts_of
+from moe_distill.attempts import last_state
 from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.conclude import write_page
@@ -77,14 +77,15 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
 
     sweep = Sweep.read(folder) or Sweep("", {}, ())
     here = merged(folder)
-    tables = tables_of(folder)
+    folders = _jobs(folder, sweep.scales)
+    tables = tables_of(folder, folders)
     rows: Sequence[Row] = distinct(_asked(sweep, here, results))
     rows, scores = rows or probed(tables.get("probe.csv", ())), scored(tables.get("scores.csv", ()))
-    jobs = [json.loads(path.read_text()) for path in sorted(folder.glob("*/stages.json"))]
+    jobs = [json.loads((job / "stages.json").read_text()) for job in folders if (job / "stages.json").is_file()]
     costs = [cost for job in jobs for cost in job["costs"]]
     sets = [(label, Path(where)) for job in jobs for label, where in job["sets"] if Path(where).exists()]
     cells = [_told(cell, folder, results) for cell in sweep.cells]
-    about, question, teachers = (folder.name, sweep.command), Question(**sweep.question), _teachers(folder)
+    about, question, teachers = (folder.name, sweep.command), Question(**sweep.question), _teachers(folders)
     return SweepReport(*about, question, rows, scores, cells, costs, sets, tables, teachers, _facts(jobs))
 
 
@@ -99,14 +100,25 @@ def _facts(jobs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {**told, **({"date": " to ".join(sorted({min(dates), max(dates)}))} if dates else {})}
 
 
-def _teachers(folder: Path) -> dict[str, float]:
+def _jobs(sweep: Path, scales: Sequence[str]) -> list[Path]:
+    """Return the folders of a sweep's jobs, but those of other scales, whose folders stay when one is run at two."""
+    found = []
+    for job in sorted(path for path in sweep.iterdir() if path.is_dir()):
+        told = job / "stages.json"
+        scale = json.loads(told.read_text()).get("scale") if told.is_file() else None
+        if scale is None or not scales or scale in scales:
+            found.append(job)
+    return found
+
+
+def _teachers(jobs: Sequence[Path]) -> dict[str, float]:
     """Return the seconds that networks trained beforehand took, by the fingerprint of the job's own set.
 
     What a job did not look at, as its rows were committed before, is not known and left out.
     """
     found: dict[str, float] = {}
-    for path in sorted(folder.glob("*/stages.json")):
-        costs = json.loads(path.read_text())["costs"]
+    for path in (job / "stages.json" for job in jobs):
+        costs = json.loads(path.read_text())["costs"] if path.is_file() else []
         if not any(c["stage"] == "distill" for c in costs):
             continue
         costs = [c for c in costs if c["stage"] == "pretrain"]
@@ -128,10 +140,11 @@ def _asked(sweep: Sweep, here: Sequence[dict[str, str]], results: Results) -> li
         if key not in found:
             there = {**results.row(key), **row} if key not in known and results.has(key) else row
             found[key] = known.get(key) or {c: None if there.get(c) is None else str(there[c]) for c in COLUMNS}
-    scales = {row["scale"] for row in found.values()}
+    scales = sweep.scales or {row["scale"] for row in found.values()}
     return [*found.values(), *(r for k, r in known.items() if k not in found and (not scales or r["scale"] in scales))]
 
 
 def _told(cell: Cell, folder: Path, results: Results) -> CellReport:
-    own = folder / cell.folder
-    return CellReport(cell.name, cell.state(folder, results), attempts_of(own), last_lines(own), cell.command)
+    own, tried = folder / cell.folder, cell.attempts(folder)
+    last = last_state(own, tried) if tried else "missing"
+    return CellReport(cell.name, cell.state(folder, results), tried, last, last_lines(own), cell.command)

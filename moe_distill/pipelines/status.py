@@ -34,7 +34,7 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
         table.add_column(column, overflow="fold")
     states = [cell.state(folder, results) for cell in sweep.cells]
     for cell, state in zip(sweep.cells, states, strict=True):
-        tried = attempts_of(folder / cell.folder)
+        tried = cell.attempts(folder)
         spent = sum(a.ended - a.began for a in tried if a.ended)
         if tried and state == "running":
             spent += time.time() - tried[-1].began

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from moe_distill.errors import InputError
 from moe_distill.pipelines.layout import count
 from moe_distill.pipelines.question import Question, framed, published, require_told_apart
-from moe_distill.pipelines.rows import Row
+from moe_distill.pipelines.rows import COLUMNS, Row
 
 if TYPE_CHECKING:
     import polars as pl
@@ -143,6 +143,22 @@ def along(rows: Sequence[Row], question: Question, by: str) -> "pl.DataFrame":
     schema = {"dataset": pl.String, "line": pl.String, "x": pl.Float64, "mean": pl.Float64, "half": pl.Float64}
     found = pl.from_dicts(points, schema={**schema, "n": pl.Int64, "over": pl.String})
     return found.sort("dataset", pl.col("line").cast(pl.Enum(names)), "x")
+
+
+def require_answerable(rows: Sequence[Row], question: Question) -> None:
+    """Refuse a question that rows to come cannot answer.
+
+    Args:
+        rows: Rows with the columns that are known before their students are trained.
+        question: What is asked of them.
+
+    Raises:
+        InputError: See :func:`~moe_distill.pipelines.question.framed` and :func:`along`.
+    """
+    trained = [{**dict.fromkeys(COLUMNS, ""), **row, "accuracy_last": "0"} for row in rows]
+    framed(trained, question)
+    if trained and question.axis is not None:
+        along(trained, question, "variant")
 
 
 def _lined(rows: Sequence[Row], question: Question, by: str) -> "tuple[pl.DataFrame, list[str]]":

@@ -82,6 +82,13 @@ def test_what_slurm_is_told(sweeping, cluster, tmp_path, monkeypatch):
     assert " --cpus-per-task=8 " in run and run.endswith(f" -u -m submitit.core._submit {folder}/%j")
 
 
+def test_parameters_that_are_left_to_the_cluster_are_none(cluster, tmp_path):
+    cluster(SBATCH)
+    options = {"nodes": 1, "tasks_per_node": 1, "cpus_per_task": None, "additional_parameters": None}
+    given = launcher.executor(str(tmp_path), 1, options)._executor.parameters
+    assert given["additional_parameters"] == {"requeue": True}
+
+
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [

@@ -129,3 +129,22 @@ def test_what_does_not_fit_in_any_job_is_one_line_before_the_first(tmp_path, com
     with pytest.raises(InputError, match=said):
         before(configs)
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "cells", "said"),
+    [
+        ("+question.axis=nope", [["seed=1"]], r"^question\.axis=nope: columns among "),
+        ("+question.axis=roster", [["seed=1"]], r"^question\.axis=roster: a column of numbers$"),
+        (
+            "+question.axis=noe",
+            [["split=5x2", f"diversity={name}"] for name in ("none", "paper")],
+            r"^question\.lines=dm: also what tells its rows apart: diversity$",
+        ),
+    ],
+)
+def test_a_question_that_rows_to_come_cannot_answer_is_refused_before_the_first(tmp_path, composed, given, cells, said):
+    task = (*TINY, f"paths.runs={tmp_path / 'runs'}", f"paths.store={tmp_path}", "recipe=dsa", given)
+    with pytest.raises(InputError, match=said):
+        before(composed[0](*task, cells=cells))
+    assert not (tmp_path / "runs").exists()

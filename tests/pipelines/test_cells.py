@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 
 from moe_distill.attempts import FILE, attempt
 from moe_distill.config import register
-from moe_distill.pipelines.cells import Cell, Sweep, awaited
+from moe_distill.pipelines.cells import Cell, Sweep, awaited, awaited_of_real
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import COLUMNS
 from moe_distill.pipelines.status import last_lines, shown
@@ -40,6 +40,21 @@ def test_the_rows_that_a_cell_awaits_are_those_it_leaves(suite):
     }
     one, two = ({r["config_hash"] for r in rows_to_come(suite, f"seeds={n}")} for n in (1, 2))
     assert one < two == {r["config_hash"] for r in rows}
+
+
+@pytest.mark.parametrize("pipeline", ["evaluate", "upper_bound"])
+def test_the_rows_that_judging_alone_leaves_are_awaited_too(suite, pipeline):
+    suite(*ONE, "diversity=none", "pipeline=distill")
+    given = (*ONE, "diversity=none", "seeds=2", f"pipeline={pipeline}")
+    cfg = suite.compose(*given)
+    plan, exam = (instantiate(cfg[n], _convert_="all") for n in ("plan", "exam"))
+    rows_of = awaited if pipeline == "evaluate" else awaited_of_real
+    coming = rows_of(plan, exam, suite.store / "data", {"scale": cfg.scale_name, "overrides": ""})
+    suite(*given)
+    rows = suite.rows()
+    assert len(coming) == len(rows) == 2
+    for known, row in zip(coming, rows, strict=True):
+        assert {c: str(v) for c, v in known.items()} == {c: row[c] for c in known}
 
 
 def test_committed_rows_count_as_done_and_a_sweep_grows_seed_by_seed(suite):
@@ -99,6 +114,13 @@ def test_a_cell_without_rows_is_done_by_an_attempt_at_its_own_work(tmp_path, res
     with attempt(tmp_path / "a", "") as tried:
         tried.work = "x"
     assert states("x", None, "y") == ["done", "done", "missing"]
+    with pytest.raises(ValueError), attempt(tmp_path / "a", "") as tried:  # such as at another scale
+        tried.work = "y"
+        raise ValueError("no")
+    assert states("x", None, "y") == ["done", "failed", "failed"]
+    other, own = (Cell("a", "a", "", awaiting("other"), work) for work in ("x", "y"))
+    assert [len(cell.attempts(tmp_path)) for cell in (other, own)] == [1, 1]
+    assert [cell.state(tmp_path, results) for cell in (other, own)] == ["missing", "failed"]
 
 
 def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, results):

@@ -137,6 +137,13 @@ def test_random_images_of_each_student_are_paired_by_student():
     assert lead["n"] == 9
 
 
+def test_two_sets_of_different_distillation_seeds_are_no_pair():
+    """As on the page of a sweep that lacks one seed of one side and another one of the other, as yet."""
+    own, other = students("own", ("dm5x2",)), students("own", ("dm10x1",), distill_seeds=(1,))
+    (lead,) = [c for c in comparisons(own + other, AGAINST_ONE).to_dicts() if c["architecture"] == AVERAGE]
+    assert (lead["n"], lead["over"]) == (0, "no pairs of students")
+
+
 def test_an_average_weighs_architectures_alike():
     own = [r for r in students("weights", ("dm5x2",)) if r["architecture"] == "vgg11" or r["seed"] == "0"]
     other = students("weights", ("dm10x1",))

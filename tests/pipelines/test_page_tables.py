@@ -9,12 +9,12 @@ def test_lines_of_all_jobs_are_shown_once_with_what_varies(tmp_path):
     for job, lines in (("a", first), ("b", first + second)):
         (tmp_path / job).mkdir()
         (tmp_path / job / "measures.csv").write_text(head + lines)
-    found = tables_of(tmp_path)
+    found = tables_of(tmp_path, [tmp_path / "a", tmp_path / "b"])
     assert list(found) == ["measures.csv"] and len(found["measures.csv"]) == 2
     html = tables_section(found)
     assert html.count("<tr>") == 3 and "0.1235" in html and "&lt;hsic&gt;" in html and "1e-3" in html
     assert "scale small" in html and "config_hash" not in html
-    assert tables_section(tables_of(tmp_path / "a" / "nothing")).strip() == ""
+    assert tables_section(tables_of(tmp_path / "a" / "nothing", [])).strip() == ""
 
 
 def test_rank_correlations_of_a_sweep_come_first_and_whole(tmp_path):
@@ -26,9 +26,9 @@ def test_rank_correlations_of_a_sweep_come_first_and_whole(tmp_path):
     (tmp_path / "agreement.csv").write_text(head + "".join(lines))
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "measures.csv").write_text("measure,value\ndcor,0.5\nhsic,0.25\n")
-    html = tables_section(tables_of(tmp_path))
+    html = tables_section(tables_of(tmp_path, [tmp_path / "a"]))
     assert html.count("+0.50 (−0.12 to +0.90)") == 2 * len(pairs) == 600 and html.count("undefined") == 25
     assert html.count("<td>−1.00</td>") == 1 and html.count("<h3>") == 3 and "<net>" not in html
     assert "dataset d, method idm, ipc 5, noe 2, sets 3" in html and "m1 ~ m0" in html
     assert html.index("Do networks") < html.index("Do measures") < html.index("real images dealt out")
-    assert len(tables_of(tmp_path)["agreement.csv"]) == 626
+    assert len(tables_of(tmp_path, [])["agreement.csv"]) == 626

@@ -92,9 +92,11 @@ def test_a_paper_that_cannot_be_read_is_refused(tmp_path):
     assert paper_rows(tmp_path / "paper.csv") == []
     with pytest.raises(InputError, match="paper=archtecture"):
         Question(paper=[{"archtecture": "a", "accuracy": "1"}])
-    for wrong in ({"dataset": "d"}, {"dataset": "d", "accuracy": ""}, {"dataset": "d", "accuracy": "5 %"}):
+    with pytest.raises(InputError, match="paper=None: columns among"):  # a line with a field too many
+        Question(paper=[{"dataset": "d", "accuracy": "1", None: ["2"]}])
+    for wrong in ({}, {"accuracy": ""}, {"accuracy": None}, {"accuracy": "5 %"}):
         with pytest.raises(InputError, match="an accuracy in percent"):
-            Question(paper=[wrong])
+            Question(paper=[{"dataset": "d", **wrong}])
     twice = Question(paper=[{"dataset": "d", "accuracy": "1"}, {"method": "dm", "dataset": "", "accuracy": "2"}])
     with pytest.raises(InputError, match=r"paper=1\.00 and 2\.00: one accuracy for method dm"):
         published(row(), twice)

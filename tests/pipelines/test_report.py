@@ -51,6 +51,20 @@ def test_rows_of_another_scale_left_in_a_jobs_folder_do_not_stand_for_those_aske
     assert {r["config_hash"]: is_trained(r) for r in gathered(sweep, results).rows} == {"2": False, "3": True}
 
 
+def test_jobs_of_another_scale_left_in_the_folder_have_no_part_in_the_page(tmp_path):
+    """Neither in its costs nor in its tables; one that an earlier version ran did not tell its scale."""
+    for name, scale in (("a", {"scale": "smoke"}), ("b", {"scale": "small"}), ("c", {})):
+        (tmp_path / name).mkdir()
+        told = {"costs": [{"stage": name}], "sets": [], "facts": {"commit": name}, **scale}
+        (tmp_path / name / "stages.json").write_text(json.dumps(told))
+        (tmp_path / name / "measures.csv").write_text(f"measure,value\n{name},1\n")
+    for scales, kept in ((("small",), ["b", "c"]), ((), ["a", "b", "c"])):
+        Sweep("", {}, (), scales).write(tmp_path)
+        page = gathered(tmp_path, Results(Store(tmp_path / "store")))
+        assert [cost["stage"] for cost in page.costs] == kept and page.facts == {"commit": "; ".join(kept)}
+        assert [line["measure"] for line in page.tables["measures.csv"]] == kept
+
+
 def test_a_row_made_elsewhere_is_told_as_the_cell_that_asks_for_it_would(tmp_path):
     (tmp_path / "tables" / "some").mkdir(parents=True)
     rows = [row("dm5x2", config_hash=k, overrides="x=1", accuracy_last="0.5", scale="gpu") for k in ("own", "other")]
