@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import MISSING, OmegaConf
 
+NAMELESS = "single"  # what a run is called where nobody names it
 _aside: list[str] = []
 # Names of jobs leave out what is the same for all of a sweep, or decides no result.
 SHARED_BY_JOBS = ("+experiment", "experiment", "scale", "logger", "data.root", "paths.runs", "paths.store", "threads")
@@ -44,7 +45,7 @@ class Config:
         question: What an experiment asks, and of which comparison the answer is read.
     """
 
-    name: str = "single"
+    name: str = NAMELESS
     scale_name: str = "paper"
     seed: int = 0
     seeds: int = 5
@@ -156,6 +157,8 @@ def register() -> None:
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/submitit_slurm' is validated against")
     ConfigStore.instance().store(name="spine", node=Config)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
+    # Else a run and a sweep that nobody names would write over one another's tables.
+    OmegaConf.register_new_resolver("sweep_name", lambda name: "sweep" if name == NAMELESS else name, replace=True)
     OmegaConf.register_new_resolver("shared_by_jobs", lambda: list(SHARED_BY_JOBS), replace=True)
     OmegaConf.register_new_resolver("job_overrides", job_overrides, replace=True)
     OmegaConf.register_new_resolver("experiments_dir", experiments_dir, replace=True)

@@ -54,6 +54,15 @@ def test_a_cells_command_runs_it_in_its_own_folder(tmp_path, composed):
         assert alone.mixup_alpha == alpha
 
 
+@pytest.mark.parametrize(("given", "folder"), [((), "sweep"), (("name=mine",), "mine"), (TINY[:1], "table4")])
+def test_a_sweep_that_nobody_names_does_not_lie_in_the_folder_of_such_a_run(tmp_path, composed, given, folder):
+    jobs, loader = composed
+    (config,) = jobs("logger=none", f"paths.runs={tmp_path}", *given, cells=[["seed=1"]])
+    assert config.hydra.sweep.dir == str(tmp_path / folder)
+    alone = loader.load_configuration("config", [f"paths.runs={tmp_path}"], RunMode.RUN)
+    assert alone.hydra.run.dir == str(tmp_path / "single")
+
+
 @pytest.mark.parametrize(
     ("given", "own", "kept"),
     [
