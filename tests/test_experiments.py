@@ -1,6 +1,7 @@
 """Every question asked of the paper has an experiment, and every experiment its yaml and its page."""
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,11 @@ def test_sets_are_compared_over_three_distillation_seeds_in_the_published_protoc
     assert {raw[n]["sweeper"]["params"]["seed"] for n in seeded} == {"${sweep.seed}"}
     seeds = {s: OmegaConf.load(conf / "scale" / f"{s}.yaml").sweep.seed for s in ("smoke", "small", "gpu", "paper")}
     assert seeds == {"smoke": "0", "small": "0", "gpu": "0", "paper": "0,1,2"}
+
+
+def test_the_leads_that_no_table_shows_are_what_the_readme_says(capsys, monkeypatch):
+    text = Path(experiments_dir(), "README.md").read_text().partition("## Leads that no table shows")[2]
+    code = textwrap.dedent("\n".join(line for line in text.splitlines() if line.startswith("    ") or not line))
+    monkeypatch.chdir(Path(experiments_dir()).parent)
+    exec(compile(code, "experiments/README.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"  # (\S+ ± \S+)$", code, re.MULTILINE)
