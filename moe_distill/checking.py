@@ -68,8 +68,8 @@ def check_aside(settings: Sequence[str]) -> None:
     Raises:
         InputError: There are any.
     """
-    for setting in settings:
-        name, _, value = setting.lstrip("+~").partition("=")
+    if settings:
+        name, _, value = settings[0].lstrip("+~").partition("=")
         raise InputError(name, value, "left out: to look at one run needs no settings, only its name=")
 
 

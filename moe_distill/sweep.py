@@ -151,10 +151,13 @@ def _cell(job: Built) -> Cell:
 
 
 def _awaited(job: Built, name: str) -> tuple[Row, ...]:
-    """Return the rows that a job is to leave; those of its own plan count as such though a baseline is the same."""
+    """Return the result rows that a job is to leave, none where its pipeline leaves other tables.
+
+    Rows of its own plan count as such though a baseline is the same.
+    """
     cache = Path(job.cfg.paths.store) / "data"
     own, shared = ({"scale": job.cfg.scale_name, "overrides": told} for told in (name, ""))
-    match str(job.cfg.pipeline._target_).rpartition(".")[2]:
+    match job.pipeline.func.__name__:
         case "full":
             rows = awaited(job.plan, job.exam, cache, own)
             keys = {row["config_hash"] for row in rows}

@@ -124,11 +124,12 @@ def _closest(variant: Row, others: Sequence[Row], columns: Sequence[str]) -> Row
 def interval(own: Sequence[Row], other: Sequence[Row], architectures: Sequence[str]) -> Interval:
     """Return by how much a variant's students are ahead of an opponent's, as a fraction, with its 95 % interval.
 
-    Students of equal architecture and seed are paired, of equal distillation seed where either side has several sets; a
-    set that no seed decides (``distill_seed`` is empty) goes with every one. Architectures weigh alike. With pairs of
-    several distillation seeds, replicates are the means of each that has all architectures (Student's t). With one,
-    they are the pairs of students, and the interval is for this very set and these architectures: what others differ by
-    is no part of it (the sum of the architectures' variances, Welch's degrees of freedom).
+    Students of equal architecture and seed are paired, of equal distillation seed too unless the students of a side
+    have a set each; a set that no seed decides (``distill_seed`` is empty) goes with every one. Architectures weigh
+    alike. With pairs of several distillation seeds, replicates are the means of each that has all architectures
+    (Student's t). With one, they are the pairs of students, and the interval is for this very set and these
+    architectures: what others differ by is no part of it (the sum of the architectures' variances, Welch's degrees of
+    freedom).
 
     Args:
         own: Rows of the variant's students, with ``architecture``, ``seed``, ``distill_seed`` and ``accuracy``.

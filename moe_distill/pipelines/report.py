@@ -77,16 +77,16 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
 
     sweep = Sweep.read(folder) or Sweep("", {}, ())
     here = merged(folder)
-    folders = _jobs(folder, sweep.scales)
-    tables = tables_of(folder, folders)
+    jobs = _jobs(folder, sweep.scales)
+    tables = tables_of(folder, [*jobs])
     rows: Sequence[Row] = distinct(_asked(sweep, here, results))
     rows, scores = rows or probed(tables.get("probe.csv", ())), scored(tables.get("scores.csv", ()))
-    jobs = [json.loads((job / "stages.json").read_text()) for job in folders if (job / "stages.json").is_file()]
-    costs = [cost for job in jobs for cost in job["costs"]]
-    sets = [(label, Path(where)) for job in jobs for label, where in job["sets"] if Path(where).exists()]
+    told = [stages for stages in jobs.values() if stages]
+    costs = [cost for stages in told for cost in stages["costs"]]
+    sets = [(label, Path(where)) for stages in told for label, where in stages["sets"] if Path(where).exists()]
     cells = [_told(cell, folder, results) for cell in sweep.cells]
-    about, question, teachers = (folder.name, sweep.command), Question(**sweep.question), _teachers(folders)
-    return SweepReport(*about, question, rows, scores, cells, costs, sets, tables, teachers, _facts(jobs))
+    about, question, teachers = (folder.name, sweep.command), Question(**sweep.question), _teachers(jobs)
+    return SweepReport(*about, question, rows, scores, cells, costs, sets, tables, teachers, _facts(told))
 
 
 def _facts(jobs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -100,29 +100,32 @@ def _facts(jobs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {**told, **({"date": " to ".join(sorted({min(dates), max(dates)}))} if dates else {})}
 
 
-def _jobs(sweep: Path, scales: Sequence[str]) -> list[Path]:
-    """Return the folders of a sweep's jobs, but those of other scales, whose folders stay when one is run at two."""
-    found = []
+def _jobs(sweep: Path, scales: Sequence[str]) -> dict[Path, Mapping[str, Any]]:
+    """Return what each job of a sweep did (its ``stages.json``, empty where it has none yet), by the job's folder.
+
+    Jobs of other scales, whose folders stay where a sweep is run at two, are left out.
+    """
+    found = {}
     for job in sorted(path for path in sweep.iterdir() if path.is_dir()):
-        told = job / "stages.json"
-        scale = json.loads(told.read_text()).get("scale") if told.is_file() else None
-        if scale is None or not scales or scale in scales:
-            found.append(job)
+        file = job / "stages.json"
+        stages = json.loads(file.read_text()) if file.is_file() else {}
+        if not scales or stages.get("scale") in (None, *scales):
+            found[job] = stages
     return found
 
 
-def _teachers(jobs: Sequence[Path]) -> dict[str, float]:
+def _teachers(jobs: Mapping[Path, Mapping[str, Any]]) -> dict[str, float]:
     """Return the seconds that networks trained beforehand took, by the fingerprint of the job's own set.
 
     What a job did not look at, as its rows were committed before, is not known and left out.
     """
     found: dict[str, float] = {}
-    for path in (job / "stages.json" for job in jobs):
-        costs = json.loads(path.read_text())["costs"] if path.is_file() else []
+    for job, stages in jobs.items():
+        costs = stages.get("costs", [])
         if not any(c["stage"] == "distill" for c in costs):
             continue
         costs = [c for c in costs if c["stage"] == "pretrain"]
-        own = [r for r in merge_rows(path.parent.glob("results.csv"), COLUMNS) if r["overrides"]]
+        own = [r for r in merge_rows(job.glob("results.csv"), COLUMNS) if r["overrides"]]
         found |= {r["set_fingerprint"]: sum(c["seconds"] for c in merged_costs(costs)) for r in own}
     return found
 

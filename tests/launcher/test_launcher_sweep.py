@@ -106,6 +106,12 @@ def test_failures_are_isolated_and_named(app):
     assert done.stdout.index("[2/2]") < done.stdout.index("ended 2: out/x1-y0/began out/x2-y0/began\n")
 
 
+def test_failures_are_named_though_the_page_cannot_be_built(app):
+    done = sweep(app, "x=1,2", "fail=1", "after_sweep=tiny.nothing")
+    assert done.returncode != 0 and "nothing" in done.stderr
+    assert "1 of 2 jobs failed:\n  x=1 fail=1" in done.stdout
+
+
 def test_what_looks_at_a_sweep_is_called_in_place_of_its_jobs(app):
     (app / "conf" / "pipeline").mkdir()
     (app / "conf" / "pipeline" / "look.yaml").write_text("# @package _global_\ninstead: tiny.forecast\n")

@@ -115,6 +115,17 @@ def test_a_cell_without_rows_is_done_only_by_the_work_that_is_asked_for(tmp_path
     assert [c.state(sweep, nothing) for c in (here, *others)] == ["done", *["missing"] * 3]
 
 
+def test_jobs_that_judge_alone_await_their_own_rows_and_none_of_a_set_from_elsewhere(tmp_path, composed):
+    def rosters(*given):
+        task = (*TINY, f"paths.runs={tmp_path}", f"paths.store={tmp_path}", "baselines=random", *given)
+        (cell,) = asked(built(composed[0](*task, cells=[["split=5x2"]]))).cells
+        return [row["roster"] for row in cell.awaited]
+
+    assert rosters() == ["dm5x2", "random10x1"]
+    assert rosters("pipeline=evaluate") == ["dm5x2"] and rosters("pipeline=upper_bound") == ["full_dataset"]
+    assert rosters("pipeline=evaluate", "pipeline.path=there") == rosters("pipeline=measure") == []
+
+
 def test_jobs_of_equal_data_load_them_once(tmp_path, monkeypatch, composed):
     loaded = []
     inner = Digits.load

@@ -1,6 +1,7 @@
 """Cells of a sweep: which rows they ask for, how far they are, and rows of committed tables in their place."""
 
 import json
+import math
 import shutil
 import time
 
@@ -80,6 +81,25 @@ def test_committed_rows_count_as_done_and_a_sweep_grows_seed_by_seed(suite):
     assert kept.items() <= {r["config_hash"]: r["accuracy_last"] for r in grown}.items()
     suite("paths.tables=null", *ONE, "seeds=1")
     assert len(suite.artifacts("result")) == 4
+
+
+def test_what_is_mirrored_of_committed_rows_is_what_was_when_they_were_made(suite, monkeypatch):
+    told = {}
+
+    def keep(_, values):
+        told.update({**values, **told})  # the job's own set comes first; this is the mirror of the others too
+
+    monkeypatch.setattr("moe_distill.pipelines.mirror.NoMirror.summary", keep)
+    suite(*ONE, "seeds=1")
+    made = {name: value for name, value in told.items() if not name.startswith("cost/")}  # nothing is spent again
+    tables = suite.home / "experiments" / "some"
+    tables.mkdir(parents=True)
+    shutil.copy(suite.out / "results.csv", tables)
+    shutil.rmtree(suite.store)
+    told.clear()
+    suite(f"paths.tables={tables.parent}", *ONE, "seeds=1")
+    assert {name: told[name] for name in made} == pytest.approx(made)
+    assert math.isfinite(told["dcor2_unbiased"]) and {"accuracy", "accuracy/convnet3"} < {*made}
 
 
 @pytest.fixture
