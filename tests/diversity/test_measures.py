@@ -1,10 +1,9 @@
-"""Values of the diversity measures against double loops in float64, golden arrays and the library dcor."""
+"""Values of the diversity measures against double loops in float64, golden arrays and values of the library dcor."""
 
 import math
 from itertools import combinations
 from pathlib import Path
 
-import dcor
 import numpy as np
 import pytest
 import torch
@@ -28,6 +27,7 @@ from moe_distill.diversity.unpaired import (
 from moe_distill.seeding import stream
 
 GOLDEN = dict(np.load(Path(__file__).parents[1] / "golden/dcor_clom.npz"))
+LIBRARY = dict(np.load(Path(__file__).parents[1] / "golden/dcor_library.npz"))
 CASES = sorted({key.split("/")[1] for key in GOLDEN if key.startswith("dcor/")})
 
 B_DCOR = DistanceCorrelation(l2norm=False)
@@ -122,8 +122,8 @@ def test_discrepancies_against_loops(n, m):
 
 
 def test_energy_against_the_library():
-    f, g = randn(9, 4), randn(6, 4, name="y") + 1
-    assert float(NegativeEnergy()(f, g)) == pytest.approx(-dcor.energy_distance(f.numpy(), g.numpy()), rel=1e-10)
+    f, g = (torch.from_numpy(LIBRARY[f"n9_m6_p4/{side}"]) for side in "XY")
+    assert float(NegativeEnergy()(f, g)) == pytest.approx(-LIBRARY["n9_m6_p4/energy_distance"], rel=1e-10)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -159,17 +159,15 @@ def test_golden_centred_matrices():
         np.testing.assert_allclose(measures.u_centre(distance), GOLDEN[f"{case}/{letter}_ucent"], atol=1e-12)
 
 
-@pytest.mark.parametrize("n, p, q", [(10, 1, 1), (23, 4, 2), (50, 64, 64)])
-def test_against_the_library(n, p, q):
-    f, g = dependent(n, p, q)
-    x, y = f.numpy(), g.numpy()
-    assert float(B_DCOR(f, g)) == pytest.approx(dcor.distance_correlation_sqr(x, y), rel=1e-10)
-    assert float(U_DCOR(f, g)) == pytest.approx(dcor.u_distance_correlation_sqr(x, y), rel=1e-9)
+@pytest.mark.parametrize("case", ["n10_p1_q1", "n23_p4_q2", "n50_p64_q64"])
+def test_against_the_library(case):
+    f, g = (torch.from_numpy(LIBRARY[f"{case}/{side}"]) for side in "XY")
+    assert float(B_DCOR(f, g)) == pytest.approx(LIBRARY[f"{case}/b_dcor2"], rel=1e-10)
+    assert float(U_DCOR(f, g)) == pytest.approx(LIBRARY[f"{case}/u_dcor2"], rel=1e-9)
     assert float(unbiased_dcor2(f, g)) == float(U_DCOR(f, g))
-    assert float(DistanceCovariance()(f, g)) == pytest.approx(dcor.distance_covariance_sqr(x, y), rel=1e-10)
-    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x, y)]
-    if p > 1:
-        assert float(DistanceCorrelation()(f, g)) == pytest.approx(dcor.distance_correlation_sqr(*unit), rel=1e-10)
+    assert float(DistanceCovariance()(f, g)) == pytest.approx(LIBRARY[f"{case}/b_dcov2"], rel=1e-10)
+    if f.shape[1] > 1:
+        assert float(DistanceCorrelation()(f, g)) == pytest.approx(LIBRARY[f"{case}/b_dcor2_of_unit_rows"], rel=1e-10)
 
 
 def test_saturation_of_the_biased_estimator():
