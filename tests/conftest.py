@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 
@@ -52,6 +53,12 @@ class Suite:
     def artifacts(self, kind="*"):
         """Return the folders of finished artifacts."""
         return sorted(m.parent for m in self.store.glob(f"{kind}/*/manifest.json"))
+
+
+@pytest.fixture(autouse=True)
+def no_job_of_hydra(monkeypatch):
+    """Start outside any job: the last one's overrides, left in this process, would stand in the rows of the next."""
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
 
 
 @pytest.fixture
