@@ -5,7 +5,6 @@ import os
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext, RunMode
 
 import moe_distill.run
@@ -17,7 +16,6 @@ SBATCH = '#!/bin/sh\ncp "$1" {home}/script; echo "Submitted batch job 7"\n'
 @pytest.fixture
 def sweeping(tmp_path, slurm_plugin, plugin):
     """Gives a sweep's configuration at its start, and what launches cells of it."""
-    before = HydraConfig.instance().cfg
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
 
@@ -35,7 +33,6 @@ def sweeping(tmp_path, slurm_plugin, plugin):
             return config, lambda *cells: made.launch([[*every, cell] for cell in cells], 0)
 
         yield sweep
-    HydraConfig.instance().cfg = before
 
 
 @pytest.fixture

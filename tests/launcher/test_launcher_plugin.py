@@ -4,7 +4,6 @@ import sys
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus
 from hydra.errors import CompactHydraException, ConfigCompositionException
 from hydra.types import HydraContext, RunMode
@@ -24,7 +23,6 @@ def composed(tmp_path, plugin):
     conf = tmp_path / "conf"
     conf.mkdir()
     (conf / "config.yaml").write_text(CONFIG.replace("SWEEP", str(tmp_path / "it's = a, sweep")))
-    before = HydraConfig.instance().cfg
     with initialize_config_dir(str(conf), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
 
@@ -32,7 +30,6 @@ def composed(tmp_path, plugin):
             return loader.load_configuration("config", list(overrides), RunMode.MULTIRUN)
 
         yield compose, HydraContext(config_loader=loader, callbacks=None)
-    HydraConfig.instance().cfg = before
 
 
 def launcher(plugin, composed, *overrides, module="no_such_module"):

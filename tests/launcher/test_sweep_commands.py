@@ -25,7 +25,6 @@ TINY = ("+experiment=table4", "scale=smoke", "students=convnet3", "seeds=1", "lo
 @pytest.fixture
 def composed(plugin):
     """Gives a function that returns the composed jobs of a sweep, and the loader that composes single runs."""
-    before = HydraConfig.instance().cfg
     register()
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
@@ -39,7 +38,6 @@ def composed(plugin):
             return made._compose_all([[*task, *cell] for cell in cells], 0)
 
         yield jobs, loader
-    HydraConfig.instance().cfg = before
 
 
 def test_a_cells_command_runs_it_in_its_own_folder(tmp_path, composed):
