@@ -159,10 +159,12 @@ def _awaited(job: Built, name: str) -> tuple[Row, ...]:
     own, shared = ({"scale": job.cfg.scale_name, "overrides": told} for told in (name, ""))
     match job.pipeline.func.__name__:
         case "full":
-            rows = awaited(job.plan, job.exam, cache, own)
-            keys = {row["config_hash"] for row in rows}
-            others = (row for plan in job.baselines for row in awaited(plan, job.exam, cache, shared))
-            return (*rows, *(row for row in others if row["config_hash"] not in keys))
+            rows = [*awaited(job.plan, job.exam, cache, own)]
+            rows += [row for plan in job.baselines for row in awaited(plan, job.exam, cache, shared)]
+            first: dict[str, Row] = {}
+            for row in rows:
+                first.setdefault(row["config_hash"], row)
+            return tuple(first.values())
         case "upper_bound":
             return tuple(awaited_of_real(job.plan, job.exam, cache, own))
         case "evaluate" if job.pipeline.keywords["path"] is None:

@@ -216,12 +216,31 @@ def test_a_roster_of_two_methods_follows_the_data_set(composed, data):
 def test_baselines_have_the_mixtures_budget(composed):
     cfg = composed("baselines=single_and_random", "ipc=5", "noe=2")
     built = {name: str(instantiate(plan.roster, _convert_="all")) for name, plan in cfg.baselines.items()}
-    assert built == {"single": "idm10x1", "random": "random10x1"}
+    assert built == {"single": "idm10x1", "random": "random10x1", "random_tiled": "random_tiled10x1"}
     cfg = composed("baselines=coresets", "ipc=5", "noe=2")
     plans = instantiate(cfg.baselines, _convert_="all")
-    assert {n: str(p.roster) for n, p in plans.items()} == {n: f"{n}10x1" for n in ("random", *LOOKING)}
+    selections = [f"{name}{tiled}" for name in ("random", *LOOKING) for tiled in ("", "_tiled")]
+    assert {n: str(p.roster) for n, p in plans.items()} == {n: f"{n}10x1" for n in selections}
     first = dataclasses.replace(instantiate(cfg.features.pool, _convert_="all"), networks=1)
     assert all(describe(plans[name].pretrained) == describe({0: [first]}) for name in LOOKING)
+
+
+@pytest.mark.parametrize(
+    ("given", "opponent"),
+    [
+        (("method=idc",), "random_tiled10x1"),
+        (("method=dm",), "random10x1"),
+        (("method=idm", "method.factor=1"), "random10x1"),
+        (("method=idm", "method.factor=3"), "random_tiled10x1"),
+        (("experts=idm_mtt", "recipe=dsa"), "random_tiled5+random5"),
+    ],
+)
+def test_the_tiled_opponent_is_stored_as_the_mixture_is(composed, given, opponent):
+    cfg = composed("baselines=random", "ipc=5", "noe=2", *given)
+    mixture, tiled = (instantiate(n, _convert_="all") for n in (cfg.experts, cfg.baselines.random_tiled.roster))
+    assert str(tiled) == opponent
+    factors = [{m.method().tiling.factor for m in roster.members} for roster in (mixture, tiled)]
+    assert factors[0] == factors[1]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -22,6 +23,11 @@ def kind_of(method: MethodFactory) -> type[Method]:
     return cast(type[Method], method.func)
 
 
+def word(builder: functools.partial[Any]) -> str:
+    """Return what users call the class that a builder builds: ``idm``, ``kcenter``, ``random_tiled``."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", "_", builder.func.__name__).lower()
+
+
 @dataclass(frozen=True)
 class ExpertSpec:
     """One expert before it is built.
@@ -40,8 +46,8 @@ class ExpertSpec:
 
     @property
     def name(self) -> str:
-        """The method's name: its acronym in lower case."""
-        return self.method.func.__name__.lower()
+        """The method's name, see :func:`word`."""
+        return word(self.method)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -138,6 +144,26 @@ def uneven(
     )
 
 
+def stored_alike(mixture: Roster, plain: MethodFactory, tiled: MethodFactory) -> Roster:
+    """Return real images that take the bytes and the decode of a mixture's: its opponent before any distilling.
+
+    Args:
+        mixture: What they are compared with.
+        plain: Selects images that are stored as they are, in the place of members that tile nothing.
+        tiled: Selects images that are shrunk and tiled, by its ``factor``, in the place of the others.
+
+    Returns:
+        One expert for each factor of the mixture, with the images per class of all its members of that factor.
+    """
+    ipcs: dict[int, int] = {}
+    for member in mixture.members:
+        factor = member.method().tiling.factor
+        ipcs[factor] = ipcs.get(factor, 0) + member.ipc
+    settings = {factor: {**tiled.keywords, "factor": factor} for factor in sorted(ipcs, reverse=True)}
+    methods = {f: plain if f == 1 else functools.partial(tiled.func, **given) for f, given in settings.items()}
+    return Roster(tuple(ExpertSpec(method, ipcs[factor]) for factor, method in methods.items()))
+
+
 def listed(
     members: Sequence[Mapping[str, Any]] | Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, noe: int
 ) -> Roster:
@@ -164,7 +190,7 @@ def listed(
 
 def _specified(member: Mapping[str, Any], shorten: Mapping[str, Any], budget: int) -> ExpertSpec:
     method, presets, ipc = member["method"], member.get("presets", {}), member["ipc"]
-    name = method.func.__name__.lower()
+    name = word(method)
     rows = presets.get("normalised") or presets.get("published") or presets.get("otherwise") or {}
     wanted = budget if kind_of(method).row_by == "budget" else ipc
     row = nearest_row([int(r) for r in rows], wanted)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from moe_distill.pipelines.layout import count
 from moe_distill.pipelines.question import Question, framed, meets
-from moe_distill.pipelines.rows import RANDOM, Row, budget_of, settings_of, variant_names
+from moe_distill.pipelines.rows import RANDOM, RANDOM_TILED, Row, budget_of, is_random, settings_of, variant_names
 from moe_distill.pipelines.summary import AVERAGE, half_width
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Interval:
 
 
 def comparisons(rows: Sequence[Row], question: Question) -> "pl.DataFrame":
-    """Compare each variant with its opponents and with random selection.
+    """Compare each variant with its opponents and with random selection, also tiled where it tiles.
 
     An opponent has the same data set, recipe and budget, the method too where the question does not name one; of
     several it is the one that is like the variant in most else. For pairs and intervals see :func:`interval`.
@@ -40,9 +40,10 @@ def comparisons(rows: Sequence[Row], question: Question) -> "pl.DataFrame":
         question: What is asked of them.
 
     Returns:
-        Columns ``dataset, budget, variant, kind`` (what the opponent was named by, as :func:`named`, or ``random``),
-        ``opponent, architecture, difference, half, n, over``; fractions, null where there are no pairs. The line of
-        the architecture ``average`` is over all architectures of the data set, and null where one has no pairs.
+        Columns ``dataset, budget, variant, kind`` (what the opponent was named by, as :func:`named`, or ``random``
+        and ``random_tiled``), ``opponent, architecture, difference, half, n, over``; fractions, null where there are
+        no pairs. The line of the architecture ``average`` is over all architectures of the data set, and null where
+        one has no pairs.
 
     Raises:
         InputError: See :func:`~moe_distill.pipelines.question.framed`.
@@ -85,15 +86,16 @@ def named(conditions: Mapping[str, Any]) -> str:
 
 
 def opponents_of(variant: Row, variants: Sequence[Row], question: Question) -> Iterator[tuple[str, Row]]:
-    """Yield kind and first row of a variant's opponents; random selection has none.
+    """Yield kind and first row of a variant's opponents; random selection has none, its tiled form that alone.
 
-    Of the question's conditions, those count that come before the one which the variant meets itself.
+    Of the question's conditions, those count that come before the one which the variant meets itself. Tiled random
+    images are an opponent of what decodes as many images as they do (where that is known).
     """
     if variant["method"] == RANDOM:
         return
     fair = [v for v in variants if all(v[c] == variant[c] for c in _FAIR) and v["variant"] != variant["variant"]]
     found: list[Row] = []
-    for conditions in question.rivals:
+    for conditions in question.rivals if not is_random(variant) else ():
         if meets(variant, conditions):
             break
         alike = [v for v in fair if meets(v, conditions)]
@@ -104,6 +106,9 @@ def opponents_of(variant: Row, variants: Sequence[Row], question: Question) -> I
             yield named(conditions), found[-1]
     if random := [v for v in fair if v["method"] == RANDOM and v not in found]:
         yield RANDOM, _closest(variant, random, _ALIKE)
+    tiled = [v for v in fair if is_random(v) and v["method"] != RANDOM and v not in found]
+    if alike := [v for v in tiled if len({str(n) for w in (v, variant) if (n := w.get("images_decoded"))}) < 2]:
+        yield RANDOM_TILED, _closest(variant, alike, _ALIKE)
 
 
 def _closest(variant: Row, others: Sequence[Row], columns: Sequence[str]) -> Row:
@@ -173,11 +178,14 @@ def _of_several_sets(rows: Sequence[Row]) -> bool:
     return len(set(students)) < len(students)
 
 
-def leads_over_random(rows: Sequence[Row]) -> dict[str, tuple[str, Interval]]:
-    """Return for each variant's name (see ``variant_names``) the random selection it is held against, and its lead.
+def leads_over_random(rows: Sequence[Row]) -> dict[str, dict[str, tuple[str, Interval]]]:
+    """Return for each variant's name (see ``variant_names``) the random selections it is held against, and its leads.
 
     Args:
         rows: Result rows of one run.
+
+    Returns:
+        By variant, then by kind (``random``, ``random_tiled``): the opponent's name and the lead over it.
     """
     own = [
         {**r, "variant": name, "budget": budget_of(r), "accuracy": r["accuracy_last"]}
@@ -188,12 +196,12 @@ def leads_over_random(rows: Sequence[Row]) -> dict[str, tuple[str, Interval]]:
         students.setdefault(row["variant"], []).append(row)
     networks = list(dict.fromkeys(str(r["architecture"]) for r in own))
     firsts = [of[0] for of in students.values()]
-    found = {}
+    leads: dict[str, dict[str, tuple[str, Interval]]] = {}
     for first in firsts:
-        for _, random in opponents_of(first, firsts, Question()):
+        for kind, random in opponents_of(first, firsts, Question()):
             lead = interval(students[first["variant"]], students[random["variant"]], networks)
-            found[first["variant"]] = (random["variant"], lead)
-    return found
+            leads.setdefault(first["variant"], {})[kind] = (random["variant"], lead)
+    return leads
 
 
 def said(line: Mapping[str, Any]) -> str:

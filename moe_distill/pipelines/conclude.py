@@ -94,9 +94,10 @@ def _print(rows: Sequence[Mapping[str, Any]], runtime: Runtime, page: Path) -> N
         average = f"{100 * statistics.mean(map(statistics.mean, held)):.1f}" if all(held) else "–"
         shown.add_row(escape(variant), *(in_percent(v) or "–" for v in held), average)
     console.print(shown)
-    for variant, (opponent, lead) in leads_over_random(rows).items():
-        if lead.difference is not None:
-            console.print(f"{variant} over {opponent}: {said(vars(lead))} points (95 %, {lead.over})", markup=False)
+    for variant, leads in leads_over_random(rows).items():
+        for opponent, lead in leads.values():
+            if lead.difference is not None:
+                console.print(f"{variant} over {opponent}: {said(vars(lead))} points (95 %, {lead.over})", markup=False)
     found = sum(c["found"] for c in runtime.costs)
     console.print(f"{found} of {len(runtime.costs)} stages were found finished in {runtime.store.root}")
     console.print(f"rows: {runtime.output / 'results.csv'}\npage: {page}")

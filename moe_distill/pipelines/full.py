@@ -1,9 +1,11 @@
 """The whole road: teachers, distilling and evaluating, for a plan and for its baselines."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines.candidate import Candidate, candidate_of
 from moe_distill.pipelines.conclude import conclude
@@ -13,6 +15,7 @@ from moe_distill.pipelines.labelling import require_labels
 from moe_distill.pipelines.mirror import NoMirror
 from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.pipelines.runtime import Runtime
+from moe_distill.records import key
 
 
 def full(
@@ -29,8 +32,9 @@ def full(
     Returns:
         ``accuracy``: mean over the first plan's students; ``rows``: all result rows.
     """
-    asked = [*plans.values(), *baselines.values()]
-    train, _ = asked[0].data.load(runtime.cache)
+    train, _ = next(iter(plans.values())).data.load(runtime.cache)
+    # The tiled opponent of a mixture that tiles nothing is the plain one.
+    asked = [*plans.values(), *unlike(baselines.values(), train, runtime.cache)]
     for plan in asked:
         plan.check(train)
         require_labels(plan, exam.recipe)
@@ -40,6 +44,14 @@ def full(
     rows = [*(row for result in results[: len(plans)] for row in result["rows"]), *shared]
     conclude(rows, runtime)
     return {"accuracy": results[0]["accuracy"], "rows": rows}
+
+
+def unlike(plans: Iterable[Distillation], train: RealSet, cache: Path) -> list[Distillation]:
+    """Return plans without those whose sets an earlier one makes already; data and cache as for their settings."""
+    first: dict[str, Distillation] = {}
+    for plan in plans:
+        first.setdefault(key(plan.settings(train, cache)), plan)
+    return [*first.values()]
 
 
 def _result(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any]:

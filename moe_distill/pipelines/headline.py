@@ -36,7 +36,8 @@ def accuracies(rows: Sequence[Row]) -> dict[str, float]:
 def over_random(rows: Sequence[Row]) -> dict[str, float]:
     """Return ``accuracy_over_random``: the mean lead of the first row's set over random images of its budget, if any.
 
-    Students of equal architecture and seed are paired; a fraction.
+    Where its images are tiled, ``accuracy_over_random_tiled`` too. Students of equal architecture and seed are paired;
+    fractions.
     """
-    _, lead = leads_over_random(rows).get(variant_names(rows)[0], ("", None))
-    return {} if lead is None or lead.difference is None else {"accuracy_over_random": lead.difference}
+    leads = leads_over_random(rows).get(variant_names(rows)[0], {})
+    return {f"accuracy_over_{k}": lead.difference for k, (_, lead) in leads.items() if lead.difference is not None}

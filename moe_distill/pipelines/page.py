@@ -16,7 +16,7 @@ from moe_distill.pipelines.layout import count, section, whole_page
 from moe_distill.pipelines.layout import table as html_lines
 from moe_distill.pipelines.page_costs import costs_section, duration, merged_costs
 from moe_distill.pipelines.page_sets import curves_section, images_section, projections_section, read_distilled
-from moe_distill.pipelines.rows import RANDOM, in_percent, table, variant_names
+from moe_distill.pipelines.rows import RANDOM, RANDOM_TILED, in_percent, table, variant_names
 
 Row = Mapping[str, Any]
 
@@ -98,18 +98,19 @@ def _headline(title: str, accuracies: Accuracies, spent: Sequence[Row]) -> str:
 
 
 def _compared(accuracies: Accuracies, best: str) -> tuple[str, list[tuple[str, str]]]:
-    """Return how the best variant stands to random images of its budget: the end of a sentence, and a tile."""
-    _, lead = leads_over_random(accuracies.rows).get(best, ("", None))
-    if lead is None or lead.difference is None:
-        return "", []
-    text = (
-        f", {abs(100 * lead.difference):.1f} points {'above' if lead.difference >= 0 else 'below'} random real images"
-    )
-    if lead.half is not None:
-        low, high = (100 * (lead.difference + side * lead.half) for side in (-1, 1))
-        text += f" (95\u00a0% interval {low:+.1f} to {high:+.1f}, {escape(lead.over)})"
-    tile = said(vars(lead))
-    return text, [(tile, "points over random images")]
+    """Return how the best variant stands to random images of its budget: the end of a sentence, and tiles."""
+    words = {RANDOM: "random real images", RANDOM_TILED: "random real images tiled as its own"}
+    texts, tiles = list[str](), list[tuple[str, str]]()
+    for kind, (_, lead) in leads_over_random(accuracies.rows).get(best, {}).items():
+        if lead.difference is None:
+            continue
+        text = f"{abs(100 * lead.difference):.1f} points {'above' if lead.difference >= 0 else 'below'} {words[kind]}"
+        if lead.half is not None:
+            low, high = (100 * (lead.difference + side * lead.half) for side in (-1, 1))
+            text += f" (95\u00a0% interval {low:+.1f} to {high:+.1f}, {escape(lead.over)})"
+        texts.append(text)
+        tiles.append((said(vars(lead)), f"points over {words[kind]}"))
+    return "".join(f", {text}" for text in texts), tiles
 
 
 def _table_of(accuracies: Accuracies) -> str:

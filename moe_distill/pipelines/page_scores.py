@@ -7,7 +7,7 @@ from moe_distill.pipelines.judged import score_leads, score_sheet
 from moe_distill.pipelines.layout import section
 from moe_distill.pipelines.leads import leads_svg
 from moe_distill.pipelines.question import Question
-from moe_distill.pipelines.rows import RANDOM, Row
+from moe_distill.pipelines.rows import REAL, Row
 
 
 def scores_section(rows: Sequence[Row], question: Question) -> str:
@@ -23,7 +23,7 @@ def scores_section(rows: Sequence[Row], question: Question) -> str:
     from moe_distill.pipelines.typeset import html_table
 
     cards = [html_table(score_sheet(rows, question), "answer")]
-    lines = [c for c in score_leads(rows, question) if c["kind"] != RANDOM]
+    lines = [c for c in score_leads(rows, question) if c["kind"] not in REAL]
     if any(c["difference"] is not None for c in lines):
         cards.append(fitting(lambda name, narrow: leads_svg(name, lines, narrow, "hundredths"), "leads"))
     return section("Scores", "What sets are worth apart from labels (LRS) and from augmentation (ARS).", cards)

@@ -8,10 +8,12 @@ from typing import Any
 
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
+from moe_distill.experts.roster import word
 from moe_distill.locks import locked
 from moe_distill.records import merge_rows, write_csv
 
-RANDOM = "random"  # the method whose images are real ones, drawn at random: what others are compared with
+# Methods whose images are real ones, drawn at random: what others are compared with.
+RANDOM, RANDOM_TILED = REAL = "random", "random_tiled"
 COLUMNS = (
     *("experiment", "scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe"),
     *("iterations", "diversity", "dcor2_unbiased", "regulariser", "fusion", "recipe", "recipe_key", "architecture"),
@@ -59,7 +61,7 @@ def columns_of_real(train: RealSet) -> dict[str, Any]:
 def columns_of_plan(plan: Distillation) -> dict[str, Any]:
     """Return the columns of rows that a plan decides before it is run."""
     starts = [m.method.keywords.get("init", m.method) for m in plan.roster.members]
-    init = {getattr(start, "select", start).func.__name__.lower() for start in starts}  # a selection goes by its rule
+    init = {word(getattr(start, "select", start)) for start in starts}  # a selection goes by its rule
     return {
         "method": plan.roster.method,
         "roster": str(plan.roster),
@@ -104,6 +106,11 @@ def merged(sweep: Path, table: str = "results.csv", columns: Sequence[str] = COL
         if tables:
             write_csv(sweep / table, rows, columns)
     return rows
+
+
+def is_random(row: Row) -> bool:
+    """Say whether a row's images are real ones drawn at random, as they are or tiled."""
+    return set(str(row["method"]).split("+")) <= {*REAL}
 
 
 def is_trained(row: Row) -> bool:

@@ -29,7 +29,7 @@ from moe_distill.pipelines.page_sets import (
 from moe_distill.pipelines.page_tables import Lines, tables_section
 from moe_distill.pipelines.page_transfer import transfer_section
 from moe_distill.pipelines.question import Question, framed
-from moe_distill.pipelines.rows import RANDOM, Row, is_trained
+from moe_distill.pipelines.rows import RANDOM, REAL, Row, is_random, is_trained
 from moe_distill.pipelines.summary import AVERAGE, along, cells
 from moe_distill.pipelines.tables import sheet
 
@@ -78,7 +78,7 @@ def build_sweep_page(report: SweepReport) -> str:
     named = set_names(frame.to_dicts())
     of_sets = {named[f]: colours[v] for f, v in reversed(frame.select("set_fingerprint", "variant").rows())}
     distilled = [read_distilled(label, path, named, of_sets) for label, path in dict.fromkeys(report.sets)]
-    shown, left_out = picked([s for s in distilled if s.sets.provenance.method != RANDOM])
+    shown, left_out = picked([s for s in distilled if not is_random({"method": s.sets.provenance.method})])
     spent = merged_costs(report.costs)
     sections = [
         _headline(report, spent),
@@ -112,7 +112,7 @@ def _headline(report: SweepReport, spent: Sequence[Row]) -> str:
     done = sum(r.state == "done" for r in reports)
     tiles = [(f"{done} of {len(reports)}", "cells done")]
     if rows:
-        seeds = len({r["distill_seed"] for r in rows if r["method"] != RANDOM} - {""})
+        seeds = len({r["distill_seed"] for r in rows if not is_random(r)} - {""})
         tiles += [(f"{len(rows):,}", "students"), (str(seeds), "distillation seed" + "s" * (seeds != 1))]
     if spent:
         tiles += [(duration(spent), "of computing, shared stages once")]
@@ -133,7 +133,7 @@ def _verdict(report: SweepReport) -> str:
     else:
         lines = comparisons(report.rows, question).to_dicts() if report.rows else []
         kinds = {AVERAGE: "on average over networks"}
-    found = [c for c in lines if c["kind"] != RANDOM and c["half"] is not None]
+    found = [c for c in lines if c["kind"] not in REAL and c["half"] is not None]
     parts = (_stand([c for c in found if c["architecture"] == kind], told) for kind, told in kinds.items())
     return " ".join(filter(None, parts)) or "No comparison can be drawn yet." * bool(question.rivals)
 
@@ -161,7 +161,7 @@ def _answer(rows: Sequence[Row], question: Question) -> str:
 
 
 def _leads(rows: Sequence[Row], question: Question) -> str:
-    lines = [c for c in comparisons(rows, question).to_dicts() if c["kind"] != RANDOM]
+    lines = [c for c in comparisons(rows, question).to_dicts() if c["kind"] not in REAL]
     if not any(c["difference"] is not None for c in lines):
         return ""
     note = "By how much each variant leads over its opponent, by network; the diamond is their average."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from moe_distill.pipelines.comparisons import SEEDS, comparisons, named, said, spans
 from moe_distill.pipelines.layout import count, section, whole_page
 from moe_distill.pipelines.question import Question
-from moe_distill.pipelines.rows import RANDOM, Row
+from moe_distill.pipelines.rows import RANDOM, RANDOM_TILED, Row, is_random
 from moe_distill.pipelines.summary import AVERAGE, cells
 from moe_distill.records import write_text
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MISSING, DIVERGED, MARK, OF_ONE = "–", "diverged", "†", "‡"
-_LAST = (RANDOM, "full_dataset")
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def sheet(rows: Sequence[Row], question: Question) -> Sheet:
     overall = [c for c in comparisons(rows, question).to_dicts() if c["architecture"] == AVERAGE]
     networks = list(dict.fromkeys(c["architecture"] for c in found))
     shown = [n for n in networks if n != AVERAGE or len(networks) > 2]
-    asked = [*map(named, question.rivals), RANDOM]
+    asked = [*map(named, question.rivals), RANDOM, RANDOM_TILED]
     kinds = [k for k in dict.fromkeys(asked) if any(c["kind"] == k for c in overall)]
     by = {(c["dataset"], c["variant"], c["architecture"]): c for c in found}
     best, seeds, overs = best_of(found), seeds_of(found), _overs(overall)
@@ -69,16 +68,21 @@ def sheet(rows: Sequence[Row], question: Question) -> Sheet:
         leads = {c["kind"]: said(c) + overs.get(c["over"], "") for c in overall if (c["dataset"], c["variant"]) == of}
         counted = [Entry(seeds[of])] if seeds else []
         entries = (*counted, *figures, *(Entry(leads.get(kind, "")) for kind in kinds))
-        groups.setdefault(title, []).append(Line(of[1], entries, variant["method"] in _LAST))
+        groups.setdefault(title, []).append(Line(of[1], entries, _is_real(variant)))
     heads = ("trained on", *["seeds"] * bool(seeds), *shown, *(f"over {kind}" for kind in kinds))
     return Sheet(heads, groups, tuple(_notes(rows, found, overall, question)))
+
+
+def _is_real(variant: Row) -> bool:
+    return is_random(variant) or variant["method"] == "full_dataset"
 
 
 def grouped(found: Sequence[Row]) -> list[tuple[str, Row]]:
     """Return variants by data set, budget, method and noe, real images last, with their groups' titles."""
     variants = list({(c["dataset"], c["variant"]): c for c in found}.values())
-    distilled = [v["method"] for v in variants if v["method"] not in _LAST]
-    methods = [*dict.fromkeys(distilled), *_LAST]
+    distilled = [v["method"] for v in variants if not _is_real(v)]
+    real = [v["method"] for v in variants if _is_real(v)]
+    methods = [*dict.fromkeys(distilled), *sorted(real, key=lambda m: (m == "full_dataset", m == RANDOM))]
     datasets = list(dict.fromkeys(v["dataset"] for v in variants))
     told = {"dataset": len(datasets) > 1, "budget": len({v["budget"] for v in variants}) > 1}
     told["method"] = 1 < len(set(distilled)) <= len(distilled) / 2

@@ -14,9 +14,11 @@ from moe_distill.data.initial import first_real
 from moe_distill.data.selection import herding, k_center, k_means
 from moe_distill.errors import InputError
 from moe_distill.experts.expert import Expert
+from moe_distill.methods.coreset import RandomTiled
 from moe_distill.seeding import stream
 
 LOOKING = {"herding": herding, "kcenter": k_center, "kmeans": k_means}
+TILED = ["random_tiled", *(f"{name}_tiled" for name in LOOKING)]
 PART = torch.arange(0, 60, 2)
 IPC = 2
 
@@ -120,3 +122,39 @@ def test_more_images_than_the_smallest_class_has_are_refused_before_any_work(pla
     many = dataclasses.replace(plan.roster, members=(dataclasses.replace(spec, ipc=21),))
     with pytest.raises(InputError, match="ipc=21: at most 20,"):
         dataclasses.replace(plan, roster=many).check(data((3, 12)))
+
+
+@pytest.mark.parametrize("name", TILED)
+def test_a_tiled_selection_holds_four_shrunk_images_in_the_place_of_one(plan_of, name):
+    """Against a mean over blocks of 2 × 2 pixels, image by image, of what the plain selection of as many takes."""
+    made = started(plan_of(f"method={name}"))
+    (plain,) = plan_of(f"method={name.removesuffix('_tiled')}").roster.members
+    four_times = dataclasses.replace(plain, ipc=4 * IPC)
+    whole = Expert(0, four_times, PART, workshop(data((3, 12))))
+    whole.start()
+    stored = made.synthetic.images.detach()
+    for c in range(3):
+        tiles = whole.synthetic.of_class(c).detach().double()
+        for tile, image in enumerate(tiles):
+            row, column = divmod(tile // IPC, 2)
+            shrunk = image.reshape(3, 6, 2, 6, 2).mean((2, 4))
+            at = stored[c * IPC + tile % IPC, :, 6 * row : 6 * row + 6, 6 * column : 6 * column + 6]
+            torch.testing.assert_close(at.double(), shrunk, rtol=0, atol=1e-6)
+    assert len(made.synthetic.decode()[0]) == 4 * len(stored) and made.synthetic.provenance.space == "raw"
+
+
+def test_tiled_random_images_are_what_idm_starts_from(plan_of):
+    """With one expert's draws, standardised: nothing but distilling is between a set and its opponent."""
+    idm = started(plan_of("method=idm", "data=cifar10", "method.factor=2")).synthetic
+    tiled = started(plan_of("method=random_tiled")).synthetic
+    x, y = (s.standardised().detach().flatten(1) for s in (idm, tiled))
+    distances = torch.cdist(x, y, p=float("inf"))  # IDM numbers tiles by column
+    assert (
+        len(x) == 4 * 3 * IPC and distances.min(1).values.max() < 1e-5 and len(distances.argmin(1).unique()) == len(x)
+    )
+
+
+@pytest.mark.parametrize("factor", [0, -1])
+def test_a_factor_below_one_is_refused(factor):
+    with pytest.raises(InputError, match=f"factor={factor}"):
+        RandomTiled(factor)

@@ -153,11 +153,28 @@ def test_an_average_weighs_architectures_alike():
 
 
 def test_what_a_run_tells_of_random_images_is_what_the_table_tells():
-    rows = students("run", ("dm5x2", "dm10x1", "random10x1", "dm10x2"), networks=("a", "b"))
-    found = {n: (o, v.difference, v.half) for n, (o, v) in leads_over_random(rows).items()}
+    rows = students("run", ("dm5x2", "dm10x1", "random10x1", "random_tiled10x1", "dm10x2"), networks=("a", "b"))
+    leads = leads_over_random(rows)
+    found = {(n, k): (o, v.difference, v.half) for n, by in leads.items() for k, (o, v) in by.items()}
     table = [c for c in comparisons(rows, Question()).to_dicts() if c["architecture"] == AVERAGE]
-    assert found == {c["variant"]: (c["opponent"], c["difference"], c["half"]) for c in table}
-    assert set(found) == {"dm5x2", "dm10x1"}
+    assert found == {(c["variant"], c["kind"]): (c["opponent"], c["difference"], c["half"]) for c in table}
+    assert {n: [*by] for n, by in leads.items()} == {
+        **dict.fromkeys(("dm5x2", "dm10x1"), ["random", "random_tiled"]),
+        "random_tiled10x1": ["random"],
+    }
+
+
+def test_tiled_random_images_are_an_opponent_of_what_decodes_as_many():
+    """Known once both were trained; a set that tiles nothing has plain random images alone."""
+    rows = students("decoded", ("dm10x1", "idm10x1", "random10x1", "random_tiled10x1"))
+    decoded = {"dm10x1": "100", "idm10x1": "400", "random10x1": "100", "random_tiled10x1": "400"}
+    rows = [{**r, "images_decoded": decoded[r["roster"]]} for r in rows]
+    kinds = {n: [*by] for n, by in leads_over_random(rows).items()}
+    assert kinds == {
+        "dm10x1": ["random"],
+        "idm10x1": ["random", "random_tiled"],
+        "random_tiled10x1": ["random"],
+    }
 
 
 def test_losing_cells_are_those_behind_sorted_from_the_worst():

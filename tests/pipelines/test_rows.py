@@ -11,7 +11,7 @@ def row(roster, **more):
 
 
 def held(rows):
-    return {variant: random for variant, (random, _) in leads_over_random(rows).items()}
+    return {variant: leads["random"][0] for variant, leads in leads_over_random(rows).items()}
 
 
 def test_every_set_is_held_against_random_images_of_its_own_recipe_and_data():
