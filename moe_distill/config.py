@@ -164,11 +164,20 @@ def register() -> None:
     OmegaConf.register_new_resolver("experiments_dir", experiments_dir, replace=True)
     OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
     OmegaConf.register_new_resolver("gpus", lambda accelerator, n: n if accelerator == "gpu" else None, replace=True)
-    OmegaConf.register_new_resolver("row", _row, replace=True)
+    OmegaConf.register_new_resolver("from_row", _from_row, replace=True)
+    OmegaConf.register_new_resolver("of_nearest_row", _of_nearest_row, replace=True)
     OmegaConf.register_new_resolver("joined", lambda *lists: [one for each in lists for one in each], replace=True)
     OmegaConf.register_new_resolver("count", lambda listed: len(listed or ()), replace=True)
 
 
-def _row(ipc: int, rows: dict[int, Any]) -> Any:
-    """Return what stands in the largest row at or below ``ipc``, else in the smallest."""
-    return rows[max((r for r in rows if r <= ipc), default=min(rows))]
+def _from_row(size: int, rows: dict[int, Any]) -> Any:
+    """Return what holds from the largest row at or below ``size`` on."""
+    return rows[max(r for r in rows if r <= size)]
+
+
+def _of_nearest_row(ipc: int, rows: dict[int, Any]) -> Any:
+    """Return what stands in the row nearest to ``ipc`` in ratio, as published settings are looked up."""
+    from moe_distill.experts.roster import nearest_row  # torch comes with it, which takes seconds and few need
+
+    row = nearest_row([*rows], ipc)
+    return None if row is None else rows[row]

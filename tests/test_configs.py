@@ -190,7 +190,7 @@ def test_idm_takes_the_published_row_of_its_budget(composed, data, ipc, noe):
 
 
 @pytest.mark.parametrize(
-    ("ipc", "noe", "row", "lr"), [(1, 1, 1, 1.0), (50, 1, 1, 1.0), (50, 2, 1, 1.0), (100, 1, 100, 10.0)]
+    ("ipc", "noe", "row", "lr"), [(1, 1, 1, 1.0), (50, 1, 50, 1.0), (50, 2, 50, 1.0), (70, 1, 50, 1.0), (100, 1, 100, 10.0)]
 )
 def test_dm_takes_the_row_of_each_experts_own_ipc(composed, ipc, noe, row, lr):
     for m in experts(composed("method=dm"), ipc, noe).members:

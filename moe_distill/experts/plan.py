@@ -80,11 +80,11 @@ class Distillation:
         """Whether φ must be trained first."""
         return self.term is not None or self.split.needs_features
 
-    @property
-    def pools(self) -> dict[int, TrajectoryPool]:
-        """The teachers of each expert whose method matches trajectories, with the epochs it needs."""
+    def trajectory_pools(self, real: RealSet) -> dict[int, TrajectoryPool]:
+        """Return the teachers of each expert whose method matches trajectories, for the epochs of all data it needs."""
         built = {number: m.method() for number, m in enumerate(self.roster.members)}
-        return {n: m.teachers.for_epochs(m.epochs_needed) for n, m in built.items() if m.teachers is not None}
+        pools = {n: m.teachers.for_epochs(m.epochs_needed) for n, m in built.items() if m.teachers is not None}
+        return {n: pool.on(real) for n, pool in pools.items()}
 
     @property
     def pretrained(self) -> dict[int, list[TeacherPool]]:
@@ -149,7 +149,7 @@ class Distillation:
             member.method().check(real)
         for member, fewest in zip(self.roster.members, self._fewest(real), strict=True):
             member.method().require_images(member.ipc, fewest)
-        for number, pool in self.pools.items():
+        for number, pool in self.trajectory_pools(real).items():
             pool.check(real, self.network_of(number))
 
     def _fewest(self, real: RealSet) -> list[int]:
@@ -186,7 +186,8 @@ class Distillation:
         Raises:
             InputError: They were not trained yet, or are damaged.
         """
-        return {n: pool.load(store, pool.seen(real, parts[n]), self.network_of(n)) for n, pool in self.pools.items()}
+        pools = self.trajectory_pools(real)
+        return {n: pool.load(store, pool.seen(real, parts[n]), self.network_of(n)) for n, pool in pools.items()}
 
     def parts(self, real: RealSet, store: Store) -> Parts:
         """Return each expert's indices into the real training data."""

@@ -205,9 +205,8 @@ def _specified(member: Mapping[str, Any], shorten: Mapping[str, Any], budget: in
 
 
 def nearest_row(rows: Sequence[int], ipc: int) -> int | None:
-    """Return the largest row at or below ``ipc``, else the smallest; None without rows."""
-    below = [r for r in rows if r <= ipc]
-    return max(below) if below else min(rows, default=None)
+    """Return the row nearest to ``ipc`` in ratio, the smaller of two that are equally near; None without rows."""
+    return min(sorted(rows), key=lambda row: max(row, ipc) / min(row, ipc), default=None)
 
 
 def fill(partial: functools.partial[Any], published: Mapping[str, Any], shorter: Mapping[str, Any], path: str) -> Any:

@@ -61,7 +61,8 @@ class Method(ABC):
     Attributes:
         iterations: Iterations it runs; 0 for a selection.
         trainable: False if its images never move.
-        row_by: Which ipc picks the row of published settings: the whole budget, or the expert's own.
+        row_by: Which ipc picks the row of published settings, the nearest in ratio: that of the whole budget, or the
+            expert's own.
         space: What the stored numbers are.
         step_size: First value of the step size that is learned with the images; None if none is.
         learns_labels: Whether the set holds soft labels: learned with the images, or a teacher's.

@@ -5,7 +5,7 @@ Cazenavette, Wang, Torralba, Efros and Zhu, "Dataset Distillation by Matching Tr
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -33,7 +33,8 @@ class MTT(Method):
         step_size: First value of the student's step size β.
         step_size_floor: β never falls below this, so that no student and no recipe meets a negative rate.
         synthetic_steps: N, steps of the student.
-        teacher_epochs: M, epochs of the teacher that the student is to cover.
+        teacher_epochs: M, epochs of the teacher that the student is to cover. An epoch is as many updates as a pass
+            over all real images takes, whichever of them the teacher sees.
         max_start_epoch: T⁺, the latest start epoch, exclusive.
         batch_syn: Synthetic images per step of the student, or all.
         max_loss: An iteration whose loss is above moves nothing; None lets all move.
@@ -47,6 +48,8 @@ class MTT(Method):
     Raises:
         InputError: A number is out of range.
     """
+
+    revision: ClassVar[int] = 1  # epochs were passes over the images a teacher sees: fewer updates with more experts
 
     iterations: int = field()
     lr_images: float

@@ -17,7 +17,6 @@ from moe_distill.records import Store, key
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import KIND as TEACHER
 from moe_distill.teachers.store import TeacherPool
-from moe_distill.teachers.trajectories import KIND as TRAJECTORY
 from moe_distill.training.recipe import Recipe
 
 
@@ -231,7 +230,7 @@ def _teachers(taught: Sequence[tuple[TeacherPool, RealSet]], results: Results) -
 
 def _trajectories(plan: Distillation, train: RealSet, store: Store) -> list[Stage]:
     stages: list[Stage] = []
-    pools = plan.pools
+    pools = plan.trajectory_pools(train)
     phi = (plan.features.settings(train, index) for index in range(plan.features.networks))
     unknown = plan.split.needs_features and any(store.find(TEACHER, settings) is None for settings in phi)
     split = Stratified().split(train, plan.roster.noe, stream(0, "forecast")) if unknown else None
@@ -239,7 +238,7 @@ def _trajectories(plan: Distillation, train: RealSet, store: Store) -> list[Stag
     for number, pool in pools.items():
         seen = pool.seen(train, parts[number])
         network = plan.network_of(number)
-        wanted = [pool.settings(seen, network, index) for index in range(pool.networks)]
-        missing = [settings for settings in wanted if store.find(TRAJECTORY, settings) is None]
-        stages += [Stage("trajectories", key(s), _work(network, seen), pool.forwards(len(seen))) for s in missing]
+        missing = [index for index in range(pool.networks) if pool.find(store, seen, network, index) is None]
+        wanted = [pool.settings(seen, network, index) for index in missing]
+        stages += [Stage("trajectories", key(s), _work(network, seen), pool.forwards(seen)) for s in wanted]
     return stages

@@ -14,8 +14,9 @@ from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import key
 from moe_distill.seeding import stream
 from moe_distill.teachers import store, trajectories
+from moe_distill.teachers.recording import Recording
 from moe_distill.teachers.store import TeacherPool, save_weights
-from moe_distill.teachers.trajectories import Recording, TrajectoryPool
+from moe_distill.teachers.trajectories import TrajectoryPool
 from moe_distill.training.batches import real_pool
 from moe_distill.training.classifier import Classifier
 from moe_distill.training.recipe import Recipe
@@ -33,7 +34,7 @@ def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
     train, test = plan.data.load(runtime.cache)
     plan.check(train)
     accuracies = trained(plan.taught(train, test, runtime.cache), runtime)
-    pools = plan.pools
+    pools = plan.trajectory_pools(train)
     parts = plan.parts(train, runtime.store) if pools else []
     done: set[str] = set()
     for number, pool in pools.items():
@@ -84,11 +85,14 @@ def _trajectories(
     """Train an expert's missing teachers one after the other; return all their accuracies."""
     costs, accuracies, found = [], [], True
     for index in range(pool.networks):
-        settings = pool.settings(seen, network, index)
-        found &= runtime.store.find(trajectories.KIND, settings) is not None
-        label = f"trajectory {index + 1}/{pool.networks} of {who}"
-        make = functools.partial(_record, pool, index, network, seen, test, runtime, settings, label)
-        manifest = runtime.store.manifest(runtime.store.obtain(trajectories.KIND, settings, make))
+        folder = pool.find(runtime.store, seen, network, index)
+        found &= folder is not None
+        if folder is None:
+            settings = pool.settings(seen, network, index)
+            label = f"trajectory {index + 1}/{pool.networks} of {who}"
+            make = functools.partial(_record, pool, index, network, seen, test, runtime, settings, label)
+            folder = runtime.store.obtain(trajectories.KIND, settings, make)
+        manifest = runtime.store.manifest(folder)
         costs.append(manifest["cost"])
         accuracies.append(float(manifest["accuracy"]))
     total = {name: sum(cost[name] for cost in costs) for name in ("seconds", "steps", "images")}
@@ -115,10 +119,13 @@ def _record(
         (work / "last.ckpt").unlink(missing_ok=True)  # or the snapshots before it would be missing
     rng = pool.stream(seen, index, "training")
 
-    def take(epochs: int, cohort: Cohort) -> None:
-        recording.take(epochs, cohort.weights_of(0))
+    every = pool.steps(seen) // pool.recipe.total_epochs
 
-    classifier = _classifier(blank, seen, test, pool.recipe, rng, runtime, take)
+    def take(steps: int, cohort: Cohort) -> None:
+        if steps % every == 0:
+            recording.take(steps // every, cohort.weights_of(0))
+
+    classifier = _classifier(blank, seen, test, pool.training(seen), rng, runtime, take, pool.steps(seen))
     cost = runtime.fit(classifier, work, label)
     recording.path.replace(folder / trajectories.SNAPSHOTS)
     return _told(classifier, cost, seen)
@@ -131,11 +138,13 @@ def _classifier(
     recipe: Recipe,
     rng: torch.Generator,
     runtime: Runtime,
-    epoch_done: Callable[[int, Cohort], None] | None = None,
+    step_done: Callable[[int, Cohort], None] | None = None,
+    steps_at_most: int | None = None,
 ) -> Classifier:
     device = runtime.device
     pool = real_pool(train.to(device))
-    return Classifier([network.to(device)], pool, test.to(device), recipe, [rng], epoch_done=epoch_done)
+    networks, test = [network.to(device)], test.to(device)
+    return Classifier(networks, pool, test, recipe, [rng], step_done=step_done, steps_at_most=steps_at_most)
 
 
 def _told(classifier: Classifier, cost: dict[str, float], train: RealSet) -> dict[str, Any]:

@@ -21,6 +21,7 @@ COLUMNS = (
     *("distill_seed", "seed"),
     *("accuracy_last", "accuracy_best", "lr", "epochs", "steps", "images_decoded", "distill_seconds", "train_seconds"),
     *("peak_memory_mb", "device", "dtype", "set_fingerprint", "config_hash", "commit", "overrides"),
+    "preset_row",
 )
 
 _APART = (
@@ -72,6 +73,7 @@ def columns_of_plan(plan: Distillation) -> dict[str, Any]:
         "diversity": plan.term.title if plan.term else "none",
         "regulariser": plan.regulariser.title if plan.regulariser and plan.learns else "none",
         "distill_seed": plan.seed,
+        "preset_row": "+".join(dict.fromkeys(str(m.row) for m in plan.roster.members if m.row is not None)),
     }
 
 

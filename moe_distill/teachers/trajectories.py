@@ -3,9 +3,9 @@
 Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022, section 3.1.
 """
 
-import os
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ class Trajectories:
 
     Args:
         paths: One file a teacher, an array (epochs + 1, P) of float32: snapshot 0 is the initialisation, snapshot e
-            the weights after e epochs, flat in the order of ``network.parameters()``, each tensor row by row.
+            the weights after e epochs over all real images, flat in the order of ``network.parameters()``, each tensor
+            row by row. A file may hold more epochs than are asked for.
     """
 
     paths: tuple[Path, ...]
@@ -43,7 +44,7 @@ class Trajectories:
     @property
     def epochs(self) -> int:
         """Index of the last snapshot."""
-        return len(_opened(self.paths[0])) - 1
+        return len(opened(self.paths[0])) - 1
 
     def snapshot(self, teacher: int, epoch: int) -> torch.Tensor:
         """Return a copy of one teacher's weights after an epoch, float32 of shape (P,), on the CPU.
@@ -51,7 +52,7 @@ class Trajectories:
         Raises:
             InputError: The file is damaged, or a weight is not finite.
         """
-        weights_P = torch.from_numpy(np.array(_opened(self.paths[teacher])[epoch]))
+        weights_P = torch.from_numpy(np.array(opened(self.paths[teacher])[epoch]))
         if not weights_P.isfinite().all():
             raise InputError("method.teachers", f"snapshot {epoch} of {self.paths[teacher]} is not finite", _AGAIN)
         return weights_P
@@ -68,7 +69,7 @@ class Trajectories:
                 diverged.
         """
         for teacher, path in enumerate(self.paths):
-            snapshots = _opened(path)
+            snapshots = opened(path)
             if len(snapshots) - 1 < epochs_needed:
                 raise InputError("method.teachers", f"{len(snapshots) - 1} epochs in {path}", f"{epochs_needed} epochs")
             if snapshots.shape[1] != parameters:
@@ -77,7 +78,7 @@ class Trajectories:
             self.snapshot(teacher, epochs_needed)
 
 
-def _opened(path: Path) -> np.memmap:
+def opened(path: Path) -> np.memmap:
     """Return the snapshots (epochs + 1, P) of a file, mapped, not read."""
     try:
         snapshots = open_memmap(path, mode="r")
@@ -93,14 +94,16 @@ def _opened(path: Path) -> np.memmap:
 class TrajectoryPool:
     """Teachers whose way is kept: one architecture, trained alike from different initialisations.
 
-    A snapshot is taken after every pass over the images the teacher sees. Where K experts' teachers see a K-th of them
-    each, an epoch has a K-th of the updates, and the published numbers of epochs mean as many fewer steps.
+    Progress is counted in updates: an epoch, and so the way from one snapshot to the next, is as many as a pass over
+    all real images takes. Where K experts' teachers see a K-th of them each, that is about K passes over the K-th: the
+    published numbers of epochs mean the same updates for every number of experts.
 
     Args:
         networks: How many.
         recipe: How they are trained; its epochs are replaced by those a method needs (:meth:`for_epochs`).
         networks_see: ``part``, the expert's own images, or ``all`` of them, where experts share one set of teachers.
         seed: Seed of the pool; not the run's, so that runs share it.
+        every: Updates between two snapshots, see :meth:`on`; None takes one a pass over the images a teacher sees.
 
     Raises:
         InputError: A setting is out of range.
@@ -110,6 +113,7 @@ class TrajectoryPool:
     recipe: Recipe
     networks_see: str = "part"
     seed: int = 0
+    every: int | None = field(default=None, metadata={"describe": False})
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -128,13 +132,27 @@ class TrajectoryPool:
             raise InputError("method.epochs_needed", epochs, "a whole number of at least 1")
         return replace(self, recipe=replace(self.recipe, epochs=epochs, extra_epochs=0, test_points=()))
 
+    def on(self, whole: RealSet) -> "TrajectoryPool":
+        """Return the same pool whose epochs are those of all real images, in updates."""
+        return replace(self, every=_updates(whole, self.recipe))
+
     def seen(self, real: RealSet, part: torch.Tensor) -> RealSet:
         """Return the images the teachers of an expert with this part see."""
         return real.subset(part) if self.networks_see == "part" else real
 
+    def steps(self, real: RealSet) -> int:
+        """Return the updates of one teacher of these images."""
+        return self.recipe.total_epochs * (self.every or _updates(real, self.recipe))
+
+    def training(self, real: RealSet) -> Recipe:
+        """Return the recipe of one teacher of these images: as many passes over them as its updates take."""
+        return replace(self.recipe, epochs=-(-self.steps(real) // _updates(real, self.recipe)))
+
     def settings(self, real: RealSet, network: NetworkFactory, index: int) -> dict[str, Any]:
         """Return what decides one teacher: its number, the images it sees, and how it is made and trained."""
+        own_pace = self.every in (None, _updates(real, self.recipe))
         return {
+            **({} if own_pace else {"updates_between_snapshots": self.every}),
             "data": real.fingerprint,
             "statistics": real.statistics,
             "network": describe(network),
@@ -143,10 +161,24 @@ class TrajectoryPool:
             "index": index,
         }
 
-    def forwards(self, images: int) -> float:
-        """Return images sent forward by the training of one teacher, a backward pass counted as two."""
+    def forwards(self, real: RealSet) -> float:
+        """Return images sent forward by the training of one teacher of these, a backward pass counted as two."""
         optimizer = getattr(self.recipe.optimizer, "func", self.recipe.optimizer)
-        return 3.0 * getattr(optimizer, "passes", 1) * self.recipe.total_epochs * images
+        passes = self.steps(real) / _updates(real, self.recipe)
+        return 3.0 * getattr(optimizer, "passes", 1) * passes * len(real)
+
+    def find(self, store: Store, real: RealSet, network: NetworkFactory, index: int) -> Path | None:
+        """Return the folder of one teacher's trajectory, or of a longer one that begins with it; None without one.
+
+        Longer ones serve where the rate stays what it is, so that the number of epochs decides nothing of the first.
+        """
+        wanted = self.settings(real, network, index)
+        exact = store.find(KIND, wanted)
+        if exact is not None or self.recipe.drops or self.recipe.cosine:
+            return exact
+        manifests = (store.root / KIND).glob("*/manifest.json")
+        alike = [(_epochs_beside(file, describe(wanted)), file.parent) for file in manifests]
+        return min((pair for pair in alike if pair[0] > self.recipe.epochs), default=(0, None))[1]
 
     def stream(self, real: RealSet, index: int, *purpose: str) -> torch.Generator:
         """Return a teacher's random stream; teachers of different images share none."""
@@ -185,64 +217,34 @@ class TrajectoryPool:
         Raises:
             InputError: One was not trained yet, is not what it should be, or is damaged.
         """
-        wanted = [self.settings(real, network, index) for index in range(self.networks)]
-        folders = [_found(store, settings, self.networks) for settings in wanted]
+        folders = [self._obtained(store, real, network, index) for index in range(self.networks)]
         loaded = Trajectories(tuple(folder / SNAPSHOTS for folder in folders))
         loaded.check(self.recipe.total_epochs, sum(p.numel() for p in self.blank(real, network, 0).parameters()))
         return loaded
 
+    def _obtained(self, store: Store, real: RealSet, network: NetworkFactory, index: int) -> Path:
+        folder = self.find(store, real, network, index)
+        if folder is None:
+            value = f"trajectory {index} of {self.networks} is not in {store.root}"
+            allowed = "teachers trained before: run the same command with pipeline=pretrain (or pipeline=full) first"
+            raise InputError("method.teachers", value, allowed)
+        recorded, settings = store.manifest(folder)["settings"], describe(self.settings(real, network, index))
+        if other := [name for name in settings if name != "recipe" and recorded.get(name) != settings[name]]:
+            raise InputError("method.teachers", f"{folder} (its {', '.join(other)} differ)", _AGAIN)
+        return folder
 
-def _found(store: Store, settings: dict[str, Any], networks: int) -> Path:
-    folder = store.find(KIND, settings)
-    if folder is None:
-        value = f"trajectory {settings['index']} of {networks} is not in {store.root}"
-        allowed = "teachers trained before: run the same command with pipeline=pretrain (or pipeline=full) first"
-        raise InputError("method.teachers", value, allowed)
-    recorded = store.manifest(folder)["settings"]
-    if other := [name for name, value in describe(settings).items() if recorded.get(name) != value]:
-        raise InputError("method.teachers", f"{folder} (its {', '.join(other)} differ)", _AGAIN)
-    return folder
+
+def _epochs_beside(manifest: Path, wanted: Mapping[str, Any]) -> int:
+    """Return the epochs of a trajectory that differs in these alone from the settings that are wanted; 0 of others."""
+    try:
+        settings = json.loads(manifest.read_text())["settings"]
+        epochs = settings["recipe"]["epochs"]
+        alike = {**settings, "recipe": {**settings["recipe"], "epochs": wanted["recipe"]["epochs"]}} == wanted
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0  # damaged: whoever asks for this very one is told so
+    return int(epochs) if alike else 0
 
 
-class Recording:
-    """Snapshots on their way to the disk, in a file that outlives a kill.
-
-    They are written, not mapped: a disk that is full then says so, where a mapped page ends the process.
-
-    Args:
-        folder: Where the file lies. One that a killed training left is gone on with.
-        epochs: Index of the last snapshot.
-        network: The network before training: snapshot 0, and the order of the weights.
-
-    Attributes:
-        fresh: Whether there was no such file: whatever else is known of an earlier attempt is of no use.
-    """
-
-    def __init__(self, folder: Path, epochs: int, network: Network) -> None:
-        self.path = folder / SNAPSHOTS
-        self.names = [name for name, _ in network.named_parameters()]
-        self.fresh = not self.path.is_file()
-        if self.fresh:
-            shape = (epochs + 1, sum(p.numel() for p in network.parameters()))
-            started = self.path.with_name("started.npy")  # a file cut short by a kill must not be gone on with
-            open_memmap(started, mode="w+", dtype=np.float32, shape=shape).flush()
-            started.replace(self.path)
-        self._header = _opened(self.path).offset
-        self.take(0, network.state_dict())
-
-    def take(self, epoch: int, weights: Mapping[str, torch.Tensor]) -> None:
-        """Write the weights after so many epochs.
-
-        Raises:
-            InputError: One is not finite.
-        """
-        flat_P = torch.cat([weights[name].detach().reshape(-1) for name in self.names])
-        if not flat_P.isfinite().all():
-            allowed = "a finite one: try a smaller method.teachers.recipe.lr"
-            raise InputError("method.teachers", f"weight that is not finite after epoch {epoch}", allowed)
-        row = flat_P.cpu().numpy().astype(np.float32).tobytes()
-        with self.path.open("r+b") as file:
-            file.seek(self._header + epoch * len(row))
-            file.write(row)
-            file.flush()
-            os.fsync(file.fileno())
+def _updates(real: RealSet, recipe: Recipe) -> int:
+    """Return the updates of a pass over these images, the smaller last batch included."""
+    return -(-len(real) // recipe.batch_size)

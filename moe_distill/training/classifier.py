@@ -31,7 +31,8 @@ class Classifier(pl.LightningModule):
         streams: S generators.
         fusion: How images of different experts are mixed, or None.
         lr: First learning rate in place of the recipe's (a set's learned rate).
-        epoch_done: Told after each epoch how many are done, with the networks; before the next checkpoint.
+        step_done: Called after each step with how many are done and the networks; before the next checkpoint.
+        steps_at_most: Where the training ends if that is before the recipe's last epoch does.
 
     Raises:
         InputError: The recipe asks for a teacher's labels, and the pool has no teacher.
@@ -46,7 +47,8 @@ class Classifier(pl.LightningModule):
         streams: Sequence[torch.Generator],
         fusion: Fusion | None = None,
         lr: float | None = None,
-        epoch_done: Callable[[int, steps.Cohort], None] | None = None,
+        step_done: Callable[[int, steps.Cohort], None] | None = None,
+        steps_at_most: int | None = None,
     ) -> None:
         super().__init__()
         if recipe.labels == "teacher_online" and pool.label is None:
@@ -56,7 +58,7 @@ class Classifier(pl.LightningModule):
         self.pool = pool if fusion is None else batches.fused(pool, fusion)
         self.test_set, self.recipe, self.fusion, self.lr = test, recipe, fusion, lr
         self.streams = list(streams)
-        self.epoch_done = epoch_done
+        self.step_done, self.steps_at_most = step_done, steps_at_most
         self.iteration = 0
         self.images_seen = 0
         self.orders: list[torch.Tensor] = []
@@ -78,7 +80,8 @@ class Classifier(pl.LightningModule):
     @property
     def total(self) -> int:
         """Steps of the whole training."""
-        return self.recipe.total_epochs * self.steps_per_epoch
+        steps_of_recipe = self.recipe.total_epochs * self.steps_per_epoch
+        return steps_of_recipe if self.steps_at_most is None else min(self.steps_at_most, steps_of_recipe)
 
     @property
     def cohort(self) -> steps.Cohort:
@@ -110,19 +113,15 @@ class Classifier(pl.LightningModule):
         self.losses = self.cohort.step(drawn, self.streams).tolist()
         self.images_seen += sum(len(r) for r in rows)
         self.iteration = step + 1
-        if within == self.steps_per_epoch - 1:
-            self._end_epoch(epoch)
+        if self.iteration == self.total or (within == self.steps_per_epoch - 1 and self.recipe.tests_after(epoch)):
+            self.accuracies[epoch] = self.tested()
+        if self.step_done is not None:
+            self.step_done(self.iteration, self.cohort)
 
     def _begin_epoch(self, epoch: int) -> None:
         self.orders = [torch.randperm(len(self.pool), generator=g) for g in self.streams]
         dropped = epoch in self.recipe.drop_epochs
         self.cohort.set_lr(self.recipe.lr_at(epoch, self.lr), dropped and self.recipe.fresh_optimizer)
-
-    def _end_epoch(self, epoch: int) -> None:
-        if self.recipe.tests_after(epoch):
-            self.accuracies[epoch] = self.tested()
-        if self.epoch_done is not None:
-            self.epoch_done(epoch + 1, self.cohort)
 
     def tested(self) -> list[float]:
         """Return every network's accuracy on the test set, as fractions; NaN of one that diverged."""

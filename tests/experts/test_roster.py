@@ -34,13 +34,13 @@ def test_a_roster_in_words(members, word, budget, method, ipc):
     assert (roster.method, roster.ipc) == (method, ipc)
 
 
-@pytest.mark.parametrize("ipc, row", [(1, 1), (9, 1), (10, 10), (49, 10), (50, 50), (500, 50)])
-def test_the_nearest_row_at_or_below_is_taken(ipc, row):
+@pytest.mark.parametrize("ipc, row", [(1, 1), (3, 1), (4, 10), (5, 10), (10, 10), (22, 10), (23, 50), (500, 50)])
+def test_the_row_nearest_in_ratio_is_taken(ipc, row):
     assert nearest_row([50, 1, 10], ipc) == row
 
 
-def test_below_all_rows_the_lowest_is_taken_and_without_rows_none():
-    assert nearest_row([50, 10], 1) == 10
+def test_of_two_rows_equally_near_the_smaller_is_taken_and_without_rows_none():
+    assert nearest_row([4, 1], 2) == nearest_row([1, 4], 2) == 1
     assert nearest_row([], 1) is None
 
 
@@ -50,7 +50,7 @@ PRESETS = {"otherwise": {1: {"lr": 1.0, "iterations": 7}, 10: {"lr": 10.0, "iter
 @pytest.mark.parametrize("kind, row", [(DM, 1), (IDM, 10)])
 def test_the_row_is_that_of_the_budget_or_of_the_experts_own_ipc(kind, row):
     method = functools.partial(kind, lr="published", momentum=0.5)
-    roster = same(method, PRESETS, {}, ipc=5, noe=2)
+    roster = same(method, PRESETS, {}, ipc=3, noe=2)
     assert [m.row for m in roster.members] == [row, row]
     assert roster.members[1].method.keywords == {"lr": float(row), "momentum": 0.5}
 
@@ -135,7 +135,7 @@ def test_an_uneven_roster_has_an_expert_for_each_number(ipcs):
     method = functools.partial(DM, lr="published")
     roster = uneven(method, PRESETS, {}, list(ipcs), budget=10)
     assert [m.ipc for m in roster.members] == list(ipcs) and roster.budget == 10
-    assert [m.row for m in roster.members] == [10 if ipc == 10 else 1 for ipc in ipcs]
+    assert [m.row for m in roster.members] == [10 if ipc > 3 else 1 for ipc in ipcs]
     by_budget = uneven(functools.partial(IDM, lr="published"), PRESETS, {}, list(ipcs), budget=10)
     assert {m.method.keywords["lr"] for m in by_budget.members} == {10.0}
 
