@@ -15,6 +15,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from moe_distill.config import conf_dir, register
+from moe_distill.data.zca import ZCA
 from moe_distill.errors import InputError
 from moe_distill.experts import roster
 from moe_distill.records import describe
@@ -190,7 +191,8 @@ def test_idm_takes_the_published_row_of_its_budget(composed, data, ipc, noe):
 
 
 @pytest.mark.parametrize(
-    ("ipc", "noe", "row", "lr"), [(1, 1, 1, 1.0), (50, 1, 50, 1.0), (50, 2, 50, 1.0), (70, 1, 50, 1.0), (100, 1, 100, 10.0)]
+    ("ipc", "noe", "row", "lr"),
+    [(1, 1, 1, 1.0), (50, 1, 50, 1.0), (50, 2, 50, 1.0), (70, 1, 50, 1.0), (100, 1, 100, 10.0)],
 )
 def test_dm_takes_the_row_of_each_experts_own_ipc(composed, ipc, noe, row, lr):
     for m in experts(composed("method=dm"), ipc, noe).members:
@@ -267,3 +269,44 @@ def test_a_listed_roster_must_agree_with_the_split(ipc, noe, members):
     rows = [{"method": method, "presets": {}, "ipc": own} for own in members]
     with pytest.raises(InputError, match=f"noe={noe}, ipc \\* noe = {ipc * noe}"):
         roster.listed(rows, {}, ipc, noe)
+
+
+@pytest.mark.parametrize(("norm", "revision"), [("instance", None), ("batch", 1)])
+def test_sets_that_dm_distilled_class_by_class_through_batch_norm_are_not_found(composed, norm, revision):
+    plan = instantiate(composed("method=dm", "data=digits", f"model.norm={norm}").plan, _convert_="all")
+    train, _ = plan.data.load(None)
+    assert [m.get("revision") for m in plan.settings(train, None)["roster"]] == [revision, revision]
+
+
+PUBLISHED_WHITENED = [("mtt", "cifar10"), ("ftd", "cifar10"), ("ftd", "cifar100"), ("datm", "tinyimagenet")]
+PUBLISHED_BY_CIFAR10 = [("mtt", "cifar100"), ("idc", "cifar100")]
+PUBLISHED_BY_CHANNEL = [("idm", "cifar100"), ("idc", "cifar10"), ("mtt", "tinyimagenet"), ("dm", "cifar10")]
+
+
+@pytest.mark.parametrize(("method", "data"), [*PUBLISHED_WHITENED, *PUBLISHED_BY_CIFAR10, *PUBLISHED_BY_CHANNEL])
+def test_data_are_read_as_the_authors_of_the_method_read_them(composed, method, data):
+    given = (f"method={method}", f"data={data}")
+    source = instantiate(composed(*given, "normalisation=published").normalisation.data, _convert_="all")
+    plain = instantiate(composed(*given).normalisation.data, _convert_="all")
+    if (method, data) in PUBLISHED_WHITENED:
+        assert isinstance(source, ZCA) and source.source == plain
+    elif (method, data) in PUBLISHED_BY_CIFAR10:
+        cifar10 = instantiate(composed("data=cifar10").data, _convert_="all")
+        assert (source.source, [*source.mean], [*source.std]) == (plain, [*cifar10.mean], [*cifar10.std])
+    else:
+        assert source == plain
+
+
+def test_published_rows_of_mtt_are_those_of_whitened_data_and_the_same_for_both_splits(composed):
+    for given, wanted in ((("ipc=5", "noe=2"), 10), (("ipc=10", "noe=1"), 10), (("ipc=1", "noe=1"), 1)):
+        cfg = composed("method=mtt", "data=cifar10", "normalisation=published", *given)
+        for member in instantiate(cfg.experts, _convert_="all").members:
+            row = {1: (50, 2, 100, 1e-7, 0.01), 10: (30, 20, 100, 1e-5, 0.001)}[wanted]
+            names = ("synthetic_steps", "max_start_epoch", "lr_images", "lr_step_size", "step_size")
+            assert (member.row, tuple(member.method.keywords[n] for n in names)) == (wanted, row)
+
+
+@pytest.mark.parametrize("preset", sorted(CONF.glob("preset/*/*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_a_preset_says_first_where_its_rows_come_from(preset):
+    text = preset.read_text()
+    assert text == "{}\n" or text.startswith("# "), "no word on its rows"

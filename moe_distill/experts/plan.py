@@ -16,7 +16,7 @@ from moe_distill.experts.coordinator import Diversity
 from moe_distill.experts.roster import Roster, kind_of
 from moe_distill.experts.workshop import OptimizerFactory, Workshop
 from moe_distill.methods.base import Regulariser
-from moe_distill.models.base import Network, NetworkFactory
+from moe_distill.models.base import Network, NetworkFactory, normalises_over_batch
 from moe_distill.records import Store, describe, key
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
@@ -121,7 +121,7 @@ class Distillation:
         return {
             "data": real.fingerprint,
             "statistics": real.statistics,
-            "roster": [m.describe() for m in self.roster.members],
+            "roster": [m.describe(self._with_batch_norm(n, real)) for n, m in enumerate(self.roster.members)],
             "partition": describe(self.split),
             "network": describe(self.network),
             "features": describe(self.features) if self.needs_features else None,
@@ -130,6 +130,14 @@ class Distillation:
             "seed": self.seed,
             **(self._regularised(real, cache) if self.regulariser and self.learns else {}),
         }
+
+    def _with_batch_norm(self, number: int, real: RealSet) -> bool:
+        """Say whether an expert's network has batch norm, where that makes a difference to its key."""
+        if not kind_of(self.roster.members[number].method).revision_of_batch_norm:
+            return False
+        shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
+        with torch.device("meta"):
+            return normalises_over_batch(self.network_of(number)(**shape))
 
     def _regularised(self, real: RealSet, cache: Path) -> dict[str, Any]:
         """Describe the regulariser, and its pools' own images: their folder may come to hold others."""

@@ -55,10 +55,16 @@ class ExpertSpec:
         own = {} if self.network is None else describe(self.network)
         return {k: v for part in (describe(self.method), own) for k, v in part.items() if k != "target"}
 
-    def describe(self) -> dict[str, Any]:
-        """Return what decides the expert's images; the row it came from does not."""
+    def describe(self, batch_norm: bool = False) -> dict[str, Any]:
+        """Return what decides the expert's images; the row it came from does not.
+
+        Args:
+            batch_norm: Whether the network it distils with has batch norm.
+        """
         own = {} if self.network is None else {"network": describe(self.network)}
-        revised = {"revision": revision} if (revision := kind_of(self.method).revision) else {}
+        kind = kind_of(self.method)
+        revision = kind.revision + batch_norm * kind.revision_of_batch_norm
+        revised = {"revision": revision} if revision else {}
         return {"method": describe(self.method), "ipc": self.ipc, **own, **revised}
 
     def __str__(self) -> str:

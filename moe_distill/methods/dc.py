@@ -26,7 +26,7 @@ class DC(Method):
 
     Published loops, outer × inner: 1 × 1 at ipc 1, 10 × 50 at 10, 20 × 25 at 20, 30 × 20 at 30, 40 × 15 at 40 and
     50 × 10 at 50. For other ipc the rule is ours: ipc × 50 from 2 to 9, so that a network takes as many steps between
-    matchings as at 10 where an epoch is one batch; else the row below, which above 50 is the authors' own advice. No
+    matchings as at 10 where an epoch is one batch; else the nearest row, which above 50 is the authors' own advice. No
     network is trained after its last matching, so at ipc 1 none is trained at all.
 
     Args:

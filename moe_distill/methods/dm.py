@@ -3,18 +3,27 @@
 Zhao and Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, Eq. 4-5.
 """
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import torch
 
 from moe_distill.data.augment import Augmentation
 from moe_distill.data.initial import Initial
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class, squared_distance_of_means
+from moe_distill.models.base import Network, normalises_over_batch
 from moe_distill.synthetic import SyntheticSet
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+"""Real and synthetic images of one class."""
 
 
 class DM(Method):
     """Each iteration draws a fresh network and takes one joint step for all classes.
+
+    A network with batch norm sees the images of all classes in one pass, real and synthetic apart, in train mode:
+    statistics of one class would hide just what tells it from the others. Any other is matched class by class, which is
+    the same sum, and only one class's graph is in memory.
 
     Args:
         iterations: Steps of the images (published: 20 001).
@@ -28,6 +37,8 @@ class DM(Method):
         >>> DM(iterations=100, lr=1.0, momentum=0.5, real_batch=256, augment=augment, init=random_real)
     """
 
+    revision_of_batch_norm: ClassVar[int] = 1  # each class went through batch norm by itself
+
     def __init__(
         self, iterations: int, lr: float, momentum: float, real_batch: int, augment: Augmentation | None, init: Initial
     ) -> None:
@@ -40,26 +51,22 @@ class DM(Method):
         fill_by_class(round_.syn, lambda c: self.init(round_.real, c, ipc, round_.rng))
 
     def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
-        """Match every class under one fresh network, then move all images once.
-
-        Gradients are taken class by class: the sum is the same and only one class's graph is in memory.
-        """
-        network = round_.new_network(round_.rng).requires_grad_(False)
-        gradient = torch.zeros_like(round_.syn.images)
-        total = gradient.new_zeros(())
-        for c in range(len(round_.real.classes)):
-            real = round_.real.class_batch(c, self.real_batch, round_.rng)
-            synthetic = round_.syn.of_class(c)
-            if self.augment is not None:
-                plan = self.augment.draw(round_.rng, 1, real.shape[-1], shared=True)
-                real, synthetic = self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
-            with torch.no_grad():
-                target = network.embed(real)
-            loss = squared_distance_of_means(target, network.embed(synthetic))
-            gradient += torch.autograd.grad(loss, round_.syn.images)[0]
-            total += loss.detach()
+        """Match every class under one fresh network, then move all images once."""
+        network = round_.new_network(round_.rng).requires_grad_(False).train()
+        pairs = (self._pair(round_, c) for c in range(len(round_.real.classes)))
+        matched = _in_one_pass if normalises_over_batch(network) else _class_by_class
+        loss, gradient = matched(network, pairs, round_.syn.images)
         apply(grads={"images": gradient})
-        return {"loss": total}
+        return {"loss": loss}
+
+    def _pair(self, round_: Round, c: int) -> Pair:
+        """Draw the real images of a class; augment them and the synthetic ones alike."""
+        real = round_.real.class_batch(c, self.real_batch, round_.rng)
+        synthetic = round_.syn.of_class(c)
+        if self.augment is None:
+            return real, synthetic
+        plan = self.augment.draw(round_.rng, 1, real.shape[-1], shared=True)
+        return self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
 
     def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
         """Return the images' group."""
@@ -68,3 +75,26 @@ class DM(Method):
     def forwards(self, classes: int, ipc: int, per_class: int) -> float:
         """Return forward equivalents of an iteration."""
         return classes * (min(self.real_batch, per_class) + 3 * ipc)
+
+
+def _class_by_class(network: Network, pairs: Iterable[Pair], images: torch.Tensor) -> Pair:
+    """Return the loss summed over classes and its gradient by the images."""
+    gradient = torch.zeros_like(images)
+    total = gradient.new_zeros(())
+    for real, synthetic in pairs:
+        with torch.no_grad():
+            target = network.embed(real)
+        loss = squared_distance_of_means(target, network.embed(synthetic))
+        gradient += torch.autograd.grad(loss, images)[0]
+        total += loss.detach()
+    return total, gradient
+
+
+def _in_one_pass(network: Network, pairs: Iterable[Pair], images: torch.Tensor) -> Pair:
+    """Return the same where the images of all classes go through the network together."""
+    real, synthetic = zip(*pairs, strict=True)
+    with torch.no_grad():
+        targets = network.embed(torch.cat(real)).split([len(x) for x in real])
+    features = network.embed(torch.cat(synthetic)).split([len(x) for x in synthetic])
+    loss = torch.stack([squared_distance_of_means(f, g) for f, g in zip(targets, features, strict=True)]).sum()
+    return loss.detach(), torch.autograd.grad(loss, images)[0]

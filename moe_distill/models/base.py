@@ -65,6 +65,11 @@ def build(factory: NetworkFactory, *, channels: int, classes: int, size: int, rn
         return factory(channels=channels, classes=classes, size=size)
 
 
+def normalises_over_batch(network: nn.Module) -> bool:
+    """Say whether an image's features depend on the others of its batch, in train mode: whether there is batch norm."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
 def check_size(size: int) -> None:
     """Raise ``InputError`` unless images of ``size`` × ``size`` pixels are within what the networks can take."""
     if not SMALLEST <= size <= LARGEST:

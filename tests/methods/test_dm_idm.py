@@ -1,5 +1,6 @@
 """DM and IDM against published arrays and naive float64 references."""
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from moe_distill.errors import InputError
 from moe_distill.methods.base import Round, squared_distance_of_means
 from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
-from moe_distill.seeding import stream
+from moe_distill.models.convnet import ConvNet
+from moe_distill.seeding import global_seed, stream
 from moe_distill.teachers.queue import NetworkQueue
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "idm_dm.npz")
@@ -68,6 +70,45 @@ def test_dm_step_against_naive_float64(round_of):
         f = naive_features(network, AUGMENT.apply(real, plan)).mean(0)
         g = naive_features(network, AUGMENT.apply(images[2 * c : 2 * c + 2], plan)).mean(0)
         total = total + ((f - g) ** 2).sum()
+    total.backward()
+    assert len(apply.gradients) == 1
+    torch.testing.assert_close(apply.gradients[0], images.grad, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(shown["loss"], total.detach(), rtol=1e-9, atol=0)
+
+
+def batch_normed(rng):
+    with global_seed(rng):
+        return ConvNet(channels=3, classes=3, size=8, width=0.0625, norm="batch").double()
+
+
+def naive_features_of_batch(network, x):
+    """The same with statistics of the whole batch in each map."""
+    weights = [p for n, p in network.named_parameters() if "classifier" not in n]
+    for conv_w, conv_b, scale, shift in zip(*[iter(weights)] * 4, strict=True):
+        x = F.conv2d(x, conv_w, conv_b, padding=1)
+        mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), keepdim=True, unbiased=False)
+        x = (x - mean) / (var + 1e-5).sqrt() * scale[:, None, None] + shift[:, None, None]
+        x = F.avg_pool2d(x.clamp_min(0), 2)
+    return x.flatten(1)
+
+
+def test_dm_sends_all_classes_through_batch_norm_in_one_pass(round_of):
+    """Against float64 by hand, with two real images more than a batch of one class: DM, its authors' program."""
+    method = DM(iterations=1, lr=1.0, momentum=0.5, real_batch=8, augment=AUGMENT, init=random_real)
+    round_ = dataclasses.replace(round_of(method, ipc=2), new_network=batch_normed)
+    method.prepare(round_)
+    images, replay = round_.syn.images.detach().clone().requires_grad_(), round_.rng.clone_state()
+    apply = Stepper(round_.syn, lr=1.0)
+    shown = method.iterate(round_, apply)
+
+    network, real, synthetic = batch_normed(replay), [], []
+    for c in range(3):
+        real.append(round_.real.class_batch(c, 8, replay))
+        plan = AUGMENT.draw(replay, 1, 8, shared=True)
+        real[c] = AUGMENT.apply(real[c], plan)
+        synthetic.append(AUGMENT.apply(images[2 * c : 2 * c + 2], plan))
+    f, g = (naive_features_of_batch(network, torch.cat(x)) for x in (real, synthetic))
+    total = sum(((f[8 * c : 8 * c + 8].mean(0) - g[2 * c : 2 * c + 2].mean(0)) ** 2).sum() for c in range(3))
     total.backward()
     assert len(apply.gradients) == 1
     torch.testing.assert_close(apply.gradients[0], images.grad, rtol=1e-9, atol=1e-12)
