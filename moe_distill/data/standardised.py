@@ -36,5 +36,5 @@ class Standardised:
             InputError: As the source does; or the statistics do not fit the images.
         """
         train, test = self.source.load(cache)
-        statistics = {"mean": tuple(self.mean), "std": tuple(self.std)}
-        return replace(train, **statistics), replace(test, **statistics)
+        mean, std = tuple(self.mean), tuple(self.std)
+        return replace(train, mean=mean, std=std), replace(test, mean=mean, std=std)

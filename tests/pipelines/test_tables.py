@@ -18,7 +18,7 @@ from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.report import report_sweep
 from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS
+from moe_distill.pipelines.rows import COLUMNS, is_random
 from moe_distill.pipelines.tables import markdown, sheet, terminal
 from moe_distill.pipelines.typeset import html_table, latex_table
 from moe_distill.records import Store
@@ -188,14 +188,14 @@ RECORDED = sorted(path.parent.name for path in EXPERIMENTS.glob("*/results.csv")
 
 
 def cells_of(rows):
-    """Return the jobs that ask for committed rows, a distillation seed each, with random images as their baseline."""
+    """Return the jobs that ask for committed rows, a distillation seed each, with random images as their baselines."""
     jobs = {}
     for r in rows:
-        if r["method"] != "random":
+        if not is_random(r):
             told = ("roster", "diversity", "regulariser", "fusion", "recipe", "distill_seed")
             jobs.setdefault(tuple(r[c] for c in told), []).append(r)
     for place, own in enumerate(jobs.values()):
-        alike = [r for r in rows if r["method"] == "random" and r["recipe"] == own[0]["recipe"]]
+        alike = [r for r in rows if is_random(r) and r["recipe"] == own[0]["recipe"]]
         shared = [{**r, "overrides": ""} for r in alike if r["distill_seed"] == own[0]["distill_seed"]]
         name = own[0]["overrides"] or f"job={place}"
         yield Cell(name, str(place), "", (*({**r, "overrides": name} for r in own), *shared))
