@@ -81,9 +81,11 @@ def test_variant_tells_the_kind_of_files(tmp_path, cache):
     assert Folder(str(jpeg)).load(cache)[0].variant == "folder-mixed"
 
 
-def test_dotfiles_are_ignored_and_val_is_test(root, cache):
-    (root / "train/cat/.DS_Store").write_text("x")
-    (root / "train/.ipynb_checkpoints").mkdir()
+def test_litter_is_ignored_and_val_is_test(root, cache):
+    for name in ("train/cat/.DS_Store", "train/cat/Thumbs.db", "test/ant/desktop.ini"):
+        (root / name).write_text("x")
+    for name in ("__MACOSX", "train/.ipynb_checkpoints", "train/__MACOSX", "test/cat/__MACOSX"):
+        (root / name).mkdir()
     (root / "test").rename(root / "val")
     train, test = Folder(str(root)).load(cache)
     assert (len(train), len(test)) == (6, 6)
