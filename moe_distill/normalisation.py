@@ -2,9 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -138,6 +139,32 @@ class Normalisation:
     def _channels(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         mean_1C11, std_1C11 = (like.new_tensor(v).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return mean_1C11, std_1C11
+
+
+def check_statistics(mean: Sequence[float] | None, std: Sequence[float] | None, channels: int | None) -> None:
+    """Refuse statistics that pixels from 0 to 1 cannot have.
+
+    Args:
+        mean: Of each channel; None where it is computed.
+        std: Likewise.
+        channels: How many there are; None where that is not known yet.
+
+    Raises:
+        InputError: There are not as many numbers as channels, or one is not finite or out of bounds, as are those for
+            pixels from 0 to 255.
+    """
+    count = "1 or 3" if channels is None else channels
+    if mean is not None and not _are_numbers(mean, channels, lambda value: 0 <= value <= 1):
+        raise InputError("data.mean", mean, f"{count} numbers from 0 to 1, one a channel, as pixels go from 0 to 1")
+    if std is not None and not _are_numbers(std, channels, lambda value: 0 < value <= 1):
+        allowed = f"{count} numbers, one a channel, finite, above 0 and at most 1, as pixels go from 0 to 1"
+        raise InputError("data.std", std, allowed)
+
+
+def _are_numbers(values: object, count: int | None, fit: Callable[[float], bool]) -> bool:
+    if not isinstance(values, list | tuple) or len(values) not in ((1, 3) if count is None else (count,)):
+        return False
+    return all(isinstance(value, Real) and not isinstance(value, bool) and fit(float(value)) for value in values)
 
 
 def _digest_in(path: Path) -> str | None:

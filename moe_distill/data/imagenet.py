@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from moe_distill.data.cache import Tensors
-from moe_distill.data.folder import LAYOUT, Tree, class_folders, decoded, few, images_in, listed
-from moe_distill.data.sources import ImageNetSubset, PublishedSet
+from moe_distill.data.published import PublishedSet
+from moe_distill.data.sources import ImageNetSubset
+from moe_distill.data.tree import KEY, LAYOUT, Listing, Tree, few, images_in, listed, tree_of
 from moe_distill.errors import InputError
+from moe_distill.pictures import class_folders, content, readable, shown
 
 ANNOTATIONS = "val_annotations.txt"
 
@@ -33,18 +35,19 @@ class ImageNetClasses(PublishedSet):
         return f"an ImageNet-1k folder with train/<wnid>/*.JPEG and val/<wnid>/*.JPEG of {len(self.wnids)} classes"
 
     def _has_files(self, root: Path) -> bool:
-        return any((root / "train" / wnid).is_dir() for wnid in self.wnids)
+        return not class_folders(root / "train", KEY).keys().isdisjoint(self.wnids)
 
     def _own_files(self, root: Path, cache: Path) -> Tensors:
         if self.root is None:
-            raise InputError("data.root", None, f"{self._files()}, or {LAYOUT}; it is not downloaded")
-        held_out = "test" if (root / "test").is_dir() and not (root / "val").is_dir() else "val"
+            raise InputError(KEY, None, f"{self._files()}, or {LAYOUT}; it is not downloaded")
+        parts = class_folders(root, KEY)
+        held_out = "test" if "test" in parts and "val" not in parts else "val"
         for part in ("train", held_out):
-            lacking = set(self.wnids) - class_folders(root / part)
+            lacking = set(self.wnids) - class_folders(root / part, KEY).keys()
             if lacking:
-                raise InputError("data.root", root, f"{self._files()}; {part}/ lacks {few(lacking)}")
-        listings = (listed([root / part / wnid for wnid in self.wnids]) for part in ("train", held_out))
-        return decoded(Tree(root, tuple(self.wnids), *listings), self.size, len(self.mean), cache)
+                raise InputError(KEY, shown(root), f"{self._files()}; {part}/ lacks {few(lacking)}")
+        train, test = (listed([root / part / wnid for wnid in self.wnids]) for part in ("train", held_out))
+        return self.decoded(tree_of(self.wnids, train, test), cache)
 
 
 def _published(column: int) -> list[str]:
@@ -73,22 +76,25 @@ class TinyImageNet(ImageNetSubset):
 
     def _tree(self, folder: Path) -> Tree:
         train = [folder / "train" / wnid / "images" for wnid in self.wnids]
-        lacking = {path.relative_to(folder).as_posix() for path in train if not path.is_dir()}
+        with readable(folder, KEY):
+            lacking = {path.relative_to(folder).as_posix() for path in train if not path.is_dir()}
         if lacking:
             allowed = f"train/<wnid>/images/*.JPEG of {len(train)} classes, val/images/*.JPEG and val/{ANNOTATIONS}"
-            raise InputError("data.root", folder, f"{allowed}; it lacks {few(lacking)}")
-        return Tree(folder, tuple(self.wnids), listed(train), self._annotated(folder / "val"))
+            raise InputError(KEY, shown(folder), f"{allowed}; it lacks {few(lacking)}")
+        return tree_of(self.wnids, listed(train), self._annotated(folder / "val"))
 
-    def _annotated(self, val: Path) -> tuple[tuple[Path, int], ...]:
+    def _annotated(self, val: Path) -> Listing:
         file = val / ANNOTATIONS
-        if not file.is_file():
-            raise InputError("data.root", file, "a file with the name and class of each image of val/images/")
+        with readable(file, KEY):
+            is_file = file.is_file()
+        if not is_file:
+            raise InputError(KEY, shown(file), "a file with the name and class of each image of val/images/")
         images = {path.name: path for path in images_in(val / "images")}
-        lines = (line.partition("\t") for line in file.read_text().splitlines())
-        found = {name: rest.split("\t")[0] for name, _, rest in lines}
-        odd = (images.keys() ^ found.keys()) | (set(found.values()) ^ set(self.wnids))
+        lines = (line.partition("\t") for line in content(file, KEY).decode(errors="replace").splitlines())
+        classes = {name: rest.split("\t")[0] for name, _, rest in lines}
+        odd = (images.keys() ^ classes.keys()) | (set(classes.values()) ^ set(self.wnids))
         if odd:
             allowed = f"a line for each image of val/images/, and images of all {len(self.wnids)} classes"
-            raise InputError("data.root", file, f"{allowed}; at odds: {few(odd)}")
-        ranked = sorted((self.wnids.index(wnid), images[name]) for name, wnid in found.items())
+            raise InputError(KEY, shown(file), f"{allowed}; at odds: {few(odd)}")
+        ranked = sorted((self.wnids.index(wnid), images[name]) for name, wnid in classes.items())
         return tuple((path, label) for label, path in ranked)

@@ -28,6 +28,11 @@ def noise(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
     return torch.randn(n, real.channels, real.size, real.size, generator=rng).to(real.device)
 
 
+def needs_images(init: Initial) -> bool:
+    """Whether an initialiser takes its images from the real ones: all do but :func:`noise`."""
+    return getattr(init, "func", init) is not noise
+
+
 def mix(real: RealSet, c: int, n: int, rng: torch.Generator, factor: int = 2, of: Initial = first_real) -> torch.Tensor:
     """Compose each image of ``factor x factor`` images, shrunk by taking nearest pixels (IDC's "mix" initialisation).
 

@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from moe_distill.errors import InputError
-from moe_distill.normalisation import Normalisation, Whitening
+from moe_distill.normalisation import Normalisation, Whitening, check_statistics
 from moe_distill.provenance import Provenance, Space
 
 Statistics = tuple[float, ...]
@@ -30,7 +29,7 @@ class RealSet:
         whitening: What takes the place of mean and std in what networks see.
 
     Raises:
-        InputError: Where mean or std do not have one number a channel, or a std is not positive.
+        InputError: Where mean or std do not have one number a channel, or one that pixels in [0, 1] cannot have.
     """
 
     images_NCHW: torch.Tensor
@@ -43,11 +42,7 @@ class RealSet:
     whitening: Whitening | None = None
 
     def __post_init__(self) -> None:
-        allowed = f"{self.channels} numbers, one a channel"
-        if len(self.mean) != self.channels:
-            raise InputError("data.mean", self.mean, allowed)
-        if len(self.std) != self.channels or min(self.std) <= 0:
-            raise InputError("data.std", self.std, f"{allowed}, above 0")
+        check_statistics(self.mean, self.std, self.channels)
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -171,14 +166,15 @@ class DataSource(Protocol):
 def pixel_statistics(images_NCHW: torch.Tensor) -> tuple[Statistics, Statistics]:
     """Return mean and population standard deviation of each channel of uint8 images, in units of [0, 1].
 
-    Exact up to one rounding: computed in float64 from the histogram of the 256 values.
+    Exact up to one rounding: computed in float64 from the histogram of the 256 values. A channel that never changes has
+    no deviation to divide by: it counts as one grey level, 1/255, the smallest step that a pixel can take.
     """
     values_V = torch.arange(256, dtype=torch.float64) / 255
     counts_CV = torch.stack([torch.bincount(plane.flatten(), minlength=256) for plane in images_NCHW.unbind(1)])
     share_CV = counts_CV.double() / counts_CV.sum(1, keepdim=True)
     mean_C = share_CV @ values_V
     std_C = (share_CV * (values_V - mean_C[:, None]).square()).sum(1).sqrt()
-    return tuple(mean_C.tolist()), tuple(std_C.tolist())
+    return tuple(mean_C.tolist()), tuple(torch.where(std_C == 0, 1 / 255, std_C).tolist())
 
 
 def train_and_test(

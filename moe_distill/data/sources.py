@@ -1,13 +1,10 @@
 """Where published data sets come from; each source is light until ``load`` is called."""
 
-import tarfile
-import zipfile
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import hashlib
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -17,9 +14,14 @@ import torch
 from PIL import Image
 
 from moe_distill.data.cache import Tensors, cached
-from moe_distill.data.folder import LAYOUT, Tree, check_size, decoded, fit_square, in_threads, read_tree
+from moe_distill.data.decoding import fit_square
+from moe_distill.data.published import PublishedSet
 from moe_distill.data.realset import RealSet, pixel_statistics, train_and_test
+from moe_distill.data.threads import in_threads
+from moe_distill.data.tree import KEY, LAYOUT, Tree, read_tree
 from moe_distill.errors import InputError
+from moe_distill.normalisation import check_statistics
+from moe_distill.pictures import class_folders, readable, shown
 from moe_distill.seeding import stream
 
 
@@ -52,72 +54,6 @@ class Digits:
         return train_and_test(arrays, classes, pixel_statistics(arrays["train_images"]), self.name, "scikit-learn")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PublishedSet(ABC):
-    """A public set with its published statistics, from its own files or from a class-folder tree.
-
-    Args:
-        name: The data set's name in records.
-        classes: Class names, in the published order.
-        mean: Published mean of each channel, in [0, 1].
-        std: Published standard deviation of each channel, in [0, 1].
-        size: Pixels a side; other images are resized and centre-cropped.
-        root: Holds the set's own files or a tree whose folders bear the class names; None downloads into the cache.
-    """
-
-    name: str
-    classes: Sequence[str]
-    mean: Sequence[float]
-    std: Sequence[float]
-    size: int
-    root: str | None = None
-    variant: ClassVar[str] = "torchvision"
-
-    def load(self, cache: Path) -> tuple[RealSet, RealSet]:
-        """Return the training and the test set.
-
-        Args:
-            cache: The folder for downloads and decoded images.
-
-        Raises:
-            InputError: Where neither kind of files is found, they are broken, or the network does not answer.
-        """
-        check_size(self.size)
-        root = cache / "downloads" if self.root is None else Path(self.root).expanduser()
-        if self.root is None or self._has_files(root):
-            arrays, variant = self._own_files(root, cache), self.variant
-        elif not (root / "train").is_dir():
-            raise InputError("data.root", root, f"{self._files()}, or {LAYOUT}")
-        else:
-            tree = read_tree(root, self._folder_names(root))
-            arrays, variant = decoded(tree, self.size, len(self.mean), cache), tree.variant
-        statistics = tuple(self.mean), tuple(self.std)
-        return train_and_test(arrays, tuple(self.classes), statistics, self.name, variant)
-
-    def _folder_names(self, root: Path) -> tuple[str, ...]:
-        return tuple(self.classes)
-
-    @abstractmethod
-    def _files(self) -> str:
-        """Say in words which files the set itself consists of."""
-
-    @abstractmethod
-    def _has_files(self, root: Path) -> bool:
-        """Tell whether the set's own files, unpacked or not, are in a folder."""
-
-    @abstractmethod
-    def _own_files(self, root: Path, cache: Path) -> Tensors:
-        """Return the arrays of the set's own files, fetched first where they are missing."""
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError, zipfile.BadZipFile) as error:
-            ways = f"set data.root to {self._files()}, or to {LAYOUT}"
-            raise InputError("data.root", self.root, f"{self.name} cannot be had ({error}): {ways}") from error
-
-
 class _Torchvision(PublishedSet):
     """A set that torchvision downloads, verifies and reads."""
 
@@ -139,7 +75,29 @@ class _Torchvision(PublishedSet):
         return (root / self._dataset().base_folder).is_dir() or (root / self._dataset().filename).is_file()
 
     def _own_files(self, root: Path, cache: Path) -> Tensors:
-        return cached(cache / f"{self.dataset}-{self.size}.safetensors", lambda: self._read(root))
+        check_statistics(self.mean, self.std, 3)
+        if self.root is not None:
+            self._require_published(root)
+        # The files' published checksums stand for their content, which decides the pixels with the two others.
+        names = hashlib.sha256(repr(tuple(self.classes)).encode()).hexdigest()[:8]
+        return cached(cache / f"{self.dataset}-{self.size}-{names}.safetensors", lambda: self._read(root))
+
+    def _require_published(self, root: Path) -> None:
+        """Refuse a folder whose files are not the published ones: the cache would give the pixels of those."""
+        from torchvision.datasets.utils import check_integrity
+
+        dataset = self._dataset()
+        folder = root / dataset.base_folder
+        listed = dataset.train_list + dataset.test_list
+        # STL-10's unlabelled images, 2.8 GB, are never read.
+        files = [(folder / name, md5) for name, md5 in listed if not name.startswith("unlabeled")]
+        if not folder.is_dir():
+            files = [(root / dataset.filename, dataset.tgz_md5)]
+        with readable(root, KEY):
+            damaged = [path for path, md5 in files if not check_integrity(path, md5)]
+        if damaged:
+            allowed = f"the published files of {self.dataset}; this one is missing, corrupted or another one"
+            raise InputError(KEY, shown(damaged[0]), f"{allowed}. Or {self._files()}, or {LAYOUT}")
 
     def _read(self, root: Path) -> Tensors:
         dataset, arrays = self._dataset(), {}
@@ -147,7 +105,7 @@ class _Torchvision(PublishedSet):
         for part, train in (("train", True), ("test", False)):
             # The user's own folder is not written to, except to unpack an archive that lies in it.
             download = self.root is None or not (root / dataset.base_folder).is_dir()
-            with self._explained():
+            with self.explained():
                 found, images_NCHW, labels = self._part(dataset, root, train, download)
             if tuple(found.classes) != tuple(self.classes):
                 raise InputError("data.classes", list(self.classes), f"the classes of {self.dataset}, in its order")
@@ -197,7 +155,7 @@ class ImageNetSubset(PublishedSet):
     wnids: Sequence[str]
 
     def _folder_names(self, root: Path) -> tuple[str, ...]:
-        return tuple(self.wnids if (root / "train" / self.wnids[0]).is_dir() else self.classes)
+        return tuple(self.wnids if self.wnids[0] in class_folders(root / "train", KEY) else self.classes)
 
     def _files(self) -> str:
         return f"a folder with {Path(self.url).stem}/ or {Path(self.url).name}"
@@ -211,9 +169,9 @@ class ImageNetSubset(PublishedSet):
     def _own_files(self, root: Path, cache: Path) -> Tensors:
         folder = self._folder(root)
         if not folder.is_dir():
-            with self._explained():
+            with self.explained():
                 self._unpack(root)
-        return decoded(self._tree(folder), self.size, len(self.mean), cache)
+        return self.decoded(self._tree(folder), cache)
 
     def _tree(self, folder: Path) -> Tree:
         return read_tree(folder, tuple(self.wnids))

@@ -6,7 +6,7 @@ is differentiated through a collective. The gradient is added once, before that 
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -74,6 +74,23 @@ class Diversity:
                 raise InputError(f"diversity.{name}", getattr(self, name), " | ".join(allowed))
         if self.every < 1 or (self.pairs is not None and self.pairs < 1):
             raise InputError("diversity.every, diversity.pairs", (self.every, self.pairs), "at least 1")
+
+    def require_rows(self, decoded: Sequence[int], classes: int) -> None:
+        """Refuse sets of too few images for the measure, before any work.
+
+        Args:
+            decoded: Images per class that networks see of each expert.
+            classes: Number of classes.
+
+        Raises:
+            InputError: They are too few.
+        """
+        per_class = min(*decoded, max(1, self.max_rows // classes))
+        rows, of_what = (per_class, "a class") if self.scope == "per_class" else (per_class * classes, "an expert")
+        least = self.measure.least_rows
+        if rows < least:
+            allowed = f"none (diversity=none), or more images per class: it compares {least} of {of_what} at least"
+            raise InputError("diversity", self.title, f"{allowed}, here are {rows} ({classes} classes)")
 
 
 class DiversityCoordinator(pl.Callback):

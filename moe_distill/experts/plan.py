@@ -116,6 +116,11 @@ class Distillation:
         """Patches a side of which the stored images of each expert are stitched."""
         return tuple(m.method().pieces for m in self.roster.members)
 
+    @property
+    def decoded(self) -> list[int]:
+        """Images per class that networks see of each expert's set."""
+        return [m.ipc * m.method().tiling.per_image for m in self.roster.members]
+
     def settings(self, real: RealSet, cache: Path) -> dict[str, Any]:
         """Return the description under which the distilled set is stored; ``cache`` is where data are kept."""
         return {
@@ -150,13 +155,15 @@ class Distillation:
         """Refuse what cannot be distilled, before any work.
 
         Raises:
-            InputError: A class has fewer images than an expert is to hold, a method cannot work with the data, or
-                teachers cannot be what they should.
+            InputError: A class has fewer images than an expert is to hold, a method cannot work with the data, the
+                diversity term has too few images to compare, or teachers cannot be what they should.
         """
         for member in self.roster.members:
             member.method().check(real)
         for member, fewest in zip(self.roster.members, self._fewest(real), strict=True):
             member.method().require_images(member.ipc, fewest)
+        if self.term is not None:
+            self.term.require_rows(self.decoded, len(real.classes))
         for number, pool in self.trajectory_pools(real).items():
             pool.check(real, self.network_of(number))
 

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import torch
@@ -10,14 +11,7 @@ from PIL import Image
 
 from moe_distill.errors import InputError
 from moe_distill.formats.foreign import KEY, Foreign, Wanted
-
-KINDS = (".png", ".jpg", ".jpeg")
-
-
-def class_folders(root: Path) -> dict[str, Path]:
-    """Return the folders in a folder by name, sorted, hidden ones left out; none where it is a file."""
-    found = sorted(root.iterdir()) if root.is_dir() else []
-    return {path.name: path for path in found if path.is_dir() and not path.name.startswith(".")}
+from moe_distill.pictures import as_shown, class_folders, opened, pictures_in
 
 
 def read_folder(root: Path, wanted: Wanted) -> Foreign:
@@ -26,7 +20,8 @@ def read_folder(root: Path, wanted: Wanted) -> Foreign:
     Raises:
         InputError: Classes, kind, size or colours of a picture differ from the data's, or one is broken.
     """
-    listed = [(path, label) for label, folder in enumerate(_in_label_order(root, wanted)) for path in _pictures(folder)]
+    ordered = enumerate(_in_label_order(root, wanted))
+    listed = [(path, label) for label, folder in ordered for path in pictures_in(folder, KEY)]
     channels, height, width = wanted.shape
     if len(listed) * channels * height * width * torch.float32.itemsize > wanted.limit:
         raise InputError(KEY, root, f"fewer than {len(listed)} pictures, or more room by pipeline.largest_gib")
@@ -38,9 +33,10 @@ def read_folder(root: Path, wanted: Wanted) -> Foreign:
 
 
 def _in_label_order(root: Path, wanted: Wanted) -> list[Path]:
-    folders = class_folders(root)
-    if set(folders) == set(wanted.classes):
-        return [folders[name] for name in wanted.classes]
+    folders = class_folders(root, KEY)
+    names = [normalize("NFC", name) for name in wanted.classes]
+    if set(folders) == set(names):
+        return [folders[name] for name in names]
     numbers = {int(name): path for name, path in folders.items() if name.isdecimal()}
     if len(numbers) == len(folders) and sorted(numbers) == list(range(len(wanted.classes))):
         return [numbers[label] for label in range(len(wanted.classes))]
@@ -49,24 +45,12 @@ def _in_label_order(root: Path, wanted: Wanted) -> list[Path]:
     raise InputError(KEY, root, f"{expected}; found {len(folders)}")
 
 
-def _pictures(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.suffix.lower() not in KINDS or not path.is_file():
-            raise InputError(KEY, path, f"nothing but pictures in class folders ({', '.join(KINDS)})")
-        yield path
-
-
 def _pixels(path: Path, wanted: Wanted) -> torch.Tensor:
     channels, height, width = wanted.shape
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as picture:
-            size, mode = picture.size, picture.mode
-            allowed = size == (width, height) and not mode.startswith(("I", "F")) and (channels == 3 or mode == "L")
-            pixels_HWC = np.array(picture.convert("RGB" if channels == 3 else "L")) if allowed else None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(KEY, path, f"whole pictures; this one is broken ({' '.join(str(error).split())})") from error
+    with opened(path, KEY) as picture:
+        size, mode = picture.size, picture.mode
+        allowed = size == (width, height) and not mode.startswith(("I", "F")) and (channels == 3 or mode == "L")
+        pixels_HWC = np.array(as_shown(picture, "RGB" if channels == 3 else "L")) if allowed else None
     if pixels_HWC is None:
         expected = f"pictures of {width}×{height} with 8 bits in {channels} channels"
         raise InputError(KEY, path, f"{expected}; this one is {size[0]}×{size[1]} of mode {mode}")

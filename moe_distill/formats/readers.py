@@ -9,8 +9,9 @@ import torch
 
 from moe_distill.errors import InputError
 from moe_distill.formats.foreign import KEY, Foreign, Wanted
-from moe_distill.formats.image_folder import class_folders, read_folder
+from moe_distill.formats.image_folder import read_folder
 from moe_distill.formats.loading import dense, images, load_npz, load_pt, rate
+from moe_distill.pictures import class_folders
 
 AUTO = "auto"
 
@@ -122,7 +123,7 @@ LAYOUTS = (
     Layout("kip", "a file ….npz", _named(r".*\.npz"), read_kip),
     Layout("mtt", "a folder with images_best.pt and labels_best.pt", _holding("images_best.pt"), read_mtt),
     Layout("tensors", "a folder with images.pt", _holding("images.pt"), read_tensors),
-    Layout("folder", "a folder with <class>/*.png or *.jpg", lambda path: bool(class_folders(path)), read_folder),
+    Layout("folder", "a folder with <class>/*.png or *.jpg", lambda path: bool(class_folders(path, KEY)), read_folder),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 
-from moe_distill.data.initial import Initial, random_real
+from moe_distill.data.initial import Initial, needs_images, random_real
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.models.base import Network
@@ -119,6 +119,8 @@ class Method(ABC):
     def require_images(self, ipc: int, fewest: int) -> None:
         """Refuse to make so many images of a class from too few real ones, before any work.
 
+        What starts as noise takes none: a class may have fewer.
+
         Args:
             ipc: Stored images per class.
             fewest: Real images of the expert's smallest class.
@@ -126,7 +128,7 @@ class Method(ABC):
         Raises:
             InputError: They are too few.
         """
-        if ipc > fewest:
+        if ipc > fewest and needs_images(self.init):
             raise InputError("ipc", ipc, f"at most {fewest}, the images an expert sees of the smallest class")
 
     def start(self, round_: Round) -> None:

@@ -73,7 +73,9 @@ class DATM(MTT):
 
         Where these are too few the next teacher says which to add, and so on; what no teacher recognises comes last.
         """
-        images_NCHW = self.init(round_.real, c, len(round_.real.class_indices(c)), round_.rng)
+        # Of the whole class; noise can be had without end, also where the class is smaller than the set.
+        count = max(ipc, len(round_.real.class_indices(c)))
+        images_NCHW = self.init(round_.real, c, count, round_.rng)
         teachers = len(teachers_of(round_))
         chosen_by_N = torch.full((len(images_NCHW),), teachers, device=images_NCHW.device)
         for teacher in range(teachers):

@@ -66,11 +66,12 @@ def measure(
         ``rows``: a row for each architecture and measure.
 
     Raises:
-        InputError: A single expert, too few real images to compare with, or no such set.
+        InputError: A single expert, too few real images to compare with, too few of the set's for all measures, or no
+            such set.
     """
     pools = {name: replace(plan.features, network=f, networks=networks, seed=seed) for name, f in judges.items()}
     train, test = plan.data.load(runtime.cache)
-    candidate = _obtained(plan, draws, train, runtime, path)
+    candidate, measures = _obtained(plan, draws, train, measures, runtime, path)
     rows = []
     for name, pool in pools.items():
         accuracies = trained([(pool, *pool.sets(train, test, runtime.cache))], runtime)
@@ -85,17 +86,27 @@ def measure(
     return {"rows": rows}
 
 
-def _obtained(plan: Distillation, draws: int, train: RealSet, runtime: Runtime, path: str | None) -> Candidate:
-    """Return the set at ``path``, or the plan's, distilled now where it is not yet; refuse it before any work."""
+def _obtained(
+    plan: Distillation,
+    draws: int,
+    train: RealSet,
+    measures: Mapping[str, Measure],
+    runtime: Runtime,
+    path: str | None,
+) -> tuple[Candidate, Mapping[str, Measure]]:
+    """Return the set at ``path``, or the plan's, distilled now where it is not yet, and what it can be measured by.
+
+    What cannot be measured is refused before any work.
+    """
     if path is not None:
         candidate = candidate_of(plan, runtime, path)
         _require("pipeline.path", path, _sizes(candidate), draws, train)
-        return candidate
-    sizes = [member.ipc * member.method().tiling.per_image for member in plan.roster.members]
-    _require("noe", plan.roster.noe, sizes, draws, train)
+        return candidate, _computable(measures, _sizes(candidate), train)
+    _require("noe", plan.roster.noe, plan.decoded, draws, train)
+    computable = _computable(measures, plan.decoded, train)
     pretrain(plan, runtime)
     distill(plan, runtime)
-    return candidate_of(plan, runtime)
+    return candidate_of(plan, runtime), computable
 
 
 def _sizes(candidate: Candidate) -> list[int]:
@@ -111,6 +122,19 @@ def _require(name: str, value: Any, sizes: Sequence[int], draws: int, train: Rea
     if draws < 0 or (draws and wanted > smallest):
         allowed = f"0, or at least 1 where a class has {wanted} real images to draw (the smallest has {smallest})"
         raise InputError("pipeline.draws", draws, allowed)
+
+
+def _computable(measures: Mapping[str, Measure], sizes: Sequence[int], train: RealSet) -> Mapping[str, Measure]:
+    """Return the measures for which the experts have images enough; refuse a set that has enough for none."""
+    rows = len(train.classes) * min(_compared(sizes, train))
+    enough = {name: measure for name, measure in measures.items() if measure.least_rows <= rows}
+    if not enough:
+        least = min(measure.least_rows for measure in measures.values())
+        allowed = f"at least {least} images of each expert, or another measure; here are {rows}"
+        raise InputError("pipeline.measures", ", ".join(measures), allowed)
+    if left_out := ", ".join(name for name in measures if name not in enough):
+        get_console().print(f"left out, as the set has too few images for them: {left_out}")
+    return enough
 
 
 def _compared(sizes: Sequence[int], train: RealSet) -> list[int]:

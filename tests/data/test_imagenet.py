@@ -19,7 +19,7 @@ from torchvision.datasets import utils as torchvision_utils
 from torchvision.transforms import CenterCrop, Compose, Resize
 
 from moe_distill.config import conf_dir, register
-from moe_distill.data.folder import AHEAD, in_threads
+from moe_distill.data.threads import AHEAD, in_threads
 from moe_distill.errors import InputError
 
 TINY, HUNDRED = source("tinyimagenet"), source("imagenet100")

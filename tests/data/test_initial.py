@@ -1,12 +1,13 @@
 """What synthetic images start as, against the pixels of the class by hand."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from moe_distill.data.initial import first_real, mix, noise, random_real
+from moe_distill.data.initial import first_real, mix, needs_images, noise, random_real
 from moe_distill.data.realset import RealSet
 from moe_distill.seeding import stream
 
@@ -100,3 +101,8 @@ def test_mix_composes_what_it_is_told_to():
     mixed = mix(REAL, 1, 2, stream(5, "i"), of=random_real)
     drawn = random_real(REAL, 1, 8, stream(5, "i"))
     assert torch.equal(mixed[1, :, :4, 4:], drawn[3, :, ::2, ::2])
+
+
+@pytest.mark.parametrize(("init", "needs"), [(noise, False), (random_real, True), (first_real, True), (mix, True)])
+def test_noise_alone_takes_no_real_images(init, needs):
+    assert needs_images(init) == needs_images(functools.partial(init)) == needs

@@ -94,7 +94,18 @@ def test_fingerprint_sees_every_part(real, field):
 
 
 @pytest.mark.parametrize(
-    ("fields", "key"), [({"mean": (0.1,)}, "mean"), ({"std": (1.0,)}, "std"), ({"std": (1.0, 0.0, 1.0)}, "std")]
+    ("fields", "key"),
+    [
+        ({"mean": (0.1,)}, "mean"),
+        ({"mean": (125.3, 123.0, 113.9)}, "mean"),
+        ({"mean": (0.5, float("nan"), 0.5)}, "mean"),
+        ({"mean": ("0.5", "0.5", "0.5")}, "mean"),
+        ({"std": (1.0,)}, "std"),
+        ({"std": (1.0, 0.0, 1.0)}, "std"),
+        ({"std": (0.2, float("inf"), 0.2)}, "std"),
+        ({"std": (0.2, float("nan"), 0.2)}, "std"),
+        ({"std": (63.0, 62.1, 66.7)}, "std"),
+    ],
 )
 def test_wrong_statistics_are_refused(real, fields, key):
     with pytest.raises(InputError, match=rf"^data\.{key}=.*3 numbers"):

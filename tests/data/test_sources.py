@@ -95,8 +95,20 @@ def test_damaged_files_are_refused(tmp_path, cache, monkeypatch):
         source("cifar10", root=str(root)).load(cache)
 
 
-def test_class_names_must_be_torchvisions(tmp_path, cache, monkeypatch):
+def test_other_files_than_those_that_were_cached_are_refused(tmp_path, cache, monkeypatch):
+    root = mini_cifar(tmp_path / "own", monkeypatch, "CIFAR10")
+    other = shutil.copytree(root, tmp_path / "other")
+    assert len(source("cifar10", root=str(root)).load(cache)[0]) == 15
+    (other / "cifar-10-batches-py/data_batch_3").write_bytes(b"other pixels")
+    with pytest.raises(InputError, match=r"^data\.root=.*other/cifar-10-batches-py/data_batch_3: .*corrupted"):
+        source("cifar10", root=str(other)).load(cache)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_class_names_must_be_torchvisions(tmp_path, cache, monkeypatch, cached):
     made = source("cifar10", root=str(mini_cifar(tmp_path / "own", monkeypatch, "CIFAR10")))
+    if cached:
+        made.load(cache)
     with pytest.raises(InputError, match=r"^data\.classes=.*CIFAR10"):
         replace(made, classes=made.classes[::-1]).load(cache)
 
@@ -211,6 +223,14 @@ def test_without_network_the_two_ways_out_are_told(cache, name):
     with pytest.raises(InputError, match=r"^data\.root=None: .*no network.*set data\.root to.*train/<class>") as caught:
         source(name).load(cache)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [*NAMED, "imagenet100"])
+def test_statistics_of_other_units_are_refused_before_files_are_looked_for(cache, name):
+    with pytest.raises(InputError, match=r"^data\.mean=.*numbers from 0 to 1"):
+        source(name, mean=[125.3, 123.0, 113.9]).load(cache)
+    with pytest.raises(InputError, match=r"^data\.std=.*finite, above 0"):
+        source(name, std=[63.0, 62.1, 66.7]).load(cache)
 
 
 def test_a_size_out_of_range_is_refused(cache):

@@ -1,11 +1,20 @@
 """Which rows of two experts are compared, and the scopes of a measure against loops over classes."""
 
+import itertools
+from dataclasses import replace
+
 import pytest
 import torch
+from conftest_mixture import dm, random, term
 
-from moe_distill.diversity.measures import PairedCosine
+from moe_distill.data.partition import Stratified
+from moe_distill.diversity.measures import DistanceCorrelation, PairedCosine
 from moe_distill.diversity.unpaired import CosineAllPairs
+from moe_distill.errors import InputError
+from moe_distill.experts.coordinator import Diversity
 from moe_distill.experts.pairing import Features, matched_rows, scoped
+from moe_distill.experts.plan import Distillation
+from moe_distill.experts.roster import Roster
 from moe_distill.seeding import stream
 
 
@@ -131,3 +140,38 @@ def test_centring_passes_the_gradient_through_the_class_means():
     sums = torch.stack([leaf.grad[labels == c].sum(0) for c in range(3)])
     assert leaf.grad.norm() > 1e-2
     torch.testing.assert_close(sums, torch.zeros_like(sums), rtol=0, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:a U-centred measure of fewer than 10 rows")
+@pytest.mark.parametrize("scope", ["global", "per_class"])
+@pytest.mark.parametrize("measure", [DistanceCorrelation("u"), DistanceCorrelation(), CosineAllPairs()])
+def test_too_few_images_are_refused_just_where_measuring_them_would_fail(measure, scope):
+    """Of two or three classes, experts of 1 to 5 images a class, and a limit on the rows."""
+    refused = 0
+    for classes, one, other, most in itertools.product((2, 3), (1, 3, 4, 5), (1, 2, 5), (1, 8, 1024)):
+        f, g = (features(n, labels=tuple(range(classes))) for n in (one, other))
+        a, b = rows(f, g, paired=measure.paired, max_rows=most)
+        diversity = Diversity(measure, scope=scope, max_rows=most)
+        try:
+            scoped(measure, f.take(a), g.take(b), scope)
+        except InputError:
+            refused += 1
+            with pytest.raises(InputError, match=r"^diversity=.*none \(diversity=none\), or more images per class"):
+                diversity.require_rows([one, other], classes)
+        else:
+            diversity.require_rows([one, other], classes)
+    assert (refused > 0) == (measure.least_rows > (1 if scope == "per_class" else 2))
+
+
+def test_a_plan_is_refused_before_anything_is_trained(real):
+    two = real.subset(real.labels_N.lt(2).nonzero().squeeze(1))
+    two = replace(two, classes=("a", "b"))
+    plan = Distillation(None, None, Stratified(), network=None, features=None, diversity=None, optimizer=None, seed=0)
+    for ipc, scope, lacking in ((1, "global", 2), (3, "per_class", 3), (2, "global", 0), (4, "per_class", 0)):
+        for members, refused in (([dm(ipc=ipc)] * 2, lacking), ([dm(ipc=ipc)], 0), ([random(ipc=ipc)] * 2, 0)):
+            planned = replace(plan, roster=Roster(tuple(members)), diversity=term(scope=scope))
+            if refused:
+                with pytest.raises(InputError, match=rf"^diversity=.* at least, here are {refused} \(2 classes\)$"):
+                    planned.check(two)
+            else:
+                planned.check(two)

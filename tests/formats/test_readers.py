@@ -196,14 +196,22 @@ def test_class_folders_bear_names_or_numbers(tmp_path, names):
         assert np.array_equal(found.images_NCHW[2 * label].permute(1, 2, 0), image)
 
 
+def test_what_systems_leave_beside_pictures_is_passed_over(tmp_path):
+    read(pictures(tmp_path))
+    for name in ("Thumbs.db", "cat/desktop.ini", "dog/._0.png"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "__MACOSX").mkdir()
+    assert len(read(tmp_path).images_NCHW) == N
+
+
 BAD_FOLDERS = {
     "another class": (lambda f: pictures(f, ("cat", "dog", "fox")), "3 class folders named as the data's classes"),
     "numbers from 1": (lambda f: pictures(f, ("1", "2", "3")), "3 class folders named as the data's classes"),
     "another size": (lambda f: pictures(f, size=9), "pictures of 8×8"),
     "16 bits": (lambda f: deep(pictures(f)), "8 bits in 3 channels; this one is 8×8 of mode I;16"),
-    "a text": (lambda f: (pictures(f) / "cat" / "note.txt").write_text("x"), "nothing but pictures"),
-    "a broken file": (lambda f: (pictures(f) / "cat" / "0.png").write_bytes(b"\x89PNG"), "whole pictures"),
-    "code by a picture's name": (lambda f: (pictures(f) / "cat" / "0.png").write_bytes(b"GIF89a"), "whole pictures"),
+    "a text": (lambda f: (pictures(f) / "cat" / "note.txt").write_text("x"), "nothing but images"),
+    "a broken file": (lambda f: (pictures(f) / "cat" / "0.png").write_bytes(b"\x89PNG"), "whole images"),
+    "code by a picture's name": (lambda f: (pictures(f) / "cat" / "0.png").write_bytes(b"GIF89a"), "whole images"),
 }
 
 

@@ -1,6 +1,7 @@
 """What every method of the yaml tree promises, on digits and on small colour images."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,8 +11,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from moe_distill.config import conf_dir, register
+from moe_distill.data.initial import noise, random_real
 from moe_distill.data.realset import RealSet
 from moe_distill.data.sources import Digits
+from moe_distill.errors import InputError
 from moe_distill.experts.expert import Apply, Expert
 from moe_distill.experts.workshop import Workshop
 from moe_distill.models.base import build
@@ -23,7 +26,6 @@ NETWORK = functools.partial(ConvNet, depth=2, width=0.25)
 SHAPES = [(1, 8), (3, 8), (1, 9), (3, 9), (1, 12), (3, 12), (1, 28), (3, 28)]
 OWNER = SimpleNamespace(manual_backward=lambda loss: loss.backward())
 IPC = 2
-
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -235,3 +237,16 @@ def test_a_class_with_fewer_images_than_the_set_holds_is_not_filled_up_with_copi
     part = torch.tensor([0, *(i for i in range(60) if i % 3)])  # one image of class 0
     with pytest.raises(ValueError, match="1 images of class 0 where the set holds 2"):
         expert(spec_of("dm"), data((3, 12)), part=part)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_set_that_starts_as_noise_may_be_larger_than_a_class(spec_of, method):
+    spec = replace(spec_of(method), ipc=5)
+    real_start = functools.partial(spec.method, **({"init": random_real} if "init" in spec.method.keywords else {}))
+    with pytest.raises(InputError, match=r"^ipc=5: at most [02]"):
+        real_start().require_images(5, 2)
+    if "init" in spec.method.keywords:
+        spec = replace(spec, method=functools.partial(spec.method, init=noise))
+        made, _ = expert(spec, data((3, 12)), part=torch.arange(6))
+        made.method.require_images(5, 2)
+        assert len(images(made).flatten(1).unique(dim=0)) == 3 * 5  # none is a copy

@@ -15,8 +15,9 @@ from hydra.utils import instantiate
 
 from moe_distill.config import conf_dir
 from moe_distill.correlation import rank_correlation
+from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
-from moe_distill.pipelines.measure import COLUMNS
+from moe_distill.pipelines.measure import COLUMNS, _computable
 from moe_distill.records import Store
 from moe_distill.synthetic import SyntheticSet
 
@@ -231,3 +232,16 @@ def test_the_jobs_of_a_sweep_share_a_table_and_its_agreement(stage):
     ]
     (row,) = (r for r in found if {r["first"], r["second"]} == {"dcor", "hsic"})
     assert float(row["rho"]) == pytest.approx(rank_correlation(*columns).rho)
+
+
+def test_measures_that_need_more_images_than_the_set_has_are_left_out(shared_suite):
+    """Two classes at one image: the bias-corrected measures, which need four, ended in a traceback."""
+    cfg = shared_suite.compose(*ASKED)
+    measures = instantiate(cfg.pipeline.measures, _convert_="all")
+    pixels = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+    train = RealSet(pixels, torch.tensor([0, 0, 1, 1]), ("a", "b"), (0.5,), (0.5,), "n", "v")
+    left = measures.keys() - _computable(measures, [1, 1], train).keys()
+    assert left == {name for name, measure in measures.items() if getattr(measure, "centring", "") == "u"} != set()
+    assert _computable(measures, [2, 3], train) == measures
+    with pytest.raises(InputError, match=r"^pipeline\.measures=.*at least 4 images of each expert.*; here are 2$"):
+        _computable({name: measures[name] for name in left}, [3, 1], train)
