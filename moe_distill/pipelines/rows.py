@@ -18,14 +18,14 @@ COLUMNS = (
     "width",
     *("distill_seed", "seed"),
     *("accuracy_last", "accuracy_best", "lr", "epochs", "steps", "images_decoded", "distill_seconds", "train_seconds"),
-    *("peak_memory_mb", "device", "dtype", "set_fingerprint", "config_hash", "commit", "overrides"),
+    *("peak_memory_mb", "device", "dtype", "hardware", "set_fingerprint", "config_hash", "commit", "overrides"),
 )
 
 _APART = (
     *("dataset", "partition", "init", "diversity", "regulariser", "fusion", "recipe"),
     *("data_variant", "iterations", "images_decoded", "epochs"),
 )
-_STUDENT = (*COLUMNS[1 : COLUMNS.index("distill_seed")], "seed", "set_fingerprint")
+_STUDENT = (*COLUMNS[1 : COLUMNS.index("distill_seed")], "seed")
 # What is known of a row before its set is made, but for the student; and what of its set is seen after it is judged.
 _FORESEEN = (
     *("scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe", "diversity"),
@@ -34,6 +34,9 @@ _FORESEEN = (
 _SEEN = ("iterations", "dcor2_unbiased", "epochs", "images_decoded", "set_fingerprint")
 # Settings of which the columns say all that reached the student.
 _DESCRIBED = {"fusion", "mixup_alpha", "seed", "students"}
+
+_TENSOR_DIGITS = 64
+_FINGERPRINT = re.compile(rf"[0-9a-f]{{{_TENSOR_DIGITS}}}-[0-9a-f]+")
 
 Row = Mapping[str, Any]
 
@@ -106,6 +109,16 @@ def merged(sweep: Path, table: str = "results.csv", columns: Sequence[str] = COL
     return rows
 
 
+def set_of(row: Row) -> str:
+    """Return what names the set a row's student was trained on: the part of its fingerprint that covers the tensors.
+
+    Rows from before fingerprints covered how tensors are read have this part alone. Joined by it, rows of one set are
+    told as such whenever they were written.
+    """
+    name = str(row["set_fingerprint"])
+    return name[:_TENSOR_DIGITS] if _FINGERPRINT.fullmatch(name) else name
+
+
 def is_trained(row: Row) -> bool:
     """Say whether a row tells of a student that was trained; others stand for students to come."""
     return row["accuracy_last"] not in ("", None)
@@ -125,7 +138,7 @@ def distinct(rows: Sequence[Row]) -> list[dict[str, Any]]:
     first: dict[tuple[Any, ...], dict[str, Any]] = {}
     seeds: dict[tuple[Any, ...], set[str]] = {}
     for row in _completed(rows):
-        of = (*(str(row.get(c) or "") for c in _STUDENT), _settings_left(row))
+        of = (*(str(row.get(c) or "") for c in _STUDENT), set_of(row), _settings_left(row))
         if of not in first or (is_trained(row) and not is_trained(first[of])):
             first[of] = dict(row)
         seeds.setdefault(of, set()).add(str(row["distill_seed"]))
@@ -174,22 +187,22 @@ def variant_names(rows: Sequence[Row], within: Sequence[str] = ()) -> list[str]:
             apart = _asked_apart([rows[i] for i in group])
             for i in group:
                 words = (str(rows[i][c]) for c in shown if rows[i][c] is not None)
-                names[i] = " ".join([*words, *apart.get(rows[i]["set_fingerprint"], ())])
+                names[i] = " ".join([*words, *apart.get(set_of(rows[i]), ())])
     return names
 
 
-def _asked_apart(rows: Sequence[Row]) -> dict[Any, list[str]]:
+def _asked_apart(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Return what tells sets of one distillation seed apart: what their jobs' command lines set, else a fingerprint."""
-    by_seed: dict[Any, set[Any]] = {}
+    by_seed: dict[Any, set[str]] = {}
     for row in rows:
-        by_seed.setdefault(row["distill_seed"], set()).add(row["set_fingerprint"])
+        by_seed.setdefault(row["distill_seed"], set()).add(set_of(row))
     if all(len(prints) == 1 for prints in by_seed.values()):
         return {}
-    asked = {row["set_fingerprint"]: settings_of(row) for row in rows}
+    asked = {set_of(row): settings_of(row) for row in rows}
     common = set.intersection(*(set(settings.items()) for settings in asked.values()))
     words = {p: [f"{k}={v}" for k, v in s.items() if (k, v) not in common and k != "seed"] for p, s in asked.items()}
     told = all(len({tuple(words[p]) for p in prints}) == len(prints) for prints in by_seed.values())
-    return words if told else {p: [str(p)[:8]] for p in asked}
+    return words if told else {p: [p[:8]] for p in asked}
 
 
 def settings_of(row: Row) -> dict[str, str]:

@@ -3,8 +3,6 @@
 Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022, section 3.1.
 """
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +41,7 @@ class Trajectories:
     @property
     def epochs(self) -> int:
         """Index of the last snapshot."""
-        return len(_opened(self.paths[0])) - 1
+        return len(opened(self.paths[0])) - 1
 
     def snapshot(self, teacher: int, epoch: int) -> torch.Tensor:
         """Return a copy of one teacher's weights after an epoch, float32 of shape (P,), on the CPU.
@@ -51,7 +49,7 @@ class Trajectories:
         Raises:
             InputError: The file is damaged, or a weight is not finite.
         """
-        weights_P = torch.from_numpy(np.array(_opened(self.paths[teacher])[epoch]))
+        weights_P = torch.from_numpy(np.array(opened(self.paths[teacher])[epoch]))
         if not weights_P.isfinite().all():
             raise InputError("method.teachers", f"snapshot {epoch} of {self.paths[teacher]} is not finite", _AGAIN)
         return weights_P
@@ -68,7 +66,7 @@ class Trajectories:
                 diverged.
         """
         for teacher, path in enumerate(self.paths):
-            snapshots = _opened(path)
+            snapshots = opened(path)
             if len(snapshots) - 1 < epochs_needed:
                 raise InputError("method.teachers", f"{len(snapshots) - 1} epochs in {path}", f"{epochs_needed} epochs")
             if snapshots.shape[1] != parameters:
@@ -77,8 +75,12 @@ class Trajectories:
             self.snapshot(teacher, epochs_needed)
 
 
-def _opened(path: Path) -> np.memmap:
-    """Return the snapshots (epochs + 1, P) of a file, mapped, not read."""
+def opened(path: Path) -> np.memmap:
+    """Return the snapshots (epochs + 1, P) of a file, mapped, not read.
+
+    Raises:
+        InputError: The file is missing, cut, or of another kind.
+    """
     try:
         snapshots = open_memmap(path, mode="r")
         whole = snapshots.offset + snapshots.nbytes == path.stat().st_size
@@ -202,47 +204,3 @@ def _found(store: Store, settings: dict[str, Any], networks: int) -> Path:
     if other := [name for name, value in describe(settings).items() if recorded.get(name) != value]:
         raise InputError("method.teachers", f"{folder} (its {', '.join(other)} differ)", _AGAIN)
     return folder
-
-
-class Recording:
-    """Snapshots on their way to the disk, in a file that outlives a kill.
-
-    They are written, not mapped: a disk that is full then says so, where a mapped page ends the process.
-
-    Args:
-        folder: Where the file lies. One that a killed training left is gone on with.
-        epochs: Index of the last snapshot.
-        network: The network before training: snapshot 0, and the order of the weights.
-
-    Attributes:
-        fresh: Whether there was no such file: whatever else is known of an earlier attempt is of no use.
-    """
-
-    def __init__(self, folder: Path, epochs: int, network: Network) -> None:
-        self.path = folder / SNAPSHOTS
-        self.names = [name for name, _ in network.named_parameters()]
-        self.fresh = not self.path.is_file()
-        if self.fresh:
-            shape = (epochs + 1, sum(p.numel() for p in network.parameters()))
-            started = self.path.with_name("started.npy")  # a file cut short by a kill must not be gone on with
-            open_memmap(started, mode="w+", dtype=np.float32, shape=shape).flush()
-            started.replace(self.path)
-        self._header = _opened(self.path).offset
-        self.take(0, network.state_dict())
-
-    def take(self, epoch: int, weights: Mapping[str, torch.Tensor]) -> None:
-        """Write the weights after so many epochs.
-
-        Raises:
-            InputError: One is not finite.
-        """
-        flat_P = torch.cat([weights[name].detach().reshape(-1) for name in self.names])
-        if not flat_P.isfinite().all():
-            allowed = "a finite one: try a smaller method.teachers.recipe.lr"
-            raise InputError("method.teachers", f"weight that is not finite after epoch {epoch}", allowed)
-        row = flat_P.cpu().numpy().astype(np.float32).tobytes()
-        with self.path.open("r+b") as file:
-            file.seek(self._header + epoch * len(row))
-            file.write(row)
-            file.flush()
-            os.fsync(file.fileno())

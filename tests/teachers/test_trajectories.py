@@ -14,7 +14,8 @@ from moe_distill.errors import InputError
 from moe_distill.models.convnet import ConvNet
 from moe_distill.records import Store, describe, key
 from moe_distill.seeding import stream
-from moe_distill.teachers.trajectories import KIND, SNAPSHOTS, Recording, TrajectoryPool
+from moe_distill.teachers.recording import Recording
+from moe_distill.teachers.trajectories import KIND, SNAPSHOTS, TrajectoryPool
 from moe_distill.training.gsam import GSAM
 from moe_distill.training.recipe import Recipe
 
