@@ -16,7 +16,7 @@ from moe_distill.pipelines.drawing import swatch
 from moe_distill.pipelines.figures import Dot, flat_svg
 from moe_distill.pipelines.layout import count, section
 from moe_distill.pipelines.pictures import gallery
-from moe_distill.pipelines.rows import Row, variant_names
+from moe_distill.pipelines.rows import Row, set_of, variant_names
 from moe_distill.synthetic import SyntheticSet, Union, union
 from moe_distill.training.fit import read_curves
 
@@ -51,7 +51,7 @@ def read_distilled(label: str, path: Path, named: Mapping[str, str], colours: Ma
     Args:
         label: What it is called where no row is about it.
         path: A folder as the store holds it, or one expert's file.
-        named: Variants by the fingerprint of the set their students were trained on.
+        named: Variants by what names the set their students were trained on (``rows.set_of``).
         colours: Numbers of colours by variant.
 
     Raises:
@@ -59,21 +59,21 @@ def read_distilled(label: str, path: Path, named: Mapping[str, str], colours: Ma
     """
     loaded = SyntheticSet.load(path)
     sets = loaded if isinstance(loaded, Union) else union([loaded])
-    title = named.get(sets.fingerprint(), label)
+    title = named.get(sets.tensors_fingerprint(), label)
     return Distilled(title, colours.get(title, 0), sets, path)
 
 
 def set_names(rows: Sequence[Row]) -> dict[str, str]:
-    """Return what each set is called, by its fingerprint: what tells sets apart, however they were judged.
+    """Return what each set is called, by ``rows.set_of``: what tells sets apart, however they were judged.
 
     Sets that differ in their distillation seed alone have it in their names.
     """
     names = variant_names([{**row, **dict.fromkeys(_JUDGING)} for row in rows])
     prints: dict[str, set[str]] = {}
     for row, name in zip(rows, names, strict=True):
-        prints.setdefault(name, set()).add(row["set_fingerprint"])
+        prints.setdefault(name, set()).add(set_of(row))
     return {
-        row["set_fingerprint"]: f"{name}{_SEED}{row['distill_seed']}" if len(prints[name]) > 1 else name
+        set_of(row): f"{name}{_SEED}{row['distill_seed']}" if len(prints[name]) > 1 else name
         for row, name in zip(rows, names, strict=True)
     }
 
