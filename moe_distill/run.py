@@ -134,8 +134,9 @@ def main() -> None:
     except (InputError, HydraException, OmegaConfBaseException) as error:
         _fail(str(_own(error) or one_line(error)))
     except OSError as error:  # of the folder that Hydra makes for the job before it hands over to us
-        folder = Path(os.fsdecode(error.filename or "."))
-        key = next((k for k in ("hydra.run.dir", "hydra.sweep.dir") if f"{k}=" in " ".join(sys.argv)), "paths.runs")
+        typed = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
+        key = next((k for k in ("hydra.run.dir", "hydra.sweep.dir") if k in typed), "paths.runs")
+        folder = Path(os.fsdecode(error.filename or typed.get(key, "runs")))  # a full disk names no file
         if _in_job(error) or (ours := explained(error, {key: folder})) is None:
             raise
         _fail(str(ours))

@@ -9,8 +9,8 @@ from html import escape
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
+from moe_distill.damage import MANIFEST, Unreadable, say
 from moe_distill.pipelines.charts import curve_panels
 from moe_distill.pipelines.drawing import swatch
 from moe_distill.pipelines.figures import Dot, flat_svg
@@ -18,6 +18,7 @@ from moe_distill.pipelines.layout import count, section
 from moe_distill.pipelines.pictures import gallery
 from moe_distill.pipelines.rows import Row, set_of, variant_names
 from moe_distill.synthetic import SyntheticSet, Union, union
+from moe_distill.tensor_files import load_whole
 from moe_distill.training.fit import read_curves
 
 _MOST, _SEED = 12, " seed "
@@ -40,9 +41,18 @@ class Distilled:
 
     @property
     def manifest(self) -> Row:
-        """What was recorded beside it; nothing where that is missing."""
-        noted = self.folder / "manifest.json"
-        return json.loads(noted.read_text()) if noted.is_file() else {}
+        """What was recorded beside it; nothing where that is missing or something else."""
+        noted = self.folder / MANIFEST
+        try:
+            told: Row = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
+            if not told:
+                return {}
+            dependence = told["dcor2_unbiased"]
+            known = None if dependence is None else float(dependence)
+            return {"iterations": int(told["iterations"]), "dcor2_unbiased": known}
+        except (LookupError, TypeError, *Unreadable) as error:
+            _left_out(noted, error)
+            return {}
 
 
 def read_distilled(label: str, path: Path, named: Mapping[str, str], colours: Mapping[str, int]) -> Distilled:
@@ -139,16 +149,28 @@ def _projection(path: Path) -> tuple[list[Dot], float]:
     """Return a dot for each image, labelled by its class and of its expert's kind, and the share of the variance."""
     if not path.is_file():
         return [], 0.0
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    dots = [Dot(r["label"], float(r["x"]), float(r["y"]), f"expert {r['expert']}") for r in rows]
-    return dots, float(rows[0]["share"]) if rows else 0.0
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        dots = [Dot(r["label"], float(r["x"]), float(r["y"]), f"expert {r['expert']}") for r in rows]
+        return dots, float(rows[0]["share"]) if rows else 0.0
+    except (csv.Error, LookupError, TypeError, ValueError) as error:
+        _left_out(path, error)
+        return [], 0.0
+
+
+def _left_out(path: Path, error: Exception) -> None:
+    """Say of a file beside a set, which is no part of it, that the page goes without."""
+    say(f"{path}: left out of the page, as it cannot be read ({' '.join(str(error).split()) or type(error).__name__})")
 
 
 def snapshots_of(folder: Path) -> dict[int, dict[int, torch.Tensor]]:
     """Return the images of each expert on the way, uint8 pixels (N, C, H, W) by iteration, where a set kept them."""
     found: dict[int, dict[int, torch.Tensor]] = {}
     for path in (folder / "snapshots").glob("expert_*-*.safetensors"):
-        expert, iteration = map(int, path.stem.removeprefix("expert_").split("-"))
-        found.setdefault(expert, {})[iteration] = load_file(path)["pixels"]
+        try:
+            expert, iteration = map(int, path.stem.removeprefix("expert_").split("-"))
+            found.setdefault(expert, {})[iteration] = load_whole(path)["pixels"]
+        except (LookupError, ValueError) as error:
+            _left_out(path, error)
     return {expert: dict(sorted(shots.items())) for expert, shots in sorted(found.items())}

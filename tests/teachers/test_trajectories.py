@@ -247,25 +247,3 @@ def test_a_pool_of_parts_sees_the_part_and_one_of_all_sees_all():
     part = torch.tensor([1, 2, 5])
     assert POOL.seen(real(), part).fingerprint == real().subset(part).fingerprint
     assert dataclasses.replace(POOL, networks_see="all").seen(real(), part).fingerprint == real().fingerprint
-
-
-BROKEN = {
-    "empty": ("snapshots.npy", lambda data: b""),
-    "cut": ("snapshots.npy", lambda data: data[: len(data) // 2]),
-    "a bit of a snapshot taken": ("snapshots.npy", lambda data: data[:140] + bytes([data[140] ^ 1]) + data[141:]),
-    "other content": ("snapshots.npy", lambda data: b"{}"),
-    "no checksums": ("snapshots.json", lambda data: b""),
-    "other checksums": ("snapshots.json", lambda data: b'{"0": "0"}'),
-}
-
-
-@pytest.mark.parametrize(("name", "damage"), BROKEN.values(), ids=BROKEN)
-def test_a_damaged_recording_is_set_aside_and_begun_anew(tmp_path, capsys, name, damage):
-    network = torch.nn.Linear(3, 2)
-    Recording(tmp_path, 2, network).take(1, network.state_dict())
-    assert not Recording(tmp_path, 2, network).fresh
-    (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
-    assert Recording(tmp_path, 2, network).fresh
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"damaged: {tmp_path / SNAPSHOTS}: ") and "the stage starts anew" in line
-    assert not Recording(tmp_path, 2, network).fresh
