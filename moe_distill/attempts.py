@@ -74,7 +74,7 @@ def attempts_of(folder: Path) -> list[Attempt]:
     """Return the attempts at the run of a folder, the first one first; none where their record cannot be read."""
     try:
         return [Attempt(**told) for told in json.loads((folder / FILE).read_text())]
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return []
 
 

@@ -108,6 +108,18 @@ def experiments_dir() -> str | None:
     return next((str(place) for place in (here / "experiments", here.parent / "experiments") if place.is_dir()), None)
 
 
+def written(paths: Any, output: Path) -> dict[str, Path]:
+    """Return the folders that a run writes to, by the key that names each.
+
+    Args:
+        paths: The group ``paths`` of the configuration.
+        output: The run's folder; where it does not lie in that of the runs, it is Hydra's key that names it.
+    """
+    runs = Path(str(paths.runs)).absolute()
+    of_run = {"paths.runs": runs} if output.absolute().is_relative_to(runs) else {"hydra.run.dir": output}
+    return {"paths.store": Path(str(paths.store)), **of_run}
+
+
 def named(override: str) -> str:
     """Return an override with its value in quotes where it names a group's option by a number, as ``split=7`` does.
 

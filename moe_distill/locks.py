@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from moe_distill.errors import InputError
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+_REFUSED = (errno.EACCES, errno.EPERM)
 
 
 @contextlib.contextmanager
@@ -23,7 +24,8 @@ def locked(path: Path, key: str = "paths.store", waiting: str = "", refusal: str
         refusal: What is allowed instead; where it is empty, another holder is waited for.
 
     Raises:
-        InputError: The file system has no such locks, or another process holds it and is not to be waited for.
+        InputError: The file system has no such locks, the file is one that only another user may write, or another
+            process holds it and is not to be waited for.
     """
     # A soft lock would be a marker file: what a killed process of another machine left would be waited for for ever.
     lock = FileLock(path, fallback_to_soft=False)
@@ -41,6 +43,9 @@ def locked(path: Path, key: str = "paths.store", waiting: str = "", refusal: str
     except OSError as error:
         if error.errno in _NO_LOCKS:
             raise InputError(key, path.parent, "a folder on a file system with flock") from error
+        if error.errno in _REFUSED and path.exists():
+            allowed = "a folder whose lock files all who share it may write: chmod -R g+w, and umask 002 from now on"
+            raise InputError(key, path, f"{allowed} ({error.strerror})") from error
         raise
     try:
         yield

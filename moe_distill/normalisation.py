@@ -1,7 +1,6 @@
 """How raw pixels become what networks see: by the channels' statistics, or by a whitening of whole images."""
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from moe_distill.errors import InputError
+from moe_distill.tensor_files import save_tensors
 
 FILE = "whitening.safetensors"
 _NAMES = ("mean", "matrix", "inverse")
@@ -61,13 +60,8 @@ class Whitening:
         """Write the file, moved into place at once; one that holds the same numbers already is left alone."""
         if _digest_in(path) == self.digest:
             return
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         tensors = dict(zip(_NAMES, (t.contiguous() for t in self._held), strict=True))
-        try:
-            save_file(tensors, temporary, {"source": self.source, "digest": self.digest})
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        save_tensors(tensors, path, {"source": self.source, "digest": self.digest})
 
     @classmethod
     def load(cls, path: Path, source: str) -> "Whitening":

@@ -1,13 +1,24 @@
 """What a synthetic set is and where it comes from, as plain values that are stored beside its tensors."""
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, IsFinite, MinLen, Predicate
 
 from moe_distill.errors import InputError
 from moe_distill.tiling import Tiling
 
 Space = Literal["raw", "standardised", "zca"]
+DIGITS = 16
+Text = Annotated[str, MinLen(1)]
+
+
+def roster_is_a_list(settings: dict[str, Any]) -> bool:
+    """Say whether the number of experts can be told of a set's settings, where these name them."""
+    return isinstance(settings.get("roster", []), list)
 
 
 @dataclass(frozen=True)
@@ -26,19 +37,26 @@ class Provenance:
         whitening: Source of the whitening that networks see the data through; None where it is ``mean`` and ``std``.
     """
 
-    dataset: str
+    dataset: Text
     data_variant: str
-    data_fingerprint: str
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    method: str
-    expert: int
-    ipc: int
+    data_fingerprint: Text
+    classes: Annotated[tuple[Text, ...], MinLen(1)]
+    mean: Annotated[tuple[IsFinite[float], ...], MinLen(1)]
+    std: Annotated[tuple[Annotated[IsFinite[float], Gt(0)], ...], MinLen(1)]
+    method: Text
+    expert: Annotated[int, Ge(0)]
+    ipc: Annotated[int, Ge(1)]
     space: Space = "standardised"
     tiling: Tiling = field(default_factory=Tiling)
-    settings: dict[str, Any] = field(default_factory=dict)
-    whitening: str | None = None
+    settings: Annotated[dict[str, Any], Predicate(roster_is_a_list)] = field(default_factory=dict)
+    whitening: Text | None = None
+
+    def reading(self) -> str:
+        """Return the first digits of a sha256 of all but the tensors that decides what a student sees."""
+        tiles = {**asdict(self.tiling), "fill": float(self.tiling.fill)}  # 0 and 0.0 are one number, but two texts
+        statistics = [[*map(float, self.mean)], [*map(float, self.std)], self.whitening]
+        decisive = [self.classes, self.ipc, self.space, tiles, statistics]
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
     def require(
         self,

@@ -5,6 +5,7 @@ settings, the code schema and the fingerprints of its inputs. It is built in a t
 once, so that a reader sees all of it or nothing; a file lock lets two processes that want it compute it once.
 """
 
+import contextlib
 import csv
 import dataclasses
 import enum
@@ -19,13 +20,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moe_distill.errors import InputError
+from moe_distill.damage import MANIFEST, checksums, content_checksum, flaw_of, flaw_of_manifest, set_aside
+from moe_distill.disk import guard_disk, in_place_of, keep, sync_folder
 from moe_distill.locks import locked
+from moe_distill.row_files import read_rows
 
 # Raised by whoever changes what an artifact means, so that older ones are no longer found.
 SCHEMA = 1
-_FULL_BELOW_BYTES = 1 << 20
-_FULL = ("no space left", "quota exceeded")
 
 
 def qualified_name(target: Any) -> str:
@@ -91,27 +92,16 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text so that a reader sees the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    _keep(temporary)
-    temporary.replace(path)
+    with in_place_of(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Write rows as CSV with the given columns, moved into place at once."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", newline="") as file:
+    with in_place_of(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    _keep(temporary)
-    temporary.replace(path)
-
-
-def _keep(path: Path) -> None:
-    """Have a file on the disk before its name says that it is whole, even where the machine loses power."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 class Store:
@@ -125,19 +115,45 @@ class Store:
         self.root = Path(root).expanduser()
         self.found: list[str] = []
         self.made: list[str] = []
+        self._whole: set[Path] = set()
 
     def path(self, kind: str, settings: Any) -> Path:
         """Return where the artifact of these settings lies or would lie."""
         return self.root / kind / key(settings)
 
+    def has(self, kind: str, settings: Any) -> bool:
+        """Say whether there is an artifact, whole or not: a look that costs nothing, for forecasts."""
+        return self.path(kind, settings).is_dir()
+
     def find(self, kind: str, settings: Any) -> Path | None:
-        """Return the finished artifact's folder, or None."""
-        path = self.path(kind, settings)
-        return path if (path / "manifest.json").is_file() else None
+        """Return the finished artifact's folder, or None; see :meth:`at`."""
+        return self.at(kind, key(settings))
+
+    def at(self, kind: str, key: str) -> Path | None:
+        """Return the folder of the finished artifact of a key, or None.
+
+        Its files are compared with their checksums when it is first asked for. One that is damaged is set aside, which
+        is told in a line, and counts as missing.
+        """
+        path = self.root / kind / key
+        if not path.is_dir():
+            return None
+        if path not in self._whole and (flaw := flaw_of(path)) is not None:
+            self.set_aside(path, flaw)
+            return None
+        self._whole.add(path)
+        return path
+
+    def set_aside(self, path: Path, flaw: str) -> None:
+        """Give a damaged artifact another name, so that it is made again; one made again meanwhile stays."""
+        with guard_disk({"paths.store": self.root}), self._locked(path):
+            if path.is_dir() and (path in self._whole or flaw_of(path) is not None):
+                set_aside(path, flaw)
+        self._whole.discard(path)
 
     def manifest(self, folder: Path) -> dict[str, Any]:
         """Return what was recorded beside an artifact: settings, costs, commit, time."""
-        return json.loads((folder / "manifest.json").read_text())
+        return json.loads((folder / MANIFEST).read_text())
 
     def work(self, kind: str, settings: Any) -> Path:
         """Return the folder for an unfinished artifact's checkpoints; it outlives a kill and goes once finished."""
@@ -145,34 +161,46 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def obtain(self, kind: str, settings: Any, make: Callable[[Path], Mapping[str, Any] | None]) -> Path:
-        """Return the artifact, made now if it is not there.
+    def obtain(
+        self, kind: str, settings: Any, make: Callable[[Path], Mapping[str, Any] | None], *, verify: bool = True
+    ) -> Path:
+        """Return the artifact, made now if it is not there or damaged.
 
         Args:
             kind: The sort of artifact, a folder name.
             settings: What decides it (see :func:`describe`).
             make: Fills the empty folder it is given; what it returns is added to the manifest.
+            verify: Whether its files are compared with their checksums; not where its manifest is all that is read.
 
         Raises:
             InputError: The disk is full. What was finished stays; checkpoints in :meth:`work` stay too.
         """
-        if found := self.find(kind, settings):
+        look = self.find if verify else self._unverified
+        if found := look(kind, settings):
             self.found.append(f"{kind} {found.name[:8]}")
             return found
         target = self.path(kind, settings)
-        with guard_full_disk(self.root):
-            for folder in (target.parent, self.root / "locks"):
-                folder.mkdir(parents=True, exist_ok=True)
-            name = f"{kind} {target.name[:8]}"
-            lock = self.root / "locks" / f"{kind}-{target.name}.lock"
-            with locked(lock, waiting=f"another process makes {name}; waiting for it"):
-                if found := self.find(kind, settings):
+        name = f"{kind} {target.name[:8]}"
+        with guard_disk({"paths.store": self.root}):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with self._locked(target, waiting=f"another process makes {name}; waiting for it"):
+                if target.is_dir():  # made by another process meanwhile
                     self.found.append(name)
-                    return found
+                    return target
                 self._make(target, settings, make)
         shutil.rmtree(self.root / "work" / f"{kind}-{target.name}", ignore_errors=True)
         self.made.append(name)
+        self._whole.add(target)
         return target
+
+    def _unverified(self, kind: str, settings: Any) -> Path | None:
+        path = self.path(kind, settings)
+        return path if path.is_dir() and flaw_of_manifest(path) is None else self.find(kind, settings)
+
+    def _locked(self, path: Path, waiting: str = "") -> contextlib.AbstractContextManager[None]:
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        return locked(locks / f"{path.parent.name}-{path.name}.lock", waiting=waiting)
 
     def _make(self, target: Path, settings: Any, make: Callable[[Path], Mapping[str, Any] | None]) -> None:
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
@@ -180,41 +208,27 @@ class Store:
             shutil.rmtree(stale, ignore_errors=True)
         temporary.mkdir()
         try:
-            with guard_full_disk(self.root):  # looks before the clean-up makes room again
+            with guard_disk({"paths.store": self.root}):  # looks before the clean-up makes room again
                 more = make(temporary)
                 for file in (path for path in temporary.rglob("*") if path.is_file()):
-                    _keep(file)
-                told = {"schema": SCHEMA, "settings": describe(settings), "commit": commit(), "finished": time.time()}
-                write_json(temporary / "manifest.json", {**told, **(more or {})})
+                    keep(file)
+                about = {"schema": SCHEMA, "settings": describe(settings), "commit": commit(), "finished": time.time()}
+                manifest = {**about, **(more or {}), "files": checksums(temporary)}
+                write_json(temporary / MANIFEST, {**manifest, "checksum": content_checksum(manifest)})
                 temporary.replace(target)
+                sync_folder(target.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-class guard_full_disk:
-    """Inside the block, an error on a disk with no room left becomes one line."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, InputError) or not isinstance(error, Exception):
-            return
-        where = next(p for p in (self.root, *self.root.absolute().parents) if p.exists())
-        said = str(error).lower()
-        if any(words in said for words in _FULL) or shutil.disk_usage(where).free < _FULL_BELOW_BYTES:
-            allowed = "a folder with room; the disk is full, nothing half-written was kept, the same command goes on"
-            raise InputError("paths.store", self.root, allowed) from error
-
-
 def merge_rows(tables: Iterable[Path], columns: Sequence[str]) -> list[dict[str, str]]:
-    """Read result tables and return their rows once each (by ``config_hash``), in the order first met."""
+    """Read result tables and return their rows once each (by ``config_hash``), in the order first met.
+
+    Raises:
+        InputError: A table is damaged, or of another program.
+    """
     rows: dict[str, dict[str, str]] = {}
     for table in tables:
-        with table.open(newline="") as file:
-            for row in csv.DictReader(file):
-                rows.setdefault(row["config_hash"], {c: row.get(c, "") for c in columns})
+        for row in read_rows(table):
+            rows.setdefault(row["config_hash"], {c: row.get(c, "") for c in columns})
     return list(rows.values())

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,9 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.attempts import attempt
 from moe_distill.checking import check, check_aside, check_split, listed
-from moe_distill.config import aside, conf_dir, named, register, set_aside
+from moe_distill.config import aside, conf_dir, named, register, set_aside, written
+from moe_distill.disk import explained, guard_disk
 from moe_distill.errors import InputError
-from moe_distill.records import guard_full_disk
 
 register()
 
@@ -29,7 +30,7 @@ def run(cfg: DictConfig) -> float | None:
     Raises:
         InputError: The input cannot be worked with.
     """
-    with guard_full_disk(Path(cfg.paths.store)):
+    with guard_disk(written(cfg.paths, Path(cfg.paths.output))):
         return _run(cfg)
 
 
@@ -132,6 +133,19 @@ def main() -> None:
         _hydra_main()
     except (InputError, HydraException, OmegaConfBaseException) as error:
         _fail(str(_own(error) or one_line(error)))
+    except OSError as error:  # of the folder that Hydra makes for the job before it hands over to us
+        typed = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
+        key = next((k for k in ("hydra.run.dir", "hydra.sweep.dir") if k in typed), "paths.runs")
+        folder = Path(os.fsdecode(error.filename or typed.get(key, "runs")))  # a full disk names no file
+        if _in_job(error) or (ours := explained(error, {key: folder})) is None:
+            raise
+        _fail(str(ours))
+
+
+def _in_job(error: BaseException) -> bool:
+    """Say whether an error was raised once the job had begun."""
+    job = _hydra_main.__wrapped__.__code__
+    return any(frame.f_code is job for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,67 +1,141 @@
 """The two files of one expert's set: its tensors as safetensors, and beside them as JSON what they are."""
 
 import dataclasses
+import functools
+import hashlib
 import json
-import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import MinLen
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from moe_distill.damage import say
+from moe_distill.disk import in_place_of
 from moe_distill.errors import InputError
 from moe_distill.provenance import Provenance
-from moe_distill.tiling import Tiling
+from moe_distill.tensor_files import save_tensors
+
+
+@dataclass(frozen=True)
+class _About:
+    """What the JSON holds."""
+
+    provenance: Provenance
+    fingerprint: Annotated[str, MinLen(64)]
 
 
 def write_set(path: Path, tensors: Mapping[str, torch.Tensor], provenance: Provenance, fingerprint: str) -> None:
     """Write ``path`` and the JSON beside it, each moved into place at once."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(dict(tensors), temporary)
-    about = {"provenance": dataclasses.asdict(provenance), "fingerprint": fingerprint}
-    temporary_json = temporary.with_name(f"{temporary.name}.json")
-    temporary_json.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
-    temporary.replace(path)
-    temporary_json.replace(path.with_suffix(".json"))
+    about = json.dumps(dataclasses.asdict(_About(provenance, fingerprint)), indent=1, sort_keys=True) + "\n"
+    save_tensors(tensors, path)
+    with in_place_of(path.with_suffix(".json")) as temporary:
+        temporary.write_text(about, encoding="utf-8")
 
 
 def read_set(path: Path) -> tuple[dict[str, torch.Tensor], Provenance, str]:
     """Return the tensors, what they are, and the fingerprint they were written with.
 
     Raises:
-        InputError: A file is missing, truncated or of another kind.
+        InputError: A file is missing, truncated or of another kind, or a value is none that a set can have.
     """
     try:
-        about = json.loads(path.with_suffix(".json").read_text())
-        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["provenance"].items()}
-        provenance = Provenance(**{**given, "tiling": Tiling(**given["tiling"])})
-        if not isinstance(provenance.whitening, str | None):
-            raise TypeError(f"whitening {provenance.whitening}")
+        about = _schema().validate_json(path.with_suffix(".json").read_bytes(), strict=True, extra="forbid")
         tensors = load_file(path)
-        _require_shapes(tensors, provenance)
-        return tensors, provenance, str(about["fingerprint"])
+        _require_fit(tensors, about.provenance)
+        return tensors, about.provenance, about.fingerprint
     except FileNotFoundError as error:
         raise InputError("set", path, f"a set written by this package; {error.filename} is missing") from error
-    except (SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (SafetensorError, ValueError, LookupError) as error:
         raise damaged(path, error) from error
 
 
-def _require_shapes(tensors: Mapping[str, torch.Tensor], provenance: Provenance) -> None:
+def fingerprint_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return a sha256, in hexadecimal, over names, shapes and numbers of tensors on the CPU."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name}{tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
+    return total.hexdigest()
+
+
+def require_sealed(path: Path, written: str, loaded: str) -> None:
+    """Refuse a set that is not what its fingerprint says; an older one, of the tensors alone, is said to be older.
+
+    Args:
+        path: The set's file.
+        written: The fingerprint in the file.
+        loaded: That of what was read.
+
+    Raises:
+        InputError: They differ.
+    """
+    tensors, _, reading = loaded.partition("-")
+    if written.partition("-")[0] != tensors:
+        raise InputError("set", path, f"the images it was written with, fingerprint {written[:12]}")
+    if written == tensors:
+        _say_older(path.parent)
+    elif written.partition("-")[2] != reading:
+        allowed = "the metadata it was written with; classes, statistics, space, tiling or whitening were changed"
+        raise InputError("set", path, allowed)
+
+
+@functools.cache
+def _say_older(folder: Path) -> None:
+    say(f"{folder}: a set from before fingerprints covered how it is read; its metadata are taken as they stand")
+
+
+@functools.cache
+def _schema() -> Any:
+    """Return what checks types and bounds: the annotations of the classes."""
+    from pydantic import TypeAdapter  # here, so that whoever reads no set need not wait for it
+
+    return TypeAdapter(_About)
+
+
+def _require_fit(tensors: Mapping[str, torch.Tensor], provenance: Provenance) -> None:
+    """Refuse tensors that are not of the form the metadata say, or hold what is no number.
+
+    Raises:
+        ValueError: They do not fit.
+        LookupError: There are no images.
+    """
     classes, images = len(provenance.classes), tensors["images"]
     rows = classes * provenance.ipc
+    channels = len(provenance.mean)
+    side = images.shape[-1] if images.ndim else 0
     wanted = {
-        "images": (rows, *images.shape[1:]),
-        "average": tuple(images.shape),
+        "images": (rows, channels, side, side),
+        "average": (rows, channels, side, side),
         "soft_labels": (rows, classes),
         "learned_rate": (),
     }
     for name, tensor in tensors.items():
         if tuple(tensor.shape) != wanted[name]:
             raise ValueError(f"{name} of shape {tuple(tensor.shape)} where {wanted[name]} belongs")
+        if tensor.dtype != torch.float32:
+            raise ValueError(f"{name} of type {tensor.dtype} where torch.float32 belongs")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinity")
+    if len(set(provenance.classes)) != classes:
+        raise ValueError("two classes have one name")
+    if len(provenance.std) != channels:
+        raise ValueError(f"{len(provenance.std)} numbers in std where {channels} belong")
+    if provenance.tiling.factor > side:
+        raise ValueError(f"tiling.factor {provenance.tiling.factor} where 1 to {side} belongs")
+    if provenance.space == "zca" and provenance.whitening is None:
+        raise ValueError("space zca without a whitening")
 
 
 def damaged(path: Path, error: Exception) -> InputError:
-    """Return the refusal of a file that is not whole."""
-    return InputError("set", path, f"a whole set file; this one is truncated or damaged ({error})")
+    """Return the refusal of a file that is not whole, or not one of ours."""
+    errors = getattr(error, "errors", None)  # of pydantic: the first tells enough
+    if errors is not None:
+        first = errors()[0]
+        reason = f"{'.'.join(map(str, first['loc'])) or path.with_suffix('.json').name}: {first['msg']}"
+    else:
+        reason = str(error)
+    return InputError("set", path, f"a whole set file; this one is truncated or damaged ({reason})")

@@ -13,8 +13,9 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
 from moe_distill.checking import check
-from moe_distill.config import aside
+from moe_distill.config import aside, written
 from moe_distill.data.shared import Shared, Shelf
+from moe_distill.disk import guard_disk
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines.cells import DONE, Cell, Sweep, awaited, awaited_of_real, identity
@@ -22,7 +23,7 @@ from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import Row
-from moe_distill.records import Store, guard_full_disk
+from moe_distill.records import Store
 
 _RUN = "python -m moe_distill.run"
 
@@ -38,7 +39,7 @@ def before(configs: Sequence[DictConfig]) -> str:
     """
     from moe_distill.pipelines.summary import require_answerable
 
-    with guard_full_disk(Path(configs[0].paths.store)):
+    with guard_disk(written(configs[0].paths, _folder(configs))):
         jobs = built(configs)
         sweep, folder = asked(jobs), _folder(configs)
         require_answerable([row for cell in sweep.cells for row in cell.awaited], Question(**sweep.question))
@@ -51,7 +52,7 @@ def after(configs: Sequence[DictConfig]) -> str:
     from moe_distill.pipelines.report import report_sweep
 
     folder = _folder(configs)
-    with guard_full_disk(Path(configs[0].paths.store)):
+    with guard_disk(written(configs[0].paths, _folder(configs))):
         asked(built(configs)).write(folder)
         return report_sweep(folder, _results(configs[0]))
 

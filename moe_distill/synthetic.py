@@ -11,8 +11,8 @@ from torch.utils.data import TensorDataset
 
 from moe_distill.errors import InputError
 from moe_distill.normalisation import FILE, Normalisation, Whitening
-from moe_distill.provenance import Provenance, Space
-from moe_distill.set_files import damaged, read_set, write_set
+from moe_distill.provenance import DIGITS, Provenance, Space
+from moe_distill.set_files import damaged, fingerprint_of, read_set, require_sealed, write_set
 from moe_distill.tiling import Tiling
 
 __all__ = ["Decoded", "Provenance", "Space", "SyntheticSet", "Union", "union"]
@@ -114,11 +114,12 @@ class SyntheticSet(nn.Module):
         return self.normalisation.standardised(images) if self.provenance.space == "raw" else images
 
     def fingerprint(self) -> str:
-        """Return a sha256 over the tensors alone; equal images give equal fingerprints on every machine."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self._tensors().items()):
-            digest.update(f"{name}{tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
-        return digest.hexdigest()
+        """Return ``<tensors>-<reading>``: a sha256 over the tensors, and one over all else that students see by."""
+        return f"{self.tensors_fingerprint()}-{self.provenance.reading()}"
+
+    def tensors_fingerprint(self) -> str:
+        """Return a sha256 over the tensors alone."""
+        return fingerprint_of(self._tensors())
 
     def dataset(self) -> TensorDataset:
         """Return (standardised image, label) pairs as an ordinary data set; the label is a distribution if learned."""
@@ -163,8 +164,7 @@ class SyntheticSet(nn.Module):
             loaded = cls(tensors.pop("images"), provenance, **tensors, whitening=whitening)
         except (LookupError, TypeError) as error:
             raise damaged(path, error) from error
-        if loaded.fingerprint() != fingerprint:
-            raise InputError("set", path, f"the images it was written with, fingerprint {fingerprint[:12]}")
+        require_sealed(path, fingerprint, loaded.fingerprint())
         return loaded
 
     def _tensors(self) -> dict[str, torch.Tensor]:
@@ -201,8 +201,13 @@ class Union:
         return Decoded(images[order], labels[order], experts.to(labels.device)[order], targets)
 
     def fingerprint(self) -> str:
-        """Return a sha256 over the members' fingerprints in order."""
-        return hashlib.sha256("".join(m.fingerprint() for m in self.members).encode()).hexdigest()
+        """Return ``<tensors>-<reading>`` of all members in order, as :meth:`SyntheticSet.fingerprint` of one."""
+        reading = hashlib.sha256("".join(m.provenance.reading() for m in self.members).encode()).hexdigest()
+        return f"{self.tensors_fingerprint()}-{reading[:DIGITS]}"
+
+    def tensors_fingerprint(self) -> str:
+        """Return a sha256 over the members' tensors alone, in order."""
+        return hashlib.sha256("".join(m.tensors_fingerprint() for m in self.members).encode()).hexdigest()
 
     def dataset(self) -> TensorDataset:
         """Return (standardised image, label) pairs as an ordinary data set; labels are distributions if learned."""

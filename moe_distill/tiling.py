@@ -1,9 +1,11 @@
 """How one stored image holds several smaller ones, and how they are brought back to full size."""
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, IsFinite
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,9 @@ class Tiling:
         fill: Value of padded pixels, in the space the images are stored in.
     """
 
-    factor: int = 1
+    factor: Annotated[int, Ge(1)] = 1
     by_column: bool = False
-    fill: float = 0.0
+    fill: IsFinite[float] = 0.0
 
     @property
     def per_image(self) -> int:

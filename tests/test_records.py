@@ -119,6 +119,7 @@ def test_an_artifact_is_made_once_and_found_later(tmp_path):
     )
     told = store.manifest(path)
     assert begin <= told.pop("finished") <= time.time()
+    assert told.pop("files") == {"value": hashlib.sha256(b"42").hexdigest()} and len(told.pop("checksum")) == 64
     assert told == {"schema": records.SCHEMA, "settings": {"a": 1}, "commit": records.commit(), "cost": 3}
     assert store.find("other", {"a": 1}) is None and store.find("thing", {"a": 2}) is None
 
@@ -135,7 +136,8 @@ def test_every_file_is_on_the_disk_before_its_manifest_says_so(tmp_path, monkeyp
 
     Store(tmp_path).obtain("thing", {}, make)
     names = [path.name for path in kept]
-    assert sorted(names[:-1]) == ["table.csv", "value"] and names[-1].startswith(".manifest.json")
+    assert sorted(names[:2]) == ["table.csv", "value"] and names[2].startswith(".manifest.json")
+    assert names[3:] == ["thing"]  # the folder, so that the artifact's own name is there too
 
 
 def test_a_failing_make_leaves_nothing_but_its_work(tmp_path):

@@ -19,7 +19,7 @@ from moe_distill.data.cache import cached
 from moe_distill.errors import InputError
 from moe_distill.pipelines.rows import merged
 from moe_distill.records import Store, write_json
-from moe_distill.teachers.trajectories import Recording
+from moe_distill.teachers.recording import Recording
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(moe_distill.__file__).parents[1])}
 

@@ -114,7 +114,7 @@ def test_a_folder_without_sets_is_refused(tmp_path):
         SyntheticSet.load(tmp_path)
 
 
-def test_fingerprints_know_images_and_rates_but_no_path(tmp_path):
+def test_fingerprints_know_all_that_a_student_sees_but_no_path(tmp_path):
     for name in ("a.safetensors", "b.safetensors"):
         a_set(3, rate=0.1).save(tmp_path / name)
     first, second = (SyntheticSet.load(tmp_path / f"{name}.safetensors").fingerprint() for name in "ab")
@@ -122,8 +122,13 @@ def test_fingerprints_know_images_and_rates_but_no_path(tmp_path):
     changed = a_set(3, rate=0.1)
     with torch.no_grad():
         changed.images[0, 0, 0, 0] += 1e-6
-    others = [changed.fingerprint(), a_set(3).fingerprint(), a_set(3, rate=0.2).fingerprint()]
-    assert len({first, *others}) == 4 and re.fullmatch("[0-9a-f]{64}", first)
+    others = [changed, a_set(3), a_set(3, rate=0.2)]
+    read = {"space": "raw", "mean": (0.4, 0.6), "std": (0.2, 0.4), "classes": ("dog", "cat", "frög"), "whitening": "w"}
+    others += [a_set(3, rate=0.1, **{name: value}) for name, value in read.items()]
+    others += [a_set(3, rate=0.1, tiling=2)]
+    assert len({first, *(one.fingerprint() for one in others)}) == 10 and re.fullmatch(
+        "[0-9a-f]{64}-[0-9a-f]{16}", first
+    )
 
 
 def test_a_fingerprint_follows_values_not_strides():

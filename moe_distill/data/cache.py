@@ -1,21 +1,19 @@
 """Tensors that are costly to make, kept in a file that is either whole or absent."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-
+from moe_distill.damage import set_aside
 from moe_distill.locks import locked
+from moe_distill.tensor_files import Tensors, load_whole, save_with_digest
 
-Tensors = dict[str, torch.Tensor]
+__all__ = ["Tensors", "cached"]
 
 
 def cached(path: Path, build: Callable[[], Tensors]) -> Tensors:
-    """Return the tensors stored in ``path``; build and store them where the file is missing or unreadable.
+    """Return the tensors stored in ``path``; build and store them where the file is missing or damaged.
 
+    They are compared with the digest they were stored with, and a damaged file is set aside, which is told in a line.
     Safe with several processes: one builds while the others wait, and no reader ever sees half a file.
 
     Args:
@@ -27,22 +25,19 @@ def cached(path: Path, build: Callable[[], Tensors]) -> Tensors:
         return stored
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(Path(f"{path}.lock")):
-        stored = _read(path)
-        return _write(path, build()) if stored is None else stored
+        try:
+            return load_whole(path)
+        except FileNotFoundError:
+            pass
+        except ValueError as error:
+            set_aside(path, str(error))
+        tensors = build()
+        save_with_digest(tensors, path)
+        return tensors
 
 
 def _read(path: Path) -> Tensors | None:
     try:
-        return load_file(path)
-    except (FileNotFoundError, SafetensorError):
+        return load_whole(path)
+    except (FileNotFoundError, ValueError):
         return None
-
-
-def _write(path: Path, tensors: Tensors) -> Tensors:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(tensors, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return tensors

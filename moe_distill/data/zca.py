@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from tqdm import tqdm
 
+from moe_distill.damage import set_aside
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.locks import locked
@@ -78,11 +79,12 @@ def obtained(train: RealSet, eps: float, cache: Path) -> Whitening:
     with locked(Path(f"{path}.lock")):
         try:
             return Whitening.load(path, source)
-        except InputError:
-            path.unlink(missing_ok=True)
-            whitening = fit(train.images_NCHW, eps, source)
-            whitening.save(path)
-            return whitening
+        except InputError as error:
+            if path.exists():
+                set_aside(path, error.allowed)
+        whitening = fit(train.images_NCHW, eps, source)
+        whitening.save(path)
+        return whitening
 
 
 def fit(images_NCHW: torch.Tensor, eps: float, source: str) -> Whitening:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from safetensors.torch import save_file
 
 from moe_distill.experts.mixture import Mixture
+from moe_distill.tensor_files import save_tensors
 
 _CLASSES, _SHOTS = 10, 8
 
@@ -58,8 +58,7 @@ class Snapshots(pl.Callback):
             kept = synthetic.images.detach()[: _CLASSES * synthetic.provenance.ipc]
             pixels = (synthetic.as_raw(kept).nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8).cpu()
             name = f"expert_{expert.number}-{mixture.iteration}.safetensors"
-            save_file({"pixels": pixels.contiguous()}, self.folder / f".{name}")
-            (self.folder / f".{name}").replace(self.folder / name)
+            save_tensors({"pixels": pixels.contiguous()}, self.folder / name)
 
 
 def due(total: int) -> set[int]:

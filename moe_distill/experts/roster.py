@@ -150,26 +150,6 @@ def uneven(
     )
 
 
-def stored_alike(mixture: Roster, plain: MethodFactory, tiled: MethodFactory) -> Roster:
-    """Return real images that take the bytes and the decode of a mixture's: its opponent before any distilling.
-
-    Args:
-        mixture: What they are compared with.
-        plain: Selects images that are stored as they are, in the place of members that tile nothing.
-        tiled: Selects images that are shrunk and tiled, by its ``factor``, in the place of the others.
-
-    Returns:
-        One expert for each factor of the mixture, with the images per class of all its members of that factor.
-    """
-    ipcs: dict[int, int] = {}
-    for member in mixture.members:
-        factor = member.method().tiling.factor
-        ipcs[factor] = ipcs.get(factor, 0) + member.ipc
-    settings = {factor: {**tiled.keywords, "factor": factor} for factor in sorted(ipcs, reverse=True)}
-    methods = {f: plain if f == 1 else functools.partial(tiled.func, **given) for f, given in settings.items()}
-    return Roster(tuple(ExpertSpec(method, ipcs[factor]) for factor, method in methods.items()))
-
-
 def listed(
     members: Sequence[Mapping[str, Any]] | Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, noe: int
 ) -> Roster:

@@ -9,6 +9,7 @@ from html import escape
 from moe_distill.pipelines.layout import section, table
 from moe_distill.pipelines.page_costs import duration
 from moe_distill.pipelines.rows import Row
+from moe_distill.pipelines.set_names import set_of
 
 FULL = "full_dataset"
 _DATA = ("dataset", "data_variant", "data.size")
@@ -55,8 +56,8 @@ def break_even(rows: Sequence[Row], variants: Sequence[str], teachers: Mapping[s
         of = (*(str(row.get(c) or "") for c in _DATA), str(row["architecture"]))
         if row["method"] == FULL:
             full.setdefault(of, []).append(float(row["train_seconds"]))
-        elif row["distill_seconds"] not in ("", None) and row["set_fingerprint"] in teachers:
-            made = float(row["distill_seconds"]) + teachers[row["set_fingerprint"]]
+        elif row["distill_seconds"] not in ("", None) and set_of(row) in teachers:
+            made = float(row["distill_seconds"]) + teachers[set_of(row)]
             own.setdefault((of, variant, str(row["method"])), []).append((made, float(row["train_seconds"])))
     found = []
     for (of, variant, _), costs in own.items():

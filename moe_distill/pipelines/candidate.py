@@ -107,9 +107,13 @@ def _members(sets: SyntheticSet | Union) -> tuple[SyntheticSet, ...]:
 
 
 def _settings_of_file(sets: SyntheticSet | Union) -> dict[str, Any]:
-    """Return what decides the images students see: the numbers, and how each member's are read."""
+    """Return what decides the images students see: the numbers, and how each member's are read.
+
+    Keys name the tensors and their reading apart, as they did when a fingerprint covered the tensors alone. Classes,
+    statistics and whitening are those of the data, which the keys hold.
+    """
     read = [(p.space, p.ipc, describe(p.tiling)) for p in (m.provenance for m in _members(sets))]
-    return {"set": sets.fingerprint(), "read_as": read}
+    return {"set": sets.tensors_fingerprint(), "read_as": read}
 
 
 def _columns_of_file(sets: SyntheticSet | Union) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from rich import get_console
-from safetensors.torch import save_file
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from moe_distill.data.realset import RealSet
@@ -25,6 +24,7 @@ from moe_distill.models.base import Network
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import write_csv
 from moe_distill.synthetic import SyntheticSet, Union
+from moe_distill.tensor_files import save_tensors
 from moe_distill.training.fit import fit, read_curves, replay
 
 SNAPSHOTS, PROJECTION = "snapshots", "features_2d.csv"
@@ -56,7 +56,7 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
         get_console().print("{}: settings of the row for ipc {}".format(*row))
     work = runtime.store.work(KIND, plan.settings(train, runtime.cache))
     parts = plan.parts(train, runtime.store)
-    save_file({f"expert_{i}": part.clone() for i, part in enumerate(parts)}, folder / "parts.safetensors")
+    save_tensors({f"expert_{i}": part.clone() for i, part in enumerate(parts)}, folder / "parts.safetensors")
     trajectories = plan.trajectories(train, parts, runtime.store)
     mixture = Mixture(plan.roster, parts, plan.workshop(train, trajectories, runtime.store))
     threads = runtime.threads_of(runtime.processes)

@@ -3,7 +3,7 @@
 import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from moe_distill.models.base import NetworkFactory, build
 from moe_distill.pipelines.candidate import Candidate, candidate_of, candidate_of_real
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.drawing import finite
+from moe_distill.pipelines.hardware import hardware
 from moe_distill.pipelines.headline import accuracies
 from moe_distill.pipelines.labelling import labeller_settings, relabelled
 from moe_distill.pipelines.results import KIND
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import commit, describe, key, write_json
+from moe_distill.records import Store, commit, describe, key, write_json
+from moe_distill.row_files import impossible
 from moe_distill.seeding import stream
 from moe_distill.training.classifier import Classifier
 from moe_distill.training.recipe import Recipe
@@ -145,13 +147,23 @@ def _architecture(name: str, candidate: Candidate, exam: Examination, runtime: R
         def make(folder: Path) -> None:
             write_json(folder / "rows.json", _train(name, cohort, candidate, exam, runtime))
 
-        trained = json.loads((runtime.store.obtain(COHORT, cohort, make) / "rows.json").read_text())
-        for row in trained:
+        for row in _sound_rows(runtime.store, cohort, make):
             runtime.store.obtain(KIND, {**common, "seed": row["seed"]}, functools.partial(_write_row, row))
     rows = [_told(runtime.results.row(k), candidate.columns, exam, runtime) for k in keys.values()]
     ways = [way for way in (rows[0]["diversity"], rows[0]["fusion"]) if way != "none"]
     runtime.spent("evaluate", " ".join([rows[0]["roster"], name, *ways]), _cost_of(rows), not missing)
     return rows
+
+
+def _sound_rows(store: Store, cohort: Mapping[str, Any], make: Callable[[Path], None]) -> list[dict[str, Any]]:
+    """Return the rows of a cohort; one whose rows claim what cannot be is set aside and trained again."""
+    while True:
+        folder = store.obtain(COHORT, cohort, make)
+        rows: list[dict[str, Any]] = json.loads((folder / "rows.json").read_text())
+        claims = [claim for row in rows if (claim := impossible(row)) is not None]
+        if not claims:
+            return rows
+        store.set_aside(folder, f"rows.json claims an {claims[0]}")
 
 
 def _told(row: Mapping[str, Any], columns: Mapping[str, Any], exam: Examination, runtime: Runtime) -> dict[str, Any]:
@@ -209,6 +221,7 @@ def _train(
             "train_seconds": cost["seconds"] / len(seeds),
             "peak_memory_mb": max(cost["peak_memory_mb"], candidate.spent["peak_memory_mb"]),
             "device": _device_name(test.device),
+            "hardware": hardware(test.device),
             "dtype": str(next(classifier.networks.parameters()).dtype).removeprefix("torch."),
             "commit": commit(),
         }

@@ -14,6 +14,7 @@ from moe_distill.formats.placing import check_new, new_folder
 from moe_distill.formats.writing import copy_set, write_ddranking, write_pictures
 from moe_distill.pipelines.rows import COLUMNS, in_percent
 from moe_distill.pipelines.runtime import Runtime
+from moe_distill.pipelines.set_names import set_of
 from moe_distill.records import describe, merge_rows
 from moe_distill.synthetic import SyntheticSet, Union, union
 from moe_distill.training.recipe import Recipe
@@ -74,7 +75,7 @@ def _known(recipe: Recipe | None, output: Path, together: Union) -> Known:
     """Return the recipe, and the scores of this very set in the run's table."""
     table = output / "results.csv"
     rows = merge_rows([table], COLUMNS) if table.is_file() else []
-    own = [row for row in rows if row["set_fingerprint"] == together.fingerprint()]
+    own = [row for row in rows if set_of(row) == together.tensors_fingerprint()]
     names = [name for name, _ in {(row["recipe"], row["recipe_key"]) for row in own}]
     cells: dict[tuple[str, str], list[float]] = {}
     for row in own:

@@ -50,7 +50,7 @@ def distill(results: Results, plan: Distillation) -> list[Stage]:
     train, _ = _data(plan, results)
     plan.check(train)
     settings = plan.settings(train, results.store.root / "data")
-    if results.store.find(KIND, settings) is not None:
+    if results.store.has(KIND, settings):
         return []
     return [Stage(f"distill {plan.roster}", key(settings), _work(plan.network, train), distilling(plan, train))]
 
@@ -223,7 +223,7 @@ def _teachers(taught: Sequence[tuple[TeacherPool, RealSet]], results: Results) -
     for pool, seen in taught:
         forwards = 3.0 * pool.recipe.total_epochs * len(seen)
         wanted = [pool.settings(seen, index) for index in range(pool.networks)]
-        missing = [s for s in wanted if results.store.find(TEACHER, s) is None]
+        missing = [s for s in wanted if not results.store.has(TEACHER, s)]
         stages += [Stage("teachers", key(s), _work(pool.network, seen), forwards) for s in missing]
     return stages
 
@@ -232,13 +232,13 @@ def _trajectories(plan: Distillation, train: RealSet, store: Store) -> list[Stag
     stages: list[Stage] = []
     pools = plan.trajectory_pools(train)
     phi = (plan.features.settings(train, index) for index in range(plan.features.networks))
-    unknown = plan.split.needs_features and any(store.find(TEACHER, settings) is None for settings in phi)
+    unknown = plan.split.needs_features and not all(store.has(TEACHER, settings) for settings in phi)
     split = Stratified().split(train, plan.roster.noe, stream(0, "forecast")) if unknown else None
     parts = (split or plan.parts(train, store)) if pools else []
     for number, pool in pools.items():
         seen = pool.seen(train, parts[number])
         network = plan.network_of(number)
-        missing = [index for index in range(pool.networks) if pool.find(store, seen, network, index) is None]
+        missing = [index for index in range(pool.networks) if not pool.is_trained(store, seen, network, index)]
         wanted = [pool.settings(seen, network, index) for index in missing]
         stages += [Stage("trajectories", key(s), _work(network, seen), pool.forwards(seen)) for s in wanted]
     return stages

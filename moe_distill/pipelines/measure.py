@@ -25,6 +25,7 @@ from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.pretrain import pretrain, trained
 from moe_distill.pipelines.rows import is_job, publish
 from moe_distill.pipelines.runtime import Runtime
+from moe_distill.pipelines.set_names import set_of
 from moe_distill.records import commit, describe, key, merge_rows, write_csv, write_json
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
@@ -207,7 +208,7 @@ def _dealt(real: RealSet, sizes: Sequence[int], draw: int) -> list[Part]:
 def _agree(sweep: Path) -> None:
     """Write ``agreement.csv`` of all a sweep's sets so far, those of equal data, method and budget together."""
     with locked(sweep / ".lock", "paths.runs"):
-        rows = merge_rows([sweep / "measures.csv"], COLUMNS)
+        rows = [{**r, "set_fingerprint": set_of(r)} for r in merge_rows([sweep / "measures.csv"], COLUMNS)]
         groups = dict.fromkeys(tuple(row[c] for c in CONDITIONS) for row in rows)
         told = [
             {**dict(zip(CONDITIONS, group, strict=True)), **found}

@@ -17,6 +17,7 @@ from moe_distill.pipelines.layout import table as html_lines
 from moe_distill.pipelines.page_costs import costs_section, duration, merged_costs
 from moe_distill.pipelines.page_sets import curves_section, images_section, projections_section, read_distilled
 from moe_distill.pipelines.rows import RANDOM, RANDOM_TILED, in_percent, table, variant_names
+from moe_distill.pipelines.set_names import set_of
 
 Row = Mapping[str, Any]
 
@@ -62,8 +63,7 @@ def build_page(
         InputError: A set is missing or damaged.
     """
     accuracies = Accuracies(rows, *table(rows))
-    prints = (str(r["set_fingerprint"]) for r in rows)
-    named = dict(zip(prints, variant_names(rows), strict=True))
+    named = dict(zip(map(set_of, rows), variant_names(rows), strict=True))
     distilled = [read_distilled(label, path, named, accuracies.colours) for label, path in dict.fromkeys(sets)]
     spent = merged_costs(costs)
     sections = [

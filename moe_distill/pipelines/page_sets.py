@@ -9,15 +9,17 @@ from html import escape
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
+from moe_distill.damage import MANIFEST, Unreadable, say
 from moe_distill.pipelines.charts import curve_panels
 from moe_distill.pipelines.drawing import swatch
 from moe_distill.pipelines.figures import Dot, flat_svg
 from moe_distill.pipelines.layout import count, section
 from moe_distill.pipelines.pictures import gallery
 from moe_distill.pipelines.rows import Row, variant_names
+from moe_distill.pipelines.set_names import set_of
 from moe_distill.synthetic import SyntheticSet, Union, union
+from moe_distill.tensor_files import load_whole
 from moe_distill.training.fit import read_curves
 
 _MOST, _SEED = 12, " seed "
@@ -40,9 +42,18 @@ class Distilled:
 
     @property
     def manifest(self) -> Row:
-        """What was recorded beside it; nothing where that is missing."""
-        noted = self.folder / "manifest.json"
-        return json.loads(noted.read_text()) if noted.is_file() else {}
+        """What was recorded beside it; nothing where that is missing or something else."""
+        noted = self.folder / MANIFEST
+        try:
+            told: Row = json.loads(noted.read_text(encoding="utf-8")) if noted.is_file() else {}
+            if not told:
+                return {}
+            dependence = told["dcor2_unbiased"]
+            known = None if dependence is None else float(dependence)
+            return {"iterations": int(told["iterations"]), "dcor2_unbiased": known}
+        except (LookupError, TypeError, *Unreadable) as error:
+            _left_out(noted, error)
+            return {}
 
 
 def read_distilled(label: str, path: Path, named: Mapping[str, str], colours: Mapping[str, int]) -> Distilled:
@@ -51,7 +62,7 @@ def read_distilled(label: str, path: Path, named: Mapping[str, str], colours: Ma
     Args:
         label: What it is called where no row is about it.
         path: A folder as the store holds it, or one expert's file.
-        named: Variants by the fingerprint of the set their students were trained on.
+        named: Variants by what names the set their students were trained on (``rows.set_of``).
         colours: Numbers of colours by variant.
 
     Raises:
@@ -59,21 +70,21 @@ def read_distilled(label: str, path: Path, named: Mapping[str, str], colours: Ma
     """
     loaded = SyntheticSet.load(path)
     sets = loaded if isinstance(loaded, Union) else union([loaded])
-    title = named.get(sets.fingerprint(), label)
+    title = named.get(sets.tensors_fingerprint(), label)
     return Distilled(title, colours.get(title, 0), sets, path)
 
 
 def set_names(rows: Sequence[Row]) -> dict[str, str]:
-    """Return what each set is called, by its fingerprint: what tells sets apart, however they were judged.
+    """Return what each set is called, by ``rows.set_of``: what tells sets apart, however they were judged.
 
     Sets that differ in their distillation seed alone have it in their names.
     """
     names = variant_names([{**row, **dict.fromkeys(_JUDGING)} for row in rows])
     prints: dict[str, set[str]] = {}
     for row, name in zip(rows, names, strict=True):
-        prints.setdefault(name, set()).add(row["set_fingerprint"])
+        prints.setdefault(name, set()).add(set_of(row))
     return {
-        row["set_fingerprint"]: f"{name}{_SEED}{row['distill_seed']}" if len(prints[name]) > 1 else name
+        set_of(row): f"{name}{_SEED}{row['distill_seed']}" if len(prints[name]) > 1 else name
         for row, name in zip(rows, names, strict=True)
     }
 
@@ -139,16 +150,28 @@ def _projection(path: Path) -> tuple[list[Dot], float]:
     """Return a dot for each image, labelled by its class and of its expert's kind, and the share of the variance."""
     if not path.is_file():
         return [], 0.0
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    dots = [Dot(r["label"], float(r["x"]), float(r["y"]), f"expert {r['expert']}") for r in rows]
-    return dots, float(rows[0]["share"]) if rows else 0.0
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        dots = [Dot(r["label"], float(r["x"]), float(r["y"]), f"expert {r['expert']}") for r in rows]
+        return dots, float(rows[0]["share"]) if rows else 0.0
+    except (csv.Error, LookupError, TypeError, ValueError) as error:
+        _left_out(path, error)
+        return [], 0.0
+
+
+def _left_out(path: Path, error: Exception) -> None:
+    """Say of a file beside a set, which is no part of it, that the page goes without."""
+    say(f"{path}: left out of the page, as it cannot be read ({' '.join(str(error).split()) or type(error).__name__})")
 
 
 def snapshots_of(folder: Path) -> dict[int, dict[int, torch.Tensor]]:
     """Return the images of each expert on the way, uint8 pixels (N, C, H, W) by iteration, where a set kept them."""
     found: dict[int, dict[int, torch.Tensor]] = {}
     for path in (folder / "snapshots").glob("expert_*-*.safetensors"):
-        expert, iteration = map(int, path.stem.removeprefix("expert_").split("-"))
-        found.setdefault(expert, {})[iteration] = load_file(path)["pixels"]
+        try:
+            expert, iteration = map(int, path.stem.removeprefix("expert_").split("-"))
+            found.setdefault(expert, {})[iteration] = load_whole(path)["pixels"]
+        except (LookupError, ValueError) as error:
+            _left_out(path, error)
     return {expert: dict(sorted(shots.items())) for expert, shots in sorted(found.items())}

@@ -1,12 +1,12 @@
 """Tables that other pipelines than ``full`` leave, as sections of a sweep's page."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from moe_distill.pipelines import page_agreement
 from moe_distill.pipelines.layout import section, table
+from moe_distill.row_files import read_rows
 
 # What a pipeline calls its table, and what the page says of it.
 TITLES = {
@@ -26,15 +26,17 @@ def tables_of(sweep: Path, jobs: Sequence[Path]) -> dict[str, Lines]:
     Args:
         sweep: Its folder.
         jobs: The folders of its jobs.
+
+    Raises:
+        InputError: A table is damaged.
     """
     agreed = page_agreement.agreement_of(sweep)
     found: dict[str, Lines] = {page_agreement.TABLE: agreed} if agreed else {}
     for name in TITLES:
         lines: dict[tuple[str, ...], dict[str, str]] = {}
         for path in (job / name for job in jobs if (job / name).is_file()):
-            with path.open(newline="") as file:
-                for line in csv.DictReader(file):
-                    lines.setdefault(tuple(line.values()), line)
+            for line in read_rows(path):
+                lines.setdefault(tuple(line.values()), line)
         if lines:
             found[name] = list(lines.values())
     return found

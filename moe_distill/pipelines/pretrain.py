@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from moe_distill.data.realset import RealSet
+from moe_distill.experts.plan import KIND as SET
 from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.pipelines.runtime import Runtime
@@ -26,7 +27,8 @@ from moe_distill.training.steps import Cohort
 def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
     """Train what the plan needs: φ and the networks of pools, trajectories on what their expert's teachers see.
 
-    Networks already in the store are left alone.
+    Networks already in the store are left alone. Trajectories are large: where the plan's set is there, nobody is going
+    to read them, and their files are not compared with their checksums.
 
     Returns:
         ``networks``: how many there are; ``accuracy``: their mean test accuracy, where there are any.
@@ -36,12 +38,14 @@ def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
     accuracies = trained(plan.taught(train, test, runtime.cache), runtime)
     pools = plan.trajectory_pools(train)
     parts = plan.parts(train, runtime.store) if pools else []
+    read = bool(pools) and runtime.store.find(SET, plan.settings(train, runtime.cache)) is None
     done: set[str] = set()
     for number, pool in pools.items():
         seen = pool.seen(train, parts[number])
         network = plan.network_of(number)
         if (shared := key([pool, seen.fingerprint, network])) not in done:
-            accuracies += _trajectories(pool, f"{plan.roster} expert {number + 1}", network, seen, test, runtime)
+            who = f"{plan.roster} expert {number + 1}"
+            accuracies += _trajectories(pool, who, network, seen, test, runtime, verify=read)
         done.add(shared)
     mean = {"accuracy": sum(accuracies) / len(accuracies)} if accuracies else {}
     return {"networks": len(accuracies), **mean}
@@ -80,18 +84,27 @@ def _network(pool: TeacherPool, index: int, train: RealSet, test: RealSet, runti
 
 
 def _trajectories(
-    pool: TrajectoryPool, who: str, network: NetworkFactory, seen: RealSet, test: RealSet, runtime: Runtime
+    pool: TrajectoryPool,
+    who: str,
+    network: NetworkFactory,
+    seen: RealSet,
+    test: RealSet,
+    runtime: Runtime,
+    *,
+    verify: bool,
 ) -> list[float]:
     """Train an expert's missing teachers one after the other; return all their accuracies."""
     costs, accuracies, found = [], [], True
     for index in range(pool.networks):
-        folder = pool.find(runtime.store, seen, network, index)
-        found &= folder is not None
+        settings = pool.settings(seen, network, index)
+        folder = None
+        if not runtime.store.has(trajectories.KIND, settings):
+            folder = pool.longer(runtime.store, seen, network, index)
+        found &= folder is not None or runtime.store.has(trajectories.KIND, settings)
         if folder is None:
-            settings = pool.settings(seen, network, index)
             label = f"trajectory {index + 1}/{pool.networks} of {who}"
             make = functools.partial(_record, pool, index, network, seen, test, runtime, settings, label)
-            folder = runtime.store.obtain(trajectories.KIND, settings, make)
+            folder = runtime.store.obtain(trajectories.KIND, settings, make, verify=verify)
         manifest = runtime.store.manifest(folder)
         costs.append(manifest["cost"])
         accuracies.append(float(manifest["accuracy"]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from moe_distill.errors import InputError
 from moe_distill.pipelines.rows import COLUMNS, Row, budget_of, distinct, is_trained, settings_of, variant_names
+from moe_distill.pipelines.set_names import set_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -142,6 +143,7 @@ def framed(rows: Sequence[Row], question: Question) -> "pl.DataFrame":
         if told and (unknown := [c for c in columns if c not in known]):
             raise InputError(f"question.{setting}", ", ".join(unknown), f"columns among {', '.join(known)}")
     texts = [{**dict.fromkeys(known, ""), **{c: _text(row, c) for c in row}} for row in told]
+    texts = [{**text, "set_fingerprint": set_of(row)} for text, row in zip(texts, told, strict=True)]
     columns = list(dict.fromkeys((*COLUMNS, *(c for row in texts for c in row))))
     frame = pl.from_dicts(texts, schema=dict.fromkeys(columns, pl.String))
     if question.lines is None:

@@ -18,6 +18,7 @@ from moe_distill.pipelines.question import Question, paper_rows
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import COLUMNS, Row, distinct, is_sweep, merged
 from moe_distill.pipelines.runtime import Runtime
+from moe_distill.pipelines.set_names import set_of
 from moe_distill.pipelines.status import last_lines
 from moe_distill.pipelines.tables import Sheet, readme_table, sheet
 from moe_distill.records import merge_rows, write_text
@@ -126,7 +127,7 @@ def _teachers(jobs: Mapping[Path, Mapping[str, Any]]) -> dict[str, float]:
             continue
         costs = [c for c in costs if c["stage"] == "pretrain"]
         own = [r for r in merge_rows(job.glob("results.csv"), COLUMNS) if r["overrides"]]
-        found |= {r["set_fingerprint"]: sum(c["seconds"] for c in merged_costs(costs)) for r in own}
+        found |= {set_of(r): sum(c["seconds"] for c in merged_costs(costs)) for r in own}
     return found
 
 

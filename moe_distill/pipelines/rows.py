@@ -10,6 +10,7 @@ from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
 from moe_distill.experts.roster import word
 from moe_distill.locks import locked
+from moe_distill.pipelines.set_names import set_of
 from moe_distill.records import merge_rows, write_csv
 
 # Methods whose images are real ones, drawn at random: what others are compared with.
@@ -20,7 +21,7 @@ COLUMNS = (
     "width",
     *("distill_seed", "seed"),
     *("accuracy_last", "accuracy_best", "lr", "epochs", "steps", "images_decoded", "distill_seconds", "train_seconds"),
-    *("peak_memory_mb", "device", "dtype", "set_fingerprint", "config_hash", "commit", "overrides"),
+    *("peak_memory_mb", "device", "dtype", "hardware", "set_fingerprint", "config_hash", "commit", "overrides"),
     "preset_row",
 )
 
@@ -28,7 +29,7 @@ _APART = (
     *("dataset", "partition", "init", "diversity", "regulariser", "fusion", "recipe"),
     *("data_variant", "iterations", "images_decoded", "epochs"),
 )
-_STUDENT = (*COLUMNS[1 : COLUMNS.index("distill_seed")], "seed", "set_fingerprint")
+_STUDENT = (*COLUMNS[1 : COLUMNS.index("distill_seed")], "seed")
 # What is known of a row before its set is made, but for the student; and what of its set is seen after it is judged.
 _FORESEEN = (
     *("scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe", "diversity"),
@@ -134,7 +135,7 @@ def distinct(rows: Sequence[Row]) -> list[dict[str, Any]]:
     first: dict[tuple[Any, ...], dict[str, Any]] = {}
     seeds: dict[tuple[Any, ...], set[str]] = {}
     for row in _completed(rows):
-        of = (*(str(row.get(c) or "") for c in _STUDENT), _settings_left(row))
+        of = (*(str(row.get(c) or "") for c in _STUDENT), set_of(row), _settings_left(row))
         if of not in first or (is_trained(row) and not is_trained(first[of])):
             first[of] = dict(row)
         seeds.setdefault(of, set()).add(str(row["distill_seed"]))
@@ -183,22 +184,22 @@ def variant_names(rows: Sequence[Row], within: Sequence[str] = ()) -> list[str]:
             apart = _asked_apart([rows[i] for i in group])
             for i in group:
                 words = (str(rows[i][c]) for c in shown if rows[i][c] is not None)
-                names[i] = " ".join([*words, *apart.get(rows[i]["set_fingerprint"], ())])
+                names[i] = " ".join([*words, *apart.get(set_of(rows[i]), ())])
     return names
 
 
-def _asked_apart(rows: Sequence[Row]) -> dict[Any, list[str]]:
+def _asked_apart(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Return what tells sets of one distillation seed apart: what their jobs' command lines set, else a fingerprint."""
-    by_seed: dict[Any, set[Any]] = {}
+    by_seed: dict[Any, set[str]] = {}
     for row in rows:
-        by_seed.setdefault(row["distill_seed"], set()).add(row["set_fingerprint"])
+        by_seed.setdefault(row["distill_seed"], set()).add(set_of(row))
     if all(len(prints) == 1 for prints in by_seed.values()):
         return {}
-    asked = {row["set_fingerprint"]: settings_of(row) for row in rows}
+    asked = {set_of(row): settings_of(row) for row in rows}
     common = set.intersection(*(set(settings.items()) for settings in asked.values()))
     words = {p: [f"{k}={v}" for k, v in s.items() if (k, v) not in common and k != "seed"] for p, s in asked.items()}
     told = all(len({tuple(words[p]) for p in prints}) == len(prints) for prints in by_seed.values())
-    return words if told else {p: [str(p)[:8]] for p in asked}
+    return words if told else {p: [p[:8]] for p in asked}
 
 
 def settings_of(row: Row) -> dict[str, str]:

@@ -132,7 +132,8 @@ class Runtime:
         return Results(self.store, self.tables)
 
     def fit(self, module: pl.LightningModule, work: Path, label: str) -> dict[str, float]:
-        """Run a module in this process, resumable; return its cost."""
+        """Run a module in this process, resumable, on the run's own threads whatever ran before; return its cost."""
+        torch.set_num_threads(self.threads_of(1))
         return fit(
             module,
             self.alone,

@@ -30,6 +30,7 @@ from moe_distill.pipelines.page_tables import Lines, tables_section
 from moe_distill.pipelines.page_transfer import transfer_section
 from moe_distill.pipelines.question import Question, framed
 from moe_distill.pipelines.rows import RANDOM, REAL, Row, is_random, is_trained
+from moe_distill.pipelines.set_names import set_of
 from moe_distill.pipelines.summary import AVERAGE, along, cells
 from moe_distill.pipelines.tables import sheet
 
@@ -76,7 +77,7 @@ def build_sweep_page(report: SweepReport) -> str:
     names = frame["variant"].to_list()
     colours = colours_of(names)
     named = set_names(frame.to_dicts())
-    of_sets = {named[f]: colours[v] for f, v in reversed(frame.select("set_fingerprint", "variant").rows())}
+    of_sets = {named[set_of(r)]: colours[r["variant"]] for r in reversed(frame.to_dicts())}
     distilled = [read_distilled(label, path, named, of_sets) for label, path in dict.fromkeys(report.sets)]
     shown, left_out = picked([s for s in distilled if not is_random({"method": s.sets.provenance.method})])
     spent = merged_costs(report.costs)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from moe_distill.data.realset import DataSource, RealSet
@@ -15,6 +15,7 @@ from moe_distill.models.base import Network, NetworkFactory, build
 from moe_distill.normalisation import Normalisation
 from moe_distill.records import Store, describe, qualified_name
 from moe_distill.seeding import stream
+from moe_distill.tensor_files import save_tensors
 from moe_distill.training.recipe import Recipe
 
 KIND = "teacher"
@@ -179,4 +180,4 @@ def _require_classes(classes: Sequence[str], real: RealSet, folder: Path) -> Non
 
 def save_weights(weights: dict[str, torch.Tensor], folder: Path) -> None:
     """Write one network's weights."""
-    save_file({name: w.cpu().contiguous() for name, w in weights.items()}, folder / "weights.safetensors")
+    save_tensors({name: w.cpu().contiguous() for name, w in weights.items()}, folder / "weights.safetensors")

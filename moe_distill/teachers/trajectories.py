@@ -3,8 +3,6 @@
 Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022, section 3.1.
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from moe_distill.errors import InputError
 from moe_distill.models.base import Network, NetworkFactory, build
 from moe_distill.records import Store, describe
 from moe_distill.seeding import stream
+from moe_distill.teachers.longer import longer_ones
 from moe_distill.training.recipe import Recipe
 
 KIND = "trajectory"
@@ -79,7 +78,11 @@ class Trajectories:
 
 
 def opened(path: Path) -> np.memmap:
-    """Return the snapshots (epochs + 1, P) of a file, mapped, not read."""
+    """Return the snapshots (epochs + 1, P) of a file, mapped, not read.
+
+    Raises:
+        InputError: The file is missing, cut, or of another kind.
+    """
     try:
         snapshots = open_memmap(path, mode="r")
         whole = snapshots.offset + snapshots.nbytes == path.stat().st_size
@@ -167,18 +170,18 @@ class TrajectoryPool:
         passes = self.steps(real) / _updates(real, self.recipe)
         return 3.0 * getattr(optimizer, "passes", 1) * passes * len(real)
 
-    def find(self, store: Store, real: RealSet, network: NetworkFactory, index: int) -> Path | None:
-        """Return the folder of one teacher's trajectory, or of a longer one that begins with it; None without one.
-
-        Longer ones serve where the rate stays what it is, so that the number of epochs decides nothing of the first.
-        """
+    def is_trained(self, store: Store, real: RealSet, network: NetworkFactory, index: int) -> bool:
+        """Say whether one teacher's trajectory, or a longer one, is there, whole or not: for forecasts."""
         wanted = self.settings(real, network, index)
-        exact = store.find(KIND, wanted)
-        if exact is not None or self.recipe.drops or self.recipe.cosine:
-            return exact
-        manifests = (store.root / KIND).glob("*/manifest.json")
-        alike = [(_epochs_beside(file, describe(wanted)), file.parent) for file in manifests]
-        return min((pair for pair in alike if pair[0] > self.recipe.epochs), default=(0, None))[1]
+        return store.has(KIND, wanted) or bool(longer_ones(store.root / KIND, self.recipe, wanted))
+
+    def longer(self, store: Store, real: RealSet, network: NetworkFactory, index: int) -> Path | None:
+        """Return the folder of a trajectory that begins with one teacher's and goes on; None without one.
+
+        It serves where the rate stays what it is, so that the number of epochs decides nothing of the first ones.
+        """
+        keys = longer_ones(store.root / KIND, self.recipe, self.settings(real, network, index))
+        return next((folder for k in keys if (folder := store.at(KIND, k)) is not None), None)
 
     def stream(self, real: RealSet, index: int, *purpose: str) -> torch.Generator:
         """Return a teacher's random stream; teachers of different images share none."""
@@ -223,26 +226,16 @@ class TrajectoryPool:
         return loaded
 
     def _obtained(self, store: Store, real: RealSet, network: NetworkFactory, index: int) -> Path:
-        folder = self.find(store, real, network, index)
+        wanted = self.settings(real, network, index)
+        folder = store.find(KIND, wanted) or self.longer(store, real, network, index)
         if folder is None:
             value = f"trajectory {index} of {self.networks} is not in {store.root}"
             allowed = "teachers trained before: run the same command with pipeline=pretrain (or pipeline=full) first"
             raise InputError("method.teachers", value, allowed)
-        recorded, settings = store.manifest(folder)["settings"], describe(self.settings(real, network, index))
+        recorded, settings = store.manifest(folder)["settings"], describe(wanted)
         if other := [name for name in settings if name != "recipe" and recorded.get(name) != settings[name]]:
             raise InputError("method.teachers", f"{folder} (its {', '.join(other)} differ)", _AGAIN)
         return folder
-
-
-def _epochs_beside(manifest: Path, wanted: Mapping[str, Any]) -> int:
-    """Return the epochs of a trajectory that differs in these alone from the settings that are wanted; 0 of others."""
-    try:
-        settings = json.loads(manifest.read_text())["settings"]
-        epochs = settings["recipe"]["epochs"]
-        alike = {**settings, "recipe": {**settings["recipe"], "epochs": wanted["recipe"]["epochs"]}} == wanted
-    except (OSError, ValueError, LookupError, TypeError):
-        return 0  # damaged: whoever asks for this very one is told so
-    return int(epochs) if alike else 0
 
 
 def _updates(real: RealSet, recipe: Recipe) -> int:

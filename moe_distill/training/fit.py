@@ -1,10 +1,10 @@
 """One way to run a Lightning module that keeps its own clock: resumable, with a bar, its curves on disk."""
 
+import contextlib
 import csv
 import itertools
 import json
 import logging
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from moe_distill.costs import Meter
+from moe_distill.errors import InputError
 from moe_distill.records import write_json
+from moe_distill.training.checkpoints import Checkpoints, usable
 
 # Lightning advises on loaders, loggers and workers that a run whose batches are ticks of a clock does not have, and on
 # ranks as tasks of Slurm, which ours are not. Said at import, so that spawned processes are as quiet as the first.
@@ -25,7 +27,6 @@ warnings.filterwarnings("ignore", module="pytorch_lightning")
 warnings.filterwarnings("ignore", message=".*(LeafSpec|treespec|`srun` command is available).*")
 
 TrainerFactory = Callable[..., pl.Trainer]
-_DECISION_STRIDE = 10
 
 
 class Clocked(Protocol):
@@ -44,27 +45,26 @@ def ticks(begin: int, end: int) -> DataLoader[int]:
     return DataLoader(cast(Dataset[int], range(begin, end)), batch_size=None)
 
 
-class Checkpoints(pl.Callback):
-    """Saves ``last.ckpt`` when ``seconds`` have passed, moved into place at once.
+class Complete(pl.Callback):
+    """Refuses an end of which the module has not done each of its iterations once: nothing is kept as finished."""
 
-    The first rank's watch decides for all: saving is a collective.
-    """
-
-    def __init__(self, folder: Path, seconds: float) -> None:
-        self.folder, self.seconds = folder, seconds
-        self.since = time.monotonic()
+    def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
+        """Begin to count where the module stands; a checkpoint is read before this."""
+        self.done = module.iteration
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
-        """Save if it is time."""
-        if module.iteration % _DECISION_STRIDE:
-            return
-        if trainer.strategy.broadcast(time.monotonic() - self.since >= self.seconds):
-            temporary = self.folder / "next.ckpt"
-            trainer.save_checkpoint(temporary)
-            if trainer.is_global_zero:
-                temporary.replace(self.folder / "last.ckpt")
-            trainer.strategy.barrier()
-            self.since = time.monotonic()
+        """Count one."""
+        self.done += 1
+
+    def on_fit_end(self, trainer: pl.Trainer, module: Any) -> None:
+        """Compare.
+
+        Raises:
+            InputError: It did more or fewer.
+        """
+        if not module.iteration == self.done == module.total:
+            allowed = f"a trainer that does each of the {module.total} iterations once; nothing was kept as finished"
+            raise InputError("trainer", f"{self.done} iterations", allowed)
 
 
 class Costs(pl.Callback):
@@ -142,10 +142,10 @@ class Curves(pl.Callback):
         """Keep the rows of the iterations already done."""
         if not trainer.is_global_zero:
             return
-        kept = [r for r in read_curves(self.path) if r[0] <= module.iteration]
-        with self.path.open("w", newline="") as file:
-            csv.writer(file).writerows([("iteration", "name", "value"), *kept])
-        replay(kept, trainer.loggers)
+        kept = [row for row in _rows_of(self.path) if int(row[0]) <= module.iteration]
+        with self.path.open("w", newline="") as file:  # as they were written: a checkpoint knows their checksum
+            csv.writer(file).writerows([["iteration", "name", "value"], *kept])
+        replay(read_curves(self.path), trainer.loggers)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
         """Write the scalars of all ranks every few iterations and at the last one."""
@@ -172,11 +172,25 @@ def replay(rows: Sequence[tuple[int, str, float]], loggers: Sequence[Any]) -> No
 
 def read_curves(path: Path) -> list[tuple[int, str, float]]:
     """Return the rows of a curves file; none where there is no file. A row cut short by a kill is left out."""
+    return [(int(iteration), name, float(value)) for iteration, name, value in _rows_of(path)]
+
+
+def _rows_of(path: Path) -> list[list[str]]:
+    """Return the whole rows of a curves file as they were written."""
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        rows = [row for row in csv.reader(file) if len(row) == 3 and row[0].isdigit() and row[2]]
-    return [(int(iteration), name, float(value)) for iteration, name, value in rows]
+    rows: list[list[str]] = []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file, contextlib.suppress(csv.Error):
+        rows.extend(row for row in csv.reader(file) if len(row) == 3 and row[0].isdecimal() and _is_number(row[2]))
+    return rows
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def fit(
@@ -190,7 +204,7 @@ def fit(
     curves_every: int = 10,
     loggers: Sequence[Any] = (),
 ) -> dict[str, float]:
-    """Run the module to its end, from ``work/last.ckpt`` where there is one.
+    """Run the module to its end, from ``work/last.ckpt`` where there is one that is whole.
 
     Args:
         module: A LightningModule that is :class:`Clocked`.
@@ -204,9 +218,12 @@ def fit(
 
     Returns:
         The cost of the stage over all its attempts.
+
+    Raises:
+        InputError: The Trainer ended it before it had done all its iterations, or did some twice.
     """
-    last = work / "last.ckpt"
-    own = [Costs(work), Curves(work, curves_every), Checkpoints(work, checkpoint_seconds), Bar(label)]
+    last = usable(work)
+    own = [Complete(), Costs(work), Curves(work, curves_every), Checkpoints(work, checkpoint_seconds), Bar(label)]
     run = trainer(callbacks=[*callbacks, *own], logger=list(loggers), default_root_dir=work)
-    run.fit(module, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+    run.fit(module, ckpt_path=None if last is None else str(last), weights_only=True)
     return json.loads((work / "cost.json").read_text())

@@ -37,7 +37,7 @@ def test_the_rows_that_a_cell_awaits_are_those_it_leaves(suite):
     assert set(COLUMNS) - set(coming[0]) == {
         *("experiment", "iterations", "dcor2_unbiased", "accuracy_last", "accuracy_best", "lr", "epochs", "steps"),
         *("images_decoded", "distill_seconds", "train_seconds", "peak_memory_mb", "device", "dtype"),
-        *("set_fingerprint", "commit"),
+        *("hardware", "set_fingerprint", "commit"),
     }
     one, two = ({r["config_hash"] for r in rows_to_come(suite, f"seeds={n}")} for n in (1, 2))
     assert one < two == {r["config_hash"] for r in rows}

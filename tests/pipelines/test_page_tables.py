@@ -25,7 +25,7 @@ def test_rank_correlations_of_a_sweep_come_first_and_whole(tmp_path):
     lines += ["d,idm,5,2,measures,vgg,m1,m0,-1.0,nan,nan,3\n"]
     (tmp_path / "agreement.csv").write_text(head + "".join(lines))
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "measures.csv").write_text("measure,value\ndcor,0.5\nhsic,0.25\n")
+    (tmp_path / "a" / "measures.csv").write_text("measure,value,config_hash\ndcor,0.5,1\nhsic,0.25,2\n")
     html = tables_section(tables_of(tmp_path, [tmp_path / "a"]))
     assert html.count("+0.50 (−0.12 to +0.90)") == 2 * len(pairs) == 600 and html.count("undefined") == 25
     assert html.count("<td>−1.00</td>") == 1 and html.count("<h3>") == 3 and "<net>" not in html

@@ -4,6 +4,7 @@ import pytest
 
 from moe_distill.pipelines.comparisons import leads_over_random
 from moe_distill.pipelines.rows import COLUMNS, distinct, table, variant_names
+from moe_distill.pipelines.set_names import set_of
 
 
 def row(roster, **more):
@@ -84,3 +85,11 @@ def test_students_of_recipes_with_one_name_are_not_one_cell():
 def test_a_student_counts_once_whatever_else_its_cells_differ_in(other, students):
     one = row("idm10x1", fusion="none", set_fingerprint="f", seed=0, overrides="fusion=cross_expert,split=10x1")
     assert len(distinct([one, {**one, **other}])) == students
+
+
+def test_rows_of_one_set_are_joined_whether_or_not_its_fingerprint_covered_its_reading():
+    old, new = "a" * 64, "a" * 64 + "-" + "b" * 16
+    rows = [row("dm1x1", distill_seed=0, set_fingerprint=f, seed=s) for f, s in ((old, 0), (new, 1), (new, 0))]
+    assert variant_names(rows) == ["dm1x1"] * 3
+    assert [r["seed"] for r in distinct(rows)] == [0, 1]
+    assert set_of({"set_fingerprint": "[('init', 'a-b')]"}) == "[('init', 'a-b')]"  # of a set to come

@@ -6,11 +6,13 @@ import os
 
 import pytest
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
 from moe_distill.errors import InputError
 from moe_distill.experts.parallel import ExpertParallelStrategy
+from moe_distill.pipelines.hardware import hardware
 from moe_distill.pipelines.runtime import cores
 
 TASK = {
@@ -72,3 +74,23 @@ def test_cores_are_shared_out_over_the_processes(runtime, monkeypatch):
     free = dataclasses.replace(runtime, threads=None)
     assert [free.threads_of(n) for n in (1, 2, 4, 9)] == [6, 3, 1, 1]
     assert runtime.threads_of(2) == 1
+
+
+def test_a_stage_runs_on_its_own_threads_whatever_ran_before_and_rows_say_how_many(runtime, monkeypatch):
+    seen = []
+
+    def note(*_, **__):
+        seen.append((torch.get_num_threads(), hardware(torch.device("cpu"))))
+
+    monkeypatch.setattr("moe_distill.pipelines.runtime.fit", note)
+    threads = torch.get_num_threads()
+    try:
+        for own in (1, 2):
+            run = dataclasses.replace(runtime, threads=own)
+            torch.set_num_threads(3)
+            run.fit(None, runtime.output, "stage")
+    finally:
+        torch.set_num_threads(threads)
+    assert [count for count, _ in seen] == [1, 2]
+    assert seen[0][1].endswith(", 1 thread") and seen[1][1].endswith(", 2 threads")
+    assert torch.backends.cpu.get_cpu_capability() in seen[0][1]

@@ -272,7 +272,7 @@ def test_a_longer_trajectory_serves_whoever_wants_its_beginning(tmp_path):
 def test_a_longer_trajectory_of_another_way_does_not_serve(tmp_path, other):
     store, data, pool = Store(tmp_path), real(), dataclasses.replace(POOL, **other)
     recorded(store, data, pool if {"drops", "cosine"} & _changed(pool.recipe) else POOL, epochs=5)
-    assert pool.for_epochs(EPOCHS).find(store, data, NETWORK, 0) is None
+    assert pool.for_epochs(EPOCHS).longer(store, data, NETWORK, 0) is None
 
 
 def _changed(recipe):
@@ -285,7 +285,7 @@ def test_a_damaged_manifest_beside_is_passed_over(tmp_path):
     for text in ("", "[]", "{}", '{"settings": {"recipe": 1}}'):
         (tmp_path / KIND / "broken").mkdir(exist_ok=True)
         (tmp_path / KIND / "broken" / "manifest.json").write_text(text)
-        assert POOL.for_epochs(EPOCHS).find(store, data, NETWORK, 0).name != "broken"
+        assert POOL.for_epochs(EPOCHS).longer(store, data, NETWORK, 0).name != "broken"
 
 
 @pytest.mark.parametrize(

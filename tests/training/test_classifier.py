@@ -111,6 +111,16 @@ def test_a_student_is_the_same_alone_and_in_company(tmp_path, factory):
 
 
 @pytest.mark.parametrize("factory", [CONVNET, Dropping])
+def test_a_student_is_the_same_whatever_ran_before_in_the_process(tmp_path, factory):
+    first = run(students([1], factory), tmp_path / "first")
+    torch.manual_seed(99)
+    torch.rand(1000)
+    run(students([2, 0], factory, recipe=Recipe("r", epochs=2, batch_size=3)), tmp_path / "others")
+    assert_same_student(first, 0, run(students([1], factory), tmp_path / "again"), 0)
+    assert_same_student(first, 0, run(students([2, 1], factory), tmp_path / "missing"), 1)
+
+
+@pytest.mark.parametrize("factory", [CONVNET, Dropping])
 def test_a_killed_training_goes_on_bit_for_bit(tmp_path, factory):
     straight = run(students([0, 1], factory), tmp_path / "straight")
     with pytest.raises(Killed):  # in the middle of the fifth epoch, after the checkpoint of iteration 10

@@ -1,0 +1,187 @@
+"""Stored files that are not what was written: named in one line, set aside, made again."""
+
+import errno
+import json
+import os
+import stat
+
+import pytest
+
+from moe_distill.damage import checksums
+from moe_distill.disk import explained
+from moe_distill.errors import InputError
+from moe_distill.locks import locked
+from moe_distill.pipelines.results import KIND, Results
+from moe_distill.records import Store, merge_rows
+
+DAMAGE = {
+    "empty": lambda data: b"",
+    "cut": lambda data: data[: len(data) // 2],
+    "a bit": lambda data: data[:-5] + bytes([data[-5] ^ 1]) + data[-4:],
+    "other content": lambda data: b'{"quite": "another"}',
+}
+
+
+def make(folder):
+    (folder / "deep").mkdir()
+    (folder / "deep" / "value.json").write_text('{"value": 42}')
+    return {"cost": {"seconds": 1.5}, "by": {2: "two", 10: "ten"}}  # keys that JSON sorts and writes otherwise
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "deep/value.json"])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_artifact_is_named_set_aside_and_made_again(tmp_path, capsys, file, damage):
+    folder = Store(tmp_path).obtain("thing", {"a": 1}, make)
+    path, whole = folder / file, checksums(folder)
+    path.write_bytes(damage(path.read_bytes()))
+    spoiled, store = path.read_bytes(), Store(tmp_path)
+    assert store.has("thing", {"a": 1}) and store.find("thing", {"a": 1}) is None
+    (line,) = capsys.readouterr().out.splitlines()
+    assert f"damaged: {folder}: {file} " in line and line.endswith(f"set aside as {folder.name}.damaged-1")
+    assert (tmp_path / "thing" / f"{folder.name}.damaged-1" / file).read_bytes() == spoiled
+    assert store.obtain("thing", {"a": 1}, make) == Store(tmp_path).find("thing", {"a": 1}) == folder
+    assert checksums(folder).keys() == whole.keys()
+    path.write_bytes(b"")  # once more, in the process that made it and knows it to be whole
+    assert Store(tmp_path).find("thing", {"a": 1}) is None
+    assert sorted(p.name for p in folder.parent.iterdir()) == [f"{folder.name}.damaged-{n}" for n in (1, 2)]
+
+
+def test_a_missing_file_and_a_manifest_of_another_artifact_are_damage_too(tmp_path):
+    one, other = (Store(tmp_path).obtain("thing", {"a": a}, make) for a in (1, 2))
+    (one / "deep" / "value.json").unlink()
+    (other / "manifest.json").write_text((one / "manifest.json").read_text())
+    assert [Store(tmp_path).find("thing", {"a": a}) for a in (1, 2)] == [None, None]
+
+
+def without_checksums(folder):
+    about = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(
+        json.dumps({k: v for k, v in about.items() if k not in ("files", "checksum")})
+    )
+
+
+def test_artifacts_from_before_checksums_are_found_where_they_can_be_read(tmp_path):
+    folder = Store(tmp_path).obtain("thing", {"a": 1}, make)
+    without_checksums(folder)
+    assert Store(tmp_path).find("thing", {"a": 1}) == folder
+    (folder / "deep" / "value.json").write_text('{"value": 4')
+    assert Store(tmp_path).find("thing", {"a": 1}) is None
+
+
+def test_a_manifest_alone_is_read_without_the_files_it_speaks_of(tmp_path):
+    folder = Store(tmp_path).obtain("thing", {}, make)
+    (folder / "deep" / "value.json").write_text("")
+    assert Store(tmp_path).obtain("thing", {}, make, verify=False) == folder
+    (folder / "manifest.json").write_text("")
+    store = Store(tmp_path)
+    assert store.obtain("thing", {}, make, verify=False) == folder and len(store.made) == 1
+
+
+def put_row(store, accuracy):
+    def row(folder):
+        (folder / "row.json").write_text(json.dumps({"accuracy_last": accuracy}))
+
+    return store.obtain(KIND, {"a": 1}, row)
+
+
+@pytest.mark.parametrize("accuracy", [7.5, -0.1, float("inf"), "half"])
+def test_a_row_that_claims_an_impossible_accuracy_is_damage(tmp_path, capsys, accuracy):
+    folder = put_row(Store(tmp_path), accuracy)
+    assert not Results(Store(tmp_path)).has(folder.name)
+    assert f"claims an accuracy of {accuracy}" in capsys.readouterr().out and not folder.exists()
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 1.0, float("nan")])
+def test_a_row_of_a_possible_accuracy_is_none(tmp_path, accuracy):
+    folder = put_row(Store(tmp_path), accuracy)
+    assert Results(Store(tmp_path)).has(folder.name)
+
+
+HEAD, ROW = "experiment,iterations,accuracy_last,config_hash\n", "t,3,0.5,abc\n"
+MALFORMED = {
+    "merge markers": "<<<<<<< HEAD\n" + HEAD + ROW + ">>>>>>> b\n",
+    "merge markers among rows": HEAD + "<<<<<<< HEAD\n" + ROW,
+    "semicolons": (HEAD + ROW).replace(",", ";"),
+    "other columns": "a,b\n1,2\n",
+    "latin-1": (HEAD + ROW).encode().replace(b"t,", b"t\xe9,"),
+    "a spreadsheet's number": HEAD + 't,3,"34,9%",abc\n',
+    "percent": HEAD + "t,3,34.9,abc\n",
+    "a cut row": HEAD + ROW + "t,3",
+}
+
+
+@pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_table_is_named_where_a_row_is_missing(tmp_path, text):
+    for name, content in (("bad", text), ("good", HEAD + "t,3,0.5,of another\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    results = Results(Store(tmp_path / "store"), tmp_path)
+    assert results.has("of another") and results.row("of another")["iterations"] == 3
+    for act in (lambda: results.has("of none"), lambda: merge_rows([tmp_path / "bad" / "results.csv"], ["a"])):
+        with pytest.raises(InputError, match=r"^table=.*bad.results\.csv: a table as this package writes it") as caught:
+            act()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_whole_number_of_a_table_that_is_none_is_named(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "results.csv").write_text(HEAD + "t,3.5,0.5,abc\n")
+    with pytest.raises(InputError, match=r"x.results\.csv: a whole number in column iterations; the row abc has 3\.5"):
+        Results(Store(tmp_path / "store"), tmp_path).has("abc")
+
+
+@pytest.mark.parametrize(("mask", "folder", "file"), [(0o002, 0o775, 0o664), (0o077, 0o700, 0o600)])
+def test_whatever_a_store_holds_follows_the_umask(tmp_path, mask, folder, file):
+    before = os.umask(mask)
+    try:
+        Store(tmp_path / "store").obtain("thing", {}, make)
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "store").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (folder if path.is_dir() else file), path
+
+
+def test_a_lock_file_of_another_user_is_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "x.lock"
+    path.touch()
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(InputError, match=r"^paths\.store=.*x\.lock: .*chmod -R g\+w"), locked(path):
+        pass
+
+
+def failure(number, path=None):
+    return OSError(number, os.strerror(number), *([str(path)] if path else []))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOTDIR])
+def test_an_error_of_the_disk_names_the_key_and_the_folder_it_lies_in(tmp_path, number):
+    store, runs = tmp_path / "runs" / "store", tmp_path / "runs"
+    store.mkdir(parents=True)
+    folders = {"paths.store": store, "paths.runs": runs}
+    told = {path: explained(failure(number, path), folders) for path in (store / "set", runs / "a", tmp_path / "data")}
+    assert [(e.key, e.value) if e else None for e in told.values()] == [
+        ("paths.store", store),
+        ("paths.runs", runs),
+        None,
+    ]
+    assert f"({os.strerror(number)}: {store / 'set'})" in str(told[store / "set"])
+    assert explained(failure(errno.ENOENT, store / "gone"), folders) is None  # it says nothing of writing
+
+
+def test_a_folder_that_cannot_exist_is_not_a_full_disk(tmp_path):
+    for root in ("/dev/null", "/proc/foo"):
+        with pytest.raises(InputError, match=rf"^paths\.store={root}: a folder that can be read and written \("):
+            Store(root).obtain("thing", {}, make)
+
+
+def test_a_full_disk_is_told_of_the_folder_on_it(tmp_path, small_disk):
+    folders = {"paths.store": tmp_path, "paths.runs": small_disk}
+    with pytest.raises(OSError) as caught:
+        (small_disk / "much").write_bytes(bytes(4 << 20))
+    for error in (caught.value, RuntimeError("1234 requested and 12 written")):
+        told = explained(error, folders)
+        assert told.key == "paths.runs" and told.value == small_disk and "disk is full" in str(told)
