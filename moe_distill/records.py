@@ -17,9 +17,10 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from moe_distill.errors import InputError
+from moe_distill.escaping import from_csv, in_csv
 from moe_distill.locks import locked
 
 # Raised by whoever changes what an artifact means, so that older ones are no longer found.
@@ -98,14 +99,23 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Write rows as CSV with the given columns, moved into place at once."""
+    """Write rows as CSV with the given columns, moved into place at once; no cell is a formula (see ``escaping``)."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        # Python quotes no lone carriage return, which a reader takes for the end of a line.
+        returns = any("\r" in str(value) for row in rows for value in row.values())
+        quoting: Literal[0, 1] = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+        writer = csv.DictWriter(file, columns, lineterminator="\n", quoting=quoting)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({column: in_csv(value) for column, value in row.items()} for row in rows)
     _keep(temporary)
     temporary.replace(path)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table that :func:`write_csv` wrote, each cell as the text it was made of."""
+    with path.open(newline="") as file:
+        return [{c: from_csv(v) if isinstance(v, str) else v for c, v in row.items()} for row in csv.DictReader(file)]
 
 
 def _keep(path: Path) -> None:
@@ -214,7 +224,6 @@ def merge_rows(tables: Iterable[Path], columns: Sequence[str]) -> list[dict[str,
     """Read result tables and return their rows once each (by ``config_hash``), in the order first met."""
     rows: dict[str, dict[str, str]] = {}
     for table in tables:
-        with table.open(newline="") as file:
-            for row in csv.DictReader(file):
-                rows.setdefault(row["config_hash"], {c: row.get(c, "") for c in columns})
+        for row in read_csv(table):
+            rows.setdefault(row["config_hash"], {c: row.get(c, "") for c in columns})
     return list(rows.values())

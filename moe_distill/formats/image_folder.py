@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from moe_distill.errors import InputError
+from moe_distill.escaping import in_csv
 from moe_distill.formats.foreign import KEY, Foreign, Wanted
 
 KINDS = (".png", ".jpg", ".jpeg")
@@ -107,4 +108,4 @@ def write_with_table(
         table.writerow(("file_name", "label", "class", "expert"))
         for number, (picture, label, expert) in enumerate(rows):
             picture.save(folder / f"{number:06d}.png")
-            table.writerow((f"{number:06d}.png", label, classes[label], expert))
+            table.writerow((f"{number:06d}.png", label, in_csv(classes[label]), expert))

@@ -12,6 +12,7 @@ from moe_distill.records import write_json
 from moe_distill.synthetic import SyntheticSet, Union
 
 EXACT = "exact: every number is the one stored"
+HALF_A_STEP = 1 / 510
 PICTURES = "not exact: pixels are clamped to [0, 1] and rounded to 8 bits, at most 1/510 from the clamped value"
 
 
@@ -30,9 +31,38 @@ def write_pictures(together: Union, source: Path, folder: Path) -> str:
     """Write ``<class number>/<number>.png`` of all experts' decoded images, and ``about.json``."""
     decoded = together.raw()
     write_class_folders(decoded.images_MCHW.cpu(), decoded.labels_M.cpu(), folder)
-    exact = PICTURES if decoded.targets_MC is None else f"{PICTURES}; the labels that were learned are left out"
-    write_json(folder / "about.json", {**about(together), "space": "raw", "exact": exact})
+    exact = exactness(together)
+    write_json(folder / "about.json", {**about(together), **clamping(together), "space": "raw", "exact": exact})
     return exact
+
+
+def exactness(together: Union) -> str:
+    """Say what pictures of a set leave out of it."""
+    told = clamping(together)
+    share, by = told["clamped_share"], told["clamped_by_at_most"]
+    clamped = f"{100 * share:.2g} % of the values are clamped, by at most {by:.2g} standard deviations"
+    left_out = ["the labels that were learned are left out"] * learned_labels(together)
+    return "; ".join([PICTURES, clamped if share else "no value is clamped", *left_out])
+
+
+def clamping(together: Union) -> dict[str, float]:
+    """Return how much clamping to [0, 1] changes a set's decoded images, beyond what rounding to 8 bits does.
+
+    Returns:
+        ``clamped_share``: of their values; ``clamped_by_at_most``: the largest change, in standard deviations of its
+        channel in the real data.
+    """
+    raw_MCHW = together.raw().images_MCHW
+    change_MCHW = (raw_MCHW - raw_MCHW.clamp(0, 1)).abs()
+    clamped_MCHW = change_MCHW > HALF_A_STEP
+    std_C11 = raw_MCHW.new_tensor(together.provenance.std).view(-1, 1, 1)
+    by = float((change_MCHW / std_C11)[clamped_MCHW].max()) if clamped_MCHW.any() else 0.0
+    return {"clamped_share": float(clamped_MCHW.double().mean()), "clamped_by_at_most": by}
+
+
+def learned_labels(together: Union) -> bool:
+    """Say whether any expert learned its labels together with its images."""
+    return any(member.soft_labels is not None for member in together.members)
 
 
 def write_ddranking(together: Union, source: Path, folder: Path) -> str:

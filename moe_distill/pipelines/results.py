@@ -1,6 +1,5 @@
 """Which rows are done: those of students in the store, and those of the experiments' committed tables."""
 
-import csv
 import functools
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moe_distill.records import Store
+from moe_distill.records import Store, read_csv
 
 KIND = "result"
 
@@ -47,9 +46,8 @@ class Results:
         """The rows of all tables."""
         found: dict[str, dict[str, Any]] = {}
         for path in sorted(Path(self.tables).glob("*/results.csv")) if self.tables else ():
-            with path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    found.setdefault(row["config_hash"], _typed(row))
+            for row in read_csv(path):
+                found.setdefault(row["config_hash"], _typed(row))
         return found
 
 

@@ -87,11 +87,19 @@ def test_hard_labels_and_tiles_go_to_dd_ranking_as_networks_see_them(tmp_path):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_are_within_half_a_step_of_eight_bits_of_the_clamped_pixels(tmp_path, channels):
     together = union([a_set(0, channels=channels), a_set(1, channels=channels)])
-    assert write_pictures(together, tmp_path, tmp_path) == PICTURES
+    told = write_pictures(together, tmp_path, tmp_path)
     assert files(tmp_path) == [*(f"{c:05d}/{i:05d}.png" for c in range(3) for i in range(2)), "about.json"]
     raw = together.raw().images_MCHW.double()
     found = back(tmp_path, channels).images_NCHW.double() / 255
     assert raw.min() < -0.01 and raw.max() > 1.01
+    change = (raw - raw.clamp(0, 1)).abs()
+    share = float((change > 1 / 510).double().mean())
+    largest = float((change / torch.tensor(STD[:channels]).view(-1, 1, 1)).max())
+    clamped = f"{100 * share:.2g} % of the values are clamped, by at most {largest:.2g} standard deviations"
+    assert told == f"{PICTURES}; {clamped}"
+    about = json.loads((tmp_path / "about.json").read_text())
+    assert about["clamped_share"] == pytest.approx(share)
+    assert about["clamped_by_at_most"] == pytest.approx(largest, abs=1e-5)
     assert 1 / 1020 < float((found - raw.clamp(0, 1)).abs().max()) <= 1 / 510
 
 
@@ -137,7 +145,14 @@ def test_the_hub_folder_has_card_pictures_table_and_the_exact_set(tmp_path):
     assert (told["classes"], told["methods"], told["ipc"]) == (list(CLASSES), ["mtt", "datm"], [2, 1])
     assert (told["config"], told["recipe"]) == ([{"lr": 0.1}] * 2, {"name": "dsa", "epochs": 1000})
     assert told["set_fingerprint"] == together.fingerprint() and told["learned_rate"] == pytest.approx(0.02)
-    assert "| dsa | convnet3 | 51.0 ± 0.3 |" in body and "| learned labels | yes |" in body and PICTURES in body
+    assert (
+        "| dsa | convnet3 | 51.0 ± 0.3 |" in body and "| learned labels | yes, which the pictures leave out |" in body
+    )
+    assert PICTURES in body and "the labels that were learned are left out" in body
+    share = told["clamped_share"]
+    assert 0 < share < 1 and f"{100 * share:.2g} % of the values are clamped" in body
+    (label,) = (f for f in facts["dataset_info"]["features"] if f["name"] == "label")
+    assert label["dtype"]["class_label"]["names"] == {str(c): name for c, name in enumerate(CLASSES)}
     with (target / "data/train/metadata.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     decoded = together.raw()
