@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from moe_distill.errors import InputError
 from moe_distill.formats.fitting import arranged
 from moe_distill.formats.foreign import Wanted
-from moe_distill.formats.readers import LAYOUTS, layout_of
+from moe_distill.formats.layouts import LAYOUTS, layout_of
 
 CLASSES = ("cat", "dog", "emu")
 N, SHAPE = 6, (3, 8, 8)
@@ -70,7 +71,26 @@ def pictures(folder, names=CLASSES, size=8):
     return folder
 
 
-BUILT = {"dc": dc, "idc": idc, "random": random, "kip": kip, "mtt": mtt, "tensors": tensors, "folder": pictures}
+def idm(folder):
+    """As the public program does; the pair may need gradients there."""
+    (folder / "acc_0.5.pkl").write_bytes(pickle.dumps((pixels().requires_grad_(), HARD)))
+    return folder / "acc_0.5.pkl"
+
+
+def file(folder):
+    save_file({"images": pixels(), "labels": HARD}, folder / "set.safetensors")
+    return folder / "set.safetensors"
+
+
+def files(folder):
+    """A file a class, of which there is no 10 before the 2 in any order but that of the numbers."""
+    for c, images in enumerate(pixels().split(2)):
+        torch.save(images, folder / f"class{c}.pt")
+    return folder
+
+
+BUILT = {"dc": dc, "idc": idc, "random": random, "idm": idm, "kip": kip, "mtt": mtt, "tensors": tensors}
+BUILT |= {"folder": pictures, "file": file, "files": files}
 
 
 def read(path, layout="auto", wanted=WANTED):

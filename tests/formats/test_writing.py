@@ -12,8 +12,8 @@ from PIL import Image
 from moe_distill.errors import InputError
 from moe_distill.formats.card import Known, write_hub_folder
 from moe_distill.formats.foreign import Wanted
+from moe_distill.formats.layouts import layout_of
 from moe_distill.formats.placing import new_folder
-from moe_distill.formats.readers import layout_of
 from moe_distill.formats.writing import EXACT, PICTURES, copy_set, write_ddranking, write_pictures
 from moe_distill.normalisation import FILE, Whitening
 from moe_distill.provenance import Provenance
