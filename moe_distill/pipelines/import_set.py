@@ -28,7 +28,17 @@ _LOOKED_AT = 200
 
 @dataclass(frozen=True)
 class Reading:
-    """How the user says that a set is to be read; see :func:`import_set`."""
+    """How the user says that a set is to be read.
+
+    Args:
+        space: What the numbers are, ``raw``, ``standardised`` or ``zca``; ``auto`` decides where it is certain.
+        name: The method's name in records; None takes what the files say.
+        factor: Tiles a side of a stored image; None is what the layout has, 2 for ``idm``; ``idc`` holds both kinds.
+        by_column: Tiles are numbered column by column (IDM) instead of row by row (IDC); None is as the layout has it.
+        convention: Whose order of the classes and whose statistics the numbers go by, a name in
+            ``formats.conventions`` or ``ours``; ``auto`` goes by what the files or their layout tell.
+        classes: Class names or WordNet ids in the order of the labels, which go before the convention's.
+    """
 
     space: str
     name: str | None
@@ -60,13 +70,12 @@ def import_set(
         path: The set's file or folder.
         to: A new folder; None is ``imported`` in the run's folder.
         layout: How the files are laid out (``formats.layouts.LAYOUTS``); ``auto`` goes by their names.
-        space: What the numbers are, ``raw``, ``standardised`` or ``zca``; ``auto`` decides where it is certain.
-        name: The method's name in records; None takes what the files say.
-        factor: Tiles a side of a stored image; None is what the layout has, 2 for ``idm``; ``idc`` holds both kinds.
-        by_column: Tiles are numbered column by column (IDM) instead of row by row (IDC); None is as the layout has it.
-        convention: Whose order of the classes and whose statistics the numbers go by, a name in
-            ``formats.conventions`` or ``ours``; ``auto`` goes by what the files or their layout tell.
-        classes: Class names or WordNet ids in the order of the labels, which go before the convention's.
+        space: See :class:`Reading`, as for the others down to ``classes``.
+        name: See ``space``.
+        factor: See ``space``.
+        by_column: See ``space``.
+        convention: See ``space``.
+        classes: See ``space``.
         largest_gib: GiB that a file may have, unpacked.
 
     Returns:
@@ -75,37 +84,36 @@ def import_set(
     Raises:
         InputError: Something does not fit or cannot be told; then nothing is written.
     """
-    target = Path(to).expanduser() if to else runtime.output / "imported"
-    where, limit = _checked(path, target, largest_gib)
+    target, where, limit = _checked(path, to, runtime, largest_gib)
     chosen = layout_of(where, layout)
-    conventions.require_convention(convention, data.name)
-    train, _ = data.load(runtime.cache)
-    _check_tiles(factor, chosen, train.size)
-    wanted = Wanted(train.classes, (train.channels, train.size, train.size), limit, _synsets(data))
-    foreign = chosen.read(where, wanted)
     reading = Reading(space, name, factor, by_column, convention, classes)
-    made = _made(foreign, reading, wanted, train, {"from": path, "layout": chosen.name})
+    train, _ = data.load(runtime.cache)
+    _check_reading(reading, chosen, train)
+    wanted = Wanted(train.classes, (train.channels, train.size, train.size), limit, _synsets(data))
+    made = _made(chosen.read(where, wanted), reading, wanted, train, {"from": path, "layout": chosen.name})
     with new_folder(target) as folder:
         made.save(folder / "expert_0.safetensors")
     _tell(made, target, _permuted(made, train))
     return {"images": len(made.images), "set": str(target)}
 
 
-def _checked(path: str | None, target: Path, largest_gib: float) -> tuple[Path, int]:
-    """Return where to read and how many bytes at most."""
+def _checked(path: str | None, to: str | None, runtime: Runtime, largest_gib: float) -> tuple[Path, Path, int]:
+    """Return where to write, where to read, and how many bytes at most."""
+    target = Path(to).expanduser() if to else runtime.output / "imported"
     check_new(target)
     if path is None:
         raise InputError(KEY, None, "the file or folder of a distilled set")
     if not (math.isfinite(largest_gib) and largest_gib > 0):
         raise InputError("pipeline.largest_gib", largest_gib, "a number above 0")
-    return Path(path).expanduser(), int(largest_gib * 2**30)
+    return target, Path(path).expanduser(), int(largest_gib * 2**30)
 
 
-def _check_tiles(factor: int | None, layout: Layout, size: int) -> None:
-    if factor is None and layout.tiled:
+def _check_reading(reading: Reading, layout: Layout, train: RealSet) -> None:
+    conventions.require_convention(reading.convention, train.name)
+    if reading.factor is None and layout.tiled:
         raise InputError("pipeline.factor", None, "1 for IDC-I, 2 for IDC (3 on ImageNet): the file does not say")
-    if factor is not None and not 1 <= factor <= size:
-        raise InputError("pipeline.factor", factor, f"a whole number from 1 to {size}, or null")
+    if reading.factor is not None and not 1 <= reading.factor <= train.size:
+        raise InputError("pipeline.factor", reading.factor, f"a whole number from 1 to {train.size}, or null")
 
 
 def _synsets(data: DataSource) -> tuple[str, ...]:

@@ -207,36 +207,6 @@ def test_images_that_do_not_fit_the_data_are_one_line(tmp_path, images, said):
     assert said in line and str(tmp_path) in line
 
 
-@pytest.mark.parametrize("names", [("00000", "00001", "00002"), ("2", "0", "1"), ("emu", "cat", "dog")])
-def test_class_folders_bear_names_or_numbers(tmp_path, names):
-    found = read(pictures(tmp_path, names))
-    first = np.random.RandomState(0).randint(0, 256, (3, 2, 8, 8, 3), dtype=np.uint8)[:, 0]
-    for name, image in zip(names, first, strict=True):
-        label = CLASSES.index(name) if name in CLASSES else int(name)
-        assert np.array_equal(found.images_NCHW[2 * label].permute(1, 2, 0), image)
-
-
-BAD_FOLDERS = {
-    "another class": (lambda f: pictures(f, ("cat", "dog", "fox")), "3 class folders named as the data's classes"),
-    "numbers from 1": (lambda f: pictures(f, ("1", "2", "3")), "3 class folders named as the data's classes"),
-    "another size": (lambda f: pictures(f, size=9), "pictures of 8×8"),
-    "16 bits": (lambda f: deep(pictures(f)), "8 bits in 3 channels; this one is 8×8 of mode I;16"),
-    "a text": (lambda f: (pictures(f) / "cat" / "note.txt").write_text("x"), "nothing but pictures"),
-    "a broken file": (lambda f: (pictures(f) / "cat" / "0.png").write_bytes(b"\x89PNG"), "whole pictures"),
-    "code by a picture's name": (lambda f: (pictures(f) / "cat" / "0.png").write_bytes(b"GIF89a"), "whole pictures"),
-}
-
-
-def deep(folder):
-    Image.fromarray(np.zeros((8, 8), dtype=np.uint16)).save(folder / "cat" / "0.png")
-
-
-@pytest.mark.parametrize(("build", "said"), BAD_FOLDERS.values(), ids=BAD_FOLDERS)
-def test_a_folder_that_does_not_fit_is_one_line(tmp_path, build, said):
-    build(tmp_path)
-    assert said in refusal(read, tmp_path)
-
-
 def test_what_is_no_layout_or_several_or_our_own_is_one_line(tmp_path):
     assert "there is nothing there" in refusal(layout_of, tmp_path / "gone")
     assert "a file res_<method>_….pt (dc); " in refusal(layout_of, tmp_path)
