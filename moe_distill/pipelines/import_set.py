@@ -47,6 +47,19 @@ class Reading:
     convention: str
     classes: Sequence[str] | None
 
+    def checked(self, layout: Layout, train: RealSet) -> "Reading":
+        """Return itself where it can be done.
+
+        Raises:
+            InputError: The layout needs a factor, or a value cannot be.
+        """
+        conventions.require_convention(self.convention, train.name)
+        if self.factor is None and layout.tiled:
+            raise InputError("pipeline.factor", None, "1 for IDC-I, 2 for IDC (3 on ImageNet): the file does not say")
+        if self.factor is not None and not 1 <= self.factor <= train.size:
+            raise InputError("pipeline.factor", self.factor, f"a whole number from 1 to {train.size}, or null")
+        return self
+
 
 def import_set(
     data: DataSource,
@@ -86,10 +99,8 @@ def import_set(
     """
     target, where, limit = _checked(path, to, runtime, largest_gib)
     chosen = layout_of(where, layout)
-    reading = Reading(space, name, factor, by_column, convention, classes)
-    train, _ = data.load(runtime.cache)
-    _check_reading(reading, chosen, train)
-    wanted = Wanted(train.classes, (train.channels, train.size, train.size), limit, _synsets(data))
+    train, wanted = _wanted(data, runtime, limit)
+    reading = Reading(space, name, factor, by_column, convention, classes).checked(chosen, train)
     made = _made(chosen.read(where, wanted), reading, wanted, train, {"from": path, "layout": chosen.name})
     with new_folder(target) as folder:
         made.save(folder / "expert_0.safetensors")
@@ -108,17 +119,11 @@ def _checked(path: str | None, to: str | None, runtime: Runtime, largest_gib: fl
     return target, Path(path).expanduser(), int(largest_gib * 2**30)
 
 
-def _check_reading(reading: Reading, layout: Layout, train: RealSet) -> None:
-    conventions.require_convention(reading.convention, train.name)
-    if reading.factor is None and layout.tiled:
-        raise InputError("pipeline.factor", None, "1 for IDC-I, 2 for IDC (3 on ImageNet): the file does not say")
-    if reading.factor is not None and not 1 <= reading.factor <= train.size:
-        raise InputError("pipeline.factor", reading.factor, f"a whole number from 1 to {train.size}, or null")
-
-
-def _synsets(data: DataSource) -> tuple[str, ...]:
-    """Return the WordNet ids of the classes of data that has them, also where it is read whitened."""
-    return tuple(getattr(getattr(data, "source", data), "wnids", ()))
+def _wanted(data: DataSource, runtime: Runtime, limit: int) -> tuple[RealSet, Wanted]:
+    """Return the training data and what of it a set must fit: WordNet ids too, also where data is read whitened."""
+    train, _ = data.load(runtime.cache)
+    synsets = tuple(getattr(getattr(data, "source", data), "wnids", ()))
+    return train, Wanted(train.classes, (train.channels, train.size, train.size), limit, synsets)
 
 
 def _made(foreign: Foreign, reading: Reading, wanted: Wanted, train: RealSet, source: dict[str, Any]) -> SyntheticSet:
