@@ -9,7 +9,7 @@ from typing import Any
 
 from moe_distill.escaping import in_markdown
 from moe_distill.formats.image_folder import write_with_table
-from moe_distill.formats.writing import EXACT, about, clamping, copy_set, exactness, learned_labels
+from moe_distill.formats.writing import EXACT, Written, about, clamping, copy_set, exactness, learned_labels
 from moe_distill.synthetic import Union
 
 Score = tuple[str, str, str]
@@ -28,17 +28,17 @@ class Known:
     scores: Sequence[Score] = ()
 
 
-def write_hub_folder(together: Union, source: Path, folder: Path, known: Known) -> str:
+def write_hub_folder(together: Union, source: Path, folder: Path, known: Known) -> Written:
     """Write ``README.md``, ``data/train/*.png`` with ``metadata.csv``, and the set's own files."""
     pictures = folder / "data" / "train"
     pictures.mkdir(parents=True)
     decoded = together.raw()
     images_MCHW, labels_M, experts_M = (t.cpu() for t in (decoded.images_MCHW, decoded.labels_M, decoded.experts_M))
     write_with_table(images_MCHW, labels_M, experts_M, together.provenance.classes, pictures)
-    exact = copy_set(together, source, folder)
+    exact = copy_set(together, source, folder).exact
     file = "" if source.is_dir() else f"/{source.name}"
     (folder / "README.md").write_text(card(together, len(labels_M), known, file), encoding="utf-8")
-    return f"safetensors {exact}; pictures {exactness(together)}"
+    return Written(f"safetensors {exact}; pictures {exactness(together)}")
 
 
 def card(together: Union, images: int, known: Known, file: str = "") -> str:

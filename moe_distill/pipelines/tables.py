@@ -10,7 +10,7 @@ from moe_distill.escaping import in_markdown
 from moe_distill.pipelines.comparisons import SEEDS, comparisons, named, said, spans
 from moe_distill.pipelines.layout import count, section, whole_page
 from moe_distill.pipelines.question import Question
-from moe_distill.pipelines.rows import RANDOM, Row
+from moe_distill.pipelines.rows import RANDOM, Row, percent
 from moe_distill.pipelines.summary import AVERAGE, cells
 from moe_distill.records import write_text
 
@@ -123,12 +123,12 @@ def entry(cell: Row | None, best: float | None) -> Entry:
     """Return what stands in the place of a line of :func:`~moe_distill.pipelines.summary.cells`."""
     if cell is None:
         return Entry(MISSING)
-    paper = "" if cell["paper"] is None else f"{100 * cell['paper']:.1f}"
+    paper = "" if cell["paper"] is None else percent(cell["paper"])
     if cell["mean"] is None:
         all_diverged = cell["architecture"] != AVERAGE and cell["diverged"] > 0
         return Entry(DIVERGED if all_diverged else MISSING, paper)
-    text = f"{100 * cell['mean']:.1f}"
-    text += "" if cell["sd"] is None else f" ± {100 * cell['sd']:.1f}"
+    text = percent(cell["mean"])
+    text += "" if cell["sd"] is None else f" ± {percent(cell['sd'])}"
     return Entry(text + f" {MARK}" * (cell["diverged"] > 0), paper, cell["mean"] == best)
 
 

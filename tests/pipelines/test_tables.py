@@ -18,7 +18,7 @@ from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.report import report_sweep
 from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS
+from moe_distill.pipelines.rows import COLUMNS, percent
 from moe_distill.pipelines.tables import markdown, sheet, terminal
 from moe_distill.pipelines.typeset import html_table, latex_table
 from moe_distill.records import Store
@@ -60,8 +60,23 @@ def test_a_sheet_says_what_the_rows_say():
         ("dm5x2", 0),
     ]
     papers = {line.name: [e.paper for e in line.entries] for line in TOYS.groups[""]}
-    assert papers["dm5x2"] == ["70.0", "60.2", "65.1", "", ""] and not any(papers["dm10x1"])
+    assert papers["dm5x2"] == ["70.0", "60.3", "65.1", "", ""] and not any(papers["dm10x1"])
     assert [line.name for line in TOYS.groups[""] if line.selection] == ["random10x1"]
+
+
+def test_halves_are_rounded_up_as_on_paper():
+    """The binary fraction next to 44.65 lies below it, that next to 46.35 above."""
+    shown = {
+        0.4465: "44.7",
+        0.4505: "45.1",
+        0.4755: "47.6",
+        0.4635: "46.4",
+        0.44649: "44.6",
+        -0.4465: "-44.7",
+        1.0: "100.0",
+    }
+    assert {fraction: percent(fraction) for fraction in shown} == shown
+    assert percent((0.4465 + 0.4665 + 0.4565) / 3) == "45.7"  # a mean that is half a tenth but for float rounding
 
 
 def test_notes_say_what_was_counted():
@@ -137,7 +152,7 @@ def test_markdown_is_an_aligned_table():
         tuple(i for i, c in enumerate(lines[0]) if c == "|")
     }
     assert re.fullmatch(r"\| :-+ (\| -+: ){5}\|", lines[1])
-    assert [c.strip() for c in lines[3].split("|")[1:4]] == ["dm5x2", "**63.0 ± 2.0** (70.0)", "52.0 ± 2.0 (60.2)"]
+    assert [c.strip() for c in lines[3].split("|")[1:4]] == ["dm5x2", "**63.0 ± 2.0** (70.0)", "52.0 ± 2.0 (60.3)"]
     assert lines[4].startswith("| *random10x1* ")
     notes = text[text.index("\n\n") :].strip().splitlines()
     assert " ".join(notes) == " ".join(TOYS.notes) and max(map(len, notes)) <= 120
@@ -153,7 +168,7 @@ def test_html_needs_nothing_else_and_takes_its_colours_from_the_page():
     ids = [e.get("id") for e in tree.iter() if e.get("id")]
     assert len(ids) == len(set(ids)) > 5 and all(i.startswith("one") for i in ids)
     body = [["".join(c.itertext()) for c in line] for line in tree.find("table/tbody")]
-    assert body[1] == ["<b>&dm5x2", "63.0 ± 2.0 (70.0)", "52.0 ± 2.0 (60.2)", "57.5 (65.1)", "−2.0 ± 0.0", "–"]
+    assert body[1] == ["<b>&dm5x2", "63.0 ± 2.0 (70.0)", "52.0 ± 2.0 (60.3)", "57.5 (65.1)", "−2.0 ± 0.0", "–"]
     assert [b.text for b in tree.iter("b")] == ["56.0 ± 1.4 †", "59.0 †", "63.0 ± 2.0"]
     assert "overflow-x:auto" in tree.get("style")
 
