@@ -3,7 +3,7 @@
 import pytest
 
 from moe_distill.pipelines.comparisons import leads_over_random
-from moe_distill.pipelines.rows import COLUMNS, distinct, table, variant_names
+from moe_distill.pipelines.rows import COLUMNS, distinct, percent, table, variant_names
 
 
 def row(roster, **more):
@@ -84,3 +84,10 @@ def test_students_of_recipes_with_one_name_are_not_one_cell():
 def test_a_student_counts_once_whatever_else_its_cells_differ_in(other, students):
     one = row("idm10x1", fusion="none", set_fingerprint="f", seed=0, overrides="fusion=cross_expert,split=10x1")
     assert len(distinct([one, {**one, **other}])) == students
+
+
+def test_halves_are_rounded_up_as_on_paper():
+    """The binary fraction next to 44.65 lies below it, that next to 46.35 above."""
+    shown = {0.4465: "44.7", 0.4505: "45.1", 0.4755: "47.6", 0.4635: "46.4", 0.44649: "44.6", -0.4465: "-44.7"}
+    assert {fraction: percent(fraction) for fraction in shown} == shown
+    assert percent((0.4465 + 0.4665 + 0.4565) / 3) == "45.7"  # a mean that is half a tenth but for float rounding

@@ -18,7 +18,7 @@ from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.report import report_sweep
 from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS, percent
+from moe_distill.pipelines.rows import COLUMNS
 from moe_distill.pipelines.tables import markdown, sheet, terminal
 from moe_distill.pipelines.typeset import html_table, latex_table
 from moe_distill.records import Store
@@ -62,21 +62,6 @@ def test_a_sheet_says_what_the_rows_say():
     papers = {line.name: [e.paper for e in line.entries] for line in TOYS.groups[""]}
     assert papers["dm5x2"] == ["70.0", "60.3", "65.1", "", ""] and not any(papers["dm10x1"])
     assert [line.name for line in TOYS.groups[""] if line.selection] == ["random10x1"]
-
-
-def test_halves_are_rounded_up_as_on_paper():
-    """The binary fraction next to 44.65 lies below it, that next to 46.35 above."""
-    shown = {
-        0.4465: "44.7",
-        0.4505: "45.1",
-        0.4755: "47.6",
-        0.4635: "46.4",
-        0.44649: "44.6",
-        -0.4465: "-44.7",
-        1.0: "100.0",
-    }
-    assert {fraction: percent(fraction) for fraction in shown} == shown
-    assert percent((0.4465 + 0.4665 + 0.4565) / 3) == "45.7"  # a mean that is half a tenth but for float rounding
 
 
 def test_notes_say_what_was_counted():
