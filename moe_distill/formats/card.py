@@ -51,7 +51,8 @@ def card(together: Union, images: int, known: Known, file: str = "") -> str:
         file: What is to be loaded of the folder, ``/<name>``; all of it where nothing is said.
     """
     facts = about(together)
-    configs = [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train/**"}]}]
+    files = [{"split": "train", "path": "data/train/**"}]
+    configs = [{"config_name": "default", "data_files": files, "features": _features(facts["classes"])}]
     config = [member.provenance.settings for member in together.members]
     front = {
         "pretty_name": f"{_title(facts)}: {images} distilled images",
@@ -59,7 +60,6 @@ def card(together: Union, images: int, known: Known, file: str = "") -> str:
         "tags": ["dataset-distillation"],
         "size_categories": [_size(images)],
         "configs": configs,
-        "dataset_info": {"features": _features(facts["classes"])},
         "distilled": {**facts, **clamping(together), "config": config, "recipe": known.recipe},
     }
     lines = [f"{name}: {_json(value)}" for name, value in front.items()]

@@ -169,11 +169,10 @@ def _in_space(
 
 def _permuted(made: SyntheticSet, train: RealSet) -> bool:
     """Say whether the labels look as if they were in another order, by some real images of each class."""
-    means = [
-        coarse(train.images_NCHW[train.class_indices(c)[:_LOOKED_AT]] / 255).mean(0) for c in range(len(train.classes))
-    ]
+    rows = [train.class_indices(c)[:_LOOKED_AT] for c in range(len(train.classes))]
+    real = [coarse(train.images_NCHW[some] / 255) for some in rows]
     with torch.no_grad():
-        return looks_permuted(made.raw(), made.decode()[1], torch.stack(means))
+        return looks_permuted(made.raw(), made.decode()[1], real)
 
 
 def _tell(made: SyntheticSet, target: Path, permuted: bool) -> None:

@@ -208,7 +208,7 @@ def test_the_hub_folder_has_card_pictures_table_and_the_exact_set(tmp_path):
     assert PICTURES in body and "the labels that were learned are left out" in body
     share = told["clamped_share"]
     assert 0 < share < 1 and f"{100 * share:.2g} % of the values are clamped" in body
-    (label,) = (f for f in facts["dataset_info"]["features"] if f["name"] == "label")
+    (label,) = (f for f in facts["configs"][0]["features"] if f["name"] == "label")
     assert label["dtype"]["class_label"]["names"] == {str(c): name for c, name in enumerate(CLASSES)}
     with (target / "data/train/metadata.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
