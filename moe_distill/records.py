@@ -18,10 +18,11 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from moe_distill.damage import MANIFEST, checksums, content_checksum, flaw_of, flaw_of_manifest, set_aside
 from moe_distill.disk import guard_disk, in_place_of, keep, sync_folder
+from moe_distill.escaping import in_csv
 from moe_distill.locks import locked
 from moe_distill.row_files import read_rows
 
@@ -97,11 +98,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Write rows as CSV with the given columns, moved into place at once."""
+    """Write rows as CSV with the given columns, moved into place at once; no cell is a formula (see ``escaping``)."""
+    # Python quotes no lone carriage return, which a reader takes for the end of a line.
+    returns = any("\r" in str(value) for row in rows for value in row.values())
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
     with in_place_of(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n", quoting=quoting)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({column: in_csv(value) for column, value in row.items()} for row in rows)
 
 
 class Store:

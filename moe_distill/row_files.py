@@ -6,39 +6,51 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from moe_distill.errors import InputError
+from moe_distill.escaping import from_csv
 
 _ACCURACIES = ("accuracy_last", "accuracy_best")
 _REMEDY = "a table as this package writes it"
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a table.
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Return the lines of a table, each cell as the text it was made of (see ``escaping``).
 
     Raises:
-        InputError: It is no table of ours (merge markers, another separator, encoding or columns), or a row claims
-            an accuracy that cannot be.
+        InputError: It is no table that this package writes: another separator, encoding or number of cells.
     """
+    return [line for _, line in _numbered(path)]
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table of results.
+
+    Raises:
+        InputError: As for :func:`read_table`, such as merge markers; or it has other columns, or a row claims an
+            accuracy that cannot be.
+    """
+    rows = []
+    for number, row in _numbered(path):
+        if "config_hash" not in row:
+            raise InputError("table", path, f"{_REMEDY}, with a column config_hash")
+        if (claim := impossible(row)) is not None:
+            raise InputError("table", path, f"{_REMEDY}; line {number} claims an {claim}")
+        rows.append(row)
+    return rows
+
+
+def _numbered(path: Path) -> list[tuple[int, dict[str, str]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            rows = [_checked(row, path, reader.line_num) for row in reader]
+            lines = [(reader.line_num, line) for line in reader]
     except UnicodeDecodeError as error:
         raise InputError("table", path, f"{_REMEDY}; this one is not UTF-8 (byte {error.start})") from error
     except csv.Error as error:
         raise InputError("table", path, f"{_REMEDY}; line {reader.line_num}: {error}") from error
-    if rows or reader.fieldnames is None or "config_hash" in reader.fieldnames:
-        return rows
-    raise InputError("table", path, f"{_REMEDY}, with a column config_hash")
-
-
-def _checked(row: dict[str, str], path: Path, line: int) -> dict[str, str]:
-    if "config_hash" not in row:
-        raise InputError("table", path, f"{_REMEDY}, with a column config_hash")
-    if None in row or None in row.values():  # csv's word for cells too many and too few
-        raise InputError("table", path, f"{_REMEDY}; line {line} has another number of cells than its head")
-    if (claim := impossible(row)) is not None:
-        raise InputError("table", path, f"{_REMEDY}; line {line} claims an {claim}")
-    return row
+    for number, line in lines:
+        if None in line or None in line.values():  # csv's word for cells too many and too few
+            raise InputError("table", path, f"{_REMEDY}; line {number} has another number of cells than its head")
+    return [(number, {column: from_csv(cell) for column, cell in line.items()}) for number, line in lines]
 
 
 def impossible(row: Mapping[str, object]) -> str | None:

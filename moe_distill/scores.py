@@ -1,7 +1,9 @@
 """Scores of distilled sets that set apart what labels, augmentation and recipe contribute (DD-Ranking).
 
-All accuracies are fractions in [0, 1]. ``real``, ``syn`` and ``rnd`` name what was trained on: all real images, the
-distilled set, as many random real images. ``hard`` is a training towards hard labels; ``any`` the set's own recipe.
+All accuracies are fractions in [0, 1], as in DD-Ranking's documentation, whose scores then lie in [0, 1]. The code of
+its version 0.2.0 puts percent into the same exponentials, so that what it prints (an LRS of -0.16 for many a set)
+cannot be compared with these. ``real``, ``syn`` and ``rnd`` name what was trained on: all real images, the distilled
+set, as many random real images. ``hard`` is a training towards hard labels; ``any`` the set's own recipe.
 """
 
 import math

@@ -112,7 +112,7 @@ def refused(called, store, *given):
         (["experts=listed"], "recipe=???: one that is named"),
         (["experts=dm_idm", "recipe=dsa", "split=10x1"], "experts=2 members with 20 images per class: a roster"),
         (["ipc"], "Error parsing override 'ipc'"),
-        (["pipeline=evaluate"], "pipeline=evaluate (idm5x2 is not in "),
+        (["pipeline=evaluate"], "set=idm5x2: a set distilled before; "),
         (["pipeline=report"], "name=single: an experiment run before"),
         (["pipeline=report", "pipeline.lrs=[1]"], "pipeline.lrs=[1]: left out: to look at one run needs no settings"),
         (["pipeline=workspace"], "pipeline=workspace: with a Weights & Biases key: run `wandb login` once"),

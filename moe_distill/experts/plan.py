@@ -217,8 +217,8 @@ class Distillation:
         """
         folder = store.find(KIND, self.settings(real, store.root / "data"))
         if folder is None:
-            allowed = "a set distilled before: run the same command with pipeline=distill (or pipeline=full) first"
-            raise InputError("pipeline", f"evaluate ({self.roster} is not in {store.root})", allowed)
+            allowed = f"a set distilled before; {store.root} does not hold it: run the same command with"
+            raise InputError("set", self.roster, f"{allowed} pipeline=distill (or pipeline=full) first")
         return folder
 
 

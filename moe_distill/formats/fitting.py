@@ -1,6 +1,7 @@
 """From what a reader found to what a synthetic set holds: rows class by class, and the space of the numbers."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -30,6 +31,22 @@ class Fitted:
     images_NCHW: torch.Tensor
     soft_NC: torch.Tensor | None
     labels: str
+
+    def reordered(self, order: Sequence[int]) -> "Fitted":
+        """Return the rows with classes in another order, learned labels included.
+
+        Args:
+            order: For each class of the rows which class it becomes.
+        """
+        classes = len(order)
+        if list(order) == list(range(classes)):
+            return self
+        from_C = torch.tensor(order).argsort()
+        images_NCHW = self.images_NCHW.unflatten(0, (classes, -1))[from_C].flatten(0, 1).contiguous()
+        if self.soft_NC is None:
+            return replace(self, images_NCHW=images_NCHW)
+        soft_NC = self.soft_NC.unflatten(0, (classes, -1))[from_C].flatten(0, 1)[:, from_C].contiguous()
+        return replace(self, images_NCHW=images_NCHW, soft_NC=soft_NC)
 
 
 def arranged(foreign: Foreign, classes: int, where: object) -> Fitted:
@@ -97,8 +114,9 @@ def _classes_of(labels: torch.Tensor, classes: int, where: object) -> torch.Tens
 def space_of(images_NCHW: torch.Tensor, said: str, foreign: Foreign, seen: Normalisation, where: object) -> Space:
     """Return what the numbers are: what the user says, or what is certain.
 
-    ``auto`` is certain of raw pixels where the layout has nothing else or all values lie in [0, 1], and of standardised
-    ones where they go beyond what unclamped raw pixels reach, [-0.5, 1.5], but not beyond what [0, 1] is mapped to.
+    ``auto`` is certain where the layout has nothing else, of raw pixels where all values lie in [0, 1], and of
+    standardised ones where they go beyond what unclamped raw pixels reach, [-0.5, 1.5], but not beyond what [0, 1] is
+    mapped to.
 
     Raises:
         InputError: ``said`` cannot be, ``auto`` is not certain, or the pixels lie far from [0, 1].
@@ -107,7 +125,10 @@ def space_of(images_NCHW: torch.Tensor, said: str, foreign: Foreign, seen: Norma
     possible = [space for space in foreign.spaces if space in ("raw", native)]
     low, high = float(images_NCHW.min()), float(images_NCHW.max())
     if said == AUTO:
-        space = _certain(images_NCHW, possible, seen)
+        if not possible:
+            allowed = "channel for this layout, whose numbers are standardised and not whitened"
+            raise InputError("normalisation", "zca", allowed)
+        space = possible[0] if len(foreign.spaces) == 1 else _certain(images_NCHW, possible, seen)
         if space is None:
             told = f"the values, {low:.3g} to {high:.3g}, do not tell what they are"
             raise InputError("pipeline.space", AUTO, f"{' or '.join(possible)}, said by you: {told}")
@@ -127,7 +148,7 @@ def space_of(images_NCHW: torch.Tensor, said: str, foreign: Foreign, seen: Norma
 
 def _certain(images_NCHW: torch.Tensor, possible: list[Space], seen: Normalisation) -> Space | None:
     low, high = float(images_NCHW.min()), float(images_NCHW.max())
-    if possible == ["raw"] or ("raw" in possible and low >= 0 and high <= 1):
+    if "raw" in possible and low >= 0 and high <= 1:
         return "raw"
     if "standardised" in possible and (low < -0.5 or high > 1.5):
         raw_NCHW = seen.raw(images_NCHW)

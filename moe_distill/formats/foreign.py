@@ -8,6 +8,7 @@ import torch
 from moe_distill.provenance import Space
 
 KEY = "pipeline.path"
+Statistics = tuple[float, ...]
 ANY: tuple[Space, ...] = ("raw", "standardised", "zca")
 
 
@@ -19,11 +20,13 @@ class Wanted:
         classes: Class names of the data set, in label order.
         shape: Channels, height and width of its images.
         limit: Bytes a file may have, unpacked, and the tensors read from it.
+        synsets: WordNet ids of the classes, where they have them.
     """
 
     classes: tuple[str, ...]
     shape: tuple[int, int, int]
     limit: int
+    synsets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,12 @@ class Foreign:
         files: The files read, or the folder where all in it are.
         learned_rate: Step size learned with the images.
         spaces: What the numbers can be in this layout.
+        factor: Tiles a side of a stored image, numbered column by column where ``by_column``.
+        by_column: See ``factor``.
+        order: Class names (or WordNet ids) in the order of the labels, where files say them.
+        convention: Whose label order and statistics the layout goes by (a name in ``formats.conventions``), where that
+            is known.
+        statistics: Mean and std of the channels that standardised numbers go by, where files say them.
     """
 
     method: str
@@ -45,3 +54,8 @@ class Foreign:
     files: tuple[Path, ...]
     learned_rate: float | None = None
     spaces: tuple[Space, ...] = ANY
+    factor: int = 1
+    by_column: bool = False
+    order: tuple[str, ...] | None = None
+    convention: str | None = None
+    statistics: tuple[Statistics, Statistics] | None = None

@@ -1,6 +1,7 @@
 """Class folders of 8-bit pictures, read and written."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from unicodedata import normalize
@@ -10,18 +11,22 @@ import torch
 from PIL import Image
 
 from moe_distill.errors import InputError
+from moe_distill.escaping import in_csv
+from moe_distill.formats.about import beside
 from moe_distill.formats.foreign import KEY, Foreign, Wanted
 from moe_distill.pictures import as_shown, class_folders, opened, pictures_in
 
 
 def read_folder(root: Path, wanted: Wanted) -> Foreign:
-    """Read ``<class>/*``: the folders bear the class names, or their numbers in label order, such as ``00000``.
+    """Read ``<class>/*``: the folders bear the class names, WordNet ids, or numbers such as ``00000`` or ``new000``.
+
+    Source: ``new000/class000_id000.jpg`` is how SRe2L's programs name their pictures, ``00000/`` how RDED's does.
 
     Raises:
         InputError: Classes, kind, size or colours of a picture differ from the data's, or one is broken.
     """
-    ordered = enumerate(_in_label_order(root, wanted))
-    listed = [(path, label) for label, folder in ordered for path in pictures_in(folder, KEY)]
+    folders, order = _in_label_order(root, wanted)
+    listed = [(path, label) for label, folder in enumerate(folders) for path in pictures_in(folder, KEY)]
     channels, height, width = wanted.shape
     if len(listed) * channels * height * width * torch.float32.itemsize > wanted.limit:
         raise InputError(KEY, root, f"fewer than {len(listed)} pictures, or more room by pipeline.largest_gib")
@@ -29,20 +34,37 @@ def read_folder(root: Path, wanted: Wanted) -> Foreign:
     for row, (path, _) in enumerate(listed):
         images_NCHW[row] = _pixels(path, wanted)
     labels_N = torch.tensor([label for _, label in listed])
-    return Foreign("folder", images_NCHW, labels_N, (root,), spaces=("raw",))
+    method = "sre2l" if folders[0].name.startswith("new") else "folder"
+    return Foreign(method, images_NCHW, labels_N, (root,), spaces=("raw",), order=order)
 
 
-def _in_label_order(root: Path, wanted: Wanted) -> list[Path]:
+def _in_label_order(root: Path, wanted: Wanted) -> tuple[list[Path], tuple[str, ...] | None]:
+    """Return the folders of the classes in the order of their labels, and that order by name where it is known."""
     folders = class_folders(root, KEY)
-    names = [normalize("NFC", name) for name in wanted.classes]
-    if set(folders) == set(names):
-        return [folders[name] for name in names]
-    numbers = {int(name): path for name, path in folders.items() if name.isdecimal()}
-    if len(numbers) == len(folders) and sorted(numbers) == list(range(len(wanted.classes))):
-        return [numbers[label] for label in range(len(wanted.classes))]
+    for classes in (wanted.classes, wanted.synsets or ()):
+        names = [normalize("NFC", name) for name in classes]
+        if names and set(folders) == set(names):
+            return [folders[name] for name in names], wanted.classes
+    numbered = [re.fullmatch(r"(\D*)(\d{1,9})", name) for name in folders]
+    numbers = {int(found[2]): folders[found[0]] for found in numbered if found}
+    alike = len({found[1] for found in numbered if found}) == 1 and len(numbers) == len(folders)
+    if alike and sorted(numbers) == list(range(len(wanted.classes))):
+        return [numbers[label] for label in range(len(wanted.classes))], beside(root).classes
     some = ", ".join(wanted.classes[:3])
     expected = f"{len(wanted.classes)} class folders named as the data's classes ({some}, …) or 00000, 00001, …"
-    raise InputError(KEY, root, f"{expected}; found {len(folders)}")
+    raise InputError(KEY, root, f"{expected}; {_differing(set(folders), wanted.classes)}")
+
+
+def _differing(found: set[str], classes: Sequence[str]) -> str:
+    """Say in which names folders and classes differ."""
+    other, missing = sorted(found - set(classes)), [name for name in classes if name not in found]
+    strange = [f"of other names {_few(other)}"] * bool(other)
+    lacking = [f"without {_few(missing)}"] * bool(missing)
+    return ", ".join([f"found {len(found)}", *strange, *lacking])
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
 
 
 def _pixels(path: Path, wanted: Wanted) -> torch.Tensor:
@@ -91,4 +113,4 @@ def write_with_table(
         table.writerow(("file_name", "label", "class", "expert"))
         for number, (picture, label, expert) in enumerate(rows):
             picture.save(folder / f"{number:06d}.png")
-            table.writerow((f"{number:06d}.png", label, classes[label], expert))
+            table.writerow((f"{number:06d}.png", label, in_csv(classes[label]), expert))

@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from moe_distill.errors import InputError
 from moe_distill.formats.foreign import KEY, Wanted
+from moe_distill.formats.pickled import load_tensors
 
+# Tensors lie beside the pickle in torch's files, so that what remains is small; reading it goes step by step.
+_MOST_PICKLED = 1 << 24
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _NUMBERS = (*_FLOATS, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -42,12 +46,40 @@ def load_pt(path: Path, wanted: Wanted) -> Any:
         raise _refused(path, error) from error
 
 
-def load_npz(path: Path, names: Sequence[str], wanted: Wanted) -> list[torch.Tensor]:
-    """Return these arrays of an archive that ``numpy.savez`` wrote; raises as :func:`load_pt`."""
+def load_pickle(path: Path, wanted: Wanted) -> Any:
+    """Return what ``pickle.dump`` wrote of tensors alone; raises as :func:`load_pt`."""
+    check_size(path, wanted.limit)
+    try:
+        return load_tensors(path)
+    except Exception as error:  # likewise
+        raise _refused(path, error) from error
+
+
+def load_safetensors(path: Path, wanted: Wanted) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file by name; raises as :func:`load_pt`."""
+    check_size(path, wanted.limit)
+    try:
+        return load_file(path)
+    except Exception as error:  # likewise
+        raise _refused(path, error) from error
+
+
+def load_npy(path: Path, wanted: Wanted) -> torch.Tensor:
+    """Return the array that ``numpy.save`` wrote; raises as :func:`load_pt`."""
+    check_size(path, wanted.limit)
+    try:
+        # Mapped first: a header that speaks of more numbers than the file has is refused before room is made for them.
+        return torch.from_numpy(np.array(np.load(path, mmap_mode="r", allow_pickle=False)))
+    except Exception as error:  # likewise
+        raise _refused(path, error) from error
+
+
+def load_npz(path: Path, names: Sequence[str], wanted: Wanted) -> dict[str, torch.Tensor]:
+    """Return those of these arrays that an archive of ``numpy.savez`` holds, by name; raises as :func:`load_pt`."""
     check_size(path, wanted.limit)
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return [torch.from_numpy(archive[name]) for name in names]
+            return {name: torch.from_numpy(archive[name]) for name in names if name in archive}
     except Exception as error:  # likewise
         raise _refused(path, error) from error
 
@@ -95,8 +127,11 @@ def check_size(path: Path, limit: int) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
                 size = max(size, sum(member.file_size for member in archive.infolist()))
+                written = max((m.file_size for m in archive.infolist() if m.filename.endswith("/data.pkl")), default=0)
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise _refused(path, error) from error
+        if written > _MOST_PICKLED:
+            raise InputError(KEY, path, "tensors, and few things beside them; this file holds a large pickle")
     if size > limit:
         raise _too_large(path, size, limit)
 

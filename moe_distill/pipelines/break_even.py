@@ -4,9 +4,10 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
-from moe_distill.pipelines.layout import section, table
+from markupsafe import Markup
+
+from moe_distill.pipelines.layout import joined, line, section, table
 from moe_distill.pipelines.page_costs import duration
 from moe_distill.pipelines.rows import Row
 from moe_distill.pipelines.set_names import set_of
@@ -67,23 +68,19 @@ def break_even(rows: Sequence[Row], variants: Sequence[str], teachers: Mapping[s
     return found
 
 
-def break_even_section(lines: Sequence[BreakEven]) -> str:
+def break_even_section(lines: Sequence[BreakEven]) -> Markup:
     """Return the comparison as a section of a page; nothing without lines."""
     if not lines:
-        return ""
-    body = "".join(
-        f'<tr><th scope="row">{escape(b.variant)}</th><td>{escape(b.network)}</td>'
-        f"{_times(b.made, b.training, b.full)}<td><b>{_said(b.after)}</b></td></tr>"
-        for b in lines
-    )
+        return Markup("")
+    body = joined([line(b.variant, [b.network, *_times(b.made, b.training, b.full), _pays(b)]) for b in lines])
     heads = ("set", "network", "teachers and distilling", "a training on it", "on all data", "pays after trainings")
     note = "Wall times of this machine; teachers are counted in full for each set, though sets share them."
     return section("When distilling pays", note, [table(heads, [body])])
 
 
-def _times(*seconds: float) -> str:
-    return "".join(f"<td>{duration([{'seconds': s}])}</td>" for s in seconds)
+def _times(*seconds: float) -> list[str]:
+    return [duration([{"seconds": s}]) for s in seconds]
 
 
-def _said(trainings: float) -> str:
-    return f"{trainings:,.0f}" if math.isfinite(trainings) else "never"
+def _pays(b: BreakEven) -> Markup:
+    return Markup("<b>{}</b>").format(f"{b.after:,.0f}" if math.isfinite(b.after) else "never")

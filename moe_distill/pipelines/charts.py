@@ -5,7 +5,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from moe_distill.pipelines.drawing import INK, LOG_FROM_RATIO, axes_of, finite, fitting, mark
+from moe_distill.pipelines.layout import joined
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +24,8 @@ Cells = Mapping[str, Mapping[str, Sequence[float]]]
 """Accuracies (fractions, one a student) by variant and architecture."""
 
 
-def accuracy_chart(name: str, architectures: Sequence[str], cells: Cells, colours: Mapping[str, int]) -> str:
-    """Return :func:`accuracy_svg` and :func:`lying_accuracy_svg` as HTML of which the page shows what fits."""
+def accuracy_chart(name: str, architectures: Sequence[str], cells: Cells, colours: Mapping[str, int]) -> Markup:
+    """Return :func:`accuracy_svg` and :func:`lying_accuracy_svg`, of which the page shows what fits."""
 
     def draw(own: str, narrow: bool) -> str:
         return (lying_accuracy_svg if narrow else accuracy_svg)(own, architectures, cells, colours)
@@ -123,8 +126,8 @@ def curve_svg(name: str, curves: Mapping[str, Points], colour: int, y: str) -> s
     return svg[0]
 
 
-def curve_panels(name: str, rows: Sequence[tuple[int, str, float]], colour: int) -> str:
-    """Return the charts that (iteration, name, value) rows allow, as HTML: matching losses, dependence of experts."""
+def curve_panels(name: str, rows: Sequence[tuple[int, str, float]], colour: int) -> Markup:
+    """Return the charts that (iteration, name, value) rows allow: matching losses, dependence of experts."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for iteration, curve, value in rows:
         if math.isfinite(value):
@@ -134,4 +137,5 @@ def curve_panels(name: str, rows: Sequence[tuple[int, str, float]], colour: int)
     dependence = {label: curves[k] for k, label in labels.items() if k in curves}
     panels = {"matching loss": losses, "dependence of experts": dependence}
     svgs = [curve_svg(f"{name}-{n}", held, colour, y) for n, (y, held) in enumerate(panels.items()) if held]
-    return f'<div class="charts">{"".join(f"<div>{svg}</div>" for svg in svgs)}</div>' if svgs else ""
+    parts = joined([Markup("<div>{}</div>").format(svg) for svg in svgs])
+    return Markup('<div class="charts">{}</div>').format(parts) if svgs else parts

@@ -1,6 +1,5 @@
 """How charts are drawn: SVG text that takes its colours from the page's style, light or dark."""
 
-import html
 import io
 import math
 import re
@@ -8,6 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup, escape
+
+from moe_distill.pipelines.layout import joined
 from moe_distill.pipelines.rows import RANDOM
 
 if TYPE_CHECKING:
@@ -28,25 +30,26 @@ def colours_of(variants: Sequence[str]) -> dict[str, int]:
     return {v: others.index(v) % _GREY if v in others else _GREY for v in variants}
 
 
-def legend(colours: Mapping[str, int]) -> str:
-    """Return what each colour stands for, as HTML."""
-    keys = "".join(f"<span>{swatch(c)}{html.escape(variant)}</span>" for variant, c in colours.items())
-    return f'<div class="legend">{keys}</div>'
+def legend(colours: Mapping[str, int]) -> Markup:
+    """Return what each colour stands for."""
+    keys = [Markup("<span>{}{}</span>").format(swatch(c), variant) for variant, c in colours.items()]
+    return Markup('<div class="legend">{}</div>').format(joined(keys))
 
 
-def swatch(colour: int) -> str:
+def swatch(colour: int) -> Markup:
     """Return a spot of the page's colour of that number."""
-    return f'<i class="swatch" style="--of:var(--c{colour})"></i>'
+    return Markup('<i class="swatch" style="--of:var(--c{})"></i>').format(colour)
 
 
-def fitting(draw: Callable[[str, bool], str], name: str) -> str:
-    """Return a chart twice, as HTML of which the page shows what fits: as wide as a card, or narrow for a phone.
+def fitting(draw: Callable[[str, bool], str], name: str) -> Markup:
+    """Return a chart twice, of which the page shows what fits: as wide as a card, or narrow for a phone.
 
     Args:
-        draw: Makes the SVG text; called with its name and whether it is to be narrow.
+        draw: Makes the SVG markup; called with its name and whether it is to be narrow.
         name: Unique on the page.
     """
-    return f'<div class="wide scroll">{draw(name, False)}</div><div class="narrow">{draw(f"{name}-narrow", True)}</div>'
+    both = Markup('<div class="wide scroll">{}</div><div class="narrow">{}</div>')
+    return both.format(draw(name, False), draw(f"{name}-narrow", True))
 
 
 def finite(values: Sequence[float]) -> list[float]:
@@ -60,13 +63,13 @@ def mark(colour: int) -> str:
 
 
 @contextmanager
-def axes_of(name: str, label: str, inches: tuple[float, float]) -> "Iterator[tuple[Axes, list[str]]]":
-    """Give axes to draw on, and a list that holds the SVG text once the block has ended."""
+def axes_of(name: str, label: str, inches: tuple[float, float]) -> "Iterator[tuple[Axes, list[Markup]]]":
+    """Give axes to draw on, and a list that holds the SVG markup once the block has ended."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    drawn: list[str] = []
+    drawn: list[Markup] = []
     style: dict[Any, Any] = {"svg.hashsalt": name, "svg.fonttype": "none", "text.parse_math": False, "font.size": 9}
     colours: dict[Any, Any] = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
     with mpl.rc_context({**style, **colours, "axes.edgecolor": LINE, "grid.color": LINE, "axes.axisbelow": True}):
@@ -82,8 +85,8 @@ def axes_of(name: str, label: str, inches: tuple[float, float]) -> "Iterator[tup
     drawn.append(_inline(buffer.getvalue(), name, label))
 
 
-def _inline(svg: str, name: str, label: str) -> str:
-    """Turn a file's SVG into one that can stand on a page beside others."""
+def _inline(svg: str, name: str, label: str) -> Markup:
+    """Turn a file's SVG, in which matplotlib has escaped all text, into one that can stand on a page beside others."""
     svg = svg[svg.index("<svg") :]
     # The file's own style would apply to the whole page.
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
@@ -93,4 +96,4 @@ def _inline(svg: str, name: str, label: str) -> str:
     width = float(re.search(r'width="([\d.]+)pt"', svg)[1])  # type: ignore[index]
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
     looks = f"max-width:{width * 1.75:.0f}px;min-width:{width * 0.9:.0f}px"
-    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}" style="{looks}"', 1)
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}" style="{looks}"', 1))

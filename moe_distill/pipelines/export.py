@@ -10,8 +10,9 @@ from rich import get_console
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
 from moe_distill.formats.card import Known, write_hub_folder
+from moe_distill.formats.ddranking import write_ddranking
 from moe_distill.formats.placing import check_new, new_folder
-from moe_distill.formats.writing import copy_set, write_ddranking, write_pictures
+from moe_distill.formats.writing import Written, copy_set, write_pictures
 from moe_distill.pipelines.rows import COLUMNS, in_percent
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.set_names import set_of
@@ -19,7 +20,7 @@ from moe_distill.records import describe, merge_rows
 from moe_distill.synthetic import SyntheticSet, Union, union
 from moe_distill.training.recipe import Recipe
 
-Writer = Callable[[Union, Path, Path], str]
+Writer = Callable[[Union, Path, Path], Written]
 
 
 def export(
@@ -61,9 +62,10 @@ def export(
     sets = SyntheticSet.load(source)
     together = sets if isinstance(sets, Union) else union([sets])
     with new_folder(target) as folder:
-        exact = writers[layout](together, source, folder)
-    get_console().print(f"{target}: {exact}", markup=False, soft_wrap=True)
-    return {"set": str(target), "exact": exact}
+        written = writers[layout](together, source, folder)
+    for line in (f"{target}: {written.exact}", *written.notes):
+        get_console().print(line, markup=False, soft_wrap=True)
+    return {"set": str(target), "exact": written.exact}
 
 
 def _stored(plan: Distillation, runtime: Runtime) -> Path:

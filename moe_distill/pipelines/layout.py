@@ -1,23 +1,42 @@
-"""What pages are put together of: the whole, its sections, and counts in words."""
+"""What pages are put together of: the whole, its sections, and counts in words.
 
+Text becomes markup here and nowhere unseen: whatever is no :class:`~markupsafe.Markup` is escaped where it is put in.
+Whoever makes HTML writes ``Markup("…{}…").format(text)``, which escapes the text; an f-string would be shown as text.
+"""
+
+import base64
+import hashlib
 from collections.abc import Sequence
-from html import escape
 from importlib.resources import files
 from string import Template
 
+from markupsafe import Markup, escape
+
 
 def whole_page(title: str, sections: Sequence[str]) -> str:
-    """Return an HTML page that makes no request anywhere; sections are HTML, empty ones are left out."""
-    template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
-    return template.substitute(title=escape(title), body="\n".join(filter(None, sections)))
+    """Return an HTML page that makes no request anywhere; sections are markup, empty ones are left out.
+
+    Its policy lets the page's script run by its hash, so that no other one does, whatever the sections hold.
+    """
+    text = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    script = text.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    body = joined([section for section in sections if section], "\n")
+    return Template(text).substitute(title=escape(title), body=body, script_hash=f"sha256-{digest}")
 
 
-def section(heading: str, note: str, cards: Sequence[str], layout: str = "stack") -> str:
-    """Return a section of cards (HTML) under a heading and a note, nothing where there are no cards."""
+def joined(parts: Sequence[str], between: str = "") -> Markup:
+    """Return parts one after another; those that are no markup are escaped."""
+    return Markup(between).join(parts)
+
+
+def section(heading: str, note: str, cards: Sequence[str], layout: str = "stack") -> Markup:
+    """Return a section of cards (markup) under a heading and a note, nothing where there are no cards."""
     if not cards:
-        return ""
-    held = "".join(f'<div class="card">{card}</div>' for card in cards)
-    return f'<section><h2>{heading}</h2><p class="note">{note}</p><div class="{layout}">{held}</div></section>'
+        return Markup("")
+    inside = joined([Markup('<div class="card">{}</div>').format(card) for card in cards])
+    html = Markup('<section><h2>{}</h2><p class="note">{}</p><div class="{}">{}</div></section>')
+    return html.format(heading, note, layout, inside)
 
 
 def count(numbers: Sequence[int], thing: str) -> str:
@@ -26,8 +45,20 @@ def count(numbers: Sequence[int], thing: str) -> str:
     return f"{text} {thing}{'' if text == '1' else 's'}"
 
 
-def table(heads: Sequence[str], bodies: Sequence[str]) -> str:
-    """Return a table that scrolls sideways: the heads of its columns, and groups of lines (HTML)."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    body = "".join(f"<tbody>{lines}</tbody>" for lines in bodies)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>{body}</table></div>'
+def table(heads: Sequence[str], bodies: Sequence[str]) -> Markup:
+    """Return a table that scrolls sideways: the heads of its columns, and groups of lines (markup)."""
+    head = joined([Markup('<th scope="col">{}</th>').format(name) for name in heads])
+    body = joined([Markup("<tbody>{}</tbody>").format(lines) for lines in bodies])
+    html = Markup('<div class="scroll"><table><thead><tr>{}</tr></thead>{}</table></div>')
+    return html.format(head, body)
+
+
+def line(name: str, values: Sequence[str]) -> Markup:
+    """Return a line of a table: the name that heads it, and its values."""
+    data = joined([Markup("<td>{}</td>").format(value) for value in values])
+    return Markup('<tr><th scope="row">{}</th>{}</tr>').format(name, data)
+
+
+def paragraphs_of(heading: str, note: str) -> Markup:
+    """Return the heading of a card and a quiet note below it."""
+    return Markup('<h3>{}</h3><p class="soft">{}</p>').format(heading, note)

@@ -4,15 +4,16 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from moe_distill.pipelines.break_even import FULL
 from moe_distill.pipelines.charts import accuracy_chart
 from moe_distill.pipelines.comparisons import leads_over_random, said
 from moe_distill.pipelines.drawing import colours_of, finite, legend, swatch
-from moe_distill.pipelines.layout import count, section, whole_page
+from moe_distill.pipelines.layout import count, joined, section, whole_page
 from moe_distill.pipelines.layout import table as html_lines
 from moe_distill.pipelines.page_costs import costs_section, duration, merged_costs
 from moe_distill.pipelines.page_sets import curves_section, images_section, projections_section, read_distilled
@@ -79,22 +80,30 @@ def build_page(
     return whole_page(title, sections)
 
 
-def _headline(title: str, accuracies: Accuracies, spent: Sequence[Row]) -> str:
+def _headline(title: str, accuracies: Accuracies, spent: Sequence[Row]) -> Markup:
     tiles: list[tuple[str, str]] = []
-    sentence = "This run took no test accuracies."
+    sentence = Markup("This run took no test accuracies.")
     if best := accuracies.best():
         average = f"{100 * accuracies.means(best)[-1]:.1f}\u00a0%"
         over, tiles = _compared(accuracies, best)
         networks = count([len(finite(accuracies.means(best)[:-1]))], "network")
-        sentence = f"<strong>{escape(best)}</strong> reaches {average} on average over {networks}{over}."
+        reaches = Markup("<strong>{}</strong> reaches {} on average over {}{}.")
+        sentence = reaches.format(best, average, networks, over)
         tiles = [(average, f"test accuracy, {best}"), *tiles]
     if spent:
         found = f"{sum(c['found'] for c in spent)} of {len(spent)}"
         tiles += [(duration(spent), "of computing"), (found, "stages found finished")]
-    boxes = "".join(f'<div class="card tile"><b>{escape(b)}</b><span>{escape(t)}</span></div>' for b, t in tiles)
-    data = "".join(f" of {escape(d)}" for d in dict.fromkeys(str(r["dataset"]) for r in accuracies.rows))
-    head = f'<p class="kicker">Dataset distillation{data} with a mixture of experts</p><h1>{escape(title)}</h1>'
-    return f'<header>{head}<p class="lead">{sentence}</p><div class="tiles">{boxes}</div></header>'
+    data = "".join(f" of {d}" for d in dict.fromkeys(str(r["dataset"]) for r in accuracies.rows))
+    lead = Markup('<p class="lead">{}</p>').format(sentence)
+    return header(f"Dataset distillation{data} with a mixture of experts", title, lead, tiles)
+
+
+def header(kicker: str, title: str, lead: str, tiles: Sequence[tuple[str, str]]) -> Markup:
+    """Return the head of a page: a line above its title, what it says first (markup), and tiles of a figure each."""
+    box = Markup('<div class="card tile"><b>{}</b><span>{}</span></div>')
+    boxes = joined([box.format(figure, about) for figure, about in tiles])
+    html = Markup('<header><p class="kicker">{}</p><h1>{}</h1>{}<div class="tiles">{}</div></header>')
+    return html.format(kicker, title, lead, boxes)
 
 
 def _compared(accuracies: Accuracies, best: str) -> tuple[str, list[tuple[str, str]]]:
@@ -107,42 +116,43 @@ def _compared(accuracies: Accuracies, best: str) -> tuple[str, list[tuple[str, s
         text = f"{abs(100 * lead.difference):.1f} points {'above' if lead.difference >= 0 else 'below'} {words[kind]}"
         if lead.half is not None:
             low, high = (100 * (lead.difference + side * lead.half) for side in (-1, 1))
-            text += f" (95\u00a0% interval {low:+.1f} to {high:+.1f}, {escape(lead.over)})"
+            text += f" (95\u00a0% interval {low:+.1f} to {high:+.1f}, {lead.over})"
         texts.append(text)
         tiles.append((said(vars(lead)), f"points over {words[kind]}"))
     return "".join(f", {text}" for text in texts), tiles
 
 
-def _table_of(accuracies: Accuracies) -> str:
+def _table_of(accuracies: Accuracies) -> Markup:
     if not accuracies.cells:
-        return ""
+        return Markup("")
     means = {v: accuracies.means(v) for v in accuracies.cells}
     tops = [max(finite(column), default=None) for column in zip(*means.values(), strict=True)]
     lines = []
     for variant, by in accuracies.cells.items():
         held = [*(by.get(n, []) for n in accuracies.networks), means[variant][-1:]]
         texts = [in_percent(finite(v)) or "–" for v in held]
-        marks = [' class="best"' * (mean == top) for mean, top in zip(means[variant], tops, strict=True)]
-        figures = "".join(f"<td{mark}>{text}</td>" for mark, text in zip(marks, texts, strict=True))
-        name = f'<th scope="row">{swatch(accuracies.colours[variant])}{escape(variant)}</th>'
-        lines.append(f"<tr>{name}{figures}</tr>")
+        marks = [Markup(' class="best"') * (mean == top) for mean, top in zip(means[variant], tops, strict=True)]
+        figures = [Markup("<td{}>{}</td>").format(*cell) for cell in zip(marks, texts, strict=True)]
+        html = Markup('<tr><th scope="row">{}{}</th>{}</tr>')
+        lines.append(html.format(swatch(accuracies.colours[variant]), variant, joined(figures)))
     students = [v for by in accuracies.cells.values() for v in by.values()]
     lost = sum(len(v) - len(finite(v)) for v in students)
     counted = count(sorted(len(finite(v)) for v in students), "student")
     note = f"Test accuracy in percent: mean ± standard deviation of {counted} per network, the best in bold."
     note += f" Left out: {count([lost], 'student')} that diverged." if lost else ""
-    return section("Accuracy", note, [html_lines(["trained on", *accuracies.networks, "average"], ["".join(lines)])])
+    return section("Accuracy", note, [html_lines(["trained on", *accuracies.networks, "average"], [joined(lines)])])
 
 
-def _chart_of(accuracies: Accuracies) -> str:
+def _chart_of(accuracies: Accuracies) -> Markup:
     if accuracies.best() is None:
-        return ""
+        return Markup("")
     bars = accuracy_chart("accuracy", accuracies.networks, accuracies.cells, accuracies.colours)
     note = "Mean of the students; whiskers reach one standard deviation to either side."
     return section("Accuracy by network", note, [legend(accuracies.colours) + bars])
 
 
-def repeat_section(command: str, facts: Row) -> str:
+def repeat_section(command: str, facts: Row) -> Markup:
     """Return what repeats a run, and what it ran on."""
-    said = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(fact))}</dd>" for name, fact in facts.items())
-    return section("How to repeat", "", [f"<pre><code>{escape(command)}</code></pre><dl>{said}</dl>"])
+    shown = joined([Markup("<dt>{}</dt><dd>{}</dd>").format(name, fact) for name, fact in facts.items()])
+    card = Markup("<pre><code>{}</code></pre><dl>{}</dl>").format(command, shown)
+    return section("How to repeat", "", [card])

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
+
+from markupsafe import Markup
 
 from moe_distill.attempts import Attempt
-from moe_distill.pipelines.layout import count, section
+from moe_distill.pipelines.layout import count, joined, section
 from moe_distill.pipelines.page_costs import duration
 
 LOST = ("failed", "killed", "restarted")
@@ -33,29 +34,32 @@ class CellReport:
     command: str
 
 
-def cells_section(reports: Sequence[CellReport]) -> str:
+def cells_section(reports: Sequence[CellReport]) -> Markup:
     """Return what became of each cell, those that failed or were lost opened."""
     if not reports:
-        return ""
-    lines = "".join(map(_cell, reports))
+        return Markup("")
     note = "What became of each job; open one for its attempts, its command and the end of its log."
-    return section("Cells", note, [f'<div class="cells">{lines}</div>'])
+    lines = joined([_cell(report) for report in reports])
+    return section("Cells", note, [Markup('<div class="cells">{}</div>').format(lines)])
 
 
-def _cell(report: CellReport) -> str:
+def _cell(report: CellReport) -> Markup:
     states = [*("lost: killed, or its machine restarted" for _ in report.attempts[1:]), report.last]
-    tried = "".join(f"<li>{_tried(a, state)}</li>" for a, state in zip(report.attempts, states, strict=False))
-    log = f"<pre><code>{escape(report.log)}</code></pre>" if report.log else ""
-    badge = f'<span class="badge {report.state}">{report.state}</span>'
-    attempts = f'<span class="soft">{count([len(report.attempts)], "attempt")}</span>' if report.attempts else ""
-    body = f"<ol>{tried}</ol><pre><code>{escape(report.command)}</code></pre>{log}"
+    tried = [Markup("<li>{}</li>").format(_tried(a, s)) for a, s in zip(report.attempts, states, strict=False)]
+    code = Markup("<pre><code>{}</code></pre>")
+    log = code.format(report.log) if report.log else ""
+    badge = Markup('<span class="badge {0}">{0}</span>').format(report.state)
+    attempts = Markup('<span class="soft">{}</span>').format(count([len(report.attempts)], "attempt"))
+    body = Markup("<ol>{}</ol>{}{}").format(joined(tried), code.format(report.command), log)
     opened = " open" * (report.state in LOST)
-    return f"<details{opened}><summary>{badge}{escape(report.name)} {attempts}</summary>{body}</details>"
+    html = Markup("<details{}><summary>{}{} {}</summary>{}</details>")
+    return html.format(opened, badge, report.name, attempts if report.attempts else "", body)
 
 
-def _tried(attempt: Attempt, state: str) -> str:
+def _tried(attempt: Attempt, state: str) -> Markup:
     began = datetime.fromtimestamp(attempt.began, UTC).strftime("%Y-%m-%d %H:%M UTC")
     outcome = attempt.outcome or state
     took = f" after {duration([{'seconds': attempt.ended - attempt.began}])}" if attempt.ended else ""
-    error = f": {escape(attempt.error)}" if attempt.error else ""
-    return f'{began}, {outcome}{took}{error} <span class="soft">({escape(attempt.commit)})</span>'
+    error = f": {attempt.error}" if attempt.error else ""
+    html = Markup('{}, {}{}{} <span class="soft">({})</span>')
+    return html.format(began, outcome, took, error, attempt.commit)

@@ -2,39 +2,43 @@
 
 import json
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
-from moe_distill.pipelines.layout import count, section, table
+from markupsafe import Markup
+
+from moe_distill.pipelines.layout import count, joined, section, table
 from moe_distill.pipelines.rows import Row
 
 
-def costs_section(spent: Sequence[Row]) -> str:
+def costs_section(spent: Sequence[Row]) -> Markup:
     """Return the costs of stages, each stage's sum above its parts; nothing where there are none."""
     if not spent:
-        return ""
+        return Markup("")
     longest, bodies = max(c["seconds"] for c in spent) or 1.0, []
     for stage in dict.fromkeys(c["stage"] for c in spent):
         own = [c for c in spent if c["stage"] == stage]
         lines = (_cost(c["what"], [c], 100 * c["seconds"] / longest) for c in own)
-        bodies.append("".join([_cost(stage, own), *lines]))
+        bodies.append(joined([_cost(stage, own), *lines]))
     heads = ("stage", "time", "", "memory", "steps", "images")
     found = [c for c in spent if c["found"]]
     note = f"Found in the store, with a pale bar: {len(found)} of {count([len(spent)], 'stage')}, {duration(found)}."
     return section("Cost", note, [table(heads, [*bodies, _cost("total", spent)])])
 
 
-def _cost(name: str, costs: Sequence[Row], percent: float | None = None) -> str:
+def _cost(name: str, costs: Sequence[Row], percent: float | None = None) -> Markup:
     """Return a line of the cost table: one stage with its bar, or the sum of several without."""
     found = percent is not None and costs[0]["found"]
-    badge = '<span class="badge">found</span>' * found
-    bar = "" if percent is None else f'<span class="bar{" found" * found}" style="width:{percent:.1f}%"></span>'
+    badge = Markup('<span class="badge">found</span>') * found
+    gauge = Markup('<span class="bar{}" style="width:{:.1f}%"></span>')
+    bar = "" if percent is None else gauge.format(" found" * found, percent)
     memory = max(c["peak_memory_mb"] for c in costs)
     size = f"{memory:.0f} MiB" if memory < 1024 else f"{memory / 1024:.1f} GiB"
-    sums = "".join(f"<td>{sum(c[k] for c in costs):,}</td>" for k in ("steps", "images"))
-    figures = f'<td>{duration(costs)}</td><td class="gauge">{bar}</td><td>{size}</td>{sums}'
-    kind = ' class="sum"' * (percent is None)
-    return f'<tr{kind}><th scope="row">{escape(name)}{badge}</th>{figures}</tr>'
+    sums = [f"{sum(c[k] for c in costs):,}" for k in ("steps", "images")]
+    kind = Markup(' class="sum"') * (percent is None)
+    html = Markup(
+        '<tr{}><th scope="row">{}{}</th><td>{}</td><td class="gauge">{}</td><td>{}</td><td>{}</td><td>{}</td></tr>'
+    )
+    return html.format(kind, name, badge, duration(costs), bar, size, *sums)
 
 
 def merged_costs(costs: Sequence[Row]) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from moe_distill.pipelines.drawing import fitting
 from moe_distill.pipelines.judged import score_leads, score_sheet
 from moe_distill.pipelines.layout import section
@@ -10,7 +12,7 @@ from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.rows import REAL, Row
 
 
-def scores_section(rows: Sequence[Row], question: Question) -> str:
+def scores_section(rows: Sequence[Row], question: Question) -> Markup:
     """Return the table of scores and the chart of the leads in them.
 
     Args:

@@ -5,16 +5,16 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import torch
+from markupsafe import Markup
 
 from moe_distill.damage import MANIFEST, Unreadable, say
 from moe_distill.pipelines.charts import curve_panels
 from moe_distill.pipelines.drawing import swatch
 from moe_distill.pipelines.figures import Dot, flat_svg
-from moe_distill.pipelines.layout import count, section
+from moe_distill.pipelines.layout import count, joined, section
 from moe_distill.pipelines.pictures import gallery
 from moe_distill.pipelines.rows import Row, variant_names
 from moe_distill.pipelines.set_names import set_of
@@ -36,9 +36,9 @@ class Distilled:
     folder: Path
 
     @property
-    def heading(self) -> str:
-        """Its name beside its colour, as HTML."""
-        return f"<h3>{swatch(self.colour)}{escape(self.title)}</h3>"
+    def heading(self) -> Markup:
+        """Its name beside its colour."""
+        return Markup("<h3>{}{}</h3>").format(swatch(self.colour), self.title)
 
     @property
     def manifest(self) -> Row:
@@ -101,7 +101,7 @@ def picked(distilled: Sequence[Distilled], most: int = _MOST) -> tuple[list[Dist
     return [distilled[i] for i in taken], len(distilled) - len(taken)
 
 
-def images_section(distilled: Sequence[Distilled], left_out: int = 0) -> str:
+def images_section(distilled: Sequence[Distilled], left_out: int = 0) -> Markup:
     """Return the stored images of sets, with a slider over how they came about where that was kept.
 
     Args:
@@ -115,13 +115,14 @@ def images_section(distilled: Sequence[Distilled], left_out: int = 0) -> str:
             said += [count([n], "iteration") for n in [shown.manifest["iterations"]] if n]
             said += [f"dCor² unbiased {d:.3f}" for d in [shown.manifest["dcor2_unbiased"]] if d is not None]
         pictures = gallery(shown.sets.members, snapshots_of(shown.folder), f"set-{number}")
-        cards.append(f'{shown.heading}<p class="soft">{" · ".join(said)}</p>{pictures}')
+        about = Markup('<p class="soft">{}</p>').format(" · ".join(said))
+        cards.append(joined([shown.heading, about, pictures]))
     note = "What each expert stores, a row for each class."
     note += f" {len(distilled)} of {len(distilled) + left_out} sets are shown." if left_out else ""
     return section("Distilled images", note, cards, "sets")
 
 
-def curves_section(distilled: Sequence[Distilled]) -> str:
+def curves_section(distilled: Sequence[Distilled]) -> Markup:
     """Return what was logged while sets were distilled."""
     panels = []
     for number, shown in enumerate(distilled):
@@ -131,15 +132,15 @@ def curves_section(distilled: Sequence[Distilled]) -> str:
     return section("Curves", note, [shown.heading + svgs for shown, svgs in panels if svgs])
 
 
-def projections_section(distilled: Sequence[Distilled]) -> str:
+def projections_section(distilled: Sequence[Distilled]) -> Markup:
     """Return where the features of the experts' images lie, for the sets that noted it."""
     cards = []
     for number, shown in enumerate(distilled):
         points, share = _projection(shown.folder / "features_2d.csv")
         if points:
             svg = flat_svg(f"features-{number}", points)
-            note = f'<p class="soft">Both axes show {100 * share:.0f}\u00a0% of the variance.</p>'
-            cards.append(f'{shown.heading}{note}<div class="scroll">{svg}</div>')
+            axes = Markup('<p class="soft">Both axes show {:.0f}\u00a0% of the variance.</p>').format(100 * share)
+            cards.append(joined([shown.heading, axes, Markup('<div class="scroll">{}</div>').format(svg)]))
     note = (
         "Features of all decoded images under the first network of φ, on their two principal axes; a digit is a class."
     )

@@ -1,11 +1,12 @@
 """Tables that other pipelines than ``full`` leave, as sections of a sweep's page."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 
+from markupsafe import Markup
+
 from moe_distill.pipelines import page_agreement
-from moe_distill.pipelines.layout import section, table
+from moe_distill.pipelines.layout import joined, line, section, table
 from moe_distill.row_files import read_rows
 
 # What a pipeline calls its table, and what the page says of it.
@@ -35,32 +36,33 @@ def tables_of(sweep: Path, jobs: Sequence[Path]) -> dict[str, Lines]:
     for name in TITLES:
         lines: dict[tuple[str, ...], dict[str, str]] = {}
         for path in (job / name for job in jobs if (job / name).is_file()):
-            for line in read_rows(path):
-                lines.setdefault(tuple(line.values()), line)
+            for row in read_rows(path):
+                lines.setdefault(tuple(row.values()), row)
         if lines:
             found[name] = list(lines.values())
     return found
 
 
-def tables_section(tables: Mapping[str, Lines]) -> str:
+def tables_section(tables: Mapping[str, Lines]) -> Markup:
     """Return what was compared as sections, then each table as one, with the columns that vary."""
     agreed = page_agreement.agreement_section(tables.get(page_agreement.TABLE, ()))
-    return "\n".join([agreed, *(_section(TITLES[name], lines) for name, lines in tables.items() if name in TITLES)])
+    others = [_section(TITLES[name], lines) for name, lines in tables.items() if name in TITLES]
+    return joined([agreed, *others], "\n")
 
 
-def _section(title: str, lines: Lines) -> str:
+def _section(title: str, lines: Lines) -> Markup:
     told = [c for c in lines[0] if c not in _UNTOLD]
     columns = [c for c in told if len({line.get(c) for line in lines}) > 1] or told[:1]
     constant = {c: lines[0][c] for c in lines[0] if c not in (*_UNTOLD, *columns) and lines[0][c]}
-    body = "".join(_line([line.get(c) or "" for c in columns]) for line in lines[:_MOST_LINES])
+    body = joined([_line([of.get(c) or "" for c in columns]) for of in lines[:_MOST_LINES]])
     note = ", ".join(f"{c} {_rounded(v)}" for c, v in constant.items())
     note += f". The first {_MOST_LINES} of {len(lines)} lines." * (len(lines) > _MOST_LINES)
-    return section(escape(title), escape(note), [table(columns, [body])])
+    return section(title, note, [table(columns, [body])])
 
 
-def _line(values: Sequence[str]) -> str:
-    first, *others = map(escape, map(_rounded, values))
-    return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{v}</td>" for v in others)}</tr>'
+def _line(values: Sequence[str]) -> Markup:
+    first, *others = map(_rounded, values)
+    return line(first, others)
 
 
 def _rounded(text: str) -> str:

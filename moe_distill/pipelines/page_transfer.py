@@ -3,30 +3,31 @@
 import math
 import statistics
 from collections.abc import Sequence
-from html import escape
+
+from markupsafe import Markup
 
 from moe_distill.correlation import rank_correlation
 from moe_distill.pipelines.figures import Dot, scatter_svg
-from moe_distill.pipelines.layout import section
+from moe_distill.pipelines.layout import joined, paragraphs_of, section
 from moe_distill.pipelines.question import Question, framed
 from moe_distill.pipelines.rows import Row
 
 
-def transfer_section(rows: Sequence[Row], question: Question) -> str:
+def transfer_section(rows: Sequence[Row], question: Question) -> Markup:
     """Return how the quantity that a question correlates goes with what sets are worth to other networks, if any."""
     if question.correlate is None:
-        return ""
+        return Markup("")
     cards = []
     for number, (alike, dots) in enumerate(transfer_dots(rows, question, question.correlate).items()):
         if len(dots) < 3:
             continue
         rho, low, high, n = rank_correlation([d.x for d in dots], [d.y for d in dots])
         interval = f" (95\u00a0% interval {low:+.2f} to {high:+.2f})" if math.isfinite(low) else ""
-        told = f'<h3>{escape(alike)}</h3><p class="soft">Over {n} sets: {rho:+.2f}{interval}.</p>'
+        about = paragraphs_of(alike, f"Over {n} sets: {rho:+.2f}{interval}.")
         svg = scatter_svg(f"correlation-{number}", dots, question.correlate, "accuracy of the other networks, %")
-        cards.append(f'{told}<div class="scroll">{svg}</div>')
+        cards.append(joined([about, Markup('<div class="scroll">{}</div>').format(svg)]))
     note = "A dot is a set. Spearman's rank correlation, of sets of one data set, method, split, recipe and mixing."
-    return section(f"{escape(question.correlate)} and transfer", note, cards)
+    return section(f"{question.correlate} and transfer", note, cards)
 
 
 def transfer_dots(rows: Sequence[Row], question: Question, quantity: str) -> dict[str, list[Dot]]:

@@ -1,14 +1,15 @@
 """Pictures of the images that experts store, in grids."""
 
 import base64
-import html
 import io
 from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
+from markupsafe import Markup
 from PIL import Image
 
+from moe_distill.pipelines.layout import joined
 from moe_distill.synthetic import SyntheticSet
 
 CELL_PIXELS = 48
@@ -63,8 +64,8 @@ Way = Mapping[int, torch.Tensor]
 """Images of an expert on the way: uint8 pixels (N, C, H, W) by iteration."""
 
 
-def gallery(members: Sequence[SyntheticSet], ways: Mapping[int, Way] | None = None, name: str = "set") -> str:
-    """Return the pictures of all experts side by side, class names at their left, as HTML.
+def gallery(members: Sequence[SyntheticSet], ways: Mapping[int, Way] | None = None, name: str = "set") -> Markup:
+    """Return the pictures of all experts side by side, class names at their left.
 
     Args:
         members: The experts' sets.
@@ -73,31 +74,33 @@ def gallery(members: Sequence[SyntheticSet], ways: Mapping[int, Way] | None = No
         name: Unique on the page; names the slider.
     """
     classes = members[0].provenance.classes
-    names = "".join(f'<li title="{html.escape(c)}">{html.escape(c)}</li>' for c in classes)
+    names = joined([Markup('<li title="{0}">{0}</li>').format(c) for c in classes])
     cell = cell_pixels(members[0]) + 1
     steps = sorted(set.intersection(*(set(way) for way in ways.values()))) if ways else []
-    figures = "".join(_figure(member, (ways or {}).get(member.provenance.expert, {}), steps) for member in members)
-    grids = f'<div class="grids"><ol class="classes" style="--cell:{cell}px">{names}</ol>{figures}</div>'
+    figures = joined([_figure(m, (ways or {}).get(m.provenance.expert, {}), steps) for m in members])
+    html = Markup('<div class="grids"><ol class="classes" style="--cell:{}px">{}</ol>{}</div>')
+    grids = html.format(cell, names, figures)
     return _slider(name, steps) + grids if len(steps) > 1 else grids
 
 
-def _slider(name: str, steps: Sequence[int]) -> str:
-    last = len(steps) - 1
-    told = " ".join(map(str, steps))
-    return (
-        f'<div class="way"><label for="{name}">iteration</label>'
-        f'<input type="range" id="{name}" min="0" max="{last}" value="{last}" data-steps="{told}" />'
-        f'<output for="{name}">{steps[-1]}</output></div>'
+def _slider(name: str, steps: Sequence[int]) -> Markup:
+    html = Markup(
+        '<div class="way"><label for="{name}">iteration</label>'
+        '<input type="range" id="{name}" min="0" max="{last}" value="{last}" data-steps="{steps}" />'
+        '<output for="{name}">{at}</output></div>'
     )
+    return html.format(name=name, last=len(steps) - 1, steps=" ".join(map(str, steps)), at=steps[-1])
 
 
-def _figure(member: SyntheticSet, way: Way, steps: Sequence[int]) -> str:
+def _figure(member: SyntheticSet, way: Way, steps: Sequence[int]) -> Markup:
     p = member.provenance
-    head = f"<figcaption>expert {p.expert} · {html.escape(p.method)} · ipc {p.ipc}</figcaption>"
-    about = f'alt="images stored by expert {p.expert}'
     last = set_picture(member)
-    size = f'width="{last.width}" height="{last.height}"'
     on_the_way = [(n, i, data_uri(grid_picture(way[i], p.ipc), "webp")) for n, i in enumerate(steps[:-1]) if i in way]
-    shots = [f'<img hidden data-step="{n}" {size} {about} at iteration {i}" src="{u}" />' for n, i, u in on_the_way]
-    step = f' data-step="{len(steps) - 1}"' if shots else ""
-    return f'<figure>{head}{"".join(shots)}<img{step} {size} {about}" src="{data_uri(last)}" /></figure>'
+    image = Markup('<img{} width="{}" height="{}" alt="images stored by expert {}{}" src="{}" />')
+    size = (last.width, last.height)
+    hidden = Markup(' hidden data-step="{}"')
+    shots = [image.format(hidden.format(n), *size, p.expert, f" at iteration {i}", u) for n, i, u in on_the_way]
+    step = Markup(' data-step="{}"').format(len(steps) - 1) if shots else ""
+    shots.append(image.format(step, *size, p.expert, "", data_uri(last)))
+    caption = Markup("<figcaption>expert {} · {} · ipc {}</figcaption>").format(p.expert, p.method, p.ipc)
+    return Markup("<figure>{}{}</figure>").format(caption, joined(shots))

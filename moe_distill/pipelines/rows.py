@@ -3,6 +3,7 @@
 import re
 import statistics
 from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -236,5 +237,13 @@ def budget_of(row: Row) -> int:
 def in_percent(values: Sequence[float]) -> str:
     """Return ``mean ± standard deviation`` (of the sample) in percent; the bare value where there is one."""
     if len(values) < 2:
-        return "".join(f"{100 * v:.1f}" for v in values)
-    return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
+        return "".join(map(percent, values))
+    return f"{percent(statistics.mean(values))} ± {percent(statistics.stdev(values))}"
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction in percent to one decimal; of a half, as paper's 44.65 is, away from zero.
+
+    Such a number has few decimals and is rounded by these: no binary fraction is exactly 44.65.
+    """
+    return str(Decimal(f"{100 * fraction:.9f}").quantize(Decimal("0.1"), ROUND_HALF_UP))

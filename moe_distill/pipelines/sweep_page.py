@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from moe_distill.pipelines.break_even import break_even, break_even_section
 from moe_distill.pipelines.charts import accuracy_chart
@@ -12,9 +13,9 @@ from moe_distill.pipelines.comparisons import SEEDS, comparisons, losing, said, 
 from moe_distill.pipelines.drawing import colours_of, fitting, legend
 from moe_distill.pipelines.figures import along_svg
 from moe_distill.pipelines.judged import LED, score_leads
-from moe_distill.pipelines.layout import count, section, table, whole_page
+from moe_distill.pipelines.layout import count, joined, line, section, table, whole_page
 from moe_distill.pipelines.leads import leads_svg
-from moe_distill.pipelines.page import repeat_section
+from moe_distill.pipelines.page import header, repeat_section
 from moe_distill.pipelines.page_cells import LOST, CellReport, cells_section
 from moe_distill.pipelines.page_costs import costs_section, duration, merged_costs
 from moe_distill.pipelines.page_scores import scores_section
@@ -108,7 +109,7 @@ def _answers(report: SweepReport, colours: Mapping[str, int]) -> list[str]:
     return [*first, _bars(rows, question, colours), *last]
 
 
-def _headline(report: SweepReport, spent: Sequence[Row]) -> str:
+def _headline(report: SweepReport, spent: Sequence[Row]) -> Markup:
     rows, reports, question = [*filter(is_trained, report.rows)], report.cells, report.question
     done = sum(r.state == "done" for r in reports)
     tiles = [(f"{done} of {len(reports)}", "cells done")]
@@ -119,14 +120,12 @@ def _headline(report: SweepReport, spent: Sequence[Row]) -> str:
         tiles += [(duration(spent), "of computing, shared stages once")]
     wrong = sum(r.state in LOST for r in reports)
     tiles += [(str(wrong), "failed or lost")] * bool(wrong)
-    boxes = "".join(f'<div class="card tile"><b>{escape(b)}</b><span>{escape(t)}</span></div>' for b, t in tiles)
-    claim = f'<p class="lead"><span class="soft">Claim under test:</span> {escape(question.claim)}</p>'
-    lead = claim * bool(question.claim) + f'<p class="lead">{_verdict(report)}</p>'
-    head = f'<p class="kicker">A sweep of {count([len(reports)], "cell")}</p><h1>{escape(report.title)}</h1>'
-    return f'<header>{head}{lead}<div class="tiles">{boxes}</div></header>'
+    claim = Markup('<p class="lead"><span class="soft">Claim under test:</span> {}</p>').format(question.claim)
+    lead = claim * bool(question.claim) + Markup('<p class="lead">{}</p>').format(_verdict(report))
+    return header(f"A sweep of {count([len(reports)], 'cell')}", report.title, lead, tiles)
 
 
-def _verdict(report: SweepReport) -> str:
+def _verdict(report: SweepReport) -> Markup:
     """Return in a sentence, for scores in one each, how the variants stand to their opponents on average."""
     question = report.question
     if report.scores:
@@ -136,24 +135,26 @@ def _verdict(report: SweepReport) -> str:
         kinds = {AVERAGE: "on average over networks"}
     found = [c for c in lines if c["kind"] not in REAL and c["half"] is not None]
     parts = (_stand([c for c in found if c["architecture"] == kind], told) for kind, told in kinds.items())
-    return " ".join(filter(None, parts)) or "No comparison can be drawn yet." * bool(question.rivals)
+    verdict = joined([part for part in parts if part], " ")
+    return verdict or Markup("No comparison can be drawn yet.") * bool(question.rivals)
 
 
-def _stand(lines: Sequence[Row], told: str) -> str:
+def _stand(lines: Sequence[Row], told: str) -> Markup:
     """Say how many are ahead, apart for intervals over distillation seeds and for those over students of one."""
     parts = ([c for c in lines if (SEEDS in c["over"]) == seeds] for seeds in (True, False))
-    return " ".join(_decided(part, told) for part in parts if part)
+    return joined([_decided(part, told) for part in parts if part], " ")
 
 
-def _decided(lines: Sequence[Row], told: str) -> str:
+def _decided(lines: Sequence[Row], told: str) -> Markup:
     ahead = sum(c["difference"] - c["half"] > 0 for c in lines)
     behind = sum(c["difference"] + c["half"] < 0 for c in lines)
     over = spans(c["over"] for c in lines)
-    text = f"Of {count([len(lines)], 'comparison')} {told}, <strong>{ahead} ahead</strong>, "
-    return text + f"{behind} behind, {len(lines) - ahead - behind} undecided at 95\u00a0% ({escape(over)})."
+    text = Markup("Of {} {}, <strong>{} ahead</strong>, {} behind, {} undecided at 95\u00a0% ({}).")
+    of = count([len(lines)], "comparison")
+    return text.format(of, told, ahead, behind, len(lines) - ahead - behind, over)
 
 
-def _answer(rows: Sequence[Row], question: Question) -> str:
+def _answer(rows: Sequence[Row], question: Question) -> Markup:
     from moe_distill.pipelines.typeset import html_table
 
     beside = " The paper's accuracies stand below ours." if question.paper else ""
@@ -161,28 +162,28 @@ def _answer(rows: Sequence[Row], question: Question) -> str:
     return section(heading, f"Test accuracy, %.{beside}", [html_table(sheet(rows, question), "answer")])
 
 
-def _leads(rows: Sequence[Row], question: Question) -> str:
+def _leads(rows: Sequence[Row], question: Question) -> Markup:
     lines = [c for c in comparisons(rows, question).to_dicts() if c["kind"] not in REAL]
     if not any(c["difference"] is not None for c in lines):
-        return ""
+        return Markup("")
     note = "By how much each variant leads over its opponent, by network; the diamond is their average."
     return section("Leads", note, [fitting(lambda name, narrow: leads_svg(name, lines, narrow), "leads")])
 
 
-def _along(rows: Sequence[Row], question: Question) -> str:
+def _along(rows: Sequence[Row], question: Question) -> Markup:
     if question.axis is None:
-        return ""
+        return Markup("")
     cards = []
     for by in ("variant", "architecture"):
         found = along(rows, question, by)
         for number, (_, points) in enumerate(found.group_by("dataset", maintain_order=True)):
             svg = along_svg(f"along-{by}-{number}", points.to_dicts(), question.axis)
-            cards.append(f'<div class="scroll">{svg}</div>')
+            cards.append(Markup('<div class="scroll">{}</div>').format(svg))
     note = "Average over networks, then each network; bands are 95\u00a0% intervals."
-    return section(f"Accuracy against {escape(question.axis)}", note, cards, "sets")
+    return section(f"Accuracy against {question.axis}", note, cards, "sets")
 
 
-def _bars(rows: Sequence[Row], question: Question, colours: Mapping[str, int]) -> str:
+def _bars(rows: Sequence[Row], question: Question, colours: Mapping[str, int]) -> Markup:
     cards = []
     grouped: dict[str, dict[str, dict[str, Any]]] = {}
     networks: dict[str, None] = {}
@@ -194,19 +195,15 @@ def _bars(rows: Sequence[Row], question: Question, colours: Mapping[str, int]) -
     for number, (title, values) in enumerate(grouped.items()):
         bars = accuracy_chart(f"bars-{number}", list(networks), values, colours)
         keys = legend({v: colours[v] for v in values})
-        cards.append(f"<h3>{escape(title)}</h3>{keys}{bars}")
+        cards.append(Markup("<h3>{}</h3>{}{}").format(title, keys, bars))
     note = "Mean of the students; whiskers reach one standard deviation to either side."
     return section("Accuracy by network", note, cards)
 
 
-def _behind(rows: Sequence[Row], question: Question) -> str:
+def _behind(rows: Sequence[Row], question: Question) -> Markup:
     lines = [c for c in losing(rows, question).to_dicts() if c["kind"] != RANDOM]
     if not lines:
-        return ""
-    body = "".join(
-        f'<tr><th scope="row">{escape(c["variant"])}</th>'
-        f"<td>{escape(c['architecture'])}</td><td>{said(c).replace('-', '−')}</td><td>{escape(c['opponent'])}</td></tr>"
-        for c in lines
-    )
+        return Markup("")
+    body = joined([line(c["variant"], [c["architecture"], said(c).replace("-", "−"), c["opponent"]]) for c in lines])
     note = "Networks that learn less from a variant than from its opponent, the furthest behind first, in points."
     return section("Where it falls behind", note, [table(("variant", "network", "lead", "opponent"), [body])])

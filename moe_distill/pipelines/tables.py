@@ -3,14 +3,14 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moe_distill.escaping import in_markdown
 from moe_distill.pipelines.comparisons import SEEDS, comparisons, named, said, spans
 from moe_distill.pipelines.layout import count, section, whole_page
 from moe_distill.pipelines.question import Question
-from moe_distill.pipelines.rows import RANDOM, RANDOM_TILED, Row, is_random
+from moe_distill.pipelines.rows import RANDOM, RANDOM_TILED, Row, is_random, percent
 from moe_distill.pipelines.summary import AVERAGE, cells
 from moe_distill.records import write_text
 
@@ -127,12 +127,12 @@ def entry(cell: Row | None, best: float | None) -> Entry:
     """Return what stands in the place of a line of :func:`~moe_distill.pipelines.summary.cells`."""
     if cell is None:
         return Entry(MISSING)
-    paper = "" if cell["paper"] is None else f"{100 * cell['paper']:.1f}"
+    paper = "" if cell["paper"] is None else percent(cell["paper"])
     if cell["mean"] is None:
         all_diverged = cell["architecture"] != AVERAGE and cell["diverged"] > 0
         return Entry(DIVERGED if all_diverged else MISSING, paper)
-    text = f"{100 * cell['mean']:.1f}"
-    text += "" if cell["sd"] is None else f" ± {100 * cell['sd']:.1f}"
+    text = percent(cell["mean"])
+    text += "" if cell["sd"] is None else f" ± {percent(cell['sd'])}"
     return Entry(text + f" {MARK}" * (cell["diverged"] > 0), paper, cell["mean"] == best)
 
 
@@ -171,24 +171,29 @@ def _notes(rows: Sequence[Row], found: Sequence[Row], overall: Sequence[Row], qu
 
 def markdown(table: Sheet) -> str:
     """Return the table as aligned Markdown, names of groups in bold lines of their own, notes below."""
-    lines = [list(table.heads)]
+    lines = [[*map(in_markdown, table.heads)]]
     for title, own in table.groups.items():
-        lines += [[f"**{title}**", *[""] * (len(table.heads) - 1)]] * bool(title)
-        lines += [[f"*{n.name}*" if n.selection else n.name, *map(_in_markdown, n.entries)] for n in own]
-    lines = [[text.replace("|", "\\|") for text in line] for line in lines]
+        lines += [[f"**{in_markdown(title)}**", *[""] * (len(table.heads) - 1)]] * bool(title)
+        lines += [[_name_in_markdown(n), *map(_entry_in_markdown, n.entries)] for n in own]
     wide = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     rule = [":" + "-" * (wide[0] - 1), *("-" * (w - 1) + ":" for w in wide[1:])]
     padded = [
         [line[0].ljust(wide[0]), *(text.rjust(w) for text, w in zip(line[1:], wide[1:], strict=True))]
         for line in (lines[0], rule, *lines[1:])
     ]
-    notes = textwrap.wrap(" ".join(table.notes), 120, break_on_hyphens=False)
+    notes = textwrap.wrap(" ".join(map(in_markdown, table.notes)), 120, break_on_hyphens=False)
     return "\n".join([*(f"| {' | '.join(line)} |" for line in padded), "", *notes, ""])
 
 
-def _in_markdown(entry: Entry) -> str:
-    text = f"**{entry.text}**" if entry.best else entry.text
-    return f"{text} ({entry.paper})" if entry.paper else text
+def _name_in_markdown(line: Line) -> str:
+    name = in_markdown(line.name)
+    return f"*{name}*" if line.selection else name
+
+
+def _entry_in_markdown(entry: Entry) -> str:
+    text = in_markdown(entry.text)
+    text = f"**{text}**" if entry.best else text
+    return f"{text} ({in_markdown(entry.paper)})" if entry.paper else text
 
 
 def terminal(table: Sheet, title: str) -> "Table":
@@ -217,7 +222,7 @@ def readme_table(folder: Path, table: Sheet, claim: str) -> list[Path]:
     """Write ``table.md``, ``table.tex`` and ``table.html`` into a folder and return their places."""
     from moe_distill.pipelines.typeset import html_table, latex_table
 
-    card = section(escape(folder.name), escape(claim), [html_table(table, "table")])
+    card = section(folder.name, claim, [html_table(table, "table")])
     texts = {"md": markdown(table), "tex": latex_table(table), "html": whole_page(folder.name, [card])}
     places = [folder / f"table.{ending}" for ending in texts]
     for place, text in zip(places, texts.values(), strict=True):

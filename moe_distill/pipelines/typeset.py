@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable
-from html import escape
 from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
 
 from moe_distill.pipelines.tables import Entry, Line, Sheet
 
@@ -17,8 +18,8 @@ _LATEX = {
 }
 
 
-def html_table(table: Sheet, name: str) -> str:
-    """Return a table as a piece of HTML for :func:`~moe_distill.pipelines.layout.whole_page`.
+def html_table(table: Sheet, name: str) -> Markup:
+    """Return a table as markup for :func:`~moe_distill.pipelines.layout.whole_page`.
 
     It scrolls sideways where it is wider than the page; its colours are the page's.
 
@@ -28,7 +29,7 @@ def html_table(table: Sheet, name: str) -> str:
     """
     text = _set(table, name, _html_name, _html_entry).as_raw_html()
     # The library's style has colours of its own and would apply to the whole page.
-    return re.sub(r"<style.*?</style>\s*", "", text, flags=re.DOTALL)
+    return Markup(re.sub(r"<style.*?</style>\s*", "", text, flags=re.DOTALL))
 
 
 def latex_table(table: Sheet) -> str:
@@ -61,13 +62,12 @@ def _set(table: Sheet, name: str, named: Callable[[Line], str], told: Callable[[
 
 
 def _html_name(line: Line) -> str:
-    return f'<span class="soft">{escape(line.name)}</span>' if line.selection else escape(line.name)
+    return Markup('<span class="soft">{}</span>').format(line.name) if line.selection else escape(line.name)
 
 
 def _html_entry(entry: Entry) -> str:
-    text = re.sub("^-", "−", escape(entry.text))
-    text = f"<b>{text}</b>" if entry.best else text
-    return f'{text} <span class="paper">({escape(entry.paper)})</span>' if entry.paper else text
+    text = Markup("<b>{}</b>" if entry.best else "{}").format(re.sub("^-", "−", entry.text))
+    return Markup('{} <span class="paper">({})</span>').format(text, entry.paper) if entry.paper else text
 
 
 def _latex_name(line: Line) -> str:

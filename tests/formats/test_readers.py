@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from moe_distill.errors import InputError
 from moe_distill.formats.fitting import arranged
 from moe_distill.formats.foreign import Wanted
-from moe_distill.formats.readers import LAYOUTS, layout_of
+from moe_distill.formats.layouts import LAYOUTS, layout_of
 
 CLASSES = ("cat", "dog", "emu")
 N, SHAPE = 6, (3, 8, 8)
@@ -70,7 +71,26 @@ def pictures(folder, names=CLASSES, size=8):
     return folder
 
 
-BUILT = {"dc": dc, "idc": idc, "random": random, "kip": kip, "mtt": mtt, "tensors": tensors, "folder": pictures}
+def idm(folder):
+    """As the public program does; the pair may need gradients there."""
+    (folder / "acc_0.5.pkl").write_bytes(pickle.dumps((pixels().requires_grad_(), HARD)))
+    return folder / "acc_0.5.pkl"
+
+
+def file(folder):
+    save_file({"images": pixels(), "labels": HARD}, folder / "set.safetensors")
+    return folder / "set.safetensors"
+
+
+def files(folder):
+    """A file a class, of which there is no 10 before the 2 in any order but that of the numbers."""
+    for c, images in enumerate(pixels().split(2)):
+        torch.save(images, folder / f"class{c}.pt")
+    return folder
+
+
+BUILT = {"dc": dc, "idc": idc, "random": random, "idm": idm, "kip": kip, "mtt": mtt, "tensors": tensors}
+BUILT |= {"folder": pictures, "file": file, "files": files}
 
 
 def read(path, layout="auto", wanted=WANTED):
@@ -185,44 +205,6 @@ def test_images_that_do_not_fit_the_data_are_one_line(tmp_path, images, said):
     torch.save(images, tmp_path / "images.pt")
     line = refusal(lambda: arranged(read(tmp_path), 3, tmp_path))
     assert said in line and str(tmp_path) in line
-
-
-@pytest.mark.parametrize("names", [("00000", "00001", "00002"), ("2", "0", "1"), ("emu", "cat", "dog")])
-def test_class_folders_bear_names_or_numbers(tmp_path, names):
-    found = read(pictures(tmp_path, names))
-    first = np.random.RandomState(0).randint(0, 256, (3, 2, 8, 8, 3), dtype=np.uint8)[:, 0]
-    for name, image in zip(names, first, strict=True):
-        label = CLASSES.index(name) if name in CLASSES else int(name)
-        assert np.array_equal(found.images_NCHW[2 * label].permute(1, 2, 0), image)
-
-
-def test_what_systems_leave_beside_pictures_is_passed_over(tmp_path):
-    read(pictures(tmp_path))
-    for name in ("Thumbs.db", "cat/desktop.ini", "dog/._0.png"):
-        (tmp_path / name).write_text("x")
-    (tmp_path / "__MACOSX").mkdir()
-    assert len(read(tmp_path).images_NCHW) == N
-
-
-BAD_FOLDERS = {
-    "another class": (lambda f: pictures(f, ("cat", "dog", "fox")), "3 class folders named as the data's classes"),
-    "numbers from 1": (lambda f: pictures(f, ("1", "2", "3")), "3 class folders named as the data's classes"),
-    "another size": (lambda f: pictures(f, size=9), "pictures of 8×8"),
-    "16 bits": (lambda f: deep(pictures(f)), "8 bits in 3 channels; this one is 8×8 of mode I;16"),
-    "a text": (lambda f: (pictures(f) / "cat" / "note.txt").write_text("x"), "nothing but images"),
-    "a broken file": (lambda f: (pictures(f) / "cat" / "0.png").write_bytes(b"\x89PNG"), "whole images"),
-    "code by a picture's name": (lambda f: (pictures(f) / "cat" / "0.png").write_bytes(b"GIF89a"), "whole images"),
-}
-
-
-def deep(folder):
-    Image.fromarray(np.zeros((8, 8), dtype=np.uint16)).save(folder / "cat" / "0.png")
-
-
-@pytest.mark.parametrize(("build", "said"), BAD_FOLDERS.values(), ids=BAD_FOLDERS)
-def test_a_folder_that_does_not_fit_is_one_line(tmp_path, build, said):
-    build(tmp_path)
-    assert said in refusal(read, tmp_path)
 
 
 def test_what_is_no_layout_or_several_or_our_own_is_one_line(tmp_path):

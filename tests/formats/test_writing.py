@@ -11,10 +11,13 @@ from PIL import Image
 
 from moe_distill.errors import InputError
 from moe_distill.formats.card import Known, write_hub_folder
+from moe_distill.formats.conventions import CONVENTIONS, label_order
+from moe_distill.formats.ddranking import write_ddranking
+from moe_distill.formats.fitting import arranged
 from moe_distill.formats.foreign import Wanted
+from moe_distill.formats.layouts import layout_of
 from moe_distill.formats.placing import new_folder
-from moe_distill.formats.readers import layout_of
-from moe_distill.formats.writing import EXACT, PICTURES, copy_set, write_ddranking, write_pictures
+from moe_distill.formats.writing import EXACT, PICTURES, copy_set, write_pictures
 from moe_distill.normalisation import FILE, Whitening
 from moe_distill.provenance import Provenance
 from moe_distill.synthetic import SyntheticSet, union
@@ -49,7 +52,7 @@ def back(folder, channels=3):
 def test_dd_rankings_tensors_hold_all_experts_by_class_bit_for_bit(tmp_path):
     members = [a_set(0, rate=0.02, soft=logits(5)), a_set(1, rate=0.03, soft=logits(6))]
     together = union(members)
-    assert write_ddranking(together, tmp_path, tmp_path) == EXACT
+    assert write_ddranking(together, tmp_path, tmp_path).exact == EXACT
     assert files(tmp_path) == ["about.json", "images.pt", "labels.pt", "lr.pt"]
     images, labels, rate = (torch.load(tmp_path / f"{name}.pt") for name in ("images", "labels", "lr"))
     for row in range(6):
@@ -72,10 +75,64 @@ def test_dd_ranking_gets_one_experts_step_size_as_it_is_and_the_averaged_images(
     assert files(tmp_path) == ["about.json", "images.pt", "lr.pt"]
 
 
+def test_dd_ranking_is_told_how_many_images_a_class_has_and_what_its_scores_are(tmp_path):
+    tiled = a_set(1, tiling=Tiling(2, by_column=True), ipc=2)
+    notes = write_ddranking(union([a_set(0, ipc=2), tiled]), tmp_path, tmp_path).notes
+    about = json.loads((tmp_path / "about.json").read_text())
+    assert about["images_per_class"] == 2 + 2 * 4 and about["notes"] == notes
+    for words in ("ipc=10", "its random images are then 10", "as many as are stored, 4"):
+        assert words in notes[0]
+    assert "percent" in notes[1] and "fractions" in notes[1] and "fail by themselves" in notes[2] and len(notes) == 3
+
+
+def woof_of(seed, **more):
+    """Three images of each class that are as bright as the class's number here."""
+    classes = sorted(CONVENTIONS["ddranking"].orders["imagewoof"])
+    about = {"dataset": "imagewoof", "data_variant": "v", "data_fingerprint": "d" * 64, "classes": tuple(classes)}
+    about |= {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "expert": seed, "method": "mtt", "ipc": 3}
+    numbers = torch.arange(10.0).repeat_interleave(3).view(-1, 1, 1, 1).expand(-1, 3, 8, 8).contiguous()
+    return SyntheticSet(numbers, Provenance(**{**about, **more}), None, 10 * torch.eye(10).repeat_interleave(3, 0))
+
+
+def test_classes_go_to_dd_ranking_in_its_order_and_come_back(tmp_path):
+    """Its labels are the class of each block of images, in the order of its own list."""
+    together = union([woof_of(0), woof_of(1)])
+    written = write_ddranking(together, tmp_path, tmp_path)
+    images, labels = (torch.load(tmp_path / f"{name}.pt") for name in ("images", "labels"))
+    theirs, ours = CONVENTIONS["ddranking"].orders["imagewoof"], together.provenance.classes
+    assert [ours[int(image.mean())] for image in images[::6]] == list(theirs)
+    assert torch.equal(labels.argmax(1), torch.arange(10).repeat_interleave(6))
+    assert json.loads((tmp_path / "about.json").read_text())["classes"] == list(theirs)
+    assert written.exact == EXACT and any(", ".join(theirs) in note for note in written.notes)
+    wanted = Wanted(ours, (3, 8, 8), 1 << 20)
+    found = layout_of(tmp_path).read(tmp_path, wanted)
+    back = arranged(found, 10, tmp_path).reordered(label_order(found, "imagewoof", wanted, "auto", None))
+    assert torch.equal(back.images_NCHW[::6].mean((1, 2, 3)), torch.arange(10.0))
+    assert torch.equal(back.soft_NC.argmax(1), torch.arange(10).repeat_interleave(6))
+    renamed = tuple(f"{name}!" for name in ours)
+    with pytest.raises(InputError, match=r"pipeline.layout=ddranking: .*Australian terrier"):
+        write_ddranking(union([woof_of(0, classes=renamed)]), tmp_path, tmp_path)
+
+
+def test_cifar100_goes_to_dd_ranking_in_the_statistics_it_has(tmp_path):
+    own = (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)
+    one = a_set(0, dataset="cifar100", mean=own[0], std=own[1])
+    written = write_ddranking(union([one]), tmp_path, tmp_path)
+    cifar10 = [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in cifar10)
+    raw = union([one]).raw().images_MCHW.double()
+    np.testing.assert_allclose(torch.load(tmp_path / "images.pt"), (raw - mean) / std, atol=1e-5)
+    about = json.loads((tmp_path / "about.json").read_text())
+    assert (about["mean"], about["std"]) == cifar10 and written.exact.startswith("exact as networks see")
+    assert any("as DD-Ranking standardises cifar100" in note for note in written.notes)
+    found = back(tmp_path)
+    assert found.statistics == tuple(map(tuple, cifar10))
+
+
 def test_hard_labels_and_tiles_go_to_dd_ranking_as_networks_see_them(tmp_path):
     tiled = a_set(1, tiling=Tiling(2, by_column=True), space="raw", ipc=2)
     together = union([a_set(0, soft=logits(5)), tiled])
-    assert write_ddranking(together, tmp_path, tmp_path).startswith("exact as networks see")
+    assert write_ddranking(together, tmp_path, tmp_path).exact.startswith("exact as networks see")
     images, labels = (torch.load(tmp_path / f"{name}.pt") for name in ("images", "labels"))
     decoded = together.raw()
     mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (MEAN, STD))
@@ -87,11 +144,19 @@ def test_hard_labels_and_tiles_go_to_dd_ranking_as_networks_see_them(tmp_path):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_are_within_half_a_step_of_eight_bits_of_the_clamped_pixels(tmp_path, channels):
     together = union([a_set(0, channels=channels), a_set(1, channels=channels)])
-    assert write_pictures(together, tmp_path, tmp_path) == PICTURES
+    told = write_pictures(together, tmp_path, tmp_path).exact
     assert files(tmp_path) == [*(f"{c:05d}/{i:05d}.png" for c in range(3) for i in range(2)), "about.json"]
     raw = together.raw().images_MCHW.double()
     found = back(tmp_path, channels).images_NCHW.double() / 255
     assert raw.min() < -0.01 and raw.max() > 1.01
+    change = (raw - raw.clamp(0, 1)).abs()
+    share = float((change > 1 / 510).double().mean())
+    largest = float((change / torch.tensor(STD[:channels]).view(-1, 1, 1)).max())
+    clamped = f"{100 * share:.2g} % of the values are clamped, by at most {largest:.2g} standard deviations"
+    assert told == f"{PICTURES}; {clamped}"
+    about = json.loads((tmp_path / "about.json").read_text())
+    assert about["clamped_share"] == pytest.approx(share)
+    assert about["clamped_by_at_most"] == pytest.approx(largest, abs=1e-5)
     assert 1 / 1020 < float((found - raw.clamp(0, 1)).abs().max()) <= 1 / 510
 
 
@@ -115,7 +180,7 @@ def test_the_own_files_are_copied_byte_for_byte_with_their_whitening(tmp_path):
     single = f"{EXACT}; to be loaded as expert_1.safetensors, one expert's file"
     for folder, path, said in ((whole, source, EXACT), (one, source / "expert_1.safetensors", single)):
         folder.mkdir()
-        assert copy_set(together, path, folder) == said
+        assert copy_set(together, path, folder).exact == said
         assert all((folder / name).read_bytes() == (source / name).read_bytes() for name in files(folder))
     assert files(one) == ["expert_1.json", "expert_1.safetensors", FILE]
     assert files(whole) == ["expert_0.json", "expert_0.safetensors", *files(one)]
@@ -137,7 +202,14 @@ def test_the_hub_folder_has_card_pictures_table_and_the_exact_set(tmp_path):
     assert (told["classes"], told["methods"], told["ipc"]) == (list(CLASSES), ["mtt", "datm"], [2, 1])
     assert (told["config"], told["recipe"]) == ([{"lr": 0.1}] * 2, {"name": "dsa", "epochs": 1000})
     assert told["set_fingerprint"] == together.fingerprint() and told["learned_rate"] == pytest.approx(0.02)
-    assert "| dsa | convnet3 | 51.0 ± 0.3 |" in body and "| learned labels | yes |" in body and PICTURES in body
+    assert (
+        "| dsa | convnet3 | 51.0 ± 0.3 |" in body and "| learned labels | yes, which the pictures leave out |" in body
+    )
+    assert PICTURES in body and "the labels that were learned are left out" in body
+    share = told["clamped_share"]
+    assert 0 < share < 1 and f"{100 * share:.2g} % of the values are clamped" in body
+    (label,) = (f for f in facts["configs"][0]["features"] if f["name"] == "label")
+    assert label["dtype"]["class_label"]["names"] == {str(c): name for c, name in enumerate(CLASSES)}
     with (target / "data/train/metadata.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     decoded = together.raw()

@@ -3,7 +3,7 @@
 import pytest
 
 from moe_distill.pipelines.comparisons import leads_over_random
-from moe_distill.pipelines.rows import COLUMNS, distinct, table, variant_names
+from moe_distill.pipelines.rows import COLUMNS, distinct, percent, table, variant_names
 from moe_distill.pipelines.set_names import set_of
 
 
@@ -93,3 +93,10 @@ def test_rows_of_one_set_are_joined_whether_or_not_its_fingerprint_covered_its_r
     assert variant_names(rows) == ["dm1x1"] * 3
     assert [r["seed"] for r in distinct(rows)] == [0, 1]
     assert set_of({"set_fingerprint": "[('init', 'a-b')]"}) == "[('init', 'a-b')]"  # of a set to come
+
+
+def test_halves_are_rounded_up_as_on_paper():
+    """The binary fraction next to 44.65 lies below it, that next to 46.35 above."""
+    shown = {0.4465: "44.7", 0.4505: "45.1", 0.4755: "47.6", 0.4635: "46.4", 0.44649: "44.6", -0.4465: "-44.7"}
+    assert {fraction: percent(fraction) for fraction in shown} == shown
+    assert percent((0.4465 + 0.4665 + 0.4565) / 3) == "45.7"  # a mean that is half a tenth but for float rounding

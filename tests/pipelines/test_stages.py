@@ -26,7 +26,7 @@ def alone(suite, pipeline, *given):
 
 
 def test_every_stage_picks_up_what_the_one_before_left(suite):
-    with pytest.raises(InputError, match=r"^pipeline=evaluate .idm5x2 is not in .*pipeline=distill") as missing:
+    with pytest.raises(InputError, match=r"^set=idm5x2: a set distilled before; .*pipeline=distill") as missing:
         suite("pipeline=evaluate", *ONE)
     assert "\n" not in str(missing.value)
     with pytest.raises(InputError, match=re.escape("holds no stages.json")):

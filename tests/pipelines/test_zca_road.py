@@ -115,7 +115,7 @@ def test_whitened_and_other_data_do_not_mix(white):
     for other in (ONE, (*WHITE, "normalisation.data.eps=0.2")):
         with pytest.raises(InputError, match=r"^data=\(whitening .*distilled from digits with whitening \w{64}$"):
             suite(*given, *other)
-    with pytest.raises(InputError, match=r"^pipeline=evaluate .dm5x2 is not in "):
+    with pytest.raises(InputError, match=r"^set=dm5x2: a set distilled before; "):
         suite("pipeline=evaluate", *ONE)
     first, second = SyntheticSet.load(folder).members
     plain = dataclasses.replace(first.provenance, space="standardised", whitening=None)

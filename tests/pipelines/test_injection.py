@@ -1,0 +1,142 @@
+"""Text of strangers' sets, of attempts and of rows acts nowhere: not in a page, a card, Markdown, LaTeX or a table."""
+
+import base64
+import csv
+import dataclasses
+import hashlib
+import re
+
+import pytest
+import torch
+from conftest_rows import students
+from markupsafe import Markup
+
+from moe_distill.attempts import Attempt
+from moe_distill.escaping import from_csv, in_csv, in_markdown
+from moe_distill.formats.card import Known, card
+from moe_distill.pipelines.layout import section, table, whole_page
+from moe_distill.pipelines.page import build_page
+from moe_distill.pipelines.page_agreement import agreement_section
+from moe_distill.pipelines.page_cells import CellReport, cells_section
+from moe_distill.pipelines.page_sets import Distilled, images_section
+from moe_distill.pipelines.page_tables import tables_section
+from moe_distill.pipelines.pictures import gallery
+from moe_distill.pipelines.question import Question
+from moe_distill.pipelines.rows import COLUMNS
+from moe_distill.pipelines.tables import markdown, sheet
+from moe_distill.pipelines.typeset import html_table, latex_table
+from moe_distill.provenance import Provenance
+from moe_distill.records import merge_rows, write_csv
+from moe_distill.row_files import read_table
+from moe_distill.synthetic import SyntheticSet, union
+
+ATTACK = "<script>alert(1)</script>\"><svg onload=alert(1)>'><img src=x onerror=alert(1)>"
+RAW = re.compile(r"<script>alert|<svg onload|<img src=x", re.IGNORECASE)
+# What numbers are computed from; text there ends before anything is shown.
+COMPUTED = ("mean", "std", "ipc", "space", "tiling", "whitening")
+TEXTS = [f.name for f in dataclasses.fields(Provenance) if f.name not in COMPUTED]
+NUMBERS = ("seed", "accuracy_last", "ipc", "noe", "distill_seconds", "train_seconds", "peak_memory_mb")
+
+
+def a_set(name, attack=ATTACK):
+    about = {"dataset": "d", "data_variant": "v", "data_fingerprint": "f", "classes": ("a", "b"), "method": "dm"}
+    about |= {"expert": 0, "ipc": 1, "mean": (0.5,), "std": (0.2,)}
+    hostile = {"classes": (attack, f"{attack}2"), "settings": {attack: attack, "roster": [attack]}}
+    about |= {name: hostile.get(name, attack)} if name else {}
+    return SyntheticSet(torch.zeros(2, 1, 8, 8), Provenance(**about))
+
+
+def attempt(**more):
+    about = {"began": 0.0, "command": "run", "commit": "c", "host": "h", "boot": "b", "process": 1}
+    return Attempt(**{**about, "process_began": 1.0, "ended": 60.0, **more})
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_no_field_of_a_set_acts_on_a_page_or_a_card(name, tmp_path):
+    together = union([a_set(name)])
+    ways = {together.members[0].provenance.expert: {i: torch.zeros(2, 1, 8, 8, dtype=torch.uint8) for i in (0, 5)}}
+    shown = images_section([Distilled(ATTACK, 0, together, tmp_path)])
+    pages = whole_page(ATTACK, [shown, gallery(together.members, ways)])
+    known = Known({"name": ATTACK}, [(ATTACK, ATTACK, ATTACK)])
+    for text in (pages, card(together, 2, known, f"/{ATTACK}")):
+        assert len(text) > 500 and not RAW.search(text)
+    assert "alert(1)" in pages
+
+
+def test_no_field_of_an_attempt_acts_on_a_page():
+    texts = [f.name for f in dataclasses.fields(Attempt) if f.type in (str, str | None)]
+    assert {"outcome", "error", "commit", "command"} <= set(texts)
+    tried = [attempt(**{name: ATTACK}) for name in texts]
+    report = CellReport(ATTACK, ATTACK, tried, ATTACK, ATTACK, ATTACK)
+    text = whole_page("t", [cells_section([report])])
+    assert "alert(1)" in text and not RAW.search(text)
+
+
+@pytest.mark.filterwarnings("ignore:constrained_layout not applied")
+@pytest.mark.parametrize("varies", [False, True])
+def test_no_column_of_a_row_acts_in_a_page_markdown_or_latex(varies, tmp_path):
+    made = students("toys", ("dm5x2", "random10x1"), ("a", "b"))
+    texts = [c for c in COLUMNS if c not in NUMBERS]
+    rows = [
+        {**r, **{c: f"{ATTACK} {r[c]} {i * varies}" for c in texts}, "config_hash": str(i)} for i, r in enumerate(made)
+    ]
+    write_csv(tmp_path / "t.csv", rows, COLUMNS)
+    rows = merge_rows([tmp_path / "t.csv"], COLUMNS)
+    assert len(rows) == len(made)
+    answer = sheet(rows, Question(claim=ATTACK))
+    cost = {"stage": ATTACK, "what": ATTACK, "found": True, "seconds": 1.0, "peak_memory_mb": 1.0}
+    page = build_page(ATTACK, ATTACK, rows, [{**cost, "steps": 1, "images": 1}], [], {ATTACK: ATTACK})
+    page += whole_page("t", [html_table(answer, "t"), tables_section({"probe.csv": rows})])
+    for text in (page, markdown(answer), latex_table(answer)):
+        assert "alert(1)" in text and not RAW.search(text)
+
+
+def test_what_networks_and_measures_are_called_does_not_act():
+    about = dict.fromkeys(("first", "second", "within", "dataset"), ATTACK)
+    lines = [{**about, "compared": c, "rho": "1", "low": "0", "high": "1", "sets": "4"} for c in ("architectures",)]
+    assert not RAW.search(agreement_section(lines)) and "alert(1)" in agreement_section(lines)
+
+
+def test_whatever_is_no_markup_is_escaped_where_it_is_put_in():
+    """Who forgets the markup shows it as text, and runs nothing."""
+    for page in (section("<b>", "<b>", ["<b>"]), table(["<b>"], ["<b>"]), whole_page("<b>", ["<b>"])):
+        assert "<b>" not in page
+    assert "<b>x</b>" in section("h", "n", [Markup("<b>x</b>")])
+
+
+def test_the_policy_of_a_page_lets_its_own_script_run_and_no_other():
+    page = whole_page("t", [Markup("<p>x</p>")])
+    policy = re.search('Content-Security-Policy" content="([^"]*)"', page)[1]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    (script,) = re.findall("<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert rules["script-src"] == f"'sha256-{digest}'" and rules["default-src"] == "'none'"
+
+
+FORMULAS = ("=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "'=1", "''-x", "- a")
+PLAIN = ("", "'", "'quoted'", "a=b", "-0.5", "+1e-3", "-inf", "nan", 'a, "b"\nc', " =1")
+
+
+def test_no_cell_of_a_table_is_a_formula_and_each_is_read_as_it_was(tmp_path):
+    rows = [{"config_hash": str(i), "a": text} for i, text in enumerate((*FORMULAS, *PLAIN))]
+    write_csv(tmp_path / "t.csv", rows, ("config_hash", "a"))
+    assert read_table(tmp_path / "t.csv") == rows == merge_rows([tmp_path / "t.csv"], ("config_hash", "a"))
+    with (tmp_path / "t.csv").open(newline="") as file:
+        cells = [line["a"] for line in csv.DictReader(file)]
+    assert all(cell.startswith("'") for cell in cells[: len(FORMULAS)]) and cells[len(FORMULAS) :] == [*PLAIN]
+    assert [in_csv(n) for n in (-1, -0.5, None)] == [-1, -0.5, None] and from_csv("'=x") == "=x"
+
+
+def test_markdown_shows_a_text_as_it_is():
+    odd = "a_b [x](javascript:y) *c* `d` <e> & f|g \\ _h_ ~i~\n# j"
+    told = in_markdown(odd)
+    assert told == "a_b \\[x\\](javascript:y) \\*c\\* \\`d\\` &lt;e&gt; &amp; f\\|g \\\\ \\_h\\_ \\~i\\~ # j"
+    assert in_markdown("cross_expert 5×2 ± 0.3 †") == "cross_expert 5×2 ± 0.3 †"
+
+
+def test_a_cards_front_matter_is_read_as_what_was_written():
+    import yaml
+
+    odd = "\x85---\n</script>\u2028& 'x': \"y\" 🙂"
+    front = card(union([a_set("dataset", odd)]), 2, Known()).split("---\n")[1]
+    assert yaml.safe_load(front)["distilled"]["dataset"] == odd and "</script>" not in front
