@@ -6,6 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from moe_distill import stopping
+
+if __name__ == "__main__":  # before the other imports, which take a second
+    stopping.heed()
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
@@ -15,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from moe_distill.attempts import attempt
 from moe_distill.checking import check, check_aside, check_split, listed
 from moe_distill.config import aside, conf_dir, named, register, set_aside
-from moe_distill.errors import InputError
+from moe_distill.errors import InputError, LostRank, write_error
 from moe_distill.records import guard_full_disk
 
 register()
@@ -91,6 +96,8 @@ def _hydra_main(cfg: DictConfig) -> float | None:
             _fail(str(ours))
         if isinstance(error, HydraException | OmegaConfBaseException):
             _fail(one_line(error))
+        if isinstance(error, LostRank):
+            _fail(str(error), code=1)
         raise
 
 
@@ -125,18 +132,22 @@ def one_line(error: BaseException) -> str:
 
 
 def main() -> None:
-    """Run from the command line; errors of input end in one line and exit code 2."""
+    """Run from the command line.
+
+    Errors of input end in one line and exit code 2, a signal that asks the run to end in one line and 128 + its number.
+    """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, who say them in one line
-    try:
-        sys.argv = [sys.argv[0], *map(named, set_aside(reordered(sys.argv[1:])))]
-        _hydra_main()
-    except (InputError, HydraException, OmegaConfBaseException) as error:
-        _fail(str(_own(error) or one_line(error)))
+    with stopping.heeding():
+        try:
+            sys.argv = [sys.argv[0], *map(named, set_aside(reordered(sys.argv[1:])))]
+            _hydra_main()
+        except (InputError, HydraException, OmegaConfBaseException) as error:
+            _fail(str(_own(error) or one_line(error)))
 
 
-def _fail(message: str) -> NoReturn:
-    sys.stderr.write(f"error: {message}\n")
-    sys.exit(2)
+def _fail(message: str, code: int = 2) -> NoReturn:
+    write_error(f"error: {message}")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -22,8 +23,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from moe_distill.attempts import works_here
 from moe_distill.config import aside, named
 from moe_distill.errors import InputError
-from moe_distill.launcher.processes import Job
+from moe_distill.launcher.processes import Job, was_stopped
 from moe_distill.locks import locked
+from moe_distill.stopping import GOES_ON
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,22 @@ class LauncherInputError(CompactHydraException, InputError):
 
 
 class JobError(CompactHydraException, RuntimeError):
-    """A job ended with another exit code than 0; the message names job, code, log and last error line."""
+    """Jobs of a sweep did not end well; the message counts them, as a line was printed of each."""
+
+
+class EndedJob(JobReturn):
+    """What Hydra keeps of a job; unlike its own, it prints nothing where ``return_value`` raises."""
+
+    @property
+    def return_value(self) -> Any:  # type: ignore[misc]
+        """None; the launcher's jobs leave their results in files.
+
+        Raises:
+            JobError: The job did not end well.
+        """
+        if self.status is not JobStatus.COMPLETED:
+            raise self._return_value
+        return self._return_value
 
 
 def source_flags(config: DictConfig) -> list[str]:
@@ -100,8 +117,13 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def job_return(config: DictConfig, failure: str | None) -> JobReturn:
-    """Return the outcome as Hydra wants it; reading ``return_value`` of a failed job raises JobError."""
-    return JobReturn(
+    """Return the outcome as Hydra wants it; reading ``return_value`` of a job that did not end well raises JobError.
+
+    Args:
+        config: The job's.
+        failure: How to say that it did not; None where it did.
+    """
+    return EndedJob(
         overrides=list(config.hydra.overrides.task),
         cfg=OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]),
         hydra_cfg=OmegaConf.masked_copy(config, "hydra"),
@@ -110,6 +132,16 @@ def job_return(config: DictConfig, failure: str | None) -> JobReturn:
         status=JobStatus.FAILED if failure else JobStatus.COMPLETED,
         _return_value=JobError(failure) if failure else None,
     )
+
+
+def _counted(outcomes: Sequence[str | None]) -> str:
+    """Say how many of the jobs did not end well; nothing where all did."""
+    stopped = sum(failure is not None and was_stopped(failure) for failure in outcomes)
+    failed = sum(failure is not None for failure in outcomes) - stopped
+    counts = [
+        f"{count} of {len(outcomes)} jobs {how}" for count, how in ((failed, "failed"), (stopped, "stopped")) if count
+    ]
+    return ", ".join(counts)
 
 
 def _call(hook: str, named: DictConfig, configs: Sequence[DictConfig]) -> None:
@@ -174,10 +206,14 @@ class FreshProcessLauncher(Launcher):
             check_idle(jobs)
             _call("before_sweep", first, configs)
             outcomes = run(jobs)
-            if failures := [failure for failure in outcomes if failure]:
-                log.error("%d of %d jobs failed:\n  %s", len(failures), len(jobs), "\n  ".join(failures))
+            counted = _counted(outcomes)
+            if counted:
+                log.error("%s:\n  %s", counted, "\n  ".join(failure for failure in outcomes if failure))
             _call("after_sweep", first, configs)
-        return [job_return(config, failure) for config, failure in zip(configs, outcomes, strict=True)]
+        error = f"{counted}, as said above; {GOES_ON}"
+        return [
+            job_return(config, error if failure else None) for config, failure in zip(configs, outcomes, strict=True)
+        ]
 
     def _compose_all(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[DictConfig]:
         return [self._compose(overrides, number) for number, overrides in enumerate(job_overrides, first)]

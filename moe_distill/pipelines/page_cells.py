@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 
-from moe_distill.attempts import Attempt
+from moe_distill.attempts import STARTING, Attempt
 from moe_distill.pipelines.layout import count, section
 from moe_distill.pipelines.page_costs import duration
 
-LOST = ("failed", "killed", "restarted")
+LOST = ("failed", "stopped", "killed", "restarted")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def _cell(report: CellReport) -> str:
 
 def _tried(attempt: Attempt, state: str) -> str:
     began = datetime.fromtimestamp(attempt.began, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    outcome = attempt.outcome or state
+    outcome = state if attempt.outcome in (None, STARTING) else attempt.outcome
     took = f" after {duration([{'seconds': attempt.ended - attempt.began}])}" if attempt.ended else ""
     error = f": {escape(attempt.error)}" if attempt.error else ""
     return f'{began}, {outcome}{took}{error} <span class="soft">({escape(attempt.commit)})</span>'

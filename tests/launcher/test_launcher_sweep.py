@@ -101,7 +101,8 @@ def test_failures_are_isolated_and_named(app):
     assert list(notes(app)) == ["x2-y0"]
     line = f"x=1 fail=1 {' '.join(hooks)}: exit code 1, {app}/out/x1-y0/console.log: ValueError: x is 1"
     assert f"1 of 2 jobs failed:\n  {line}\n" in done.stdout
-    assert f"\n{line}\n" in done.stderr and "Traceback" not in done.stderr
+    assert (done.stdout + done.stderr).count(line) == 2 and "Error executing job" not in done.stderr
+    assert "1 of 2 jobs failed, as said above" in done.stderr and "Traceback" not in done.stderr
     assert done.stdout.index("forecast for x of 1 2\n") < done.stdout.index("[1/2]")
     assert done.stdout.index("[2/2]") < done.stdout.index("ended 2: out/x1-y0/began out/x2-y0/began\n")
 
