@@ -33,7 +33,7 @@ class Config:
         width: Factor on the width of every network but those of libraries.
         least_map: Side, in pixels, of the last map of a library's network made for large images, at least.
         mixup_alpha: α of the Beta distribution images are mixed by.
-        threads: Threads a process; null shares the cores out.
+        threads: Threads a process; null takes ``OMP_NUM_THREADS``, or shares the cores out.
         checkpoint_seconds: Least time between two checkpoints.
         curves_every: Iterations between two points of a curve.
         shorten: Settings by method with which the scale replaces published ones.

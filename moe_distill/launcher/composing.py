@@ -41,8 +41,8 @@ class JobError(CompactHydraException, RuntimeError):
 class EndedJob(JobReturn):
     """What Hydra keeps of a job; unlike its own, it prints nothing where ``return_value`` raises."""
 
-    @property
-    def return_value(self) -> Any:  # type: ignore[misc]
+    @property  # type: ignore[misc]
+    def return_value(self) -> Any:
         """None; the launcher's jobs leave their results in files.
 
         Raises:
