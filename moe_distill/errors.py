@@ -1,6 +1,4 @@
-"""The exceptions a user sees as one line, and how such a line is written."""
-
-import sys
+"""The exceptions a user sees as one line."""
 
 
 class InputError(ValueError):
@@ -22,13 +20,3 @@ class InputError(ValueError):
 
 class LostRank(RuntimeError):
     """A process of a run over several has died or hangs; the entry point prints one line and exits with 1."""
-
-
-def write_error(line: str) -> None:
-    """Write a line to the terminal, below any progress bar that is open."""
-    if tqdm := getattr(sys.modules.get("tqdm"), "tqdm", None):  # where it is not imported, there are no bars
-        for bar in [*getattr(tqdm, "_instances", ())]:
-            bar.leave = True
-            bar.close()
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()

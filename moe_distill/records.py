@@ -135,6 +135,10 @@ class Store:
         path = self.path(kind, settings)
         return path if (path / "manifest.json").is_file() else None
 
+    def count_made(self, kind: str) -> int:
+        """Return how many artifacts of a kind this object made; a stage that made none more was found finished."""
+        return sum(name.startswith(f"{kind} ") for name in self.made)
+
     def manifest(self, folder: Path) -> dict[str, Any]:
         """Return what was recorded beside an artifact: settings, costs, commit, time."""
         return json.loads((folder / "manifest.json").read_text())

@@ -1,8 +1,10 @@
 """The entry point: ``python -m moe_distill.run [overrides]``."""
 
+import contextlib
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,8 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 from moe_distill.attempts import attempt
 from moe_distill.checking import check, check_aside, check_split, listed
 from moe_distill.config import aside, conf_dir, named, register, set_aside
-from moe_distill.errors import InputError, LostRank, write_error
+from moe_distill.errors import InputError, LostRank
+from moe_distill.locks import locked
 from moe_distill.records import guard_full_disk
+from moe_distill.terminal import write_error
 
 register()
 
@@ -44,8 +48,9 @@ def _run(cfg: DictConfig) -> float | None:
     if cfg.instead is not None:  # it looks at runs and is none
         _, runtime, pipeline = _built(cfg)
         return pipeline(runtime=runtime).get("accuracy")
+    output = Path(cfg.paths.output)
     # Before anything can fail, which the record of the attempt then says.
-    with attempt(Path(cfg.paths.output), shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])) as tried:
+    with _alone(output), attempt(output, shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])) as tried:
         resolved, runtime, pipeline = _built(cfg)
         tried.work = identity(resolved["pipeline"], cfg.scale_name, cfg.paths.store)
         _open(runtime.mirror, pipeline, resolved)
@@ -56,6 +61,18 @@ def _run(cfg: DictConfig) -> float | None:
         finally:
             runtime.mirror.finish(failed)
     return headline.get("accuracy")
+
+
+@contextlib.contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Hold a run's folder, where a second run would write over the first one's tables.
+
+    Raises:
+        InputError: Another run holds it.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    with locked(output / ".run.lock", "hydra.run.dir", refusal="a folder where no run works: wait, or set name="):
+        yield
 
 
 def _built(cfg: DictConfig) -> tuple[dict[str, Any], Any, Any]:

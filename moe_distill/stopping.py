@@ -9,7 +9,7 @@ import contextlib
 import signal
 from collections.abc import Iterator
 
-from moe_distill.errors import write_error
+from moe_distill.terminal import write_error
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GOES_ON = "the same command goes on"

@@ -10,7 +10,7 @@ import pytest
 from tqdm import tqdm
 
 from moe_distill import stopping
-from moe_distill.errors import write_error
+from moe_distill.terminal import write_error
 
 # A program that is imported, works, and catches what libraries catch.
 PROGRAM = """

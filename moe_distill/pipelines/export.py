@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich import get_console
-
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
 from moe_distill.formats.card import Known, write_hub_folder
@@ -16,6 +14,7 @@ from moe_distill.pipelines.rows import COLUMNS, in_percent
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import describe, merge_rows
 from moe_distill.synthetic import SyntheticSet, Union, union
+from moe_distill.terminal import say
 from moe_distill.training.recipe import Recipe
 
 Writer = Callable[[Union, Path, Path], str]
@@ -61,7 +60,7 @@ def export(
     together = sets if isinstance(sets, Union) else union([sets])
     with new_folder(target) as folder:
         exact = writers[layout](together, source, folder)
-    get_console().print(f"{target}: {exact}", markup=False, soft_wrap=True)
+    say(f"{target}: {exact}")
     return {"set": str(target), "exact": exact}
 
 

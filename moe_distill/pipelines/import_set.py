@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich import get_console
 
 from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.errors import InputError
@@ -16,6 +15,7 @@ from moe_distill.formats.placing import check_new, digest_of, new_folder
 from moe_distill.formats.readers import Layout, layout_of
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.synthetic import SyntheticSet
+from moe_distill.terminal import say
 from moe_distill.tiling import Tiling
 
 
@@ -109,7 +109,6 @@ def _tell(made: SyntheticSet, target: Path) -> None:
     source = p.settings["imported"]
     rate = "" if made.learned_rate is None else f", learned step size {made.learned_rate.item():.4g}"
     what = f"{len(made.images)} images, {p.ipc} a class, read as {source['layout']} and {p.space}"
-    console = get_console()
-    console.print(f"{p.method}: {what}; labels {source['labels']}{rate}", markup=False, soft_wrap=True)
+    say(f"{p.method}: {what}; labels {source['labels']}{rate}")
     exact = f"the images are those of the files, in float32: pipeline=evaluate pipeline.path={target}"
-    console.print(exact, markup=False, soft_wrap=True)
+    say(exact)
