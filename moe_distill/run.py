@@ -19,6 +19,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from moe_distill.arguments import with_paths_quoted, without_dashes
 from moe_distill.attempts import attempt
 from moe_distill.checking import check, check_aside, check_split, listed
 from moe_distill.config import aside, conf_dir, named, register, set_aside
@@ -124,6 +125,13 @@ def reordered(arguments: list[str]) -> list[str]:
     return [*flags[:1], *(a for a in arguments if a not in ("-m", "--multirun"))]
 
 
+def as_hydra_reads(arguments: list[str]) -> list[str]:
+    """Return a command line's arguments as Hydra takes them, less those that are set aside."""
+    plain = reordered([without_dashes(argument) for argument in arguments])
+    sweeping = plain[:1] in (["-m"], ["--multirun"]) or "hydra.mode=MULTIRUN" in plain
+    return [named(with_paths_quoted(argument, sweeping)) for argument in set_aside(plain)]
+
+
 def one_line(error: BaseException) -> str:
     """Return a configuration error of Hydra's as one line: what was asked for and what there is."""
     if isinstance(error, MissingConfigException) and error.options:
@@ -156,7 +164,7 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, who say them in one line
     with stopping.heeding():
         try:
-            sys.argv = [sys.argv[0], *map(named, set_aside(reordered(sys.argv[1:])))]
+            sys.argv = [sys.argv[0], *as_hydra_reads(sys.argv[1:])]
             _hydra_main()
         except (InputError, HydraException, OmegaConfBaseException) as error:
             _fail(str(_own(error) or one_line(error)))
