@@ -26,7 +26,7 @@ from moe_distill.config import aside, conf_dir, named, register, set_aside
 from moe_distill.errors import InputError, LostRank
 from moe_distill.locks import locked
 from moe_distill.records import guard_full_disk
-from moe_distill.terminal import write_error
+from moe_distill.terminal import say, write_error
 
 register()
 
@@ -54,6 +54,8 @@ def _run(cfg: DictConfig) -> float | None:
     with _alone(output), attempt(output, shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])) as tried:
         resolved, runtime, pipeline = _built(cfg)
         tried.work = identity(resolved["pipeline"], cfg.scale_name, cfg.paths.store)
+        if _by_hand():
+            _foretell(cfg, pipeline, runtime)
         _open(runtime.mirror, pipeline, resolved)
         failed = True
         try:
@@ -62,6 +64,19 @@ def _run(cfg: DictConfig) -> float | None:
         finally:
             runtime.mirror.finish(failed)
     return headline.get("accuracy")
+
+
+def _by_hand() -> bool:
+    """Say whether this is a run of its own: a sweep, which numbers its jobs, foretells all of them."""
+    return HydraConfig.initialized() and OmegaConf.is_missing(HydraConfig.get().job, "num")
+
+
+def _foretell(cfg: DictConfig, pipeline: Any, runtime: Any) -> None:
+    """Print what the run is going to cost, unless nothing is known of it or nothing is left to do."""
+    from moe_distill.pipelines.forecast import forecastable, told
+
+    if forecastable(pipeline):
+        say(told([(pipeline, runtime.results)], str(cfg.trainer.accelerator), None, str(cfg.scale_name)))
 
 
 @contextlib.contextmanager
