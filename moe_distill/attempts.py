@@ -17,9 +17,11 @@ from pathlib import Path
 import psutil
 
 from moe_distill.records import commit, write_json
+from moe_distill.stopping import Stopped, signal_of
 
 FILE = "attempts.json"
 LOG = "console.log"
+STARTING = "starting"
 _BEAT_SECONDS = 30.0
 _SILENT_SECONDS = 300.0
 
@@ -33,7 +35,9 @@ class Attempt:
         command: What repeats it.
         host: The machine, with what tells its start from its other ones (``boot``), the process, and how many seconds
             after that start this one was started. Neither changes where the machine's clock is set.
-        outcome: ``finished`` or ``failed``; None while it works, and after a kill.
+        outcome: ``finished``, ``failed`` or ``stopped`` (by a signal that asks for it); ``starting`` from the moment
+            its launcher starts its process until that, having imported for seconds, takes the record over; None while
+            it works, and after a kill.
         error: The last line of an error.
         work: What tells it from other work (see ``identity`` of :mod:`~moe_distill.pipelines.cells`), once it is known.
     """
@@ -51,13 +55,15 @@ class Attempt:
     work: str | None = None
 
     def state(self, touched: float) -> str:
-        """Say what became of it: ``finished``, ``failed``, ``running``, ``killed`` or ``restarted`` (the machine was).
+        """Say what became of it.
+
+        One of ``finished``, ``failed``, ``stopped``, ``running``, ``killed`` and ``restarted`` (the machine was).
 
         Args:
             touched: When its record was last written, which a living attempt does every half a minute; what is left of
                 an attempt on another machine.
         """
-        if self.outcome is not None:
+        if self.outcome not in (None, STARTING):
             return self.outcome
         if self.host != platform.node():
             return "running" if time.time() - touched < _SILENT_SECONDS else "killed"
@@ -81,15 +87,11 @@ def attempts_of(folder: Path) -> list[Attempt]:
 def state_of(folder: Path) -> str:
     """Return the state of the last attempt at the run of a folder; ``missing`` where there is none.
 
-    A process needs seconds to import what it records its attempt with: until then its log holds its command alone.
+    A log without an attempt is of a process that ended before it could record one.
     """
     if tried := attempts_of(folder):
         return last_state(folder, tried)
-    log = folder / LOG
-    if not log.is_file():
-        return "missing"
-    silent = log.read_bytes().count(b"\n") <= 1 and time.time() - log.stat().st_mtime < _SILENT_SECONDS
-    return "running" if silent else "failed"
+    return "failed" if (folder / LOG).is_file() else "missing"
 
 
 def last_state(folder: Path, tried: Sequence[Attempt]) -> str:
@@ -111,14 +113,17 @@ def attempt(folder: Path, command: str) -> Iterator[Attempt]:
         command: What repeats the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    began = _uptime_at_start(os.getpid())
-    now = Attempt(time.time(), command, commit(), platform.node(), _boot(), os.getpid(), began)
+    now = _attempt_of(os.getpid(), command)
+    if (started := _starting(folder, now.process, now.process_began)) is not None:
+        now.began = started.began
     _write(folder, now)
     with _beating(folder / FILE):
         try:
             yield now
         except BaseException as error:
-            now.outcome, now.error = "failed", (str(error).strip().splitlines() or [""])[-1] or type(error).__name__
+            asked = isinstance(error, KeyboardInterrupt | Stopped)
+            now.outcome = "stopped" if asked else "failed"
+            now.error = (str(error).strip().splitlines() or [""])[-1] or type(error).__name__
             raise
         else:
             now.outcome = "finished"
@@ -126,6 +131,58 @@ def attempt(folder: Path, command: str) -> Iterator[Attempt]:
             now.ended = time.time()
             with contextlib.suppress(OSError):  # a full disk must not hide the error that says so
                 _write(folder, now)
+
+
+def note_start(folder: Path, process: int, command: str) -> None:
+    """Record that a process was started to work at the run of a folder, which it will itself record later.
+
+    Whoever looks meanwhile can then tell whether it lives.
+
+    Args:
+        folder: The run's, which is there.
+        process: The process's number; it may have ended, but nobody waited for it yet.
+        command: What was started.
+    """
+    with contextlib.suppress(OSError, psutil.Error):  # the process works whether or not this can be written
+        started = _attempt_of(process, command)
+        started.outcome = STARTING
+        recorded = ((one.process, one.process_began) for one in attempts_of(folder) if one.host == started.host)
+        if not any(pid == process and abs(began - started.process_began) < 1 for pid, began in recorded):
+            _write(folder, started)
+
+
+def note_end(folder: Path, process: int, code: int, error: str) -> None:
+    """Record how a process ended that did not live to record itself; nothing where it did.
+
+    Args:
+        folder: As for :func:`note_start`, as is ``process``.
+        process: See ``folder``.
+        code: Its exit code.
+        error: What it said last.
+    """
+    if (started := _starting(folder, process)) is None:
+        return
+    started.outcome = "finished" if code == 0 else "stopped" if signal_of(code) else "failed"
+    started.ended, started.error = time.time(), error if code else None
+    with contextlib.suppress(OSError):
+        _write(folder, started)
+
+
+def _attempt_of(process: int, command: str) -> Attempt:
+    return Attempt(time.time(), command, commit(), platform.node(), _boot(), process, _uptime_at_start(process))
+
+
+def _starting(folder: Path, process: int, began: float | None = None) -> Attempt | None:
+    """Return the last attempt of a process of this machine that has only been started; None where there is none."""
+    return next(
+        (
+            one
+            for one in reversed(attempts_of(folder))
+            if (one.host, one.process, one.outcome) == (platform.node(), process, STARTING)
+            and (began is None or abs(one.process_began - began) < 1)
+        ),
+        None,
+    )
 
 
 def _boot() -> str:

@@ -33,13 +33,14 @@ class Config:
         width: Factor on the width of every network but those of libraries.
         least_map: Side, in pixels, of the last map of a library's network made for large images, at least.
         mixup_alpha: α of the Beta distribution images are mixed by.
-        threads: Threads a process; null shares the cores out.
+        threads: Threads a process; null takes ``OMP_NUM_THREADS``, or shares the cores out.
         checkpoint_seconds: Least time between two checkpoints.
         curves_every: Iterations between two points of a curve.
         shorten: Settings by method with which the scale replaces published ones.
         student_epochs: Epochs by recipe name where the scale gives single recipes other epochs than the rest.
         sweep: The axes of a sweep at this scale, read by experiments.
         before_sweep: Dotted path of what is called with a sweep's jobs before they start; what it returns is shown.
+        done_already: The same, called next; says of each job whether it is to be left out.
         after_sweep: The same, after the last one has ended.
         instead: The same, in place of the jobs.
         question: What an experiment asks, and of which comparison the answer is read.
@@ -61,6 +62,7 @@ class Config:
     student_epochs: dict[str, int] = field(default_factory=dict)
     sweep: dict[str, Any] = field(default_factory=dict)
     before_sweep: str | None = "moe_distill.sweep.before"
+    done_already: str | None = "moe_distill.sweep.done_already"
     after_sweep: str | None = "moe_distill.sweep.after"
     instead: str | None = None
     question: dict[str, Any] = field(

@@ -1,4 +1,4 @@
-"""The one exception a user sees as one line."""
+"""The exceptions a user sees as one line."""
 
 
 class InputError(ValueError):
@@ -16,3 +16,7 @@ class InputError(ValueError):
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:
         return type(self), (self.key, self.value, self.allowed)
+
+
+class LostRank(RuntimeError):
+    """A process of a run over several has died or hangs; the entry point prints one line and exits with 1."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from moe_distill.errors import InputError
+from moe_distill.terminal import say
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 _REFUSED = (errno.EACCES, errno.EPERM)
@@ -36,9 +37,7 @@ def locked(path: Path, key: str = "paths.store", waiting: str = "", refusal: str
             if refusal:
                 raise InputError(key, path.parent, refusal) from held
             if waiting:
-                from rich import get_console
-
-                get_console().log(waiting, style="yellow")
+                say(waiting, style="yellow")
             lock.acquire()
     except OSError as error:
         if error.errno in _NO_LOCKS:

@@ -155,6 +155,10 @@ class Store:
                 set_aside(path, flaw)
         self._whole.discard(path)
 
+    def count_made(self, kind: str) -> int:
+        """Return how many artifacts of a kind this object made; a stage that made none more was found finished."""
+        return sum(name.startswith(f"{kind} ") for name in self.made)
+
     def manifest(self, folder: Path) -> dict[str, Any]:
         """Return what was recorded beside an artifact: settings, costs, commit, time."""
         return json.loads((folder / MANIFEST).read_text())

@@ -1,11 +1,18 @@
 """The entry point: ``python -m moe_distill.run [overrides]``."""
 
+import contextlib
 import os
 import shlex
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
+
+from moe_distill import stopping
+
+if __name__ == "__main__":  # before the other imports, which take a second
+    stopping.heed()
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -13,11 +20,14 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from moe_distill.arguments import with_paths_quoted, without_dashes
 from moe_distill.attempts import attempt
 from moe_distill.checking import check, check_aside, check_split, listed
 from moe_distill.config import aside, conf_dir, named, register, set_aside, written
 from moe_distill.disk import explained, guard_disk
-from moe_distill.errors import InputError
+from moe_distill.errors import InputError, LostRank
+from moe_distill.locks import locked
+from moe_distill.terminal import say, write_error
 
 register()
 
@@ -40,10 +50,13 @@ def _run(cfg: DictConfig) -> float | None:
     if cfg.instead is not None:  # it looks at runs and is none
         _, runtime, pipeline = _built(cfg)
         return pipeline(runtime=runtime).get("accuracy")
+    output = Path(cfg.paths.output)
     # Before anything can fail, which the record of the attempt then says.
-    with attempt(Path(cfg.paths.output), shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])) as tried:
+    with _alone(output), attempt(output, shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])) as tried:
         resolved, runtime, pipeline = _built(cfg)
         tried.work = identity(resolved["pipeline"], cfg.scale_name, cfg.paths.store)
+        if _by_hand():
+            _foretell(cfg, pipeline, runtime)
         _open(runtime.mirror, pipeline, resolved)
         failed = True
         try:
@@ -52,6 +65,31 @@ def _run(cfg: DictConfig) -> float | None:
         finally:
             runtime.mirror.finish(failed)
     return headline.get("accuracy")
+
+
+def _by_hand() -> bool:
+    """Say whether this is a run of its own: a sweep, which numbers its jobs, foretells all of them."""
+    return HydraConfig.initialized() and OmegaConf.is_missing(HydraConfig.get().job, "num")
+
+
+def _foretell(cfg: DictConfig, pipeline: Any, runtime: Any) -> None:
+    """Print what the run is going to cost, unless nothing is known of it or nothing is left to do."""
+    from moe_distill.pipelines.forecast import forecastable, told
+
+    if forecastable(pipeline):
+        say(told([(pipeline, runtime.results)], str(cfg.trainer.accelerator), None, str(cfg.scale_name)))
+
+
+@contextlib.contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Hold a run's folder, where a second run would write over the first one's tables.
+
+    Raises:
+        InputError: Another run holds it.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    with locked(output / ".run.lock", "hydra.run.dir", refusal="a folder where no run works: wait, or set name="):
+        yield
 
 
 def _built(cfg: DictConfig) -> tuple[dict[str, Any], Any, Any]:
@@ -92,6 +130,8 @@ def _hydra_main(cfg: DictConfig) -> float | None:
             _fail(str(ours))
         if isinstance(error, HydraException | OmegaConfBaseException):
             _fail(one_line(error))
+        if isinstance(error, LostRank):
+            _fail(str(error), code=1)
         raise
 
 
@@ -99,6 +139,13 @@ def reordered(arguments: list[str]) -> list[str]:
     """Put ``-m`` first: argparse wants the overrides in one piece."""
     flags = [a for a in arguments if a in ("-m", "--multirun")]
     return [*flags[:1], *(a for a in arguments if a not in ("-m", "--multirun"))]
+
+
+def as_hydra_reads(arguments: list[str]) -> list[str]:
+    """Return a command line's arguments as Hydra takes them, less those that are set aside."""
+    plain = reordered([without_dashes(argument) for argument in arguments])
+    sweeping = plain[:1] in (["-m"], ["--multirun"]) or "hydra.mode=MULTIRUN" in plain
+    return [named(with_paths_quoted(argument, sweeping)) for argument in set_aside(plain)]
 
 
 def one_line(error: BaseException) -> str:
@@ -126,20 +173,29 @@ def one_line(error: BaseException) -> str:
 
 
 def main() -> None:
-    """Run from the command line; errors of input end in one line and exit code 2."""
+    """Run from the command line.
+
+    Errors of input end in one line and exit code 2, a signal that asks the run to end in one line and 128 + its number.
+    """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, who say them in one line
-    try:
-        sys.argv = [sys.argv[0], *map(named, set_aside(reordered(sys.argv[1:])))]
-        _hydra_main()
-    except (InputError, HydraException, OmegaConfBaseException) as error:
-        _fail(str(_own(error) or one_line(error)))
-    except OSError as error:  # of the folder that Hydra makes for the job before it hands over to us
-        typed = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
-        key = next((k for k in ("hydra.run.dir", "hydra.sweep.dir") if k in typed), "paths.runs")
-        folder = Path(os.fsdecode(error.filename or typed.get(key, "runs")))  # a full disk names no file
-        if _in_job(error) or (ours := explained(error, {key: folder})) is None:
-            raise
-        _fail(str(ours))
+    with stopping.heeding():
+        try:
+            sys.argv = [sys.argv[0], *as_hydra_reads(sys.argv[1:])]
+            _hydra_main()
+        except (InputError, HydraException, OmegaConfBaseException) as error:
+            _fail(str(_own(error) or one_line(error)))
+        except OSError as error:  # of the folder that Hydra makes for the job before it hands over to us
+            _fail_in_folder(error)
+
+
+def _fail_in_folder(error: OSError) -> NoReturn:
+    """Say which folder of Hydra's cannot be written to."""
+    typed = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
+    key = next((k for k in ("hydra.run.dir", "hydra.sweep.dir") if k in typed), "paths.runs")
+    folder = Path(os.fsdecode(error.filename or typed.get(key, "runs")))  # a full disk names no file
+    if _in_job(error) or (ours := explained(error, {key: folder})) is None:
+        raise error
+    _fail(str(ours))
 
 
 def _in_job(error: BaseException) -> bool:
@@ -148,9 +204,9 @@ def _in_job(error: BaseException) -> bool:
     return any(frame.f_code is job for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
-def _fail(message: str) -> NoReturn:
-    sys.stderr.write(f"error: {message}\n")
-    sys.exit(2)
+def _fail(message: str, code: int = 2) -> NoReturn:
+    write_error(f"error: {message}")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

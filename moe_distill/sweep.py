@@ -47,6 +47,15 @@ def before(configs: Sequence[DictConfig]) -> str:
         return foretell(_left(jobs, sweep, folder))
 
 
+def done_already(configs: Sequence[DictConfig]) -> list[bool]:
+    """Say of each job whether nothing of it is left to do, also for its page; :func:`before` kept what is asked."""
+    folder, results = _folder(configs), _results(configs[0])
+    sweep = Sweep.read(folder)
+    if sweep is None or len(sweep.cells) != len(configs):  # nobody called it
+        return [False] * len(configs)
+    return [cell.concluded(folder, results) for cell in sweep.cells]
+
+
 def after(configs: Sequence[DictConfig]) -> str:
     """Build the sweep's tables and page, also of what failed; return where they are."""
     from moe_distill.pipelines.report import report_sweep
@@ -129,7 +138,9 @@ def foretell(jobs: Sequence[Built]) -> str:
     cells = [(job.pipeline, _results(job.cfg)) for job in jobs]
     accelerator = "cpu" if all(cfg.trainer.accelerator == "cpu" for cfg in configs) else "auto"
     slots = OmegaConf.select(configs[0], "hydra.launcher.gpus")
-    return told(cells, accelerator, None if slots in (None, "auto") else str(slots).split(";")[0].strip())
+    visible = None if slots in (None, "auto") else str(slots).split(";")[0].strip()
+    scales = {str(cfg.scale_name) for cfg in configs}
+    return told(cells, accelerator, visible, scales.pop() if len(scales) == 1 else "")
 
 
 def _left(jobs: Sequence[Built], sweep: Sweep, folder: Path) -> list[Built]:

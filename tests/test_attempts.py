@@ -11,8 +11,9 @@ import time
 import psutil
 import pytest
 
-from moe_distill.attempts import FILE, LOG, attempt, attempts_of, state_of
+from moe_distill.attempts import FILE, LOG, attempt, attempts_of, note_end, note_start, state_of
 from moe_distill.errors import InputError
+from moe_distill.stopping import Stopped
 
 SLEEPER = """
 import sys, time
@@ -63,10 +64,13 @@ def test_a_record_that_cannot_be_read_is_none(tmp_path, text):
     assert [a.command for a in attempts_of(tmp_path)] == ["again"]
 
 
-def test_an_interrupt_is_a_failure_of_its_name(tmp_path):
-    with pytest.raises(KeyboardInterrupt), attempt(tmp_path, ""):
-        raise KeyboardInterrupt
-    assert (attempts_of(tmp_path)[0].outcome, attempts_of(tmp_path)[0].error) == ("failed", "KeyboardInterrupt")
+@pytest.mark.parametrize("asked", [KeyboardInterrupt(), Stopped(signal.SIGTERM)])
+def test_what_a_signal_ends_was_stopped(tmp_path, asked):
+    with pytest.raises(type(asked)), attempt(tmp_path, ""):
+        raise asked
+    (tried,) = attempts_of(tmp_path)
+    assert tried.outcome == state_of(tmp_path) == "stopped"
+    assert tried.error == (str(asked) or "KeyboardInterrupt")
 
 
 def test_a_killed_run_is_known_by_its_process(tmp_path):
@@ -150,10 +154,32 @@ def test_looking_at_a_run_is_no_attempt(suite):
 
 
 def test_a_job_that_died_before_its_attempt_has_failed(tmp_path):
-    log = tmp_path / LOG
-    log.write_text("$ python -m app\n")
-    assert state_of(tmp_path) == "running"  # it may still import
-    os.utime(log, (time.time() - 1000,) * 2)
+    (tmp_path / LOG).write_text("$ python -m app\n")
     assert state_of(tmp_path) == "failed"
-    log.write_text("$ python -m app\nModuleNotFoundError: No module named 'app'\n")
-    assert state_of(tmp_path) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [(0, "finished"), (1, "failed"), (-9, "failed"), (-15, "stopped"), (130, "stopped")]
+)
+def test_a_process_that_has_not_recorded_itself_is_known_by_its_launcher(tmp_path, code, state):
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    note_start(tmp_path, process.pid, "sleep")
+    assert state_of(tmp_path) == "running"
+    process.kill()
+    process.wait()
+    assert state_of(tmp_path) == "killed"  # its launcher may be gone too
+    note_end(tmp_path, process.pid, code, "last words")
+    (tried,) = attempts_of(tmp_path)
+    assert tried.outcome == state_of(tmp_path) == state and tried.error == ((code and "last words") or None)
+
+
+def test_a_process_takes_over_what_its_launcher_recorded(tmp_path):
+    note_start(tmp_path, os.getpid(), "launched")
+    (started,) = attempts_of(tmp_path)
+    with attempt(tmp_path, "own command"):
+        note_start(tmp_path, os.getpid(), "a launcher that comes late")
+        note_end(tmp_path, os.getpid(), 1, "")
+        (tried,) = attempts_of(tmp_path)
+        assert (tried.command, tried.outcome, tried.began) == ("own command", None, started.began)
+        assert state_of(tmp_path) == "running"
+    assert [a.outcome for a in attempts_of(tmp_path)] == ["finished"]

@@ -11,6 +11,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
+from moe_distill.errors import LostRank
 from moe_distill.run import main
 
 USUAL = {"scale": "smoke", "logger": "none", "threads": "1", "trainer": "cpu", "data": "digits"}
@@ -214,3 +215,11 @@ def test_a_process_says_one_line_and_exits_with_2(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (2, "error: ipc=0: a whole number of at least 1\n")
     assert not (tmp_path / "store").exists()
+
+
+def test_a_lost_rank_is_one_line_and_a_failure_of_no_input(called, monkeypatch):
+    def lose(_):
+        raise LostRank("rank 1 has not moved")
+
+    monkeypatch.setattr("moe_distill.run.run", lose)
+    assert called("method=dm") == (1, "error: rank 1 has not moved\n")

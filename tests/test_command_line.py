@@ -2,12 +2,18 @@
 
 import hashlib
 import re
+from inspect import signature
+from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.utils import get_object
+from omegaconf import OmegaConf
 
-from moe_distill.config import aside, job_name, named, set_aside
-from moe_distill.run import one_line, reordered
+from moe_distill.arguments import takes_path, with_paths_quoted, without_dashes
+from moe_distill.config import aside, conf_dir, job_name, named, set_aside
+from moe_distill.run import as_hydra_reads, one_line, reordered
 
 
 @pytest.mark.parametrize("overrides", ["split=5x2,method=idm", "a.b='x y',c=[1,2]", "", "x=" + "long" * 99, "../up=1"])
@@ -76,3 +82,84 @@ def test_a_number_that_should_name_an_option_is_quoted_and_nothing_else_is(overr
 def test_settings_of_the_pipeline_whose_runs_are_looked_at_are_set_aside(given, taken):
     assert set_aside(given) == [a for a in given if a not in taken] and aside() == taken
     set_aside([])
+
+
+ODD = [
+    "/tmp/jürgen",
+    "/tmp/a=b",
+    "/tmp/a(1)",
+    "/tmp/a[1]",
+    "/tmp/a#b",
+    "/tmp/a,b",
+    "~/x",
+    "[a]",
+    "2026",
+    "/tmp/it's",
+    "a&b;c",
+]
+
+
+@pytest.mark.parametrize("key", ["data.root", "+pipeline.onto.root", "paths.store", "pipeline.to", "hydra.run.dir"])
+@pytest.mark.parametrize("path", [*ODD, "/tmp/a b", "/tmp/a\\b", "true"])
+def test_a_path_is_taken_as_it_is(key, path):
+    (read,) = as_hydra_reads([f"{key}={path}"])
+    assert OverridesParser.create().parse_override(read).value() == path
+    assert as_hydra_reads([read]) == [read]  # a command that is shown is pasted
+
+
+@pytest.mark.parametrize(
+    ("given", "paths"),
+    [
+        ("data.root=/tmp/a,/tmp/b", ["/tmp/a", "/tmp/b"]),
+        ("data.root=/tmp/jürgen,/tmp/a=b", ["/tmp/jürgen", "/tmp/a=b"]),
+        ("data.root='/tmp/a,b',/tmp/c", ["/tmp/a,b", "/tmp/c"]),
+        ("data.root=choice(a,b)", ["a", "b"]),
+    ],
+)
+def test_a_sweep_parts_paths_by_commas(given, paths):
+    _, read = as_hydra_reads([given, "-m"])
+    swept = OverridesParser.create().parse_override(read).sweep_string_iterator()
+    assert [OverridesParser.create().parse_override(f"x={one}").value() for one in swept] == paths
+
+
+@pytest.mark.parametrize(
+    "given", ["data.root=null", "paths.runs=${oc.env:HOME}/é", "method.lr=0.1", "~data.root", "split=5x2", "root=[1]"]
+)
+def test_what_is_no_path_or_hydra_reads_already_stays(given):
+    assert with_paths_quoted(given, sweeping=False) == given
+
+
+def leaves(node, at=""):
+    """Yield every key of a configuration's yaml, with the class whose argument it is."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield f"{at}.{name}", node.get("_target_")
+            yield from leaves(value, f"{at}.{name}")
+
+
+def test_the_keys_that_take_a_path_are_those_of_the_configuration():
+    """Found by walking it: whatever lies under paths, and each argument that is declared to be a path."""
+    found = set()
+    for file in sorted(path for path in Path(conf_dir()).rglob("*.yaml") if "preset" not in path.parts):
+        group = file.relative_to(conf_dir()).parts[0].removesuffix(".yaml")
+        for key, target in leaves(OmegaConf.to_container(OmegaConf.load(file), resolve=False), group):
+            name = key.rpartition(".")[2]
+            declared = (
+                "" if target is None or "${" in target else signature(get_object(target)).parameters.get(name, "")
+            )
+            if group == "paths" or "Path" in str(declared) or name in ("root", "path", "to", "dir"):
+                found.add(key)
+                assert takes_path(key), key
+    assert {"paths.store", "data.root", "pipeline.path", "pipeline.to", "config.hydra.run.dir"} <= found
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("--method.lr=0.1", "method.lr=0.1"),
+        ("--data.root=/tmp/é", "data.root='/tmp/é'"),
+        *((flag, flag) for flag in ("--config-dir=here", "--config-name=mine", "--cfg=job", "--info", "-m", "~split")),
+    ],
+)
+def test_settings_that_an_agent_writes_with_dashes_are_settings(given, read):
+    assert as_hydra_reads([given]) == [read] and (without_dashes(given) == given or given.startswith("--"))

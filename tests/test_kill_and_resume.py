@@ -66,7 +66,7 @@ class Processes:
 
     def start(self, store, pipeline, log="log"):
         """Start a stage on a store; return its process id."""
-        paths = [f"paths.store={store}", f"paths.output={self.folder}/out", f"hydra.run.dir={self.folder}/hydra"]
+        paths = [f"paths.store={store}", f"paths.output={self.folder}/out-{log}", f"hydra.run.dir={self.folder}/hydra"]
         return self.ask({"argv": [*JOB, f"pipeline={pipeline}", *paths], "log": str(self.folder / log)})
 
     def wait(self, pid):

@@ -75,7 +75,7 @@ class Expert(pl.LightningModule):
         """Forward equivalents so far."""
         whole = self.workshop.whole
         per_class = len(self.part) // len(whole.classes)
-        each = self.method.forwards(len(whole.classes), self.spec.ipc, per_class)
+        each = self.method.forwards(len(whole.classes), self.spec.ipc, per_class) or 0.0  # where it does not say
         if self.regulariser is not None:
             decoded = len(self.synthetic.images) * self.method.tiling.per_image
             each += self.regulariser.forwards(decoded, len(whole))

@@ -1,9 +1,12 @@
 """Experts over processes."""
 
+import signal
 from typing import Any
 
 from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
 from pytorch_lightning.strategies import DDPStrategy
+
+from moe_distill.experts.ranks import WatchedRanks
 
 
 class ExpertParallelStrategy(DDPStrategy):
@@ -19,6 +22,16 @@ class ExpertParallelStrategy(DDPStrategy):
     def __init__(self, start_method: str = "spawn", **more: Any) -> None:
         # Named, or Lightning would take the ranks to be tasks of the Slurm job it runs in, and wait for them.
         super().__init__(start_method=start_method, cluster_environment=LightningEnvironment(), **more)  # type: ignore[arg-type]
+
+    def _configure_launcher(self) -> None:
+        """Start processes that are watched."""
+        super()._configure_launcher()
+        if self._start_method == "spawn":
+            self._launcher = WatchedRanks(self, start_method="spawn")
+
+    def on_train_start(self) -> None:
+        """Let SIGTERM end a rank at once: Lightning's handler would broadcast out of step with the other ranks."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def configure_ddp(self) -> None:
         """Leave the module unwrapped."""

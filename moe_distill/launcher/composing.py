@@ -7,33 +7,32 @@ job's ``console.log`` is the command that repeats it. Jobs leave their results i
 import contextlib
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.core.utils import JobReturn, setup_globals
 from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from moe_distill.attempts import works_here
 from moe_distill.config import aside, named
 from moe_distill.errors import InputError
+from moe_distill.launcher.outcomes import counted_ends, hook_of, job_return, left, show
 from moe_distill.launcher.processes import Job
 from moe_distill.locks import locked
+from moe_distill.stopping import GOES_ON
 
 log = logging.getLogger(__name__)
+_SHORT_SECONDS = 1.0
 
 
 class LauncherInputError(CompactHydraException, InputError):
     """An InputError that Hydra prints as one line, without a traceback."""
-
-
-class JobError(CompactHydraException, RuntimeError):
-    """A job ended with another exit code than 0; the message names job, code, log and last error line."""
 
 
 def source_flags(config: DictConfig) -> list[str]:
@@ -99,26 +98,6 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def job_return(config: DictConfig, failure: str | None) -> JobReturn:
-    """Return the outcome as Hydra wants it; reading ``return_value`` of a failed job raises JobError."""
-    return JobReturn(
-        overrides=list(config.hydra.overrides.task),
-        cfg=OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]),
-        hydra_cfg=OmegaConf.masked_copy(config, "hydra"),
-        working_dir=str(Path.cwd()),
-        task_name=config.hydra.job.name,
-        status=JobStatus.FAILED if failure else JobStatus.COMPLETED,
-        _return_value=JobError(failure) if failure else None,
-    )
-
-
-def _call(hook: str, named: DictConfig, configs: Sequence[DictConfig]) -> None:
-    """Print what the function says that a config key names; None names none."""
-    path = OmegaConf.select(named, hook)
-    if path is not None:
-        log.info(get_method(path)(configs))
-
-
 class FreshProcessLauncher(Launcher):
     """Compose every job of a sweep and hand all of them over to what runs them.
 
@@ -146,8 +125,9 @@ class FreshProcessLauncher(Launcher):
         """Compose every job, run them all, and sum up what failed.
 
         Config keys name functions, list of composed job configs -> text: ``before_sweep`` is called and its text
-        printed before the first job, ``after_sweep`` after the last one has ended, well or not. ``instead`` is called
-        in place of all jobs, which are then composed without the choice of a pipeline that brought the key. In these
+        printed before the first job, ``after_sweep`` after the last one has ended, well or not. ``done_already`` says
+        of each job whether it is to be left out, once ``before_sweep`` was called. ``instead`` is called in place of
+        all jobs, which are then composed without the choice of a pipeline that brought the key. In these
         configs the resolver ``${hydra:...}`` knows the last job only.
 
         Args:
@@ -164,7 +144,7 @@ class FreshProcessLauncher(Launcher):
         if OmegaConf.select(first, "instead") is not None:
             asked = {o for o in self.config.hydra.overrides.task if o.startswith("pipeline=")}
             own = [[*(o for o in overrides if o not in asked), *aside()] for overrides in job_overrides]
-            _call("instead", first, self._compose_all(own, initial_job_idx))
+            show(hook_of("instead", first), self._compose_all(own, initial_job_idx))
             return []
         configs = [first, *self._compose_all(job_overrides[1:], initial_job_idx + 1)]
         jobs = [self._job(config, module) for config in configs]
@@ -172,12 +152,29 @@ class FreshProcessLauncher(Launcher):
         self.check(configs)
         with _alone(jobs[0].folder.parent):
             check_idle(jobs)
-            _call("before_sweep", first, configs)
-            outcomes = run(jobs)
-            if failures := [failure for failure in outcomes if failure]:
-                log.error("%d of %d jobs failed:\n  %s", len(failures), len(jobs), "\n  ".join(failures))
-            _call("after_sweep", first, configs)
-        return [job_return(config, failure) for config, failure in zip(configs, outcomes, strict=True)]
+            outcomes = self._run(jobs, configs, run)
+            counted = counted_ends(outcomes)
+            if counted:
+                log.error("%s:\n  %s", counted, "\n  ".join(failure for failure in outcomes if failure))
+            show(hook_of("after_sweep", first), configs)
+        error = f"{counted}, as said above; {GOES_ON}"
+        return [
+            job_return(config, error if failure else None) for config, failure in zip(configs, outcomes, strict=True)
+        ]
+
+    def _run(
+        self, jobs: Sequence[Job], configs: Sequence[DictConfig], run: Callable[[Sequence[Job]], Sequence[str | None]]
+    ) -> list[str | None]:
+        """Say what the jobs cost, run those that are not done, and return what went wrong with each."""
+        began = time.monotonic()
+        before, done = (hook_of(name, configs[0]) for name in ("before_sweep", "done_already"))
+        imports = time.monotonic() - began  # of what each job imports too
+        show(before, configs)
+        waiting = left(jobs, done, configs)
+        if waiting and imports > _SHORT_SECONDS:
+            log.info("+ about %.0f s start for each of %d jobs", imports, len(waiting))
+        ended = dict(zip(waiting, run([jobs[i] for i in waiting]) if waiting else [], strict=True))
+        return [ended.get(i) for i in range(len(jobs))]
 
     def _compose_all(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[DictConfig]:
         return [self._compose(overrides, number) for number, overrides in enumerate(job_overrides, first)]

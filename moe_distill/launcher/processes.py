@@ -11,15 +11,19 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from moe_distill.attempts import note_end, note_start
+from moe_distill.stopping import GOES_ON, signal_of
+from moe_distill.stopping import SIGNALS as STOP_SIGNALS
+
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 5.0
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 RANK_VARIABLE = re.compile(r"(LOCAL_|GROUP_|NODE_|ROLE_)?(RANK|WORLD_SIZE)|(MASTER|TORCHELASTIC)_\w+")
 ERROR_LINE = re.compile(r"[\w.]*(error|exception)(:.*)?", re.IGNORECASE)
 HYDRA_HINT = "Set the environment variable HYDRA_FULL_ERROR"
 LOG_TAIL_BYTES = 1 << 16
+_STOPPED = ": stopped by "
 
 
 def child_environment(environ: Mapping[str, str], slot: str | None) -> dict[str, str]:
@@ -76,6 +80,7 @@ class Job:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        note_start(self.folder, self.process.pid, shlex.join(self.command))
 
     def tried(self, slot: str | None) -> bool:
         """Start it and say whether the system let it; if not, that is how it has failed."""
@@ -92,12 +97,31 @@ class Job:
         except ProcessLookupError:
             return
 
+    def over(self) -> None:
+        """End what the ended process left behind, which would share its slot, and record its end if it could not."""
+        self.send(signal.SIGKILL)
+        note_end(self.folder, self.process.pid, self.process.returncode, error_line(self.console))
+
     def failure(self) -> str | None:
         """Return None after exit code 0, else one line: job, exit code, log, last error line; or why none was run."""
         if self.refused is not None:
             return f"{self.name}: not started: {self.refused}"
         code = self.process.returncode
-        return None if code == 0 else f"{self.name}: exit code {code}, {self.console}: {error_line(self.console)}"
+        if code == 0:
+            return None
+        if asked := signal_of(code):
+            return f"{self.name}{_STOPPED}{asked.name} (exit code {code}), {self.console}; {GOES_ON}"
+        return f"{self.name}: exit code {code}, {self.console}: {error_line(self.console)}"
+
+
+def was_stopped(failure: str) -> bool:
+    """Say whether a job's line of failure (see :meth:`Job.failure`) tells of a signal that asked it to end."""
+    return _STOPPED in failure
+
+
+def outcome_of(failure: str | None) -> str:
+    """Return in a word how a job ended, read from its line of failure."""
+    return "done" if failure is None else "STOPPED" if was_stopped(failure) else "FAILED"
 
 
 def stop(jobs: Sequence[Job]) -> None:
@@ -110,6 +134,7 @@ def stop(jobs: Sequence[Job]) -> None:
     for job in jobs:
         job.send(signal.SIGKILL)
         job.process.wait()
+        note_end(job.folder, job.process.pid, -signal.SIGTERM, "stopped with its sweep")
 
 
 def run_jobs(jobs: Sequence[Job], slots: Sequence[str | None]) -> list[str | None]:
@@ -135,20 +160,22 @@ def run_jobs(jobs: Sequence[Job], slots: Sequence[str | None]) -> list[str | Non
                 (running if job.tried(free.popleft()) else over).append(job)
             time.sleep(POLL_SECONDS)
             for job in [job for job in running if job.process.poll() is not None]:
-                job.send(signal.SIGKILL)  # what it left behind would share the slot with the next job
+                job.over()
                 running.remove(job)
                 over.append(job)
             for job in over:
                 free.append(job.slot)
                 ended += 1
                 failure, seconds = job.failure(), time.monotonic() - job.began
-                outcome = "FAILED" if failure else "done"
-                log.info("[%d/%d] %s in %.0f s  %s", ended, len(jobs), outcome, seconds, failure or job.name)
+                log.info(
+                    "[%d/%d] %s in %.0f s  %s", ended, len(jobs), outcome_of(failure), seconds, failure or job.name
+                )
     finally:
         stop(running)
         for number, handler in handlers.items():
             signal.signal(number, handler)
     if received:
-        log.error("stopped by %s: %d of %d jobs ended", signal.Signals(received[0]).name, ended, len(jobs))
+        name = signal.Signals(received[0]).name
+        log.error("stopped by %s: %d of %d jobs ended; %s", name, ended, len(jobs), GOES_ON)
         raise SystemExit(128 + received[0])
     return [job.failure() for job in jobs]

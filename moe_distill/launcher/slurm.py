@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moe_distill.errors import InputError
-from moe_distill.launcher.processes import Job
+from moe_distill.launcher.processes import Job, outcome_of
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class SlurmAttempt:
                 time.sleep(KILL_SECONDS)
         finally:
             job.send(signal.SIGKILL)
+        job.over()
         return job.failure()
 
     def checkpoint(self) -> Any:
@@ -144,7 +145,7 @@ def run_in_slurm(jobs: Sequence[Job], submit: Any) -> list[str | None]:
     outcomes: list[str | None] = [None] * len(jobs)
     for ended, number in enumerate(_ended(handles), 1):
         outcomes[number] = failure = _outcome(handles[number], jobs[number])
-        log.info("[%d/%d] %s  %s", ended, len(jobs), "FAILED" if failure else "done", failure or jobs[number].name)
+        log.info("[%d/%d] %s  %s", ended, len(jobs), outcome_of(failure), failure or jobs[number].name)
     return outcomes
 
 

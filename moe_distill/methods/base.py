@@ -149,15 +149,17 @@ class Method(ABC):
         """Return the optimiser's groups: each trainable tensor of the set with its own settings."""
         return []
 
-    def forwards(self, classes: int, ipc: int, per_class: int) -> float:
+    def forwards(self, classes: int, ipc: int, per_class: int) -> float | None:
         """Return images sent forward in one iteration, a backward pass counted as two (for cost forecasts).
+
+        None where the method does not say, whose cost is then not foretold; a selection has no iterations.
 
         Args:
             classes: Number of classes.
             ipc: Stored images per class.
             per_class: Real images per class in the expert's part.
         """
-        return 0.0
+        return None if self.iterations else 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next iteration depends on besides images and the random stream."""

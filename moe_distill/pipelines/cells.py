@@ -59,6 +59,19 @@ class Cell:
             return state
         return "missing" if self.keys else DONE
 
+    def concluded(self, sweep: Path, results: Results) -> bool:
+        """Say whether nothing is left to do: its rows are done, and its folder holds what the sweep's page shows of it.
+
+        Committed rows need no folder.
+        """
+        if not self.keys or not all(results.has(row) for row in self.keys):
+            return False
+        if results.all_committed(self.keys):
+            return True
+        tried = attempts_of(sweep / self.folder)
+        own = bool(tried) and (tried[-1].outcome, tried[-1].work) == ("finished", self.work)
+        return own and (sweep / self.folder / "stages.json").is_file()
+
     def attempts(self, sweep: Path) -> list[Attempt]:
         """Return the attempts at it, the first one first.
 

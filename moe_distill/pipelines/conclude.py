@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from moe_distill.pipelines.comparisons import leads_over_random, said
@@ -23,6 +22,7 @@ from moe_distill.pipelines.rows import in_percent, publish, table
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, write_json
 from moe_distill.synthetic import SyntheticSet, Union
+from moe_distill.terminal import say, show
 
 
 def conclude(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
@@ -36,7 +36,7 @@ def conclude(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
 def write_stages(runtime: Runtime) -> Path:
     """Write ``stages.json``, what a run did and what it cost, and ``report.html``, whose place is returned."""
     stages = {
-        "command": " ".join(["python -m moe_distill.run", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]]),
         "costs": runtime.costs,
         "sets": [[label, str(folder)] for label, folder in runtime.sets],
         "facts": facts(),
@@ -83,7 +83,6 @@ def mirror(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
 
 def _print(rows: Sequence[Mapping[str, Any]], runtime: Runtime, page: Path) -> None:
     """Show accuracies by network and variant, and what the store already held."""
-    console = Console()
     architectures, cells = table(rows)
     seeds = max((len(v) for by in cells.values() for v in by.values()), default=0)
     shown = Table(title=f"{runtime.experiment}: test accuracy, %, mean ± std of {seeds} students")
@@ -92,12 +91,12 @@ def _print(rows: Sequence[Mapping[str, Any]], runtime: Runtime, page: Path) -> N
     for variant, by in cells.items():
         held = [finite(by.get(a, [])) for a in architectures]
         average = f"{100 * statistics.mean(map(statistics.mean, held)):.1f}" if all(held) else "–"
-        shown.add_row(escape(variant), *(in_percent(v) or "–" for v in held), average)
-    console.print(shown)
+        shown.add_row(variant, *(in_percent(v) or "–" for v in held), average)
+    show(shown)
     for variant, leads in leads_over_random(rows).items():
         for opponent, lead in leads.values():
             if lead.difference is not None:
-                console.print(f"{variant} over {opponent}: {said(vars(lead))} points (95 %, {lead.over})", markup=False)
+                say(f"{variant} over {opponent}: {said(vars(lead))} points (95 %, {lead.over})")
     found = sum(c["found"] for c in runtime.costs)
-    console.print(f"{found} of {len(runtime.costs)} stages were found finished in {runtime.store.root}")
-    console.print(f"rows: {runtime.output / 'results.csv'}\npage: {page}")
+    say(f"{found} of {len(runtime.costs)} stages were found finished in {runtime.store.root}")
+    say(f"rows: {runtime.output / 'results.csv'}\npage: {page}")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from rich import get_console
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from moe_distill.data.realset import RealSet
@@ -25,6 +24,7 @@ from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import write_csv
 from moe_distill.synthetic import SyntheticSet, Union
 from moe_distill.tensor_files import save_tensors
+from moe_distill.terminal import say
 from moe_distill.training.fit import fit, read_curves, replay
 
 SNAPSHOTS, PROJECTION = "snapshots", "features_2d.csv"
@@ -40,8 +40,9 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
     train, _ = plan.data.load(runtime.cache)
     plan.check(train)
     settings = plan.settings(train, runtime.cache)
-    found = runtime.store.find(KIND, settings) is not None
+    before = runtime.store.count_made(KIND)
     folder = runtime.store.obtain(KIND, settings, lambda new: _make(new, plan, train, runtime))
+    found = runtime.store.count_made(KIND) == before  # also where another process made it meanwhile
     manifest = runtime.store.manifest(folder)
     term = f" {plan.term.title}" if plan.term else ""
     runtime.spent("distill", f"{plan.roster}{term}", manifest["cost"], found)
@@ -53,7 +54,7 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
 
 def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) -> dict[str, Any]:
     for row in {(m.name, m.row) for m in plan.roster.members if m.row is not None}:
-        get_console().print("{}: settings of the row for ipc {}".format(*row))
+        say("{}: settings of the row for ipc {}".format(*row))
     work = runtime.store.work(KIND, plan.settings(train, runtime.cache))
     parts = plan.parts(train, runtime.store)
     save_tensors({f"expert_{i}": part.clone() for i, part in enumerate(parts)}, folder / "parts.safetensors")

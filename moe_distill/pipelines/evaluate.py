@@ -141,6 +141,7 @@ def _architecture(name: str, candidate: Candidate, exam: Examination, runtime: R
     common = exam.settings(candidate.settings, candidate.test, name)
     keys = exam.keys(candidate.settings, candidate.test, name)
     missing = [seed for seed, k in keys.items() if not runtime.results.has(k)]
+    before = runtime.store.count_made(COHORT)
     if missing:
         cohort = {**common, "seeds": missing}
 
@@ -151,7 +152,8 @@ def _architecture(name: str, candidate: Candidate, exam: Examination, runtime: R
             runtime.store.obtain(KIND, {**common, "seed": row["seed"]}, functools.partial(_write_row, row))
     rows = [_told(runtime.results.row(k), candidate.columns, exam, runtime) for k in keys.values()]
     ways = [way for way in (rows[0]["diversity"], rows[0]["fusion"]) if way != "none"]
-    runtime.spent("evaluate", " ".join([rows[0]["roster"], name, *ways]), _cost_of(rows), not missing)
+    found = runtime.store.count_made(COHORT) == before
+    runtime.spent("evaluate", " ".join([rows[0]["roster"], name, *ways]), _cost_of(rows), found)
     return rows
 
 

@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich import get_console
-
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
 from moe_distill.formats.card import Known, write_hub_folder
@@ -18,6 +16,7 @@ from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.set_names import set_of
 from moe_distill.records import describe, merge_rows
 from moe_distill.synthetic import SyntheticSet, Union, union
+from moe_distill.terminal import say
 from moe_distill.training.recipe import Recipe
 
 Writer = Callable[[Union, Path, Path], Written]
@@ -64,7 +63,7 @@ def export(
     with new_folder(target) as folder:
         written = writers[layout](together, source, folder)
     for line in (f"{target}: {written.exact}", *written.notes):
-        get_console().print(line, markup=False, soft_wrap=True)
+        say(line)
     return {"set": str(target), "exact": written.exact}
 
 

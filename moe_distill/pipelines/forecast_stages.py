@@ -10,6 +10,7 @@ from moe_distill.diversity.measures import Measure
 from moe_distill.experts.plan import KIND, Distillation
 from moe_distill.models.base import NetworkFactory
 from moe_distill.pipelines.evaluate import Examination
+from moe_distill.pipelines.forecast_counts import decoded, distilling, studying
 from moe_distill.pipelines.labelling import labeller_settings, require_labels
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.speed import Work
@@ -26,15 +27,21 @@ class NotForetold(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of one job: what it is stored under, the network that works, and how many images go forward.
+    """One stage of one job.
 
-    A backward pass counts as two forward ones.
+    Attributes:
+        name: What it is called.
+        address: What it is stored under.
+        work: The network that works.
+        forwards: How many images go forward, a backward pass counted as two; None where its method does not say.
+        snapshots: How many times the network's weights are written, in 32 bits each.
     """
 
     name: str
     address: str
     work: Work
-    forwards: float
+    forwards: float | None
+    snapshots: int = 0
 
 
 def pretrain(results: Results, plan: Distillation) -> list[Stage]:
@@ -163,30 +170,6 @@ def measure(
     return [*pretrain(results, plan), *distill(results, plan), *_teachers(judging, results)]
 
 
-def distilling(plan: Distillation, train: RealSet) -> float:
-    """Return forward equivalents of a distillation; a regulariser is taken to be added once an iteration."""
-    classes = len(train.classes)
-    per_class, total = len(train) // classes // plan.roster.noe, 0.0
-    for method, ipc in ((m.method(), m.ipc) for m in plan.roster.members):
-        total += method.iterations * method.forwards(classes, ipc, per_class)
-        if plan.regulariser is not None and method.trainable:
-            decoded = classes * ipc * method.tiling.per_image
-            total += method.iterations * plan.regulariser.forwards(decoded, len(train))
-    return total
-
-
-def decoded(plan: Distillation, train: RealSet) -> int:
-    """Return how many images students see of the plan's set."""
-    return sum(len(train.classes) * m.ipc * m.method().tiling.per_image for m in plan.roster.members)
-
-
-def studying(recipe: Recipe, images: int, held: int, students: int) -> float:
-    """Return forward equivalents of training so many students on so many images, and testing them on those held out."""
-    tests = sum(recipe.tests_after(epoch) for epoch in range(recipe.total_epochs))
-    forwards = 3 + (recipe.labels == "teacher_online")
-    return students * (forwards * recipe.total_epochs * images + tests * held)
-
-
 def _data(plan: Distillation, results: Results) -> tuple[RealSet, RealSet]:
     return plan.data.load(results.store.root / "data")
 
@@ -224,7 +207,7 @@ def _teachers(taught: Sequence[tuple[TeacherPool, RealSet]], results: Results) -
         forwards = 3.0 * pool.recipe.total_epochs * len(seen)
         wanted = [pool.settings(seen, index) for index in range(pool.networks)]
         missing = [s for s in wanted if not results.store.has(TEACHER, s)]
-        stages += [Stage("teachers", key(s), _work(pool.network, seen), forwards) for s in missing]
+        stages += [Stage("teachers", key(s), _work(pool.network, seen), forwards, snapshots=1) for s in missing]
     return stages
 
 
@@ -240,5 +223,6 @@ def _trajectories(plan: Distillation, train: RealSet, store: Store) -> list[Stag
         network = plan.network_of(number)
         missing = [index for index in range(pool.networks) if not pool.is_trained(store, seen, network, index)]
         wanted = [pool.settings(seen, network, index) for index in missing]
-        stages += [Stage("trajectories", key(s), _work(network, seen), pool.forwards(seen)) for s in wanted]
+        cost, kept = pool.forwards(seen), pool.recipe.total_epochs + 1
+        stages += [Stage("trajectories", key(s), _work(network, seen), cost, kept) for s in wanted]
     return stages

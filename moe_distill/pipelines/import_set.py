@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich import get_console
 
 from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.errors import InputError
@@ -21,6 +20,7 @@ from moe_distill.normalisation import Normalisation
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.provenance import Space
 from moe_distill.synthetic import SyntheticSet
+from moe_distill.terminal import say
 from moe_distill.tiling import Tiling
 
 _LOOKED_AT = 200
@@ -195,4 +195,4 @@ def _tell(made: SyntheticSet, target: Path, permuted: bool) -> None:
             "(nearest means of real classes); see pipeline.convention and pipeline.classes"
         )
     for line in lines:
-        get_console().print(line, markup=False, soft_wrap=True)
+        say(line)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich import get_console
 from rich.table import Table
 
 from moe_distill.correlation import AGREEMENT, agreement
@@ -29,6 +28,7 @@ from moe_distill.pipelines.set_names import set_of
 from moe_distill.records import commit, describe, key, merge_rows, write_csv, write_json
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
+from moe_distill.terminal import say, show
 
 KIND, KIND_REAL = "measure", "measure_real"
 # Sets of methods that decode more of an image have more rows, and biased measures fall with them.
@@ -134,7 +134,7 @@ def _computable(measures: Mapping[str, Measure], sizes: Sequence[int], train: Re
         allowed = f"at least {least} images of each expert, or another measure; here are {rows}"
         raise InputError("pipeline.measures", ", ".join(measures), allowed)
     if left_out := ", ".join(name for name in measures if name not in enough):
-        get_console().print(f"left out, as the set has too few images for them: {left_out}")
+        say(f"left out, as the set has too few images for them: {left_out}")
     return enough
 
 
@@ -226,5 +226,5 @@ def _show(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
     for name in dict.fromkeys(row["measure"] for row in rows):
         own = [[row[c] for c in ("value", "real_mean") if row[c] != ""] for row in rows if row["measure"] == name]
         shown.add_row(name, *(" / ".join(f"{value:.3g}" for value in pair) for pair in own))
-    get_console().print(shown)
-    get_console().print(f"rows: {runtime.output / 'measures.csv'}")
+    show(shown)
+    say(f"rows: {runtime.output / 'measures.csv'}")

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from moe_distill.attempts import Attempt
+from moe_distill.attempts import STARTING, Attempt
 from moe_distill.pipelines.layout import count, joined, section
 from moe_distill.pipelines.page_costs import duration
 
-LOST = ("failed", "killed", "restarted")
+LOST = ("failed", "stopped", "killed", "restarted")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _cell(report: CellReport) -> Markup:
 
 def _tried(attempt: Attempt, state: str) -> Markup:
     began = datetime.fromtimestamp(attempt.began, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    outcome = attempt.outcome or state
+    outcome = state if attempt.outcome in (None, STARTING) else attempt.outcome
     took = f" after {duration([{'seconds': attempt.ended - attempt.began}])}" if attempt.ended else ""
     error = f": {attempt.error}" if attempt.error else ""
     html = Markup('{}, {}{}{} <span class="soft">({})</span>')

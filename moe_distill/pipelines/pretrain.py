@@ -67,7 +67,7 @@ def trained(taught: Sequence[tuple[TeacherPool, RealSet, RealSet]], runtime: Run
 def _network(pool: TeacherPool, index: int, train: RealSet, test: RealSet, runtime: Runtime) -> float:
     settings = pool.settings(train, index)
     what = f"{pool.recipe.name} {pool.architecture} ({train.name}, {pool.recipe.total_epochs} epochs) {index + 1}"
-    found = runtime.store.find(store.KIND, settings) is not None
+    before = runtime.store.count_made(store.KIND)
 
     def make(folder: Path) -> dict[str, Any]:
         rng = stream(pool.seed, "teacher", index, "training")
@@ -79,7 +79,7 @@ def _network(pool: TeacherPool, index: int, train: RealSet, test: RealSet, runti
 
     folder = runtime.store.obtain(store.KIND, settings, make)
     manifest = runtime.store.manifest(folder)
-    runtime.spent("pretrain", what, manifest["cost"], found)
+    runtime.spent("pretrain", what, manifest["cost"], runtime.store.count_made(store.KIND) == before)
     return float(manifest["accuracy"])
 
 
@@ -94,13 +94,12 @@ def _trajectories(
     verify: bool,
 ) -> list[float]:
     """Train an expert's missing teachers one after the other; return all their accuracies."""
-    costs, accuracies, found = [], [], True
+    costs, accuracies, before = [], [], runtime.store.count_made(trajectories.KIND)
     for index in range(pool.networks):
         settings = pool.settings(seen, network, index)
         folder = None
         if not runtime.store.has(trajectories.KIND, settings):
             folder = pool.longer(runtime.store, seen, network, index)
-        found &= folder is not None or runtime.store.has(trajectories.KIND, settings)
         if folder is None:
             label = f"trajectory {index + 1}/{pool.networks} of {who}"
             make = functools.partial(_record, pool, index, network, seen, test, runtime, settings, label)
@@ -110,6 +109,7 @@ def _trajectories(
         accuracies.append(float(manifest["accuracy"]))
     total = {name: sum(cost[name] for cost in costs) for name in ("seconds", "steps", "images")}
     total["peak_memory_mb"] = max(cost["peak_memory_mb"] for cost in costs)
+    found = runtime.store.count_made(trajectories.KIND) == before
     runtime.spent("pretrain", f"trajectories of {who}", total, found)
     return accuracies
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich import get_console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -26,6 +25,7 @@ from moe_distill.pipelines.labelling import relabelled
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, key, write_json
 from moe_distill.seeding import stream
+from moe_distill.terminal import say, show
 
 KIND = "probe"
 COLUMNS = (
@@ -122,8 +122,8 @@ def _show(found: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
     for name in dict.fromkeys(row["architecture"] for row in found):
         own = [row for row in found if row["architecture"] == name]
         shown.add_row(name, *(rows.in_percent([row[c] for row in own]) for c in ("accuracy", "accuracy_untrained")))
-    get_console().print(shown)
-    get_console().print(f"rows: {runtime.output / 'probe.csv'}")
+    show(shown)
+    say(f"rows: {runtime.output / 'probe.csv'}")
 
 
 def fitted(network: Network, train: RealSet, test: RealSet) -> float:

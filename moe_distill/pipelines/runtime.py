@@ -3,7 +3,6 @@
 import copy
 import ctypes
 import functools
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment  # type:
 from moe_distill.costs import totals
 from moe_distill.errors import InputError
 from moe_distill.experts.parallel import ExpertParallelStrategy
+from moe_distill.pipelines.cores import cores, threads_of_environment
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.results import Results
 from moe_distill.records import Store, commit
@@ -52,7 +52,7 @@ class Runtime:
         mirror: Shows the run elsewhere.
         experiment: Recorded with every result, as is ``scale``.
         scale: See ``experiment``.
-        threads: Threads a process; None shares the cores out over the processes.
+        threads: Threads a process; None takes ``OMP_NUM_THREADS``, or shares the cores out over the processes.
         checkpoint_seconds: Least time between two checkpoints of a stage.
         curves_every: Iterations between two points of a curve.
         tables: Folder of the experiments' committed tables, whose rows count as done; None counts none.
@@ -94,7 +94,7 @@ class Runtime:
 
     def threads_of(self, processes: int) -> int:
         """Return the threads of each of so many processes."""
-        return self.threads or max(1, cores() // processes)
+        return self.threads or threads_of_environment() or max(1, cores() // processes)
 
     @property
     def processes(self) -> int:
@@ -147,12 +147,6 @@ class Runtime:
         """Note the cost of a stage for the report and the dashboard."""
         self.costs.append({"stage": stage, "what": what, "found": found, **cost})
         self.mirror.summary(totals(self.costs))
-
-
-def cores() -> int:
-    """Return how many cores this process may use; Slurm says so too where it does not bind processes to them."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(bound, int(os.environ.get("SLURM_CPUS_PER_TASK", bound)))
 
 
 def keep_freed_memory() -> None:

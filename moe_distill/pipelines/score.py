@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from moe_distill import scores
@@ -22,6 +21,7 @@ from moe_distill.pipelines.full import obtained
 from moe_distill.pipelines.labelling import relabelled
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, describe, key
+from moe_distill.terminal import say, show
 from moe_distill.training.recipe import Recipe
 
 TOLD = ("mean", "std", "lr", "lr_from", "recipe", "epochs", "steps", "batch_size", "labels")
@@ -184,11 +184,10 @@ def _told_of(exam: Examination, own: Candidate, plan: Distillation, train: RealS
 
 
 def _show(lines: Sequence[Mapping[str, str]], runtime: Runtime) -> None:
-    console = Console()
     shown = Table(title=f"{runtime.experiment}: scores, best LRS first")
     for column in ("set", "network", *SCORES):
         shown.add_column(column, justify="left" if column in ("set", "network") else "right")
     for row in sorted(lines, key=lambda r: -float(r["lrs"])):
         shown.add_row(row["roster"], row["architecture"], *(f"{float(row[s]):.3f}" for s in SCORES))
-    console.print(shown)
-    console.print(f"scores: {runtime.output / 'scores.csv'}")
+    show(shown)
+    say(f"scores: {runtime.output / 'scores.csv'}")

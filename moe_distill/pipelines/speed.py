@@ -14,6 +14,7 @@ from moe_distill.models.base import NetworkFactory, build
 from moe_distill.seeding import stream
 
 _BATCH = 64
+_LONG_SECONDS = 2.0  # a step that takes so long is measured once
 # A process of its own, as a GPU's context goes with its process alone.
 _CHILD = """
 import json, pickle, sys
@@ -33,10 +34,13 @@ def speeds(works: Sequence[Work], accelerator: str, visible: str | None) -> list
         accelerator: As a Lightning Trainer takes it; ``cpu`` leaves a GPU alone.
         visible: What ``CUDA_VISIBLE_DEVICES`` is for the first job; None leaves it as it is.
     """
-    there = None
-    if works and accelerator != "cpu" and torch.accelerator.is_available():
-        there = torch.accelerator.current_accelerator()
+    there = torch.accelerator.current_accelerator() if works and sees_gpu(accelerator) else None
     return measured(works, "cpu") if there is None else apart(works, there.type, visible)
+
+
+def sees_gpu(accelerator: str) -> bool:
+    """Say whether work goes to a GPU, by what a Lightning Trainer is told to take and what is there."""
+    return accelerator != "cpu" and torch.accelerator.is_available()
 
 
 def apart(works: Sequence[Work], device: str, visible: str | None) -> list[float]:
@@ -52,9 +56,20 @@ def measured(works: Sequence[Work], device: str) -> list[float]:
     return [_seconds_per_image(work, torch.device(device)) for work in works]
 
 
-def _seconds_per_image(work: Work, device: torch.device) -> float:
+def weights(work: Work) -> int:
+    """Return how many weights a network has."""
+    return sum(weight.numel() for weight in _built(work).parameters())
+
+
+def _built(work: Work) -> torch.nn.Module:
     network, channels, classes, size = work
-    built = build(network, channels=channels, classes=classes, size=size, rng=stream(0, "forecast")).to(device)
+    with torch.random.fork_rng(devices=[]):  # whatever a library draws from there, the run's own draws stay the same
+        return build(network, channels=channels, classes=classes, size=size, rng=stream(0, "forecast"))
+
+
+def _seconds_per_image(work: Work, device: torch.device) -> float:
+    _, channels, _, size = work
+    built = _built(work).to(device)
     x = torch.zeros(_BATCH, channels, size, size, device=device)
     best = float("inf")
     for _ in range(3):
@@ -63,4 +78,6 @@ def _seconds_per_image(work: Work, device: torch.device) -> float:
         if device.type != "cpu":
             torch.accelerator.synchronize()
         best = min(best, time.perf_counter() - begin)
+        if best > _LONG_SECONDS:
+            break
     return best / (3 * _BATCH)

@@ -5,10 +5,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from moe_distill import terminal
 from moe_distill.attempts import LOG, attempts_of
 from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import DONE, Cell, Sweep
@@ -28,7 +28,6 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
         results: The rows that are done.
         forecast: What the stages that are missing are going to cost, as text.
     """
-    console = Console(width=max(100, Console().width), force_terminal=None)
     table = Table(title=Text(f"{folder.name}: {len(sweep.cells)} cells"), title_justify="left")
     for column in ("cell", "state", "attempts", "for", "last said"):
         table.add_column(column, overflow="fold")
@@ -39,15 +38,14 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
         if tried and state == "running":
             spent += time.time() - tried[-1].began
         printed = last_lines(folder / cell.folder, most=1).strip()
+        printed = "" if printed.startswith("$ ") else printed  # the command, which the log begins with
         said = "" if state in (DONE, "missing") else (tried and tried[-1].error) or printed
         took = f"{spent / 60:.0f} min" if tried else ""
         shown_state = Text(state, _STYLES.get(state, "red"))
         table.add_row(Text(cell.name), shown_state, str(len(tried) or ""), took, Text(said))
-    with console.capture() as captured:
-        console.print(table)
     counts = Counter(states)
     summary = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-    return f"{captured.get()}{summary}\n{forecast if counts[DONE] < len(states) else 'nothing is left to do'}"
+    return f"{terminal.shown(table)}{summary}\n{forecast if counts[DONE] < len(states) else 'nothing is left to do'}"
 
 
 def last_lines(folder: Path, most: int = 30) -> str:
@@ -75,5 +73,5 @@ def status(runtime: Runtime) -> dict[str, Any]:
         raise InputError("name", runtime.experiment, f"an experiment run before: {folder} holds no run")
     begun = begun or Sweep(tried[-1].command, {}, (Cell(folder.name, ".", tried[-1].command, ()),))
     forecast = "the sweep's own command with pipeline=status foretells the rest"
-    Console(soft_wrap=True, markup=False).print(shown(begun, folder, runtime.results, forecast))
+    terminal.say(shown(begun, folder, runtime.results, forecast))
     return {}

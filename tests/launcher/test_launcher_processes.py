@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from moe_distill.attempts import state_of
 from moe_distill.launcher import processes
 from moe_distill.launcher.processes import Job, child_environment, error_line, run_jobs
 
@@ -190,3 +191,14 @@ def test_a_child_inherits_no_ranks():
 def test_error_line(tmp_path, text, line):
     (tmp_path / "console.log").write_text("$ python -m app\n" + text)
     assert error_line(tmp_path / "console.log") == line
+
+
+def test_a_job_that_a_signal_stopped_is_no_failure_and_not_done(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    stopped = [job(tmp_path, f"s{code}", f"import sys; sys.exit({code})") for code in (143, 130)]
+    died = job(tmp_path, "died", "import os; os.kill(os.getpid(), 15)")
+    outcomes = run_jobs([*stopped, died], [None])
+    names = ["SIGTERM", "SIGINT", "SIGTERM"]
+    assert [re.search(r": stopped by (\w+) \(exit code", line)[1] for line in outcomes] == names
+    assert [line.split()[1] for line in caplog.messages] == ["STOPPED"] * 3
+    assert [state_of(one.folder) for one in (*stopped, died)] == ["stopped"] * 3  # none recorded itself

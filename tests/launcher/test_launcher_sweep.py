@@ -25,6 +25,9 @@ from omegaconf import OmegaConf
 def forecast(configs):
     return "forecast for x of " + " ".join(str(config.x) for config in configs)
 
+def odd(configs):
+    return [config.x % 2 == 1 for config in configs]
+
 def summary(configs):
     return f"ended {len(configs)}: " + " ".join(sorted(str(p) for p in Path("out").glob("*/began")))
 
@@ -51,6 +54,7 @@ items: []
 seconds: 0
 fail: null
 before_sweep: null
+done_already: null
 after_sweep: null
 instead: null
 hydra: {sweep: {dir: out, subdir: "x${x}-y${y}"}}
@@ -101,9 +105,19 @@ def test_failures_are_isolated_and_named(app):
     assert list(notes(app)) == ["x2-y0"]
     line = f"x=1 fail=1 {' '.join(hooks)}: exit code 1, {app}/out/x1-y0/console.log: ValueError: x is 1"
     assert f"1 of 2 jobs failed:\n  {line}\n" in done.stdout
-    assert f"\n{line}\n" in done.stderr and "Traceback" not in done.stderr
+    assert (done.stdout + done.stderr).count(line) == 2 and "Error executing job" not in done.stderr
+    assert "1 of 2 jobs failed, as said above" in done.stderr and "Traceback" not in done.stderr
     assert done.stdout.index("forecast for x of 1 2\n") < done.stdout.index("[1/2]")
     assert done.stdout.index("[2/2]") < done.stdout.index("ended 2: out/x1-y0/began out/x2-y0/began\n")
+
+
+def test_jobs_that_are_done_already_cost_no_process(app):
+    done = sweep(app, "x=1,2,3", "done_already=tiny.odd", "after_sweep=tiny.summary")
+    assert done.returncode == 0 and list(notes(app)) == ["x2-y0"] and notes(app)["x2-y0"]["num"] == 1
+    assert "found: 2 of 3 jobs are done already\n" in done.stdout
+    assert "[1/1] done" in done.stdout and "ended 3: " in done.stdout
+    again = sweep(app, "x=1,3", "done_already=tiny.odd")
+    assert again.returncode == 0 and "found: 2 of 2 jobs are done already\n" in again.stdout
 
 
 def test_failures_are_named_though_the_page_cannot_be_built(app):

@@ -124,6 +124,23 @@ def test_a_cell_is_done_when_its_rows_are_else_what_became_of_its_last_attempt(t
     assert [state("other"), state()] == ["missing", "done"]
 
 
+def test_a_cell_costs_no_process_only_where_its_rows_and_its_page_are_there(tmp_path, results):
+    committed, made = Cell("a", "a", "", awaiting("done"), "w"), Cell("a", "a", "", awaiting("made"), "w")
+    assert committed.concluded(tmp_path, results) and not made.concluded(tmp_path, results)
+    (results.store.root / "result" / "made").mkdir(parents=True)
+    (results.store.root / "result" / "made" / "manifest.json").touch()
+    assert made.state(tmp_path, results) == "done" and not made.concluded(tmp_path, results)  # no page
+    with attempt(tmp_path / "a", "") as tried:
+        tried.work = "w"
+    assert not made.concluded(tmp_path, results)
+    (tmp_path / "a" / "stages.json").touch()
+    assert made.concluded(tmp_path, results)
+    assert not Cell("a", "a", "", (), "w").concluded(tmp_path, results)  # it leaves no rows
+    with attempt(tmp_path / "a", "") as tried:
+        tried.work = "at another scale"
+    assert not made.concluded(tmp_path, results)
+
+
 def test_a_cell_without_rows_is_done_by_an_attempt_at_its_own_work(tmp_path, results):
     def states(*works):
         return [Cell("a", "a", "", (), work).state(tmp_path, results) for work in works]

@@ -9,13 +9,16 @@ from hydra.utils import instantiate
 
 from moe_distill.config import conf_dir
 from moe_distill.errors import InputError
+from moe_distill.methods.base import Method
+from moe_distill.models.base import build
 from moe_distill.pipelines import forecast_stages
-from moe_distill.pipelines.forecast import foretold, in_words
-from moe_distill.pipelines.forecast_stages import decoded, distilling, studying
+from moe_distill.pipelines.forecast import Forecast, forecast, foretold, in_words, memory_line, told
+from moe_distill.pipelines.forecast_counts import decoded, distilling, studying
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.speed import apart
 from moe_distill.records import Store
+from moe_distill.seeding import stream
 from moe_distill.sweep import built, foretell
 
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "method=dm")
@@ -51,15 +54,13 @@ def test_the_work_is_what_counting_forward_passes_gives(suite):
     assert studying(exam.recipe, decoded(plan, train), len(test), 2) == 2 * (3 * 2 * 100 + len(test))
 
 
-def test_jobs_that_share_a_stage_pay_for_it_once(suite):
+def test_jobs_that_share_a_stage_pay_for_it_once(suite, monkeypatch):
     cells = [suite.compose(*ONE, f"seed={seed}") for seed in (0, 1)]
-    lines = foretell(built(cells)).splitlines()
-    assert [line.split("min  ")[1] for line in lines[:-1]] == [
-        "digits teachers",
-        "digits distill dm5x2",
-        "digits students dm5x2",
-    ]
-    assert "of work in 2 jobs" in lines[-1]
+    monkeypatch.setattr("moe_distill.pipelines.forecast.speeds", lambda works, *_: [1.0] * len(works))
+    *lines, memory, total = foretell(built(cells)).splitlines()
+    assert memory.startswith("peak memory not foretold") and "of work in 2 jobs" in total
+    named = ["digits teachers", "digits distill dm5x2", "digits students dm5x2"]
+    assert [line.split("min  ")[1] for line in lines if "min  " in line] == named
     stages = [s for cfg in cells for s in foretold(*parts(suite, f"seed={cfg.seed}"))]
     addresses = [s.address for s in stages if s.name == "teachers"]
     assert len(addresses) == 2 and len(set(addresses)) == 1
@@ -151,6 +152,58 @@ def test_another_process_measures_the_same_networks(suite, monkeypatch):
     monkeypatch.setattr("moe_distill.pipelines.speed.build", None)  # this process cannot
     found = apart([(network, 1, 10, 8) for network in (plan.network, *exam.students.values())], "cpu", "5")
     assert len(found) == 2 and all(0 < seconds < 1 for seconds in found)
+
+
+def test_lines_of_no_time_are_left_out_and_a_method_that_does_not_say_its_cost_is_not_foretold(suite, monkeypatch):
+    monkeypatch.setattr("moe_distill.methods.dm.DM.forwards", Method.forwards)
+    coming = foretell(built([suite.compose(*ONE, "trainer=cpu")])).splitlines()
+    assert " 0.0 min" not in "".join(coming) and "not foretold: digits distill dm5x2" in coming
+    assert ", and what is not foretold; stages already" in coming[-1]
+
+
+def test_disk_is_that_of_every_snapshot_of_every_teacher(suite):
+    given = ("method=mtt", "students=convnet3", "seeds=1", "diversity=none", "baselines=none", "split=1x2")
+    cfg = suite.compose(*given)
+    pipeline = instantiate(cfg.pipeline, _convert_="all")
+    results = Results(Store(cfg.paths.store))
+    plan = pipeline.keywords["plans"]["plan"]
+    train, _ = plan.data.load(suite.store)
+    weights = sum(
+        w.numel() for w in build(plan.network, channels=1, classes=10, size=train.size, rng=stream(0, "x")).parameters()
+    )
+    pool = next(iter(plan.pools.values()))
+    expected = 2 * pool.networks * (pool.recipe.total_epochs + 1) * weights * 4
+    assert forecast([(pipeline, results)], "cpu", None).disk == expected > 0
+
+
+@pytest.mark.parametrize(
+    ("days", "gpu", "scale", "first"),
+    [
+        (30, False, "paper", "no GPU is seen here, without which this takes about 30 days; scale=small is "),
+        (30, False, "small", "no GPU is seen here, without which this takes about 30 days"),
+        (30, True, "paper", "about 30 days of work"),
+        (1, False, "paper", "about 24 h of work"),
+    ],
+)
+def test_work_of_days_without_a_gpu_is_the_first_line(monkeypatch, days, gpu, scale, first):
+    coming = Forecast({}, {"a": days * 86400.0}, 0.0, [], 0)
+    monkeypatch.setattr("moe_distill.pipelines.forecast.forecast", lambda *_: coming)
+    monkeypatch.setattr("moe_distill.pipelines.forecast.sees_gpu", lambda _: gpu)
+    line = told([], "auto", None, scale).splitlines()[0]
+    assert line.startswith(first) and ("scale=small" in line) == (scale == "paper" and days > 2 and not gpu)
+
+
+def test_memory_is_what_was_recorded_of_like_runs(suite):
+    tables = suite.home / "tables" / "some"
+    tables.mkdir(parents=True)
+    rows = [("dm", "convnet3", 2048), ("dm", "convnet3", 4096), ("idm", "convnet3", 9999), ("dm", "alexnet", 9999)]
+    text = [f"{i},{m},digits,{a},0.125,cpu,{mb}" for i, (m, a, mb) in enumerate(rows)]
+    (tables / "results.csv").write_text(
+        "\n".join(["config_hash,method,dataset,architecture,width,device,peak_memory_mb", *text]) + "\n"
+    )
+    pipeline = instantiate(suite.compose(*ONE, "width=0.125").pipeline, _convert_="all")
+    line = memory_line([(pipeline, Results(Store(suite.store), tables.parent))], "cpu")
+    assert line == "peak memory up to 4.0 GB a job, as recorded of such runs"
 
 
 @pytest.mark.parametrize(

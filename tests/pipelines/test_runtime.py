@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -12,8 +13,8 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from moe_distill.errors import InputError
 from moe_distill.experts.parallel import ExpertParallelStrategy
+from moe_distill.pipelines.cores import cores
 from moe_distill.pipelines.hardware import hardware
-from moe_distill.pipelines.runtime import cores
 
 TASK = {
     **{"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "cells", "SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1"},
@@ -63,14 +64,47 @@ def test_only_the_strategy_that_keeps_experts_apart_runs_several_processes(runti
 def test_cores(monkeypatch, bound, asked, found):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(bound)), raising=False)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    monkeypatch.setattr("moe_distill.pipelines.cores._PROCESS", Path("nowhere"))
     if asked:
         monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
     assert cores() == found
 
 
-def test_cores_are_shared_out_over_the_processes(runtime, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+@pytest.mark.parametrize(
+    ("process", "files", "found"),
+    [
+        ("0::/", {"cpu.max": "max 100000"}, 8),
+        ("0::/", {"cpu.max": "250000 100000"}, 2),
+        ("0::/", {"cpu.max": "50000 100000"}, 1),
+        ("0::/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "300000 100000"}, 3),
+        ("0::/gone/in/a/container", {"cpu.max": "400000 100000"}, 4),
+        ("3:memory:/a\n4:cpu,cpuacct:/a", {"cpu/a/cpu.cfs_quota_us": "200000", "cpu/a/cpu.cfs_period_us": "100000"}, 2),
+        ("4:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+    ],
+)
+def test_a_quota_of_time_counts_as_so_many_cores(monkeypatch, tmp_path, process, files, found):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    for name, text in {"self": process, **files}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    monkeypatch.setattr("moe_distill.pipelines.cores._PROCESS", tmp_path / "self")
+    monkeypatch.setattr("moe_distill.pipelines.cores._MOUNT", tmp_path)
+    assert cores() == found
+
+
+@pytest.mark.parametrize(("said", "threads"), [("3", 3), ("4,2", 4), ("", 6), ("many", 6), ("0", 6)])
+def test_the_variable_of_openmp_wins_over_the_cores_and_the_setting_over_both(runtime, monkeypatch, said, threads):
+    monkeypatch.setattr("moe_distill.pipelines.runtime.cores", lambda: 6)
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    free = dataclasses.replace(runtime, threads=None)
+    assert torch.get_num_threads() == free.threads_of(1) == threads
+    assert dataclasses.replace(runtime, threads=1).threads_of(1) == 1
+
+
+def test_cores_are_shared_out_over_the_processes(runtime, monkeypatch):
+    monkeypatch.setattr("moe_distill.pipelines.runtime.cores", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     free = dataclasses.replace(runtime, threads=None)
     assert [free.threads_of(n) for n in (1, 2, 4, 9)] == [6, 3, 1, 1]
     assert runtime.threads_of(2) == 1

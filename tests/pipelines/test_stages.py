@@ -11,7 +11,8 @@ from PIL import Image
 
 from moe_distill.data.sources import Digits
 from moe_distill.errors import InputError
-from moe_distill.records import key
+from moe_distill.pipelines.runtime import Runtime
+from moe_distill.records import Store, key
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.tiling import Tiling
 
@@ -167,3 +168,20 @@ def test_a_result_is_of_its_test_images_and_of_the_students_name(suite):
     fewer = test.subset(torch.arange(50))
     keys = {key(exam.settings({"set": 1}, images, name)) for images in (test, fewer) for name in ("a", "b")}
     assert len(keys) == 4
+
+
+def test_what_another_process_made_meanwhile_is_found_and_no_cost_of_this_run(suite, monkeypatch):
+    same = ("method=dm", "students=convnet3", "seeds=1", "recipe.epochs=1", "baselines=none")
+    suite(*same)
+    find, looked, spent = Store.find, set(), Runtime.spent
+
+    def late(self, kind, settings):
+        first = key([kind, settings]) not in looked
+        looked.add(key([kind, settings]))
+        return None if first else find(self, kind, settings)
+
+    told = []
+    monkeypatch.setattr(Store, "find", late)
+    monkeypatch.setattr(Runtime, "spent", lambda *given: told.append(given[1:]) or spent(*given))
+    suite(*same)
+    assert {stage for stage, *_ in told} == {"pretrain", "distill", "evaluate"} and all(found for *_, found in told)

@@ -1,0 +1,46 @@
+"""What a run prints: text as it is, whole where it is piped, and errors below any progress bar."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WIDE = 10_000  # columns of a file, which no table fills
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Print a text without wrapping it and without taking brackets in paths and names for markup."""
+    _console().print(text, style=style, soft_wrap=True)
+
+
+def show(table: Any) -> None:
+    """Print a rich table, as wide as it needs where no terminal shows it; its cells and title are no markup."""
+    _console().print(table)
+
+
+def shown(table: Any) -> str:
+    """Return what :func:`show` prints."""
+    console = _console()
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
+
+
+def write_error(line: str) -> None:
+    """Write a line to stderr, below any progress bar that is open."""
+    if tqdm := getattr(sys.modules.get("tqdm"), "tqdm", None):  # where it is not imported, there are no bars
+        for bar in [*getattr(tqdm, "_instances", ())]:
+            bar.leave = True
+            bar.close()
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _console() -> "Console":
+    from rich.console import Console  # here, as whoever only starts jobs is to start at once
+
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    return console

@@ -1,0 +1,68 @@
+"""Who ends when a rank of several dies, hangs or raises, and what is said of it."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from torch.multiprocessing.spawn import ProcessContext, ProcessRaisedException
+
+from moe_distill.errors import LostRank
+from moe_distill.experts import ranks
+
+
+def beat(beats, rank, end):
+    """A rank that beats until its end, if it has one."""
+    for _ in range(600):
+        beats[rank] += 1
+        time.sleep(0.02)
+        if end is not None and beats[rank] == 5:
+            end()
+
+
+def raises(path):
+    Path(path).write_bytes(pickle.dumps("ValueError: no such thing"))
+    sys.exit(1)
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "was ended by SIGKILL"),
+        (lambda: os.kill(os.getpid(), signal.SIGSTOP), "has not moved for 1 s"),
+        (lambda: os._exit(3), "ended with exit code 3"),
+    ],
+)
+def test_a_rank_that_is_lost_is_named(tmp_path, monkeypatch, end, how):
+    monkeypatch.setattr(ranks, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(ranks, "SILENT_BEATS", 8)
+    monkeypatch.setattr(ranks, "_SETTLE_SECONDS", 0.1)
+    forking = multiprocessing.get_context("fork")
+    beats = forking.Array("Q", 2, lock=False)
+    processes = [forking.Process(target=beat, args=(beats, i, end if i else None)) for i in range(2)]
+    for process in processes:
+        process.start()
+    try:
+        with pytest.raises(LostRank, match=rf"^rank 1 of .* \(process {processes[1].pid}\) {how}; "):
+            ranks.watch(ProcessContext(processes, [str(tmp_path / str(i)) for i in range(2)]), beats)
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def test_a_rank_that_raises_says_what_and_ranks_that_end_well_say_nothing(tmp_path):
+    forking = multiprocessing.get_context("fork")
+    for target, args in ((raises, (str(tmp_path / "0"),)), (time.sleep, (0.1,))):
+        process = forking.Process(target=target, args=args)
+        process.start()
+        watched = ProcessContext([process], [str(tmp_path / "0")])
+        if target is raises:
+            with pytest.raises(ProcessRaisedException, match="ValueError: no such thing"):
+                ranks.watch(watched, [0])
+        else:
+            ranks.watch(watched, [0])

@@ -1,0 +1,62 @@
+"""What a run prints: whole where it is piped, as it is, with commands that can be pasted."""
+
+import json
+import shlex
+import sys
+
+import pytest
+from rich.table import Table
+
+from moe_distill import terminal
+from moe_distill.attempts import FILE, LOG, attempts_of
+from moe_distill.errors import InputError
+from moe_distill.locks import locked
+from moe_distill.pipelines.cells import Cell, Sweep
+from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.status import shown
+from moe_distill.records import Store
+
+LONG = "/tmp/[/b]" + "a long [red]name/" * 20
+
+
+def test_texts_and_tables_are_whole_and_no_markup(capsys):
+    table = Table(title=f"{LONG}: title")
+    for column in ("one", "two"):
+        table.add_column(column)
+    table.add_row(LONG, ":smile: [/]")
+    terminal.say(f"page: {LONG}", style="yellow")
+    terminal.show(table)
+    said = capsys.readouterr().out
+    assert said.startswith(f"page: {LONG}\n") and f"{LONG}: title" in said
+    assert any(LONG in line and ":smile: [/]" in line for line in said.splitlines())
+    assert terminal.shown(table) in said
+
+
+def test_a_run_in_a_folder_with_markup_ends_and_its_command_can_be_pasted(suite, monkeypatch, capsys):
+    given = ["run", "method=dm", "name=a[/b]c", "paths.runs=it's $(touch x)"]
+    monkeypatch.setattr(sys, "argv", given)
+    suite.out = suite.home / "o[/b]ut"
+    here = f"paths.output='{suite.out}'"
+    suite(here, "method=random", "split=1x1", "students=convnet3", "seeds=1", "recipe.epochs=1", "name='a[/b]c'")
+    said = capsys.readouterr().out
+    assert f"page: {suite.out}/report.html\n" in said and "a[/b]c: test accuracy" in said
+    command = json.loads((suite.out / "stages.json").read_text())["command"]
+    assert shlex.split(command) == ["python", "-m", "moe_distill.run", *given[1:]]
+
+
+def test_the_last_words_of_a_job_are_not_its_command(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / LOG).write_text("$ python -m app a very long command\n")
+    cell = Cell("x=1", "a", "", ({"config_hash": "other"},))
+    text = shown(Sweep("", {}, (cell,)), tmp_path, Results(Store(tmp_path / "store")), "")
+    assert "1 failed" in text and "very long command" not in text
+
+
+def test_a_second_run_of_one_folder_is_refused_and_leaves_no_attempt(suite):
+    suite.out.mkdir()
+    with (
+        locked(suite.out / ".run.lock"),
+        pytest.raises(InputError, match=r"^hydra\.run\.dir=.*: a folder where no run"),
+    ):
+        suite("method=dm")
+    assert attempts_of(suite.out) == [] and not (suite.out / FILE).exists()
