@@ -144,12 +144,13 @@ def check_statistics(mean: Sequence[float] | None, std: Sequence[float] | None, 
         channels: How many there are; None where that is not known yet.
 
     Raises:
-        InputError: There are not as many numbers as channels, or one is not finite or out of bounds, as are those for
-            pixels from 0 to 255.
+        InputError: There are not as many numbers as channels, or one is not finite or out of bounds, as are
+            those for pixels from 0 to 255.
     """
     count = "1 or 3" if channels is None else channels
     if mean is not None and not _are_numbers(mean, channels, lambda value: 0 <= value <= 1):
-        raise InputError("data.mean", mean, f"{count} numbers from 0 to 1, one a channel, as pixels go from 0 to 1")
+        allowed = f"{count} numbers from 0 to 1, one a channel, as pixels go from 0 to 1"
+        raise InputError("data.mean", mean, allowed)
     if std is not None and not _are_numbers(std, channels, lambda value: 0 < value <= 1):
         allowed = f"{count} numbers, one a channel, finite, above 0 and at most 1, as pixels go from 0 to 1"
         raise InputError("data.std", std, allowed)

@@ -39,7 +39,7 @@ def readable(path: Path, key: str) -> Iterator[None]:
 
 
 def entries(folder: Path, key: str) -> list[Path]:
-    """Return what lies in a folder, sorted, less what systems leave in folders; nothing where there is no folder.
+    """Return what lies in a folder, sorted, less what systems leave in folders; nothing without a folder.
 
     Args:
         folder: Where to look.
@@ -49,17 +49,17 @@ def entries(folder: Path, key: str) -> list[Path]:
         InputError: The folder cannot be read, or a name is not UTF-8.
     """
     with readable(folder, key):
-        found = sorted(folder.iterdir()) if folder.is_dir() else []
-    for path in (folder, *found):
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    for path in (folder, *paths):
         try:
             str(path).encode()
         except UnicodeEncodeError as error:
             raise InputError(key, shown(path), "folders and files with names in UTF-8; rename this one") from error
-    return [path for path in found if path.name[0] != "." and path.name.lower() not in LITTER]
+    return [path for path in paths if path.name[0] != "." and path.name.lower() not in LITTER]
 
 
 def class_folders(part: Path, key: str) -> dict[str, Path]:
-    """Return the folders in ``part`` by name, composed (Unicode's NFC) and sorted; none where it does not exist.
+    """Return the folders in ``part`` by name, composed (Unicode's NFC) and sorted; none where it is not.
 
     Args:
         part: Where to look.
@@ -112,19 +112,19 @@ def content(path: Path, key: str) -> bytes:
 
 
 @contextmanager
-def opened(path: Path, key: str, held: bytes | None = None) -> Iterator[Image.Image]:
+def opened(path: Path, key: str, data: bytes | None = None) -> Iterator[Image.Image]:
     """Give a picture, whose pixels are not yet decoded; what goes wrong in the block is an error in the file.
 
     Args:
         path: The file.
         key: The setting that names it, for errors.
-        held: Its bytes, where they were read before.
+        data: Its bytes, where they were read before.
 
     Raises:
         InputError: It cannot be read, is too large, or is broken.
     """
     try:
-        with Image.open(path if held is None else io.BytesIO(held), formats=FORMATS) as image:
+        with Image.open(path if data is None else io.BytesIO(data), formats=FORMATS) as image:
             yield image
     except InputError:
         raise
@@ -133,7 +133,7 @@ def opened(path: Path, key: str, held: bytes | None = None) -> Iterator[Image.Im
     except Exception as error:  # decoders raise nearly anything where the bytes are wrong
         if isinstance(error, OSError) and error.errno:
             raise InputError(key, shown(path), f"an image that can be read ({error.strerror})") from error
-        allowed = f"whole images ({', '.join(FORMATS)}); this file is broken or truncated ({error})"
+        allowed = f"whole images; this file is broken or truncated ({error})"
         raise InputError(key, shown(path), allowed) from error
 
 

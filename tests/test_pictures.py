@@ -17,9 +17,9 @@ KEY = "data.root"
 STORED = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8))
 
 
-def refused(match, function, *given):
+def refused(match, function, *arguments):
     with pytest.raises(InputError, match=match) as caught:
-        function(*given)
+        function(*arguments)
     assert "\n" not in str(caught.value)
     assert str(caught.value).encode()  # it can be printed
     assert str(caught.value).startswith(f"{KEY}=")
@@ -179,4 +179,4 @@ def test_whatever_a_decoder_raises_is_one_line(tmp_path, monkeypatch):
         raise struct.error("unpack\nrequires 4 bytes")
 
     monkeypatch.setattr(ImageOps, "exif_transpose", broken)
-    refused(r"x\.png: whole images .*broken or truncated \(unpack requires 4 bytes\)", shown, tmp_path / "x.png")
+    refused(r"x\.png: whole images; .*broken or truncated \(unpack requires 4 bytes\)", shown, tmp_path / "x.png")

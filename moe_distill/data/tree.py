@@ -41,7 +41,7 @@ class Tree:
         return f"folder-{kinds.pop() if len(kinds) == 1 else 'mixed'}"
 
     def key(self, size: int | None, channels: int | None) -> str:
-        """Return a name for the decoded tree that changes with any file's bytes, the labels, size and channels."""
+        """Return a name that changes with any file's bytes, the labels, size and channels."""
         parts = [[(self.digests[path], label) for path, label in part] for part in (self.train, self.test)]
         return hashlib.sha256(repr((DECODING, size, channels, parts)).encode()).hexdigest()
 
@@ -80,8 +80,8 @@ def read_tree(root: Path, classes: tuple[str, ...] | None = None, test_share: fl
             ``root/train/<class>/*``.
 
     Raises:
-        InputError: Where a folder is missing, empty, cannot be read or holds anything but images, or the class names
-            are wrong.
+        InputError: Where a folder is missing, empty, cannot be read or holds anything but images, or the class
+            names are wrong.
     """
     folders = class_folders(root, KEY)
     train, test = folders.get("train"), folders.get("test", folders.get("val"))
@@ -99,12 +99,13 @@ def read_tree(root: Path, classes: tuple[str, ...] | None = None, test_share: fl
     names = _enough(classes or tuple(parts[0]), root, "train/")
     # A published name may be written in either form of Unicode, too.
     composed = [normalize("NFC", name) for name in names]
-    for part, held in zip((train, test), parts, strict=True):
-        if held.keys() != set(composed):
-            odd = f"lacking {few(set(composed) - held.keys())}; unexpected {few(held.keys() - set(composed))}"
+    for part, present in zip((train, test), parts, strict=True):
+        if present.keys() != set(composed):
+            lacking, unexpected = set(composed) - present.keys(), present.keys() - set(composed)
+            odd = f"lacking {few(lacking)}; unexpected {few(unexpected)}"
             expected = "the published classes" if classes else "the classes of train/"
             raise InputError(KEY, shown(root), f"class folders named as {expected} in {part.name}/: {odd}")
-    return tree_of(names, *(listed([held[name] for name in composed]) for held in parts))
+    return tree_of(names, *(listed([present[name] for name in composed]) for present in parts))
 
 
 def _split(root: Path, flat: Path, test_share: float) -> Tree:
@@ -126,8 +127,8 @@ def _split(root: Path, flat: Path, test_share: float) -> Tree:
 def held_out(digests: Collection[str], share: float, folder: Path) -> set[str]:
     """Return which images of a class are test images: those whose digest, as a number in [0, 1), is below the share.
 
-    So an image stays in its part whatever is renamed, added or removed beside it, and its copies go with it. Only where
-    a part would be left without an image, the one nearest to it crosses over.
+    So an image stays in its part whatever is renamed, added or removed beside it, and its copies go with it.
+    Only where a part would be left without an image, the one nearest to it crosses over.
 
     Args:
         digests: Sha256 of the bytes of each image, in hex.

@@ -79,11 +79,11 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, cache):
 
 def parts_of(root, cache, share=0.3):
     """Return the part and the label of each image, by its pixels."""
-    found = {}
+    parts = {}
     for name, part in zip(("train", "test"), Folder(str(root), test_share=share).load(cache), strict=True):
         for image, label in zip(part.images_NCHW, part.labels_N, strict=True):
-            found[image.numpy().tobytes()] = (name, int(label))
-    return found
+            parts[image.numpy().tobytes()] = (name, int(label))
+    return parts
 
 
 @pytest.mark.parametrize("inside", ["", "train"])
