@@ -8,13 +8,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 
 NAMELESS = "single"  # what a run is called where nobody names it
 _aside: list[str] = []
+# Last words of keys that take a path, such as data.root, paths.store, pipeline.to and hydra.run.dir.
+PATHS = (
+    "root",
+    "path",
+    "to",
+    "dir",
+    "subdir",
+    "runs",
+    "store",
+    "output",
+    "tables",
+    "paper",
+    "folder",
+    "submitit_folder",
+)
+_QUOTES = ("'", '"')
 # Names of jobs leave out what is the same for all of a sweep, or decides no result.
 SHARED_BY_JOBS = ("+experiment", "experiment", "scale", "logger", "data.root", "paths.runs", "paths.store", "threads")
 
@@ -134,6 +153,51 @@ def named(override: str) -> str:
     parsed = OverridesParser.create().parse_override(override)
     is_name = parsed.is_sweep_override() or isinstance(parsed.value(), str | list | dict)
     return override if is_name else f"{key}='{value}'"
+
+
+def takes_path(key: str) -> bool:
+    """Say whether a key, such as ``pipeline.onto.root``, takes a path."""
+    return "." in key and key.rpartition(".")[2] in PATHS
+
+
+def without_dashes(argument: str) -> str:
+    """Return ``--key=value``, as agents of Weights & Biases write it, as ``key=value``; Hydra's own flags stay."""
+    flag, equals, _ = argument.partition("=")
+    flags = [option for action in get_args_parser()._actions for option in action.option_strings]
+    if not equals or not flag.startswith("--") or any(option.startswith(flag) for option in flags):
+        return argument
+    return argument.removeprefix("--")
+
+
+def with_paths_quoted(argument: str, sweeping: bool) -> str:
+    """Return an override with its value in quotes where its key takes a path that Hydra would not read as it is.
+
+    Hydra knows letters of English alone, and takes ``= ( [ #`` and others for grammar. A path with a comma is one path,
+    unless the command line sweeps: then commas part paths, and a path that holds one wants quotes of its own.
+
+    Args:
+        argument: Of the command line.
+        sweeping: Whether that runs several jobs.
+    """
+    key, equals, value = argument.partition("=")
+    if not equals or not takes_path(key.lstrip("+").partition("@")[0]) or value.startswith(_QUOTES) or "${" in value:
+        return argument
+    parsed = _parsed(argument)
+    if parsed is not None and parsed.is_sweep_override():
+        as_it_is = sweeping
+    else:
+        as_it_is = parsed is not None and isinstance(parsed.value(), str | None)
+    if as_it_is:
+        return argument
+    values = value.split(",") if sweeping else [value]
+    return f"{key}={','.join(QuotedString(one, Quote.single).with_quotes() for one in values)}"
+
+
+def _parsed(argument: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
 
 
 def set_aside(arguments: Sequence[str]) -> list[str]:

@@ -20,10 +20,18 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from moe_distill.arguments import with_paths_quoted, without_dashes
 from moe_distill.attempts import attempt
 from moe_distill.checking import check, check_aside, check_split, listed
-from moe_distill.config import aside, conf_dir, named, register, set_aside, written
+from moe_distill.config import (
+    aside,
+    conf_dir,
+    named,
+    register,
+    set_aside,
+    with_paths_quoted,
+    without_dashes,
+    written,
+)
 from moe_distill.disk import explained, guard_disk
 from moe_distill.errors import InputError, LostRank
 from moe_distill.locks import locked

@@ -1,4 +1,8 @@
-"""Real processes, killed at random moments and started again, or started twice at once on one store."""
+"""Real processes, killed or stopped at random moments and started again, or started twice at once on one store.
+
+``SIGNALS=30 pytest -s tests/test_kill_and_resume.py`` sends 30 each of SIGKILL, SIGTERM and SIGINT over four methods;
+without it, one each to one of them.
+"""
 
 import json
 import os
@@ -12,13 +16,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from moe_distill.attempts import state_of
 from moe_distill.synthetic import SyntheticSet
 
 # A process imports for seconds: this one imports once, does no work, and forks a real process for every command line.
 SERVER = """
-import json, os, sys
+import json, os, signal, sys
 import torch, pytorch_lightning, torchvision, sklearn.datasets
 import moe_distill.pipelines.full, moe_distill.pipelines.distill, moe_distill.models.convnet, moe_distill.methods.dm
+from moe_distill import stopping
 from moe_distill.run import main
 print("ready", flush=True)
 for line in sys.stdin:
@@ -26,15 +32,20 @@ for line in sys.stdin:
     if "wait" in job:
         print(os.waitstatus_to_exitcode(os.waitpid(job["wait"], 0)[1]), flush=True)
         continue
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stopping.SIGNALS)  # until the child heeds them
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         print(pid, flush=True)
         continue
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     code = 1
     try:
         sys.argv = ["run", *job["argv"]]
         log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1); os.dup2(log, 2)
+        stopping.heed()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         main()
         code = 0
     except SystemExit as error:
@@ -46,6 +57,9 @@ JOB = [
     *("scale=smoke", "logger=none", "trainer=cpu", "threads=1", "method=dm", "split=5x2", "width=0.25"),
     *("checkpoint_seconds=0", "shorten.dm.iterations=60"),
 ]
+
+
+COUNT = int(os.environ.get("SIGNALS", "0"))  # of each signal, over all methods
 
 
 class Processes:
@@ -64,10 +78,14 @@ class Processes:
         self.server.stdin.flush()
         return int(self.server.stdout.readline())
 
-    def start(self, store, pipeline, log="log"):
+    def start(self, store, pipeline, log="log", more=()):
         """Start a stage on a store; return its process id."""
         paths = [f"paths.store={store}", f"paths.output={self.folder}/out-{log}", f"hydra.run.dir={self.folder}/hydra"]
-        return self.ask({"argv": [*JOB, f"pipeline={pipeline}", *paths], "log": str(self.folder / log)})
+        return self.ask({"argv": [*JOB, f"pipeline={pipeline}", *paths, *more], "log": str(self.folder / log)})
+
+    def said(self, log):
+        """Return the end of a log."""
+        return (self.folder / log).read_text(errors="replace")[-3000:]
 
     def wait(self, pid):
         """Return the exit code; the negative signal where one ended it."""
@@ -109,16 +127,20 @@ def the_set(store):
     return manifest.parent
 
 
-def test_a_distillation_killed_three_times_ends_in_the_same_bits(processes):
+SENT = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}
+
+
+def test_a_distillation_that_is_killed_and_stopped_ends_in_the_same_bits(processes):
     store, moments = processes.folder / "killed", random.Random(3)
     assert processes.wait(processes.start(store, "pretrain")) == 0
     before, left = None, []
-    for _ in range(3):
+    for number, code in SENT.items():
         pid = processes.start(store, "distill")
         until(lambda before=before: written(store) not in (None, before))
         time.sleep(moments.uniform(0, 0.2))
-        os.kill(pid, signal.SIGKILL)
-        assert processes.wait(pid) == -signal.SIGKILL
+        os.kill(pid, number)
+        assert processes.wait(pid) == code
+        assert state_of(processes.folder / "out-log") == ("killed" if number == signal.SIGKILL else "stopped")
         before = written(store)
         (checkpoint,) = store.glob("work/set-*/last.ckpt")
         left.append(torch.load(checkpoint, weights_only=True)["iteration"])
@@ -147,3 +169,58 @@ def test_two_processes_on_one_store_compute_an_artifact_once(processes):
         SyntheticSet.load(the_set(store)).fingerprint()
         == SyntheticSet.load(the_set(processes.folder / "calm")).fingerprint()
     )
+
+
+METHODS = {
+    "dm": ["shorten.dm.iterations=40"],
+    "idm": ["shorten.idm.iterations=20"],
+    "idc": ["shorten.idc.iterations=10"],
+    "mtt": ["shorten.mtt.iterations=20"],
+}
+COSTS = ("train_seconds", "distill_seconds", "peak_memory_mb", "commit")
+
+
+def bits(store):
+    """Return all that a run leaves on a store, but for what it cost and when."""
+    found = {}
+    kinds = ("set", "teacher", "trajectory", "result")
+    for file in sorted(path for kind in kinds for path in store.glob(f"{kind}/*/*")):
+        if file.name == "row.json":
+            found[file.relative_to(store)] = {k: v for k, v in json.loads(file.read_text()).items() if k not in COSTS}
+        elif file.is_file() and file.name != "manifest.json":
+            found[file.relative_to(store)] = file.read_bytes()
+    return found
+
+
+@pytest.mark.skipif(not COUNT, reason="takes long: SIGNALS=30 runs it")
+@pytest.mark.parametrize("method", METHODS)
+def test_runs_signalled_at_random_moments_end_in_the_same_bits(processes, method):
+    more = [f"method={method}", "students=convnet3", "seeds=1", "split=1x2", *METHODS[method]]
+    moments = random.Random(f"{method} {COUNT}")
+
+    def started(store):
+        return processes.start(store, "full", method, more)
+
+    began = time.monotonic()
+    assert processes.wait(started(processes.folder / f"{method}-calm")) == 0, processes.said(method)
+    seconds, expected = time.monotonic() - began, bits(processes.folder / f"{method}-calm")
+    assert {path.parts[0] for path in expected} >= {"set", "result"}
+    to_send = [number for number in SENT for _ in range(-(-COUNT // len(METHODS)))]
+    moments.shuffle(to_send)
+    sent, rounds = dict.fromkeys(SENT, 0), 0
+    while to_send:
+        rounds += 1
+        store = processes.folder / f"{method}-{rounds}"
+        code = None
+        while code != 0:
+            pid = started(store)
+            if to_send:
+                time.sleep(moments.uniform(0, seconds))
+                os.kill(pid, to_send[-1])
+            code = processes.wait(pid)
+            if code != 0:
+                assert code == SENT[to_send[-1]], processes.said(method)
+                sent[to_send.pop()] += 1
+                assert state_of(processes.folder / f"out-{method}") != "running"
+        assert bits(store) == expected and not list(store.glob("work/*"))
+    print(f"{method}: {sent} in {rounds} stores")  # with pytest -s

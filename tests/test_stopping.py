@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from tqdm import tqdm
 
+import moe_distill
 from moe_distill import stopping
 from moe_distill.terminal import write_error
 
@@ -55,6 +57,18 @@ def test_a_signal_ends_the_program_in_one_line(number, place):
     assert run.returncode == 128 + number
     assert said.splitlines()[-1] == f"stopped; the same command goes on ({number.name})"
     assert place == "dropping" or len(said.splitlines()) == 1  # Python tells what a destructor dropped
+
+
+def test_the_program_heeds_signals_while_it_is_imported(tmp_path):
+    (tmp_path / "hydra.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(moe_distill.__file__).parents[1]}"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "moe_distill.run"], stdout=-1, stderr=-1, text=True, env=env, cwd=tmp_path
+    ) as run:
+        assert run.stdout.readline() == "importing\n"
+        run.send_signal(signal.SIGTERM)
+        assert run.communicate(timeout=30)[1] == "stopped; the same command goes on (SIGTERM)\n"
+    assert run.returncode == 143
 
 
 def test_the_block_leaves_the_handlers_as_they_were_and_heeds_no_ignored_signal(capsys):

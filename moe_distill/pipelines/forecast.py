@@ -122,9 +122,11 @@ def told(cells: Sequence[Cell], accelerator: str, visible: str | None, scale: st
         scale: The jobs' scale, where they share one.
     """
     coming = forecast(cells, accelerator, visible)
-    lines = (
-        [*coming.lines()[:-1], memory_line(cells, accelerator), coming.lines()[-1]] if coming.busy else coming.lines()
-    )
+    if not (coming.names or coming.unknown or coming.total):
+        return "nothing is left to do"
+    lines = coming.lines()
+    if coming.busy:
+        lines.insert(-1, memory_line(cells, accelerator))
     if coming.total > _DAYS and not sees_gpu(accelerator):
         instead = "" if scale in _SHORT else "; scale=small is the protocol shortened for two cores"
         lines.insert(0, f"no GPU is seen here, without which this takes about {in_words(coming.total)}{instead}")
