@@ -13,6 +13,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import MISSING, OmegaConf
 
+from moe_distill.errors import InputError
+from moe_distill.misfits import misfit
+from moe_distill.values import Count, Experts, FolderName, NotNegative, Pairing, Side, Students, Text, Threads, Width
+
 NAMELESS = "single"  # what a run is called where nobody names it
 _aside: list[str] = []
 # Names of jobs leave out what is the same for all of a sweep, or decides no result.
@@ -33,6 +37,7 @@ class Config:
         width: Factor on the width of every network but those of libraries.
         least_map: Side, in pixels, of the last map of a library's network made for large images, at least.
         mixup_alpha: α of the Beta distribution images are mixed by.
+        mixup_pairing: Whether images are mixed with ``any`` class's or with their ``same_class``'s alone.
         threads: Threads a process; null shares the cores out.
         checkpoint_seconds: Least time between two checkpoints.
         curves_every: Iterations between two points of a curve.
@@ -45,20 +50,21 @@ class Config:
         question: What an experiment asks, and of which comparison the answer is read.
     """
 
-    name: str = NAMELESS
-    scale_name: str = "paper"
+    name: FolderName = NAMELESS
+    scale_name: Text = "paper"
     seed: int = 0
-    seeds: int = 5
-    ipc: int = MISSING
-    noe: int = MISSING
-    width: float = 1.0
-    least_map: int = 4
-    mixup_alpha: float = 1.0
-    threads: int | None = None
-    checkpoint_seconds: float = 60.0
-    curves_every: int = 10
+    seeds: Students = 5
+    ipc: Count = MISSING
+    noe: Experts = MISSING
+    width: Width = 1.0
+    least_map: Side = 4
+    mixup_alpha: NotNegative = 1.0
+    mixup_pairing: Pairing = "any"
+    threads: Threads | None = None
+    checkpoint_seconds: NotNegative = 60.0
+    curves_every: Count = 10
     shorten: dict[str, Any] = field(default_factory=dict)
-    student_epochs: dict[str, int] = field(default_factory=dict)
+    student_epochs: dict[str, Count] = field(default_factory=dict)
     sweep: dict[str, Any] = field(default_factory=dict)
     before_sweep: str | None = "moe_distill.sweep.before"
     after_sweep: str | None = "moe_distill.sweep.after"
@@ -108,8 +114,13 @@ def experiments_dir() -> str | None:
     return next((str(place) for place in (here / "experiments", here.parent / "experiments") if place.is_dir()), None)
 
 
+def options(group: str) -> list[str]:
+    """Return the names of a group's yamls; none where there is no such group."""
+    return sorted(file.stem for file in (Path(conf_dir()) / group).glob("*.yaml"))
+
+
 def named(override: str) -> str:
-    """Return an override with its value in quotes where it names a group's option by a number, as ``split=7`` does.
+    """Return an override with its value in quotes where it names a group's option by a number, as ``split=7`` does, or by nothing.
 
     Hydra then says which options there are; it takes no number for a name.
     """
@@ -118,7 +129,8 @@ def named(override: str) -> str:
     if not equals or not group or not (Path(conf_dir()) / group).is_dir():
         return override
     parsed = OverridesParser.create().parse_override(override)
-    is_name = parsed.is_sweep_override() or isinstance(parsed.value(), str | list | dict)
+    value = None if parsed.is_sweep_override() else parsed.value()
+    is_name = parsed.is_sweep_override() or isinstance(value, str | list) or (isinstance(value, dict) and value)
     return override if is_name else f"{key}='{value}'"
 
 
@@ -151,11 +163,24 @@ def job_name(overrides: str) -> str:
     return f"{words[:80].strip('-_.')}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
 
 
+def run_dir(runs: Any, name: Any) -> str:
+    """Return the folder of a run's or a sweep's tables and pages.
+
+    Raises:
+        InputError: The name is not that of one folder: what it leaves would lie among, or outside, the runs.
+    """
+    for key, annotation, value in (("paths.runs", Text, runs), ("name", FolderName, name)):
+        if (found := misfit(annotation, value)) is not None:
+            raise InputError(key, value, found[2])
+    return f"{runs}/{name}"
+
+
 def register() -> None:
     """Tell Hydra the spine and the resolvers the yaml uses."""
     # Where hydra-submitit-launcher is installed, Hydra checks our options of that name by its types, and says so.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/submitit_slurm' is validated against")
     ConfigStore.instance().store(name="spine", node=Config)
+    OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     # Else a run and a sweep that nobody names would write over one another's tables.
     OmegaConf.register_new_resolver("sweep_name", lambda name: "sweep" if name == NAMELESS else name, replace=True)

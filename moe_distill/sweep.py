@@ -12,7 +12,6 @@ import hydra
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from moe_distill.checking import check
 from moe_distill.config import aside
 from moe_distill.data.shared import Shared, Shelf
 from moe_distill.errors import InputError
@@ -23,6 +22,7 @@ from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import Row
 from moe_distill.records import Store, guard_full_disk
+from moe_distill.resolving import as_typed, settled
 
 _RUN = "python -m moe_distill.run"
 
@@ -93,7 +93,7 @@ def built(configs: Sequence[DictConfig]) -> list[Built]:
         InputError: A job's configuration does not fit what it names.
     """
     for cfg in configs:
-        check(OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]), resolve=True))
+        settled(cfg)
     shelf = Shelf()
     return [_built(cfg, shelf) for cfg in configs]
 
@@ -128,7 +128,8 @@ def foretell(jobs: Sequence[Built]) -> str:
     cells = [(job.pipeline, _results(job.cfg)) for job in jobs]
     accelerator = "cpu" if all(cfg.trainer.accelerator == "cpu" for cfg in configs) else "auto"
     slots = OmegaConf.select(configs[0], "hydra.launcher.gpus")
-    return told(cells, accelerator, None if slots in (None, "auto") else str(slots).split(";")[0].strip())
+    with as_typed(configs[0]):
+        return told(cells, accelerator, None if slots in (None, "auto") else str(slots).split(";")[0].strip())
 
 
 def _left(jobs: Sequence[Built], sweep: Sweep, folder: Path) -> list[Built]:
@@ -172,7 +173,8 @@ def _awaited(job: Built, name: str) -> tuple[Row, ...]:
 
 def _built(cfg: DictConfig, shelf: Shelf) -> Built:
     names = ("plan", "baselines", "exam", "pipeline")
-    plan, baselines, exam, pipeline = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in names)
+    with as_typed(cfg):
+        plan, baselines, exam, pipeline = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in names)
     given = {name: _on(shelf, value) for name, value in pipeline.keywords.items()}
     return Built(cfg, _on(shelf, plan), [*_on(shelf, baselines).values()], exam, partial(pipeline.func, **given))
 

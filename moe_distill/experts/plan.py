@@ -11,16 +11,18 @@ import torch
 from moe_distill.data.partition import NoSplit, Parts
 from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.diversity.features import features_of_set
-from moe_distill.errors import InputError
+from moe_distill.errors import InputError, within
 from moe_distill.experts.coordinator import Diversity
 from moe_distill.experts.roster import Roster, kind_of
 from moe_distill.experts.workshop import OptimizerFactory, Workshop
 from moe_distill.methods.base import Regulariser
-from moe_distill.models.base import Network, NetworkFactory
+from moe_distill.models.base import Network, NetworkFactory, rehearse
 from moe_distill.records import Store, describe, key
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
+from moe_distill.training.recipe import check_optimizer
+from moe_distill.values import checked
 
 KIND = "set"
 
@@ -34,6 +36,7 @@ class Partition(Protocol):
         """Return k sorted index tensors."""
 
 
+@checked
 @dataclass(frozen=True)
 class Distillation:
     """A distillation before it is run.
@@ -146,11 +149,39 @@ class Distillation:
                 teachers cannot be what they should.
         """
         for member in self.roster.members:
-            member.method().check(real)
+            with within(f"roster.{member.where}"):
+                member.method().check(real)
         for member, fewest in zip(self.roster.members, self._fewest(real), strict=True):
             member.method().require_images(member.ipc, fewest)
         for number, pool in self.pools.items():
-            pool.check(real, self.network_of(number))
+            with within(f"roster.{self.roster.members[number].where}.teachers"):
+                pool.check(real, self.network_of(number))
+        self._check_networks(real)
+
+    def decoded(self, real: RealSet) -> int:
+        """Return how many images students see of the set."""
+        return sum(len(real.classes) * m.ipc * m.method().tiling.per_image for m in self.roster.members)
+
+    def _check_networks(self, real: RealSet) -> None:
+        """Refuse networks and optimisers that cannot be made, or cannot be trained on these images."""
+        shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
+        if self.learns:
+            with within("network"):
+                rehearse(self.network, **shape)
+            with within("optimizer"):
+                check_optimizer(self.optimizer)
+        for path, pool in self._pools_by_path:
+            if pool.data is None:
+                with within(path):
+                    pool.check(shape, len(real))
+
+    @property
+    def _pools_by_path(self) -> list[tuple[str, TeacherPool]]:
+        """The pools of networks that are needed, with where they stand in what makes the plan."""
+        members = [(f"roster.{m.where}.teacher", pool) for m in self.roster.members for pool in m.method().pools]
+        own = self.regulariser.pools if self.regulariser and self.learns else ()
+        features = [("features", self.features)] if self.needs_features else []
+        return [*features, *members, *(("regulariser.pools", pool) for pool in own)]
 
     def _fewest(self, real: RealSet) -> list[int]:
         """Return for each expert how many images of their smallest class it is going to see."""
@@ -209,3 +240,9 @@ class Distillation:
 def _features(plan: Distillation, store: Store, real: RealSet) -> torch.Tensor:
     network: Network = plan.features.load(store, real)[0].to(real.device)
     return features_of_set(network, real)
+
+
+def by_path(plans: Mapping[str, Distillation], baselines: Mapping[str, Distillation]) -> dict[str, Distillation]:
+    """Return all plans of a pipeline by where they stand in the configuration, its own first."""
+    own = {f"pipeline.plans.{name}": plan for name, plan in plans.items()}
+    return {**own, **{f"pipeline.baselines.{name}": plan for name, plan in baselines.items()}}

@@ -4,17 +4,19 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from moe_distill.errors import InputError
+from annotated_types import MinLen
+
+from moe_distill.errors import FieldError, InputError, within
 from moe_distill.methods.base import Method
+from moe_distill.misfits import PUBLISHED, misfit, missing_of, problem_within
 from moe_distill.models.base import NetworkFactory
 from moe_distill.records import describe
+from moe_distill.values import Count, Experts, checked
 
 MethodFactory = functools.partial[Method]
-PUBLISHED = "published"
-_ABOVE_ZERO = {"iterations", "lr", "lr_images", "real_batch", "synthetic_batch", "network_batch", "base_size", "outer"}
-_FROM_ZERO = {"lr_step_size", "lr_labels", "momentum", "momentum_labels", "inner", "network_lr"}
+_MEMBER = {"method": MethodFactory, "presets": Mapping[str, Any], "ipc": Count, "network": NetworkFactory | None}
 
 
 def kind_of(method: MethodFactory) -> type[Method]:
@@ -31,12 +33,14 @@ class ExpertSpec:
         ipc: Stored images per class.
         row: The ipc of the row of published settings that was used; None if none was needed.
         network: Builds the architecture it distils with, where that is its own and not the run's.
+        where: Where the method stands in what made the roster.
     """
 
     method: MethodFactory
     ipc: int
     row: int | None = None
     network: NetworkFactory | None = None
+    where: str = "method"
 
     @property
     def name(self) -> str:
@@ -102,7 +106,10 @@ class Roster:
         return "".join(f"-{k}{_word(v)}" for k, v in differing.items())
 
 
-def same(method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, noe: int) -> Roster:
+@checked
+def same(
+    method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str, Any], ipc: Count, noe: Experts
+) -> Roster:
     """Return ``noe`` experts of one method with ``ipc`` images per class each.
 
     Args:
@@ -113,11 +120,17 @@ def same(method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str
         ipc: Stored images per class of each expert.
         noe: Number of experts.
     """
-    return listed([{"method": method, "presets": presets, "ipc": ipc}] * _positive("noe", noe), shorten, ipc, noe)
+    member = _specified({"method": method, "presets": presets, "ipc": ipc}, shorten, ipc * noe, "")
+    return Roster((member,) * noe)
 
 
+@checked
 def uneven(
-    method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str, Any], ipcs: Sequence[int], budget: int
+    method: MethodFactory,
+    presets: Mapping[str, Any],
+    shorten: Mapping[str, Any],
+    ipcs: Annotated[Sequence[Count], MinLen(1)],
+    budget: Count,
 ) -> Roster:
     """Return experts of one method that share a budget unequally.
 
@@ -131,15 +144,15 @@ def uneven(
     Raises:
         InputError: The numbers do not sum to the budget.
     """
-    if not ipcs or sum(_positive("experts.ipcs", ipc) for ipc in ipcs) != budget:
-        raise InputError("experts.ipcs", list(ipcs), f"numbers that sum to the split's budget, ipc * noe = {budget}")
-    return Roster(
-        tuple(_specified({"method": method, "presets": presets, "ipc": ipc}, shorten, budget) for ipc in ipcs)
-    )
+    if sum(ipcs) != budget:
+        raise FieldError("ipcs", list(ipcs), f"numbers that sum to the split's budget, ipc * noe = {budget}")
+    rows = [{"method": method, "presets": presets, "ipc": ipc} for ipc in ipcs]
+    return Roster(tuple(_specified(row, shorten, budget, "") for row in rows))
 
 
+@checked
 def listed(
-    members: Sequence[Mapping[str, Any]] | Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, noe: int
+    members: Sequence[Mapping[str, Any]] | Mapping[str, Any], shorten: Mapping[str, Any], ipc: Count, noe: Experts
 ) -> Roster:
     """Return a roster of members that may differ in method, settings, network and ipc.
 
@@ -153,29 +166,66 @@ def listed(
     Raises:
         InputError: The members do not agree with the split.
     """
-    rows = [{"ipc": ipc, **m} for m in (members.values() if isinstance(members, Mapping) else members)]
-    budget = _positive("ipc", ipc) * _positive("noe", noe)
-    total = sum(_positive("ipc", m["ipc"]) for m in rows)
-    if len(rows) != noe or total != budget:
+    entries = members.items() if isinstance(members, Mapping) else enumerate(members)
+    rows = {f"members.{name}": {"ipc": ipc, **m} for name, m in entries}
+    for path, row in rows.items():
+        _check_member(row, path)
+    total = sum(row["ipc"] for row in rows.values())
+    if len(rows) != noe or total != ipc * noe:
         have = f"{len(rows)} members with {total} images per class"
-        raise InputError("experts", have, f"a roster that agrees with the split: noe={noe}, ipc * noe = {budget}")
-    return Roster(tuple(_specified(m, shorten, total) for m in rows))
+        raise InputError("experts", have, f"a roster that agrees with the split: noe={noe}, ipc * noe = {ipc * noe}")
+    return Roster(tuple(_specified(row, shorten, total, path) for path, row in rows.items()))
 
 
-def _specified(member: Mapping[str, Any], shorten: Mapping[str, Any], budget: int) -> ExpertSpec:
+def _check_member(row: Mapping[str, Any], path: str) -> None:
+    with within(path):
+        for name, value in {"method": None, **row}.items():
+            if name not in _MEMBER:
+                raise FieldError(name, value, f"no such key; there are {', '.join(_MEMBER)}")
+            if (found := misfit(_MEMBER[name], value)) is not None:
+                raise FieldError(f"{name}{found[0]}", found[1], found[2])
+
+
+def _specified(member: Mapping[str, Any], shorten: Mapping[str, Any], budget: int, path: str) -> ExpertSpec:
+    """Return a member with every setting decided and checked, its own path being ``path``."""
     method, presets, ipc = member["method"], member.get("presets", {}), member["ipc"]
     name = method.func.__name__.lower()
-    rows = presets.get("normalised") or presets.get("published") or presets.get("otherwise") or {}
-    wanted = budget if kind_of(method).row_by == "budget" else ipc
-    row = nearest_row([int(r) for r in rows], wanted)
-    published = {} if row is None else {int(r): v for r, v in rows.items()}[row]
-    filled = fill(method, published, shorten.get(name) or {}, "method")
-    for setting, value in filled.keywords.items():
-        if setting in _ABOVE_ZERO and not 0 < value < float("inf"):
-            raise InputError(f"method.{setting}", value, "a number above 0")
-        if setting in _FROM_ZERO and not 0 <= value < float("inf"):
-            raise InputError(f"method.{setting}", value, "a number from 0 on")
-    return ExpertSpec(filled, ipc, row, member.get("network"))
+    of = next((of for of in ("normalised", "published", "otherwise") if presets.get(of)), "otherwise")
+    rows = {int(row): settings for row, settings in (presets.get(of) or {}).items()}
+    row = nearest_row(list(rows), budget if kind_of(method).row_by == "budget" else ipc)
+    published, shorter = rows.get(row, {}) if row is not None else {}, shorten.get(name) or {}
+    prefix = f"{path}." if path else ""
+    filled = fill(method, published, shorter, f"{prefix}method")
+    try:
+        _build_once(filled)
+    except FieldError as error:
+        setting = error.key.split(".")
+        whence = f"{prefix}method"
+        if _at(method, setting) == PUBLISHED:
+            whence = f"{prefix}presets.{of}.{row}" if _at(shorter, setting) is None else f"shorten.{name}"
+        raise error.inside(whence) from error
+    return ExpertSpec(filled, ipc, row, member.get("network"), f"{prefix}method")
+
+
+def _build_once(method: MethodFactory) -> None:
+    """Refuse a method that cannot be built, hours before it is.
+
+    Raises:
+        FieldError: It cannot.
+    """
+    if (found := problem_within(method)) is not None:
+        raise FieldError(found.field, found.value, found.allowed)
+    if lacking := missing_of(method.func, method.keywords):
+        raise FieldError(lacking, "", "a value: it has no default")
+    method()
+
+
+def _at(settings: Any, path: Sequence[str]) -> Any:
+    """Return what stands at a path of nested settings, builders or records; None where nothing does."""
+    for name in path:
+        entries = getattr(settings, "keywords", settings)
+        settings = entries.get(name) if isinstance(entries, Mapping) else getattr(entries, name, None)
+    return settings
 
 
 def nearest_row(rows: Sequence[int], ipc: int) -> int | None:
@@ -206,16 +256,10 @@ def _filled(value: Any, published: Any, shorter: Any, path: str) -> Any:
         return value
     found = published if shorter is None else shorter
     if found is None:
-        raise InputError(path, PUBLISHED, "a value: no settings are published for this data set")
+        raise FieldError(path, PUBLISHED, "a value: no settings are published for this data set")
     return found
 
 
 def _word(described: Any) -> str:
     """Return a described setting in a word: itself, or the name of what it builds."""
     return described["target"].rsplit(".", 1)[-1].lower() if isinstance(described, dict) else str(described)
-
-
-def _positive(key: str, value: int) -> int:
-    if type(value) is not int or value < 1:
-        raise InputError(key, value, "a whole number of at least 1")
-    return value

@@ -8,6 +8,7 @@ from moe_distill.methods.base import Method, Round, fill_by_class
 from moe_distill.synthetic import Space
 from moe_distill.teachers.selected import Selected
 from moe_distill.teachers.store import TeacherPool
+from moe_distill.values import checked
 
 
 class Coreset(Method):
@@ -37,6 +38,7 @@ class First(Coreset):
     init = staticmethod(first_real)
 
 
+@checked
 class Herding(Coreset):
     """Takes the images of each class whose mean feature follows the class's (`moe_distill.data.selection.herding`).
 
@@ -48,6 +50,7 @@ class Herding(Coreset):
         self.init = Selected(herding, pool)
 
 
+@checked
 class KCenter(Coreset):
     """Takes images of each class that cover its features (`moe_distill.data.selection.k_center`).
 
@@ -59,6 +62,7 @@ class KCenter(Coreset):
         self.init = Selected(k_center, pool)
 
 
+@checked
 class KMeans(Coreset):
     """Takes the images of each class nearest to centres of its features (`moe_distill.data.selection.k_means`).
 

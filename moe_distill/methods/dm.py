@@ -11,8 +11,10 @@ from moe_distill.data.augment import Augmentation
 from moe_distill.data.initial import Initial
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class, squared_distance_of_means
 from moe_distill.synthetic import SyntheticSet
+from moe_distill.values import Count, Momentum, Positive, checked
 
 
+@checked
 class DM(Method):
     """Each iteration draws a fresh network and takes one joint step for all classes.
 
@@ -29,7 +31,13 @@ class DM(Method):
     """
 
     def __init__(
-        self, iterations: int, lr: float, momentum: float, real_batch: int, augment: Augmentation | None, init: Initial
+        self,
+        iterations: Count,
+        lr: Positive,
+        momentum: Momentum,
+        real_batch: Count,
+        augment: Augmentation | None,
+        init: Initial,
     ) -> None:
         self.iterations, self.lr, self.momentum, self.real_batch = iterations, lr, momentum, real_batch
         self.augment, self.init = augment, init

@@ -8,9 +8,11 @@ from torch import nn
 from torchvision.models import SwinTransformer
 
 from moe_distill.errors import InputError
-from moe_distill.models.base import LARGEST, Network, check_size, norm_layer
+from moe_distill.models.base import LARGEST, Network, Norm, check_size, norm_layer
+from moe_distill.values import Side, checked
 
 
+@checked
 class LibraryNetwork(Network):
     """Any network for colour images that ends in a linear layer, such as those of torchvision.
 
@@ -40,9 +42,9 @@ class LibraryNetwork(Network):
         classes: int,
         size: int,
         builder: Callable[..., nn.Module],
-        tokens: int | None = None,
-        least_map: int | None = None,
-        norm: str | None = None,
+        tokens: Side | None = None,
+        least_map: Side | None = None,
+        norm: Norm | None = None,
     ) -> None:
         check_size(size)
         if channels not in (1, 3):

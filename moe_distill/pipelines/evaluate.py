@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from moe_distill.data.fusion import Fusion
+from moe_distill.data.fusion import Fusion, Offline
 from moe_distill.data.realset import RealSet
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError, within
 from moe_distill.experts.plan import Distillation
-from moe_distill.models.base import NetworkFactory, build
+from moe_distill.models.base import NetworkFactory, build, rehearse
 from moe_distill.pipelines.candidate import Candidate, candidate_of, candidate_of_real
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.drawing import finite
@@ -25,11 +25,13 @@ from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, describe, key, write_json
 from moe_distill.seeding import stream
 from moe_distill.training.classifier import Classifier
-from moe_distill.training.recipe import Recipe
+from moe_distill.training.recipe import Recipe, last_batch
+from moe_distill.values import Students, Text, checked
 
 COHORT = "students"
 
 
+@checked
 @dataclass(frozen=True)
 class Examination:
     """How sets are judged.
@@ -45,13 +47,32 @@ class Examination:
     students: Mapping[str, NetworkFactory]
     recipe: Recipe
     fusion: Fusion
-    seeds: int
+    seeds: Students
     first: int = 0
 
     def __post_init__(self) -> None:
-        """Check the number of students."""
-        if self.seeds < 1 or not self.students:
-            raise InputError("seeds, students", (self.seeds, len(self.students)), "at least one seed and one network")
+        """Refuse to judge by nobody."""
+        if not self.students:
+            raise FieldError("students", dict(self.students), "at least one network")
+
+    def check(self, real: RealSet, images: int) -> None:
+        """Refuse students that cannot be made or trained, before any work.
+
+        Args:
+            real: The real training data.
+            images: How many images they are trained on.
+
+        Raises:
+            FieldError: They cannot.
+        """
+        shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
+        halved = isinstance(self.fusion, Offline)  # more or less
+        batch = 2 if halved else last_batch(images, self.recipe.batch_size)
+        for name, network in self.students.items():
+            with within(f"students.{name}"):
+                rehearse(network, **shape, batch=batch)
+        with within("recipe"):
+            self.recipe.check()
 
     @property
     def numbers(self) -> range:
@@ -84,12 +105,16 @@ class Examination:
         return {seed: key({**common, "seed": seed}) for seed in self.numbers}
 
 
-def evaluate(plan: Distillation, exam: Examination, runtime: Runtime, path: str | None = None) -> dict[str, Any]:
+def evaluate(plan: Distillation, exam: Examination, runtime: Runtime, path: Text | None = None) -> dict[str, Any]:
     """Train students on the plan's distilled set, or on the set at ``path``, and conclude.
 
     Returns:
         ``accuracy``: mean over all students; ``rows``: the result rows.
     """
+    if path is None:
+        train, _ = plan.data.load(runtime.cache)
+        with within("pipeline.exam"):
+            exam.check(train, plan.decoded(train))
     result = examined(plan, exam, runtime, path)
     conclude(result["rows"], runtime)
     return result
@@ -117,6 +142,8 @@ def recorded(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[st
 def upper_bound(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any]:
     """Train the same students on all real training data, by the same code; returns as :func:`evaluate`."""
     train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
+    with within("pipeline.exam"):
+        exam.check(train, len(train))
     candidate = relabelled(candidate_of_real(train, test), plan, exam.recipe, runtime)
     result = _judged(candidate, exam, runtime)
     conclude(result["rows"], runtime)

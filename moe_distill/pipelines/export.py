@@ -3,11 +3,10 @@
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich import get_console
 
-from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
 from moe_distill.formats.card import Known, write_hub_folder
 from moe_distill.formats.placing import check_new, new_folder
@@ -17,17 +16,19 @@ from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import describe, merge_rows
 from moe_distill.synthetic import SyntheticSet, Union, union
 from moe_distill.training.recipe import Recipe
+from moe_distill.values import Text, checked
 
 Writer = Callable[[Union, Path, Path], str]
 
 
+@checked
 def export(
     plan: Distillation,
     recipe: Recipe,
     runtime: Runtime,
-    path: str | None = None,
-    to: str | None = None,
-    layout: str = "safetensors",
+    path: Text | None = None,
+    to: Text | None = None,
+    layout: Literal["safetensors", "folder", "ddranking", "huggingface"] = "safetensors",
 ) -> dict[str, Any]:
     """Write the plan's distilled set, or the set at ``path``, and say how exact the files are.
 
@@ -53,8 +54,6 @@ def export(
         "ddranking": write_ddranking,
         "huggingface": lambda together, source, folder: write_hub_folder(together, source, folder, known(together)),
     }
-    if layout not in writers:
-        raise InputError("pipeline.layout", layout, f"one of {', '.join(writers)}")
     check_new(target)
     source = Path(path).expanduser() if path is not None else _stored(plan, runtime)
     sets = SyntheticSet.load(source)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from moe_distill.experts.plan import Distillation
+from moe_distill.errors import within
+from moe_distill.experts.plan import Distillation, by_path
 from moe_distill.pipelines.candidate import Candidate, candidate_of
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.distill import distill
@@ -29,13 +30,17 @@ def full(
     Returns:
         ``accuracy``: mean over the first plan's students; ``rows``: all result rows.
     """
-    asked = [*plans.values(), *baselines.values()]
-    train, _ = asked[0].data.load(runtime.cache)
-    for plan in asked:
-        plan.check(train)
+    asked = by_path(plans, baselines)
+    train, _ = next(iter(asked.values())).data.load(runtime.cache)
+    for path, plan in asked.items():
+        with within(path):
+            plan.check(train)
         require_labels(plan, exam.recipe)
+        with within("pipeline.exam"):
+            exam.check(train, plan.decoded(train))
+    runtime.require_experts(max(plan.roster.noe for plan in plans.values()))
     quiet = replace(runtime, mirror=NoMirror())  # the others' curves and numbers bear the same names
-    results = [_result(plan, exam, quiet if number else runtime) for number, plan in enumerate(asked)]
+    results = [_result(plan, exam, quiet if number else runtime) for number, plan in enumerate(asked.values())]
     shared = [{**row, "overrides": ""} for result in results[len(plans) :] for row in result["rows"]]
     rows = [*(row for result in results[: len(plans)] for row in result["rows"]), *shared]
     conclude(rows, runtime)

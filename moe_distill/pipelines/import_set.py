@@ -1,9 +1,8 @@
 """Import: turn a public distilled set into one of this package, so that the same code evaluates it."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich import get_console
@@ -17,19 +16,21 @@ from moe_distill.formats.readers import Layout, layout_of
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.tiling import Tiling
+from moe_distill.values import Count, Positive, Text, checked
 
 
+@checked
 def import_set(
     data: DataSource,
     runtime: Runtime,
-    path: str | None = None,
-    to: str | None = None,
-    layout: str = AUTO,
-    space: str = AUTO,
-    name: str | None = None,
-    factor: int | None = None,
+    path: Text | None = None,
+    to: Text | None = None,
+    layout: Text = AUTO,
+    space: Literal["auto", "raw", "standardised", "zca"] = "auto",
+    name: Text | None = None,
+    factor: Count | None = None,
     by_column: bool = False,
-    largest_gib: float = 4.0,
+    largest_gib: Positive = 4.0,
 ) -> dict[str, Any]:
     """Read a public set, check it against the data and write it as the set of one expert.
 
@@ -69,8 +70,6 @@ def _checked(path: str | None, target: Path, largest_gib: float) -> tuple[Path, 
     check_new(target)
     if path is None:
         raise InputError(KEY, None, "the file or folder of a distilled set")
-    if not (math.isfinite(largest_gib) and largest_gib > 0):
-        raise InputError("pipeline.largest_gib", largest_gib, "a number above 0")
     return Path(path).expanduser(), int(largest_gib * 2**30)
 
 

@@ -28,6 +28,7 @@ from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, describe, key, merge_rows, write_csv, write_json
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
+from moe_distill.values import Count, Text, Whole
 
 KIND, KIND_REAL = "measure", "measure_real"
 # Sets of methods that decode more of an image have more rows, and biased measures fall with them.
@@ -43,11 +44,11 @@ def measure(
     plan: Distillation,
     judges: Mapping[str, NetworkFactory],
     measures: Mapping[str, Measure],
-    networks: int,
+    networks: Count,
     seed: int,
-    draws: int,
+    draws: Whole,
     runtime: Runtime,
-    path: str | None = None,
+    path: Text | None = None,
 ) -> dict[str, Any]:
     """Measure the plan's set, distilled first where it is not yet, or the set at ``path``; write ``measures.csv``.
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from moe_distill.data.realset import RealSet
+from moe_distill.errors import within
 from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.pipelines.runtime import Runtime
@@ -31,7 +32,8 @@ def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
         ``networks``: how many there are; ``accuracy``: their mean test accuracy, where there are any.
     """
     train, test = plan.data.load(runtime.cache)
-    plan.check(train)
+    with within("plan"):
+        plan.check(train)
     accuracies = trained(plan.taught(train, test, runtime.cache), runtime)
     pools = plan.pools
     parts = plan.parts(train, runtime.store) if pools else []

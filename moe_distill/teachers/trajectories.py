@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,10 +19,10 @@ from moe_distill.models.base import Network, NetworkFactory, build
 from moe_distill.records import Store, describe
 from moe_distill.seeding import stream
 from moe_distill.training.recipe import Recipe
+from moe_distill.values import Count, checked
 
 KIND = "trajectory"
 SNAPSHOTS = "snapshots.npy"
-_SEES = ("part", "all")
 _AGAIN = "the file that pipeline=pretrain wrote; remove its folder and run that again"
 
 
@@ -89,6 +89,7 @@ def _opened(path: Path) -> np.memmap:
     return snapshots
 
 
+@checked
 @dataclass(frozen=True)
 class TrajectoryPool:
     """Teachers whose way is kept: one architecture, trained alike from different initialisations.
@@ -102,21 +103,12 @@ class TrajectoryPool:
         networks_see: ``part``, the expert's own images, or ``all`` of them, where experts share one set of teachers.
         seed: Seed of the pool; not the run's, so that runs share it.
 
-    Raises:
-        InputError: A setting is out of range.
     """
 
-    networks: int
+    networks: Count
     recipe: Recipe
-    networks_see: str = "part"
+    networks_see: Literal["part", "all"] = "part"
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        if self.networks < 1:
-            raise InputError("method.teachers.networks", self.networks, "a whole number of at least 1")
-        if self.networks_see not in _SEES:
-            raise InputError("method.teachers.networks_see", self.networks_see, " or ".join(_SEES))
 
     def for_epochs(self, epochs: int) -> "TrajectoryPool":
         """Return the same pool trained for so many epochs; drops of the rate are fractions of these.
