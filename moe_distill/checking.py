@@ -9,6 +9,7 @@ from moe_distill.errors import FieldError, InputError, within
 from moe_distill.misfits import PUBLISHED, missing_of, not_finite, problem_of
 
 _MAY_BE_NULL = ("augment", "diversity", "regulariser")
+_WITHOUT_TARGET = ("paths", "normalisation", "presets", "features", "students", "baselines")
 _NODES = (
     *("paths", "data", "normalisation", "augment", "init", "partition", "model", "method", "presets", "experts"),
     *("features", "diversity", "regulariser", "optimizer", "students", "recipe", "fusion", "baselines", "trainer"),
@@ -25,7 +26,7 @@ _MARKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 def listed(names: Iterable[Any]) -> str:
     """Return the names that a user may give, as text."""
-    return ", ".join(sorted(str(n) for n in names if not str(n).startswith("_")))
+    return ", ".join(sorted(str(n) for n in names if not str(n).startswith("_"))) or "none"
 
 
 def check_groups(tree: Mapping[str, Any], options: Callable[[str], Sequence[str]]) -> None:
@@ -39,9 +40,11 @@ def check_groups(tree: Mapping[str, Any], options: Callable[[str], Sequence[str]
         InputError: There is one.
     """
     for name in (n for n in tree if n in _NODES):
-        if isinstance(tree[name], dict) or (tree[name] is None and name in _MAY_BE_NULL):
+        node = tree[name]
+        whole = isinstance(node, dict) and (name in _WITHOUT_TARGET or "_target_" in node)
+        if whole or (node is None and name in _MAY_BE_NULL):
             continue
-        shown = "null" if tree[name] is None else tree[name]
+        shown = "null" if node is None or isinstance(node, dict) else node
         names = options(name)
         raise InputError(name, shown, f"one of {', '.join(names)}" if names else "left as it is, or its settings set")
 

@@ -120,7 +120,9 @@ def options(group: str) -> list[str]:
 
 
 def named(override: str) -> str:
-    """Return an override with its value in quotes where it names a group's option by a number, as ``split=7`` does, or by nothing.
+    """Return an override with its value in quotes where it names a group's option by a number or by nothing.
+
+    So do ``split=7`` and ``students={}``.
 
     Hydra then says which options there are; it takes no number for a name.
     """
@@ -129,8 +131,7 @@ def named(override: str) -> str:
     if not equals or not group or not (Path(conf_dir()) / group).is_dir():
         return override
     parsed = OverridesParser.create().parse_override(override)
-    value = None if parsed.is_sweep_override() else parsed.value()
-    is_name = parsed.is_sweep_override() or isinstance(value, str | list) or (isinstance(value, dict) and value)
+    is_name = parsed.is_sweep_override() or (isinstance(parsed.value(), str | list | dict) and parsed.value() != {})
     return override if is_name else f"{key}='{value}'"
 
 

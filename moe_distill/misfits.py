@@ -112,7 +112,7 @@ def misfit(annotation: Any, value: Any) -> tuple[str, Any, str] | None:
         inner = misfit(mapped, value[wrong])
         assert inner is not None
         return f".{wrong}{inner[0]}", inner[1], inner[2]
-    return "", value, " or ".join(dict.fromkeys(_in_words(option, value) for option in options))
+    return "", value, ", or ".join(dict.fromkeys(_in_words(option, value) for option in options))
 
 
 def not_finite(value: Any, path: str = "") -> Iterator[tuple[str, float]]:

@@ -53,13 +53,14 @@ def as_typed(cfg: DictConfig) -> Iterator[None]:
     Raises:
         InputError: In place of another, also of one that Hydra has wrapped.
     """
+    written = _as_written(cfg)  # now: Hydra resolves what it builds in place
     try:
         yield
     except Exception as error:
         ours = own_error(error)
         if ours is None:
             raise
-        raise InputError(typed_key(ours.key, _as_written(cfg)), ours.value, ours.allowed) from error
+        raise InputError(typed_key(ours.key, written), ours.value, ours.allowed) from error
 
 
 def own_error(error: BaseException | None) -> InputError | None:

@@ -125,11 +125,10 @@ def no_such_key(override: str, parent: Any) -> str:
         override: As typed.
         parent: The node that was to have the key.
     """
-    key, _, value = override.partition("=")
-    path, _, name = key.rpartition(".")
-    if parent._is_none() and (names := options(path)):
+    path, _, name = override.partition("=")[0].rpartition(".")
+    if not parent and (names := options(path)):
         return f"{path}=null: one of {', '.join(names)}"
-    target = parent.get("_target_") if OmegaConf.is_dict(parent) and not parent._is_none() else None
+    target = parent.get("_target_") if parent and OmegaConf.is_dict(parent) else None
     takes = takes_of(target) if isinstance(target, str) else []
     if name in takes:
         return f"{override}: with a plus in front, +{override}, as the yaml leaves it at its default"

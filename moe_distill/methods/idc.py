@@ -12,7 +12,7 @@ from moe_distill.data.augment import Augmentation
 from moe_distill.data.epochs import ShuffledEpochs
 from moe_distill.data.initial import Initial, mix
 from moe_distill.data.realset import RealSet
-from moe_distill.errors import FieldError
+from moe_distill.errors import FieldError, within
 from moe_distill.matching.distances import Distance
 from moe_distill.matching.gradients import class_gradients
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class
@@ -77,7 +77,8 @@ class IDC(Method):
         self.real_batch, self.synthetic_batch = real_batch, synthetic_batch
         self.factor, self.formation, self.networks_see = factor, formation, networks_see
         self.distance, self.augment, self.init = distance, augment, init
-        self.source = source()
+        with within("source"):
+            self.source = source()
         self._epochs: list[ShuffledEpochs] = []
 
     @property

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from moe_distill.data.augment import Augmentation
 from moe_distill.data.initial import Initial, exactly
 from moe_distill.data.realset import RealSet
-from moe_distill.errors import FieldError
+from moe_distill.errors import FieldError, within
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class, squared_distance_of_means
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.teachers.queue import NetworkQueue, QueueFactory
@@ -59,7 +59,8 @@ class IDM(Method):
         self.iterations, self.lr, self.momentum, self.real_batch = iterations, lr, momentum, real_batch
         self.ce_weight, self.factor, self.networks_see = ce_weight, factor, networks_see
         self.augment, self.init = augment, init
-        self.queue: NetworkQueue = queue()
+        with within("queue"):
+            self.queue: NetworkQueue = queue()
 
     @property
     def tiling(self) -> Tiling:

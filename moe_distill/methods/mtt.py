@@ -11,7 +11,7 @@ import torch
 
 from moe_distill.data.augment import Augmentation
 from moe_distill.data.initial import Initial
-from moe_distill.errors import FieldError, InputError
+from moe_distill.errors import FieldError, InputError, within
 from moe_distill.matching.unroll import FlatNetwork, Gradients, Problem, Step, flat_call, mini_batches
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class
 from moe_distill.seeding import stream
@@ -73,7 +73,8 @@ class MTT(Method):
         if self.step_size_floor > self.step_size:
             allowed = f"at most step_size={self.step_size}"
             raise FieldError("step_size_floor", self.step_size_floor, allowed)
-        self.teachers = self.teachers()  # type: ignore[assignment]
+        with within("teachers"):
+            self.teachers = self.teachers()  # type: ignore[assignment]
         self._order: list[int] = []
         self._network: FlatNetwork | None = None
 

@@ -33,13 +33,15 @@ def check_optimizer(optimizer: OptimizerFactory, **settings: float) -> None:
     """Refuse an optimiser that its library does not make.
 
     Raises:
-        FieldError: It does not; the field is the object itself.
+        FieldError: It does not; the field is the setting that the library names, else the object itself.
     """
     try:
         optimizer([torch.zeros(1, requires_grad=True)], **settings)
     except (ValueError, TypeError) as error:
-        own = ", ".join(f"{name}={value}" for name, value in getattr(optimizer, "keywords", {}).items())
-        raise FieldError("", f"{getattr(optimizer, 'func', optimizer).__name__}({own})", str(error)) from error
+        given = {**settings, **getattr(optimizer, "keywords", {})}
+        field = next((name for name in given if name in str(error)), "")
+        value = given.get(field, getattr(optimizer, "func", optimizer).__name__)
+        raise FieldError(field, value, f"what the optimiser takes: {error}") from error
 
 
 @checked
