@@ -181,14 +181,15 @@ def _elements(kind: Any, value: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
 
 def _is_object(kind: Any, value: Any) -> bool:
     """Say whether a value is, or will be, an object of a class, a protocol or a callable."""
+    is_class = inspect.isclass(kind) and not getattr(kind, "_is_protocol", False)
+    if is_class and isinstance(value, kind):
+        return True
     if value is None or isinstance(value, _SCALARS) or (isinstance(value, dict | list) and not is_node(value)):
         return False
-    if not inspect.isclass(kind) or getattr(kind, "_is_protocol", False) or not kind.__module__.startswith("moe_"):
-        return True
-    if not is_node(value):
-        return isinstance(value, kind)
-    target = _target_of(value)
-    return not value.get("_partial_") and (not inspect.isclass(target) or issubclass(target, kind))
+    if not is_class or not kind.__module__.startswith("moe_distill"):
+        return True  # whether it is one, only its library knows
+    target = _target_of(value) if is_node(value) and not value.get("_partial_") else None
+    return target is not None and (not inspect.isclass(target) or issubclass(target, kind))
 
 
 def _target_of(node: Mapping[str, Any]) -> Any:

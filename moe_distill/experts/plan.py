@@ -11,11 +11,12 @@ import torch
 from moe_distill.data.partition import NoSplit, Parts
 from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.diversity.features import features_of_set
-from moe_distill.errors import InputError, within
+from moe_distill.errors import FieldError, InputError, within
 from moe_distill.experts.coordinator import Diversity
 from moe_distill.experts.roster import Roster, kind_of
 from moe_distill.experts.workshop import OptimizerFactory, Workshop
 from moe_distill.methods.base import Regulariser
+from moe_distill.misfits import missing_of
 from moe_distill.models.base import Network, NetworkFactory, rehearse
 from moe_distill.records import Store, describe, key
 from moe_distill.seeding import stream
@@ -150,6 +151,8 @@ class Distillation:
         """
         for member in self.roster.members:
             with within(f"roster.{member.where}"):
+                if lacking := missing_of(member.method.func, member.method.keywords):
+                    raise FieldError(lacking, "", "a value: it has no default")
                 member.method().check(real)
         for member, fewest in zip(self.roster.members, self._fewest(real), strict=True):
             member.method().require_images(member.ipc, fewest)

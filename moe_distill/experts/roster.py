@@ -215,9 +215,8 @@ def _build_once(method: MethodFactory) -> None:
     """
     if (found := problem_within(method)) is not None:
         raise FieldError(found.field, found.value, found.allowed)
-    if lacking := missing_of(method.func, method.keywords):
-        raise FieldError(lacking, "", "a value: it has no default")
-    method()
+    if missing_of(method.func, method.keywords) is None:
+        method()
 
 
 def _at(settings: Any, path: Sequence[str]) -> Any:

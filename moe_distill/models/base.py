@@ -8,6 +8,7 @@ from torch import nn
 
 from moe_distill.errors import FieldError, InputError
 from moe_distill.seeding import global_seed, stream
+from moe_distill.values import checked
 
 SMALLEST, LARGEST = 8, 224
 MOST_WEIGHTS = 10**10
@@ -83,7 +84,7 @@ def rehearse(factory: NetworkFactory, *, channels: int, classes: int, size: int,
     """
     name = getattr(getattr(factory, "func", factory), "__name__", "network")
     try:
-        with torch.device("meta"), global_seed(stream(0, "rehearsal")):
+        with global_seed(stream(0, "rehearsal")), torch.device("meta"):
             network = factory(channels=channels, classes=classes, size=size)
             network.train()(torch.zeros(batch, channels, size, size))
     except InputError:
@@ -136,12 +137,13 @@ def instance_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(channels, channels, eps=1e-5)
 
 
-def norm_layer(name: Norm, channels: int) -> nn.Module:
-    """Return the normalisation called ``name`` for maps of ``channels`` channels.
+@checked
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """Return the normalisation called ``norm`` for maps of ``channels`` channels.
 
     "group" takes four groups (fewer where the channels cannot be parted so), "layer" one group of all channels.
     """
-    match name:
+    match norm:
         case "instance":
             return instance_norm(channels)
         case "batch":

@@ -228,8 +228,8 @@ def test_a_step_of_two_passes_costs_twice_as_much():
 @pytest.mark.parametrize(
     ("call", "line"),
     [
-        (lambda: TrajectoryPool(0, RECIPE), "method.teachers.networks=0"),
-        (lambda: TrajectoryPool(1, RECIPE, "some"), "method.teachers.networks_see=some: part or all"),
+        (lambda: TrajectoryPool(0, RECIPE), "networks=0"),
+        (lambda: TrajectoryPool(1, RECIPE, "some"), "networks_see=some: part or all"),
         (lambda: POOL.for_epochs(0), "method.epochs_needed=0"),
     ],
 )
