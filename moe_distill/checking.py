@@ -67,12 +67,12 @@ def check(tree: Mapping[str, Any], spine: type) -> None:
 
 
 def _check_node(tree: Any, path: str) -> None:
+    entries = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ()
+    for name, value in entries:  # first: whether a node fits where it stands shows once its own target is known
+        _check_node(value, f"{path}.{name}" if path else str(name))
     if isinstance(tree, dict) and "_target_" in tree:
         with within(path):
             _check_target(tree)
-    entries = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ()
-    for name, value in entries:
-        _check_node(value, f"{path}.{name}" if path else str(name))
 
 
 def check_split(overrides: Iterable[str]) -> None:

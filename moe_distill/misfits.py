@@ -152,19 +152,20 @@ def _fits(annotation: Any, value: Any) -> bool:
 def _is_a(kind: Any, value: Any) -> bool:
     origin = _origin(kind)
     if kind in (Any, inspect.Parameter.empty) or isinstance(kind, TypeVar):
-        return next(not_finite(value), None) is None
+        return not isinstance(value, float) or math.isfinite(value)
     if kind in (None, types.NoneType):
         return value is None
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in get_args(kind))
     if kind in _SCALARS:
         return _is_scalar(kind, value)
+    if is_node(value):
+        return _is_object(origin if inspect.isclass(origin) else kind, value)
     if origin is Sequence:
         listed = isinstance(value, Sequence) and not isinstance(value, str)
         return listed and all(misfit(part, one) is None for part, one in _elements(kind, value))
     if origin is Mapping:
-        mapped = isinstance(value, Mapping) and not is_node(value)
-        return mapped and all(misfit(get_args(kind)[1], one) is None for one in value.values())
+        return isinstance(value, Mapping) and all(misfit(get_args(kind)[1], one) is None for one in value.values())
     return _is_object(origin if inspect.isclass(origin) else kind, value)
 
 
