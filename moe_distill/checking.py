@@ -1,12 +1,11 @@
 """Checks that a configuration fits what it names, before anything is built of it."""
 
-import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from moe_distill.errors import FieldError, InputError, within
-from moe_distill.misfits import PUBLISHED, missing_of, not_finite, problem_of
+from moe_distill.misfits import PUBLISHED, missing_of, not_finite, parameters_of, problem_of
 
 _MAY_BE_NULL = ("augment", "diversity", "regulariser")
 _WITHOUT_TARGET = ("paths", "normalisation", "presets", "features", "students", "baselines")
@@ -107,7 +106,7 @@ def check_aside(settings: Sequence[str]) -> None:
 
 def takes_of(target: str) -> list[str]:
     """Return the parameters of a class or function, by its dotted name, that a yaml may set."""
-    parameters = inspect.signature(pkgutil.resolve_name(target)).parameters.values()
+    parameters = parameters_of(pkgutil.resolve_name(target)).values()
     return [p.name for p in parameters if p.name != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
 
 
@@ -115,7 +114,7 @@ def _check_target(node: Mapping[str, Any]) -> None:
     target = _target_of(node)
     takes = takes_of(node["_target_"])
     ours = target.__module__.startswith("moe_distill")
-    is_open = not ours and any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
+    is_open = not ours and any(p.kind is p.VAR_KEYWORD for p in parameters_of(target).values())
     arguments = {name: value for name, value in node.items() if not name.startswith("_")}
     for name, value in arguments.items():
         if name not in takes and not is_open:
@@ -137,7 +136,7 @@ def _target_of(node: Mapping[str, Any]) -> Any:
             raise FieldError(name, node[name], allowed)
     try:
         target = pkgutil.resolve_name(node["_target_"])
-        inspect.signature(target)
+        parameters_of(target)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise FieldError("_target_", node["_target_"], f"a class or function that can be imported ({error})") from error
     return target

@@ -66,9 +66,9 @@ class Config:
     shorten: dict[str, Any] = field(default_factory=dict)
     student_epochs: dict[str, Count] = field(default_factory=dict)
     sweep: dict[str, Any] = field(default_factory=dict)
-    before_sweep: str | None = "moe_distill.sweep.before"
-    after_sweep: str | None = "moe_distill.sweep.after"
-    instead: str | None = None
+    before_sweep: Text | None = "moe_distill.sweep.before"
+    after_sweep: Text | None = "moe_distill.sweep.after"
+    instead: Text | None = None
     question: dict[str, Any] = field(
         default_factory=lambda: {
             "_target_": "moe_distill.pipelines.question.asked",

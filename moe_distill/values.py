@@ -12,7 +12,8 @@ from typing import Annotated, Any, TypeVar
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from moe_distill.errors import FieldError
-from moe_distill.misfits import MOST, Where, problem_of
+from moe_distill.misfits import problem_of
+from moe_distill.wording import MOST, Where
 
 Count = Annotated[int, Ge(1), Le(MOST)]
 Whole = Annotated[int, Ge(0), Le(MOST)]
@@ -24,6 +25,7 @@ Experts = Annotated[int, Ge(1), Le(1000)]  # more would only be a slip
 Students = Experts
 Threads = Annotated[int, Ge(1), Le(1024)]
 Side = Annotated[int, Ge(1), Le(224)]  # of a map, in pixels: images are no larger
+Pixels = Annotated[int, Ge(8), Le(224)]
 Width = Annotated[float, Gt(0), Le(100)]
 Depth = Annotated[int, Ge(1), Le(100)]
 Text = Annotated[str, MinLen(1)]

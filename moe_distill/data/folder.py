@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from moe_distill.data.cache import Tensors, cached
 from moe_distill.data.realset import RealSet, pixel_statistics, train_and_test
 from moe_distill.errors import InputError
+from moe_distill.values import Pixels, Positive, Share, Text
 
 LAYOUT = "a folder with train/<class>/* and test/<class>/* (val/ is taken for test/)"
 KINDS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".bmp": "bmp", ".gif": "gif", ".webp": "webp"}
@@ -40,12 +41,12 @@ class Folder:
         name: The data set's name in records.
     """
 
-    root: str | None
-    size: int | None = None
-    channels: int | None = None
-    mean: Sequence[float] | None = None
-    std: Sequence[float] | None = None
-    name: str = "folder"
+    root: Text | None
+    size: Pixels | None = None
+    channels: Literal[1, 3] | None = None
+    mean: Sequence[Share] | None = None
+    std: Sequence[Positive] | None = None
+    name: Text = "folder"
 
     def load(self, cache: Path) -> tuple[RealSet, RealSet]:
         """Return the training and the test set.

@@ -10,6 +10,7 @@ from moe_distill.data.cache import Tensors
 from moe_distill.data.folder import LAYOUT, Tree, class_folders, decoded, few, images_in, listed
 from moe_distill.data.sources import ImageNetSubset, PublishedSet
 from moe_distill.errors import InputError
+from moe_distill.values import Text
 
 ANNOTATIONS = "val_annotations.txt"
 
@@ -26,7 +27,7 @@ class ImageNetClasses(PublishedSet):
         wnids: WordNet ids, in the order of ``classes``.
     """
 
-    wnids: Sequence[str]
+    wnids: Sequence[Text]
     variant: ClassVar[str] = "imagenet-1k"
 
     def _files(self) -> str:
@@ -63,8 +64,8 @@ class TinyImageNet(ImageNetSubset):
         wnids: WordNet ids, ascending.
     """
 
-    classes: Sequence[str] = field(default_factory=partial(_published, 1))
-    wnids: Sequence[str] = field(default_factory=partial(_published, 0))
+    classes: Sequence[Text] = field(default_factory=partial(_published, 1))
+    wnids: Sequence[Text] = field(default_factory=partial(_published, 0))
     variant: ClassVar[str] = "tiny-imagenet-200"
 
     def _folder(self, root: Path) -> Path:

@@ -21,6 +21,7 @@ from moe_distill.data.folder import LAYOUT, Tree, check_size, decoded, fit_squar
 from moe_distill.data.realset import RealSet, pixel_statistics, train_and_test
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
+from moe_distill.values import Pixels, Positive, Share, Text
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Digits:
         name: The data set's name in records.
     """
 
-    name: str = "digits"
+    name: Text = "digits"
 
     def load(self, cache: Path) -> tuple[RealSet, RealSet]:
         """Return the training and the test set, split by class and always alike; nothing is cached."""
@@ -65,12 +66,12 @@ class PublishedSet(ABC):
         root: Holds the set's own files or a tree whose folders bear the class names; None downloads into the cache.
     """
 
-    name: str
-    classes: Sequence[str]
-    mean: Sequence[float]
-    std: Sequence[float]
-    size: int
-    root: str | None = None
+    name: Text
+    classes: Sequence[Text]
+    mean: Sequence[Share]
+    std: Sequence[Positive]
+    size: Pixels
+    root: Text | None = None
     variant: ClassVar[str] = "torchvision"
 
     def load(self, cache: Path) -> tuple[RealSet, RealSet]:
@@ -192,9 +193,9 @@ class ImageNetSubset(PublishedSet):
         wnids: WordNet ids, in the order of ``classes``.
     """
 
-    url: str
-    md5: str | None
-    wnids: Sequence[str]
+    url: Text
+    md5: Text | None
+    wnids: Sequence[Text]
 
     def _folder_names(self, root: Path) -> tuple[str, ...]:
         return tuple(self.wnids if (root / "train" / self.wnids[0]).is_dir() else self.classes)

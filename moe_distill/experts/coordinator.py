@@ -54,7 +54,7 @@ class Diversity:
     pairing: Literal["index", "shuffled"] = "index"
     max_rows: Count = 1024
     name: Text | None = field(default=None, metadata={"describe": False})
-    implied: Mapping[str, Any] | None = field(default=None, metadata={"describe": False})
+    implied: Mapping[str, Text | int | float | None] | None = field(default=None, metadata={"describe": False})
 
     @property
     def title(self) -> str:

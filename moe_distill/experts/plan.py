@@ -243,9 +243,3 @@ class Distillation:
 def _features(plan: Distillation, store: Store, real: RealSet) -> torch.Tensor:
     network: Network = plan.features.load(store, real)[0].to(real.device)
     return features_of_set(network, real)
-
-
-def by_path(plans: Mapping[str, Distillation], baselines: Mapping[str, Distillation]) -> dict[str, Distillation]:
-    """Return all plans of a pipeline by where they stand in the configuration, its own first."""
-    own = {f"pipeline.plans.{name}": plan for name, plan in plans.items()}
-    return {**own, **{f"pipeline.baselines.{name}": plan for name, plan in baselines.items()}}

@@ -1,7 +1,5 @@
 """Who the experts are: each with its method, its settings and its number of images."""
 
-import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
@@ -9,13 +7,13 @@ from typing import Annotated, Any, cast
 from annotated_types import MinLen
 
 from moe_distill.errors import FieldError, InputError, within
+from moe_distill.experts.filling import MethodFactory, build_once, fill, nearest_row, setting_at
 from moe_distill.methods.base import Method
-from moe_distill.misfits import PUBLISHED, misfit, missing_of, problem_within
+from moe_distill.misfits import PUBLISHED, misfit
 from moe_distill.models.base import NetworkFactory
 from moe_distill.records import describe
 from moe_distill.values import Count, Experts, checked
 
-MethodFactory = functools.partial[Method]
 _MEMBER = {"method": MethodFactory, "presets": Mapping[str, Any], "ipc": Count, "network": NetworkFactory | None}
 
 
@@ -197,66 +195,14 @@ def _specified(member: Mapping[str, Any], shorten: Mapping[str, Any], budget: in
     prefix = f"{path}." if path else ""
     filled = fill(method, published, shorter, f"{prefix}method")
     try:
-        _build_once(filled)
+        build_once(filled)
     except FieldError as error:
         setting = error.key.split(".")
         whence = f"{prefix}method"
-        if _at(method, setting) == PUBLISHED:
-            whence = f"{prefix}presets.{of}.{row}" if _at(shorter, setting) is None else f"shorten.{name}"
+        if setting_at(method, setting) == PUBLISHED:
+            whence = f"{prefix}presets.{of}.{row}" if setting_at(shorter, setting) is None else f"shorten.{name}"
         raise error.inside(whence) from error
     return ExpertSpec(filled, ipc, row, member.get("network"), f"{prefix}method")
-
-
-def _build_once(method: MethodFactory) -> None:
-    """Refuse a method that cannot be built, hours before it is.
-
-    Raises:
-        FieldError: It cannot.
-    """
-    if (found := problem_within(method)) is not None:
-        raise FieldError(found.field, found.value, found.allowed)
-    if missing_of(method.func, method.keywords) is None:
-        method()
-
-
-def _at(settings: Any, path: Sequence[str]) -> Any:
-    """Return what stands at a path of nested settings, builders or records; None where nothing does."""
-    for name in path:
-        entries = getattr(settings, "keywords", settings)
-        settings = entries.get(name) if isinstance(entries, Mapping) else getattr(entries, name, None)
-    return settings
-
-
-def nearest_row(rows: Sequence[int], ipc: int) -> int | None:
-    """Return the largest row at or below ``ipc``, else the smallest; None without rows."""
-    below = [r for r in rows if r <= ipc]
-    return max(below) if below else min(rows, default=None)
-
-
-def fill(partial: functools.partial[Any], published: Mapping[str, Any], shorter: Mapping[str, Any], path: str) -> Any:
-    """Replace what says ``published``, in nested builders and records too: by the scale's value, else the row's.
-
-    Raises:
-        InputError: Neither has one.
-    """
-    given = partial.keywords.items()
-    settings = {n: _filled(v, published.get(n), shorter.get(n), f"{path}.{n}") for n, v in given}
-    return functools.partial(partial.func, *partial.args, **settings)
-
-
-def _filled(value: Any, published: Any, shorter: Any, path: str) -> Any:
-    if isinstance(value, functools.partial):
-        return fill(value, published or {}, shorter or {}, path)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f for f in dataclasses.fields(value) if f.init]
-        record = functools.partial(type(value), **{f.name: getattr(value, f.name) for f in fields})
-        return fill(record, published or {}, shorter or {}, path)()
-    if not isinstance(value, str) or value != PUBLISHED:
-        return value
-    found = published if shorter is None else shorter
-    if found is None:
-        raise FieldError(path, PUBLISHED, "a value: no settings are published for this data set")
-    return found
 
 
 def _word(described: Any) -> str:

@@ -8,9 +8,10 @@ from moe_distill.data.partition import Stratified
 from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.diversity.measures import Measure
 from moe_distill.errors import within
-from moe_distill.experts.plan import KIND, Distillation, by_path
+from moe_distill.experts.plan import KIND, Distillation
 from moe_distill.models.base import NetworkFactory
 from moe_distill.pipelines.evaluate import Examination
+from moe_distill.pipelines.full import by_path
 from moe_distill.pipelines.labelling import labeller_settings, require_labels
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.speed import Work

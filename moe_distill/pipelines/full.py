@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from moe_distill.errors import within
-from moe_distill.experts.plan import Distillation, by_path
+from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines.candidate import Candidate, candidate_of
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.distill import distill
@@ -65,3 +65,9 @@ def obtained(plan: Distillation, runtime: Runtime, path: str | None = None) -> C
         pretrain(plan, runtime)
         distill(plan, runtime)
     return candidate_of(plan, runtime, path)
+
+
+def by_path(plans: Mapping[str, Distillation], baselines: Mapping[str, Distillation]) -> dict[str, Distillation]:
+    """Return all plans of a pipeline by where they stand in the configuration, its own first."""
+    own = {f"pipeline.plans.{name}": plan for name, plan in plans.items()}
+    return {**own, **{f"pipeline.baselines.{name}": plan for name, plan in baselines.items()}}

@@ -8,8 +8,8 @@ import torch
 
 from moe_distill.errors import FieldError
 from moe_distill.experts.parallel import ExpertParallelStrategy
-from moe_distill.misfits import Where
 from moe_distill.values import checked
+from moe_distill.wording import Where
 
 Devices = Annotated[
     int, Where(lambda n: 1 <= n <= 1000, "a whole number of at least 1; CUDA_VISIBLE_DEVICES says which GPUs")
