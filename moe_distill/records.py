@@ -21,6 +21,7 @@ from typing import Any
 
 from moe_distill.errors import InputError
 from moe_distill.locks import locked
+from moe_distill.values import Text
 
 # Raised by whoever changes what an artifact means, so that older ones are no longer found.
 SCHEMA = 1
@@ -121,7 +122,7 @@ class Store:
         root: The folder; made when first written to.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: Path | Text) -> None:
         self.root = Path(root).expanduser()
         self.found: list[str] = []
         self.made: list[str] = []

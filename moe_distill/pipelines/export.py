@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from rich import get_console
 
+from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
 from moe_distill.formats.card import Known, write_hub_folder
 from moe_distill.formats.placing import check_new, new_folder
@@ -16,12 +17,11 @@ from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import describe, merge_rows
 from moe_distill.synthetic import SyntheticSet, Union, union
 from moe_distill.training.recipe import Recipe
-from moe_distill.values import Text, checked
+from moe_distill.values import Text
 
 Writer = Callable[[Union, Path, Path], str]
 
 
-@checked
 def export(
     plan: Distillation,
     recipe: Recipe,
@@ -54,6 +54,8 @@ def export(
         "ddranking": write_ddranking,
         "huggingface": lambda together, source, folder: write_hub_folder(together, source, folder, known(together)),
     }
+    if layout not in writers:
+        raise InputError("pipeline.layout", layout, f"one of {', '.join(writers)}")
     check_new(target)
     source = Path(path).expanduser() if path is not None else _stored(plan, runtime)
     sets = SyntheticSet.load(source)

@@ -170,7 +170,7 @@ def test_bad_input_is_one_line_and_writes_nothing(runtime, tmp_path, real):
     assert said(None).startswith("pipeline.path=None: ")
     assert said(largest_gib=1e-6).startswith(f"pipeline.path={folder}/images.pt: at most 9.99e-07 GiB")
     for size in (0.0, -1.0, float("nan"), float("inf")):
-        assert said(largest_gib=size).startswith(f"pipeline.largest_gib={size}: ")
+        assert said(largest_gib=size).startswith(f"largest_gib={size}: ")
     assert said(to=str(folder)).startswith(f"pipeline.to={folder}: ")
     assert said(to=f"{folder}/images.pt/below").startswith("pipeline.to=")
     assert said(layout="dcc").startswith("pipeline.layout=dcc: ") and said(space="linear").startswith("pipeline.space=")
