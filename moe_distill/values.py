@@ -27,6 +27,7 @@ Threads = Annotated[int, Ge(1), Le(1024)]
 Side = Annotated[int, Ge(1), Le(224)]  # of a map, in pixels: images are no larger
 Pixels = Annotated[int, Ge(8), Le(224)]
 Width = Annotated[float, Gt(0), Le(100)]
+Few = Annotated[int, Ge(1), Le(10_000)]  # layers, heads, channels
 Depth = Annotated[int, Ge(1), Le(100)]
 Text = Annotated[str, MinLen(1)]
 FolderName = Annotated[
