@@ -1,46 +1,77 @@
 """Checks that a configuration fits what it names, before anything is built of it."""
 
-import dataclasses
-import inspect
 import pkgutil
-import types
-import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError, InputError, within
+from moe_distill.misfits import PUBLISHED, missing_of, not_finite, parameters_of, problem_of
 
-_KINDS: dict[Any, tuple[str, tuple[type, ...]]] = {
-    int: ("a whole number", (int,)),
-    float: ("a number", (int, float)),
-    bool: ("true or false", (bool,)),
-    str: ("a text", (str,)),
+_MAY_BE_NULL = ("augment", "diversity", "regulariser")
+_WITHOUT_TARGET = ("paths", "normalisation", "presets", "features", "students", "baselines")
+_NODES = (
+    *("paths", "data", "normalisation", "augment", "init", "partition", "model", "method", "presets", "experts"),
+    *("features", "diversity", "regulariser", "optimizer", "students", "recipe", "fusion", "baselines", "trainer"),
+    *("logger", "pipeline", "plan", "exam", "runtime", "question"),
+)
+_MOST_ELSEWHERE = 10**5  # of what another library counts: it would say nothing, and begin
+_MARKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "_target_": (lambda value: isinstance(value, str) and value != "", "the dotted name of a class or function"),
+    "_partial_": (lambda value: isinstance(value, bool), "true or false"),
+    "_recursive_": (lambda value: isinstance(value, bool), "true or false"),
+    "_convert_": (lambda value: value in ("none", "partial", "object", "all"), "none, partial, object or all"),
 }
-_SCALAR = bool | int | float | str
 
 
 def listed(names: Iterable[Any]) -> str:
     """Return the names that a user may give, as text."""
-    return ", ".join(sorted(str(n) for n in names if not str(n).startswith("_")))
+    return ", ".join(sorted(str(n) for n in names if not str(n).startswith("_"))) or "none"
 
 
-def check(tree: Any, path: str = "") -> None:
-    """Refuse keys that targets do not take and scalars of another type, also of what is built only after hours.
+def check_groups(tree: Mapping[str, Any], options: Callable[[str], Sequence[str]]) -> None:
+    """Refuse groups that were taken away, as ``~fusion`` does, or set to what is no option.
+
+    Args:
+        tree: The configuration, not resolved: what refers to such a group could not be.
+        options: Gives the names of a group's yamls; none where there is no such group.
+
+    Raises:
+        InputError: There is one.
+    """
+    for name in (n for n in tree if n in _NODES):
+        node = tree[name]
+        whole = isinstance(node, dict) and (name in _WITHOUT_TARGET or "_target_" in node)
+        if whole or (node is None and name in _MAY_BE_NULL):
+            continue
+        shown = "null" if node is None or isinstance(node, dict) else node
+        names = options(name)
+        raise InputError(name, shown, f"one of {', '.join(names)}" if names else "left as it is, or its settings set")
+
+
+def check(tree: Mapping[str, Any], spine: type) -> None:
+    """Refuse keys that targets do not take and values that do not fit, also of what is built only after hours.
 
     Args:
         tree: The resolved configuration.
-        path: Where in the configuration it stands.
+        spine: The class whose annotations say what the top level takes.
 
     Raises:
         InputError: A key or a value does not fit.
     """
-    if isinstance(tree, dict):
-        if "_target_" in tree:
-            _check_target(tree, path)
-        for name, value in tree.items():
-            check(value, f"{path}.{name}" if path else str(name))
-    for i, value in enumerate(tree if isinstance(tree, list) else ()):
-        check(value, f"{path}.{i}")
+    if (found := problem_of(spine, {name: value for name, value in tree.items() if name not in _NODES})) is not None:
+        raise InputError(found.field, found.value, found.allowed)
+    _check_node(tree, "")
+    for path, value in not_finite(tree):
+        raise InputError(path, value, "a finite number")
+
+
+def _check_node(tree: Any, path: str) -> None:
+    entries = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ()
+    for name, value in entries:  # first: whether a node fits where it stands shows once its own target is known
+        _check_node(value, f"{path}.{name}" if path else str(name))
+    if isinstance(tree, dict) and "_target_" in tree:
+        with within(path):
+            _check_target(tree)
 
 
 def check_split(overrides: Iterable[str]) -> None:
@@ -73,26 +104,39 @@ def check_aside(settings: Sequence[str]) -> None:
         raise InputError(name, value, "left out: to look at one run needs no settings, only its name=")
 
 
-def _check_target(node: dict[str, Any], path: str) -> None:
-    target = pkgutil.resolve_name(node["_target_"])
-    if not target.__module__.startswith("moe_distill"):
-        return
-    plain = inspect.isfunction(target) or dataclasses.is_dataclass(target)
-    hints = typing.get_type_hints(target if plain else target.__init__)
-    takes = [n for n in inspect.signature(target).parameters if n != "self"]
-    for name, value in node.items():
-        if name.startswith("_"):
-            continue
-        if name not in takes:
-            raise InputError(f"{path}.{name}", value, f"no such key; there are {listed(takes)}")
-        hint = hints.get(name)
-        union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-        kinds = [k for k in (typing.get_args(hint) if union else (hint,)) if k is not types.NoneType]
-        if value is None or value == "published" or not isinstance(value, _SCALAR):
-            continue
-        if all(typing.get_origin(kind) is Sequence for kind in kinds):
-            raise InputError(f"{path}.{name}", value, "a list in brackets, without quotes, such as [7,3]")
-        if not set(kinds) <= set(_KINDS):
-            continue
-        if type(value) not in (allowed for kind in kinds for allowed in _KINDS[kind][1]):
-            raise InputError(f"{path}.{name}", value, " or ".join(_KINDS[kind][0] for kind in kinds))
+def takes_of(target: str) -> list[str]:
+    """Return the parameters of a class or function, by its dotted name, that a yaml may set."""
+    parameters = parameters_of(pkgutil.resolve_name(target)).values()
+    return [p.name for p in parameters if p.name != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+
+
+def _check_target(node: Mapping[str, Any]) -> None:
+    target = _target_of(node)
+    takes = takes_of(node["_target_"])
+    ours = target.__module__.startswith("moe_distill")
+    is_open = not ours and any(p.kind is p.VAR_KEYWORD for p in parameters_of(target).values())
+    arguments = {name: value for name, value in node.items() if not name.startswith("_")}
+    for name, value in arguments.items():
+        if name not in takes and not is_open:
+            raise FieldError(name, value, f"no such key; there are {listed(takes)}")
+    if (found := problem_of(target, {n: v for n, v in arguments.items() if v != PUBLISHED})) is not None:
+        raise FieldError(found.field, found.value, found.allowed)
+    for name, value in () if ours else arguments.items():
+        if isinstance(value, int) and abs(value) > _MOST_ELSEWHERE:
+            raise FieldError(name, value, f"at most {_MOST_ELSEWHERE}")
+    lacking = None if node.get("_partial_") or "_args_" in node else missing_of(target, arguments)
+    if lacking is not None:
+        raise FieldError(lacking, "", "a value: it has no default")
+
+
+def _target_of(node: Mapping[str, Any]) -> Any:
+    """Return what a node names, once the marks that Hydra reads are what it takes."""
+    for name, (fits, allowed) in _MARKS.items():
+        if name in node and not fits(node[name]):
+            raise FieldError(name, node[name], allowed)
+    try:
+        target = pkgutil.resolve_name(node["_target_"])
+        parameters_of(target)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise FieldError("_target_", node["_target_"], f"a class or function that can be imported ({error})") from error
+    return target

@@ -3,37 +3,19 @@
 import hashlib
 import re
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
-from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 
+from moe_distill.errors import InputError
+from moe_distill.misfits import misfit
+from moe_distill.values import Count, Experts, FolderName, NotNegative, Pairing, Side, Students, Text, Threads, Width
+
 NAMELESS = "single"  # what a run is called where nobody names it
-_aside: list[str] = []
-# Last words of keys that take a path, such as data.root, paths.store, pipeline.to and hydra.run.dir.
-PATHS = (
-    "root",
-    "path",
-    "to",
-    "dir",
-    "subdir",
-    "runs",
-    "store",
-    "output",
-    "tables",
-    "paper",
-    "folder",
-    "submitit_folder",
-)
-_QUOTES = ("'", '"')
 # Names of jobs leave out what is the same for all of a sweep, or decides no result.
 SHARED_BY_JOBS = ("+experiment", "experiment", "scale", "logger", "data.root", "paths.runs", "paths.store", "threads")
 
@@ -52,6 +34,7 @@ class Config:
         width: Factor on the width of every network but those of libraries.
         least_map: Side, in pixels, of the last map of a library's network made for large images, at least.
         mixup_alpha: α of the Beta distribution images are mixed by.
+        mixup_pairing: Whether images are mixed with ``any`` class's or with their ``same_class``'s alone.
         threads: Threads a process; null takes ``OMP_NUM_THREADS``, or shares the cores out.
         checkpoint_seconds: Least time between two checkpoints.
         curves_every: Iterations between two points of a curve.
@@ -65,25 +48,26 @@ class Config:
         question: What an experiment asks, and of which comparison the answer is read.
     """
 
-    name: str = NAMELESS
-    scale_name: str = "paper"
+    name: FolderName = NAMELESS
+    scale_name: Text = "paper"
     seed: int = 0
-    seeds: int = 5
-    ipc: int = MISSING
-    noe: int = MISSING
-    width: float = 1.0
-    least_map: int = 4
-    mixup_alpha: float = 1.0
-    threads: int | None = None
-    checkpoint_seconds: float = 60.0
-    curves_every: int = 10
+    seeds: Students = 5
+    ipc: Count = MISSING
+    noe: Experts = MISSING
+    width: Width = 1.0
+    least_map: Side = 4
+    mixup_alpha: NotNegative = 1.0
+    mixup_pairing: Pairing = "any"
+    threads: Threads | None = None
+    checkpoint_seconds: NotNegative = 60.0
+    curves_every: Count = 10
     shorten: dict[str, Any] = field(default_factory=dict)
-    student_epochs: dict[str, int] = field(default_factory=dict)
+    student_epochs: dict[str, Count] = field(default_factory=dict)
     sweep: dict[str, Any] = field(default_factory=dict)
-    before_sweep: str | None = "moe_distill.sweep.before"
-    done_already: str | None = "moe_distill.sweep.done_already"
-    after_sweep: str | None = "moe_distill.sweep.after"
-    instead: str | None = None
+    before_sweep: Text | None = "moe_distill.sweep.before"
+    done_already: Text | None = "moe_distill.sweep.done_already"
+    after_sweep: Text | None = "moe_distill.sweep.after"
+    instead: Text | None = None
     question: dict[str, Any] = field(
         default_factory=lambda: {
             "_target_": "moe_distill.pipelines.question.asked",
@@ -141,81 +125,9 @@ def written(paths: Any, output: Path) -> dict[str, Path]:
     return {"paths.store": Path(str(paths.store)), **of_run}
 
 
-def named(override: str) -> str:
-    """Return an override with its value in quotes where it names a group's option by a number, as ``split=7`` does.
-
-    Hydra then says which options there are; it takes no number for a name.
-    """
-    key, equals, value = override.partition("=")
-    group = key.lstrip("+").partition("@")[0]
-    if not equals or not group or not (Path(conf_dir()) / group).is_dir():
-        return override
-    parsed = OverridesParser.create().parse_override(override)
-    is_name = parsed.is_sweep_override() or isinstance(parsed.value(), str | list | dict)
-    return override if is_name else f"{key}='{value}'"
-
-
-def takes_path(key: str) -> bool:
-    """Say whether a key, such as ``pipeline.onto.root``, takes a path."""
-    return "." in key and key.rpartition(".")[2] in PATHS
-
-
-def without_dashes(argument: str) -> str:
-    """Return ``--key=value``, as agents of Weights & Biases write it, as ``key=value``; Hydra's own flags stay."""
-    flag, equals, _ = argument.partition("=")
-    flags = [option for action in get_args_parser()._actions for option in action.option_strings]
-    if not equals or not flag.startswith("--") or any(option.startswith(flag) for option in flags):
-        return argument
-    return argument.removeprefix("--")
-
-
-def with_paths_quoted(argument: str, sweeping: bool) -> str:
-    """Return an override with its value in quotes where its key takes a path that Hydra would not read as it is.
-
-    Hydra knows letters of English alone, and takes ``= ( [ #`` and others for grammar. A path with a comma is one path,
-    unless the command line sweeps: then commas part paths, and a path that holds one wants quotes of its own.
-
-    Args:
-        argument: Of the command line.
-        sweeping: Whether that runs several jobs.
-    """
-    key, equals, value = argument.partition("=")
-    if not equals or not takes_path(key.lstrip("+").partition("@")[0]) or value.startswith(_QUOTES) or "${" in value:
-        return argument
-    parsed = _parsed(argument)
-    if parsed is not None and parsed.is_sweep_override():
-        as_it_is = sweeping
-    else:
-        as_it_is = parsed is not None and isinstance(parsed.value(), str | None)
-    if as_it_is:
-        return argument
-    values = value.split(",") if sweeping else [value]
-    return f"{key}={','.join(QuotedString(one, Quote.single).with_quotes() for one in values)}"
-
-
-def _parsed(argument: str) -> Override | None:
-    try:
-        return OverridesParser.create().parse_override(argument)
-    except HydraException:
-        return None
-
-
-def set_aside(arguments: Sequence[str]) -> list[str]:
-    """Take from a command line the settings of a pipeline in whose place another looks at its runs; return the rest.
-
-    ``pipeline=status`` has no ``pipeline.lrs``: it is of the jobs that it looks at, see :func:`aside`.
-    """
-    chosen = [a.removeprefix("pipeline=") for a in arguments if a.startswith("pipeline=")]
-    file = Path(conf_dir()) / "pipeline" / f"{chosen[-1] if chosen else ''}.yaml"
-    looks: Any = OmegaConf.load(file) if file.is_file() else {}
-    has_none = "instead" in looks and {*looks["pipeline"]} <= {"_target_", "_partial_"}
-    _aside[:] = [a for a in arguments if has_none and a.lstrip("+~").startswith("pipeline.")]
-    return [a for a in arguments if a not in _aside]
-
-
-def aside() -> list[str]:
-    """Return what :func:`set_aside` took."""
-    return [*_aside]
+def options(group: str) -> list[str]:
+    """Return the names of a group's yamls; none where there is no such group."""
+    return sorted(file.stem for file in (Path(conf_dir()) / group).glob("*.yaml"))
 
 
 def job_overrides() -> str:
@@ -229,11 +141,24 @@ def job_name(overrides: str) -> str:
     return f"{words[:80].strip('-_.')}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
 
 
+def run_dir(runs: Any, name: Any) -> str:
+    """Return the folder of a run's or a sweep's tables and pages.
+
+    Raises:
+        InputError: The name is not that of one folder: what it leaves would lie among, or outside, the runs.
+    """
+    for key, annotation, value in (("paths.runs", Text, runs), ("name", FolderName, name)):
+        if (found := misfit(annotation, value)) is not None:
+            raise InputError(key, value, found[2])
+    return f"{runs}/{name}"
+
+
 def register() -> None:
     """Tell Hydra the spine and the resolvers the yaml uses."""
     # Where hydra-submitit-launcher is installed, Hydra checks our options of that name by its types, and says so.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/submitit_slurm' is validated against")
     ConfigStore.instance().store(name="spine", node=Config)
+    OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     # Else a run and a sweep that nobody names would write over one another's tables.
     OmegaConf.register_new_resolver("sweep_name", lambda name: "sweep" if name == NAMELESS else name, replace=True)
@@ -255,7 +180,7 @@ def _from_row(size: int, rows: dict[int, Any]) -> Any:
 
 def _of_nearest_row(ipc: int, rows: dict[int, Any]) -> Any:
     """Return what stands in the row nearest to ``ipc`` in ratio, as published settings are looked up."""
-    from moe_distill.experts.roster import nearest_row  # torch comes with it, which takes seconds and few need
+    from moe_distill.experts.filling import nearest_row  # torch comes with it, which takes seconds and few need
 
     row = nearest_row([*rows], ipc)
     return None if row is None else rows[row]

@@ -1,7 +1,7 @@
 """What a stage costs: wall time, peak memory, steps and images seen."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,16 @@ def totals(costs: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     for (stage, _), cost in noted.items():
         seconds[f"cost/{stage}_seconds"] = seconds.get(f"cost/{stage}_seconds", 0.0) + cost["seconds"]
     return {**seconds, "cost/peak_memory_mb": max((c["peak_memory_mb"] for c in noted.values()), default=0.0)}
+
+
+def cost_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return what the students of some rows cost together."""
+    return {
+        "seconds": sum(r["train_seconds"] for r in rows),
+        "peak_memory_mb": max(r["peak_memory_mb"] for r in rows),
+        "steps": sum(r["steps"] for r in rows),
+        "images": sum(r["epochs"] * r["images_decoded"] for r in rows),
+    }
 
 
 class Meter:

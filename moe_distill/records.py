@@ -25,6 +25,7 @@ from moe_distill.disk import guard_disk, in_place_of, keep, sync_folder
 from moe_distill.escaping import in_csv
 from moe_distill.locks import locked
 from moe_distill.row_files import read_rows
+from moe_distill.values import Text
 
 # Raised by whoever changes what an artifact means, so that older ones are no longer found.
 SCHEMA = 1
@@ -115,7 +116,7 @@ class Store:
         root: The folder; made when first written to.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: Path | Text) -> None:
         self.root = Path(root).expanduser()
         self.found: list[str] = []
         self.made: list[str] = []

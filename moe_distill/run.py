@@ -20,21 +20,14 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from moe_distill.arguments import aside, named, set_aside, with_paths_quoted, without_dashes
 from moe_distill.attempts import attempt
-from moe_distill.checking import check, check_aside, check_split, listed
-from moe_distill.config import (
-    aside,
-    conf_dir,
-    named,
-    register,
-    set_aside,
-    with_paths_quoted,
-    without_dashes,
-    written,
-)
+from moe_distill.checking import check_aside, check_split, listed, takes_of
+from moe_distill.config import conf_dir, options, register, written
 from moe_distill.disk import explained, guard_disk
 from moe_distill.errors import InputError, LostRank
 from moe_distill.locks import locked
+from moe_distill.resolving import as_typed, check_paths, own_error, settled
 from moe_distill.terminal import say, write_error
 
 register()
@@ -48,7 +41,8 @@ def run(cfg: DictConfig) -> float | None:
     Raises:
         InputError: The input cannot be worked with.
     """
-    with guard_disk(written(cfg.paths, Path(cfg.paths.output))):
+    check_paths(cfg)
+    with as_typed(cfg), guard_disk(written(cfg.paths, Path(cfg.paths.output))):
         return _run(cfg)
 
 
@@ -102,8 +96,7 @@ def _alone(output: Path) -> Iterator[None]:
 
 def _built(cfg: DictConfig) -> tuple[dict[str, Any], Any, Any]:
     """Return the resolved configuration once it was checked, the runtime and the pipeline."""
-    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
-    check(resolved)
+    resolved = settled(cfg)
     runtime, pipeline = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in ("runtime", "pipeline"))
     return resolved, runtime, pipeline
 
@@ -120,13 +113,6 @@ def _open(mirror: Any, pipeline: Any, resolved: dict[str, Any]) -> None:
         mirror.open(pipeline.func.__name__, identity, axes(plan, resolved), resolved)
 
 
-def _own(error: BaseException | None) -> InputError | None:
-    """Return the error of ours that Hydra wrapped, if there is one."""
-    while error is not None and not isinstance(error, InputError):
-        error = error.__cause__
-    return error
-
-
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
 def _hydra_main(cfg: DictConfig) -> float | None:
     try:
@@ -134,7 +120,7 @@ def _hydra_main(cfg: DictConfig) -> float | None:
         check_split(HydraConfig.get().overrides.task)
         return run(cfg)
     except Exception as error:  # inside the job, or Hydra adds lines of its own
-        if (ours := _own(error)) is not None:
+        if (ours := own_error(error)) is not None:
             _fail(str(ours))
         if isinstance(error, HydraException | OmegaConfBaseException):
             _fail(one_line(error))
@@ -168,8 +154,8 @@ def one_line(error: BaseException) -> str:
     if isinstance(cause, OmegaConfBaseException):
         if lines[0].startswith("Error merging override "):
             return f"{lines[0].removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
-        if lines[-1].startswith(_APPEND) and (parent := cause.parent_node) is not None:
-            return f"{lines[-1].removeprefix(_APPEND)}: no such key; there are {listed(parent.keys())}"
+        if lines[-1].startswith(_APPEND) and cause.parent_node is not None:
+            return no_such_key(lines[-1].removeprefix(_APPEND), cause.parent_node)
     if lines[0].startswith(_OPEN):
         group, options = lines[0].removeprefix(_OPEN).partition("'")[0], lines[2:]
         return f"{group}=???: one that is named, as what else was chosen leaves it open: {', '.join(options)}"
@@ -178,6 +164,23 @@ def one_line(error: BaseException) -> str:
     ]
     inner = " ".join(str(cause).split())
     return " ".join(kept if cause is error else [*kept, f"({type(cause).__name__}: {inner})"])
+
+
+def no_such_key(override: str, parent: Any) -> str:
+    """Return what is wrong with an override of a key that a yaml does not list, whose object may take it all the same.
+
+    Args:
+        override: As typed.
+        parent: The node that was to have the key.
+    """
+    path, _, name = override.partition("=")[0].rpartition(".")
+    if not parent and (names := options(path)):
+        return f"{path}=null: one of {', '.join(names)}"
+    target = parent.get("_target_") if parent and OmegaConf.is_dict(parent) else None
+    takes = takes_of(target) if isinstance(target, str) else []
+    if name in takes:
+        return f"{override}: with a plus in front, +{override}, as the yaml leaves it at its default"
+    return f"{override}: no such key; there are {listed({*(parent or ()), *takes})}"
 
 
 def main() -> None:
@@ -191,7 +194,7 @@ def main() -> None:
             sys.argv = [sys.argv[0], *as_hydra_reads(sys.argv[1:])]
             _hydra_main()
         except (InputError, HydraException, OmegaConfBaseException) as error:
-            _fail(str(_own(error) or one_line(error)))
+            _fail(str(own_error(error) or one_line(error)))
         except OSError as error:  # of the folder that Hydra makes for the job before it hands over to us
             _fail_in_folder(error)
 

@@ -8,7 +8,7 @@ set, as many random real images. ``hard`` is a training towards hard labels; ``a
 
 import math
 
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError, InputError
 
 
 def hlr(*, real_hard: float, syn_hard: float) -> float:
@@ -70,7 +70,7 @@ def require_weights(**weights: float) -> None:
     """Refuse a weight, by its name, that is not in [0, 1]."""
     for name, value in weights.items():
         if not 0 <= value <= 1:
-            raise InputError(f"pipeline.{name}", value, "a weight from 0 to 1")
+            raise FieldError(name, value, "a weight from 0 to 1")
 
 
 def _require(**accuracies: float) -> None:

@@ -12,8 +12,8 @@ import hydra
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from moe_distill.checking import check
-from moe_distill.config import aside, written
+from moe_distill.arguments import aside
+from moe_distill.config import written
 from moe_distill.data.shared import Shared, Shelf
 from moe_distill.disk import guard_disk
 from moe_distill.errors import InputError
@@ -24,6 +24,7 @@ from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import Row
 from moe_distill.records import Store
+from moe_distill.resolving import as_typed, settled
 
 _RUN = "python -m moe_distill.run"
 
@@ -103,7 +104,7 @@ def built(configs: Sequence[DictConfig]) -> list[Built]:
         InputError: A job's configuration does not fit what it names.
     """
     for cfg in configs:
-        check(OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(k) for k in cfg if k != "hydra"]), resolve=True))
+        settled(cfg)
     shelf = Shelf()
     return [_built(cfg, shelf) for cfg in configs]
 
@@ -140,7 +141,8 @@ def foretell(jobs: Sequence[Built]) -> str:
     slots = OmegaConf.select(configs[0], "hydra.launcher.gpus")
     visible = None if slots in (None, "auto") else str(slots).split(";")[0].strip()
     scales = {str(cfg.scale_name) for cfg in configs}
-    return told(cells, accelerator, visible, scales.pop() if len(scales) == 1 else "")
+    with as_typed(configs[0]):
+        return told(cells, accelerator, visible, scales.pop() if len(scales) == 1 else "")
 
 
 def _left(jobs: Sequence[Built], sweep: Sweep, folder: Path) -> list[Built]:
@@ -186,7 +188,8 @@ def _awaited(job: Built, name: str) -> tuple[Row, ...]:
 
 def _built(cfg: DictConfig, shelf: Shelf) -> Built:
     names = ("plan", "baselines", "exam", "pipeline")
-    plan, baselines, exam, pipeline = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in names)
+    with as_typed(cfg):
+        plan, baselines, exam, pipeline = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in names)
     given = {name: _on(shelf, value) for name, value in pipeline.keywords.items()}
     return Built(cfg, _on(shelf, plan), [*_on(shelf, baselines).values()], exam, partial(pipeline.func, **given))
 

@@ -8,18 +8,17 @@ Parameterization", ICML 2022.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from moe_distill.data.image_ops import brightness, contrast, crop, cutout, flip, pixels, rotate, saturation, scale
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError
+from moe_distill.values import NotNegative, Share, checked
 
-
-def _require(met: bool, key: str, value: object, allowed: str) -> None:
-    if not met:
-        raise InputError(f"augmentation.{key}", value, allowed)
+SIDE = 224  # of the largest images, in pixels: a zoom to one of them
 
 
 class Op(Protocol):
@@ -34,13 +33,14 @@ class Op(Protocol):
         ...
 
 
+@checked
 @dataclass(frozen=True)
 class Color:
     """Brightness, then saturation, then contrast, each by its own draw."""
 
-    brightness: float = 1.0
-    saturation: float = 2.0
-    contrast: float = 0.5
+    brightness: NotNegative = 1.0
+    saturation: NotNegative = 2.0
+    contrast: NotNegative = 0.5
 
     def draw(self, rng: torch.Generator, n: int, size: int) -> Tensor:
         """Draw (n, 3) uniform values, a column per operation."""
@@ -53,14 +53,12 @@ class Color:
         return contrast(x_NCHW, w_N, self.contrast)
 
 
+@checked
 @dataclass(frozen=True)
 class Crop:
     """A translation by up to ``ratio`` of the side, rounded to whole pixels, in rows and in columns."""
 
-    ratio: float = 0.125
-
-    def __post_init__(self) -> None:
-        _require(0 <= self.ratio <= 0.5, "crop.ratio", self.ratio, "a share of the side in [0, 0.5]")
+    ratio: Annotated[float, Ge(0), Le(0.5)] = 0.125
 
     def draw(self, rng: torch.Generator, n: int, size: int) -> Tensor:
         """Draw (n, 2) translations in pixels, rows first."""
@@ -72,14 +70,12 @@ class Crop:
         return crop(x_NCHW, drawn)
 
 
+@checked
 @dataclass(frozen=True)
 class Cutout:
     """A blank square with a side of ``ratio`` of the image's, anchored anywhere, so that the border may truncate it."""
 
-    ratio: float = 0.5
-
-    def __post_init__(self) -> None:
-        _require(0 <= self.ratio <= 1, "cutout.ratio", self.ratio, "a share of the side in [0, 1]")
+    ratio: Share = 0.5
 
     def draw(self, rng: torch.Generator, n: int, size: int) -> Tensor:
         """Draw (n, 2) anchors in pixels, rows first; an even square may be anchored behind the last line."""
@@ -90,14 +86,12 @@ class Cutout:
         return cutout(x_NCHW, drawn, self.ratio)
 
 
+@checked
 @dataclass(frozen=True)
 class Flip:
     """A horizontal mirror with probability ``prob``."""
 
-    prob: float = 0.5
-
-    def __post_init__(self) -> None:
-        _require(0 <= self.prob <= 1, "flip.prob", self.prob, "a probability in [0, 1]")
+    prob: Share = 0.5
 
     def draw(self, rng: torch.Generator, n: int, size: int) -> Tensor:
         """Draw (n,) uniform values."""
@@ -108,14 +102,12 @@ class Flip:
         return flip(x_NCHW, drawn, self.prob)
 
 
+@checked
 @dataclass(frozen=True)
 class Scale:
     """A zoom in x and in y, each by a factor in [1 / ratio, ratio]."""
 
-    ratio: float = 1.2
-
-    def __post_init__(self) -> None:
-        _require(self.ratio >= 1, "scale.ratio", self.ratio, "a factor of at least 1")
+    ratio: Annotated[float, Ge(1), Le(SIDE)] = 1.2
 
     def draw(self, rng: torch.Generator, n: int, size: int) -> Tensor:
         """Draw (n, 2) uniform values, x first."""
@@ -126,11 +118,12 @@ class Scale:
         return scale(x_NCHW, drawn, self.ratio)
 
 
+@checked
 @dataclass(frozen=True)
 class Rotate:
     """A rotation by up to ``degrees`` either way."""
 
-    degrees: float = 15.0
+    degrees: Annotated[float, Ge(0), Le(360)] = 15.0
 
     def draw(self, rng: torch.Generator, n: int, size: int) -> Tensor:
         """Draw (n,) uniform values."""
@@ -148,6 +141,7 @@ class Plan:
     steps: tuple[tuple[Op, Tensor], ...]
 
 
+@checked
 @dataclass(frozen=True)
 class Augmentation:
     """Groups that always act, around one that is drawn from several.
@@ -160,7 +154,7 @@ class Augmentation:
         after: These always act, behind it.
 
     Raises:
-        InputError: When an element is no group. Hydra turns dataclasses in a list back into configurations unless the
+        FieldError: When an element is no group. Hydra turns dataclasses in a list back into configurations unless the
             node that holds this class says ``_convert_: all``.
     """
 
@@ -172,9 +166,9 @@ class Augmentation:
         for name in ("one_of", "before", "after"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             for op in getattr(self, name):
-                _require(
-                    callable(op), name, op, "a list of groups such as Crop (in yaml, add `_convert_: all` beside it)"
-                )
+                if not callable(op):
+                    allowed = "a list of groups such as Crop (in yaml, add `_convert_: all` beside it)"
+                    raise FieldError(name, op, allowed)
 
     def draw(self, rng: torch.Generator, n: int, size: int, shared: bool) -> Plan:
         """Draw the plan of one call.

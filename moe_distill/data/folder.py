@@ -5,7 +5,9 @@ from dataclasses import dataclass, fields
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Gt, Lt
 
 from moe_distill.data.decoding import check_size, decoded
 from moe_distill.data.realset import RealSet, pixel_statistics, train_and_test
@@ -13,6 +15,7 @@ from moe_distill.data.tree import KEY, LAYOUT, read_tree
 from moe_distill.errors import InputError
 from moe_distill.normalisation import check_statistics
 from moe_distill.records import describe, qualified_name
+from moe_distill.values import Pixels, Positive, Share, Text
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,13 @@ class Folder:
             ``train/<class>/*`` alone); see :func:`moe_distill.data.tree.held_out`. None wants the two parts.
     """
 
-    root: str | None
-    size: int | None = None
-    channels: int | None = None
-    mean: Sequence[float] | None = None
-    std: Sequence[float] | None = None
-    name: str = "folder"
-    test_share: float | None = None
+    root: Text | None
+    size: Pixels | None = None
+    channels: Literal[1, 3] | None = None
+    mean: Sequence[Share] | None = None
+    std: Sequence[Positive] | None = None
+    name: Text = "folder"
+    test_share: Annotated[float, Gt(0), Lt(1)] | None = None
 
     def describe(self) -> dict[str, Any]:
         """Return what decides the data; without a share as before there could be one, so that sets are found."""

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from moe_distill import seeding
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError
+from moe_distill.values import Positive, Share, checked
 
 _EVERY_BATCH = "a fusion that mixes every batch, or students would see batches of different sizes"
 
@@ -54,6 +55,7 @@ class Fusion(Protocol):
         ...
 
 
+@checked
 @dataclass(frozen=True)
 class Additive(Fusion):
     """Train on the batch and on a mixed copy of it: CE(augmented originals) + CE(mixed originals, not augmented).
@@ -64,7 +66,7 @@ class Additive(Fusion):
         of: Draws whom the images are mixed with.
 
     Raises:
-        InputError: When it does not mix batches.
+        FieldError: When it does not mix batches.
     """
 
     of: Fusion
@@ -72,7 +74,7 @@ class Additive(Fusion):
     def __post_init__(self) -> None:
         _require_of_batches(self.of)
         if isinstance(self.of, Sometimes):
-            raise InputError("fusion.of", "sometimes", _EVERY_BATCH)
+            raise FieldError("of", "sometimes", _EVERY_BATCH)
 
     def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
         """Draw as the fusion it is made of."""
@@ -84,6 +86,7 @@ class Additive(Fusion):
         return _named("additive", self.of, experts)
 
 
+@checked
 @dataclass(frozen=True)
 class Sometimes(Fusion):
     """Mix a share of the batches and leave the others as they are.
@@ -93,18 +96,16 @@ class Sometimes(Fusion):
         prob: The probability that a batch is mixed.
 
     Raises:
-        InputError: When ``prob`` is no probability, or ``of`` does not mix batches.
+        FieldError: When ``of`` does not mix batches.
     """
 
     of: Fusion
-    prob: float
+    prob: Share
 
     def __post_init__(self) -> None:
         _require_of_batches(self.of)
         if isinstance(self.of, Additive):
-            raise InputError("fusion.of", "additive", _EVERY_BATCH)
-        if not 0 <= self.prob <= 1:
-            raise InputError("fusion.prob", self.prob, "a probability in [0, 1]")
+            raise FieldError("of", "additive", _EVERY_BATCH)
 
     def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
         """Draw whether the batch is mixed, then as the fusion it is made of."""
@@ -117,6 +118,7 @@ class Sometimes(Fusion):
         return _named(f"{self.prob:g}of", self.of, experts) if self.prob else "none"
 
 
+@checked
 @dataclass(frozen=True)
 class Offline(Fusion):
     """Mix the images two to one, within their class, once and before any training; half as many are trained on.
@@ -127,17 +129,10 @@ class Offline(Fusion):
     Args:
         alpha: lam ~ Beta(alpha, alpha) of each pair.
         seed: All students train on the same pairs; another seed draws others.
-
-    Raises:
-        InputError: When ``alpha`` is not positive.
     """
 
-    alpha: float = 1.0
+    alpha: Positive = 1.0
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.alpha > 0:
-            raise InputError("mixup_alpha", self.alpha, "a positive number")
 
     def pairs(self, expert_M: Tensor, label_M: Tensor) -> Pairs:
         """Draw the pairs, class by class."""
@@ -173,7 +168,7 @@ def _halves(member_N: Tensor, expert_M: Tensor, rng: torch.Generator) -> tuple[T
 
 def _require_of_batches(of: Fusion) -> None:
     if isinstance(of, Offline):
-        raise InputError("fusion.of", "offline", "a fusion that mixes batches; offline has mixed before there are any")
+        raise FieldError("of", "offline", "a fusion that mixes batches; offline has mixed before there are any")
 
 
 def _named(word: str, of: Fusion, experts: int) -> str:

@@ -14,6 +14,7 @@ import torch
 from moe_distill.data.partition import Features, Parts, balanced, check_room
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
+from moe_distill.values import Count, NotNegative, Positive, checked
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Mixture:
         return fit + balance * imbalance(log_gate_NK.exp(), y_N)
 
 
+@checked
 @dataclass(frozen=True)
 class Gated:
     """Each class is dealt out by the probabilities of a gate, balanced to differ by at most one image.
@@ -62,25 +64,14 @@ class Gated:
         batch_size: Most images of a step.
         lr: Learning rate.
         balance: Weight of the term that asks for equal shares of each class.
-
-    Raises:
-        InputError: A number is out of range.
     """
 
     needs_features: ClassVar[bool] = True
-    starts: int = 5
-    steps: int = 300
-    batch_size: int = 1024
-    lr: float = 0.1
-    balance: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        for name in ("starts", "steps", "batch_size", "lr"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"partition.{name}", getattr(self, name), "a number above 0")
-        if self.balance < 0:
-            raise InputError("partition.balance", self.balance, "a number of at least 0")
+    starts: Count = 5
+    steps: Count = 300
+    batch_size: Count = 1024
+    lr: Positive = 0.1
+    balance: NotNegative = 1.0
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
         """Return k sorted, disjoint index tensors that cover the set.

@@ -12,6 +12,7 @@ from moe_distill.data.sources import ImageNetSubset
 from moe_distill.data.tree import KEY, LAYOUT, Listing, Tree, few, images_in, listed, tree_of
 from moe_distill.errors import InputError
 from moe_distill.pictures import class_folders, content, readable, shown
+from moe_distill.values import Text
 
 ANNOTATIONS = "val_annotations.txt"
 
@@ -28,7 +29,7 @@ class ImageNetClasses(PublishedSet):
         wnids: WordNet ids, in the order of ``classes``.
     """
 
-    wnids: Sequence[str]
+    wnids: Sequence[Text]
     variant: ClassVar[str] = "imagenet-1k"
 
     def _files(self) -> str:
@@ -66,8 +67,8 @@ class TinyImageNet(ImageNetSubset):
         wnids: WordNet ids, ascending.
     """
 
-    classes: Sequence[str] = field(default_factory=partial(_published, 1))
-    wnids: Sequence[str] = field(default_factory=partial(_published, 0))
+    classes: Sequence[Text] = field(default_factory=partial(_published, 1))
+    wnids: Sequence[Text] = field(default_factory=partial(_published, 0))
     variant: ClassVar[str] = "tiny-imagenet-200"
 
     def _folder(self, root: Path) -> Path:

@@ -9,6 +9,7 @@ import torch
 
 from moe_distill.data.patches import stitched
 from moe_distill.data.realset import RealSet
+from moe_distill.values import Count
 
 Initial = Callable[[RealSet, int, int, torch.Generator], torch.Tensor]
 
@@ -33,7 +34,9 @@ def needs_images(init: Initial) -> bool:
     return getattr(init, "func", init) is not noise
 
 
-def mix(real: RealSet, c: int, n: int, rng: torch.Generator, factor: int = 2, of: Initial = first_real) -> torch.Tensor:
+def mix(
+    real: RealSet, c: int, n: int, rng: torch.Generator, factor: Count = 2, of: Initial = first_real
+) -> torch.Tensor:
     """Compose each image of ``factor x factor`` images, shrunk by taking nearest pixels (IDC's "mix" initialisation).
 
     Image k·n + m of the n·factor² that ``of`` gives becomes cell k, counted row by row, of composed image m. Where the

@@ -5,7 +5,7 @@ cross-entropies, so that one loss serves every way of mixing.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from torch import Tensor
 from moe_distill import seeding
 from moe_distill.data.fusion import Fusion, Mix
 from moe_distill.errors import InputError
+from moe_distill.values import NotNegative, Positive, Share, checked
+
+Per = Literal["batch", "sample"]
 
 
 def soft_targets(labels_N: Tensor, classes: int) -> Tensor:
@@ -57,6 +60,7 @@ class CutMixPlan(NamedTuple):
     lam: Tensor
 
 
+@checked
 @dataclass(frozen=True)
 class CutMix:
     """Paste a box of another image of the batch into each one (Yun et al., ICCV 2019), with IDC's box.
@@ -67,19 +71,10 @@ class CutMix:
     Args:
         prob: The share of batches that are mixed.
         beta: lam ~ Beta(beta, beta), one for the batch.
-
-    Raises:
-        InputError: When ``prob`` is no probability or ``beta`` is not positive.
     """
 
-    prob: float = 0.5
-    beta: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.prob <= 1:
-            raise InputError("cutmix.prob", self.prob, "a probability in [0, 1]")
-        if self.beta <= 0:
-            raise InputError("cutmix.beta", self.beta, "a positive number")
+    prob: Share = 0.5
+    beta: Positive = 1.0
 
     def draw(self, rng: torch.Generator, n: int, size: int) -> CutMixPlan | None:
         """Draw for a batch of ``n`` images of ``size`` pixels a side; None leaves the batch as it is."""
@@ -124,23 +119,18 @@ class NoFusion(Fusion):
         return "none"
 
 
+@checked
 @dataclass(frozen=True)
 class Vanilla(Fusion):
     """Mix the batch with a random permutation of itself, whatever the experts (Zhang et al., ICLR 2018).
 
     Args:
-        alpha: lam ~ Beta(alpha, alpha); 0 or less mixes nothing.
+        alpha: lam ~ Beta(alpha, alpha); 0 mixes nothing.
         per: Whether lam is drawn once for the "batch" or for each "sample".
-
-    Raises:
-        InputError: When ``per`` is neither.
     """
 
-    alpha: float = 1.0
-    per: str = "batch"
-
-    def __post_init__(self) -> None:
-        _require_one_of("per", self.per, "batch", "sample")
+    alpha: NotNegative = 1.0
+    per: Per = "batch"
 
     def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
         """Draw a permutation of the batch; an image may meet itself."""
@@ -154,29 +144,22 @@ class Vanilla(Fusion):
         return _titled("vanilla", self.alpha, "sample" * (self.per == "sample")) if self.alpha > 0 else "none"
 
 
+@checked
 @dataclass(frozen=True)
 class CrossExpert(Fusion):
     """Mix each image with one of another expert, x̃ = λx_p + (1 - λ)x_q with x_p ∈ S_i, x_q ∈ S_j, i ≠ j (equation 4).
 
     Args:
-        alpha: lam ~ Beta(alpha, alpha); 0 or less mixes nothing.
+        alpha: lam ~ Beta(alpha, alpha); 0 mixes nothing.
         per: Whether lam is drawn once for the "batch" or for each "sample".
         pairing: Partners of "any" class, or of the "same_class" only.
         alone: What to do when the union has one expert: "none" or "vanilla".
-
-    Raises:
-        InputError: When ``per``, ``pairing`` or ``alone`` is none of these.
     """
 
-    alpha: float = 1.0
-    per: str = "batch"
-    pairing: str = "any"
-    alone: str = "none"
-
-    def __post_init__(self) -> None:
-        _require_one_of("per", self.per, "batch", "sample")
-        _require_one_of("pairing", self.pairing, "any", "same_class")
-        _require_one_of("alone", self.alone, "none", "vanilla")
+    alpha: NotNegative = 1.0
+    per: Per = "batch"
+    pairing: Literal["any", "same_class"] = "any"
+    alone: Literal["none", "vanilla"] = "none"
 
     def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
         """Draw another expert uniformly, then uniformly one of its images.
@@ -227,8 +210,3 @@ def _titled(name: str, alpha: float, *departures: str) -> str:
 
 def _draw_lam(alpha: float, per: str, n: int, rng: torch.Generator) -> Tensor:
     return seeding.beta(alpha, 1 if per == "batch" else n, rng).expand(n)
-
-
-def _require_one_of(key: str, value: str, *allowed: str) -> None:
-    if value not in allowed:
-        raise InputError(f"fusion.{key}", value, " or ".join(allowed))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,15 @@ Features = Callable[[RealSet], torch.Tensor]
 
 Parts = list[torch.Tensor]
 """Sorted int64 indices of the images of each expert, on the CPU."""
+
+
+class Partition(Protocol):
+    """How the real data is shared out over the experts."""
+
+    needs_features: ClassVar[bool]
+
+    def split(self, real: RealSet, k: int, rng: torch.Generator, features: Any = None) -> Parts:
+        """Return k sorted index tensors."""
 
 
 @dataclass(frozen=True)

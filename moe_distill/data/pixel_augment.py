@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError
 from moe_distill.normalisation import Normalisation
-from moe_distill.seeding import global_seed
+from moe_distill.seeding import global_seed, stream
+from moe_distill.values import Whole, checked
 
 
+@checked
 @dataclass(frozen=True)
 class PixelAugmentation:
     """Transforms of 8-bit pixels, drawn once for all images of a batch; no gradient passes.
@@ -22,20 +24,33 @@ class PixelAugmentation:
         padding: Pixels of black around the images, of which a window of their size is then cut; 0 cuts none.
 
     Raises:
-        InputError: ``padding`` is negative, or there is nothing to do.
+        FieldError: There is nothing to do.
 
     Source: Cui et al., "DC-BENCH: Dataset Condensation Benchmark", NeurIPS 2022, and its evaluation code.
     """
 
     transforms: Sequence[Callable[[], Callable[[torch.Tensor], torch.Tensor]]] = ()
-    padding: int = 0
+    padding: Whole = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "transforms", tuple(self.transforms))
-        if self.padding < 0:
-            raise InputError("recipe.pixels.padding", self.padding, "a number of pixels, 0 or more")
         if not self.transforms and not self.padding:
-            raise InputError("recipe.pixels.transforms", [], "at least one, or some padding")
+            raise FieldError("transforms", [], "at least one, or some padding")
+
+    def check(self) -> None:
+        """Refuse transforms that cannot be built or applied, before any work.
+
+        Raises:
+            FieldError: There is one.
+        """
+        pixels = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+        for number, build in enumerate(self.transforms):
+            try:
+                with global_seed(stream(0, "rehearsal")):
+                    build()(pixels)
+            except (ValueError, TypeError, RuntimeError) as error:
+                name = getattr(getattr(build, "func", build), "__name__", "transform")
+                raise FieldError(f"transforms.{number}", name, str(error)) from error
 
     @property
     def names(self) -> list[str]:

@@ -18,6 +18,7 @@ from moe_distill.data.tree import KEY, LAYOUT, Tree, read_tree
 from moe_distill.errors import InputError
 from moe_distill.normalisation import check_statistics
 from moe_distill.pictures import class_folders, shown
+from moe_distill.values import Pixels, Positive, Share, Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +34,12 @@ class PublishedSet(ABC):
         root: Holds the set's own files or a tree whose folders bear the class names; None downloads into the cache.
     """
 
-    name: str
-    classes: Sequence[str]
-    mean: Sequence[float]
-    std: Sequence[float]
-    size: int
-    root: str | None = None
+    name: Text
+    classes: Sequence[Text]
+    mean: Sequence[Share]
+    std: Sequence[Positive]
+    size: Pixels
+    root: Text | None = None
     variant: ClassVar[str] = "torchvision"
 
     def load(self, cache: Path) -> tuple[RealSet, RealSet]:

@@ -23,6 +23,7 @@ from moe_distill.errors import InputError
 from moe_distill.normalisation import check_statistics
 from moe_distill.pictures import class_folders, readable, shown
 from moe_distill.seeding import stream
+from moe_distill.values import Text
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Digits:
         name: The data set's name in records.
     """
 
-    name: str = "digits"
+    name: Text = "digits"
 
     def load(self, cache: Path) -> tuple[RealSet, RealSet]:
         """Return the training and the test set, split by class and always alike; nothing is cached."""
@@ -150,9 +151,9 @@ class ImageNetSubset(PublishedSet):
         wnids: WordNet ids, in the order of ``classes``.
     """
 
-    url: str
-    md5: str | None
-    wnids: Sequence[str]
+    url: Text
+    md5: Text | None
+    wnids: Sequence[Text]
 
     def _folder_names(self, root: Path) -> tuple[str, ...]:
         return tuple(self.wnids if self.wnids[0] in class_folders(root / "train", KEY) else self.classes)

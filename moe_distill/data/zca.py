@@ -13,6 +13,7 @@ from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.locks import locked
 from moe_distill.normalisation import Whitening
+from moe_distill.values import Positive, checked
 
 LARGEST = 96
 # 255² · 256 < 2²⁴: products of so many pixels are summed without rounding in float32.
@@ -29,6 +30,7 @@ class Source(Protocol):
         """Return the training and the test set."""
 
 
+@checked
 @dataclass(frozen=True)
 class ZCA:
     """Another source's data, read whitened: raw pixels in [0, 1], no step by channel statistics before.
@@ -41,12 +43,7 @@ class ZCA:
     """
 
     source: Source
-    eps: float
-
-    def __post_init__(self) -> None:
-        """Check eps."""
-        if not self.eps > 0:
-            raise InputError("normalisation.data.eps", self.eps, "a number above 0")
+    eps: Positive
 
     @property
     def name(self) -> str:

@@ -8,13 +8,14 @@ the squared distance covariance and into the squared distance correlation (Sejdi
 
 import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
-from typing import ClassVar, Literal, get_args
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from moe_distill.errors import InputError
+from moe_distill.values import checked
 
 Centring = Literal["double", "u"]
 Kernel = Literal["linear", "rbf"]
@@ -119,12 +120,6 @@ class Measure(ABC):
 
     paired: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value, allowed = getattr(self, field.name), get_args(field.type)
-            if allowed and value not in allowed:
-                raise InputError(f"diversity.measure.{field.name}", value, f"one of {', '.join(allowed)}")
-
     @property
     def least_rows(self) -> int:
         """The smallest number of rows of either matrix."""
@@ -175,6 +170,7 @@ class _Alignment(Measure):
         return alignment(gram_NN, other_NN, self.centring, normalise)
 
 
+@checked
 @dataclass(frozen=True)
 class DistanceCorrelation(_Alignment):
     """Squared distance correlation dCor² (Székely, Rizzo and Bakirov 2007; as a loss: Zhen et al., ECCV 2022).
@@ -199,6 +195,7 @@ class DistanceCorrelation(_Alignment):
         return ratio.square() if self.transform == "square" else ratio
 
 
+@checked
 @dataclass(frozen=True)
 class DistanceCovariance(_Alignment):
     """Squared distance covariance dCov² in units of the features' distance, squared (Székely et al. 2007)."""
@@ -215,6 +212,7 @@ class _Kernel(_Alignment):
         return rbf_gram(f_ND) if self.kernel == "rbf" else linear_gram(f_ND)
 
 
+@checked
 @dataclass(frozen=True)
 class CKA(_Kernel):
     """Centred kernel alignment (Kornblith et al. 2019): in [0, 1], or signed if U-centred (debiased)."""
@@ -223,6 +221,7 @@ class CKA(_Kernel):
         return self._align(self._gram(f_ND), self._gram(g_MD), normalise=True)
 
 
+@checked
 @dataclass(frozen=True)
 class HSIC(_Kernel):
     """Hilbert-Schmidt independence criterion (biased: Gretton et al. 2005, /N²; unbiased: Song et al. 2012)."""

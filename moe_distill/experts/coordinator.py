@@ -15,17 +15,19 @@ import torch
 
 from moe_distill.diversity.features import FeaturePool
 from moe_distill.diversity.measures import Measure, unbiased_dcor2
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError
 from moe_distill.experts.dependence import dependence
 from moe_distill.experts.expert import Expert
 from moe_distill.experts.mixture import Mixture
 from moe_distill.experts.pairing import Features, matched_rows, scoped
 from moe_distill.seeding import stream
 from moe_distill.training.fit import gather_objects
+from moe_distill.values import Count, NotNegative, Text, checked
 
 _TOLD_APART = ("weight", "weight_is", "every", "pairs", "scope", "pairing")
 
 
+@checked
 @dataclass(frozen=True)
 class Diversity:
     """The diversity term.
@@ -45,15 +47,15 @@ class Diversity:
     """
 
     measure: Measure
-    weight: float = 0.1
+    weight: NotNegative = 0.1
     weight_is: Literal["absolute", "share"] = "share"
-    every: int = 10
-    pairs: int | None = None
+    every: Count = 10
+    pairs: Count | None = None
     scope: Literal["global", "per_class", "class_centred"] = "global"
     pairing: Literal["index", "shuffled"] = "index"
-    max_rows: int = 1024
-    name: str | None = field(default=None, metadata={"describe": False})
-    implied: Mapping[str, Any] | None = field(default=None, metadata={"describe": False})
+    max_rows: Count = 1024
+    name: Text | None = field(default=None, metadata={"describe": False})
+    implied: Mapping[str, Text | int | float | None] | None = field(default=None, metadata={"describe": False})
 
     @property
     def title(self) -> str:
@@ -64,16 +66,6 @@ class Diversity:
         named = [self.name] if self.name and usual["measure"] == measure else [*filter(None, [self.name]), measure]
         apart = [f"{n}{getattr(self, n)}" for n in _TOLD_APART if getattr(self, n) != usual[n]]
         return "-".join([*named, *apart])
-
-    def __post_init__(self) -> None:
-        """Check what a typing error could spoil."""
-        choices = {"weight_is": ("absolute", "share"), "scope": ("global", "per_class", "class_centred")}
-        choices["pairing"] = ("index", "shuffled")
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"diversity.{name}", getattr(self, name), " | ".join(allowed))
-        if self.every < 1 or (self.pairs is not None and self.pairs < 1):
-            raise InputError("diversity.every, diversity.pairs", (self.every, self.pairs), "at least 1")
 
     def require_rows(self, decoded: Sequence[int], classes: int) -> None:
         """Refuse sets of too few images for the measure, before any work.
@@ -90,7 +82,7 @@ class Diversity:
         least = self.measure.least_rows
         if rows < least:
             allowed = f"none (diversity=none), or more images per class: it compares {least} of {of_what} at least"
-            raise InputError("diversity", self.title, f"{allowed}, here are {rows} ({classes} classes)")
+            raise FieldError("", self.title, f"{allowed}, here are {rows} ({classes} classes)")
 
 
 class DiversityCoordinator(pl.Callback):

@@ -2,7 +2,8 @@
 
 import functools
 
-from moe_distill.experts.roster import ExpertSpec, MethodFactory, Roster
+from moe_distill.experts.filling import MethodFactory
+from moe_distill.experts.roster import ExpertSpec, Roster
 
 
 def stored_alike(mixture: Roster, plain: MethodFactory, tiled: MethodFactory) -> Roster:

@@ -4,36 +4,31 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import torch
 
-from moe_distill.data.partition import NoSplit, Parts
+from moe_distill.data.partition import NoSplit, Partition, Parts
 from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.diversity.features import features_of_set
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError, InputError, within
 from moe_distill.experts.coordinator import Diversity
 from moe_distill.experts.roster import Roster, kind_of
 from moe_distill.experts.workshop import OptimizerFactory, Workshop
 from moe_distill.methods.base import Regulariser
-from moe_distill.models.base import Network, NetworkFactory, normalises_over_batch
+from moe_distill.misfits import missing_of
+from moe_distill.models.base import Network, NetworkFactory, normalises_over_batch, rehearse
 from moe_distill.records import Store, describe, key
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
+from moe_distill.training.recipe import check_optimizer
+from moe_distill.values import checked
 
 KIND = "set"
 
 
-class Partition(Protocol):
-    """How the real data is shared out over the experts."""
-
-    needs_features: ClassVar[bool]
-
-    def split(self, real: RealSet, k: int, rng: torch.Generator, features: Any = None) -> Parts:
-        """Return k sorted index tensors."""
-
-
+@checked
 @dataclass(frozen=True)
 class Distillation:
     """A distillation before it is run.
@@ -116,11 +111,6 @@ class Distillation:
         """Patches a side of which the stored images of each expert are stitched."""
         return tuple(m.method().pieces for m in self.roster.members)
 
-    @property
-    def decoded(self) -> list[int]:
-        """Images per class that networks see of each expert's set."""
-        return [m.ipc * m.method().tiling.per_image for m in self.roster.members]
-
     def settings(self, real: RealSet, cache: Path) -> dict[str, Any]:
         """Return the description under which the distilled set is stored; ``cache`` is where data are kept."""
         return {
@@ -159,13 +149,44 @@ class Distillation:
                 diversity term has too few images to compare, or teachers cannot be what they should.
         """
         for member in self.roster.members:
-            member.method().check(real)
+            with within(f"roster.{member.where}"):
+                if lacking := missing_of(member.method.func, member.method.keywords):
+                    raise FieldError(lacking, "", "a value: it has no default")
+                member.method().check(real)
         for member, fewest in zip(self.roster.members, self._fewest(real), strict=True):
             member.method().require_images(member.ipc, fewest)
         if self.term is not None:
-            self.term.require_rows(self.decoded, len(real.classes))
+            with within("diversity"):
+                self.term.require_rows(self.roster.decoded_per_class, len(real.classes))
         for number, pool in self.trajectory_pools(real).items():
-            pool.check(real, self.network_of(number))
+            with within(f"roster.{self.roster.members[number].where}.teachers"):
+                pool.check(real, self.network_of(number))
+        self._check_networks(real)
+
+    def decoded(self, real: RealSet) -> int:
+        """Return how many images students see of the set."""
+        return len(real.classes) * sum(self.roster.decoded_per_class)
+
+    def _check_networks(self, real: RealSet) -> None:
+        """Refuse networks and optimisers that cannot be made, or cannot be trained on these images."""
+        shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
+        if self.learns:
+            with within("network"):
+                rehearse(self.network, **shape)
+            with within("optimizer"):
+                check_optimizer(self.optimizer)
+        for path, pool in self._pools_by_path:
+            if pool.data is None:
+                with within(path):
+                    pool.check(shape, len(real))
+
+    @property
+    def _pools_by_path(self) -> list[tuple[str, TeacherPool]]:
+        """The pools of networks that are needed, with where they stand in what makes the plan."""
+        members = [(f"roster.{m.where}.teacher", pool) for m in self.roster.members for pool in m.method().pools]
+        own = self.regulariser.pools if self.regulariser and self.learns else ()
+        features = [("features", self.features)] if self.needs_features else []
+        return [*features, *members, *(("regulariser.pools", pool) for pool in own)]
 
     def _fewest(self, real: RealSet) -> list[int]:
         """Return for each expert how many images of their smallest class it is going to see."""

@@ -1,21 +1,21 @@
 """Who the experts are: each with its method, its settings and its number of images."""
 
-import dataclasses
-import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from moe_distill.errors import InputError
+from annotated_types import MinLen
+
+from moe_distill.errors import FieldError, InputError, within
+from moe_distill.experts.filling import MethodFactory, build_once, fill, nearest_row, setting_at
 from moe_distill.methods.base import Method
+from moe_distill.misfits import PUBLISHED, misfit
 from moe_distill.models.base import NetworkFactory
 from moe_distill.records import describe
+from moe_distill.values import Count, Experts, checked
 
-MethodFactory = functools.partial[Method]
-PUBLISHED = "published"
-_ABOVE_ZERO = {"iterations", "lr", "lr_images", "real_batch", "synthetic_batch", "network_batch", "base_size", "outer"}
-_FROM_ZERO = {"lr_step_size", "lr_labels", "momentum", "momentum_labels", "inner", "network_lr"}
+_MEMBER = {"method": MethodFactory, "presets": Mapping[str, Any], "ipc": Count, "network": NetworkFactory | None}
 
 
 def kind_of(method: MethodFactory) -> type[Method]:
@@ -23,7 +23,7 @@ def kind_of(method: MethodFactory) -> type[Method]:
     return cast(type[Method], method.func)
 
 
-def word(builder: functools.partial[Any]) -> str:
+def word(builder: MethodFactory) -> str:
     """Return what users call the class that a builder builds: ``idm``, ``kcenter``, ``random_tiled``."""
     return re.sub("(?<=[a-z])(?=[A-Z])", "_", builder.func.__name__).lower()
 
@@ -37,12 +37,14 @@ class ExpertSpec:
         ipc: Stored images per class.
         row: The ipc of the row of published settings that was used; None if none was needed.
         network: Builds the architecture it distils with, where that is its own and not the run's.
+        where: Where the method stands in what made the roster.
     """
 
     method: MethodFactory
     ipc: int
     row: int | None = None
     network: NetworkFactory | None = None
+    where: str = "method"
 
     @property
     def name(self) -> str:
@@ -102,6 +104,11 @@ class Roster:
         sizes = [m.ipc for m in self.members]
         return str(sizes[0]) if len(set(sizes)) == 1 else "+".join(map(str, sizes))
 
+    @property
+    def decoded_per_class(self) -> list[int]:
+        """Images per class that networks see of each expert's set."""
+        return [m.ipc * m.method().tiling.per_image for m in self.members]
+
     def __str__(self) -> str:
         """Return a word such as ``idm5x2``, ``dm5+idm5`` or ``idm5-factor1+idm5-factor2``."""
         names = [str(m) + self._apart(m) for m in self.members]
@@ -114,7 +121,10 @@ class Roster:
         return "".join(f"-{k}{_word(v)}" for k, v in differing.items())
 
 
-def same(method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, noe: int) -> Roster:
+@checked
+def same(
+    method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str, Any], ipc: Count, noe: Experts
+) -> Roster:
     """Return ``noe`` experts of one method with ``ipc`` images per class each.
 
     Args:
@@ -125,11 +135,17 @@ def same(method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str
         ipc: Stored images per class of each expert.
         noe: Number of experts.
     """
-    return listed([{"method": method, "presets": presets, "ipc": ipc}] * _positive("noe", noe), shorten, ipc, noe)
+    member = _specified({"method": method, "presets": presets, "ipc": ipc}, shorten, ipc * noe, "")
+    return Roster((member,) * noe)
 
 
+@checked
 def uneven(
-    method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str, Any], ipcs: Sequence[int], budget: int
+    method: MethodFactory,
+    presets: Mapping[str, Any],
+    shorten: Mapping[str, Any],
+    ipcs: Annotated[Sequence[Count], MinLen(1)],
+    budget: Count,
 ) -> Roster:
     """Return experts of one method that share a budget unequally.
 
@@ -143,15 +159,15 @@ def uneven(
     Raises:
         InputError: The numbers do not sum to the budget.
     """
-    if not ipcs or sum(_positive("experts.ipcs", ipc) for ipc in ipcs) != budget:
-        raise InputError("experts.ipcs", list(ipcs), f"numbers that sum to the split's budget, ipc * noe = {budget}")
-    return Roster(
-        tuple(_specified({"method": method, "presets": presets, "ipc": ipc}, shorten, budget) for ipc in ipcs)
-    )
+    if sum(ipcs) != budget:
+        raise FieldError("ipcs", list(ipcs), f"numbers that sum to the split's budget, ipc * noe = {budget}")
+    rows = [{"method": method, "presets": presets, "ipc": ipc} for ipc in ipcs]
+    return Roster(tuple(_specified(row, shorten, budget, "") for row in rows))
 
 
+@checked
 def listed(
-    members: Sequence[Mapping[str, Any]] | Mapping[str, Any], shorten: Mapping[str, Any], ipc: int, noe: int
+    members: Sequence[Mapping[str, Any]] | Mapping[str, Any], shorten: Mapping[str, Any], ipc: Count, noe: Experts
 ) -> Roster:
     """Return a roster of members that may differ in method, settings, network and ipc.
 
@@ -165,68 +181,47 @@ def listed(
     Raises:
         InputError: The members do not agree with the split.
     """
-    rows = [{"ipc": ipc, **m} for m in (members.values() if isinstance(members, Mapping) else members)]
-    budget = _positive("ipc", ipc) * _positive("noe", noe)
-    total = sum(_positive("ipc", m["ipc"]) for m in rows)
-    if len(rows) != noe or total != budget:
+    entries = members.items() if isinstance(members, Mapping) else enumerate(members)
+    rows = {f"members.{name}": {"ipc": ipc, **m} for name, m in entries}
+    for path, row in rows.items():
+        _check_member(row, path)
+    total = sum(row["ipc"] for row in rows.values())
+    if len(rows) != noe or total != ipc * noe:
         have = f"{len(rows)} members with {total} images per class"
-        raise InputError("experts", have, f"a roster that agrees with the split: noe={noe}, ipc * noe = {budget}")
-    return Roster(tuple(_specified(m, shorten, total) for m in rows))
+        raise InputError("experts", have, f"a roster that agrees with the split: noe={noe}, ipc * noe = {ipc * noe}")
+    return Roster(tuple(_specified(row, shorten, total, path) for path, row in rows.items()))
 
 
-def _specified(member: Mapping[str, Any], shorten: Mapping[str, Any], budget: int) -> ExpertSpec:
+def _check_member(row: Mapping[str, Any], path: str) -> None:
+    with within(path):
+        for name, value in {"method": None, **row}.items():
+            if name not in _MEMBER:
+                raise FieldError(name, value, f"no such key; there are {', '.join(_MEMBER)}")
+            if (found := misfit(_MEMBER[name], value)) is not None:
+                raise FieldError(f"{name}{found[0]}", found[1], found[2])
+
+
+def _specified(member: Mapping[str, Any], shorten: Mapping[str, Any], budget: int, path: str) -> ExpertSpec:
+    """Return a member with every setting decided and checked, its own path being ``path``."""
     method, presets, ipc = member["method"], member.get("presets", {}), member["ipc"]
     name = word(method)
-    rows = presets.get("normalised") or presets.get("published") or presets.get("otherwise") or {}
-    wanted = budget if kind_of(method).row_by == "budget" else ipc
-    row = nearest_row([int(r) for r in rows], wanted)
-    published = {} if row is None else {int(r): v for r, v in rows.items()}[row]
-    filled = fill(method, published, shorten.get(name) or {}, "method")
-    for setting, value in filled.keywords.items():
-        if setting in _ABOVE_ZERO and not 0 < value < float("inf"):
-            raise InputError(f"method.{setting}", value, "a number above 0")
-        if setting in _FROM_ZERO and not 0 <= value < float("inf"):
-            raise InputError(f"method.{setting}", value, "a number from 0 on")
-    return ExpertSpec(filled, ipc, row, member.get("network"))
-
-
-def nearest_row(rows: Sequence[int], ipc: int) -> int | None:
-    """Return the row nearest to ``ipc`` in ratio, the smaller of two that are equally near; None without rows."""
-    return min(sorted(rows), key=lambda row: max(row, ipc) / min(row, ipc), default=None)
-
-
-def fill(partial: functools.partial[Any], published: Mapping[str, Any], shorter: Mapping[str, Any], path: str) -> Any:
-    """Replace what says ``published``, in nested builders and records too: by the scale's value, else the row's.
-
-    Raises:
-        InputError: Neither has one.
-    """
-    given = partial.keywords.items()
-    settings = {n: _filled(v, published.get(n), shorter.get(n), f"{path}.{n}") for n, v in given}
-    return functools.partial(partial.func, *partial.args, **settings)
-
-
-def _filled(value: Any, published: Any, shorter: Any, path: str) -> Any:
-    if isinstance(value, functools.partial):
-        return fill(value, published or {}, shorter or {}, path)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f for f in dataclasses.fields(value) if f.init]
-        record = functools.partial(type(value), **{f.name: getattr(value, f.name) for f in fields})
-        return fill(record, published or {}, shorter or {}, path)()
-    if not isinstance(value, str) or value != PUBLISHED:
-        return value
-    found = published if shorter is None else shorter
-    if found is None:
-        raise InputError(path, PUBLISHED, "a value: no settings are published for this data set")
-    return found
+    of = next((of for of in ("normalised", "published", "otherwise") if presets.get(of)), "otherwise")
+    rows = {int(row): settings for row, settings in (presets.get(of) or {}).items()}
+    row = nearest_row(list(rows), budget if kind_of(method).row_by == "budget" else ipc)
+    published, shorter = rows.get(row, {}) if row is not None else {}, shorten.get(name) or {}
+    prefix = f"{path}." if path else ""
+    filled = fill(method, published, shorter, f"{prefix}method")
+    try:
+        build_once(filled)
+    except FieldError as error:
+        setting = error.key.split(".")
+        whence = f"{prefix}method"
+        if setting_at(method, setting) == PUBLISHED:
+            whence = f"{prefix}presets.{of}.{row}" if setting_at(shorter, setting) is None else f"shorten.{name}"
+        raise error.inside(whence) from error
+    return ExpertSpec(filled, ipc, row, member.get("network"), f"{prefix}method")
 
 
 def _word(described: Any) -> str:
     """Return a described setting in a word: itself, or the name of what it builds."""
     return described["target"].rsplit(".", 1)[-1].lower() if isinstance(described, dict) else str(described)
-
-
-def _positive(key: str, value: int) -> int:
-    if type(value) is not int or value < 1:
-        raise InputError(key, value, "a whole number of at least 1")
-    return value

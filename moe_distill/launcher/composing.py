@@ -19,8 +19,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from moe_distill.arguments import aside, named
 from moe_distill.attempts import works_here
-from moe_distill.config import aside, named
 from moe_distill.errors import InputError
 from moe_distill.launcher.outcomes import counted_ends, hook_of, job_return, left, show
 from moe_distill.launcher.processes import Job

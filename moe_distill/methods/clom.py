@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from moe_distill.data.realset import RealSet
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError, InputError
 from moe_distill.models.base import Network
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.teachers.store import TeacherPool
+from moe_distill.values import Count, NotNegative, checked
 
 _CHUNK = 512
 _TINY = 1e-12  # not published: keeps a feature of zeros, and features that all have one direction, from giving 0 / 0
@@ -25,16 +26,15 @@ class _FromPools:
     """Networks of one or several architectures, one of which is drawn for each evaluation."""
 
     pools: Sequence[TeacherPool]
-    alpha: float | Sequence[float] = 1000.0
+    alpha: NotNegative | Sequence[NotNegative] = 1000.0
 
     def __post_init__(self) -> None:
-        """Check the pools and α."""
+        """Check that there are pools, and as many α."""
         if not self.pools:
-            raise InputError("regulariser.pools.architectures", "none", "at least one network")
-        fit = all(isinstance(a, int | float) and 0 <= a < float("inf") for a in self.alphas)
-        if not fit or len(self.alphas) != len(self.pools):
-            allowed = f"a number from 0 on, or a list of {len(self.pools)}, one an architecture"
-            raise InputError("regulariser.alpha", self.alpha, allowed)
+            raise FieldError("pools.architectures", "none", "at least one network")
+        if len(self.alphas) != len(self.pools):
+            allowed = f"a number of at least 0, or a list of {len(self.pools)}, one an architecture"
+            raise FieldError("alpha", self.alpha, allowed)
 
     @property
     def alphas(self) -> tuple[float, ...]:
@@ -60,6 +60,7 @@ class _FromPools:
         return networks[pool][copy], self.alphas[pool]
 
 
+@checked
 @dataclass(frozen=True)
 class CLoM(_FromPools):
     """Mean cross-entropy of the decoded images under a network that was trained on the same classes.
@@ -95,6 +96,7 @@ class CLoM(_FromPools):
         return 3.0 * decoded
 
 
+@checked
 @dataclass(frozen=True)
 class CCLoM(_FromPools):
     """Distance of the decoded images to real images of their class, relative to that to real images of all classes.
@@ -107,13 +109,7 @@ class CCLoM(_FromPools):
         real_batch: Real images drawn for each evaluation; at most as many as there are.
     """
 
-    real_batch: int = 8196
-
-    def __post_init__(self) -> None:
-        """Check the batch too."""
-        super().__post_init__()
-        if self.real_batch < 1:
-            raise InputError("regulariser.real_batch", self.real_batch, "a whole number of at least 1")
+    real_batch: Count = 8196
 
     @property
     def title(self) -> str:

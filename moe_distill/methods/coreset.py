@@ -6,12 +6,12 @@ import torch
 
 from moe_distill.data.initial import exactly, first_real, random_real
 from moe_distill.data.selection import herding, k_center, k_means
-from moe_distill.errors import InputError
 from moe_distill.methods.base import Method, Round, fill_by_class
 from moe_distill.synthetic import Space
 from moe_distill.teachers.selected import Selected
 from moe_distill.teachers.store import TeacherPool
 from moe_distill.tiling import Tiling
+from moe_distill.values import Few, checked
 
 
 class Coreset(Method):
@@ -41,6 +41,7 @@ class First(Coreset):
     init = staticmethod(first_real)
 
 
+@checked
 class Herding(Coreset):
     """Takes the images of each class whose mean feature follows the class's (`moe_distill.data.selection.herding`).
 
@@ -52,6 +53,7 @@ class Herding(Coreset):
         self.init = Selected(herding, pool)
 
 
+@checked
 class KCenter(Coreset):
     """Takes images of each class that cover its features (`moe_distill.data.selection.k_center`).
 
@@ -63,6 +65,7 @@ class KCenter(Coreset):
         self.init = Selected(k_center, pool)
 
 
+@checked
 class KMeans(Coreset):
     """Takes the images of each class nearest to centres of its features (`moe_distill.data.selection.k_means`).
 
@@ -82,14 +85,9 @@ class Tiled(Coreset):
 
     Args:
         factor: Tiles per side of a stored image, at least 1.
-
-    Raises:
-        InputError: ``factor`` is below 1.
     """
 
-    def __init__(self, factor: int) -> None:
-        if factor < 1:
-            raise InputError("method.factor", factor, "a whole number of at least 1")
+    def __init__(self, factor: Few) -> None:
         self.factor = factor
 
     @property
@@ -108,12 +106,14 @@ class Tiled(Coreset):
         fill_by_class(round_.syn, stored)
 
 
+@checked
 class RandomTiled(Tiled):
     """Draws the images of each class uniformly without replacement, and tiles them."""
 
     init = staticmethod(random_real)
 
 
+@checked
 class HerdingTiled(Tiled):
     """Takes the images that :class:`Herding` takes, and tiles them.
 
@@ -122,11 +122,12 @@ class HerdingTiled(Tiled):
         factor: See :class:`Tiled`.
     """
 
-    def __init__(self, pool: TeacherPool, factor: int) -> None:
+    def __init__(self, pool: TeacherPool, factor: Few) -> None:
         super().__init__(factor)
         self.init = Selected(herding, pool)
 
 
+@checked
 class KCenterTiled(Tiled):
     """Takes the images that :class:`KCenter` takes, and tiles them.
 
@@ -135,11 +136,12 @@ class KCenterTiled(Tiled):
         factor: See :class:`Tiled`.
     """
 
-    def __init__(self, pool: TeacherPool, factor: int) -> None:
+    def __init__(self, pool: TeacherPool, factor: Few) -> None:
         super().__init__(factor)
         self.init = Selected(k_center, pool)
 
 
+@checked
 class KMeansTiled(Tiled):
     """Takes the images that :class:`KMeans` takes, and tiles them.
 
@@ -148,6 +150,6 @@ class KMeansTiled(Tiled):
         factor: See :class:`Tiled`.
     """
 
-    def __init__(self, pool: TeacherPool, factor: int) -> None:
+    def __init__(self, pool: TeacherPool, factor: Few) -> None:
         super().__init__(factor)
         self.init = Selected(k_means, pool)

@@ -9,14 +9,16 @@ from typing import Any
 
 import torch
 
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError
 from moe_distill.methods.base import Round
 from moe_distill.methods.mtt import MTT, teachers_of
 from moe_distill.synthetic import SyntheticSet
+from moe_distill.values import Count, Momentum, NotNegative, Whole, checked
 
 CHUNK = 512
 
 
+@checked
 @dataclass(kw_only=True, eq=False)
 class DATM(MTT):
     """MTT with a range of start epochs that widens, images that teachers recognise, and soft labels.
@@ -30,24 +32,21 @@ class DATM(MTT):
         momentum_labels: Their momentum.
     """
 
-    min_start_epoch: int
-    first_max_start_epoch: int
-    expand_iterations: int
-    label_epoch: int
-    lr_labels: float
-    momentum_labels: float
+    min_start_epoch: Whole
+    first_max_start_epoch: Count
+    expand_iterations: Count
+    label_epoch: Count
+    lr_labels: NotNegative
+    momentum_labels: Momentum
 
     learns_labels = True
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check that the numbers agree."""
         super().__post_init__()
-        if not 0 <= self.min_start_epoch < self.first_max_start_epoch <= self.max_start_epoch:
+        if not self.min_start_epoch < self.first_max_start_epoch <= self.max_start_epoch:
             value = f"{self.min_start_epoch}, first_max_start_epoch={self.first_max_start_epoch}"
-            raise InputError("method.min_start_epoch", value, f"increasing numbers up to {self.max_start_epoch}")
-        for name in ("expand_iterations", "label_epoch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"method.{name}", getattr(self, name), "a whole number of at least 1")
+            raise FieldError("min_start_epoch", value, f"increasing numbers up to {self.max_start_epoch}")
 
     @property
     def epochs_needed(self) -> int:

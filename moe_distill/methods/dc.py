@@ -16,11 +16,13 @@ from moe_distill.methods.base import Apply, Method, Round, fill_by_class
 from moe_distill.models.base import Network
 from moe_distill.seeding import global_seed
 from moe_distill.synthetic import SyntheticSet
+from moe_distill.values import Count, Momentum, NotNegative, Positive, Whole, checked
 
 # Real images of each class in the pass that sets running statistics, as in the published code.
 STATISTICS_BATCH = 16
 
 
+@checked
 class DC(Method):
     """Each iteration draws a fresh network, then takes turns: match its gradients, train it on the synthetic set.
 
@@ -46,14 +48,14 @@ class DC(Method):
 
     def __init__(
         self,
-        iterations: int,
-        lr: float,
-        momentum: float,
-        real_batch: int,
-        outer: int,
-        inner: int,
-        network_lr: float,
-        network_batch: int,
+        iterations: Count,
+        lr: Positive,
+        momentum: Momentum,
+        real_batch: Count,
+        outer: Count,
+        inner: Whole,
+        network_lr: NotNegative,
+        network_batch: Count,
         distance: Distance,
         augment: Augmentation | None,
         init: Initial,

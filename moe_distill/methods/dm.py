@@ -13,11 +13,13 @@ from moe_distill.data.initial import Initial
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class, squared_distance_of_means
 from moe_distill.models.base import Network, normalises_over_batch
 from moe_distill.synthetic import SyntheticSet
+from moe_distill.values import Count, Momentum, Positive, checked
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 """Real and synthetic images of one class."""
 
 
+@checked
 class DM(Method):
     """Each iteration draws a fresh network and takes one joint step for all classes.
 
@@ -40,7 +42,13 @@ class DM(Method):
     revision_of_batch_norm: ClassVar[int] = 1  # each class went through batch norm by itself
 
     def __init__(
-        self, iterations: int, lr: float, momentum: float, real_batch: int, augment: Augmentation | None, init: Initial
+        self,
+        iterations: Count,
+        lr: Positive,
+        momentum: Momentum,
+        real_batch: Count,
+        augment: Augmentation | None,
+        init: Initial,
     ) -> None:
         self.iterations, self.lr, self.momentum, self.real_batch = iterations, lr, momentum, real_batch
         self.augment, self.init = augment, init

@@ -12,7 +12,7 @@ from moe_distill.data.augment import Augmentation
 from moe_distill.data.epochs import ShuffledEpochs
 from moe_distill.data.initial import Initial, mix
 from moe_distill.data.realset import RealSet
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError, within
 from moe_distill.matching.distances import Distance
 from moe_distill.matching.gradients import class_gradients
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class
@@ -21,11 +21,13 @@ from moe_distill.seeding import global_seed
 from moe_distill.synthetic import Space, SyntheticSet
 from moe_distill.teachers.early import EarlyNetwork
 from moe_distill.tiling import Tiling
+from moe_distill.values import Count, Momentum, Positive, checked
 
 FORMATIONS = ("single", "multi", "bound")
 SMALLEST_CELL = 4
 
 
+@checked
 class IDC(Method):
     """Matches class by class the gradients of convolution weights under a network early in its training.
 
@@ -49,9 +51,6 @@ class IDC(Method):
         source: Makes the networks.
         augment: Augmentation of the standardised images, one draw a class for real and synthetic images together.
         init: What every cell starts as.
-
-    Raises:
-        InputError: ``factor`` or ``formation`` is none of those described.
     """
 
     space: ClassVar[Space] = "raw"
@@ -60,13 +59,13 @@ class IDC(Method):
 
     def __init__(
         self,
-        iterations: int,
-        lr: float,
-        base_size: int,
-        momentum: float,
-        real_batch: int,
-        synthetic_batch: int,
-        factor: int,
+        iterations: Count,
+        lr: Positive,
+        base_size: Count,
+        momentum: Momentum,
+        real_batch: Count,
+        synthetic_batch: Count,
+        factor: Count,
         formation: Literal["single", "multi", "bound"],
         networks_see: Literal["part", "all"],
         distance: Distance,
@@ -74,15 +73,12 @@ class IDC(Method):
         augment: Augmentation | None,
         init: Initial,
     ) -> None:
-        if factor < 1:
-            raise InputError("method.factor", factor, "a whole number of at least 1")
-        if formation not in FORMATIONS:
-            raise InputError("method.formation", formation, " | ".join(FORMATIONS))
         self.iterations, self.lr, self.base_size, self.momentum = iterations, lr, base_size, momentum
         self.real_batch, self.synthetic_batch = real_batch, synthetic_batch
         self.factor, self.formation, self.networks_see = factor, formation, networks_see
         self.distance, self.augment, self.init = distance, augment, init
-        self.source = source()
+        with within("source"):
+            self.source = source()
         self._epochs: list[ShuffledEpochs] = []
 
     @property
@@ -94,12 +90,12 @@ class IDC(Method):
         """Refuse images whose cells would be smaller than 4 pixels.
 
         Raises:
-            InputError: They would.
+            FieldError: They would.
         """
         if self.factor > 1 and real.size // self.factor < SMALLEST_CELL:
             most = max(1, real.size // SMALLEST_CELL)
             allowed = f"1 to {most}, so that cells of {real.size}-pixel images have 4 pixels a side"
-            raise InputError("method.factor", self.factor, allowed)
+            raise FieldError("factor", self.factor, allowed)
 
     def prepare(self, round_: Round) -> None:
         """Fill every cell with its own real image, shrunk."""

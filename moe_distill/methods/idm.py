@@ -10,12 +10,16 @@ import torch.nn.functional as F
 
 from moe_distill.data.augment import Augmentation
 from moe_distill.data.initial import Initial, exactly
+from moe_distill.data.realset import RealSet
+from moe_distill.errors import FieldError, within
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class, squared_distance_of_means
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.teachers.queue import NetworkQueue, QueueFactory
 from moe_distill.tiling import Tiling
+from moe_distill.values import Count, Momentum, NotNegative, Positive, checked
 
 
+@checked
 class IDM(Method):
     """Matches class by class under one network of the queue, moving the whole set once a class.
 
@@ -41,12 +45,12 @@ class IDM(Method):
 
     def __init__(
         self,
-        iterations: int,
-        lr: float,
-        momentum: float,
-        real_batch: int,
-        ce_weight: float,
-        factor: int,
+        iterations: Count,
+        lr: Positive,
+        momentum: Momentum,
+        real_batch: Count,
+        ce_weight: NotNegative,
+        factor: Count,
         queue: QueueFactory,
         networks_see: Literal["part", "all"],
         augment: Augmentation | None,
@@ -55,12 +59,22 @@ class IDM(Method):
         self.iterations, self.lr, self.momentum, self.real_batch = iterations, lr, momentum, real_batch
         self.ce_weight, self.factor, self.networks_see = ce_weight, factor, networks_see
         self.augment, self.init = augment, init
-        self.queue: NetworkQueue = queue()
+        with within("queue"):
+            self.queue: NetworkQueue = queue()
 
     @property
     def tiling(self) -> Tiling:
         """Partition tiles, numbered column by column."""
         return Tiling(self.factor, by_column=True)
+
+    def check(self, real: RealSet) -> None:
+        """Refuse tiles of less than a pixel.
+
+        Raises:
+            FieldError: They would be.
+        """
+        if self.factor > real.size:
+            raise FieldError("factor", self.factor, f"at most {real.size}, the side of an image in pixels")
 
     def prepare(self, round_: Round) -> None:
         """Fill every tile with an image of its own, shrunk; start the queue."""

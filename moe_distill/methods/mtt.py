@@ -11,14 +11,16 @@ import torch
 
 from moe_distill.data.augment import Augmentation
 from moe_distill.data.initial import Initial
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError, InputError, within
 from moe_distill.matching.unroll import FlatNetwork, Gradients, Problem, Step, flat_call, mini_batches
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class
 from moe_distill.seeding import stream
 from moe_distill.synthetic import SyntheticSet
-from moe_distill.teachers.trajectories import Trajectories
+from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
+from moe_distill.values import Count, Momentum, NotNegative, Positive, checked
 
 
+@checked
 @dataclass(kw_only=True, eq=False)
 class MTT(Method):
     """Each iteration a student learns from the synthetic images and is drawn to where its teacher went from there.
@@ -51,39 +53,31 @@ class MTT(Method):
 
     revision: ClassVar[int] = 1  # epochs were passes over the images a teacher sees: fewer updates with more experts
 
-    iterations: int = field()
-    lr_images: float
-    lr_step_size: float
-    momentum: float
-    step_size: float | None = field()
-    step_size_floor: float
-    synthetic_steps: int
-    teacher_epochs: int
-    max_start_epoch: int
-    batch_syn: int | Literal["all"]
-    max_loss: float | None
-    ema: float | None = field()
+    iterations: Count = field()
+    lr_images: Positive
+    lr_step_size: NotNegative
+    momentum: Momentum
+    step_size: Positive = field()
+    step_size_floor: Positive
+    synthetic_steps: Count
+    teacher_epochs: Count
+    max_start_epoch: Count
+    batch_syn: Count | Literal["all"]
+    max_loss: Positive | None
+    ema: Momentum | None = field()
     adjoint: Callable[[Problem], Gradients]
-    micro_batch: int | None
+    micro_batch: Count | None
     augment: Augmentation | None
     init: Initial = field()
-    teachers: Any = field()
+    teachers: Callable[[], TrajectoryPool] = field()  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        """Check the numbers; build the pool, which the run fills before the first iteration."""
-        for name in ("synthetic_steps", "teacher_epochs", "max_start_epoch", "batch_syn", "micro_batch"):
-            value = getattr(self, name)
-            if isinstance(value, int) and value < 1:
-                raise InputError(f"method.{name}", value, "a whole number of at least 1")
-        if self.step_size is None or not 0 < self.step_size < float("inf"):
-            raise InputError("method.step_size", self.step_size, "a number above 0")
-        if not 0 < self.step_size_floor <= self.step_size:
-            raise InputError("method.step_size_floor", self.step_size_floor, f"above 0, up to {self.step_size}")
-        if isinstance(self.batch_syn, str) and self.batch_syn != "all":
-            raise InputError("method.batch_syn", self.batch_syn, "a whole number of at least 1, or all")
-        if self.ema is not None and not 0 <= self.ema < 1:
-            raise InputError("method.ema", self.ema, "from 0 to below 1, or null")
-        self.teachers = self.teachers()
+        """Check that the numbers agree; build the pool, which the run fills before the first iteration."""
+        if self.step_size_floor > self.step_size:
+            allowed = f"at most step_size={self.step_size}"
+            raise FieldError("step_size_floor", self.step_size_floor, allowed)
+        with within("teachers"):
+            self.teachers = self.teachers()  # type: ignore[assignment]
         self._order: list[int] = []
         self._network: FlatNetwork | None = None
 

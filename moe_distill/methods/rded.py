@@ -5,24 +5,24 @@ CVPR 2024. The teacher sees patches normalised by the data set's own statistics,
 were published were trained with the statistics of ImageNet, and see patches so, whatever the data set.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 
 from moe_distill.data.patches import cut, draw_crops, easiest, framed, in_eight_bits, stitched, through_jpeg
 from moe_distill.data.realset import RealSet
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError, InputError
 from moe_distill.methods.base import Method, Round, fill_by_class
 from moe_distill.models.base import Network
 from moe_distill.synthetic import Space
 from moe_distill.teachers.store import TeacherPool
+from moe_distill.values import Count, checked
 
 _CHUNK = 512
-_STORAGES = ("float", "png", "jpeg75")
-_LABELS = ("hard", "teacher_stored")
 
 
+@checked
 class RDED(Method):
     """Cuts patches from real images and keeps those with the lowest loss under a teacher.
 
@@ -36,23 +36,25 @@ class RDED(Method):
         teacher: The pool of one network that ranks the patches and can label students' batches.
 
     Raises:
-        InputError: A setting is out of range.
+        FieldError: The teacher cannot serve.
     """
 
     trainable: ClassVar[bool] = False
     space: ClassVar[Space] = "raw"
 
-    def __init__(self, mipc: int, crops: int, factor: int, storage: str, labels: str, teacher: TeacherPool) -> None:
-        for name, value in (("mipc", mipc), ("crops", crops), ("factor", factor)):
-            if value < 1:
-                raise InputError(f"method.{name}", value, "a whole number of at least 1")
-        for name, word, allowed in (("storage", storage, _STORAGES), ("labels", labels, _LABELS)):
-            if word not in allowed:
-                raise InputError(f"method.{name}", word, " or ".join(allowed))
+    def __init__(
+        self,
+        mipc: Count,
+        crops: Count,
+        factor: Count,
+        storage: Literal["float", "png", "jpeg75"],
+        labels: Literal["hard", "teacher_stored"],
+        teacher: TeacherPool,
+    ) -> None:
         if teacher.networks != 1:
-            raise InputError("method.teacher.networks", teacher.networks, "1")
+            raise FieldError("teacher.networks", teacher.networks, "1")
         if teacher.data is not None:
-            raise InputError("method.teacher.data", teacher.data.name, "null: it must know the run's classes")
+            raise FieldError("teacher.data", teacher.data.name, "null: it must know the run's classes")
         self.mipc, self.crops, self.factor, self.storage = mipc, crops, factor, storage
         self.learns_labels = labels == "teacher_stored"
         self.labeller, self.pieces = teacher, factor
@@ -65,9 +67,9 @@ class RDED(Method):
             InputError: They are asked for.
         """
         if self.factor > real.size:
-            raise InputError("method.factor", self.factor, f"at most {real.size}, the side of an image in pixels")
+            raise FieldError("factor", self.factor, f"at most {real.size}, the side of an image in pixels")
         if self.factor > 1 and real.whitening is not None:
-            raise InputError("method.factor", self.factor, "1 with normalisation=zca, which whitens whole images")
+            raise FieldError("factor", self.factor, "1 with normalisation=zca, which whitens whole images")
 
     def require_images(self, ipc: int, fewest: int) -> None:
         """Refuse more images than the candidates have patches for.

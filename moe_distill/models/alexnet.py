@@ -3,12 +3,14 @@
 from torch import nn
 
 from moe_distill.models.base import Network, kept_poolings, scaled, stem_side
+from moe_distill.values import Width, checked
 
 HEAD_SIDE = 4
 LAYERS = ((128, 5), (192, 5), (256, 3), (192, 3), (192, 3))
 POOLED = (0, 1, 4)
 
 
+@checked
 class AlexNet(Network):
     """Five convolutions, each with ReLU, a max pooling after the first, the second and the last, then the classifier.
 
@@ -24,7 +26,7 @@ class AlexNet(Network):
         InputError: If the size is not supported.
     """
 
-    def __init__(self, channels: int, classes: int, size: int, width: float = 1.0) -> None:
+    def __init__(self, channels: int, classes: int, size: int, width: Width = 1.0) -> None:
         side = stem_side(channels, size)
         kept = kept_poolings(side, len(POOLED))
         extra, planes = (side - size) // 2, channels

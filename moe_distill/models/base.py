@@ -1,15 +1,18 @@
 """What every network promises, how one is built from a seed, and the layers and size rules the networks share."""
 
 import math
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import nn
 
-from moe_distill.errors import InputError
-from moe_distill.seeding import global_seed
+from moe_distill.errors import FieldError, InputError
+from moe_distill.seeding import global_seed, stream
+from moe_distill.values import checked
 
 SMALLEST, LARGEST = 8, 224
+MOST_WEIGHTS = 10**10
+Norm = Literal["instance", "batch", "group", "layer", "none"]
 
 
 class Network(nn.Module):
@@ -70,6 +73,36 @@ def normalises_over_batch(network: nn.Module) -> bool:
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
+def rehearse(factory: NetworkFactory, *, channels: int, classes: int, size: int, batch: int = 2) -> None:
+    """Refuse a network that cannot be built, or trained on such a batch, without memory or time for its weights.
+
+    Args:
+        factory: Makes the network.
+        channels: Channels of an image.
+        classes: Number of labels.
+        size: Height and width of an image, in pixels.
+        batch: Images of the smallest batch it is going to be trained on.
+
+    Raises:
+        FieldError: It cannot; the field is one of the network's, or the network itself.
+        InputError: It cannot be built for this size.
+    """
+    name = getattr(getattr(factory, "func", factory), "__name__", "network")
+    try:
+        with global_seed(stream(0, "rehearsal")), torch.device("meta"):
+            network = factory(channels=channels, classes=classes, size=size)
+            network.train()(torch.zeros(batch, channels, size, size))
+    except InputError:
+        raise
+    except Exception as error:  # whatever a library thinks of its settings
+        if "meta tensor" in str(error):  # a network that looks at its numbers cannot be rehearsed without any
+            return
+        allowed = f"one that can be built for {channels}×{size}×{size} and trained on {batch} images at a time: {error}"
+        raise FieldError("", name, allowed) from error
+    if (weights := sum(p.numel() for p in network.parameters())) > MOST_WEIGHTS:
+        raise FieldError("", name, f"one of at most {MOST_WEIGHTS:.0e} weights; this has {weights:.0e}")
+
+
 def check_size(size: int) -> None:
     """Raise ``InputError`` unless images of ``size`` × ``size`` pixels are within what the networks can take."""
     if not SMALLEST <= size <= LARGEST:
@@ -100,13 +133,7 @@ def kept_poolings(side: int, poolings: int) -> int:
 
 
 def scaled(base_width: int, factor: float) -> int:
-    """Return the number of channels of a layer of ``base_width`` channels in a network ``factor`` times as wide.
-
-    Raises:
-        InputError: If the factor is not above 0.
-    """
-    if factor <= 0:
-        raise InputError("width", factor, "a number above 0")
+    """Return the number of channels of a layer of ``base_width`` channels in a network ``factor`` times as wide."""
     return max(1, round(base_width * factor))
 
 
@@ -115,15 +142,13 @@ def instance_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(channels, channels, eps=1e-5)
 
 
-def norm_layer(name: str, channels: int) -> nn.Module:
-    """Return the normalisation called ``name`` for maps of ``channels`` channels.
+@checked
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """Return the normalisation called ``norm`` for maps of ``channels`` channels.
 
     "group" takes four groups (fewer where the channels cannot be parted so), "layer" one group of all channels.
-
-    Raises:
-        InputError: If there is no such normalisation.
     """
-    match name:
+    match norm:
         case "instance":
             return instance_norm(channels)
         case "batch":
@@ -134,9 +159,8 @@ def norm_layer(name: str, channels: int) -> nn.Module:
             return nn.GroupNorm(1, channels)
         case "none":
             return nn.Identity()
-    raise InputError("model.norm", name, "instance, batch, group, layer or none")
 
 
-def conv_norm_relu(channels: int, width: int, norm: str, padding: int = 1) -> list[nn.Module]:
+def conv_norm_relu(channels: int, width: int, norm: Norm, padding: int = 1) -> list[nn.Module]:
     """Return a 3 × 3 convolution from ``channels`` to ``width`` channels, its normalisation and its activation."""
     return [nn.Conv2d(channels, width, 3, padding=padding), norm_layer(norm, width), nn.ReLU(inplace=True)]

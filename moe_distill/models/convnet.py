@@ -2,10 +2,11 @@
 
 from torch import nn
 
-from moe_distill.errors import InputError
-from moe_distill.models.base import Network, conv_norm_relu, kept_poolings, scaled, stem_side
+from moe_distill.models.base import Network, Norm, conv_norm_relu, kept_poolings, scaled, stem_side
+from moe_distill.values import Depth, Width, checked
 
 
+@checked
 class ConvNet(Network):
     """``depth`` blocks of convolution, normalisation, ReLU and average pooling, then the classifier.
 
@@ -20,15 +21,13 @@ class ConvNet(Network):
         norm: Normalisation, by name.
 
     Raises:
-        InputError: If the size, the depth or the normalisation is not supported.
+        InputError: If the size is not supported.
     """
 
     def __init__(
-        self, channels: int, classes: int, size: int, depth: int = 3, width: float = 1.0, norm: str = "instance"
+        self, channels: int, classes: int, size: int, depth: Depth = 3, width: Width = 1.0, norm: Norm = "instance"
     ) -> None:
         side, planes = stem_side(channels, size), scaled(128, width)
-        if depth < 1:
-            raise InputError("model.depth", depth, "1 or more")
         kept = kept_poolings(side, depth)
         layers = conv_norm_relu(channels, planes, norm, padding=1 + (side - size) // 2)
         for block in range(1, depth + 1):

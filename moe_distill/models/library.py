@@ -8,9 +8,11 @@ from torch import nn
 from torchvision.models import SwinTransformer
 
 from moe_distill.errors import InputError
-from moe_distill.models.base import LARGEST, Network, check_size, norm_layer
+from moe_distill.models.base import LARGEST, Network, Norm, check_size, norm_layer
+from moe_distill.values import Few, Share, Side, checked
 
 
+@checked
 class LibraryNetwork(Network):
     """Any network for colour images that ends in a linear layer, such as those of torchvision.
 
@@ -40,9 +42,9 @@ class LibraryNetwork(Network):
         classes: int,
         size: int,
         builder: Callable[..., nn.Module],
-        tokens: int | None = None,
-        least_map: int | None = None,
-        norm: str | None = None,
+        tokens: Side | None = None,
+        least_map: Side | None = None,
+        norm: Norm | None = None,
     ) -> None:
         check_size(size)
         if channels not in (1, 3):
@@ -73,11 +75,11 @@ def patch_size(size: int, tokens: int) -> int:
 def swin(
     image_size: int,
     patch_size: int,
-    embed_dim: int,
-    depths: list[int],
-    num_heads: list[int],
-    window_size: list[int],
-    stochastic_depth_prob: float,
+    embed_dim: Few,
+    depths: list[Few],
+    num_heads: list[Few],
+    window_size: list[Few],
+    stochastic_depth_prob: Share,
     num_classes: int,
 ) -> SwinTransformer:
     """Return torchvision's Swin transformer (Liu et al. 2021), called as :class:`LibraryNetwork` calls a transformer.

@@ -3,8 +3,10 @@
 from torch import nn
 
 from moe_distill.models.base import Network, check_size, scaled
+from moe_distill.values import Width, checked
 
 
+@checked
 class MLP(Network):
     """Two hidden layers with ReLU over all pixels, then the classifier.
 
@@ -18,7 +20,7 @@ class MLP(Network):
         InputError: If the size is not supported.
     """
 
-    def __init__(self, channels: int, classes: int, size: int, width: float = 1.0) -> None:
+    def __init__(self, channels: int, classes: int, size: int, width: Width = 1.0) -> None:
         check_size(size)
         units = scaled(128, width)
         hidden = [nn.Linear(channels * size**2, units), nn.ReLU(), nn.Linear(units, units), nn.ReLU()]

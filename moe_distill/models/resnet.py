@@ -5,7 +5,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from moe_distill.models.base import Network, norm_layer, scaled, stem_side
+from moe_distill.models.base import Network, Norm, norm_layer, scaled, stem_side
+from moe_distill.values import Width, checked
 
 WIDTHS = (64, 128, 256, 512)
 
@@ -20,7 +21,7 @@ class BasicBlock(nn.Module):
         norm: Normalisation, by name.
     """
 
-    def __init__(self, channels: int, width: int, stride: int, norm: str) -> None:
+    def __init__(self, channels: int, width: int, stride: int, norm: Norm) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
         self.norm1 = norm_layer(norm, width)
@@ -37,6 +38,7 @@ class BasicBlock(nn.Module):
         return torch.relu(self.norm2(self.conv2(h_NCHW)) + self.shortcut(x_NCHW))
 
 
+@checked
 class ResNet(Network):
     """A first convolution, four stages of residual blocks, the mean of the last map, a classifier on 512 features.
 
@@ -48,13 +50,13 @@ class ResNet(Network):
         norm: Normalisation, by name.
 
     Raises:
-        InputError: If the size or the normalisation is not supported.
+        InputError: If the size is not supported.
     """
 
     blocks: ClassVar[int]
     """Residual blocks of a stage."""
 
-    def __init__(self, channels: int, classes: int, size: int, width: float = 1.0, norm: str = "instance") -> None:
+    def __init__(self, channels: int, classes: int, size: int, width: Width = 1.0, norm: Norm = "instance") -> None:
         side, planes = stem_side(channels, size), scaled(WIDTHS[0], width)
         # A strided convolution rounds a half up, and its own output is normalised: count halvings down to 2 pixels.
         halvings = (side - 1).bit_length() - 1

@@ -2,11 +2,13 @@
 
 from torch import nn
 
-from moe_distill.models.base import Network, conv_norm_relu, kept_poolings, scaled, stem_side
+from moe_distill.models.base import Network, Norm, conv_norm_relu, kept_poolings, scaled, stem_side
+from moe_distill.values import Width, checked
 
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 
 
+@checked
 class VGG11(Network):
     """Five stages of 3 × 3 convolutions, a max pooling after each, and a classifier on 512 features.
 
@@ -18,10 +20,10 @@ class VGG11(Network):
         norm: Normalisation, by name.
 
     Raises:
-        InputError: If the size or the normalisation is not supported.
+        InputError: If the size is not supported.
     """
 
-    def __init__(self, channels: int, classes: int, size: int, width: float = 1.0, norm: str = "instance") -> None:
+    def __init__(self, channels: int, classes: int, size: int, width: Width = 1.0, norm: Norm = "instance") -> None:
         side = stem_side(channels, size)
         kept = kept_poolings(side, len(STAGES))
         padding, planes = 1 + (side - size) // 2, channels

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from moe_distill.data.realset import RealSet
+from moe_distill.errors import within
 from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines.rows import columns_of_plan, columns_of_real
 from moe_distill.pipelines.runtime import Runtime
@@ -50,7 +51,8 @@ def candidate_of(plan: Distillation, runtime: Runtime, path: str | None = None) 
         if len(found.stored) != len(plan.pieces) or max(plan.pieces) == 1:
             return found
         return replace(_stitched(found, plan), settings={**settings, "pieces": list(plan.pieces)})
-    plan.check(train)
+    with within("plan"):
+        plan.check(train)
     folder = plan.find(runtime.store, train)
     about = runtime.store.manifest(folder)
     columns = _columns_of(plan, train, about)

@@ -1,10 +1,11 @@
 """What a score compares: a set under its own and plain recipes with all real images and with as many random ones."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Gt, Lt, MinLen
 
 from moe_distill.data.fusion import Fusion
 from moe_distill.data.mixing import NoFusion
@@ -14,10 +15,15 @@ from moe_distill.pipelines.candidate import Candidate, candidate_of_real
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.seeding import stream
 from moe_distill.training.recipe import Recipe
+from moe_distill.values import Positive, checked
 
 TRAININGS = ("syn_any", "rnd_any", "syn_hard", "real_hard", "syn_plain", "rnd_plain")
+Rates = Annotated[Sequence[Positive], MinLen(1)]
+SelectOn = Literal["held_out", "test"]
+Part = Annotated[float, Gt(0), Lt(1)]
 
 
+@checked
 @dataclass(frozen=True)
 class Search:
     """How first learning rates are chosen.
@@ -26,24 +32,11 @@ class Search:
         lrs: The rates tried, the first of the best is taken; a single one is taken as it is.
         select_on: What judges them: ``held_out`` real training images, or the ``test`` set as in the published code.
         held_out: Share of every class of the real training images that is held out.
-
-    Raises:
-        InputError: A rate, the share or the rule is none.
     """
 
-    lrs: Sequence[float]
-    select_on: str
-    held_out: float
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        rates = self.lrs if isinstance(self.lrs, list | tuple) else ()
-        if not rates or not all(isinstance(rate, int | float) and math.isfinite(rate) and rate > 0 for rate in rates):
-            raise InputError("pipeline.lrs", self.lrs, "a list of positive numbers, such as [0.01]")
-        if self.select_on not in ("held_out", "test"):
-            raise InputError("pipeline.select_on", self.select_on, "held_out or test")
-        if not 0 < self.held_out < 1:
-            raise InputError("pipeline.held_out", self.held_out, "a share between 0 and 1")
+    lrs: Rates
+    select_on: SelectOn
+    held_out: Part
 
     @property
     def rule(self) -> str:

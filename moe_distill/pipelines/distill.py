@@ -13,7 +13,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from moe_distill.data.realset import RealSet
 from moe_distill.diversity.features import FeaturePool, features_of, projected
 from moe_distill.diversity.measures import unbiased_dcor2
-from moe_distill.errors import InputError
+from moe_distill.errors import InputError, within
 from moe_distill.experts.artifacts import SaveSets, Snapshots, Threads
 from moe_distill.experts.coordinator import DiversityCoordinator
 from moe_distill.experts.dependence import Part, mean_dependences
@@ -38,7 +38,8 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
         where there are no pairs or no pool.
     """
     train, _ = plan.data.load(runtime.cache)
-    plan.check(train)
+    with within("plan"):
+        plan.check(train)
     settings = plan.settings(train, runtime.cache)
     before = runtime.store.count_made(KIND)
     folder = runtime.store.obtain(KIND, settings, lambda new: _make(new, plan, train, runtime))

@@ -8,30 +8,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from moe_distill.data.fusion import Fusion
+from moe_distill.costs import cost_of
+from moe_distill.data.fusion import Fusion, Offline
 from moe_distill.data.realset import RealSet
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError, within
 from moe_distill.experts.plan import Distillation
-from moe_distill.models.base import NetworkFactory, build
+from moe_distill.models.base import NetworkFactory, build, rehearse
 from moe_distill.pipelines.candidate import Candidate, candidate_of, candidate_of_real
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.drawing import finite
-from moe_distill.pipelines.hardware import hardware
 from moe_distill.pipelines.headline import accuracies
 from moe_distill.pipelines.labelling import labeller_settings, relabelled
+from moe_distill.pipelines.processor import device_name, hardware
 from moe_distill.pipelines.results import KIND
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import Store, commit, describe, key, write_json
 from moe_distill.row_files import impossible
 from moe_distill.seeding import stream
 from moe_distill.training.classifier import Classifier
-from moe_distill.training.recipe import Recipe
+from moe_distill.training.recipe import Recipe, last_batch
+from moe_distill.values import Students, Text, checked
 
 COHORT = "students"
 
 
+@checked
 @dataclass(frozen=True)
 class Examination:
     """How sets are judged.
@@ -47,13 +48,32 @@ class Examination:
     students: Mapping[str, NetworkFactory]
     recipe: Recipe
     fusion: Fusion
-    seeds: int
+    seeds: Students
     first: int = 0
 
     def __post_init__(self) -> None:
-        """Check the number of students."""
-        if self.seeds < 1 or not self.students:
-            raise InputError("seeds, students", (self.seeds, len(self.students)), "at least one seed and one network")
+        """Refuse to judge by nobody."""
+        if not self.students:
+            raise FieldError("students", dict(self.students), "at least one network")
+
+    def check(self, real: RealSet, images: int) -> None:
+        """Refuse students that cannot be made or trained, before any work.
+
+        Args:
+            real: The real training data.
+            images: How many images they are trained on.
+
+        Raises:
+            FieldError: They cannot.
+        """
+        shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
+        halved = isinstance(self.fusion, Offline)  # more or less
+        batch = 2 if halved else last_batch(images, self.recipe.batch_size)
+        for name, network in self.students.items():
+            with within(f"students.{name}"):
+                rehearse(network, **shape, batch=batch)
+        with within("recipe"):
+            self.recipe.check()
 
     @property
     def numbers(self) -> range:
@@ -86,12 +106,16 @@ class Examination:
         return {seed: key({**common, "seed": seed}) for seed in self.numbers}
 
 
-def evaluate(plan: Distillation, exam: Examination, runtime: Runtime, path: str | None = None) -> dict[str, Any]:
+def evaluate(plan: Distillation, exam: Examination, runtime: Runtime, path: Text | None = None) -> dict[str, Any]:
     """Train students on the plan's distilled set, or on the set at ``path``, and conclude.
 
     Returns:
         ``accuracy``: mean over all students; ``rows``: the result rows.
     """
+    if path is None:
+        train, _ = plan.data.load(runtime.cache)
+        with within("pipeline.exam"):
+            exam.check(train, plan.decoded(train))
     result = examined(plan, exam, runtime, path)
     conclude(result["rows"], runtime)
     return result
@@ -110,7 +134,7 @@ def recorded(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[st
     if not runtime.results.all_committed(keys):
         return None
     rows = [_told(runtime.results.row(k), {}, exam, runtime) for k in keys]
-    runtime.spent("evaluate", f"{plan.roster}, committed rows", _cost_of(rows), True)
+    runtime.spent("evaluate", f"{plan.roster}, committed rows", cost_of(rows), True)
     dependence = rows[0].get("dcor2_unbiased")
     runtime.mirror.summary({**accuracies(rows), "dcor2_unbiased": float(dependence) if dependence else None})
     return {"accuracy": accuracies(rows).get("accuracy", math.nan), "rows": rows}
@@ -119,6 +143,8 @@ def recorded(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[st
 def upper_bound(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any]:
     """Train the same students on all real training data, by the same code; returns as :func:`evaluate`."""
     train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
+    with within("pipeline.exam"):
+        exam.check(train, len(train))
     candidate = relabelled(candidate_of_real(train, test), plan, exam.recipe, runtime)
     result = _judged(candidate, exam, runtime)
     conclude(result["rows"], runtime)
@@ -153,7 +179,7 @@ def _architecture(name: str, candidate: Candidate, exam: Examination, runtime: R
     rows = [_told(runtime.results.row(k), candidate.columns, exam, runtime) for k in keys.values()]
     ways = [way for way in (rows[0]["diversity"], rows[0]["fusion"]) if way != "none"]
     found = runtime.store.count_made(COHORT) == before
-    runtime.spent("evaluate", " ".join([rows[0]["roster"], name, *ways]), _cost_of(rows), found)
+    runtime.spent("evaluate", " ".join([rows[0]["roster"], name, *ways]), cost_of(rows), found)
     return rows
 
 
@@ -172,15 +198,6 @@ def _told(row: Mapping[str, Any], columns: Mapping[str, Any], exam: Examination,
     """Return a row as this run tells it, wherever it comes from."""
     told = {"experiment": runtime.experiment, "scale": runtime.scale, "overrides": runtime.overrides}
     return {**row, **columns, **told, "recipe_key": exam.recipe_key}
-
-
-def _cost_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    return {
-        "seconds": sum(r["train_seconds"] for r in rows),
-        "peak_memory_mb": max(r["peak_memory_mb"] for r in rows),
-        "steps": sum(r["steps"] for r in rows),
-        "images": sum(r["epochs"] * r["images_decoded"] for r in rows),
-    }
 
 
 def students_on(name: str, seeds: Sequence[int], candidate: Candidate, exam: Examination) -> Classifier:
@@ -222,14 +239,10 @@ def _train(
             "distill_seconds": candidate.spent["seconds"],
             "train_seconds": cost["seconds"] / len(seeds),
             "peak_memory_mb": max(cost["peak_memory_mb"], candidate.spent["peak_memory_mb"]),
-            "device": _device_name(test.device),
+            "device": device_name(test.device),
             "hardware": hardware(test.device),
             "dtype": str(next(classifier.networks.parameters()).dtype).removeprefix("torch."),
             "commit": commit(),
         }
         for i, seed in enumerate(seeds)
     ]
-
-
-def _device_name(device: torch.device) -> str:
-    return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)

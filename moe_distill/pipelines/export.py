@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
@@ -18,6 +18,7 @@ from moe_distill.records import describe, merge_rows
 from moe_distill.synthetic import SyntheticSet, Union, union
 from moe_distill.terminal import say
 from moe_distill.training.recipe import Recipe
+from moe_distill.values import Text
 
 Writer = Callable[[Union, Path, Path], Written]
 
@@ -26,9 +27,9 @@ def export(
     plan: Distillation,
     recipe: Recipe,
     runtime: Runtime,
-    path: str | None = None,
-    to: str | None = None,
-    layout: str = "safetensors",
+    path: Text | None = None,
+    to: Text | None = None,
+    layout: Literal["safetensors", "folder", "ddranking", "huggingface"] = "safetensors",
 ) -> dict[str, Any]:
     """Write the plan's distilled set, or the set at ``path``, and say how exact the files are.
 

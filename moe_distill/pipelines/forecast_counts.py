@@ -22,11 +22,6 @@ def distilling(plan: Distillation, train: RealSet) -> float | None:
     return total
 
 
-def decoded(plan: Distillation, train: RealSet) -> int:
-    """Return how many images students see of the plan's set."""
-    return sum(len(train.classes) * m.ipc * m.method().tiling.per_image for m in plan.roster.members)
-
-
 def studying(recipe: Recipe, images: int, held: int, students: int) -> float:
     """Return forward equivalents of training so many students on so many images, and testing them on those held out."""
     tests = sum(recipe.tests_after(epoch) for epoch in range(recipe.total_epochs))

@@ -7,10 +7,12 @@ from typing import Any
 from moe_distill.data.partition import Stratified
 from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.diversity.measures import Measure
+from moe_distill.errors import within
 from moe_distill.experts.plan import KIND, Distillation
 from moe_distill.models.base import NetworkFactory
 from moe_distill.pipelines.evaluate import Examination
-from moe_distill.pipelines.forecast_counts import decoded, distilling, studying
+from moe_distill.pipelines.forecast_counts import distilling, studying
+from moe_distill.pipelines.full import by_path
 from moe_distill.pipelines.labelling import labeller_settings, require_labels
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.speed import Work
@@ -47,7 +49,8 @@ class Stage:
 def pretrain(results: Results, plan: Distillation) -> list[Stage]:
     """Return the networks and trajectories that are missing."""
     train, _ = _data(plan, results)
-    plan.check(train)
+    with within("plan"):
+        plan.check(train)
     taught = plan.taught(train, train, results.store.root / "data")
     return [*_teachers([(pool, seen) for pool, seen, _ in taught], results), *_trajectories(plan, train, results.store)]
 
@@ -55,7 +58,8 @@ def pretrain(results: Results, plan: Distillation) -> list[Stage]:
 def distill(results: Results, plan: Distillation) -> list[Stage]:
     """Return the distillation, unless its set is there."""
     train, _ = _data(plan, results)
-    plan.check(train)
+    with within("plan"):
+        plan.check(train)
     settings = plan.settings(train, results.store.root / "data")
     if results.store.has(KIND, settings):
         return []
@@ -67,7 +71,7 @@ def evaluate(results: Results, plan: Distillation, exam: Examination, path: str 
     _require_plans_set(path)
     require_labels(plan, exam.recipe)
     train, _ = _data(plan, results)
-    return _students(_judged(plan, exam, results), str(plan.roster), decoded(plan, train), plan, exam, results)
+    return _students(_judged(plan, exam, results), str(plan.roster), plan.decoded(train), plan, exam, results)
 
 
 def full(
@@ -75,9 +79,10 @@ def full(
 ) -> list[Stage]:
     """Return what is missing of every stage, also of the baselines."""
     stages: list[Stage] = []
-    for plan in (*plans.values(), *baselines.values()):
+    for path, plan in by_path(plans, baselines).items():
         train, test = _data(plan, results)
-        plan.check(train)
+        with within(path):
+            plan.check(train)
         require_labels(plan, exam.recipe)
         judged = _judged(plan, exam, results)
         keys = [k for name in exam.students for k in exam.keys(judged, test, name).values()]
@@ -109,7 +114,7 @@ def score(
     _require_plans_set(path)
     train, test = _data(plan, results)
     random = len(train.classes) * plan.roster.budget
-    trained = [(exam.recipe, decoded(plan, train))] * 3 + [(exam.recipe, random)] * 2 + [(real, len(train))]
+    trained = [(exam.recipe, plan.decoded(train))] * 3 + [(exam.recipe, random)] * 2 + [(real, len(train))]
     students = exam.seeds * (len(lrs) + 1 if len(lrs) > 1 else 1)
     forwards = sum(studying(recipe, images, len(test), students) for recipe, images in trained)
     decided = [_judged(plan, exam, results), exam.recipe, exam.seeds, real, lrs, select_on, held_out]
@@ -138,7 +143,7 @@ def probe(
     looked = (
         exam.seeds * 2 * (len(held) + (len(other.classes) * images_per_class if images_per_class else len(other)))
     )  # before and after the training
-    forwards = looked + studying(exam.recipe, decoded(plan, train), len(test), exam.seeds)
+    forwards = looked + studying(exam.recipe, plan.decoded(train), len(test), exam.seeds)
     decided = [_judged(plan, exam, results), exam.recipe, exam.seeds, other.fingerprint, images_per_class]
     probed = [
         Stage(

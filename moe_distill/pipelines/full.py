@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from moe_distill.data.realset import RealSet
+from moe_distill.errors import within
 from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines.candidate import Candidate, candidate_of
 from moe_distill.pipelines.conclude import conclude
@@ -33,11 +34,15 @@ def full(
         ``accuracy``: mean over the first plan's students; ``rows``: all result rows.
     """
     train, _ = next(iter(plans.values())).data.load(runtime.cache)
+    for path, plan in by_path(plans, baselines).items():
+        with within(path):
+            plan.check(train)
+        require_labels(plan, exam.recipe)
+        with within("pipeline.exam"):
+            exam.check(train, plan.decoded(train))
+    runtime.require_experts(max(plan.roster.noe for plan in plans.values()))
     # The tiled opponent of a mixture that tiles nothing is the plain one.
     asked = [*plans.values(), *unlike(baselines.values(), train, runtime.cache)]
-    for plan in asked:
-        plan.check(train)
-        require_labels(plan, exam.recipe)
     quiet = replace(runtime, mirror=NoMirror())  # the others' curves and numbers bear the same names
     results = [_result(plan, exam, quiet if number else runtime) for number, plan in enumerate(asked)]
     shared = [{**row, "overrides": ""} for result in results[len(plans) :] for row in result["rows"]]
@@ -72,3 +77,9 @@ def obtained(plan: Distillation, runtime: Runtime, path: str | None = None) -> C
         pretrain(plan, runtime)
         distill(plan, runtime)
     return candidate_of(plan, runtime, path)
+
+
+def by_path(plans: Mapping[str, Distillation], baselines: Mapping[str, Distillation]) -> dict[str, Distillation]:
+    """Return all plans of a pipeline by where they stand in the configuration, its own first."""
+    own = {f"pipeline.plans.{name}": plan for name, plan in plans.items()}
+    return {**own, **{f"pipeline.baselines.{name}": plan for name, plan in baselines.items()}}

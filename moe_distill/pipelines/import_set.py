@@ -1,10 +1,9 @@
 """Import: turn a public distilled set into one of this package, so that the same code evaluates it."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -22,6 +21,7 @@ from moe_distill.provenance import Space
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.terminal import say
 from moe_distill.tiling import Tiling
+from moe_distill.values import Count, Positive, Text, checked
 
 _LOOKED_AT = 200
 
@@ -61,19 +61,20 @@ class Reading:
         return self
 
 
+@checked
 def import_set(
     data: DataSource,
     runtime: Runtime,
-    path: str | None = None,
-    to: str | None = None,
-    layout: str = AUTO,
-    space: str = AUTO,
-    name: str | None = None,
-    factor: int | None = None,
+    path: Text | None = None,
+    to: Text | None = None,
+    layout: Text = AUTO,
+    space: Literal["auto", "raw", "standardised", "zca"] = "auto",
+    name: Text | None = None,
+    factor: Count | None = None,
     by_column: bool | None = None,
-    convention: str = AUTO,
-    classes: Sequence[str] | None = None,
-    largest_gib: float = 4.0,
+    convention: Text = AUTO,
+    classes: Sequence[Text] | None = None,
+    largest_gib: Positive = 4.0,
 ) -> dict[str, Any]:
     """Read a public set, check it against the data and write it as the set of one expert.
 
@@ -114,8 +115,6 @@ def _checked(path: str | None, to: str | None, runtime: Runtime, largest_gib: fl
     check_new(target)
     if path is None:
         raise InputError(KEY, None, "the file or folder of a distilled set")
-    if not (math.isfinite(largest_gib) and largest_gib > 0):
-        raise InputError("pipeline.largest_gib", largest_gib, "a number above 0")
     return target, Path(path).expanduser(), int(largest_gib * 2**30)
 
 

@@ -29,6 +29,7 @@ from moe_distill.records import commit, describe, key, merge_rows, write_csv, wr
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
 from moe_distill.terminal import say, show
+from moe_distill.values import Count, Text, Whole
 
 KIND, KIND_REAL = "measure", "measure_real"
 # Sets of methods that decode more of an image have more rows, and biased measures fall with them.
@@ -44,11 +45,11 @@ def measure(
     plan: Distillation,
     judges: Mapping[str, NetworkFactory],
     measures: Mapping[str, Measure],
-    networks: int,
+    networks: Count,
     seed: int,
-    draws: int,
+    draws: Whole,
     runtime: Runtime,
-    path: str | None = None,
+    path: Text | None = None,
 ) -> dict[str, Any]:
     """Measure the plan's set, distilled first where it is not yet, or the set at ``path``; write ``measures.csv``.
 
@@ -103,8 +104,8 @@ def _obtained(
         candidate = candidate_of(plan, runtime, path)
         _require("pipeline.path", path, _sizes(candidate), draws, train)
         return candidate, _computable(measures, _sizes(candidate), train)
-    _require("noe", plan.roster.noe, plan.decoded, draws, train)
-    computable = _computable(measures, plan.decoded, train)
+    _require("noe", plan.roster.noe, plan.roster.decoded_per_class, draws, train)
+    computable = _computable(measures, plan.roster.decoded_per_class, train)
     pretrain(plan, runtime)
     distill(plan, runtime)
     return candidate_of(plan, runtime), computable

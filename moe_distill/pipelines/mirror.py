@@ -3,10 +3,12 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from moe_distill.errors import InputError
+from moe_distill.values import Text, checked
 
+Mode = Literal["offline", "online", "disabled"]
 _TAG_LETTERS = 64
 
 
@@ -33,6 +35,7 @@ class NoMirror:
         """Nothing to close."""
 
 
+@checked
 class WandbMirror:
     """One Weights & Biases run a job.
 
@@ -46,7 +49,7 @@ class WandbMirror:
         folder: Where the run's files lie; staged artifacts stay beside them.
     """
 
-    def __init__(self, project: str, mode: str, group: str, folder: str) -> None:
+    def __init__(self, project: Text, mode: Mode, group: Text, folder: Text) -> None:
         self.project, self.mode, self.group, self.folder = project, mode, group, Path(folder)
         self.run: Any = None
         self.point: dict[str, float] = {}
@@ -89,7 +92,7 @@ class WandbMirror:
 
         return wandb.init(
             project=self.project,
-            mode=self.mode,  # type: ignore[arg-type]
+            mode=self.mode,
             group=self.group,
             name=self.folder.name,
             dir=str(self.folder),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from moe_distill.data.realset import RealSet
+from moe_distill.errors import within
 from moe_distill.experts.plan import KIND as SET
 from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import Network, NetworkFactory
@@ -34,7 +35,8 @@ def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
         ``networks``: how many there are; ``accuracy``: their mean test accuracy, where there are any.
     """
     train, test = plan.data.load(runtime.cache)
-    plan.check(train)
+    with within("plan"):
+        plan.check(train)
     accuracies = trained(plan.taught(train, test, runtime.cache), runtime)
     pools = plan.trajectory_pools(train)
     parts = plan.parts(train, runtime.store) if pools else []

@@ -26,6 +26,7 @@ from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, key, write_json
 from moe_distill.seeding import stream
 from moe_distill.terminal import say, show
+from moe_distill.values import Count, Text
 
 KIND = "probe"
 COLUMNS = (
@@ -40,9 +41,9 @@ def probe(
     plan: Distillation,
     exam: Examination,
     runtime: Runtime,
-    path: str | None = None,
+    path: Text | None = None,
     onto: DataSource | None = None,
-    images_per_class: int | None = None,
+    images_per_class: Count | None = None,
 ) -> dict[str, Any]:
     """Train students on a set, freeze them, fit a logistic regression on their features of real images, and test it.
 

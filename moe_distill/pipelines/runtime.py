@@ -14,12 +14,13 @@ from pytorch_lightning.plugins.environments import LightningEnvironment  # type:
 
 from moe_distill.costs import totals
 from moe_distill.errors import InputError
-from moe_distill.experts.parallel import ExpertParallelStrategy
 from moe_distill.pipelines.cores import cores, threads_of_environment
+from moe_distill.pipelines.hardware import Hardware
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.results import Results
 from moe_distill.records import Store, commit
 from moe_distill.training.fit import TrainerFactory, fit
+from moe_distill.values import Count, FolderName, NotNegative, Text, Threads, checked
 
 
 class Mirror(Protocol):
@@ -41,6 +42,7 @@ class Mirror(Protocol):
         """Close the run."""
 
 
+@checked
 @dataclass(frozen=True)
 class Runtime:
     """Where and how a run works.
@@ -66,13 +68,13 @@ class Runtime:
 
     store: Store
     output: Path
-    trainer: functools.partial[pl.Trainer]
+    trainer: Hardware
     mirror: Mirror
-    experiment: str = "none"
-    scale: str = "paper"
-    threads: int | None = None
-    checkpoint_seconds: float = 60.0
-    curves_every: int = 10
+    experiment: FolderName = "none"
+    scale: Text = "paper"
+    threads: Threads | None = None
+    checkpoint_seconds: NotNegative = 60.0
+    curves_every: Count = 10
     tables: Path | None = None
     overrides: str = ""
     question: Question = field(default_factory=Question)
@@ -80,14 +82,8 @@ class Runtime:
     sets: list[tuple[str, Path]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Check the machine before any work."""
+        """Make the process ready."""
         object.__setattr__(self, "output", Path(self.output))
-        if self.threads is not None and self.threads < 1:
-            raise InputError("threads", self.threads, "a whole number of at least 1, or null")
-        if self.trainer.keywords["accelerator"] == "gpu" and not torch.cuda.is_available():
-            raise InputError("trainer.accelerator", "gpu", "cpu or auto: no GPU is visible here")
-        if self.processes > 1 and not isinstance(self.trainer.keywords.get("strategy"), ExpertParallelStrategy):
-            raise InputError("trainer.devices", self.processes, "1, or experts over processes: trainer=expert_parallel")
         commit()  # remembered now: the code that runs is the one that was there at the start
         torch.set_num_threads(self.threads_of(1))
         keep_freed_memory()
@@ -99,7 +95,16 @@ class Runtime:
     @property
     def processes(self) -> int:
         """Processes of the mixture."""
-        return int(self.trainer.keywords["devices"])
+        return self.trainer.devices
+
+    def require_experts(self, noe: int) -> None:
+        """Refuse more processes than experts, some of which would only wait; a single expert takes one process.
+
+        Raises:
+            InputError: There are more.
+        """
+        if 1 < noe < self.processes:
+            raise InputError("trainer.devices", self.processes, f"at most {noe}, as many as there are experts")
 
     @property
     def alone(self) -> TrainerFactory:
@@ -114,7 +119,7 @@ class Runtime:
         if self.processes == 1:
             return self.alone
         # A copy: Lightning takes what a Trainer set on its strategy for settings that contradict the next one's.
-        return functools.partial(self.trainer, strategy=copy.deepcopy(self.trainer.keywords["strategy"]))
+        return functools.partial(self.trainer, strategy=copy.deepcopy(self.trainer.strategy))
 
     @property
     def cache(self) -> Path:

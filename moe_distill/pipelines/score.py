@@ -14,7 +14,18 @@ from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines import rows
 from moe_distill.pipelines.candidate import Candidate
-from moe_distill.pipelines.compared import TRAININGS, Search, Training, labels_of, random_subset, trainings, unlabelled
+from moe_distill.pipelines.compared import (
+    TRAININGS,
+    Part,
+    Rates,
+    Search,
+    SelectOn,
+    Training,
+    labels_of,
+    random_subset,
+    trainings,
+    unlabelled,
+)
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.evaluate import Examination, examine
 from moe_distill.pipelines.full import obtained
@@ -23,6 +34,7 @@ from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, describe, key
 from moe_distill.terminal import say, show
 from moe_distill.training.recipe import Recipe
+from moe_distill.values import Share, Text, checked
 
 TOLD = ("mean", "std", "lr", "lr_from", "recipe", "epochs", "steps", "batch_size", "labels")
 SCORES = ("hlr", "ior", "alpha", "lrs", "beta", "ars")
@@ -40,17 +52,18 @@ Done = tuple[dict[str, Any], list[dict[str, Any]]]
 """What a score tells of a training, and its students' rows."""
 
 
+@checked
 def score(
     plan: Distillation,
     exam: Examination,
     real: Recipe,
     runtime: Runtime,
-    lrs: Sequence[float],
-    select_on: str,
-    held_out: float,
-    w: float,
-    gamma: float,
-    path: str | None = None,
+    lrs: Rates,
+    select_on: SelectOn,
+    held_out: Part,
+    w: Share,
+    gamma: Share,
+    path: Text | None = None,
 ) -> dict[str, Any]:
     """Score the plan's distilled set, or the set at ``path``, and write ``scores.csv``.
 
@@ -73,7 +86,6 @@ def score(
         InputError: There is no such set, it belongs to other data, or there are too few real images.
     """
     search = Search(lrs, select_on, held_out)
-    scores.require_weights(w=w, gamma=gamma)
     own = relabelled(obtained(plan, runtime, path), plan, exam.recipe, runtime)
     train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
     dealt = functools.partial(_dealt, own, test, plan, exam.recipe, runtime)

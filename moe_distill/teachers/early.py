@@ -9,13 +9,14 @@ from moe_distill.data.augment import Augmentation
 from moe_distill.data.epochs import ShuffledEpochs
 from moe_distill.data.mixing import CutMix, soft_cross_entropy, soft_targets
 from moe_distill.data.realset import RealSet
-from moe_distill.errors import InputError
 from moe_distill.models.base import Network
 from moe_distill.seeding import stream
+from moe_distill.values import Count, Momentum, NotNegative, Positive, Whole, checked
 
 NewNetwork = Callable[[torch.Generator], Network]
 
 
+@checked
 class EarlyNetwork:
     """One network at a time: trained on augmented and cut-mixed real data as it goes, replaced while it is young.
 
@@ -34,18 +35,15 @@ class EarlyNetwork:
 
     def __init__(
         self,
-        renew_every: int,
-        n_data: int,
-        batch_size: int,
-        lr: float,
-        momentum: float,
-        weight_decay: float,
+        renew_every: Count,
+        n_data: Whole,
+        batch_size: Count,
+        lr: Positive,
+        momentum: Momentum,
+        weight_decay: NotNegative,
         augment: Augmentation | None,
         cutmix: CutMix,
     ) -> None:
-        for name, value in (("renew_every", renew_every), ("batch_size", batch_size)):
-            if value < 1:
-                raise InputError(f"method.source.{name}", value, "a whole number of at least 1")
         self.renew_every, self.n_data, self.batch_size = renew_every, n_data, batch_size
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.augment, self.cutmix = augment, cutmix

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 
 from moe_distill.data.realset import RealSet
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError
 from moe_distill.models.base import Network
 from moe_distill.seeding import stream
+from moe_distill.values import Count, Momentum, NotNegative, Positive, Whole, checked
 
 NewNetwork = Callable[[torch.Generator], Network]
 
@@ -30,6 +31,7 @@ class Entry:
         return self.correct / self.seen if self.seen else 0.0
 
 
+@checked
 class NetworkQueue:
     """First in, first out: fresh networks enter, random ones are trained, the oldest leaves a full queue.
 
@@ -49,21 +51,21 @@ class NetworkQueue:
 
     def __init__(
         self,
-        capacity: int,
-        first: int,
-        renew_every: int,
-        trained: int,
-        steps: int,
-        batch_size: int,
-        lr: float,
-        momentum: float,
-        weight_decay: float,
-        meter_reset: int,
+        capacity: Count,
+        first: Count,
+        renew_every: Count,
+        trained: Count,
+        steps: Whole,
+        batch_size: Count,
+        lr: Positive,
+        momentum: Momentum,
+        weight_decay: NotNegative,
+        meter_reset: Count,
     ) -> None:
-        if not 1 <= trained <= first <= capacity:
-            raise InputError(
-                "method.queue.trained", trained, f"1 to first={first}, which is at most capacity={capacity}"
-            )
+        if trained > first:
+            raise FieldError("trained", trained, f"at most first={first}")
+        if first > capacity:
+            raise FieldError("first", first, f"at most capacity={capacity}")
         self.capacity, self.first, self.renew_every = capacity, first, renew_every
         self.trained, self.steps, self.batch_size = trained, steps, batch_size
         self.lr, self.momentum, self.weight_decay, self.meter_reset = lr, momentum, weight_decay, meter_reset

@@ -9,10 +9,12 @@ from moe_distill.data.selection import Selection
 from moe_distill.errors import InputError
 from moe_distill.models.base import Network
 from moe_distill.teachers.store import TeacherPool
+from moe_distill.values import checked
 
 _CHUNK = 512
 
 
+@checked
 @dataclass(frozen=True)
 class Selected:
     """What images start as: real ones of the class, selected by their penultimate features without augmentation.

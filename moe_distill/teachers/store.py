@@ -10,17 +10,19 @@ from safetensors.torch import load_file
 from torch import nn
 
 from moe_distill.data.realset import DataSource, RealSet
-from moe_distill.errors import InputError
-from moe_distill.models.base import Network, NetworkFactory, build
+from moe_distill.errors import FieldError, InputError, within
+from moe_distill.models.base import Network, NetworkFactory, build, rehearse
 from moe_distill.normalisation import Normalisation
 from moe_distill.records import Store, describe, qualified_name
 from moe_distill.seeding import stream
 from moe_distill.tensor_files import save_tensors
-from moe_distill.training.recipe import Recipe
+from moe_distill.training.recipe import Recipe, last_batch
+from moe_distill.values import Count, checked
 
 KIND = "teacher"
 
 
+@checked
 @dataclass(frozen=True)
 class TeacherPool:
     """Networks of one architecture, trained alike from different initialisations.
@@ -33,21 +35,31 @@ class TeacherPool:
         data: What they are trained on instead of the run's data.
     """
 
-    networks: int
+    networks: Count
     network: NetworkFactory
     recipe: Recipe
     seed: int = 0
     data: DataSource | None = None
 
-    def __post_init__(self) -> None:
-        """Check the number of networks."""
-        if self.networks < 1:
-            raise InputError("features.networks", self.networks, "a whole number of at least 1")
-
     def describe(self) -> dict[str, Any]:
         """Return what decides the pool; without data of its own as before it could have any, so that sets are found."""
         told = [f.name for f in fields(self) if f.name != "data" or self.data is not None]
         return {"target": qualified_name(TeacherPool), **{name: describe(getattr(self, name)) for name in told}}
+
+    def check(self, shape: Mapping[str, int], images: int) -> None:
+        """Refuse networks that cannot be made or trained, before any work.
+
+        Args:
+            shape: What a network is built for: ``channels``, ``classes`` and ``size``.
+            images: How many it is trained on.
+
+        Raises:
+            FieldError: They cannot.
+        """
+        with within("network"):
+            rehearse(self.network, **shape, batch=last_batch(images, self.recipe.batch_size))
+        with within("recipe"):
+            self.recipe.check()
 
     @property
     def architecture(self) -> str:
@@ -131,11 +143,12 @@ class Translated(nn.Module):
         return self.network.embed(self.own.standardised(self.given.raw(x_NCHW)))
 
 
+@checked
 def one_each(
     architectures: Mapping[str, NetworkFactory],
-    networks: int,
+    networks: Count,
     recipe: Recipe,
-    epochs: int | None = None,
+    epochs: Count | None = None,
     seed: int = 0,
     data: DataSource | None = None,
 ) -> tuple[TeacherPool, ...]:
@@ -153,17 +166,15 @@ def one_each(
     Raises:
         InputError: A number is out of range.
     """
-    if networks < 1:
-        raise InputError("regulariser.pools.networks", networks, "a whole number of at least 1")
     if epochs is not None:
         recipe = _stopped(recipe, epochs)
     return tuple(TeacherPool(networks, network, recipe, seed, data) for network in architectures.values())
 
 
 def _stopped(recipe: Recipe, epochs: int) -> Recipe:
-    if not 1 <= epochs <= recipe.epochs:
-        allowed = f"1 to {recipe.epochs}, the recipe's own, or null for all of them"
-        raise InputError("regulariser.pools.epochs", epochs, allowed)
+    if epochs > recipe.epochs:
+        allowed = f"at most {recipe.epochs}, the recipe's own, or null for all of them"
+        raise FieldError("epochs", epochs, allowed)
     drops = tuple((drop + 0.5) / epochs for drop in recipe.drop_epochs if drop < epochs)  # rounded down again
     cosine = recipe.cosine * epochs / recipe.epochs
     return replace(recipe, epochs=epochs, extra_epochs=0, drops=drops, drop_offset=0, cosine=cosine, test_points=())

@@ -5,7 +5,7 @@ Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CV
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from moe_distill.records import Store, describe
 from moe_distill.seeding import stream
 from moe_distill.teachers.longer import longer_ones
 from moe_distill.training.recipe import Recipe
+from moe_distill.values import Count, checked
 
 KIND = "trajectory"
 SNAPSHOTS = "snapshots.npy"
-_SEES = ("part", "all")
 _AGAIN = "the file that pipeline=pretrain wrote; remove its folder and run that again"
 
 
@@ -93,6 +93,7 @@ def opened(path: Path) -> np.memmap:
     return snapshots
 
 
+@checked
 @dataclass(frozen=True)
 class TrajectoryPool:
     """Teachers whose way is kept: one architecture, trained alike from different initialisations.
@@ -108,22 +109,13 @@ class TrajectoryPool:
         seed: Seed of the pool; not the run's, so that runs share it.
         every: Updates between two snapshots, see :meth:`on`; None takes one a pass over the images a teacher sees.
 
-    Raises:
-        InputError: A setting is out of range.
     """
 
-    networks: int
+    networks: Count
     recipe: Recipe
-    networks_see: str = "part"
+    networks_see: Literal["part", "all"] = "part"
     seed: int = 0
     every: int | None = field(default=None, metadata={"describe": False})
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        if self.networks < 1:
-            raise InputError("method.teachers.networks", self.networks, "a whole number of at least 1")
-        if self.networks_see not in _SEES:
-            raise InputError("method.teachers.networks_see", self.networks_see, " or ".join(_SEES))
 
     def for_epochs(self, epochs: int) -> "TrajectoryPool":
         """Return the same pool trained for so many epochs; drops of the rate are fractions of these.

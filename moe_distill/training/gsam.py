@@ -9,11 +9,12 @@ from typing import Any, ClassVar, cast
 
 import torch
 
-from moe_distill.errors import InputError
+from moe_distill.values import NotNegative, Positive, checked
 
 _TINY = 1e-12
 
 
+@checked
 class GSAM(torch.optim.Optimizer):
     """Plain descent along d = g_p - α g_⊥ with two gradients a step.
 
@@ -31,9 +32,6 @@ class GSAM(torch.optim.Optimizer):
     Attributes:
         per_network: Networks trained by it cannot share one optimiser.
         passes: Forward and backward passes a step.
-
-    Raises:
-        InputError: ρ is not positive, or α is negative.
     """
 
     per_network: ClassVar[bool] = True
@@ -42,16 +40,12 @@ class GSAM(torch.optim.Optimizer):
     def __init__(
         self,
         params: Iterable[torch.Tensor],
-        lr: float,
-        rho: float,
-        alpha: float,
+        lr: Positive,
+        rho: Positive,
+        alpha: NotNegative,
         adaptive: bool = True,
-        weight_decay: float = 0.0,
+        weight_decay: NotNegative = 0.0,
     ) -> None:
-        if not rho > 0:
-            raise InputError("optimizer.rho", rho, "a positive number")
-        if not alpha >= 0:
-            raise InputError("optimizer.alpha", alpha, "a number of at least 0")
         settings = {"lr": lr, "rho": rho, "alpha": alpha, "adaptive": adaptive, "weight_decay": weight_decay}
         super().__init__(params, settings)
 

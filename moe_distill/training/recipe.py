@@ -4,19 +4,19 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from moe_distill.data.augment import Augmentation
 from moe_distill.data.mixing import CutMix, soft_cross_entropy, soft_divergence
 from moe_distill.data.pixel_augment import PixelAugmentation
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError, within
 from moe_distill.records import describe, qualified_name
+from moe_distill.values import Count, NotNegative, Positive, Share, Text, Whole, checked
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
 _SGD = functools.partial(torch.optim.SGD, momentum=0.9)
-_LABELS = ("set", "hard", "teacher_online")
 # What came later, with the value that changes nothing: a recipe that has it is described as before there was one.
 _LATER: Mapping[str, Any] = {
     **{"cosine": 0.0, "lr_factors": {}, "decay_biases": True, "labels": "set", "temperature": 1.0},
@@ -24,6 +24,27 @@ _LATER: Mapping[str, Any] = {
 }
 
 
+def last_batch(images: int, batch_size: int) -> int:
+    """Return the number of images of an epoch's last batch, which is kept however small."""
+    return images % batch_size or min(images, batch_size)
+
+
+def check_optimizer(optimizer: OptimizerFactory, **settings: float) -> None:
+    """Refuse an optimiser that its library does not make.
+
+    Raises:
+        FieldError: It does not; the field is the setting that the library names, else the object itself.
+    """
+    try:
+        optimizer([torch.zeros(1, requires_grad=True)], **settings)
+    except (ValueError, TypeError) as error:
+        given = {**settings, **getattr(optimizer, "keywords", {})}
+        field = next((name for name in given if name in str(error)), "")
+        value = given.get(field, getattr(optimizer, "func", optimizer).__name__)
+        raise FieldError(field, value, f"what the optimiser takes: {error}") from error
+
+
+@checked
 @dataclass(frozen=True)
 class Recipe:
     """Supervised training; the rate falls in steps, along a cosine, or both.
@@ -56,51 +77,49 @@ class Recipe:
             of at least 1 / f of its area enlarged (RDED).
         learned_rate: Whether a step size that was learned with the set takes the place of ``lr`` and its factors.
         test_points: Fractions of E at which the published recipe tests; the last epoch is always tested.
-
-    Raises:
-        InputError: A number is out of range.
     """
 
-    name: str
-    epochs: int
-    extra_epochs: int = 0
-    lr: float = 0.01
-    weight_decay: float = 5e-4
+    name: Text
+    epochs: Count
+    extra_epochs: Whole = 0
+    lr: Positive = 0.01
+    weight_decay: NotNegative = 5e-4
     optimizer: OptimizerFactory = _SGD
-    batch_size: int = 256
-    drops: tuple[float, ...] = ()
-    drop_offset: int = 0
-    drop_factor: float = 0.1
-    cosine: float = 0.0
+    batch_size: Count = 256
+    drops: tuple[Share, ...] = ()
+    drop_offset: Whole = 0
+    drop_factor: Positive = 0.1
+    cosine: Share = 0.0
     fresh_optimizer: bool = False
     augment: Augmentation | None = None
     cutmix: CutMix | None = None
-    test_points: tuple[float, ...] = ()
-    lr_factors: Mapping[str, float] = field(default_factory=dict, hash=False)
+    test_points: tuple[Share, ...] = ()
+    lr_factors: Mapping[str, Positive] = field(default_factory=dict, hash=False)
     decay_biases: bool = True
-    labels: str = "set"
-    temperature: float = 1.0
+    labels: Literal["set", "hard", "teacher_online"] = "set"
+    temperature: Positive = 1.0
     pixels: PixelAugmentation | None = None
     learned_rate: bool = False
     regions: bool = False
 
     def __post_init__(self) -> None:
-        """Store sequences as tuples and check the numbers."""
+        """Store sequences as tuples; classes have no temperature."""
         object.__setattr__(self, "drops", tuple(self.drops))
         object.__setattr__(self, "test_points", tuple(self.test_points))
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"recipe.{name}", getattr(self, name), "a whole number of at least 1")
-        factors = {f"lr_factors.{name}": factor for name, factor in self.lr_factors.items()}
-        for name, value in {"lr": self.lr, **factors, "temperature": self.temperature}.items():
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"recipe.{name}", value, "a positive number")
-        if self.labels not in _LABELS:
-            raise InputError("recipe.labels", self.labels, " or ".join(_LABELS))
         if self.labels == "hard":
             object.__setattr__(self, "temperature", 1.0)
-        if not 0 <= self.cosine <= 1:
-            raise InputError("recipe.cosine", self.cosine, "a number from 0 (a constant rate) to 1 (ends at nothing)")
+
+    def check(self) -> None:
+        """Refuse an optimiser that cannot be made, before any work: only its own library knows what it takes.
+
+        Raises:
+            FieldError: It cannot.
+        """
+        with within("optimizer"):
+            check_optimizer(self.optimizer, lr=self.lr, weight_decay=self.weight_decay)
+        if self.pixels is not None:
+            with within("pixels"):
+                self.pixels.check()
 
     def describe(self) -> dict[str, Any]:
         """Return what decides the training."""

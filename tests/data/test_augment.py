@@ -126,12 +126,12 @@ def test_uniform_draws_fill_the_unit_interval():
 @pytest.mark.parametrize(
     ("build", "key"),
     [
-        (lambda: Crop(0.7), "augmentation.crop.ratio=0.7"),
-        (lambda: Cutout(-0.1), "augmentation.cutout.ratio=-0.1"),
-        (lambda: Flip(1.5), "augmentation.flip.prob=1.5"),
-        (lambda: Scale(0.8), "augmentation.scale.ratio=0.8"),
-        (lambda: Augmentation([{"ratio": 0.1}]), "augmentation.one_of=.*_convert_: all"),
-        (lambda: Augmentation([], after=[{}]), "augmentation.after="),
+        (lambda: Crop(0.7), "ratio=0.7"),
+        (lambda: Cutout(-0.1), "ratio=-0.1"),
+        (lambda: Flip(1.5), "prob=1.5"),
+        (lambda: Scale(0.8), "ratio=0.8"),
+        (lambda: Augmentation([{"ratio": 0.1}]), "one_of=.*Op"),
+        (lambda: Augmentation([], after=[{}]), "after="),
     ],
 )
 def test_impossible_settings_are_refused(build, key):

@@ -103,8 +103,8 @@ def test_results_tell_the_variants_apart(fusion, two, one):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Sometimes(Vanilla(), prob=1.5), r"fusion\.prob=1\.5: a probability"),
-        (lambda: Offline(alpha=0.0), r"mixup_alpha=0\.0: a positive number"),
+        (lambda: Sometimes(Vanilla(), prob=1.5), r"prob=1\.5: a number of at least 0"),
+        (lambda: Offline(alpha=0.0), r"alpha=0\.0: a number above 0"),
     ],
 )
 def test_wrong_settings_of_variants_are_refused(build, message):
@@ -114,11 +114,11 @@ def test_wrong_settings_of_variants_are_refused(build, message):
 
 @pytest.mark.parametrize("build", [Additive, lambda of: Sometimes(of, 0.5)])
 def test_what_mixes_before_training_is_no_mixing_of_batches(build):
-    with pytest.raises(InputError, match=r"fusion\.of=offline"):
+    with pytest.raises(InputError, match=r"of=offline"):
         build(Offline())
 
 
 @pytest.mark.parametrize("build", [lambda of: Additive(Sometimes(of, 0.5)), lambda of: Sometimes(Additive(of), 0.5)])
 def test_batches_of_different_sizes_are_refused(build):
-    with pytest.raises(InputError, match=r"fusion\.of=(sometimes|additive): .* every batch"):
+    with pytest.raises(InputError, match=r"of=(sometimes|additive): .* every batch"):
         build(CrossExpert())

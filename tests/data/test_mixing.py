@@ -182,7 +182,7 @@ def test_one_expert_alone():
 
 
 @pytest.mark.parametrize(
-    "fusion", [NoFusion(), Vanilla(alpha=0), CrossExpert(alpha=-1), CrossExpert(0, alone="vanilla")]
+    "fusion", [NoFusion(), Vanilla(alpha=0), CrossExpert(alpha=0), CrossExpert(0, alone="vanilla")]
 )
 def test_no_mixing_without_alpha(fusion):
     assert fusion.draw(stream(7), BATCH, EXPERT, LABEL) is None
@@ -222,12 +222,12 @@ def test_equal_streams_draw_equal_mixes(fusion):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Vanilla(per="pixel"), "fusion.per=pixel: batch or sample"),
-        (lambda: CrossExpert(per="epoch"), "fusion.per=epoch: batch or sample"),
-        (lambda: CrossExpert(pairing="none"), "fusion.pairing=none: any or same_class"),
-        (lambda: CrossExpert(alone="raise"), "fusion.alone=raise: none or vanilla"),
-        (lambda: CutMix(prob=-0.5), "cutmix.prob=-0.5: a probability"),
-        (lambda: CutMix(beta=0.0), "cutmix.beta=0.0: a positive number"),
+        (lambda: Vanilla(per="pixel"), "per=pixel: batch or sample"),
+        (lambda: CrossExpert(per="epoch"), "per=epoch: batch or sample"),
+        (lambda: CrossExpert(pairing="none"), "pairing=none: any or same_class"),
+        (lambda: CrossExpert(alone="raise"), "alone=raise: none or vanilla"),
+        (lambda: CutMix(prob=-0.5), "prob=-0.5: a number"),
+        (lambda: CutMix(beta=0.0), "beta=0.0: a number above 0"),
     ],
 )
 def test_wrong_settings_are_refused(build, message):

@@ -212,7 +212,7 @@ def test_a_file_with_the_same_numbers_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize("eps", [0, -0.1, float("nan")])
 def test_an_eps_that_leaves_no_root_is_refused(eps):
-    with pytest.raises(InputError, match=r"^normalisation\.data\.eps=.*: a number above 0$"):
+    with pytest.raises(InputError, match=r"^eps=.*: a number above 0$"):
         ZCA(Source(real(), real()), eps)
 
 

@@ -103,7 +103,7 @@ def the_set(folder):
 
 def test_a_preempted_job_is_requeued_and_ends_in_the_bits_of_a_local_run(slurm, sweep, suite, tmp_path):
     runs = tmp_path / "runs"
-    either = "trainer.accelerator=cpu,tpu"  # there is no TPU, which shows when the job starts
+    either = "trainer.accelerator=cpu,gpu"  # there is no GPU, which shows when the job starts
     running = sweep(*CELL, *RANKS[:2], either, "ipc=5", "name=cells", "hydra.launcher.cpus_per_task=2")
     running.until(lambda: reached(runs))
     (array,) = re.findall(r"submitted as Slurm job (\d+)", running.log.read_text())

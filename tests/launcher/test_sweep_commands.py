@@ -11,7 +11,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, open_dict
 
 import moe_distill.run
-from moe_distill.config import conf_dir, register, set_aside
+from moe_distill.arguments import set_aside
+from moe_distill.config import conf_dir, register
 from moe_distill.data.sources import Digits
 from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import Sweep

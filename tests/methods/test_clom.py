@@ -175,14 +175,14 @@ def test_networks_of_other_classes_serve_cclom_alone():
 
 @pytest.mark.parametrize("alpha", [-1.0, float("nan"), float("inf"), (1.0,), (1.0, 2.0, 3.0), (1.0, -2.0), "1"])
 def test_an_alpha_that_does_not_fit_is_refused(alpha):
-    with pytest.raises(InputError, match=r"^regulariser.alpha=.*a list of 2"):
+    with pytest.raises(InputError, match=r"^alpha=.*a list"):
         CLoM([POOL, POOL], alpha=alpha)
 
 
 def test_no_networks_and_no_real_images_are_refused():
-    with pytest.raises(InputError, match=r"^regulariser.pools.architectures=none"):
+    with pytest.raises(InputError, match=r"^pools.architectures=none"):
         CLoM([])
-    with pytest.raises(InputError, match=r"^regulariser.real_batch=0"):
+    with pytest.raises(InputError, match=r"^real_batch=0"):
         CCLoM([POOL], real_batch=0)
 
 

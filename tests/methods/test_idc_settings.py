@@ -49,14 +49,14 @@ def test_a_network_trains_on_at_least_as_many_images_as_told(real, n_data, batch
 
 
 def test_wrong_settings_are_named(real):
-    with pytest.raises(InputError, match=r"method\.factor=3: 1 to 2,"):
+    with pytest.raises(InputError, match=r"factor=3: 1 to 2,"):
         idc(factor=3).check(real)
     idc(factor=2).check(real)
-    with pytest.raises(InputError, match=r"method\.factor=0"):
+    with pytest.raises(InputError, match=r"factor=0"):
         idc(factor=0)
-    with pytest.raises(InputError, match=r"method\.formation=.*single \| multi \| bound"):
+    with pytest.raises(InputError, match=r"formation=.*single or multi or bound"):
         idc(formation="double")
-    with pytest.raises(InputError, match=r"method\.source\.renew_every=0"):
+    with pytest.raises(InputError, match=r"source\.renew_every=0"):
         idc(source=partial(source, renew_every=0))
 
 

@@ -155,17 +155,14 @@ def test_ftd_is_mtt_whose_expert_averages_the_images():
 @pytest.mark.parametrize(
     ("build", "changes", "message"),
     [
-        (mtt, {"synthetic_steps": 0}, r"method\.synthetic_steps=0: a whole number"),
-        (mtt, {"batch_syn": 0}, r"method\.batch_syn=0"),
-        (mtt, {"micro_batch": -1}, r"method\.micro_batch=-1"),
-        *(
-            (mtt, {"step_size": bad}, rf"method\.step_size={bad}: a number above 0")
-            for bad in (0, -1, float("nan"), None)
-        ),
-        (mtt, {"step_size_floor": 0.1}, r"method\.step_size_floor=0\.1: above 0, up to 0\.05"),
-        (datm, {"min_start_epoch": 2}, r"method\.min_start_epoch=2, first_max_start_epoch=2: increasing"),
+        (mtt, {"synthetic_steps": 0}, r"synthetic_steps=0: a whole number"),
+        (mtt, {"batch_syn": 0}, r"batch_syn=0"),
+        (mtt, {"micro_batch": -1}, r"micro_batch=-1"),
+        *((mtt, {"step_size": bad}, rf"step_size={bad}: a number above 0") for bad in (0, -1, float("nan"), None)),
+        (mtt, {"step_size_floor": 0.1}, r"step_size_floor=0\.1: at most step_size=0\.05"),
+        (datm, {"min_start_epoch": 2}, r"min_start_epoch=2, first_max_start_epoch=2: increasing"),
         (datm, {"first_max_start_epoch": 4}, r"increasing numbers up to 3"),
-        (datm, {"expand_iterations": 0}, r"method\.expand_iterations=0"),
+        (datm, {"expand_iterations": 0}, r"expand_iterations=0"),
     ],
 )
 def test_settings_out_of_range_are_one_line(build, changes, message):
@@ -175,7 +172,7 @@ def test_settings_out_of_range_are_one_line(build, changes, message):
 
 def test_a_run_without_trajectories_says_what_to_do(started):
     made = started(mtt())
-    with pytest.raises(InputError, match=r"method\.teachers=None: trajectories: run .* pipeline=full"):
+    with pytest.raises(InputError, match=r"teachers=None: trajectories: run .* pipeline=full"):
         mtt().iterate(dataclasses.replace(made.round, trajectories=None), made.apply)
 
 

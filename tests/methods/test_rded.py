@@ -127,12 +127,12 @@ def test_images_are_kept_as_they_are_in_eight_bits_or_as_jpeg_files():
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"mipc": 0}, "method.mipc=0"),
-        ({"crops": 0}, "method.crops=0"),
-        ({"factor": 0}, "method.factor=0"),
-        ({"storage": "gif"}, "method.storage=gif: float or png or jpeg75"),
-        ({"labels": "soft"}, "method.labels=soft: hard or teacher_stored"),
-        ({"teacher": TeacherPool(2, ConvNet, POOL.recipe)}, "method.teacher.networks=2: 1"),
+        ({"mipc": 0}, "mipc=0"),
+        ({"crops": 0}, "crops=0"),
+        ({"factor": 0}, "factor=0"),
+        ({"storage": "gif"}, "storage=gif: float or png or jpeg75"),
+        ({"labels": "soft"}, "labels=soft: hard or teacher_stored"),
+        ({"teacher": TeacherPool(2, ConvNet, POOL.recipe)}, "teacher.networks=2: 1"),
     ],
 )
 def test_a_setting_out_of_range_is_named(changes, line):
@@ -150,11 +150,11 @@ def test_more_images_than_the_candidates_have_patches_for_are_refused(ipc, facto
 
 def test_patches_that_a_whitening_or_the_size_does_not_allow_are_refused():
     rded(factor=8).check(real_of(8))
-    with pytest.raises(InputError, match=r"method.factor=9: at most 8"):
+    with pytest.raises(InputError, match=r"factor=9: at most 8"):
         rded(factor=9).check(real_of(8))
     whitened = SimpleNamespace(size=8, whitening=object())
     rded().check(whitened)
-    with pytest.raises(InputError, match=r"method.factor=2: 1 with normalisation=zca"):
+    with pytest.raises(InputError, match=r"factor=2: 1 with normalisation=zca"):
         rded(factor=2).check(whitened)
 
 

@@ -52,13 +52,13 @@ def test_grouped_norms_against_plain_statistics(name, channels, dims, groups):
 def test_norm_choices():
     assert isinstance(norm_layer("batch", 3), nn.BatchNorm2d)
     assert torch.equal(norm_layer("none", 3)(randn(1, 3, 2, 2)), randn(1, 3, 2, 2))
-    with pytest.raises(InputError, match=r"model.norm=batsch: instance, batch, group, layer or none"):
+    with pytest.raises(InputError, match=r"norm=batsch: instance or batch or group or layer or none"):
         norm_layer("batsch", 3)
 
 
 def test_depth_and_width():
     assert [scaled(128, 0.25), scaled(128, 1), scaled(64, 1.5), scaled(64, 0.001)] == [32, 128, 96, 1]
-    with pytest.raises(InputError, match=r"model\.depth=0"):
+    with pytest.raises(InputError, match=r"depth=0"):
         ConvNet(3, 10, 32, depth=0)
     assert ConvNet(3, 10, 64, width=0.25, depth=4).feature_dim == 32 * 4 * 4
 

@@ -127,7 +127,7 @@ def test_batch_norm_gives_way_only_where_the_yaml_says_so(name):
     kinds, modules = norms(norm="instance")
     assert kinds == {nn.GroupNorm}
     assert all(m.num_groups == m.num_channels for m in modules if isinstance(m, nn.GroupNorm))
-    with pytest.raises(InputError, match=r"model\.norm=layers: instance, batch, group, layer or none"):
+    with pytest.raises(InputError, match=r"norm=layers: instance or batch or group or layer or none"):
         norms(norm="layers")
 
 

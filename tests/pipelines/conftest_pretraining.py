@@ -4,7 +4,6 @@ import dataclasses
 import functools
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from moe_distill.data.augment import Augmentation, Flip
@@ -14,6 +13,7 @@ from moe_distill.experts.plan import Distillation
 from moe_distill.experts.roster import ExpertSpec, Roster
 from moe_distill.methods.base import Method
 from moe_distill.models.convnet import ConvNet
+from moe_distill.pipelines.hardware import Hardware
 from moe_distill.pipelines.mirror import NoMirror
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import Store
@@ -84,7 +84,5 @@ def plan(*members, **changes):
 def runtime(tmp_path):
     """A runtime on a fresh store."""
     before = torch.get_num_threads()
-    off = {name: False for name in ("enable_checkpointing", "enable_progress_bar", "enable_model_summary")}
-    trainer = functools.partial(pl.Trainer, accelerator="cpu", devices=1, max_epochs=1, **off)
-    yield Runtime(Store(tmp_path / "store"), tmp_path, trainer, NoMirror(), threads=1, checkpoint_seconds=0.0)
+    yield Runtime(Store(tmp_path / "store"), tmp_path, Hardware("cpu"), NoMirror(), threads=1, checkpoint_seconds=0.0)
     torch.set_num_threads(before)

@@ -1,7 +1,6 @@
 """Processes, cores and threads of a run, also inside a Slurm job."""
 
 import dataclasses
-import functools
 import os
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from pytorch_lightning.strategies import DDPStrategy
 from moe_distill.errors import InputError
 from moe_distill.experts.parallel import ExpertParallelStrategy
 from moe_distill.pipelines.cores import cores
-from moe_distill.pipelines.hardware import hardware
+from moe_distill.pipelines.hardware import Hardware
+from moe_distill.pipelines.processor import hardware
 
 TASK = {
     **{"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "cells", "SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1"},
@@ -31,8 +31,7 @@ def in_slurm(monkeypatch):
 
 def over(runtime, strategy, processes=2):
     """Return a runtime whose mixture is spread over processes."""
-    trainer = functools.partial(runtime.trainer, devices=processes, strategy=strategy)
-    return dataclasses.replace(runtime, trainer=trainer)
+    return dataclasses.replace(runtime, trainer=Hardware("cpu", processes, strategy))
 
 
 def test_lightning_takes_a_slurm_job_for_its_own_unless_told_otherwise(runtime, in_slurm):
@@ -53,11 +52,39 @@ def test_a_slurm_job_is_one_task_that_starts_its_ranks_itself(runtime, in_slurm)
         assert several.alone(logger=False).world_size == 1
 
 
-@pytest.mark.parametrize("strategy", ["auto", "ddp", DDPStrategy(start_method="spawn")])
-def test_only_the_strategy_that_keeps_experts_apart_runs_several_processes(runtime, strategy):
-    with pytest.raises(InputError, match=r"trainer\.devices=2: 1, or .* trainer=expert_parallel"):
-        over(runtime, strategy)
-    assert over(runtime, strategy, processes=1).processes == 1
+def test_only_the_strategy_that_keeps_experts_apart_runs_several_processes():
+    with pytest.raises(InputError, match=r"^devices=2: 1, or .* trainer=expert_parallel"):
+        Hardware("cpu", devices=2)
+    with pytest.raises(InputError, match=r"^strategy=ddp: "):
+        Hardware("cpu", devices=2, strategy="ddp")
+    assert Hardware("cpu", devices=2, strategy=ExpertParallelStrategy())(logger=False).world_size == 2
+
+
+@pytest.mark.parametrize("devices", [0, -1, 1.0, "auto", "0,", [0], True, 10**9, None])
+def test_devices_are_counted(devices):
+    with pytest.raises(InputError, match=r"^devices=.*CUDA_VISIBLE_DEVICES says which GPUs"):
+        Hardware("cpu", devices)
+
+
+@pytest.mark.parametrize("accelerator", ["cuda", "mps", "tpu", "foo", None])
+def test_an_accelerator_is_named(accelerator):
+    with pytest.raises(InputError, match=f"^accelerator={accelerator}: auto or cpu or gpu"):
+        Hardware(accelerator)
+
+
+def test_a_trainer_neither_cuts_nor_repeats_what_a_stage_promised(runtime):
+    made = runtime.alone(logger=False)
+    assert (made.max_epochs, made.max_steps, made.limit_train_batches, made.limit_val_batches) == (1, -1, 1.0, 0)
+    assert (made.fast_dev_run, made.overfit_batches) == (0, 0)
+    assert (made.accumulate_grad_batches, made.gradient_clip_val, made.precision) == (1, None, "32-true")
+
+
+def test_more_processes_than_experts_are_refused_but_one_expert_takes_one(runtime):
+    three = over(runtime, ExpertParallelStrategy(), processes=3)
+    with pytest.raises(InputError, match=r"^trainer\.devices=3: at most 2, as many as there are experts"):
+        three.require_experts(2)
+    three.require_experts(1)
+    three.require_experts(3)
 
 
 @pytest.mark.parametrize(("bound", "asked", "found"), [(8, None, 8), (8, "4", 4), (2, "4", 2)])

@@ -226,7 +226,7 @@ def test_learned_labels_and_step_sizes_belong_to_the_sets_own_recipe_alone(stage
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("pipeline.w=50", "pipeline.w=50: a weight from 0 to 1"),
+        ("pipeline.w=50", "pipeline.w=50: a number of at least 0 and at most 1"),
         ("pipeline.held_out=0.99", "ipc × noe=4: at most 1, the real images of the smallest class"),
     ],
 )

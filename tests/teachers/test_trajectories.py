@@ -111,7 +111,7 @@ def test_a_diverged_training_is_not_recorded(tmp_path):
 def refusal(call):
     with pytest.raises(InputError) as refused:
         call()
-    assert str(refused.value).startswith("method.") and "\n" not in str(refused.value)
+    assert "\n" not in str(refused.value)
     return str(refused.value)
 
 
@@ -291,8 +291,8 @@ def test_a_damaged_manifest_beside_is_passed_over(tmp_path):
 @pytest.mark.parametrize(
     ("call", "line"),
     [
-        (lambda: TrajectoryPool(0, RECIPE), "method.teachers.networks=0"),
-        (lambda: TrajectoryPool(1, RECIPE, "some"), "method.teachers.networks_see=some: part or all"),
+        (lambda: TrajectoryPool(0, RECIPE), "networks=0"),
+        (lambda: TrajectoryPool(1, RECIPE, "some"), "networks_see=some: part or all"),
         (lambda: POOL.for_epochs(0), "method.epochs_needed=0"),
     ],
 )

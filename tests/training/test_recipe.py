@@ -152,7 +152,7 @@ def test_sequences_from_yaml_become_tuples_so_that_the_recipe_can_be_hashed():
 )
 def test_numbers_out_of_range_are_refused_by_name(changes):
     (name,) = changes
-    with pytest.raises(InputError, match=rf"recipe\.{name}="):
+    with pytest.raises(InputError, match=rf"^{name}="):
         Recipe(**{"name": "r", "epochs": 3, **changes})
 
 

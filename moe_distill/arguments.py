@@ -1,0 +1,110 @@
+"""What stands on the command line, put as Hydra reads it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from moe_distill.config import conf_dir
+
+# Last words of keys that take a path, such as data.root, paths.store, pipeline.to and hydra.run.dir.
+PATHS = (
+    "root",
+    "path",
+    "to",
+    "dir",
+    "subdir",
+    "runs",
+    "store",
+    "output",
+    "tables",
+    "paper",
+    "folder",
+    "submitit_folder",
+)
+_QUOTES = ("'", '"')
+_aside: list[str] = []
+
+
+def named(override: str) -> str:
+    """Return an override with its value in quotes where it names a group's option by a number or by nothing.
+
+    So do ``split=7`` and ``students={}``.
+
+    Hydra then says which options there are; it takes no number for a name.
+    """
+    key, equals, value = override.partition("=")
+    group = key.lstrip("+").partition("@")[0]
+    if not equals or not group or not (Path(conf_dir()) / group).is_dir():
+        return override
+    parsed = OverridesParser.create().parse_override(override)
+    is_name = parsed.is_sweep_override() or (isinstance(parsed.value(), str | list | dict) and parsed.value() != {})
+    return override if is_name else f"{key}='{value}'"
+
+
+def takes_path(key: str) -> bool:
+    """Say whether a key, such as ``pipeline.onto.root``, takes a path."""
+    return "." in key and key.rpartition(".")[2] in PATHS
+
+
+def without_dashes(argument: str) -> str:
+    """Return ``--key=value``, as agents of Weights & Biases write it, as ``key=value``; Hydra's own flags stay."""
+    flag, equals, _ = argument.partition("=")
+    flags = [option for action in get_args_parser()._actions for option in action.option_strings]
+    if not equals or not flag.startswith("--") or any(option.startswith(flag) for option in flags):
+        return argument
+    return argument.removeprefix("--")
+
+
+def with_paths_quoted(argument: str, sweeping: bool) -> str:
+    """Return an override with its value in quotes where its key takes a path that Hydra would not read as it is.
+
+    Hydra knows letters of English alone, and takes ``= ( [ #`` and others for grammar. A path with a comma is one path,
+    unless the command line sweeps: then commas part paths, and a path that holds one wants quotes of its own.
+
+    Args:
+        argument: Of the command line.
+        sweeping: Whether that runs several jobs.
+    """
+    key, equals, value = argument.partition("=")
+    if not equals or not takes_path(key.lstrip("+").partition("@")[0]) or value.startswith(_QUOTES) or "${" in value:
+        return argument
+    parsed = _parsed(argument)
+    if parsed is not None and parsed.is_sweep_override():
+        as_it_is = sweeping
+    else:
+        as_it_is = parsed is not None and isinstance(parsed.value(), str | None)
+    if as_it_is:
+        return argument
+    values = value.split(",") if sweeping else [value]
+    return f"{key}={','.join(QuotedString(one, Quote.single).with_quotes() for one in values)}"
+
+
+def _parsed(argument: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
+
+
+def set_aside(arguments: Sequence[str]) -> list[str]:
+    """Take from a command line the settings of a pipeline in whose place another looks at its runs; return the rest.
+
+    ``pipeline=status`` has no ``pipeline.lrs``: it is of the jobs that it looks at, see :func:`aside`.
+    """
+    chosen = [a.removeprefix("pipeline=") for a in arguments if a.startswith("pipeline=")]
+    file = Path(conf_dir()) / "pipeline" / f"{chosen[-1] if chosen else ''}.yaml"
+    looks: Any = OmegaConf.load(file) if file.is_file() else {}
+    has_none = "instead" in looks and {*looks["pipeline"]} <= {"_target_", "_partial_"}
+    _aside[:] = [a for a in arguments if has_none and a.lstrip("+~").startswith("pipeline.")]
+    return [a for a in arguments if a not in _aside]
+
+
+def aside() -> list[str]:
+    """Return what :func:`set_aside` took."""
+    return [*_aside]

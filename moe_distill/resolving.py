@@ -1,0 +1,103 @@
+"""From a composed configuration to a checked one; and errors of what is built of it, by the names the user typed."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.errors import InstantiationException
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from moe_distill.checking import check, check_groups
+from moe_distill.config import Config, options
+from moe_distill.errors import FieldError, InputError
+
+# What stands for the value of another key, and for another key's where it has one.
+_ELSEWHERE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)(?:,[^{}]*)?\}")
+_FULL_KEY = re.compile(r"^full_key: (\S+)$", re.MULTILINE)
+
+
+def settled(cfg: DictConfig) -> dict[str, Any]:
+    """Return what a composed configuration says, every interpolation resolved, once all of it was checked.
+
+    Raises:
+        InputError: A key or a value does not fit; it names what the user typed.
+    """
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    written = _as_written(own)
+    check_groups(written, options)
+    if lacking := next((name for name, value in written.items() if value == MISSING), None):
+        raise InputError(lacking, MISSING, "a value: nothing sets it")
+    with as_typed(cfg):
+        resolved: Any = OmegaConf.to_container(own, resolve=True)
+        check(resolved, Config)
+    return resolved
+
+
+def check_paths(cfg: DictConfig) -> None:
+    """Refuse folders that are none, where even the record of an attempt cannot be kept.
+
+    Raises:
+        InputError: There is such.
+    """
+    check_groups({"paths": _as_written(cfg)["paths"]}, options)
+    for name in ("runs", "store", "output"):
+        if not isinstance(cfg.paths.get(name), str) or not cfg.paths[name]:
+            raise InputError(f"paths.{name}", cfg.paths.get(name), "a folder")
+
+
+@contextlib.contextmanager
+def as_typed(cfg: DictConfig) -> Iterator[None]:
+    """Have errors name the keys that the user typed, not those that their values were handed on to.
+
+    Raises:
+        InputError: In place of another, also of one that Hydra has wrapped.
+    """
+    written = _as_written(cfg)  # now: Hydra resolves what it builds in place
+    try:
+        yield
+    except Exception as error:
+        ours = own_error(error)
+        if ours is None:
+            raise
+        raise InputError(typed_key(ours.key, written), ours.value, ours.allowed) from error
+
+
+def own_error(error: BaseException | None) -> InputError | None:
+    """Return the error of ours that Hydra wrapped, by its whole path, if there is one."""
+    path = ""
+    while error is not None and not isinstance(error, InputError):
+        found = _FULL_KEY.search(str(error)) if isinstance(error, InstantiationException) else None
+        path = found[1] if found else path
+        error = error.__cause__ or error.__context__  # OmegaConf leaves out which error was the cause
+    return error.inside(path) if isinstance(error, FieldError) else error
+
+
+def typed_key(key: str, written: Any) -> str:
+    """Return the key at which a user sets what stands at another one.
+
+    Args:
+        key: With dots, as ``plan.roster.method.lr``.
+        written: The configuration in plain containers, nothing resolved: where ``plan.roster`` is ``${experts}`` and
+            ``experts.method`` is ``${method}``, it is ``method.lr``.
+    """
+    node, names = written, key.split(".")
+    for place, name in enumerate(names):
+        if isinstance(node, dict):
+            node = node.get(name, node.get(int(name)) if name.isdigit() else None)
+        else:
+            node = node[int(name)] if isinstance(node, list) and name.isdigit() else None
+        elsewhere = _ELSEWHERE.fullmatch(node) if isinstance(node, str) else None
+        if elsewhere and (":" not in str(node) or _at(written, elsewhere[1]) is not None):
+            return typed_key(".".join([elsewhere[1], *names[place + 1 :]]), written)
+    return key
+
+
+def _at(written: Any, key: str) -> Any:
+    for name in key.split("."):
+        written = written.get(name) if isinstance(written, dict) else None
+    return written
+
+
+def _as_written(cfg: DictConfig) -> Any:
+    return OmegaConf.to_container(cfg, resolve=False)

@@ -1,0 +1,68 @@
+"""What parameters take, in names: ``iterations: Count``; and the objects that refuse anything else.
+
+A configuration is checked by the same annotations before anything is built of it (:mod:`moe_distill.checking`).
+"""
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+from moe_distill.errors import FieldError
+from moe_distill.misfits import problem_of
+from moe_distill.wording import MOST, Where
+
+Count = Annotated[int, Ge(1), Le(MOST)]
+Whole = Annotated[int, Ge(0), Le(MOST)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+Momentum = Annotated[float, Ge(0), Lt(1)]
+Experts = Annotated[int, Ge(1), Le(1000)]  # more would only be a slip
+Students = Experts
+Threads = Annotated[int, Ge(1), Le(1024)]
+Side = Annotated[int, Ge(1), Le(224)]  # of a map, in pixels: images are no larger
+Pixels = Annotated[int, Ge(8), Le(224)]
+Width = Annotated[float, Gt(0), Le(100)]
+Few = Annotated[int, Ge(1), Le(10_000)]  # layers, heads, channels
+Depth = Annotated[int, Ge(1), Le(100)]
+Text = Annotated[str, MinLen(1)]
+FolderName = Annotated[
+    str,
+    Where(
+        lambda name: bool(name.strip(". ")) and not set(name) & set("/\\\0") and len(name.encode()) <= 200,
+        "the name of one folder",
+    ),
+]
+Pairing = Annotated[
+    str, Where(lambda word: word in ("any", "same_class"), "any or same_class")
+]  # no Literal in OmegaConf
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+def checked(target: T) -> T:
+    """Have a class or function refuse arguments that its annotations do not allow, before it does anything.
+
+    Raises:
+        FieldError: (The decorated one.) Names the parameter.
+    """
+    call = target.__init__ if inspect.isclass(target) else target
+    signature = inspect.signature(call)
+
+    @functools.wraps(call)
+    def first_checks(*args: Any, **kwargs: Any) -> Any:
+        try:
+            arguments = signature.bind(*args, **kwargs).arguments
+        except TypeError:
+            return call(*args, **kwargs)  # Python says best what is missing
+        if (problem := problem_of(target, arguments)) is not None:
+            raise FieldError(problem.field, problem.value, problem.allowed)
+        return call(*args, **kwargs)
+
+    if inspect.isclass(target):
+        target.__init__ = first_checks  # type: ignore[method-assign]
+        return target
+    return typing.cast(T, first_checks)

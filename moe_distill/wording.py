@@ -1,0 +1,95 @@
+"""Annotations taken apart, and said in words."""
+
+import math
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import BaseMetadata, Ge, GroupedMetadata, Gt, Le, Lt, MinLen
+
+MOST = 2**31 - 1  # of what is counted: torch, range and memory end there or soon after
+LARGEST = 3.4e38  # of any number: float32 holds no more
+SCALARS = (bool, int, float, str, Path)
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
+
+
+@dataclass(frozen=True)
+class Where(BaseMetadata):
+    """A condition that no bound says, with its words.
+
+    Args:
+        holds: The condition.
+        words: What would be accepted.
+    """
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+def options_of(annotation: Any) -> tuple[Any, ...]:
+    """Return the parts of a union, or the annotation alone."""
+    if origin_of(annotation) in (Union, types.UnionType):
+        return tuple(option for part in get_args(annotation) for option in options_of(part))
+    return (annotation,)
+
+
+def origin_of(annotation: Any) -> Any:
+    """Return what an annotation is made of, any sequence as ``Sequence`` and any mapping as ``Mapping``."""
+    origin = get_origin(annotation)
+    known = {list: Sequence, tuple: Sequence, dict: Mapping}
+    return known.get(origin, origin)
+
+
+def bounds_of(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return an annotation without its metadata, and these."""
+    if get_origin(annotation) is not Annotated:
+        return annotation, ()
+    kind, *more = get_args(annotation)
+    return kind, tuple(one for m in more for one in (m if isinstance(m, GroupedMetadata) else (m,)))
+
+
+def in_words(annotation: Any, value: Any) -> str:
+    """Return what an annotation takes, for someone who gave another value."""
+    kind, bounds = bounds_of(annotation)
+    if words := next((bound.words for bound in bounds if isinstance(bound, Where)), ""):
+        return words
+    if kind in (None, types.NoneType):
+        return "null"
+    if origin_of(kind) is Literal:
+        return " or ".join(map(str, get_args(kind)))
+    if origin_of(kind) is Sequence:
+        part = next((p for p in get_args(kind) if p is not Ellipsis), Any)
+        each = " or ".join(in_words(option, None) for option in options_of(part))
+        return f"a list in brackets, without quotes, such as [7,3]{', not empty' * bool(bounds)}; of each: {each}"
+    if origin_of(kind) is Mapping:
+        return "settings by name"
+    if kind in SCALARS:
+        return f"{_WORDS[kind]} {_limits(bounds, value)}".strip()
+    if kind is Any:
+        return "finite numbers"
+    name = getattr(kind, "__name__", "") or "Callable"
+    return f"what a yaml with _target_ makes: {name}"
+
+
+def _limits(bounds: Sequence[Any], value: Any) -> str:
+    """Return bounds in words; those of the machine only where they are met."""
+    size = abs(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    said = [words for b in bounds if (words := _limit(b)) and (words != _limit(Le(MOST)) or size > MOST)]
+    return " and ".join([*said, *([f"at most {LARGEST}"] if math.isfinite(size) and size > LARGEST else [])])
+
+
+def _limit(bound: Any) -> str:
+    match bound:
+        case Gt(gt):
+            return f"above {gt}"
+        case Ge(ge):
+            return f"of at least {ge}"
+        case Lt(lt):
+            return f"below {lt}"
+        case Le(le):
+            return f"at most {le}"
+        case MinLen():
+            return "that is not empty"
+    return ""

@@ -1,0 +1,119 @@
+"""Every value of the configuration, replaced by nonsense: refused in one line that names it, or really legal."""
+
+import math
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from test_configs import JOBS
+
+from moe_distill.checking import check, check_groups
+from moe_distill.config import Config, conf_dir, register
+from moe_distill.errors import InputError
+from moe_distill.resolving import settled
+
+NONSENSE = {
+    "wrong type": ["several", "words"],
+    "negative": -1,
+    "zero": 0,
+    "nan": math.nan,
+    "infinite": math.inf,
+    "huge": 1e300,
+    "empty": "",
+}
+# Read by no target: what experiments ask, and what is looked up and checked once it is filled in.
+UNREAD = {"question", "sweep", "shorten", "presets", "student_epochs", "members"}
+# Numbers that may be below zero; what another library takes, which says so once its object is made.
+SIGNED = ("seed", "implied")
+FOREIGN = ("torchvision.", "torch.")
+
+
+@pytest.fixture(scope="module")
+def composed():
+    register()
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        yield lambda *overrides: compose("config", [*overrides, "paths.output=/nowhere"])
+
+
+def leaves(node, path=()):
+    """Yield the path of every scalar, and of every list that holds nothing but scalars."""
+    entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    nested = isinstance(node, dict) or (isinstance(node, list) and any(isinstance(one, dict) for one in node))
+    if not nested:
+        yield path
+    for name, value in entries if nested else ():
+        yield from leaves(value, (*path, name))
+
+
+def holder(tree, path):
+    for name in path[:-1]:
+        tree = tree[name]
+    return tree
+
+
+def refusal(tree):
+    """Return the error of a configuration that does not fit, or None."""
+    try:
+        check_groups(tree, lambda group: ())
+        check(tree, Config)
+    except InputError as error:
+        return error
+    return None
+
+
+def parameters(tree):
+    """Yield each parameter of a target, and each value of the top level, with its path, wherever it stands first."""
+    for path in leaves(tree):
+        node = holder(tree, path)
+        if len(path) == 1 or (isinstance(node, dict) and "_target_" in node):
+            yield (node.get("_target_", ""), path[-1]), path
+
+
+def may_be(what, target, name):
+    """Say whether a parameter may take that nonsense: a number in its bounds, text of any length, a word of a list."""
+    if target.startswith(FOREIGN):
+        return what in ("negative", "zero") or name == "value"
+    kinds = {"negative": name in SIGNED, "wrong type": name in ("classes", "wnids"), "empty": name == "overrides"}
+    return kinds.get(what, what == "zero")
+
+
+def test_every_leaf_of_every_option_refuses_nonsense_by_its_name(composed):
+    met = set()
+    for job in JOBS:
+        tree = OmegaConf.to_container(composed(*job), resolve=True)
+        tree = {name: value for name, value in tree.items() if name not in ("hydra", *UNREAD)}
+        assert (error := refusal(tree)) is None, str(error)
+        for name, path in parameters(tree):
+            if name in met or UNREAD & set(path):
+                continue
+            met.add(name)
+            node, before = holder(tree, path), holder(tree, path)[path[-1]]
+            for what, value in NONSENSE.items():
+                node[path[-1]] = value
+                error = refusal({path[0]: tree[path[0]]})
+                assert error is not None or may_be(what, *name), (path, what)
+                assert error is None or error.key == ".".join(map(str, path)), (path, what, str(error))
+                assert error is None or "\n" not in str(error)
+            node[path[-1]] = before
+    assert len(met) > 250
+
+
+TYPED = {
+    "features.networks": -1,
+    "paths.store": "",
+    "paths.tables": 5,
+    "method.queue.steps": math.nan,
+    "model.width": math.inf,
+    "mixup_alpha": math.nan,
+    "plan.seed": 0.5,
+    "experts.ipc": -1,
+    "width": 1e9,
+}
+
+
+@pytest.mark.parametrize("key", TYPED)
+def test_a_value_is_named_where_it_was_typed_and_not_where_it_was_handed_on_to(composed, key):
+    cfg = composed("scale=smoke", "trainer=cpu", "logger=none")
+    OmegaConf.update(cfg, key, TYPED[key], force_add=True)
+    with pytest.raises(InputError, match=rf"^{key}="):
+        settled(cfg)
