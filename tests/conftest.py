@@ -1,5 +1,7 @@
 """What tests of whole runs share: a configuration at smoke scale, run in this process in a folder of its own."""
 
+import copy
+import functools
 import shutil
 import subprocess
 from pathlib import Path
@@ -134,3 +136,12 @@ def pytest_xdist_make_scheduler(config, log):
             return f"{path}[{test.partition('[')[2]}" if path.endswith("test_smoke.py") else path
 
     return ByFixture(config, log)
+
+
+@pytest.fixture(scope="module")
+def composed():
+    """Gives the configuration of a command line, each composed once."""
+    register()
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        known = functools.cache(lambda overrides: compose("config", [*overrides, "paths.output=/nowhere"]))
+        yield lambda *overrides: copy.deepcopy(known(overrides))
