@@ -88,7 +88,7 @@ def refused(called, store, *given):
         (["method.queue.first=200"], "method.queue.first=200: at most capacity=100"),
         (["+optimizer.momentum=-1"], "optimizer.momentum=-1: what the optimiser takes: Invalid momentum value"),
         (["optimizer.momentum=0.5"], "optimizer.momentum=0.5: with a plus in front, +optimizer.momentum=0.5"),
-        (["recipe.batch_size=199", "students=large"], "students.resnet50=LibraryNetwork: one that can be built"),
+        (["recipe.batch_size=99", "students=large"], "students.resnet50=LibraryNetwork: one that can be built"),
         (["trainer.max_epochs=3"], "trainer.max_epochs=3: no such key; there are accelerator, devices"),
         (["+trainer.limit_train_batches=2"], "trainer.limit_train_batches=2: no such key; there are accelerator"),
         (["trainer._target_=pytorch_lightning.Trainer"], "trainer"),

@@ -15,9 +15,10 @@ from moe_distill.data.tree import KEY, LAYOUT, read_tree
 from moe_distill.errors import InputError
 from moe_distill.normalisation import check_statistics
 from moe_distill.records import describe, qualified_name
-from moe_distill.values import Pixels, Positive, Share, Text
+from moe_distill.values import Pixels, Positive, Share, Text, checked
 
 
+@checked
 @dataclass(frozen=True)
 class Folder:
     """The user's own images, read as a viewer shows them: turned as EXIF says, on white where they are transparent.

@@ -202,7 +202,7 @@ def test_refuses_a_single_class(tmp_path, cache):
 @pytest.mark.parametrize("size", [7, 225])
 def test_refuses_sizes(tmp_path, cache, size):
     root = str(plant(tmp_path / "own", width=size, height=size))
-    refused(rf"^data\.size={size}: .*8 to 224", cache, root=root, size=size)
+    refused(rf"^size={size}: .*at least 8 and at most 224", cache, root=root, size=size)
     refused(rf"^data\.size={size}: .*8 to 224", cache, root=root)
 
 
@@ -213,4 +213,4 @@ def test_refuses_unequal_images_without_a_size(root, cache, shape):
 
 
 def test_refuses_other_channels(root, cache):
-    refused(r"^data\.channels=4: 1, 3", cache, root=str(root), channels=4)
+    refused(r"^channels=4: 1 or 3", cache, root=str(root), channels=4)

@@ -140,7 +140,7 @@ def test_jobs_of_equal_data_load_them_once(tmp_path, monkeypatch, composed):
         ("+method.foo=1", r"^method\.foo=1: no such key; there are "),
         ("+pipeline.foo=1", r"^pipeline\.foo=1: no such key; there are baselines, exam, plans, runtime$"),
         ("+runtime.foo=1", r"^runtime\.foo=1: no such key; there are "),
-        ("recipe.epochs=many", r"^recipe\.epochs=many: a whole number$"),
+        ("recipe.epochs=many", r"^recipe\.epochs=many: a whole number of at least 1$"),
     ],
 )
 def test_what_does_not_fit_in_any_job_is_one_line_before_the_first(tmp_path, composed, given, said):

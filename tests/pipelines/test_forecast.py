@@ -13,7 +13,7 @@ from moe_distill.methods.base import Method
 from moe_distill.models.base import build
 from moe_distill.pipelines import forecast_stages
 from moe_distill.pipelines.forecast import Forecast, forecast, foretold, in_words, memory_line, told
-from moe_distill.pipelines.forecast_counts import decoded, distilling, studying
+from moe_distill.pipelines.forecast_counts import distilling, studying
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.speed import apart
@@ -51,7 +51,7 @@ def test_the_work_is_what_counting_forward_passes_gives(suite):
     per_expert = len(train) // 10 // 2
     assert distilling(plan, train) == 2 * 3 * 10 * (min(256, per_expert) + 3 * 5)
     # An epoch more than asked (the published loop is inclusive), 100 images thrice each, tested once.
-    assert studying(exam.recipe, decoded(plan, train), len(test), 2) == 2 * (3 * 2 * 100 + len(test))
+    assert studying(exam.recipe, plan.decoded(train), len(test), 2) == 2 * (3 * 2 * 100 + len(test))
 
 
 def test_jobs_that_share_a_stage_pay_for_it_once(suite, monkeypatch):
