@@ -160,10 +160,12 @@ class Store:
         Raises:
             InputError: The disk is full. What was finished stays; checkpoints in :meth:`work` stay too.
         """
+        target = self.path(kind, settings)
+        unfinished = self.root / "work" / f"{kind}-{target.name}"
         if found := self.find(kind, settings):
+            shutil.rmtree(unfinished, ignore_errors=True)  # left by whoever was stopped once it had finished
             self.found.append(f"{kind} {found.name[:8]}")
             return found
-        target = self.path(kind, settings)
         with guard_full_disk(self.root):
             for folder in (target.parent, self.root / "locks"):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +176,7 @@ class Store:
                     self.found.append(name)
                     return found
                 self._make(target, settings, make)
-        shutil.rmtree(self.root / "work" / f"{kind}-{target.name}", ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         self.made.append(name)
         return target
 
