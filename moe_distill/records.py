@@ -185,11 +185,13 @@ class Store:
             InputError: The disk is full. What was finished stays; checkpoints in :meth:`work` stay too.
         """
         look = self.find if verify else self._unverified
-        if found := look(kind, settings):
-            self.found.append(f"{kind} {found.name[:8]}")
-            return found
         target = self.path(kind, settings)
         name = f"{kind} {target.name[:8]}"
+        unfinished = self.root / "work" / f"{kind}-{target.name}"
+        if found := look(kind, settings):
+            shutil.rmtree(unfinished, ignore_errors=True)  # left by whoever was stopped once it had finished
+            self.found.append(name)
+            return found
         with guard_disk({"paths.store": self.root}):
             target.parent.mkdir(parents=True, exist_ok=True)
             with self._locked(target, waiting=f"another process makes {name}; waiting for it"):
@@ -197,7 +199,7 @@ class Store:
                     self.found.append(name)
                     return target
                 self._make(target, settings, make)
-        shutil.rmtree(self.root / "work" / f"{kind}-{target.name}", ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         self.made.append(name)
         self._whole.add(target)
         return target

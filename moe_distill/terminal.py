@@ -16,15 +16,23 @@ def say(text: str, style: str | None = None) -> None:
 
 def show(table: Any) -> None:
     """Print a rich table, as wide as it needs where no terminal shows it; its cells and title are no markup."""
-    _console().print(table)
+    _print(_console(), table)
 
 
 def shown(table: Any) -> str:
     """Return what :func:`show` prints."""
     console = _console()
     with console.capture() as captured:
-        console.print(table)
+        _print(console, table)
     return captured.get()
+
+
+def _print(console: "Console", table: Any) -> None:
+    title, table.title = table.title, None  # rich would wrap it at the table's width
+    if title is not None:
+        console.print(title, style="italic", soft_wrap=True)
+    console.print(table)
+    table.title = title
 
 
 def write_error(line: str) -> None:

@@ -204,3 +204,11 @@ def test_commit_names_the_head_its_changes_and_outside_git_the_version(tmp_path,
     assert records.commit.__wrapped__() == head[:12]
     code.write_text("2")
     assert records.commit.__wrapped__() == head[:12] + "+"
+
+
+def test_what_a_run_that_was_stopped_once_it_had_finished_left_behind_goes(tmp_path):
+    store = Store(tmp_path)
+    store.obtain("set", {"a": 1}, lambda _: None)
+    (store.work("set", {"a": 1}) / "last.ckpt").touch()
+    store.obtain("set", {"a": 1}, lambda _: None)
+    assert not list(tmp_path.glob("work/*")) and store.count_made("set") == 1

@@ -55,5 +55,5 @@ def test_queue_goes_on_from_its_state(real):
 
 
 def test_queue_refuses_to_train_more_than_it_has():
-    with pytest.raises(InputError, match="^trained=5: at most first=3"):
+    with pytest.raises(InputError, match=r"^trained=5: at most first=3"):
         queue(trained=5)
