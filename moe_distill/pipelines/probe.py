@@ -32,7 +32,7 @@ KIND = "probe"
 COLUMNS = (
     *rows.COLUMNS[: rows.COLUMNS.index("architecture")],
     *("onto", "images_per_class", "architecture", "distill_seed", "seed", "accuracy", "accuracy_untrained"),
-    *("set_fingerprint", "config_hash", "commit", "overrides"),
+    *("set_fingerprint", "config_hash", "commit", "overrides", "preset_row"),
 )
 _ROUNDS, _CHUNK = 1000, 512
 

@@ -45,7 +45,7 @@ COLUMNS = (
     *SCORES,
     *(f"{training}_{told}" for training in TRAININGS for told in TOLD),
     *("w", "gamma", "select_on", "held_out", "lrs_tried", "fusion", "augmentation", "normalisation", "teacher"),
-    *("set_fingerprint", "config_hash", "commit", "overrides"),
+    *("set_fingerprint", "config_hash", "commit", "overrides", "preset_row"),
 )
 
 Done = tuple[dict[str, Any], list[dict[str, Any]]]

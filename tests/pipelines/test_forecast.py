@@ -171,7 +171,7 @@ def test_disk_is_that_of_every_snapshot_of_every_teacher(suite):
     weights = sum(
         w.numel() for w in build(plan.network, channels=1, classes=10, size=train.size, rng=stream(0, "x")).parameters()
     )
-    pool = next(iter(plan.pools.values()))
+    pool = next(iter(plan.trajectory_pools(train).values()))
     expected = 2 * pool.networks * (pool.recipe.total_epochs + 1) * weights * 4
     assert forecast([(pipeline, results)], "cpu", None).disk == expected > 0
 
