@@ -62,7 +62,9 @@ def in_words(annotation: Any, value: Any) -> str:
     if origin_of(kind) is Sequence:
         part = next((p for p in get_args(kind) if p is not Ellipsis), Any)
         each = " or ".join(in_words(option, None) for option in options_of(part))
-        return f"a list in brackets, without quotes, such as [7,3]{', not empty' * bool(bounds)}; of each: {each}"
+        is_list = isinstance(value, Sequence) and not isinstance(value, str)
+        what = "a list" if is_list else "a list in brackets, without quotes, such as [7,3]"
+        return f"{what}{' that is not empty' * bool(bounds)}, each {each}"
     if origin_of(kind) is Mapping:
         return "settings by name"
     if kind in SCALARS:
