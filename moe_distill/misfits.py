@@ -92,7 +92,7 @@ def problem_within(value: Any, path: str = "") -> Problem | None:
 def missing_of(target: Callable[..., Any], arguments: Mapping[str, Any]) -> str | None:
     """Return the first parameter that has neither an argument nor a default, or None."""
     more = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = [p for p in parameters_of(target).values() if p.kind not in more]
+    parameters = [p for p in inspect.signature(target).parameters.values() if p.kind not in more]
     return next((p.name for p in parameters if p.default is p.empty and p.name not in arguments), None)
 
 

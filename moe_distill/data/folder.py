@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Lt
 
-from moe_distill.data.decoding import check_size, decoded
+from moe_distill.data.decoding import decoded
 from moe_distill.data.realset import RealSet, pixel_statistics, train_and_test
 from moe_distill.data.tree import KEY, LAYOUT, read_tree
 from moe_distill.errors import InputError
@@ -58,15 +57,8 @@ class Folder:
         """
         if self.root is None:
             raise InputError(KEY, None, LAYOUT)
-        if self.size is not None:
-            check_size(self.size)
-        if self.channels not in (None, 1, 3):
-            raise InputError("data.channels", self.channels, "1, 3 or null")
-        share = self.test_share
-        if share is not None and (isinstance(share, bool) or not isinstance(share, Real) or not 0 < share < 1):
-            raise InputError("data.test_share", share, "a number above 0 and below 1, such as 0.2")
         check_statistics(self.mean, self.std, self.channels)
-        tree = read_tree(Path(self.root).expanduser(), test_share=share)
+        tree = read_tree(Path(self.root).expanduser(), test_share=self.test_share)
         accept = partial(check_statistics, self.mean, self.std)
         arrays = decoded(tree, self.size, self.channels, cache, accept)
         mean, std = pixel_statistics(arrays["train_images"])

@@ -51,7 +51,7 @@ def build_once(method: MethodFactory) -> None:
     """
     if (found := problem_within(method)) is not None:
         raise FieldError(found.field, found.value, found.allowed)
-    if missing_of(method.func, method.keywords) is None:
+    if missing_of(method, {}) is None:
         method()
 
 

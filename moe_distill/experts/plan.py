@@ -150,7 +150,7 @@ class Distillation:
         """
         for member in self.roster.members:
             with within(f"roster.{member.where}"):
-                if lacking := missing_of(member.method.func, member.method.keywords):
+                if lacking := missing_of(member.method, {}):
                     raise FieldError(lacking, "", "a value: it has no default")
                 member.method().check(real)
         for member, fewest in zip(self.roster.members, self._fewest(real), strict=True):

@@ -12,7 +12,7 @@ import torch
 from numpy.lib.format import open_memmap
 
 from moe_distill.data.realset import RealSet
-from moe_distill.errors import InputError
+from moe_distill.errors import InputError, within
 from moe_distill.models.base import Network, NetworkFactory, build
 from moe_distill.records import Store, describe
 from moe_distill.seeding import stream
@@ -198,8 +198,9 @@ class TrajectoryPool:
         Raises:
             InputError: One cannot.
         """
-        blank = self.blank(real, network, 0)
-        self.recipe.optimizer(blank.parameters(), lr=self.recipe.lr, weight_decay=self.recipe.weight_decay)
+        self.blank(real, network, 0)
+        with within("recipe"):
+            self.recipe.check()
 
     def load(self, store: Store, real: RealSet, network: NetworkFactory) -> Trajectories:
         """Return the teachers' trajectories, checked.

@@ -37,6 +37,8 @@ def check_optimizer(optimizer: OptimizerFactory, **settings: float) -> None:
     """
     try:
         optimizer([torch.zeros(1, requires_grad=True)], **settings)
+    except FieldError:
+        raise
     except (ValueError, TypeError) as error:
         given = {**settings, **getattr(optimizer, "keywords", {})}
         field = next((name for name in given if name in str(error)), "")

@@ -187,7 +187,7 @@ def test_random_real_images_are_like_the_draws_and_equal_experts_are_not(stage):
     ("given", "said"),
     [
         (["noe=1"], "noe=1: a set of at least 2 experts"),
-        (["pipeline.draws=-1"], "pipeline.draws=-1: 0, or at least 1"),
+        (["pipeline.draws=-1"], "pipeline.draws=-1: a whole number of at least 0"),
         (
             ["ipc=103"],
             "pipeline.draws=3: 0, or at least 1 where a class has 306 real images to draw",

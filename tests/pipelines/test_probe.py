@@ -47,7 +47,7 @@ def test_students_are_probed_by_architecture_and_seed_and_found_again(suite):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["pipeline.images_per_class=0"], r"pipeline\.images_per_class=0: 1 to "),
+        (["pipeline.images_per_class=0"], r"pipeline\.images_per_class=0: a whole number of at least 1"),
         (["pipeline.images_per_class=5000"], r"pipeline\.images_per_class=5000: 1 to "),
         (["+data@pipeline.onto=cifar10"], r"pipeline\.onto=cifar10, 32 pixels: 1 × 8²"),
     ],

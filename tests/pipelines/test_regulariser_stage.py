@@ -168,8 +168,8 @@ def test_early_networks_stop_before_the_rate_falls_or_after_it_fell():
         (pool,) = one_each({"a": NETWORK}, 1, long, epochs)
         assert (pool.recipe.total_epochs, pool.recipe.drop_epochs) == (epochs, drops)
         assert [pool.recipe.lr_at(e) for e in range(epochs)] == [long.lr_at(e) for e in range(epochs)]
-    for networks, epochs, line in ((0, None, "networks=0"), (1, 0, "epochs=0"), (1, 151, "epochs=151: 1 to 150")):
-        with pytest.raises(InputError, match=f"^regulariser.pools.{line}"):
+    for networks, epochs, line in ((0, None, "networks=0"), (1, 0, "epochs=0"), (1, 151, "epochs=151: at most 150")):
+        with pytest.raises(InputError, match=f"^{line}"):
             one_each({"a": NETWORK}, networks, long, epochs)
 
 

@@ -177,7 +177,7 @@ def test_distilling_without_trajectories_says_which_stage_is_missing(runtime):
     ("given", "line"),
     [
         (plan(follower(epochs_needed=0)), "method.epochs_needed=0"),
-        (plan(follower(teachers=TrajectoryPool(1, SUNK))), ".*rho=0.0"),
+        (plan(follower(teachers=TrajectoryPool(1, SUNK))), "plan.roster.method.teachers.recipe.optimizer.rho=0.0"),
         (plan(follower(), network=functools.partial(NETWORK, norm="batch")), "model=ConvNet with running statistics"),
     ],
 )

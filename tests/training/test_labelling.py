@@ -189,7 +189,7 @@ def test_a_killed_training_towards_a_teacher_goes_on_bit_for_bit(tmp_path):
 
 def test_a_training_that_asks_for_a_teacher_without_one_is_refused():
     bare = dataclasses.replace(pool(), label=None)
-    with pytest.raises(InputError, match=r"recipe.labels=teacher_online: set or hard: there is no teacher"):
+    with pytest.raises(InputError, match=r"labels=teacher_online: set or hard: there is no teacher"):
         Classifier([network(0)], bare, None, RECIPE, [stream(0, "t")])
 
 
@@ -207,16 +207,16 @@ def test_labels_of_a_set_are_taken_as_they_are_tempered_or_left_aside():
     assert hard.pool.targets_MC is None and hard.settings == {"set": "x"}
     cool = relabelled(candidate(soft), None, dataclasses.replace(recipe, temperature=20.0), None)
     torch.testing.assert_close(cool.pool.targets_MC, (soft.log() / 20).softmax(1))
-    with pytest.raises(InputError, match=r"recipe.labels=set: hard or teacher_online, or a set with soft labels"):
+    with pytest.raises(InputError, match=r"labels=set: hard or teacher_online, or a set with soft labels"):
         relabelled(candidate(None), None, dataclasses.replace(recipe, temperature=20.0), None)
 
 
 @pytest.mark.parametrize(
     ("setting", "line"),
     [
-        ({"labels": "soft"}, "recipe.labels=soft: set or hard or teacher_online"),
-        ({"temperature": 0.0}, "recipe.temperature=0.0"),
-        ({"lr_factors": {"vgg11": -1.0}}, "recipe.lr_factors.vgg11=-1.0"),
+        ({"labels": "soft"}, "labels=soft: set or hard or teacher_online"),
+        ({"temperature": 0.0}, "temperature=0.0"),
+        ({"lr_factors": {"vgg11": -1.0}}, "lr_factors.vgg11=-1.0"),
     ],
 )
 def test_settings_of_a_recipe_are_checked(setting, line):
