@@ -8,53 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest_suite import Suite
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.utils import instantiate
 
 from moe_distill.config import conf_dir, register
-from moe_distill.records import merge_rows
-from moe_distill.run import run
-
-USUAL = {"scale": "smoke", "logger": "none", "threads": "1", "trainer": "cpu"}
-
-
-class Suite:
-    """Runs command lines below a folder: artifacts in ``store``, tables and pages in ``out``."""
-
-    def __init__(self, home):
-        self.home, self.store, self.out = home, home / "store", home / "out"
-
-    def overrides(self, *given):
-        """Return a command line: what is given, and the usual for what is not."""
-        said = {o.lstrip("+").split("=")[0] for o in given}
-        usual = {**USUAL, "paths.store": str(self.store), "paths.output": str(self.out)}
-        return [*(f"{k}={v}" for k, v in usual.items() if k not in said), *given]
-
-    def compose(self, *given, **more):
-        """Return the configuration of a command line."""
-        return compose("config", self.overrides(*given), **more)
-
-    def __call__(self, *given):
-        """Run a command line; return its headline number."""
-        return run(self.compose(*given))
-
-    def cells(self, *given):
-        """Return the command lines of a sweep's jobs as Hydra splits them; one empty line where nothing is swept."""
-        sweeper = instantiate(self.compose(*given, return_hydra_config=True).hydra.sweeper)
-        parsed = OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in (sweeper.params or {}).items()])
-        return [list(job) for job in sweeper.split_arguments(parsed, max_batch_size=None)[0]] or [[]]
-
-    def rows(self, folder=None):
-        """Return the result rows of a run's folder."""
-        from moe_distill.pipelines.rows import COLUMNS
-
-        return merge_rows([(folder or self.out) / "results.csv"], COLUMNS)
-
-    def artifacts(self, kind="*"):
-        """Return the folders of finished artifacts."""
-        return sorted(m.parent for m in self.store.glob(f"{kind}/*/manifest.json"))
 
 
 @pytest.fixture(autouse=True)

@@ -126,7 +126,7 @@ def test_a_living_attempt_touches_its_record(tmp_path, monkeypatch):
     [
         ("+method.foo=1", "method.foo=1: no such key"),
         ("threads=0", "threads=0: a whole number"),
-        ("method.iterations=0", "method.iterations=0: a number above 0"),
+        ("method.iterations=0", "method.iterations=0: a whole number of at least 1"),
         ("exam.seeds=${gone}", "Interpolation key 'gone' not found"),
     ],
 )

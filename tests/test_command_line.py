@@ -11,16 +11,8 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from moe_distill.config import (
-    aside,
-    conf_dir,
-    job_name,
-    named,
-    set_aside,
-    takes_path,
-    with_paths_quoted,
-    without_dashes,
-)
+from moe_distill.arguments import aside, named, set_aside, takes_path, with_paths_quoted, without_dashes
+from moe_distill.config import conf_dir, job_name
 from moe_distill.run import as_hydra_reads, one_line, reordered
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import Suite
+from conftest_suite import Suite
 from PIL import Image
 
 from moe_distill.damage import checksum

@@ -87,7 +87,7 @@ def test_an_accuracy_that_is_no_fraction_is_refused_by_its_name(score, names, va
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan")])
 def test_a_weight_that_is_none_is_refused_by_its_key(weight):
-    with pytest.raises(InputError, match=r"^pipeline\.w=.*from 0 to 1$"):
+    with pytest.raises(InputError, match=r"^w=.*from 0 to 1$"):
         scores.lrs(**dict.fromkeys(ROBUST, 0.5), w=weight)
-    with pytest.raises(InputError, match=r"^pipeline\.gamma=.*from 0 to 1$"):
+    with pytest.raises(InputError, match=r"^gamma=.*from 0 to 1$"):
         scores.ars(**dict.fromkeys(LEADS, 0.5), gamma=weight)

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from moe_distill.pipelines import page_agreement
 from moe_distill.pipelines.layout import joined, line, section, table
-from moe_distill.row_files import read_rows
+from moe_distill.row_files import read_table
 
 # What a pipeline calls its table, and what the page says of it.
 TITLES = {
@@ -36,7 +36,7 @@ def tables_of(sweep: Path, jobs: Sequence[Path]) -> dict[str, Lines]:
     for name in TITLES:
         lines: dict[tuple[str, ...], dict[str, str]] = {}
         for path in (job / name for job in jobs if (job / name).is_file()):
-            for row in read_rows(path):
+            for row in read_table(path):
                 lines.setdefault(tuple(row.values()), row)
         if lines:
             found[name] = list(lines.values())

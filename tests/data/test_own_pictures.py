@@ -61,8 +61,10 @@ def test_class_names_are_composed(tmp_path, cache, names):
 )
 def test_statistics_are_looked_at_before_anything_is_decoded(root, cache, monkeypatch, fields, key):
     monkeypatch.setattr(decoding, "fit_square", None)
-    allowed = {"mean": "from 0 to 1, one a channel", "std": ", one a channel, finite, above 0"}[key]
-    refused(rf"^data\.{key}=.*: (3|1 or 3) numbers ?{allowed}", cache, root=str(root), **fields)
+    several = {"mean": "from 0 to 1, one a channel", "std": ", one a channel, finite, above 0"}[key]
+    each = {"mean": "each a number of at least 0 and at most 1", "std": "each a number above 0"}[key]
+    line = rf"^(data\.)?{key}=.*: ((3|1 or 3) numbers ?{several}|a list.*, {each})"
+    refused(line, cache, root=str(root), **fields)
 
 
 def test_a_constant_channel_counts_as_one_grey_level(tmp_path, cache):

@@ -126,7 +126,7 @@ def test_a_class_of_one_image_is_not_split(tmp_path, cache):
 @pytest.mark.parametrize("share", [0, 1, -0.2, 1.5, float("nan"), float("inf"), True, "0.2"])
 def test_refuses_shares(tmp_path, cache, share):
     root = plant(tmp_path / "own", parts=("train",))
-    refused(r"^data\.test_share=.*above 0 and below 1", cache, root=str(root), test_share=share)
+    refused(r"^test_share=.*above 0 and below 1", cache, root=str(root), test_share=share)
 
 
 def test_a_tree_of_one_part_names_the_option(tmp_path, cache):

@@ -127,7 +127,8 @@ OWN = {
 @pytest.mark.parametrize("name", OWN)
 def test_the_rows_are_the_published_ones(name):
     folder = Path(conf_dir()) / "preset" / name
-    rows = {(path.stem, ipc): row for path in folder.glob("*.yaml") for ipc, row in OmegaConf.load(path).items()}
+    files = [path for path in folder.glob("*.yaml") if path.stem != "cifar10_published"]  # which takes another's
+    rows = {(path.stem, ipc): row for path in files for ipc, row in OmegaConf.load(path).items()}
     assert {(name, *place) for place in rows} == {place for place in PUBLISHED if place[0] == name}
     for place, row in rows.items():
         assert tuple(row[key] for key in (*KEYS, *OWN[name])) == PUBLISHED[name, *place]

@@ -8,7 +8,8 @@ from moe_distill.experts.expert import Expert
 
 __all__ = ["spec_of"]
 
-SELECTIONS = ("first", "random", "herding", "kcenter", "kmeans", "rded")
+TILED = ("random_tiled", "herding_tiled", "kcenter_tiled", "kmeans_tiled")
+SELECTIONS = ("first", "random", "herding", "kcenter", "kmeans", "rded", *TILED)
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 pytestmark.append(pytest.mark.usefixtures("exact_matrix_products"))

@@ -49,13 +49,13 @@ def test_a_share_of_every_class_is_held_out_and_the_rest_kept(digits):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"select_on": "best"}, "pipeline.select_on=best: held_out or test"),
-        ({"held_out": 1.0}, "pipeline.held_out=1.0: a share between 0 and 1"),
-        ({"held_out": 0.0}, "pipeline.held_out=0.0: a share between 0 and 1"),
-        ({"lrs": []}, "pipeline.lrs=[]: a list of positive numbers"),
-        ({"lrs": 0.1}, "pipeline.lrs=0.1: a list of positive numbers"),
-        ({"lrs": [0.1, -1]}, "pipeline.lrs=[0.1, -1]: a list of positive numbers"),
-        ({"lrs": [0.1, "fast"]}, "pipeline.lrs=[0.1, 'fast']: a list of positive numbers"),
+        ({"select_on": "best"}, "select_on=best: held_out or test"),
+        ({"held_out": 1.0}, "held_out=1.0: a number above 0 and below 1"),
+        ({"held_out": 0.0}, "held_out=0.0: a number above 0 and below 1"),
+        ({"lrs": []}, "lrs=[]: a list"),
+        ({"lrs": 0.1}, "lrs=0.1: a list in brackets"),
+        ({"lrs": [0.1, -1]}, "lrs=[0.1, -1]: a list"),
+        ({"lrs": [0.1, "fast"]}, "lrs=[0.1, 'fast']: a list"),
     ],
 )
 def test_a_search_that_is_none_is_refused_by_its_key(given, said):

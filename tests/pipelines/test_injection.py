@@ -76,7 +76,7 @@ def test_no_field_of_an_attempt_acts_on_a_page():
 @pytest.mark.parametrize("varies", [False, True])
 def test_no_column_of_a_row_acts_in_a_page_markdown_or_latex(varies, tmp_path):
     made = students("toys", ("dm5x2", "random10x1"), ("a", "b"))
-    texts = [c for c in COLUMNS if c not in NUMBERS]
+    texts = [c for c in COLUMNS if c not in NUMBERS and not c.startswith("accuracy")]  # which are refused when read
     rows = [
         {**r, **{c: f"{ATTACK} {r[c]} {i * varies}" for c in texts}, "config_hash": str(i)} for i, r in enumerate(made)
     ]

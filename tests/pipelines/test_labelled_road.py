@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from moe_distill.damage import content_checksum
 from moe_distill.errors import InputError
 from moe_distill.pipelines import evaluate
 
@@ -38,7 +39,7 @@ def test_the_same_set_is_judged_by_each_kind_of_label_from_the_store_and_from_a_
     (teacher,) = suite.artifacts("teacher")
     told = json.loads((teacher / "manifest.json").read_text())
     told["trained_on"]["classes"][3:5] = reversed(told["trained_on"]["classes"][3:5])
-    (teacher / "manifest.json").write_text(json.dumps(told))
+    (teacher / "manifest.json").write_text(json.dumps({**told, "checksum": content_checksum(told)}))
     with pytest.raises(InputError, match=r"number 3 is 4, not 3"):
         suite(*by_path, "seeds=2")
     with pytest.raises(InputError, match=r"recipe.labels=set: hard or teacher_online, or a set with soft labels"):

@@ -92,7 +92,8 @@ def test_every_recipe_has_a_name_and_is_tested_last(name):
 
 
 @pytest.mark.parametrize(
-    ("ipc", "noe", "size"), [(1, 1, 10), (1, 5, 10), (10, 1, 50), (5, 2, 50), (10, 2, 50), (25, 2, 100), (100, 1, 100)]
+    ("ipc", "noe", "size"),
+    [(1, 1, 10), (1, 3, 10), (1, 5, 50), (10, 1, 50), (5, 2, 50), (10, 2, 50), (25, 2, 100), (100, 1, 100)],
 )
 def test_rded_trains_as_published_in_batches_by_the_budget(ipc, noe, size):
     recipe = loaded("rded", ipc, noe)
