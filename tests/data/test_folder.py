@@ -16,16 +16,6 @@ from moe_distill.data.sources import ImageNetSubset
 from moe_distill.errors import InputError
 
 
-@pytest.fixture
-def root(tmp_path):
-    return plant(tmp_path / "own")
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
-
-
 def test_reads_every_pixel_in_order(root, cache):
     train, test = Folder(str(root)).load(cache)
     assert (train.classes, train.variant, train.channels, train.size) == (("ant", "cat", "dog"), "folder-png", 3, 16)

@@ -37,11 +37,6 @@ print(peak() - before, train.images_NCHW.nbytes + test.images_NCHW.nbytes)
 """
 
 
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
-
-
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
     def urlopen(*_, **__):

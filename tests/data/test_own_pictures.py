@@ -12,16 +12,6 @@ from moe_distill.data import decoding
 from moe_distill.data.folder import Folder
 
 
-@pytest.fixture
-def root(tmp_path):
-    return plant(tmp_path / "own")
-
-
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
-
-
 def test_photos_stand_upright(root, cache):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -29,11 +29,6 @@ def offline(monkeypatch):
     monkeypatch.setattr(torchvision_utils.urllib.request, "urlopen", urlopen)
 
 
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
-
-
 def checksum(path):
     return hashlib.md5(path.read_bytes()).hexdigest()
 

@@ -14,11 +14,6 @@ from moe_distill.errors import InputError
 from moe_distill.records import describe
 
 
-@pytest.fixture
-def cache(tmp_path):
-    return tmp_path / "cache"
-
-
 def backdated(root):
     for path in root.rglob("*.*"):
         os.utime(path, ns=(10**18, 10**18))

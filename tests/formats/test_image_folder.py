@@ -5,23 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+from conftest_pictures import CLASSES, pictures
 from PIL import Image
 
 from moe_distill.errors import InputError
 from moe_distill.formats.foreign import Wanted
 from moe_distill.formats.layouts import layout_of
 
-CLASSES = ("cat", "dog", "emu")
 WANTED = Wanted(CLASSES, (3, 8, 8), 1 << 20, ("n01", "n02", "n03"))
-
-
-def pictures(folder, names=CLASSES, size=8):
-    values = np.random.RandomState(0).randint(0, 256, (3, 2, size, size, 3), dtype=np.uint8)
-    for name, images in zip(names, values, strict=True):
-        (folder / name).mkdir()
-        for i, image in enumerate(images):
-            Image.fromarray(image).save(folder / name / f"{i}.png")
-    return folder
 
 
 def read(path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from conftest_pictures import CLASSES, pictures
 from safetensors.torch import save_file
 
 from moe_distill.errors import InputError
@@ -15,7 +15,6 @@ from moe_distill.formats.fitting import arranged
 from moe_distill.formats.foreign import Wanted
 from moe_distill.formats.layouts import LAYOUTS, layout_of
 
-CLASSES = ("cat", "dog", "emu")
 N, SHAPE = 6, (3, 8, 8)
 WANTED = Wanted(CLASSES, SHAPE, 1 << 20)
 HARD = torch.arange(3).repeat_interleave(2)
@@ -59,15 +58,6 @@ def mtt(folder):
 
 def tensors(folder):
     torch.save(pixels(), folder / "images.pt")
-    return folder
-
-
-def pictures(folder, names=CLASSES, size=8):
-    values = np.random.RandomState(0).randint(0, 256, (3, 2, size, size, 3), dtype=np.uint8)
-    for name, images in zip(names, values, strict=True):
-        (folder / name).mkdir()
-        for i, image in enumerate(images):
-            Image.fromarray(image).save(folder / name / f"{i}.png")
     return folder
 
 
