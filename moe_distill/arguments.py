@@ -47,6 +47,23 @@ def named(override: str) -> str:
     return override if is_name else f"{key}='{value}'"
 
 
+def reordered(arguments: Sequence[str]) -> list[str]:
+    """Put Hydra's flags, with their values, before the overrides, which argparse wants in one piece; each flag once."""
+    actions = {option: action for action in get_args_parser()._actions for option in action.option_strings}
+    flags: dict[str, list[str]] = {}
+    overrides = []
+    left = [*arguments]
+    while left:
+        argument = left.pop(0)
+        action = actions.get(argument.partition("=")[0])
+        if action is None:
+            overrides.append(argument)
+            continue
+        takes_next = action.nargs is None or (action.choices is not None and bool(left) and left[0] in action.choices)
+        flags[action.dest] = [argument, *([left.pop(0)] if takes_next and "=" not in argument and left else [])]
+    return [*(part for flag in flags.values() for part in flag), *overrides]
+
+
 def takes_path(key: str) -> bool:
     """Say whether a key, such as ``pipeline.onto.root``, takes a path."""
     return "." in key and key.rpartition(".")[2] in PATHS

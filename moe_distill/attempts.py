@@ -13,19 +13,22 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 import psutil
 
 from moe_distill.records import commit, write_json
 from moe_distill.stopping import Stopped, signal_of
+from moe_distill.values import Positive, Whole, checked
 
 FILE = "attempts.json"
 LOG = "console.log"
-STARTING = "starting"
+STARTING: Final = "starting"
 _BEAT_SECONDS = 30.0
 _SILENT_SECONDS = 300.0
 
 
+@checked
 @dataclass
 class Attempt:
     """One attempt at a run.
@@ -42,15 +45,15 @@ class Attempt:
         work: What tells it from other work (see ``identity`` of :mod:`~moe_distill.pipelines.cells`), once it is known.
     """
 
-    began: float
+    began: Positive
     command: str
     commit: str
     host: str
     boot: str
-    process: int
+    process: Whole
     process_began: float
-    ended: float | None = None
-    outcome: str | None = None
+    ended: Positive | None = None
+    outcome: Literal["finished", "failed", "stopped", "starting"] | None = None
     error: str | None = None
     work: str | None = None
 

@@ -1,5 +1,6 @@
 """Checks that a configuration fits what it names, before anything is built of it."""
 
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -139,4 +140,7 @@ def _target_of(node: Mapping[str, Any]) -> Any:
         parameters_of(target)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise FieldError("_target_", node["_target_"], f"a class or function that can be imported ({error})") from error
+    if inspect.isabstract(target):
+        lacking = ", ".join(sorted(target.__abstractmethods__))
+        raise FieldError("_target_", node["_target_"], f"a class that defines {lacking}, which {target.__name__} lacks")
     return target

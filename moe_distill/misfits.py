@@ -107,7 +107,8 @@ def misfit(annotation: Any, value: Any) -> tuple[str, Any, str] | None:
         inner = misfit(mapped, value[wrong])
         assert inner is not None
         return f".{wrong}{inner[0]}", inner[1], inner[2]
-    return "", value, ", or ".join(dict.fromkeys(in_words(option, value) for option in options))
+    words = ", or ".join(dict.fromkeys(in_words(option, value) for option in options))
+    return ("._target_", value["_target_"], words) if is_node(value) else ("", value, words)
 
 
 def not_finite(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
@@ -157,14 +158,17 @@ def _elements(kind: Any, value: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
 
 def _is_object(kind: Any, value: Any) -> bool:
     """Say whether a value is, or will be, an object; of a node its class too, as whoever types it cannot know."""
-    if inspect.isclass(kind) and not getattr(kind, "_is_protocol", False) and isinstance(value, kind):
+    is_class = inspect.isclass(kind) and not getattr(kind, "_is_protocol", False)
+    if is_class and isinstance(value, kind):
         return True
     if value is None or isinstance(value, SCALARS) or (isinstance(value, dict | list) and not is_node(value)):
         return False
-    if not is_node(value) or not inspect.isclass(kind) or getattr(kind, "_is_protocol", False):
+    if not is_class:
         return True
     if not kind.__module__.startswith("moe_distill"):
         return True  # what makes one, only its library knows
+    if not is_node(value):
+        return False
     target = None if value.get("_partial_") else pkgutil.resolve_name(value["_target_"])
     return target is not None and (not inspect.isclass(target) or issubclass(target, kind))
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import re
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -14,6 +16,7 @@ from moe_distill.errors import FieldError, InputError
 
 # What stands for the value of another key, and for another key's where it has one.
 _ELSEWHERE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)(?:,[^{}]*)?\}")
+_TARGET = re.compile(r"target '([^']+)'")
 _FULL_KEY = re.compile(r"^full_key: (\S+)$", re.MULTILINE)
 
 
@@ -57,7 +60,7 @@ def as_typed(cfg: DictConfig) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        ours = own_error(error)
+        ours = own_error(error) or _of_a_builder(error)
         if ours is None:
             raise
         raise InputError(typed_key(ours.key, written), ours.value, ours.allowed) from error
@@ -67,10 +70,28 @@ def own_error(error: BaseException | None) -> InputError | None:
     """Return the error of ours that Hydra wrapped, by its whole path, if there is one."""
     path = ""
     while error is not None and not isinstance(error, InputError):
-        found = _FULL_KEY.search(str(error)) if isinstance(error, InstantiationException) else None
-        path = found[1] if found else path
+        path = _key_of(error) or path
         error = error.__cause__ or error.__context__  # OmegaConf leaves out which error was the cause
     return error.inside(path) if isinstance(error, FieldError) else error
+
+
+def _of_a_builder(error: BaseException) -> InputError | None:
+    """Return an error of a class or function of somebody else's that Hydra was to build, as one of its node's."""
+    target, path = _TARGET.search(str(error)), _key_of(error)
+    if target is None or not path:
+        return None
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    *_, (frame, line) = traceback.walk_tb(cause.__traceback__)
+    place = f"{Path(frame.f_code.co_filename).name}, line {line}"
+    return InputError(f"{path}._target_", target[1], f"{type(cause).__name__}: {cause} ({place})")
+
+
+def _key_of(error: BaseException) -> str:
+    """Return the key of the node that Hydra failed to build, as one types it (``transforms.0``); empty without one."""
+    found = _FULL_KEY.search(str(error)) if isinstance(error, InstantiationException) else None
+    return re.sub(r"\[(\d+)\]", r".\1", found[1]) if found else ""
 
 
 def typed_key(key: str, written: Any) -> str:

@@ -20,7 +20,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from moe_distill.arguments import aside, named, set_aside, with_paths_quoted, without_dashes
+from moe_distill.arguments import aside, named, reordered, set_aside, with_paths_quoted, without_dashes
 from moe_distill.attempts import attempt
 from moe_distill.checking import check_aside, check_split, listed, takes_of
 from moe_distill.config import conf_dir, options, register, written
@@ -28,7 +28,7 @@ from moe_distill.disk import explained, guard_disk
 from moe_distill.errors import InputError, LostRank
 from moe_distill.locks import locked
 from moe_distill.resolving import as_typed, check_paths, own_error, settled
-from moe_distill.terminal import say, write_error
+from moe_distill.terminal import say, traceback_of, write_error
 
 register()
 
@@ -129,16 +129,10 @@ def _hydra_main(cfg: DictConfig) -> float | None:
         raise
 
 
-def reordered(arguments: list[str]) -> list[str]:
-    """Put ``-m`` first: argparse wants the overrides in one piece."""
-    flags = [a for a in arguments if a in ("-m", "--multirun")]
-    return [*flags[:1], *(a for a in arguments if a not in ("-m", "--multirun"))]
-
-
 def as_hydra_reads(arguments: list[str]) -> list[str]:
     """Return a command line's arguments as Hydra takes them, less those that are set aside."""
     plain = reordered([without_dashes(argument) for argument in arguments])
-    sweeping = plain[:1] in (["-m"], ["--multirun"]) or "hydra.mode=MULTIRUN" in plain
+    sweeping = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(plain)
     return [named(with_paths_quoted(argument, sweeping)) for argument in set_aside(plain)]
 
 
@@ -195,18 +189,20 @@ def main() -> None:
             _hydra_main()
         except (InputError, HydraException, OmegaConfBaseException) as error:
             _fail(str(own_error(error) or one_line(error)))
-        except OSError as error:  # of the folder that Hydra makes for the job before it hands over to us
-            _fail_in_folder(error)
+        except Exception as error:
+            if isinstance(error, OSError):  # of the folder that Hydra makes for the job before it hands over to us
+                _refuse_folder(error)
+            write_error(traceback_of(error))
+            sys.exit(1)
 
 
-def _fail_in_folder(error: OSError) -> NoReturn:
-    """Say which folder of Hydra's cannot be written to."""
+def _refuse_folder(error: OSError) -> None:
+    """Say which folder of Hydra's cannot be written to, if that is what failed."""
     typed = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
     key = next((k for k in ("hydra.run.dir", "hydra.sweep.dir") if k in typed), "paths.runs")
     folder = Path(os.fsdecode(error.filename or typed.get(key, "runs")))  # a full disk names no file
-    if _in_job(error) or (ours := explained(error, {key: folder})) is None:
-        raise error
-    _fail(str(ours))
+    if not _in_job(error) and (ours := explained(error, {key: folder})) is not None:
+        _fail(str(ours))
 
 
 def _in_job(error: BaseException) -> bool:

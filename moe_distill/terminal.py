@@ -1,11 +1,13 @@
 """What a run prints: text as it is, whole where it is piped, and errors below any progress bar."""
 
 import sys
+from traceback import TracebackException
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_MACHINERY = ("hydra", "lightning_fabric", "pytorch_lightning")
 _WIDE = 10_000  # columns of a file, which no table fills
 
 
@@ -36,13 +38,28 @@ def _print(console: "Console", table: Any) -> None:
 
 
 def write_error(line: str) -> None:
-    """Write a line to stderr, below any progress bar that is open."""
+    """Write an error to stderr, below any progress bar that is open."""
     if tqdm := getattr(sys.modules.get("tqdm"), "tqdm", None):  # where it is not imported, there are no bars
         for bar in [*getattr(tqdm, "_instances", ())]:
             bar.leave = True
             bar.close()
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return an error's traceback without the frames of the libraries that called us, which tell a reader nothing."""
+    told = TracebackException.from_exception(error)
+    one: TracebackException | None = told
+    while one is not None:
+        one.stack[:] = [frame for frame in one.stack if not _is_machinery(frame.filename)]
+        one = one.__cause__ or one.__context__
+    return "".join(told.format()).rstrip("\n")
+
+
+def _is_machinery(filename: str) -> bool:
+    library = filename.replace("\\", "/").rpartition("/site-packages/")[2].partition("/")[0]
+    return library in _MACHINERY or filename.endswith(("<frozen runpy>", "/contextlib.py"))
 
 
 def _console() -> "Console":

@@ -1,5 +1,6 @@
 """Annotations taken apart, and said in words."""
 
+import inspect
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -71,8 +72,18 @@ def in_words(annotation: Any, value: Any) -> str:
         return f"{_WORDS[kind]} {_limits(bounds, value)}".strip()
     if kind is Any:
         return "finite numbers"
+    return _object_in_words(kind, value)
+
+
+def _object_in_words(kind: Any, value: Any) -> str:
     name = getattr(kind, "__name__", "") or "Callable"
-    return f"what a yaml with _target_ makes: {name}"
+    is_plain = (
+        value is None or isinstance(value, (*SCALARS, list)) or (isinstance(value, dict) and "_target_" not in value)
+    )
+    if is_plain or not inspect.isclass(kind):
+        return f"what a yaml with _target_ makes: {name}"
+    partial = isinstance(value, dict) and "_partial_" in value
+    return f"{kind.__module__}.{name}, or a class derived from it{', without _partial_' * partial}"
 
 
 def _limits(bounds: Sequence[Any], value: Any) -> str:

@@ -64,6 +64,14 @@ def test_a_record_that_cannot_be_read_is_none(tmp_path, text):
     assert [a.command for a in attempts_of(tmp_path)] == ["again"]
 
 
+@pytest.mark.parametrize("wrong", [{"outcome": 7}, {"began": "noon"}, {"process": 1.5}, {"ended": [1]}, {"host": None}])
+def test_a_record_of_wrong_types_is_none(tmp_path, wrong):
+    with attempt(tmp_path, "first"):
+        pass
+    told(tmp_path, **wrong)
+    assert attempts_of(tmp_path) == [] and state_of(tmp_path) == "missing"
+
+
 @pytest.mark.parametrize("asked", [KeyboardInterrupt(), Stopped(signal.SIGTERM)])
 def test_what_a_signal_ends_was_stopped(tmp_path, asked):
     with pytest.raises(type(asked)), attempt(tmp_path, ""):

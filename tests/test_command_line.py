@@ -11,9 +11,9 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from moe_distill.arguments import aside, named, set_aside, takes_path, with_paths_quoted, without_dashes
+from moe_distill.arguments import aside, named, reordered, set_aside, takes_path, with_paths_quoted, without_dashes
 from moe_distill.config import conf_dir, job_name
-from moe_distill.run import as_hydra_reads, one_line, reordered
+from moe_distill.run import as_hydra_reads, one_line
 
 
 @pytest.mark.parametrize("overrides", ["split=5x2,method=idm", "a.b='x y',c=[1,2]", "", "x=" + "long" * 99, "../up=1"])
@@ -36,9 +36,21 @@ def test_the_multirun_flag_may_stand_anywhere(flag, place):
     assert reordered(arguments) == [flag, "+experiment=table1", "scale=small"]
 
 
-def test_arguments_without_the_flag_keep_their_order_and_two_flags_become_one():
-    assert reordered(["b=1", "--cfg", "job", "a=2"]) == ["b=1", "--cfg", "job", "a=2"]
-    assert reordered(["a=1", "--multirun", "-m"]) == ["--multirun", "a=1"]
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (["b=1", "a=2"], ["b=1", "a=2"]),
+        (["b=1", "--cfg", "job", "a=2"], ["--cfg", "job", "b=1", "a=2"]),
+        (["b=1", "--config-dir", "here", "a=2", "-m"], ["--config-dir", "here", "-m", "b=1", "a=2"]),
+        (["b=1", "--config-dir=here", "a=2"], ["--config-dir=here", "b=1", "a=2"]),
+        (["b=1", "--info", "a=2"], ["--info", "b=1", "a=2"]),
+        (["b=1", "--info", "plugins", "a=2"], ["--info", "plugins", "b=1", "a=2"]),
+        (["a=1", "--multirun", "-m"], ["-m", "a=1"]),
+        (["a=1", "--config-dir"], ["--config-dir", "a=1"]),
+    ],
+)
+def test_flags_stand_before_the_overrides_which_keep_their_order(given, read):
+    assert reordered(given) == read
 
 
 def test_one_line_says_the_cause_and_drops_where_hydra_searched():

@@ -59,11 +59,12 @@ def test_a_signal_ends_the_program_in_one_line(number, place):
     assert place == "dropping" or len(said.splitlines()) == 1  # Python tells what a destructor dropped
 
 
-def test_the_program_heeds_signals_while_it_is_imported(tmp_path):
+@pytest.mark.parametrize("program", ["moe_distill.run", "moe_distill"])
+def test_the_program_heeds_signals_while_it_is_imported(tmp_path, program):
     (tmp_path / "hydra.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
     env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(moe_distill.__file__).parents[1]}"}
     with subprocess.Popen(
-        [sys.executable, "-m", "moe_distill.run"], stdout=-1, stderr=-1, text=True, env=env, cwd=tmp_path
+        [sys.executable, "-m", program], stdout=-1, stderr=-1, text=True, env=env, cwd=tmp_path
     ) as run:
         assert run.stdout.readline() == "importing\n"
         run.send_signal(signal.SIGTERM)
