@@ -44,7 +44,8 @@ def before(configs: Sequence[DictConfig]) -> str:
         jobs = built(configs)
         sweep, folder = asked(jobs), _folder(configs)
         require_answerable([row for cell in sweep.cells for row in cell.awaited], Question(**sweep.question))
-        sweep.write(folder)
+        cells = (replace(c, idle=not c.keys and _finds_all(job)) for c, job in zip(sweep.cells, jobs, strict=True))
+        replace(sweep, cells=tuple(cells)).write(folder)
         return foretell(_left(jobs, sweep, folder))
 
 
@@ -162,6 +163,18 @@ def _cell(job: Built) -> Cell:
     work = identity(pipeline, cfg.scale_name, cfg.paths.store)
     name = cfg.hydra.job.override_dirname
     return Cell(name, folder.name, command, _awaited(job, name), work)
+
+
+def _finds_all(job: Built) -> bool:
+    """Say whether the store holds all that a job is to make; not where nothing says what that is."""
+    from moe_distill.pipelines.forecast import foretold
+    from moe_distill.pipelines.forecast_stages import NotForetold
+
+    with as_typed(job.cfg):
+        try:
+            return not foretold(job.pipeline, _results(job.cfg))
+        except NotForetold:
+            return False
 
 
 def _awaited(job: Built, name: str) -> tuple[Row, ...]:

@@ -31,6 +31,7 @@ class Cell:
         awaited: The result rows it is to leave, with the columns that are known beforehand (see :func:`awaited`); none
             where its pipeline leaves others.
         work: See :func:`identity`; None where it is not known.
+        idle: Whether it leaves no rows, and all that it would make was in the store when the sweep began.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Cell:
     command: str
     awaited: tuple[Row, ...]
     work: str | None = None
+    idle: bool = False
 
     @functools.cached_property
     def keys(self) -> tuple[str, ...]:
@@ -62,15 +64,16 @@ class Cell:
     def concluded(self, sweep: Path, results: Results) -> bool:
         """Say whether nothing is left to do: its rows are done, and its folder holds what the sweep's page shows of it.
 
-        Committed rows need no folder.
+        Committed rows need no folder. One that leaves no rows is concluded where its last attempt finished and what it
+        made is still in the store.
         """
-        if not self.keys or not all(results.has(row) for row in self.keys):
-            return False
-        if results.all_committed(self.keys):
-            return True
         tried = attempts_of(sweep / self.folder)
-        own = bool(tried) and (tried[-1].outcome, tried[-1].work) == ("finished", self.work)
-        return own and (sweep / self.folder / "stages.json").is_file()
+        finished = bool(tried) and (tried[-1].outcome, tried[-1].work) == ("finished", self.work)
+        if not self.keys:
+            return self.idle and finished
+        if not all(results.has(row) for row in self.keys):
+            return False
+        return results.all_committed(self.keys) or (finished and (sweep / self.folder / "stages.json").is_file())
 
     def attempts(self, sweep: Path) -> list[Attempt]:
         """Return the attempts at it, the first one first.
@@ -115,7 +118,7 @@ class Sweep:
             return None
         told = json.loads((folder / FILE).read_text())
         cells = tuple(
-            Cell(c["name"], c["folder"], c["command"], tuple(c.get("awaited", ())), c.get("work"))
+            Cell(c["name"], c["folder"], c["command"], tuple(c.get("awaited", ())), c.get("work"), c.get("idle", False))
             for c in told["cells"]
         )
         return cls(told["command"], told["question"], cells, tuple(told.get("scales", ())))

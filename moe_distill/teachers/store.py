@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from moe_distill.data.realset import DataSource, RealSet
@@ -15,7 +14,7 @@ from moe_distill.models.base import Network, NetworkFactory, build, rehearse
 from moe_distill.normalisation import Normalisation
 from moe_distill.records import Store, describe, qualified_name
 from moe_distill.seeding import stream
-from moe_distill.tensor_files import save_tensors
+from moe_distill.tensor_files import load_whole, save_tensors
 from moe_distill.training.recipe import Recipe, last_batch
 from moe_distill.values import Count, checked
 
@@ -101,7 +100,7 @@ class TeacherPool:
         """Return the trained networks, frozen, in evaluation mode, for images as a run on ``real`` normalises them.
 
         Raises:
-            InputError: One was not trained yet, or on other classes.
+            InputError: One was not trained yet, cannot be read, or was trained on other classes.
         """
         own, _ = self.sets(real, real, store.root / "data")
         loaded = []
@@ -111,9 +110,15 @@ class TeacherPool:
                 value = f"distill ({self.architecture} {index + 1} of {self.networks} is not in {store.root})"
                 allowed = "networks trained before: run the same command with pipeline=pretrain (or full) first"
                 raise InputError("pipeline", value, allowed)
-            _require_classes(store.manifest(folder)["trained_on"]["classes"], own, folder)
             network = self.blank(own, index)
-            network.load_state_dict(load_file(folder / "weights.safetensors"))
+            try:
+                classes = [*store.manifest(folder)["trained_on"]["classes"]]
+                network.load_state_dict(load_whole(folder / "weights.safetensors"))
+            except (LookupError, RuntimeError, TypeError, ValueError, OSError) as error:
+                store.set_aside(folder, f"it holds no weights of {self.architecture} ({type(error).__name__})")
+                value = f"{folder}, set aside"
+                raise InputError("pools", value, "one that can be read: the same command trains it again") from error
+            _require_classes(classes, own, folder)
             if own.statistics != real.statistics:
                 network = Network(Translated(network, real.normalisation, own.normalisation), network.classifier)
             loaded.append(network.eval().requires_grad_(False))

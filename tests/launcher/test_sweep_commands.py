@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from pathlib import Path
 
 import pytest
 from hydra import initialize_config_dir
@@ -112,6 +113,17 @@ def test_a_cell_without_rows_is_done_only_by_the_work_that_is_asked_for(tmp_path
     HydraConfig.instance().set_config(alone)
     moe_distill.run.run(OmegaConf.masked_copy(alone, [str(name) for name in alone if name != "hydra"]))
     assert [c.state(sweep, nothing) for c in (here, *others)] == ["done", *["missing"] * 3]
+
+
+def test_a_sweep_notes_which_jobs_without_rows_find_all_that_they_would_make(tmp_path, composed):
+    def idle(*given):
+        task = (*TINY, f"paths.runs={tmp_path}", f"paths.store={tmp_path}", *given)
+        jobs = composed[0](*task, cells=[["seed=1"]])
+        before(jobs)
+        return [cell.idle for cell in Sweep.read(Path(jobs[0].hydra.runtime.output_dir).parent).cells]
+
+    no_networks = ("pipeline=pretrain", "diversity=none", "partition=stratified")
+    assert (idle(*no_networks), idle("pipeline=distill"), idle()) == ([True], [False], [False])
 
 
 def test_jobs_that_judge_alone_await_their_own_rows_and_none_of_a_set_from_elsewhere(tmp_path, composed):

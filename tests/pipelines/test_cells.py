@@ -135,7 +135,8 @@ def test_a_cell_costs_no_process_only_where_its_rows_and_its_page_are_there(tmp_
     assert not made.concluded(tmp_path, results)
     (tmp_path / "a" / "stages.json").touch()
     assert made.concluded(tmp_path, results)
-    assert not Cell("a", "a", "", (), "w").concluded(tmp_path, results)  # it leaves no rows
+    no_rows = [Cell("a", "a", "", (), work, idle) for work, idle in (("w", True), ("w", False), ("v", True))]
+    assert [cell.concluded(tmp_path, results) for cell in no_rows] == [True, False, False]
     with attempt(tmp_path / "a", "") as tried:
         tried.work = "at another scale"
     assert not made.concluded(tmp_path, results)

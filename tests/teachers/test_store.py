@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+import json
 
 import pytest
 import torch
 
+from moe_distill.damage import MANIFEST
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.models.convnet import ConvNet
@@ -59,6 +61,37 @@ def test_a_network_not_trained_yet_is_one_clear_line(tmp_path):
         POOL.load(store, data)
     assert "\n" not in str(error.value)
     assert len(POOL.costs(store, data)) == 1
+
+
+def older(folder, **manifest):
+    """Make an artifact one of before checksums were kept, which has only a readable manifest to show."""
+    told = json.loads((folder / MANIFEST).read_text())
+    kept = {name: value for name, value in told.items() if name not in ("files", "checksum")} | manifest
+    (folder / MANIFEST).write_text(json.dumps(kept))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: save_weights({"stem": torch.zeros(3)}, folder),
+        lambda folder: (folder / "weights.safetensors").unlink(),
+        lambda folder: older(folder, trained_on=None),
+        lambda folder: older(folder, trained_on={}),
+    ],
+    ids=["other tensors", "no file", "no record of its data", "no classes"],
+)
+def test_an_older_network_that_cannot_be_read_is_set_aside_and_trained_again(tmp_path, spoil, capsys):
+    data = real()
+    saved = trained(POOL, Store(tmp_path), data)
+    folder = Store(tmp_path).find(KIND, POOL.settings(data, 1))
+    older(folder)
+    spoil(folder)
+    with pytest.raises(InputError, match=rf"^pools={folder}, set aside: .* trains it again$"):
+        POOL.load(Store(tmp_path), data)
+    assert f"{folder.name}.damaged-1" in capsys.readouterr().out
+    trained(POOL, Store(tmp_path), data)
+    again = POOL.load(Store(tmp_path), data)[1].state_dict()
+    assert all(torch.equal(again[name], weights) for name, weights in saved[1].items())
 
 
 def test_blank_networks_differ_by_number_and_seed_alone():
