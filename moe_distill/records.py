@@ -13,15 +13,18 @@ import functools
 import hashlib
 import json
 import os
+import pkgutil
 import shutil
 import subprocess
 import time
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from moe_distill.damage import MANIFEST, checksums, content_checksum, flaw_of, flaw_of_manifest, set_aside
 from moe_distill.disk import guard_disk, in_place_of, keep, sync_folder
+from moe_distill.errors import FieldError, within
 from moe_distill.escaping import in_csv
 from moe_distill.locks import locked
 from moe_distill.row_files import read_rows
@@ -43,7 +46,7 @@ def describe(value: Any) -> Any:
     ``metadata={"describe": False}`` are left out. Objects may answer for themselves with ``describe()``.
 
     Raises:
-        TypeError: The value has no description, so that it could not be told from another one.
+        FieldError: It, or what it holds, has no description, so that it could not be told from another one.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -51,19 +54,50 @@ def describe(value: Any) -> Any:
         return describe(value.value)
     if isinstance(value, functools.partial):
         settings = {**{f"arg{i}": describe(a) for i, a in enumerate(value.args)}, **describe(value.keywords)}
-        return {"target": qualified_name(value.func), **settings}
+        return {"target": _importable_name(value.func), **settings}
     if isinstance(value, Mapping):
-        return {str(k): describe(v) for k, v in value.items()}
+        return {str(k): _described_at(str(k), v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [describe(v) for v in value]
+        return [_described_at(str(i), v) for i, v in enumerate(value)]
     if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
-        return qualified_name(value)
+        return _importable_name(value)
     if hasattr(value, "describe"):
         return value.describe()
     if dataclasses.is_dataclass(value):
         told = [f.name for f in dataclasses.fields(value) if f.metadata.get("describe", True)]
-        return {"target": qualified_name(type(value)), **{name: describe(getattr(value, name)) for name in told}}
-    raise TypeError(f"{type(value)} has no description")
+        held = {name: _described_at(name, getattr(value, name)) for name in told}
+        return {"target": _importable_name(type(value)), **held}
+    allowed = (
+        "what says what decides it: a number, a text, a class, a function, a dataclass, or an object with describe()"
+    )
+    raise FieldError("", value, allowed)
+
+
+def _described_at(name: str, value: Any) -> Any:
+    with within(name):
+        return describe(value)
+
+
+def _importable_name(target: Any) -> str:
+    """Return the name of a class or function that the name leads back to.
+
+    A closure, a lambda or a method holds more than its name says: two of them would share a key.
+
+    Raises:
+        FieldError: It does not.
+    """
+    name = qualified_name(target)
+    if isinstance(target, types.BuiltinFunctionType) and isinstance(target.__self__, type | types.ModuleType | None):
+        return name
+    try:
+        found = pkgutil.resolve_name(f"{target.__module__}:{target.__qualname__}")
+    except (AttributeError, ImportError, ValueError):
+        found = None
+    if found != target:
+        raise FieldError(
+            "", name, "a class or function of a module: what is made inside another holds more than its name"
+        )
+    return name
 
 
 def key(settings: Any) -> str:

@@ -11,9 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import moe_distill
 from moe_distill import records
+from moe_distill.diversity.measures import unit_rows
+from moe_distill.errors import FieldError
 from moe_distill.records import Store, describe, key, merge_rows, write_csv, write_json
 
 
@@ -68,8 +71,29 @@ def test_descriptions_are_plain_and_say_what_decides_behaviour(value, want):
 
 @pytest.mark.parametrize("opaque", [object(), {1, 2}, [object()], Optics(object()), functools.partial(bend, object())])
 def test_what_cannot_be_told_apart_is_refused(opaque):
-    with pytest.raises(TypeError, match="has no description"):
+    with pytest.raises(FieldError, match=r"^a\S*=.*: what says what decides it: a number, a text"):
         key({"a": opaque})
+
+
+def factory(by):
+    class Local:
+        pass
+
+    return [lambda x: x * by, functools.partial(bend, by=lambda x: x), Told().describe, Local]
+
+
+@pytest.mark.parametrize("place", range(len(factory(1))))
+def test_what_holds_more_than_its_name_says_has_no_key(place):
+    with pytest.raises(FieldError, match=rf"^a\S*={HERE}\..*: a class or function of a module"):
+        key({"a": factory(1)[place]})
+
+
+def test_functions_of_c_and_wrapped_ones_are_known_by_their_names():
+    assert describe(torch.nn.functional.gelu) == "torch._C._nn.gelu"
+    assert describe(torch.relu) == "torch._VariableFunctionsClass.relu"
+    assert describe(unit_rows) == "moe_distill.diversity.measures.unit_rows"
+    with pytest.raises(FieldError, match="holds more than its name"):
+        describe(torch.ones(2).add)
 
 
 def test_keys_know_no_order_but_every_value():
