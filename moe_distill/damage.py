@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from moe_distill import terminal
+
 MANIFEST = "manifest.json"
 # A JSON of ours is never nested this deeply; Python's reader ends in a RecursionError beyond about a thousand.
 Unreadable = (ValueError, RecursionError)
@@ -123,6 +125,4 @@ def set_aside(path: Path, why: str) -> Path:
 
 def say(line: str) -> None:
     """Tell the user something in one line, whatever its length and whatever it holds."""
-    from rich import get_console
-
-    get_console().print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    terminal.say(line, style="yellow")

@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
+from moe_distill.printable import printable
+
 
 class InputError(ValueError):
     """Input that cannot be worked with; the entry point prints its message as one line and exits with 2.
@@ -15,7 +17,7 @@ class InputError(ValueError):
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
         self.key, self.value, self.allowed = key, value, allowed
-        super().__init__(f"{key}={_short(value)}: {' '.join(allowed.split())}")
+        super().__init__(printable(f"{key}={_short(value)}: {' '.join(allowed.split())}", keep=""))
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:
         return type(self), (self.key, self.value, self.allowed)

@@ -6,6 +6,8 @@ HTML has its own place, :mod:`moe_distill.pipelines.layout`.
 import html
 import re
 
+from moe_distill.printable import printable
+
 # An underscore within a word starts nothing in GitHub's Markdown, and names are full of them.
 _MARKDOWN = re.compile(r"[\\`*\[\]|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _RUN_BY_SPREADSHEETS = "=+\\-@\t\r\n＝＋－＠"
@@ -15,7 +17,7 @@ _DEFUSED = re.compile(f"'+[{_RUN_BY_SPREADSHEETS}]")
 
 def in_markdown(text: str) -> str:
     """Return a text as Markdown that shows it, on one line: neither Markdown nor HTML in it has an effect."""
-    plain = _MARKDOWN.sub(lambda found: "\\" + found[0], " ".join(text.split()))
+    plain = _MARKDOWN.sub(lambda found: "\\" + found[0], printable(" ".join(text.split())))
     return html.escape(plain, quote=False)
 
 

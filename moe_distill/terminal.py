@@ -1,11 +1,15 @@
 """What a run prints: text as it is, whole where it is piped, and errors below any progress bar."""
 
 import sys
+from collections.abc import Iterator
 from traceback import TracebackException
 from typing import TYPE_CHECKING, Any
 
+from moe_distill.printable import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.segment import Segment
 
 _MACHINERY = ("hydra", "lightning_fabric", "pytorch_lightning")
 _WIDE = 10_000  # columns of a file, which no table fills
@@ -13,7 +17,7 @@ _WIDE = 10_000  # columns of a file, which no table fills
 
 def say(text: str, style: str | None = None) -> None:
     """Print a text without wrapping it and without taking brackets in paths and names for markup."""
-    _console().print(text, style=style, soft_wrap=True)
+    _console().print(printable(text), style=style, soft_wrap=True)
 
 
 def show(table: Any) -> None:
@@ -32,9 +36,21 @@ def shown(table: Any) -> str:
 def _print(console: "Console", table: Any) -> None:
     title, table.title = table.title, None  # rich would wrap it at the table's width
     if title is not None:
-        console.print(title, style="italic", soft_wrap=True)
-    console.print(table)
+        console.print(_Harmless(title), style="italic", soft_wrap=True)
+    console.print(_Harmless(table))
     table.title = title
+
+
+class _Harmless:
+    """What rich prints, its texts as :func:`printable` returns them; rich's own colours are added later."""
+
+    def __init__(self, renderable: Any) -> None:
+        self.renderable = renderable
+
+    def __rich_console__(self, console: "Console", options: Any) -> Iterator["Segment"]:
+        """Yield the segments that rich writes."""
+        for segment in console.render(self.renderable, options):
+            yield segment._replace(text=printable(segment.text))
 
 
 def write_error(line: str) -> None:
@@ -43,7 +59,7 @@ def write_error(line: str) -> None:
         for bar in [*getattr(tqdm, "_instances", ())]:
             bar.leave = True
             bar.close()
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{printable(line)}\n")
     sys.stderr.flush()
 
 

@@ -4,23 +4,42 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from moe_distill.errors import InputError
+
+_MOST = 1024  # threads, as threads= takes
 _PROCESS, _MOUNT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def threads_of_environment() -> int | None:
-    """Return what ``OMP_NUM_THREADS`` says, of several levels the first; None where it says no number."""
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(first) if first.isdigit() and int(first) > 0 else None
+    """Return what ``OMP_NUM_THREADS`` says, of several levels the first; None where it says no number.
+
+    Raises:
+        InputError: It says more threads than there can be.
+    """
+    return _number_in("OMP_NUM_THREADS")
 
 
 def cores() -> int:
     """Return how many cores this process may use: those it is bound to, at most its quota and what Slurm says.
 
     Slurm says so too where it does not bind processes to them; containers and systemd limit the time, not the cores.
+
+    Raises:
+        InputError: Slurm says more than there can be.
     """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = min((max(1, int(share)) for share in _quotas()), default=bound)
-    return min(bound, quota, int(os.environ.get("SLURM_CPUS_PER_TASK", bound)))
+    return min(bound, quota, _number_in("SLURM_CPUS_PER_TASK") or bound)
+
+
+def _number_in(variable: str) -> int | None:
+    """Return the number of threads that a variable of the environment says; None where it says none."""
+    first = os.environ.get(variable, "").partition(",")[0].strip()
+    if not (first.isascii() and first.isdigit() and int(first) > 0):
+        return None
+    if int(first) > _MOST:
+        raise InputError(variable, first, f"at most {_MOST}")
+    return int(first)
 
 
 def _quotas() -> Iterator[float]:

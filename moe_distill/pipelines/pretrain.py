@@ -142,7 +142,7 @@ def _record(
 
     classifier = _classifier(blank, seen, test, pool.training(seen), rng, runtime, take, pool.steps(seen))
     cost = runtime.fit(classifier, work, label)
-    recording.path.replace(folder / trajectories.SNAPSHOTS)
+    recording.finished().replace(folder / trajectories.SNAPSHOTS)
     return _told(classifier, cost, seen)
 
 

@@ -1,9 +1,34 @@
 """What decides the last bits of a number besides its key: the processor, the instructions used, the threads."""
 
+import os
 import platform
 from pathlib import Path
 
 import torch
+
+from moe_distill.errors import InputError
+
+# What has a library multiply float32 numbers in fewer bits, each with the value that does not.
+_ROUNDING = {
+    "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",
+    "DNNL_DEFAULT_FPMATH_MODE": "STRICT",
+    "NVIDIA_TF32_OVERRIDE": "0",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "0",
+}
+# What has a library take other instructions, which add in another order.
+_INSTRUCTIONS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
+
+
+def require_full_precision() -> None:
+    """Refuse an environment that rounds what is computed: numbers would change of which no key tells.
+
+    Raises:
+        InputError: There is such a variable.
+    """
+    for name, exact in _ROUNDING.items():
+        value = os.environ.get(name, exact)
+        if value.upper() not in (exact, ""):
+            raise InputError(name, value, f"{exact}, or not set: float32 would be rounded, of which no key tells")
 
 
 def hardware(device: torch.device) -> str:
@@ -16,7 +41,8 @@ def hardware(device: torch.device) -> str:
         return f"{torch.cuda.get_device_name(device)}, sm_{major}{minor}"
     count = torch.get_num_threads()
     instructions = torch.backends.cpu.get_cpu_capability()
-    return f"{_processor()}, {instructions}, {count} thread{'s' if count > 1 else ''}"
+    set_otherwise = [f", {name}={os.environ[name]}" for name in _INSTRUCTIONS if os.environ.get(name)]
+    return f"{_processor()}, {instructions}, {count} thread{'s' if count > 1 else ''}{''.join(set_otherwise)}"
 
 
 def _processor() -> str:

@@ -16,6 +16,7 @@ from moe_distill.costs import totals
 from moe_distill.errors import InputError
 from moe_distill.pipelines.cores import cores, threads_of_environment
 from moe_distill.pipelines.hardware import Hardware
+from moe_distill.pipelines.processor import require_full_precision
 from moe_distill.pipelines.question import Question
 from moe_distill.pipelines.results import Results
 from moe_distill.records import Store, commit
@@ -82,7 +83,12 @@ class Runtime:
     sets: list[tuple[str, Path]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Make the process ready."""
+        """Make the process ready.
+
+        Raises:
+            InputError: The environment has numbers rounded, or says no number of threads.
+        """
+        require_full_precision()
         object.__setattr__(self, "output", Path(self.output))
         commit()  # remembered now: the code that runs is the one that was there at the start
         torch.set_num_threads(self.threads_of(1))

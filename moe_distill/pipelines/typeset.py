@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup, escape
 
 from moe_distill.pipelines.tables import Entry, Line, Sheet
+from moe_distill.printable import printable
 
 if TYPE_CHECKING:
     from great_tables import GT
@@ -80,4 +81,4 @@ def _latex_entry(entry: Entry) -> str:
 
 
 def _latex(text: str) -> str:
-    return re.sub("^-", "$-$", "".join(_LATEX.get(c, c) for c in text))
+    return re.sub("^-", "$-$", "".join(_LATEX.get(c, c) for c in printable(text)))

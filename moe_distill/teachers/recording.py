@@ -21,7 +21,7 @@ class Recording:
     """Snapshots on their way to the disk, in a file that outlives a kill.
 
     They are written, not mapped: a disk that is full then says so, where a mapped page ends the process. The checksum
-    of each is kept beside them: a file that does not hold what was written counts as missing.
+    of each is kept beside them: a file that does not hold what was written, or has none beside it, counts as missing.
 
     Args:
         folder: Where the file lies. One that a killed training left is gone on with.
@@ -42,12 +42,12 @@ class Recording:
             set_aside(self.path, f"{flaw}; the stage starts anew")
         self.fresh = not self.path.is_file()
         if self.fresh:
-            self._sums.unlink(missing_ok=True)
+            write_json(self._sums, {})
             started = self.path.with_name("started.npy")  # a file cut short by a kill must not be gone on with
             open_memmap(started, mode="w+", dtype=np.float32, shape=shape).flush()
             started.replace(self.path)
         self._header = opened(self.path).offset
-        self._written: dict[str, str] = json.loads(self._sums.read_text()) if self._sums.is_file() else {}
+        self._written: dict[str, str] = json.loads(self._sums.read_text())
         self.take(0, network.state_dict())
 
     def take(self, epoch: int, weights: Mapping[str, torch.Tensor]) -> None:
@@ -69,15 +69,27 @@ class Recording:
         self._written[str(epoch)] = hashlib.sha256(row).hexdigest()
         write_json(self._sums, self._written)
 
+    def finished(self) -> Path:
+        """Return the file with all snapshots in it.
+
+        Raises:
+            InputError: One was never written: an earlier attempt was gone on with of which part is lost.
+        """
+        lost = [epoch for epoch in range(len(opened(self.path))) if str(epoch) not in self._written]
+        if lost:
+            set_aside(self.path, f"snapshot {lost[0]} has no checksum in {self._sums.name}")
+            raise InputError("method.teachers", self.path, "a whole recording: the same command starts it anew")
+        return self.path
+
     def _flaw(self, shape: tuple[int, int]) -> str | None:
         """Return what is wrong with the file of an earlier attempt, or None."""
         try:
             snapshots = opened(self.path)
-            written = json.loads(self._sums.read_text()) if self._sums.is_file() else {}
+            written = json.loads(self._sums.read_text())
             spoiled = [e for e, s in written.items() if hashlib.sha256(snapshots[int(e)].tobytes()).hexdigest() != s]
         except InputError as error:
             return str(error.value)
-        except (AttributeError, LookupError, TypeError, *Unreadable):
+        except (AttributeError, LookupError, TypeError, OSError, *Unreadable):
             return f"{self._sums.name} beside it cannot be read"
         if snapshots.shape != shape:
             return f"it has the shape {snapshots.shape} where {shape} belongs"

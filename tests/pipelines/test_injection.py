@@ -65,7 +65,7 @@ def test_no_field_of_a_set_acts_on_a_page_or_a_card(name, tmp_path):
 
 def test_no_field_of_an_attempt_acts_on_a_page():
     texts = [f.name for f in dataclasses.fields(Attempt) if f.type in (str, str | None)]
-    assert {"outcome", "error", "commit", "command"} <= set(texts)
+    assert {"error", "commit", "command", "host"} <= set(texts)
     tried = [attempt(**{name: ATTACK}) for name in texts]
     report = CellReport(ATTACK, ATTACK, tried, ATTACK, ATTACK, ATTACK)
     text = whole_page("t", [cells_section([report])])

@@ -155,3 +155,41 @@ def test_a_stage_runs_on_its_own_threads_whatever_ran_before_and_rows_say_how_ma
     assert [count for count, _ in seen] == [1, 2]
     assert seen[0][1].endswith(", 1 thread") and seen[1][1].endswith(", 2 threads")
     assert torch.backends.cpu.get_cpu_capability() in seen[0][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ONEDNN_DEFAULT_FPMATH_MODE", "BF16"),
+        ("DNNL_DEFAULT_FPMATH_MODE", "any"),
+        ("NVIDIA_TF32_OVERRIDE", "1"),
+        ("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "1"),
+    ],
+)
+def test_an_environment_that_rounds_is_refused_as_no_key_tells_of_it(runtime, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f"^{name}={value}: (STRICT|0), or not set: float32 would be rounded"):
+        dataclasses.replace(runtime)
+    for exact in ("STRICT", "strict", "0", ""):
+        if exact.upper() in ("", "STRICT" if "FPMATH" in name else "0"):
+            monkeypatch.setenv(name, exact)
+            dataclasses.replace(runtime)
+
+
+def test_rows_say_which_instructions_the_environment_asked_for(monkeypatch):
+    usual = hardware(torch.device("cpu"))
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert hardware(torch.device("cpu")) == f"{usual}, ONEDNN_MAX_CPU_ISA=AVX2"
+
+
+@pytest.mark.parametrize("said", ["99999999999", "1025"])
+def test_more_threads_than_there_can_be_are_refused_by_the_variable(runtime, monkeypatch, said):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    with pytest.raises(InputError, match=f"^OMP_NUM_THREADS={said}: at most 1024$"):
+        dataclasses.replace(runtime, threads=None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "²")
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", said)
+    with pytest.raises(InputError, match=f"^SLURM_CPUS_PER_TASK={said}: at most 1024$"):
+        dataclasses.replace(runtime, threads=None)
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "abc")
+    assert dataclasses.replace(runtime, threads=None).threads_of(1) >= 1

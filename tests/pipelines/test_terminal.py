@@ -10,6 +10,7 @@ from rich.table import Table
 from moe_distill import terminal
 from moe_distill.attempts import FILE, LOG, attempts_of
 from moe_distill.errors import InputError
+from moe_distill.escaping import in_markdown
 from moe_distill.locks import locked
 from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.results import Results
@@ -30,6 +31,29 @@ def test_texts_and_tables_are_whole_and_no_markup(capsys):
     assert said.startswith(f"page: {LONG}\n{LONG}: title\n")
     assert any(LONG in line and ":smile: [/]" in line for line in said.splitlines())
     assert terminal.shown(table) in said
+
+
+ACTS = "a\x1b]0;owned\x07b\x1b[2J\u202ec\x9b31m\r"
+SPELLED = "a\\x1b]0;owned\\x07b\\x1b[2J\\u202ec\\x9b31m"
+
+
+def test_what_a_stranger_wrote_moves_no_cursor_and_turns_no_writing(capsys):
+    table = Table(title=ACTS)
+    table.add_column(ACTS)
+    table.add_row(ACTS)
+    terminal.say(ACTS)
+    terminal.show(table)
+    terminal.write_error(f"{InputError(ACTS, ACTS, ACTS)}")
+    out, err = capsys.readouterr()
+    assert out.count("\\x1b]0;owned") == 4 and out.count("\\u202ec") == 4  # rich itself drops the bell
+    assert err.count(SPELLED) == 3 and err.count("\n") == 1
+    assert not set(out + err) & (set(ACTS) - set(SPELLED))
+    assert SPELLED.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]") in in_markdown(ACTS)
+    assert not set(in_markdown(ACTS)) & {"\x1b", "\u202e"}
+
+
+def test_an_error_is_one_line_whatever_its_key_holds():
+    assert str(InputError("a\nb", "c\nd", "e\nf")) == "a\\nb=c d: e f"
 
 
 def test_a_run_in_a_folder_with_markup_ends_and_its_command_can_be_pasted(suite, monkeypatch, capsys):
