@@ -19,7 +19,7 @@ import psutil
 
 from moe_distill.records import commit, write_json
 from moe_distill.stopping import Stopped, signal_of
-from moe_distill.values import Positive, Whole, checked
+from moe_distill.values import NotNegative, Whole, checked
 
 FILE = "attempts.json"
 LOG = "console.log"
@@ -45,14 +45,14 @@ class Attempt:
         work: What tells it from other work (see ``identity`` of :mod:`~moe_distill.pipelines.cells`), once it is known.
     """
 
-    began: Positive
+    began: NotNegative
     command: str
     commit: str
     host: str
     boot: str
     process: Whole
     process_began: float
-    ended: Positive | None = None
+    ended: NotNegative | None = None
     outcome: Literal["finished", "failed", "stopped", "starting"] | None = None
     error: str | None = None
     work: str | None = None

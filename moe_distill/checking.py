@@ -91,6 +91,19 @@ def check_split(overrides: Iterable[str]) -> None:
             raise InputError(name, given[name], allowed)
 
 
+def check_here(hydra: Any) -> None:
+    """Refuse to change into the job's folder, from where paths such as ``runs/store`` would lead elsewhere.
+
+    Args:
+        hydra: Hydra's own settings.
+
+    Raises:
+        InputError: They ask for it.
+    """
+    if hydra.job.chdir:
+        raise InputError("hydra.job.chdir", True, "false: relative paths are those of the folder where one types")
+
+
 def check_aside(settings: Sequence[str]) -> None:
     """Refuse settings set aside for the jobs of a sweep where one run is looked at: nothing would heed them.
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from moe_distill.errors import InputError
 from moe_distill.tensor_files import save_tensors
+from moe_distill.values import LEAST_STD
 
 FILE = "whitening.safetensors"
 _NAMES = ("mean", "matrix", "inverse")
@@ -135,25 +136,30 @@ class Normalisation:
         return mean_1C11, std_1C11
 
 
-def check_statistics(mean: Sequence[float] | None, std: Sequence[float] | None, channels: int | None) -> None:
+def check_statistics(
+    mean: Sequence[float] | None, std: Sequence[float] | None, channels: int | None, key: str = "data"
+) -> None:
     """Refuse statistics that pixels from 0 to 1 cannot have.
 
     Args:
         mean: Of each channel; None where it is computed.
         std: Likewise.
         channels: How many there are; None where that is not known yet.
+        key: The setting that holds both, for errors.
 
     Raises:
         InputError: There are not as many numbers as channels, or one is not finite or out of bounds, as are
             those for pixels from 0 to 255.
     """
-    count = "1 or 3" if channels is None else channels
+    count = "1 or 3 numbers" if channels is None else "one number" if channels == 1 else f"{channels} numbers"
     if mean is not None and not _are_numbers(mean, channels, lambda value: 0 <= value <= 1):
-        allowed = f"{count} numbers from 0 to 1, one a channel, as pixels go from 0 to 1"
-        raise InputError("data.mean", mean, allowed)
-    if std is not None and not _are_numbers(std, channels, lambda value: 0 < value <= 1):
-        allowed = f"{count} numbers, one a channel, finite, above 0 and at most 1, as pixels go from 0 to 1"
-        raise InputError("data.std", std, allowed)
+        allowed = f"{count} from 0 to 1, one a channel, as pixels go from 0 to 1"
+        raise InputError(f"{key}.mean", mean, allowed)
+    if std is not None and not _are_numbers(std, channels, lambda value: LEAST_STD <= value <= 1):
+        allowed = (
+            f"{count}, one a channel, from {LEAST_STD:.4f} (1/255, a step of 8 bits) to 1, as pixels go from 0 to 1"
+        )
+        raise InputError(f"{key}.std", std, allowed)
 
 
 def _are_numbers(values: object, count: int | None, fit: Callable[[float], bool]) -> bool:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, IsFinite, MinLen, Predicate
+from annotated_types import Ge, IsFinite, Le, MinLen, Predicate
 
 from moe_distill.errors import InputError
 from moe_distill.tiling import Tiling
+from moe_distill.values import LEAST_STD
 
 Space = Literal["raw", "standardised", "zca"]
 DIGITS = 16
@@ -41,8 +42,8 @@ class Provenance:
     data_variant: str
     data_fingerprint: Text
     classes: Annotated[tuple[Text, ...], MinLen(1)]
-    mean: Annotated[tuple[IsFinite[float], ...], MinLen(1)]
-    std: Annotated[tuple[Annotated[IsFinite[float], Gt(0)], ...], MinLen(1)]
+    mean: Annotated[tuple[Annotated[IsFinite[float], Ge(0), Le(1)], ...], MinLen(1)]
+    std: Annotated[tuple[Annotated[IsFinite[float], Ge(LEAST_STD), Le(1)], ...], MinLen(1)]
     method: Text
     expert: Annotated[int, Ge(0)]
     ipc: Annotated[int, Ge(1)]

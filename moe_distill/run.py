@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.arguments import aside, named, reordered, set_aside, with_paths_quoted, without_dashes
 from moe_distill.attempts import attempt
-from moe_distill.checking import check_aside, check_split, listed, takes_of
+from moe_distill.checking import check_aside, check_here, check_split, listed, takes_of
 from moe_distill.config import conf_dir, options, register, written
 from moe_distill.disk import explained, guard_disk
 from moe_distill.errors import InputError, LostRank
@@ -117,6 +117,7 @@ def _open(mirror: Any, pipeline: Any, resolved: dict[str, Any]) -> None:
 def _hydra_main(cfg: DictConfig) -> float | None:
     try:
         check_aside(aside())
+        check_here(HydraConfig.get())
         check_split(HydraConfig.get().overrides.task)
         return run(cfg)
     except Exception as error:  # inside the job, or Hydra adds lines of its own

@@ -20,6 +20,8 @@ from moe_distill.errors import InputError
 from moe_distill.provenance import Provenance
 from moe_distill.tensor_files import save_tensors
 
+_LARGEST = 1e4  # of any number of a set, in its own units: what lies further off trains nothing
+
 
 @dataclass(frozen=True)
 class _About:
@@ -118,8 +120,10 @@ def _require_fit(tensors: Mapping[str, torch.Tensor], provenance: Provenance) ->
             raise ValueError(f"{name} of shape {tuple(tensor.shape)} where {wanted[name]} belongs")
         if tensor.dtype != torch.float32:
             raise ValueError(f"{name} of type {tensor.dtype} where torch.float32 belongs")
-        if not tensor.isfinite().all():
-            raise ValueError(f"{name} holds NaN or infinity")
+        if not tensor.abs().le(_LARGEST).all():  # NaN fails it too
+            raise ValueError(f"{name} holds NaN, or a number beyond {_LARGEST:g}")
+    if "learned_rate" in tensors and tensors["learned_rate"] <= 0:
+        raise ValueError(f"learned_rate {tensors['learned_rate']:g} where a number above 0 belongs")
     if len(set(provenance.classes)) != classes:
         raise ValueError("two classes have one name")
     if len(provenance.std) != channels:

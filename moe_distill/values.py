@@ -15,6 +15,7 @@ from moe_distill.errors import FieldError
 from moe_distill.misfits import problem_of
 from moe_distill.wording import MOST, Where
 
+LEAST_STD = 1 / 255  # of a channel of pixels from 0 to 1: one step of 8 bits; to divide by less would blow up noise
 Count = Annotated[int, Ge(1), Le(MOST)]
 Whole = Annotated[int, Ge(0), Le(MOST)]
 Positive = Annotated[float, Gt(0)]

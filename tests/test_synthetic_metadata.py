@@ -31,7 +31,7 @@ def test_metadata_that_were_edited_are_refused(tmp_path, field):
 
 
 def test_statistics_of_whole_numbers_keep_their_fingerprint(tmp_path):
-    one = a_set(mean=(0, 1), std=(1, 2), tiling=2)
+    one = a_set(mean=(0, 1), std=(1, 1), tiling=2)
     one.save(tmp_path / "s.safetensors")
     assert SyntheticSet.load(tmp_path / "s.safetensors").fingerprint() == one.fingerprint()
 
@@ -77,16 +77,25 @@ def test_a_text_nested_too_deeply_is_refused(tmp_path):
         SyntheticSet.load(path)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e30, 2e4])
 @pytest.mark.parametrize("name", ["images", "soft_labels", "average", "learned_rate"])
 def test_tensors_that_are_not_finite_or_no_floats_are_refused(tmp_path, name, value):
     own = a_set()
     shapes = {"images": (6, 2, 8, 8), "average": (6, 2, 8, 8), "soft_labels": (6, 3), "learned_rate": ()}
     for tensor, words in (
-        (torch.full(shapes[name], value), "NaN or infinity"),
+        (torch.full(shapes[name], value), "NaN, or a number beyond 10000"),
         (torch.ones(shapes[name]).int(), "int32"),
     ):
         given = {"images": own.images.detach(), name: tensor}
         write_set(tmp_path / "s.safetensors", given, own.provenance, own.fingerprint())
         with pytest.raises(InputError, match=rf"{name} .*{words}"):
             SyntheticSet.load(tmp_path / "s.safetensors")
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0])
+def test_a_step_size_that_trains_nothing_is_refused(tmp_path, rate):
+    own = a_set()
+    given = {"images": own.images.detach(), "learned_rate": torch.tensor(rate)}
+    write_set(tmp_path / "s.safetensors", given, own.provenance, own.fingerprint())
+    with pytest.raises(InputError, match=rf"learned_rate {rate:g} where a number above 0 belongs"):
+        SyntheticSet.load(tmp_path / "s.safetensors")

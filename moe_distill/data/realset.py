@@ -10,6 +10,7 @@ import torch
 
 from moe_distill.normalisation import Normalisation, Whitening, check_statistics
 from moe_distill.provenance import Provenance, Space
+from moe_distill.values import LEAST_STD
 
 Statistics = tuple[float, ...]
 
@@ -166,15 +167,16 @@ class DataSource(Protocol):
 def pixel_statistics(images_NCHW: torch.Tensor) -> tuple[Statistics, Statistics]:
     """Return mean and population standard deviation of each channel of uint8 images, in units of [0, 1].
 
-    Exact up to one rounding: computed in float64 from the histogram of the 256 values. A channel that never changes has
-    no deviation to divide by: it counts as one grey level, 1/255, the smallest step that a pixel can take.
+    Exact up to one rounding: computed in float64 from the histogram of the 256 values. The deviation of a
+    channel that changes by less than one grey level, 1/255, the smallest step of a pixel, counts as that: to divide by
+    less would blow up noise.
     """
     values_V = torch.arange(256, dtype=torch.float64) / 255
     counts_CV = torch.stack([torch.bincount(plane.flatten(), minlength=256) for plane in images_NCHW.unbind(1)])
     share_CV = counts_CV.double() / counts_CV.sum(1, keepdim=True)
     mean_C = share_CV @ values_V
     std_C = (share_CV * (values_V - mean_C[:, None]).square()).sum(1).sqrt()
-    return tuple(mean_C.tolist()), tuple(torch.where(std_C == 0, 1 / 255, std_C).tolist())
+    return tuple(mean_C.tolist()), tuple(std_C.clamp_min(LEAST_STD).tolist())
 
 
 def train_and_test(

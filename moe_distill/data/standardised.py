@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from moe_distill.data.realset import DataSource, RealSet
+from moe_distill.normalisation import check_statistics
 
 
 @dataclass(frozen=True)
@@ -37,4 +38,5 @@ class Standardised:
         """
         train, test = self.source.load(cache)
         mean, std = tuple(self.mean), tuple(self.std)
+        check_statistics(mean, std, train.channels, "normalisation.data")
         return replace(train, mean=mean, std=std), replace(test, mean=mean, std=std)

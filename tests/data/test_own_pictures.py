@@ -51,7 +51,7 @@ def test_class_names_are_composed(tmp_path, cache, names):
 )
 def test_statistics_are_looked_at_before_anything_is_decoded(root, cache, monkeypatch, fields, key):
     monkeypatch.setattr(decoding, "fit_square", None)
-    several = {"mean": "from 0 to 1, one a channel", "std": ", one a channel, finite, above 0"}[key]
+    several = {"mean": "from 0 to 1, one a channel", "std": ", one a channel, from 0.0039 "}[key]
     each = {"mean": "each a number of at least 0 and at most 1", "std": "each a number above 0"}[key]
     line = rf"^(data\.)?{key}=.*: ((3|1 or 3) numbers ?{several}|a list.*, {each})"
     refused(line, cache, root=str(root), **fields)

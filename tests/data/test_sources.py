@@ -16,6 +16,7 @@ from torchvision.datasets import utils as torchvision_utils
 from torchvision.transforms import CenterCrop, Compose, Resize
 
 from moe_distill.data import folder, sources
+from moe_distill.data.standardised import Standardised
 from moe_distill.errors import InputError
 
 FIXED = Compose([Resize(64), CenterCrop(64)])
@@ -224,10 +225,17 @@ def test_without_network_the_two_ways_out_are_told(cache, name):
 def test_statistics_of_other_units_are_refused_before_files_are_looked_for(cache, name):
     with pytest.raises(InputError, match=r"^data\.mean=.*numbers from 0 to 1"):
         source(name, mean=[125.3, 123.0, 113.9]).load(cache)
-    with pytest.raises(InputError, match=r"^data\.std=.*finite, above 0"):
+    with pytest.raises(InputError, match=r"^data\.std=.*from 0\.0039 \(1/255"):
         source(name, std=[63.0, 62.1, 66.7]).load(cache)
+    with pytest.raises(InputError, match=r"^data\.std=.*from 0\.0039 \(1/255"):
+        source(name, std=[1e-30] * 3).load(cache)
 
 
 def test_a_size_out_of_range_is_refused(cache):
     with pytest.raises(InputError, match=r"^data\.size=300"):
         source("stl10", size=300).load(cache)
+
+
+def test_statistics_of_another_set_that_do_not_fit_are_named_where_they_stand(tmp_path):
+    with pytest.raises(InputError, match=r"^normalisation\.data\.mean=.*: one number from 0 to 1"):
+        Standardised(sources.Digits(), [0.5] * 3, [0.2] * 3).load(tmp_path)
