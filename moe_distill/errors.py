@@ -51,6 +51,25 @@ def within(path: str) -> Iterator[None]:
         raise error.inside(path) from error
 
 
+@contextlib.contextmanager
+def renamed(own: str, typed: str) -> Iterator[None]:
+    """Have errors of what an object calls its own name the setting that brought it.
+
+    Args:
+        own: Such as ``set``, of which whoever reads its files does not know where it came from.
+        typed: What the user set, such as ``pipeline.path``.
+
+    Raises:
+        InputError: By the other key.
+    """
+    try:
+        yield
+    except InputError as error:
+        if error.key != own:
+            raise
+        raise InputError(typed, error.value, error.allowed) from error
+
+
 def _short(value: object) -> str:
     """Return a value as text; of a list of a hundred names its beginning."""
     text = " ".join(str(value).split())

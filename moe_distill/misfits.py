@@ -168,7 +168,7 @@ def _is_object(kind: Any, value: Any) -> bool:
     if not kind.__module__.startswith("moe_distill"):
         return True  # what makes one, only its library knows
     if not is_node(value):
-        return False
+        return not inspect.isabstract(kind)  # what is there to be derived from; else, what serves alike serves
     target = None if value.get("_partial_") else pkgutil.resolve_name(value["_target_"])
     return target is not None and (not inspect.isclass(target) or issubclass(target, kind))
 

@@ -120,7 +120,7 @@ def refused(called, store, *given):
         (["pipeline=report", "pipeline.lrs=[1]"], "pipeline.lrs=[1]: left out: to look at one run needs no settings"),
         (["pipeline=workspace"], "pipeline=workspace: with a Weights & Biases key: run `wandb login` once"),
         (["logger=wandb", "logger.mode=online"], "logger.mode=online: offline, or with a Weights & Biases key"),
-        (["pipeline=evaluate", "pipeline.path=gone"], "set=gone: a set written by this package"),
+        (["pipeline=evaluate", "pipeline.path=gone"], "pipeline.path=gone: a set written by this package"),
         (["data=folder"], "data.root=None: a folder with train/<class>/*"),
         (["data=folder", "data.root=gone"], "data.root=gone: a folder with train/<class>/*"),
     ],
@@ -260,7 +260,7 @@ def test_a_truncated_set_is_not_evaluated(called, tmp_path, distilled):
     file = distilled / "expert_0.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     said = refused(called, tmp_path / "store", "pipeline=evaluate", f"pipeline.path={distilled}")
-    assert said.startswith(f"set={file}: a whole set file; this one is truncated or damaged")
+    assert said.startswith(f"pipeline.path={file}: a whole set file; this one is truncated or damaged")
 
 
 def test_a_download_without_a_network_says_what_to_set_instead(called, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from moe_distill.data.realset import RealSet
-from moe_distill.errors import within
+from moe_distill.errors import renamed, within
 from moe_distill.experts.plan import Distillation
 from moe_distill.pipelines.rows import columns_of_plan, columns_of_real
 from moe_distill.pipelines.runtime import Runtime
@@ -44,13 +44,8 @@ def candidate_of(plan: Distillation, runtime: Runtime, path: str | None = None) 
     """
     train, test = plan.data.load(runtime.cache)
     if path is not None:
-        sets = SyntheticSet.load(path)
-        settings = {**_settings_of_file(sets), "data": train.fingerprint, "statistics": train.statistics}
-        unknown = {"seconds": "", "peak_memory_mb": 0.0}
-        found = _distilled(Path(path), train, test, runtime, settings, _columns_of_file(sets), unknown)
-        if len(found.stored) != len(plan.pieces) or max(plan.pieces) == 1:
-            return found
-        return replace(_stitched(found, plan), settings={**settings, "pieces": list(plan.pieces)})
+        with renamed("set", "pipeline.path"):
+            return _of_path(Path(path), plan, train, test, runtime)
     with within("plan"):
         plan.check(train)
     folder = plan.find(runtime.store, train)
@@ -59,6 +54,16 @@ def candidate_of(plan: Distillation, runtime: Runtime, path: str | None = None) 
     settings = plan.settings(train, runtime.cache)
     found = _distilled(folder, train, test, runtime, settings, columns, about["cost"])
     return replace(_stitched(found, plan), dependence=about["dcor2_unbiased"])
+
+
+def _of_path(path: Path, plan: Distillation, train: RealSet, test: RealSet, runtime: Runtime) -> Candidate:
+    sets = SyntheticSet.load(path)
+    settings = {**_settings_of_file(sets), "data": train.fingerprint, "statistics": train.statistics}
+    unknown = {"seconds": "", "peak_memory_mb": 0.0}
+    found = _distilled(path, train, test, runtime, settings, _columns_of_file(sets), unknown)
+    if len(found.stored) != len(plan.pieces) or max(plan.pieces) == 1:
+        return found
+    return replace(_stitched(found, plan), settings={**settings, "pieces": list(plan.pieces)})
 
 
 def candidate_of_real(train: RealSet, test: RealSet) -> Candidate:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from moe_distill.errors import InputError
+from moe_distill.errors import InputError, renamed
 from moe_distill.experts.plan import Distillation
 from moe_distill.formats.card import Known, write_hub_folder
 from moe_distill.formats.ddranking import write_ddranking
@@ -59,7 +59,8 @@ def export(
         raise InputError("pipeline.layout", layout, f"one of {', '.join(writers)}")
     check_new(target)
     source = Path(path).expanduser() if path is not None else _stored(plan, runtime)
-    sets = SyntheticSet.load(source)
+    with renamed("set", "set" if path is None else "pipeline.path"):
+        sets = SyntheticSet.load(source)
     together = sets if isinstance(sets, Union) else union([sets])
     with new_folder(target) as folder:
         written = writers[layout](together, source, folder)

@@ -193,7 +193,7 @@ def test_what_cannot_be_exported_is_one_line_and_leaves_nothing(runtime, tmp_pat
     assert refusal(export, None, None, runtime, path, layout="zip").startswith(
         "pipeline.layout=zip: one of safetensors"
     )
-    assert refusal(export, None, None, runtime, "gone").startswith("set=gone: ")
+    assert refusal(export, None, None, runtime, "gone").startswith("pipeline.path=gone: ")
     assert "nothing is overwritten" in refusal(export, None, None, runtime, path, path)
     monkeypatch.setattr(Image.Image, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     for layout in ("folder", "huggingface"):
