@@ -82,7 +82,10 @@ class Diversity:
         least = self.measure.least_rows
         if rows < least:
             allowed = f"none (diversity=none), or more images per class: it compares {least} of {of_what} at least"
-            raise FieldError("", self.title, f"{allowed}, here are {rows} ({classes} classes)")
+            told = f"{allowed}, here are {rows} ({classes} classes)"
+            if self.scope == "per_class":
+                raise FieldError("scope", self.scope, told)
+            raise FieldError("measure", type(self.measure).__name__, told)
 
 
 class DiversityCoordinator(pl.Callback):

@@ -1,6 +1,7 @@
 """Files of other programs, read as data alone: no code in them is ever run."""
 
 import math
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from moe_distill.errors import InputError
 from moe_distill.formats.foreign import KEY, Wanted
 from moe_distill.formats.pickled import load_tensors
 
+_FOREIGN = re.compile(r"Unsupported global: GLOBAL (\S+)")  # in torch's refusal
 # Tensors lie beside the pickle in torch's files, so that what remains is small; reading it goes step by step.
 _MOST_PICKLED = 1 << 24
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -142,6 +144,9 @@ def _too_large(path: Path, size: int, limit: int) -> InputError:
 
 
 def _refused(path: Path, error: Exception) -> InputError:
-    why = str(error).strip().splitlines()
     allowed = "a whole file of tensors, numbers and texts; this one is damaged or holds something else, such as code"
-    return InputError(KEY, path, f"{allowed} ({type(error).__name__}: {why[0][:120] if why else ''})")
+    named = _FOREIGN.search(str(error))  # torch's own words go on to tell how to run it all the same
+    first = (str(error).strip().splitlines() or [""])[0].partition(". ")[0][:120]
+    return InputError(
+        KEY, path, f"{allowed} ({f'it names {named[1]}' if named else f'{type(error).__name__}: {first}'})"
+    )

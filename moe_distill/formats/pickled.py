@@ -70,6 +70,8 @@ class _Tensors(pickle.Unpickler):
         """
         known: dict[str, Any] = {
             "torch._utils._rebuild_tensor_v2": _tensor,
+            "torch._utils._rebuild_parameter": _data,
+            "_codecs.encode": _bytes,
             "torch.storage._load_from_bytes": self._storage,
             "collections.OrderedDict": OrderedDict,
         }
@@ -90,3 +92,19 @@ class _Tensors(pickle.Unpickler):
 def _tensor(storage: Any, offset: int, size: Sequence[int], stride: Sequence[int], *_: object) -> torch.Tensor:
     """Return a tensor over a storage; whether it needs gradients, and its hooks, are left out."""
     return torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage, offset, tuple(size), tuple(stride))
+
+
+def _data(tensor: torch.Tensor, *_: object) -> torch.Tensor:
+    """Return the numbers of a parameter."""
+    return tensor
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    """Return bytes that protocols before 3 write as a text.
+
+    Raises:
+        ValueError: Of another encoding than theirs.
+    """
+    if encoding != "latin1":
+        raise ValueError(f"a pickle of tensors alone; this one encodes a text as {encoding}")
+    return text.encode("latin1")

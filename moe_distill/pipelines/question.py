@@ -1,6 +1,5 @@
 """What an experiment asks of its result rows, and the rows in the words of that question."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from moe_distill.errors import InputError
 from moe_distill.pipelines.rows import COLUMNS, Row, budget_of, distinct, is_trained, settings_of, variant_names
 from moe_distill.pipelines.set_names import set_of
+from moe_distill.row_files import read_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,9 +49,11 @@ class Question:
             if unknown := sorted(map(str, set(published) - {*COLUMNS, "accuracy"})):
                 raise InputError("paper", ", ".join(unknown), f"columns among {', '.join(_TOLD)}")
             try:
-                float(published["accuracy"])
-            except (KeyError, ValueError, TypeError) as error:
-                raise InputError("paper", dict(published), "an accuracy in percent in every row") from error
+                fits = 0 <= float(published["accuracy"]) <= 100
+            except (KeyError, ValueError, TypeError):
+                fits = False
+            if not fits:
+                raise InputError("paper", dict(published), "an accuracy in percent, 0 to 100, in every row")
 
     @property
     def rivals(self) -> tuple[Mapping[str, Any], ...]:
@@ -76,17 +78,27 @@ def asked(
     lines: Sequence[str] | None = None,
     paper: str | None = None,
 ) -> Question:
-    """Return the question of an experiment's yaml, whose published accuracies stand in the file ``paper``, if any."""
+    """Return the question of an experiment's yaml, whose published accuracies stand in the file ``paper``, if any.
+
+    Raises:
+        InputError: As for :class:`Question`, or the file is no table.
+    """
     published = paper_rows(Path(paper)) if paper else []
-    return Question(claim, against or {}, axis, correlate, lines, published)
+    try:
+        return Question(claim, against or {}, axis, correlate, lines, published)
+    except InputError as error:
+        if error.key != "paper":
+            raise
+        raise InputError("question.paper", f"{paper}: {error.value}", error.allowed) from error
 
 
 def paper_rows(file: Path) -> list[dict[str, str]]:
-    """Return the rows of a ``paper.csv``; there are none where there is no such file."""
-    if not file.is_file():
-        return []
-    with file.open(newline="") as opened:
-        return list(csv.DictReader(opened))
+    """Return the rows of a ``paper.csv``; there are none where there is no such file.
+
+    Raises:
+        InputError: It is no table.
+    """
+    return read_table(file) if file.is_file() else []
 
 
 def meets(row: Row, conditions: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ import torch
 from moe_distill.errors import InputError
 from moe_distill.formats.foreign import Wanted
 from moe_distill.formats.layouts import layout_of
+from moe_distill.formats.loading import load_pt
 from moe_distill.formats.pickled import load_tensors
 
 WANTED = Wanted(("cat", "dog", "emu"), (3, 8, 8), 1 << 20)
@@ -31,10 +32,10 @@ def written(folder, value, protocol=4):
     return path
 
 
-@pytest.mark.parametrize("protocol", [3, 4, 5])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_pickled_pair_of_tensors_is_read_bit_for_bit(tmp_path, protocol):
     base = pixels()
-    value = (base.transpose(2, 3), HARD.int(), [base.half(), base[2:4].requires_grad_()])
+    value = (base.transpose(2, 3), HARD.int(), [base.half(), base[2:4].requires_grad_(), torch.nn.Parameter(base[:3])])
     found = load_tensors(written(tmp_path, value, protocol))
     for one, other in zip((*value[:2], *value[2]), (*found[:2], *found[2]), strict=True):
         assert one.dtype == other.dtype and torch.equal(one, other) and not other.requires_grad
@@ -137,3 +138,10 @@ def test_idms_tiles_are_known_by_its_folder(tmp_path, folder, factor):
     found = layout_of(path).read(path, WANTED)
     assert (found.factor, found.by_column, found.convention) == (factor, factor == 2, "mtt")
     assert (found.method, found.spaces) == ("idm", ("standardised",))
+
+
+def test_a_saved_network_is_refused_by_what_it_names_without_the_advice_to_run_it(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "images.pt")
+    with pytest.raises(InputError, match=r"it names torch\.nn\.modules\.linear\.Linear\)$") as caught:
+        load_pt(tmp_path / "images.pt", WANTED)
+    assert "still be loaded" not in str(caught.value)

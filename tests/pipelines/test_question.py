@@ -7,7 +7,7 @@ import pytest
 from conftest_rows import to_come
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.question import Question, framed, meets, paper_rows, published
+from moe_distill.pipelines.question import Question, asked, framed, meets, paper_rows, published
 from moe_distill.pipelines.rows import COLUMNS, variant_names
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -167,3 +167,19 @@ def test_the_papers_files_are_tables_of_known_columns():
         with file.open(newline="") as opened:
             rows = list(csv.reader(opened))
         assert {len(r) for r in rows} == {len(rows[0])} and set(rows[0]) <= {*COLUMNS, "accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"method,accuracy\ndm,\xe9\n", r"^table=.*paper\.csv: a table .* not UTF-8"),
+        (b"<<<<<<< HEAD\nmethod,accuracy\n", r"^(table|question\.paper)=.*paper\.csv"),
+        (b"method;accuracy\ndm;5\n", r"^question\.paper=.*paper\.csv: method;accuracy: columns among"),
+        (b"method,accuracy\ndm,nan\n", r"^question\.paper=.*paper\.csv: .*an accuracy in percent, 0 to 100"),
+        (b"method,accuracy\ndm,101\n", r"^question\.paper=.*paper\.csv: .*an accuracy in percent, 0 to 100"),
+    ],
+)
+def test_published_accuracies_that_cannot_be_are_refused_by_their_file(tmp_path, content, said):
+    (tmp_path / "paper.csv").write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        asked(paper=str(tmp_path / "paper.csv"))

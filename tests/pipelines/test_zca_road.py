@@ -99,7 +99,9 @@ def test_a_set_with_another_whitening_is_refused(white, tmp_path):
     elsewhere = copied(folder, tmp_path / "sets")
     other, _ = ZCA(Digits(), 0.2).load(tmp_path / "data")
     other.whitening.save(elsewhere / FILE)
-    with pytest.raises(InputError, match=rf"^pipeline\.path={elsewhere / FILE}: the whitening \w+; this file holds \w+$"):
+    with pytest.raises(
+        InputError, match=rf"^pipeline\.path={elsewhere / FILE}: the whitening \w+; this file holds \w+$"
+    ):
         suite("pipeline=evaluate", f"pipeline.path={elsewhere}", *WHITE)
     about = elsewhere / "expert_0.json"
     text = json.loads(about.read_text())
