@@ -39,6 +39,10 @@ class Fusion(Protocol):
         """Draw what replaces the images before any training; None, as for most, leaves them as they are."""
         return None
 
+    def left_of(self, images: int, classes: int) -> int:
+        """Return how many images are trained on, of so many in classes of equal size."""
+        return images
+
     def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
         """Draw the partners of one batch; None leaves the batch unmixed.
 
@@ -140,6 +144,10 @@ class Offline(Fusion):
         halves = [_halves(label_M.eq(c).nonzero().squeeze(1), expert_M, rng) for c in label_M.unique()]
         first_P, partner_P = (torch.cat(part) for part in zip(*halves, strict=True))
         return Pairs(first_P, partner_P, seeding.beta(self.alpha, len(first_P), rng))
+
+    def left_of(self, images: int, classes: int) -> int:
+        """Return the number of pairs, an odd image with itself."""
+        return classes * -(-(images // classes) // 2)
 
     def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> None:
         """Mix nothing more."""

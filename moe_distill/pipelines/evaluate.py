@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from moe_distill.costs import cost_of
-from moe_distill.data.fusion import Fusion, Offline
+from moe_distill.data.fusion import Fusion
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import FieldError, within
 from moe_distill.experts.plan import Distillation
@@ -67,8 +67,7 @@ class Examination:
             FieldError: They cannot.
         """
         shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
-        halved = isinstance(self.fusion, Offline)  # more or less
-        batch = 2 if halved else last_batch(images, self.recipe.batch_size)
+        batch = last_batch(self.fusion.left_of(images, len(real.classes)), self.recipe.batch_size)
         for name, network in self.students.items():
             with within(f"students.{name}"):
                 rehearse(network, **shape, batch=batch)

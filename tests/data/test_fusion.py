@@ -49,7 +49,7 @@ def test_offline_pairs_use_every_image_once_within_its_class_and_across_experts_
     total = sum(counts)
     for seed in range(5):
         first, partner, lam = Offline(seed=seed).pairs(expert_M, label_M)
-        assert len(first) == len(partner) == len(lam) == 3 * -(-total // 2)
+        assert len(first) == len(partner) == len(lam) == Offline().left_of(3 * total, 3) == 3 * -(-total // 2)
         assert torch.equal(label_M[first], label_M[partner])
         uses = torch.cat([first, partner[partner != first]])
         assert sorted(uses.tolist()) == list(range(3 * total))
@@ -82,7 +82,7 @@ def test_offline_lambda_comes_from_its_beta():
     "fusion", [NoFusion(), Vanilla(), CrossExpert(), Additive(CrossExpert()), Sometimes(Vanilla(), 1)]
 )
 def test_only_offline_replaces_images(fusion):
-    assert fusion.pairs(EXPERT, LABEL) is None
+    assert fusion.pairs(EXPERT, LABEL) is None and fusion.left_of(7, 2) == 7
 
 
 @pytest.mark.parametrize(
