@@ -37,6 +37,22 @@ def write_set(path: Path, tensors: Mapping[str, torch.Tensor], provenance: Prove
         temporary.write_text(about, encoding="utf-8")
 
 
+def files_of(folder: Path) -> list[Path]:
+    """Return the files of a folder's experts in the order of their numbers.
+
+    Raises:
+        InputError: There are none, or their names are not those of experts numbered from 0 without a gap.
+    """
+    found = {path.name for path in folder.glob("expert_*.safetensors")}
+    if not found:
+        raise InputError("set", folder, "a folder with files expert_<number>.safetensors")
+    names = [f"expert_{number}.safetensors" for number in range(len(found))]
+    if strange := sorted(found.difference(names)):
+        allowed = f"a name expert_<number>.safetensors, where the {len(found)} of a folder are numbered from 0"
+        raise InputError("set", folder / strange[0], f"{allowed} without a gap")
+    return [folder / name for name in names]
+
+
 def read_set(path: Path) -> tuple[dict[str, torch.Tensor], Provenance, str]:
     """Return the tensors, what they are, and the fingerprint they were written with.
 

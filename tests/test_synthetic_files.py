@@ -61,6 +61,13 @@ def test_tensors_of_another_shape_are_refused(tmp_path, name, shape):
         SyntheticSet.load(tmp_path / "s.safetensors")
 
 
+def saved(folder, numbers):
+    sets = [a_set(number) for number in numbers]
+    for number, one in zip(numbers, sets, strict=True):
+        one.save(folder / f"expert_{number}.safetensors")
+    return sets
+
+
 def shorten(share):
     return lambda path: path.write_bytes(path.read_bytes()[: int(len(path.read_bytes()) * share)])
 
@@ -138,15 +145,42 @@ def test_a_fingerprint_follows_values_not_strides():
 
 
 def test_a_folder_is_read_as_the_union_in_the_order_of_the_numbers(tmp_path):
-    sets = {number: a_set(number) for number in (10, 2, 1)}
-    for number, one in sets.items():
-        one.save(tmp_path / f"expert_{number}.safetensors")
+    sets = saved(tmp_path, range(11))
     (tmp_path / "manifest.json").write_text("{}")
     back = SyntheticSet.load(tmp_path)
-    assert [m.provenance.expert for m in back.members] == [1, 2, 10]
-    assert back.fingerprint() == union([sets[1], sets[2], sets[10]]).fingerprint()
-    assert back.fingerprint() != union([sets[2], sets[1], sets[10]]).fingerprint()
-    assert back.provenance == sets[1].provenance
+    assert [m.provenance.expert for m in back.members] == list(range(11))
+    assert back.fingerprint() == union(sets).fingerprint()
+    assert back.fingerprint() != union([*sets[:2], sets[10], *sets[2:10]]).fingerprint()
+    assert back.provenance == sets[0].provenance
+
+
+@pytest.mark.parametrize(
+    ("sources", "named", "said"),
+    [
+        ({"expert_1_old": 1}, "expert_1_old", "without a gap"),
+        ({"expert_copy": 0}, "expert_copy", "without a gap"),
+        ({"expert_01": 1}, "expert_01", "without a gap"),
+        ({"expert_²": 1}, "expert_²", "without a gap"),
+        ({"expert_7": 0}, "expert_7", "without a gap"),
+        ({"expert_3": 3}, "expert_3", "the 3 of a folder are numbered from 0 without a gap"),
+        ({"expert_1": 0}, "expert_1", "the set of expert 1; this one is that of expert 0"),
+        ({"expert_2": 0}, "expert_2", "the set of expert 2; this one is that of expert 0"),
+    ],
+)
+def test_a_folder_holds_each_expert_once_under_its_number(tmp_path, sources, named, said):
+    saved(tmp_path, range(2))
+    for name, number in sources.items():
+        a_set(number).save(tmp_path / f"{name}.safetensors")
+    with pytest.raises(InputError, match=rf"^set={tmp_path / named}\.safetensors: .*{said}$") as caught:
+        SyntheticSet.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_with_more_experts_than_its_roster_is_refused(tmp_path):
+    for number in range(2):
+        a_set(number, settings={"roster": [{}]}).save(tmp_path / f"expert_{number}.safetensors")
+    with pytest.raises(InputError, match="all 1 experts; there are 2"):
+        SyntheticSet.load(tmp_path)
 
 
 def test_reading_a_set_needs_neither_hydra_nor_lightning(tmp_path):
