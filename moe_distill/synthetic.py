@@ -12,7 +12,15 @@ from torch.utils.data import TensorDataset
 from moe_distill.errors import InputError
 from moe_distill.normalisation import FILE, Normalisation, Whitening
 from moe_distill.provenance import DIGITS, Provenance, Space
-from moe_distill.set_files import damaged, files_of, fingerprint_of, read_set, require_sealed, write_set
+from moe_distill.set_files import (
+    damaged,
+    files_of,
+    fingerprint_of,
+    read_set,
+    require_sealed,
+    unreadable,
+    write_set,
+)
 from moe_distill.tiling import Tiling
 
 __all__ = ["Decoded", "Provenance", "Space", "SyntheticSet", "Union", "union"]
@@ -162,7 +170,10 @@ class SyntheticSet(nn.Module):
         if provenance.whitening is None:
             whitening = None
         elif whitening is None or whitening.source != provenance.whitening:
-            whitening = Whitening.load(path.with_name(FILE), provenance.whitening)
+            try:
+                whitening = Whitening.load(path.with_name(FILE), provenance.whitening)
+            except PermissionError as error:
+                raise unreadable(path.with_name(FILE), error) from error
         try:
             loaded = cls(tensors.pop("images"), provenance, **tensors, whitening=whitening)
         except (LookupError, TypeError) as error:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from test_synthetic import a_set
 
 import moe_distill
 from moe_distill.errors import InputError
+from moe_distill.normalisation import Whitening
 from moe_distill.synthetic import SyntheticSet, union
 from moe_distill.tiling import Tiling
 
@@ -114,6 +116,40 @@ def test_a_damaged_set_is_one_line_that_names_the_file(tmp_path, suffix, damage,
         SyntheticSet.load(tmp_path if folder else path)
     named = tmp_path if folder and not path.exists() else path
     assert caught.value.key == "set" and f"set={named}: " in str(caught.value) and "\n" not in str(caught.value)
+
+
+STRANGE = {"a folder": lambda p: p.mkdir(), "a pipe": os.mkfifo, "a link in a ring": lambda p: p.symlink_to(p)}
+
+
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+@pytest.mark.parametrize("put", STRANGE.values(), ids=STRANGE)
+def test_what_is_no_file_is_named_in_one_line_at_once(tmp_path, put, suffix):
+    saved(tmp_path, range(2))
+    strange = tmp_path / f"expert_1.{suffix}"
+    strange.unlink()
+    put(strange)
+    with pytest.raises(InputError, match=rf"^set={strange}: a file that can be read \((no regular file|.*links)\)$"):
+        SyntheticSet.load(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+def test_a_link_to_nothing_is_a_missing_file(tmp_path, suffix):
+    saved(tmp_path, range(2))
+    link = tmp_path / f"expert_1.{suffix}"
+    link.unlink()
+    link.symlink_to("nowhere")
+    with pytest.raises(InputError, match=rf"^set=.*expert_1\.safetensors: .*; {link} is missing$"):
+        SyntheticSet.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["expert_0.json", "expert_0.safetensors", "whitening.safetensors"])
+def test_a_file_that_may_not_be_read_is_told_as_that(tmp_path, unreadable, name):
+    white = Whitening(torch.zeros(128), torch.eye(128), torch.eye(128), "w" * 64)
+    about = replace(a_set().provenance, whitening=white.source)
+    SyntheticSet(a_set().images.detach(), about, whitening=white).save(tmp_path / "expert_0.safetensors")
+    unreadable(tmp_path / name)
+    with pytest.raises(InputError, match=rf"^set={tmp_path / name}: a file that can be read \(Permission denied\)$"):
+        SyntheticSet.load(tmp_path)
 
 
 def test_a_folder_without_sets_is_refused(tmp_path):
