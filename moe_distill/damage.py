@@ -1,7 +1,10 @@
 """Whether stored files are what was written, and what becomes of those that are not."""
 
+import errno
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,22 @@ MANIFEST = "manifest.json"
 Unreadable = (ValueError, RecursionError)
 
 
+def require_readable(path: Path) -> None:
+    """Refuse what is no file to be read: whoever opens a pipe waits, and safetensors calls all it may not open missing.
+
+    Raises:
+        FileNotFoundError: Nothing is there, or a link to nothing.
+        PermissionError: It may not be read.
+        OSError: It is a folder, a pipe or the like.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    path.open("rb").close()
+
+
 def checksum(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal, read piece by piece."""
+    """Return the sha256 of a file in hexadecimal, read piece by piece; raises as :func:`require_readable`."""
+    require_readable(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -41,7 +58,10 @@ def flaw_of(folder: Path) -> str | None:
 
 def flaw_of_manifest(folder: Path) -> str | None:
     """Return what is wrong with the manifest of an artifact, whose folder's name is its key; None where nothing is."""
+    if not folder.is_dir():
+        return "it is no folder"
     try:
+        require_readable(folder / MANIFEST)
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if "files" in manifest and manifest["checksum"] != content_checksum(manifest):
             return f"{MANIFEST} is not what was written"
@@ -116,7 +136,7 @@ def _require_whole_safetensors(path: Path) -> None:
 def set_aside(path: Path, why: str) -> Path:
     """Rename a damaged file or folder to ``<name>.damaged-<number>``, say so in one line, return where it lies now."""
     number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+    while os.path.lexists(aside := path.with_name(f"{path.name}.damaged-{number}")):
         number += 1
     path.replace(aside)
     say(f"damaged: {path}: {why}; set aside as {aside.name}")

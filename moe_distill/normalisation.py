@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from moe_distill.damage import require_readable
 from moe_distill.errors import InputError
 from moe_distill.tensor_files import save_tensors
 from moe_distill.values import LEAST_STD
@@ -70,8 +71,10 @@ class Whitening:
 
         Raises:
             InputError: The file is missing, damaged, or holds another whitening.
+            PermissionError: It may not be read, which is no damage.
         """
         try:
+            require_readable(path)
             with safe_open(path, "pt") as file:
                 about = file.metadata()
                 mean_D, matrix_DD, inverse_DD = map(file.get_tensor, _NAMES)
@@ -79,6 +82,8 @@ class Whitening:
             whole = held.digest == about["digest"]
         except FileNotFoundError as error:
             raise InputError("set", path, "the whitening the images were made with; this file is missing") from error
+        except PermissionError:
+            raise
         except (SafetensorError, LookupError, TypeError, OSError) as error:
             raise InputError("set", path, f"a whole whitening; this file is truncated or damaged ({error})") from error
         if not whole:

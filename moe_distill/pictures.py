@@ -2,10 +2,13 @@
 
 import io
 import os
+import re
 import unicodedata
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import ExifTags, Image, ImageOps
 
@@ -21,7 +24,9 @@ LITTER = {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\
 LITTER |= {"$recycle.bin", "system volume information", "lost+found"}
 # Twice what Pillow warns of: from here on it opens no file.
 MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _ON_THEIR_SIDE = (5, 6, 7, 8)  # values of EXIF's orientation
+_AV1_BITS = (8, 8, 10, 12)  # by the flags high_bitdepth and twelve_bit
 
 
 @contextmanager
@@ -121,10 +126,13 @@ def opened(path: Path, key: str, data: bytes | None = None) -> Iterator[Image.Im
         data: Its bytes, where they were read before.
 
     Raises:
-        InputError: It cannot be read, is too large, or is broken.
+        InputError: It cannot be read, is too large, has more than 8 bits a channel, or is broken.
     """
     try:
         with Image.open(path if data is None else io.BytesIO(data), formats=FORMATS) as image:
+            bits = _BITS[image.format](image) if image.format and image.format in _BITS else 8
+            if bits > 8:
+                raise InputError(key, shown(path), f"images of 8 bits a channel; this one has {bits}")
             yield image
     except InputError:
         raise
@@ -162,6 +170,35 @@ def as_shown(image: Image.Image, mode: str) -> Image.Image:
         on_top = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", on_top.size, "white"), on_top)
     return image.convert(mode)
+
+
+def _bits_of_png(image: Any) -> int:
+    return 16 if image.tile[0][3].endswith(";16B") else 8
+
+
+def _bits_of_tiff(image: Any) -> int:
+    return max(image.tag_v2.get(258, (1,)))
+
+
+def _bits_of_ppm(image: Any) -> int:
+    """Return 16 where the header's largest value takes two bytes, 32 of a file of floating-point numbers."""
+    how = image.tile[0][3]
+    wide = image.mode == "I" or (isinstance(how, tuple) and how[1] > 255)
+    return 32 if image.mode == "F" else 16 if wide else 8
+
+
+def _bits_of_avif(image: Any) -> int:
+    """Return what the configuration of the AV1 codec says, which each of the file's pictures has one of."""
+    image.fp.seek(0)
+    flags = [found[1][0] for found in re.finditer(rb"av1C\x81.(.)", image.fp.read(), re.DOTALL)]
+    return max((_AV1_BITS[flag >> 5 & 3] for flag in flags), default=8)
+
+
+# Bits a channel as the file has them: of several channels, Pillow's mode is that of the 8 bits it reduces them to.
+_BITS: Mapping[str, Callable[[Any], int]] = {
+    **{"PNG": _bits_of_png, "TIFF": _bits_of_tiff},
+    **{"PPM": _bits_of_ppm, "AVIF": _bits_of_avif},
+}
 
 
 def shown(path: Path | str) -> str:

@@ -172,10 +172,10 @@ class Store:
         """Return the folder of the finished artifact of a key, or None.
 
         Its files are compared with their checksums when it is first asked for. One that is damaged is set aside, which
-        is told in a line, and counts as missing.
+        is told in a line, and counts as missing; so does a file or link that lies in its place.
         """
         path = self.root / kind / key
-        if not path.is_dir():
+        if not os.path.lexists(path):
             return None
         if path not in self._whole and (flaw := flaw_of(path)) is not None:
             self.set_aside(path, flaw)
@@ -186,7 +186,7 @@ class Store:
     def set_aside(self, path: Path, flaw: str) -> None:
         """Give a damaged artifact another name, so that it is made again; one made again meanwhile stays."""
         with guard_disk({"paths.store": self.root}), self._locked(path):
-            if path.is_dir() and (path in self._whole or flaw_of(path) is not None):
+            if os.path.lexists(path) and (path in self._whole or flaw_of(path) is not None):
                 set_aside(path, flaw)
         self._whole.discard(path)
 

@@ -14,7 +14,7 @@ from annotated_types import MinLen
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from moe_distill.damage import say
+from moe_distill.damage import require_readable, say
 from moe_distill.disk import in_place_of
 from moe_distill.errors import InputError
 from moe_distill.provenance import Provenance
@@ -39,19 +39,40 @@ def write_set(path: Path, tensors: Mapping[str, torch.Tensor], provenance: Prove
         temporary.write_text(about, encoding="utf-8")
 
 
+def files_of(folder: Path) -> list[Path]:
+    """Return the files of a folder's experts in the order of their numbers.
+
+    Raises:
+        InputError: There are none, or their names are not those of experts numbered from 0 without a gap.
+    """
+    found = {path.name for path in folder.glob("expert_*.safetensors")}
+    if not found:
+        raise InputError("set", folder, "a folder with files expert_<number>.safetensors")
+    names = [f"expert_{number}.safetensors" for number in range(len(found))]
+    if strange := sorted(found.difference(names)):
+        allowed = f"a name expert_<number>.safetensors, where the {len(found)} of a folder are numbered from 0"
+        raise InputError("set", folder / strange[0], f"{allowed} without a gap")
+    return [folder / name for name in names]
+
+
 def read_set(path: Path) -> tuple[dict[str, torch.Tensor], Provenance, str]:
     """Return the tensors, what they are, and the fingerprint they were written with.
 
     Raises:
-        InputError: A file is missing, truncated or of another kind, or a value is none that a set can have.
+        InputError: A file is missing, cannot be read, is truncated or of another kind, or a value is none that a set
+            can have.
     """
     try:
+        for file in (path.with_suffix(".json"), path):
+            require_readable(file)
         about = _schema().validate_json(path.with_suffix(".json").read_bytes(), strict=True, extra="forbid")
         tensors = load_file(path)
         _require_fit(tensors, about.provenance)
         return tensors, about.provenance, about.fingerprint
     except FileNotFoundError as error:
         raise InputError("set", path, f"a set written by this package; {error.filename} is missing") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
     except (SafetensorError, ValueError, LookupError) as error:
         raise damaged(path, error) from error
 
@@ -132,6 +153,11 @@ def _require_fit(tensors: Mapping[str, torch.Tensor], provenance: Provenance) ->
         raise ValueError(f"tiling.factor {provenance.tiling.factor} where 1 to {side} belongs")
     if provenance.space == "zca" and provenance.whitening is None:
         raise ValueError("space zca without a whitening")
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    """Return the refusal of a file that the system does not give."""
+    return InputError("set", error.filename or path, f"a file that can be read ({error.strerror or error})")
 
 
 def damaged(path: Path, error: Exception) -> InputError:

@@ -12,7 +12,15 @@ from torch.utils.data import TensorDataset
 from moe_distill.errors import InputError
 from moe_distill.normalisation import FILE, Normalisation, Whitening
 from moe_distill.provenance import DIGITS, Provenance, Space
-from moe_distill.set_files import damaged, fingerprint_of, read_set, require_sealed, write_set
+from moe_distill.set_files import (
+    damaged,
+    files_of,
+    fingerprint_of,
+    read_set,
+    require_sealed,
+    unreadable,
+    write_set,
+)
 from moe_distill.tiling import Tiling
 
 __all__ = ["Decoded", "Provenance", "Space", "SyntheticSet", "Union", "union"]
@@ -137,20 +145,23 @@ class SyntheticSet(nn.Module):
         """Read one expert's file, or a folder of them as their union.
 
         Raises:
-            InputError: The file is missing, truncated or not what was written.
+            InputError: The file is missing, truncated or not what was written, or the folder's are not each that of
+                the expert its name says.
         """
         path = Path(path)
-        if path.is_dir():
-            files = sorted(path.glob("expert_*.safetensors"), key=lambda p: int(p.stem.split("_")[1]))
-            if not files:
-                raise InputError("set", path, "a folder with files expert_<number>.safetensors")
-            sets = [cls.read(files[0])]
-            sets += [cls.read(file, sets[0].normalisation.whitening) for file in files[1:]]
-            experts = len(sets[0].provenance.settings.get("roster", sets))
-            if len(files) < experts:
-                raise InputError("set", path, f"the files of all {experts} experts; there are {len(files)}")
-            return union(sets)
-        return cls.read(path)
+        if not path.is_dir():
+            return cls.read(path)
+        files = files_of(path)
+        sets = [cls.read(files[0])]
+        sets += [cls.read(file, sets[0].normalisation.whitening) for file in files[1:]]
+        for number, (file, one) in enumerate(zip(files, sets, strict=True)):
+            if one.provenance.expert != number:
+                told = f"the set of expert {number}; this one is that of expert {one.provenance.expert}"
+                raise InputError("set", file, told)
+        experts = len(sets[0].provenance.settings.get("roster", sets))
+        if len(files) != experts:
+            raise InputError("set", path, f"the files of all {experts} experts; there are {len(files)}")
+        return union(sets)
 
     @classmethod
     def read(cls, path: Path, whitening: Whitening | None = None) -> "SyntheticSet":
@@ -159,7 +170,10 @@ class SyntheticSet(nn.Module):
         if provenance.whitening is None:
             whitening = None
         elif whitening is None or whitening.source != provenance.whitening:
-            whitening = Whitening.load(path.with_name(FILE), provenance.whitening)
+            try:
+                whitening = Whitening.load(path.with_name(FILE), provenance.whitening)
+            except PermissionError as error:
+                raise unreadable(path.with_name(FILE), error) from error
         try:
             loaded = cls(tensors.pop("images"), provenance, **tensors, whitening=whitening)
         except (LookupError, TypeError) as error:

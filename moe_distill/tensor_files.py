@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from moe_distill.damage import require_readable
 from moe_distill.disk import in_place_of
 
 Tensors = dict[str, torch.Tensor]
@@ -40,14 +41,18 @@ def load_whole(path: Path) -> Tensors:
 
     Raises:
         FileNotFoundError: There is none.
-        ValueError: It is damaged.
+        PermissionError: It may not be read, which is no damage.
+        ValueError: It is damaged, or no file.
     """
     try:
+        require_readable(path)
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
             wanted = (file.metadata() or {}).get(DIGEST)
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (SafetensorError, OSError) as error:
+        raise ValueError(getattr(error, "strerror", None) or str(error)) from error
     if wanted is not None and digest(tensors, path.name) != wanted:
         raise ValueError("it does not hold what was written")
     return tensors

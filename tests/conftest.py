@@ -1,7 +1,9 @@
 """What tests of whole runs share: a configuration at smoke scale, run in this process in a folder of its own."""
 
 import copy
+import errno
 import functools
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -37,6 +39,20 @@ def exact_matrix_products():
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     yield
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.fixture
+def unreadable(monkeypatch):
+    """Let nobody open a file that is given: whoever runs the tests may be root, who opens all."""
+    plain, closed = Path.open, set()
+
+    def opened(self, *given, **named):
+        if self in closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return plain(self, *given, **named)
+
+    monkeypatch.setattr(Path, "open", opened)
+    return closed.add
 
 
 @pytest.fixture

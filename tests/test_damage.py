@@ -53,6 +53,40 @@ def test_a_missing_file_and_a_manifest_of_another_artifact_are_damage_too(tmp_pa
     assert [Store(tmp_path).find("thing", {"a": a}) for a in (1, 2)] == [None, None]
 
 
+IN_ITS_PLACE = {
+    "a file": lambda path: path.write_text("x"),
+    "a pipe": os.mkfifo,
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a link in a ring": lambda path: path.symlink_to(path),
+}
+
+
+@pytest.mark.parametrize("put", IN_ITS_PLACE.values(), ids=IN_ITS_PLACE)
+@pytest.mark.parametrize("verify", [True, False])
+def test_what_is_no_folder_is_set_aside_before_anything_is_made(tmp_path, capsys, put, verify):
+    place = Store(tmp_path).path("thing", {"a": 1})
+    place.parent.mkdir()
+    put(place)
+    aside = place.with_name(f"{place.name}.damaged-2")
+    aside.with_name(f"{place.name}.damaged-1").symlink_to("taken")
+
+    def made(folder):
+        assert not os.path.lexists(place) and os.path.lexists(aside)
+        return make(folder)
+
+    store = Store(tmp_path)
+    assert store.obtain("thing", {"a": 1}, made, verify=verify) == Store(tmp_path).find("thing", {"a": 1}) == place
+    assert capsys.readouterr().out == f"damaged: {place}: it is no folder; set aside as {aside.name}\n"
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "deep/value.json"])
+def test_a_pipe_among_the_files_of_an_artifact_is_damage(tmp_path, file):
+    folder = Store(tmp_path).obtain("thing", {"a": 1}, make)
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    assert Store(tmp_path).find("thing", {"a": 1}) is None
+
+
 def without_checksums(folder):
     about = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from test_synthetic import a_set
 
 import moe_distill
 from moe_distill.errors import InputError
+from moe_distill.normalisation import Whitening
 from moe_distill.synthetic import SyntheticSet, union
 from moe_distill.tiling import Tiling
 
@@ -59,6 +61,13 @@ def test_tensors_of_another_shape_are_refused(tmp_path, name, shape):
     SyntheticSet(given.pop("images"), own.provenance, **given).save(tmp_path / "s.safetensors")
     with pytest.raises(InputError, match=rf"^set=.*s\.safetensors: .*{name} of shape {re.escape(str(shape))}"):
         SyntheticSet.load(tmp_path / "s.safetensors")
+
+
+def saved(folder, numbers):
+    sets = [a_set(number) for number in numbers]
+    for number, one in zip(numbers, sets, strict=True):
+        one.save(folder / f"expert_{number}.safetensors")
+    return sets
 
 
 def shorten(share):
@@ -109,6 +118,40 @@ def test_a_damaged_set_is_one_line_that_names_the_file(tmp_path, suffix, damage,
     assert caught.value.key == "set" and f"set={named}: " in str(caught.value) and "\n" not in str(caught.value)
 
 
+STRANGE = {"a folder": lambda p: p.mkdir(), "a pipe": os.mkfifo, "a link in a ring": lambda p: p.symlink_to(p)}
+
+
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+@pytest.mark.parametrize("put", STRANGE.values(), ids=STRANGE)
+def test_what_is_no_file_is_named_in_one_line_at_once(tmp_path, put, suffix):
+    saved(tmp_path, range(2))
+    strange = tmp_path / f"expert_1.{suffix}"
+    strange.unlink()
+    put(strange)
+    with pytest.raises(InputError, match=rf"^set={strange}: a file that can be read \((no regular file|.*links)\)$"):
+        SyntheticSet.load(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["json", "safetensors"])
+def test_a_link_to_nothing_is_a_missing_file(tmp_path, suffix):
+    saved(tmp_path, range(2))
+    link = tmp_path / f"expert_1.{suffix}"
+    link.unlink()
+    link.symlink_to("nowhere")
+    with pytest.raises(InputError, match=rf"^set=.*expert_1\.safetensors: .*; {link} is missing$"):
+        SyntheticSet.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["expert_0.json", "expert_0.safetensors", "whitening.safetensors"])
+def test_a_file_that_may_not_be_read_is_told_as_that(tmp_path, unreadable, name):
+    white = Whitening(torch.zeros(128), torch.eye(128), torch.eye(128), "w" * 64)
+    about = replace(a_set().provenance, whitening=white.source)
+    SyntheticSet(a_set().images.detach(), about, whitening=white).save(tmp_path / "expert_0.safetensors")
+    unreadable(tmp_path / name)
+    with pytest.raises(InputError, match=rf"^set={tmp_path / name}: a file that can be read \(Permission denied\)$"):
+        SyntheticSet.load(tmp_path)
+
+
 def test_a_folder_without_sets_is_refused(tmp_path):
     with pytest.raises(InputError, match="expert_<number>"):
         SyntheticSet.load(tmp_path)
@@ -138,15 +181,42 @@ def test_a_fingerprint_follows_values_not_strides():
 
 
 def test_a_folder_is_read_as_the_union_in_the_order_of_the_numbers(tmp_path):
-    sets = {number: a_set(number) for number in (10, 2, 1)}
-    for number, one in sets.items():
-        one.save(tmp_path / f"expert_{number}.safetensors")
+    sets = saved(tmp_path, range(11))
     (tmp_path / "manifest.json").write_text("{}")
     back = SyntheticSet.load(tmp_path)
-    assert [m.provenance.expert for m in back.members] == [1, 2, 10]
-    assert back.fingerprint() == union([sets[1], sets[2], sets[10]]).fingerprint()
-    assert back.fingerprint() != union([sets[2], sets[1], sets[10]]).fingerprint()
-    assert back.provenance == sets[1].provenance
+    assert [m.provenance.expert for m in back.members] == list(range(11))
+    assert back.fingerprint() == union(sets).fingerprint()
+    assert back.fingerprint() != union([*sets[:2], sets[10], *sets[2:10]]).fingerprint()
+    assert back.provenance == sets[0].provenance
+
+
+@pytest.mark.parametrize(
+    ("sources", "named", "said"),
+    [
+        ({"expert_1_old": 1}, "expert_1_old", "without a gap"),
+        ({"expert_copy": 0}, "expert_copy", "without a gap"),
+        ({"expert_01": 1}, "expert_01", "without a gap"),
+        ({"expert_²": 1}, "expert_²", "without a gap"),
+        ({"expert_7": 0}, "expert_7", "without a gap"),
+        ({"expert_3": 3}, "expert_3", "the 3 of a folder are numbered from 0 without a gap"),
+        ({"expert_1": 0}, "expert_1", "the set of expert 1; this one is that of expert 0"),
+        ({"expert_2": 0}, "expert_2", "the set of expert 2; this one is that of expert 0"),
+    ],
+)
+def test_a_folder_holds_each_expert_once_under_its_number(tmp_path, sources, named, said):
+    saved(tmp_path, range(2))
+    for name, number in sources.items():
+        a_set(number).save(tmp_path / f"{name}.safetensors")
+    with pytest.raises(InputError, match=rf"^set={tmp_path / named}\.safetensors: .*{said}$") as caught:
+        SyntheticSet.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_with_more_experts_than_its_roster_is_refused(tmp_path):
+    for number in range(2):
+        a_set(number, settings={"roster": [{}]}).save(tmp_path / f"expert_{number}.safetensors")
+    with pytest.raises(InputError, match="all 1 experts; there are 2"):
+        SyntheticSet.load(tmp_path)
 
 
 def test_reading_a_set_needs_neither_hydra_nor_lightning(tmp_path):

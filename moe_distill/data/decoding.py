@@ -64,9 +64,6 @@ def fit_square(image: Image.Image, size: int) -> Image.Image:
 def _decode(tree: Tree, size: int | None, channels: int | None, accept: Callable[[int], None]) -> Tensors:
     files = [path for path, _ in tree.train + tree.test]
     sizes, modes = zip(*in_threads(partial(header, key=KEY), files, "checking images"), strict=True)
-    for path, mode in zip(files, modes, strict=True):
-        if mode.startswith(("I", "F")):
-            raise InputError(KEY, shown(path), f"images of 8 bits a channel; this one is of mode {mode}")
     side = _shared_size(set(sizes)) if size is None else size
     for path, (width, height) in zip(files, sizes, strict=True):
         if side**2 * max(width, height) // min(width, height) > MOST_PIXELS:

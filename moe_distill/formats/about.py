@@ -18,10 +18,12 @@ class About:
     Args:
         classes: Class names in the order of the labels.
         statistics: Mean and std of each channel by which the numbers are standardised.
+        logits: Whether learned labels are logits, as all exports write them.
     """
 
     classes: tuple[str, ...] | None = None
     statistics: tuple[Statistics, Statistics] | None = None
+    logits: bool = False
 
 
 def beside(folder: Path) -> About:
@@ -36,7 +38,7 @@ def beside(folder: Path) -> About:
     if not isinstance(told, dict) or "set_fingerprint" not in told:
         return About()
     mean, std = _numbers(told.get("mean")), _numbers(told.get("std"))
-    return About(_texts(told.get("classes")), (mean, std) if mean and std and min(std) > 0 else None)
+    return About(_texts(told.get("classes")), (mean, std) if mean and std and min(std) > 0 else None, logits=True)
 
 
 def _texts(value: Any) -> tuple[str, ...] | None:

@@ -14,7 +14,8 @@ AUTO = "auto"
 # How far from [0, 1] raw pixels may lie: those optimised as raw pixels stay near, standardised ones may go far.
 _FURTHEST: dict[Space, float] = {"raw": 1.0, "standardised": 9.0, "zca": 9.0}
 _TINY = 1e-30
-# How far from 1 probabilities may sum: those kept in 16 bits or to a few decimals do not sum to it exactly.
+# How far from 1 probabilities may sum, and how far they may lie beyond 0 and 1: those kept in 16 bits or to a few
+# decimals do not sum to it exactly.
 _ROUNDING = 0.02
 
 
@@ -53,7 +54,8 @@ def arranged(foreign: Foreign, classes: int, where: object) -> Fitted:
     """Return images and labels class by class, each class as often; rows of a class keep their order.
 
     A row of numbers as the label of each image is probabilities where all lie in [0, 1] and sum to 1 but for their
-    rounding, else logits.
+    rounding, else logits. Where they may be probabilities of another sum, such as percent, the files must say what they
+    are.
 
     Args:
         foreign: What was read.
@@ -61,7 +63,8 @@ def arranged(foreign: Foreign, classes: int, where: object) -> Fitted:
         where: Named in a refusal.
 
     Raises:
-        InputError: Images or labels are not finite, labels do not fit the classes, or classes are not equally often.
+        InputError: Images or labels are not finite, labels do not fit the classes or cannot be told to be probabilities
+            or logits, or classes are not equally often.
     """
     images_NCHW, labels = foreign.images_NCHW, foreign.labels
     n = len(images_NCHW)
@@ -75,22 +78,48 @@ def arranged(foreign: Foreign, classes: int, where: object) -> Fitted:
         return Fitted(pixels_NCHW.contiguous(), None, "none: class by class")
     if labels.shape not in ((n,), (n, classes)):
         raise InputError(KEY, where, f"labels of shape ({n},) or ({n}, {classes}); found {tuple(labels.shape)}")
-    soft_NC, said = _soft(labels) if labels.ndim == 2 else (None, "class numbers")
+    soft_NC, said = _soft(labels, foreign.logits, where) if labels.ndim == 2 else (None, "class numbers")
     hard_N = _classes_of(labels.float() if soft_NC is None else soft_NC, classes, where)
     order_N = hard_N.argsort(stable=True)
     soft_NC = None if soft_NC is None else soft_NC[order_N].contiguous()
     return Fitted(pixels_NCHW[order_N].contiguous(), soft_NC, said)
 
 
-def _soft(labels_NC: torch.Tensor) -> tuple[torch.Tensor | None, str]:
+def _soft(labels_NC: torch.Tensor, logits: bool, where: object) -> tuple[torch.Tensor | None, str]:
     """Return logits whose softmax is what the rows say, None where they name classes; and what they are."""
     rows_NC = labels_NC.float()
-    sums_N1 = rows_NC.sum(1, keepdim=True)
-    if not (rows_NC.min() >= 0 and rows_NC.max() <= 1 and (sums_N1 - 1).abs().max() < _ROUNDING):
+    if logits:
         return rows_NC, "logits"
+    if not _are_shares(rows_NC, 1.0):
+        _require_logits(rows_NC, where)
+        return rows_NC, "logits"
+    rows_NC = rows_NC.clamp(0, 1)
     if ((rows_NC == 0) | (rows_NC == 1)).all():
         return None, "one-hot"
-    return (rows_NC / sums_N1).clamp_min(_TINY).log(), "probabilities"
+    return (rows_NC / rows_NC.sum(1, keepdim=True)).clamp_min(_TINY).log(), "probabilities"
+
+
+def _are_shares(rows_NC: torch.Tensor, total: float) -> bool:
+    """Say whether rows are parts of one total, but for their rounding."""
+    rounding = _ROUNDING * total
+    sums_N = rows_NC.sum(1)
+    within = rows_NC.min() >= -rounding and rows_NC.max() <= total + rounding
+    return bool(within and (sums_N - total).abs().max() < rounding)
+
+
+def _require_logits(rows_NC: torch.Tensor, where: object) -> None:
+    """Refuse rows that may as well be probabilities of another total than 1, or counts.
+
+    Raises:
+        InputError: They may.
+    """
+    total = float(rows_NC.sum(1).mean())
+    if not (_are_shares(rows_NC, total) or (rows_NC == rows_NC.round()).all()):
+        return
+    allowed = "labels as class numbers, as probabilities whose rows sum to 1, or as logits"
+    told = f"these, {float(rows_NC.min()):g} to {float(rows_NC.max()):g} with rows of sum {total:g} on average"
+    hint = "divide probabilities by the sum of their row, store logits as their log_softmax"
+    raise InputError(KEY, where, f"{allowed}; {told}, may be either: {hint}")
 
 
 def _classes_of(labels: torch.Tensor, classes: int, where: object) -> torch.Tensor:

@@ -46,6 +46,7 @@ class Foreign:
         convention: Whose label order and statistics the layout goes by (a name in ``formats.conventions``), where that
             is known.
         statistics: Mean and std of the channels that standardised numbers go by, where files say them.
+        logits: Whether the files say that a row of numbers as a label is logits.
     """
 
     method: str
@@ -59,3 +60,4 @@ class Foreign:
     order: tuple[str, ...] | None = None
     convention: str | None = None
     statistics: tuple[Statistics, Statistics] | None = None
+    logits: bool = False

@@ -71,7 +71,7 @@ def _pixels(path: Path, wanted: Wanted) -> torch.Tensor:
     channels, height, width = wanted.shape
     with opened(path, KEY) as picture:
         size, mode = picture.size, picture.mode
-        allowed = size == (width, height) and not mode.startswith(("I", "F")) and (channels == 3 or mode == "L")
+        allowed = size == (width, height) and (channels == 3 or mode == "L")
         pixels_HWC = np.array(as_shown(picture, "RGB" if channels == 3 else "L")) if allowed else None
     if pixels_HWC is None:
         expected = f"pictures of {width}×{height} with 8 bits in {channels} channels"

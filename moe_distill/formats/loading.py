@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,9 @@ def load_pt(path: Path, wanted: Wanted) -> Any:
     """
     check_size(path, wanted.limit)
     try:
-        with torch.serialization.safe_globals([(_Ignored, name) for name in _IGNORED]):
+        _require_checksums(path)
+        with torch.serialization.safe_globals([(_Ignored, name) for name in _IGNORED]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of sparse tensors, which are refused here
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or broken pickle may raise anything
         raise _refused(path, error) from error
@@ -136,6 +139,19 @@ def check_size(path: Path, limit: int) -> None:
             raise InputError(KEY, path, "tensors, and few things beside them; this file holds a large pickle")
     if size > limit:
         raise _too_large(path, size, limit)
+
+
+def _require_checksums(path: Path) -> None:
+    """Refuse an archive whose members are not what was written: torch takes their numbers without a look.
+
+    Raises:
+        ValueError: One is not.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            spoiled = archive.testzip()
+        if spoiled is not None:
+            raise ValueError(f"{spoiled} is not what was written")
 
 
 def _too_large(path: Path, size: int, limit: int) -> InputError:

@@ -60,14 +60,14 @@ def read_mtt(path: Path, wanted: Wanted) -> Foreign:
 def read_tensors(path: Path, wanted: Wanted) -> Foreign:
     """Read ``images.pt``; ``labels.pt`` and ``lr.pt`` where they are. Without labels the images lie class by class.
 
-    An ``about.json`` beside them, as this package's exports have, says in which order the classes are and by which
-    statistics the numbers are standardised.
+    An ``about.json`` beside them, as this package's exports have, says in which order the classes are, by which
+    statistics the numbers are standardised, and that learned labels are logits.
 
     Source: the input layout of DD-Ranking v0.2.
     """
     found = _of_folder("tensors", path, "images.pt", "labels.pt", "lr.pt", False, wanted)
     told = beside(path)
-    return replace(found, order=told.classes, statistics=told.statistics)
+    return replace(found, order=told.classes, statistics=told.statistics, logits=told.logits)
 
 
 def read_random(path: Path, wanted: Wanted) -> Foreign:

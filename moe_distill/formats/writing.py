@@ -9,6 +9,7 @@ from typing import Any
 from moe_distill.formats.image_folder import write_class_folders
 from moe_distill.normalisation import FILE
 from moe_distill.records import write_json
+from moe_distill.set_files import files_of
 from moe_distill.synthetic import Union
 
 EXACT = "exact: every number is the one stored"
@@ -31,7 +32,7 @@ class Written:
 
 def copy_set(together: Union, source: Path, folder: Path) -> Written:
     """Copy the files of a set, a file or a folder of them, byte for byte, its whitening included."""
-    files = sorted(source.glob("expert_*.safetensors")) if source.is_dir() else [source]
+    files = files_of(source) if source.is_dir() else [source]
     for file in files:
         shutil.copyfile(file, folder / file.name)
         shutil.copyfile(file.with_suffix(".json"), folder / file.with_suffix(".json").name)

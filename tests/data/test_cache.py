@@ -1,5 +1,7 @@
 """Cached tensors: built once, compared with their digest, built again where they are damaged."""
 
+import os
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -32,6 +34,36 @@ def test_a_damaged_file_is_set_aside_and_built_again(tmp_path, capsys, damage):
     assert same(cached(path, lambda: dict(TENSORS))) and same(cached(path, never))
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"damaged: {path}: ") and (tmp_path / "tree-1.safetensors.damaged-1").read_bytes() == spoiled
+
+
+STRANGE = {
+    "a folder": lambda path: (path / "full").mkdir(parents=True),
+    "a pipe": os.mkfifo,
+    "a link in a ring": lambda path: path.symlink_to(path),
+}
+
+
+@pytest.mark.parametrize("put", STRANGE.values(), ids=STRANGE)
+def test_what_is_no_file_is_set_aside_like_a_damaged_one(tmp_path, capsys, put):
+    path = tmp_path / "tree-1.safetensors"
+    put(path)
+    assert same(cached(path, lambda: dict(TENSORS))) and same(cached(path, never))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"damaged: {path}: ") and os.path.lexists(tmp_path / "tree-1.safetensors.damaged-1")
+
+
+def test_a_link_to_nothing_gives_way(tmp_path):
+    path = tmp_path / "tree-1.safetensors"
+    path.symlink_to("nowhere")
+    assert same(cached(path, lambda: dict(TENSORS))) and same(cached(path, never))
+
+
+def test_a_file_that_may_not_be_read_is_no_damaged_one(tmp_path, unreadable):
+    path = tmp_path / "tree-1.safetensors"
+    cached(path, lambda: dict(TENSORS))
+    unreadable(path)
+    with pytest.raises(PermissionError, match=str(path)):
+        cached(path, never)
 
 
 def test_the_file_of_other_tensors_is_not_taken_for_these(tmp_path):

@@ -1,6 +1,7 @@
 """Whitening against a naive float64 version and published arrays; what it is fitted to, and how the fit is kept."""
 
 import dataclasses
+import os
 import pickle
 from pathlib import Path
 
@@ -184,6 +185,8 @@ DAMAGE = {
     "a bit changed": alter,
     "other tensors": lambda path: save_file({"x": torch.zeros(1)}, path),
     "another whitening": swap,
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
 }
 
 
@@ -198,6 +201,15 @@ def test_a_damaged_fit_is_made_again(tmp_path, damage):
     assert obtained(real(), EPS, tmp_path).digest == first.digest
     assert Whitening.load(path, first.source).digest == first.digest
     assert set(load_file(path)) == {"mean", "matrix", "inverse"}
+
+
+def test_a_fit_that_may_not_be_read_is_not_set_aside(tmp_path, unreadable):
+    obtained(real(), EPS, tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    unreadable(path)
+    with pytest.raises(PermissionError):
+        obtained(real(), EPS, tmp_path)
+    assert path.is_file() and not [*tmp_path.glob("*.damaged-*")]
 
 
 def test_a_file_with_the_same_numbers_is_left_alone(tmp_path):

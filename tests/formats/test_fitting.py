@@ -52,6 +52,49 @@ def test_probabilities_that_were_rounded_are_no_logits(kept):
     torch.testing.assert_close(fitted.soft_NC.softmax(1), shares, rtol=0, atol=5e-3)
 
 
+@pytest.mark.parametrize("off", [-1e-9, 1e-6, -1e-3])
+def test_one_hot_labels_beside_0_and_1_are_no_logits(off):
+    fitted = arranged(Foreign("x", pixels(), torch.eye(3, dtype=torch.float64)[HARD] + off, ()), 3, "x.pt")
+    assert fitted.labels == ("one-hot" if off == -1e-9 else "probabilities")
+    soft_NC = torch.eye(3)[HARD] if fitted.soft_NC is None else fitted.soft_NC.softmax(1)
+    torch.testing.assert_close(soft_NC, torch.eye(3)[HARD], rtol=0, atol=2e-3)
+
+
+SHARES = (torch.eye(3)[HARD] + torch.rand(6, 3, generator=torch.Generator().manual_seed(3))).softmax(1)
+UNCLEAR = {
+    "percent": 100 * SHARES,
+    "whole percent": (100 * SHARES).round(),
+    "percent a little below 0": 100 * torch.eye(3)[HARD] * (1 - 1e-6) - 1e-6,
+    "halves": 0.5 * SHARES,
+    "of sum 1.03": 1.03 * SHARES,
+    "255": (255 * torch.eye(3)[HARD]).to(torch.uint8),
+    "plus and minus one": 2 * torch.eye(3)[HARD] - 1,
+    "votes": torch.eye(3)[HARD].int() * torch.arange(1, 7)[:, None],
+    "nothing": torch.zeros(6, 3),
+}
+
+
+@pytest.mark.parametrize("labels", UNCLEAR.values(), ids=UNCLEAR)
+def test_rows_that_may_be_probabilities_of_another_sum_are_one_line(labels):
+    line = refusal(arranged, Foreign("x", pixels(), labels, ()), 3, "x.pt")
+    assert line.startswith(
+        "pipeline.path=x.pt: labels as class numbers, as probabilities whose rows sum to 1, or as logits"
+    )
+    assert line.endswith("divide probabilities by the sum of their row, store logits as their log_softmax")
+
+
+@pytest.mark.parametrize("name", ["percent", "halves", "255", "plus and minus one"])
+def test_rows_that_the_files_say_are_logits_are_taken_as_they_are(name):
+    fitted = arranged(Foreign("x", pixels(), UNCLEAR[name], (), logits=True), 3, "x.pt")
+    assert fitted.labels == "logits" and torch.equal(fitted.soft_NC, UNCLEAR[name].float())
+
+
+def test_what_that_line_says_is_taken():
+    logits = 3 * torch.eye(3)[HARD]
+    for labels, said in ((logits.log_softmax(1), "logits"), (50 * SHARES / 50, "probabilities")):
+        assert arranged(Foreign("x", pixels(), labels, ()), 3, "x.pt").labels == said
+
+
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float16, torch.bool])
 def test_one_hot_labels_of_any_type_name_classes(dtype):
     labels = torch.tensor([2, 0, 1, 2, 1, 0])

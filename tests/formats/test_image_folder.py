@@ -71,7 +71,7 @@ BAD_FOLDERS = {
     "one too few": (lambda f: shutil.rmtree(pictures(f) / "dog"), "found 2, without dog"),
     "numbers from 1": (lambda f: pictures(f, ("1", "2", "3")), "found 3, of other names 1, 2, 3, without"),
     "another size": (lambda f: pictures(f, size=9), "pictures of 8×8"),
-    "16 bits": (lambda f: deep(pictures(f)), "8 bits in 3 channels; this one is 8×8 of mode I;16"),
+    "16 bits": (lambda f: deep(pictures(f)), "images of 8 bits a channel; this one has 16"),
     "a text": (lambda f: (pictures(f) / "cat" / "note.txt").write_text("x"), "nothing but images"),
     "a broken file": (lambda f: (pictures(f) / "cat" / "0.png").write_bytes(b"\x89PNG"), "whole images"),
     "code by a picture's name": (

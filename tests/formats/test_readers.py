@@ -157,6 +157,32 @@ def test_a_file_cut_short_is_one_line(tmp_path, layout, share):
     assert f"pipeline.path={path}: a whole file" in refusal(read, path)
 
 
+FLIPPED = {
+    "numbers": lambda member: member.endswith("data/0"),
+    "the pickle": lambda member: member.endswith("data.pkl"),
+}
+FLIPPED |= {"an array": lambda member: member == "images.npy"}
+
+
+@pytest.mark.parametrize("at", [0, -1])
+@pytest.mark.parametrize("what", FLIPPED)
+def test_one_bit_changed_in_an_archive_is_damage(tmp_path, what, at):
+    path = (kip if what == "an array" else idc)(tmp_path)
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        (member,) = (m for m in archive.infolist() if FLIPPED[what](m.filename))
+        whole = archive.read(member)
+    data[data.index(whole) + at % len(whole)] ^= 1
+    path.write_bytes(data)
+    assert "this one is damaged" in refusal(read, path)
+
+
+def test_a_sparse_tensor_is_refused_without_another_word(tmp_path, recwarn):
+    torch.save(torch.zeros(N, *SHAPE).to_sparse(), tmp_path / "images.pt")
+    assert "plain tensor of numbers" in refusal(read, tmp_path)
+    assert not recwarn.list
+
+
 def test_a_file_larger_than_allowed_as_it_lies_or_unpacked_is_not_read(tmp_path, monkeypatch):
     path = mtt(tmp_path)
     small = Wanted(CLASSES, SHAPE, 2000)
