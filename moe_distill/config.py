@@ -118,11 +118,16 @@ def written(paths: Any, output: Path) -> dict[str, Path]:
 
     Args:
         paths: The group ``paths`` of the configuration.
-        output: The run's folder; where it does not lie in that of the runs, it is Hydra's key that names it.
+        output: The run's folder; where it does not lie in that of the runs, another key names it.
     """
     runs = Path(str(paths.runs)).absolute()
-    of_run = {"paths.runs": runs} if output.absolute().is_relative_to(runs) else {"hydra.run.dir": output}
+    of_run = {"paths.runs": runs} if output.absolute().is_relative_to(runs) else {output_key(paths): output}
     return {"paths.store": Path(str(paths.store)), **of_run}
+
+
+def output_key(paths: Any) -> str:
+    """Return the key by which a user sets the run's folder: Hydra's, unless ``paths.output`` was set itself."""
+    return "hydra.run.dir" if OmegaConf.is_interpolation(paths, "output") else "paths.output"
 
 
 def options(group: str) -> list[str]:

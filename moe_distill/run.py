@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from moe_distill.arguments import aside, named, reordered, set_aside, with_paths_quoted, without_dashes
 from moe_distill.attempts import attempt
 from moe_distill.checking import check_aside, check_here, check_split, listed, takes_of
-from moe_distill.config import conf_dir, options, register, written
+from moe_distill.config import conf_dir, options, output_key, register, written
 from moe_distill.disk import explained, guard_disk
 from moe_distill.errors import InputError, LostRank
 from moe_distill.locks import locked
@@ -54,7 +54,8 @@ def _run(cfg: DictConfig) -> float | None:
         return pipeline(runtime=runtime).get("accuracy")
     output = Path(cfg.paths.output)
     # Before anything can fail, which the record of the attempt then says.
-    with _alone(output), attempt(output, shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])) as tried:
+    command = shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])
+    with _alone(output, output_key(cfg.paths)), attempt(output, command) as tried:
         resolved, runtime, pipeline = _built(cfg)
         tried.work = identity(resolved["pipeline"], cfg.scale_name, cfg.paths.store)
         if _by_hand():
@@ -83,14 +84,14 @@ def _foretell(cfg: DictConfig, pipeline: Any, runtime: Any) -> None:
 
 
 @contextlib.contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Hold a run's folder, where a second run would write over the first one's tables.
+def _alone(output: Path, key: str) -> Iterator[None]:
+    """Hold a run's folder, which a key names, where a second run would write over the first one's tables.
 
     Raises:
         InputError: Another run holds it.
     """
     output.mkdir(parents=True, exist_ok=True)
-    with locked(output / ".run.lock", "hydra.run.dir", refusal="a folder where no run works: wait, or set name="):
+    with locked(output / ".run.lock", key, refusal="a folder where no run works: wait, or set name="):
         yield
 
 

@@ -93,6 +93,8 @@ def refused(called, store, *given):
         (["+trainer.limit_train_batches=2"], "trainer.limit_train_batches=2: no such key; there are accelerator"),
         (["trainer._target_=pytorch_lightning.Trainer"], "trainer._target_=pytorch_lightning.Trainer: moe_"),
         (["trainer.devices=auto"], "trainer.devices=auto: a whole number of at least 1"),
+        (["paths.output=/proc/x"], "paths.output=/proc/x: a folder that can be"),
+        (["hydra.run.dir=/proc/x"], "hydra.run.dir=/proc/x: a folder that can be"),
         (["hydra.job.chdir=true"], "hydra.job.chdir=True: false: relative paths are those"),
         (["~fusion"], "fusion=null: one of additive, cross_expert"),
         (["~recipe"], "recipe=null: one of clom_teacher"),
