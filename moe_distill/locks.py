@@ -19,7 +19,7 @@ def locked(path: Path, key: str = "paths.store", waiting: str = "", refusal: str
     """Hold a lock file meanwhile; the system frees it when its holder ends, however that ends.
 
     Args:
-        path: The lock file.
+        path: The lock file; its folder is made where it is missing.
         key: The configuration key that says where it lies.
         waiting: What is said where another process holds it; nothing where it is empty.
         refusal: What is allowed instead; where it is empty, another holder is waited for.
@@ -31,6 +31,7 @@ def locked(path: Path, key: str = "paths.store", waiting: str = "", refusal: str
     # A soft lock would be a marker file: what a killed process of another machine left would be waited for for ever.
     lock = FileLock(path, fallback_to_soft=False)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0.1)
         except Timeout as held:

@@ -243,9 +243,7 @@ class Store:
         return path if path.is_dir() and flaw_of_manifest(path) is None else self.find(kind, settings)
 
     def _locked(self, path: Path, waiting: str = "") -> contextlib.AbstractContextManager[None]:
-        locks = self.root / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        return locked(locks / f"{path.parent.name}-{path.name}.lock", waiting=waiting)
+        return locked(self.root / "locks" / f"{path.parent.name}-{path.name}.lock", waiting=waiting)
 
     def _make(self, target: Path, settings: Any, make: Callable[[Path], Mapping[str, Any] | None]) -> None:
         temporary = target.with_name(f".{target.name}.{os.getpid()}")

@@ -1,11 +1,9 @@
 """The entry point: ``python -m moe_distill.run [overrides]``."""
 
-import contextlib
 import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +30,7 @@ from moe_distill.terminal import say, traceback_of, write_error
 
 register()
 
+_FREE = "a folder where no run works: wait, or set name="
 _APPEND, _OPEN = "To append to your config use +", "You must specify '"
 
 
@@ -55,7 +54,8 @@ def _run(cfg: DictConfig) -> float | None:
     output = Path(cfg.paths.output)
     # Before anything can fail, which the record of the attempt then says.
     command = shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])
-    with _alone(output, output_key(cfg.paths)), attempt(output, command) as tried:
+    # Or a second run would write over the first one's tables.
+    with locked(output / ".run.lock", output_key(cfg.paths), refusal=_FREE), attempt(output, command) as tried:
         resolved, runtime, pipeline = _built(cfg)
         tried.work = identity(resolved["pipeline"], cfg.scale_name, cfg.paths.store)
         if _by_hand():
@@ -81,18 +81,6 @@ def _foretell(cfg: DictConfig, pipeline: Any, runtime: Any) -> None:
 
     if forecastable(pipeline):
         say(told([(pipeline, runtime.results)], str(cfg.trainer.accelerator), None, str(cfg.scale_name)))
-
-
-@contextlib.contextmanager
-def _alone(output: Path, key: str) -> Iterator[None]:
-    """Hold a run's folder, which a key names, where a second run would write over the first one's tables.
-
-    Raises:
-        InputError: Another run holds it.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    with locked(output / ".run.lock", key, refusal="a folder where no run works: wait, or set name="):
-        yield
 
 
 def _built(cfg: DictConfig) -> tuple[dict[str, Any], Any, Any]:

@@ -189,11 +189,12 @@ def test_a_disk_that_fills_up_while_recording_is_one_line(small_disk):
         store.obtain("trajectory", 1, make)
 
 
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 @pytest.mark.parametrize("place", ["attempts.write_json", "pipelines.pretrain.pretrain"])
 def test_a_disk_that_is_full_for_records_and_pages_too_is_one_line(suite, monkeypatch, place):
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     monkeypatch.setattr(f"moe_distill.{place}", full)
     with pytest.raises(InputError) as caught:
         suite("pipeline=pretrain", "method=dm")

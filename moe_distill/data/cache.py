@@ -23,7 +23,6 @@ def cached(path: Path, build: Callable[[], Tensors]) -> Tensors:
     stored = _read(path)
     if stored is not None:
         return stored
-    path.parent.mkdir(parents=True, exist_ok=True)
     with locked(Path(f"{path}.lock")):
         try:
             return load_whole(path)

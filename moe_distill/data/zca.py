@@ -72,7 +72,6 @@ def obtained(train: RealSet, eps: float, cache: Path) -> Whitening:
     """Return the whitening of these training images, from the cache where it lies whole; fit and keep it otherwise."""
     source = hashlib.sha256(repr(("zca", float(eps), train.fingerprint)).encode()).hexdigest()
     path = cache / f"zca-{source}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
     with locked(Path(f"{path}.lock")):
         try:
             return Whitening.load(path, source)

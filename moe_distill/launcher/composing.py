@@ -4,11 +4,10 @@ Nothing leaks from job to job (environment, process groups, trackers), a crash c
 job's ``console.log`` is the command that repeats it. Jobs leave their results in files: a sweeper gets None from each.
 """
 
-import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -29,6 +28,7 @@ from moe_distill.stopping import GOES_ON
 
 log = logging.getLogger(__name__)
 _SHORT_SECONDS = 1.0
+_FREE = "a folder where no sweep runs: wait, or set name="
 
 
 class LauncherInputError(CompactHydraException, InputError):
@@ -86,18 +86,6 @@ def check_idle(jobs: Sequence[Job]) -> None:
         raise LauncherInputError("hydra.sweep.dir", busy[0].folder.parent, allowed)
 
 
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a sweep's folder; until a first job has begun, nothing else tells that a sweep runs there.
-
-    Raises:
-        InputError: Another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".sweep.lock", "hydra.sweep.dir", refusal="a folder where no sweep runs: wait, or set name="):
-        yield
-
-
 class FreshProcessLauncher(Launcher):
     """Compose every job of a sweep and hand all of them over to what runs them.
 
@@ -150,7 +138,8 @@ class FreshProcessLauncher(Launcher):
         jobs = [self._job(config, module) for config in configs]
         check_folders(jobs)
         self.check(configs)
-        with _alone(jobs[0].folder.parent):
+        # Until a first job has begun, nothing else tells that a sweep runs there.
+        with locked(jobs[0].folder.parent / ".sweep.lock", "hydra.sweep.dir", refusal=_FREE):
             check_idle(jobs)
             outcomes = self._run(jobs, configs, run)
             counted = counted_ends(outcomes)

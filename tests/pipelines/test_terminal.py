@@ -80,7 +80,7 @@ def test_a_second_run_of_one_folder_is_refused_and_leaves_no_attempt(suite):
     suite.out.mkdir()
     with (
         locked(suite.out / ".run.lock"),
-        pytest.raises(InputError, match=r"^hydra\.run\.dir=.*: a folder where no run"),
+        pytest.raises(InputError, match=r"^paths\.output=.*: a folder where no run"),
     ):
         suite("method=dm")
     assert attempts_of(suite.out) == [] and not (suite.out / FILE).exists()
