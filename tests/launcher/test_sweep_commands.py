@@ -24,6 +24,10 @@ from moe_distill.sweep import asked, before, built, status
 TINY = ("+experiment=table4", "scale=smoke", "students=convnet3", "seeds=1", "logger=none", "method=dm")
 
 
+def no_work(**_):
+    return {}
+
+
 @pytest.fixture
 def composed(plugin):
     """Gives a function that returns the composed jobs of a sweep, and the loader that composes single runs."""
@@ -106,7 +110,7 @@ def test_a_cell_without_rows_is_done_only_by_the_work_that_is_asked_for(tmp_path
     here, sweep = cell(), tmp_path / "table4"
     others = [cell("scale=small"), cell("data.root=elsewhere"), cell("paths.store=other")]
     assert {other.folder for other in others} == {here.folder}
-    monkeypatch.setattr("moe_distill.pipelines.pretrain.pretrain", lambda **_: {})
+    monkeypatch.setattr("moe_distill.pipelines.pretrain.pretrain", no_work)
     alone = loader.load_configuration("config", shlex.split(here.command)[3:], RunMode.RUN)
     with open_dict(alone.hydra):
         alone.hydra.runtime.output_dir = alone.hydra.run.dir
