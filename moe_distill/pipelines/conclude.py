@@ -18,16 +18,18 @@ from moe_distill.pipelines.drawing import finite
 from moe_distill.pipelines.headline import over_random
 from moe_distill.pipelines.page import build_page
 from moe_distill.pipelines.pictures import set_picture
-from moe_distill.pipelines.rows import in_percent, publish, table
+from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.rows import in_percent, table
+from moe_distill.pipelines.run_tables import publish, rows_in
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import commit, write_json
+from moe_distill.records import commit, write_json, write_text
 from moe_distill.synthetic import SyntheticSet, Union
 from moe_distill.terminal import say, show
 
 
 def conclude(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
     """Write ``results.csv``, ``stages.json`` and ``report.html``, show the table, mirror the lot."""
-    shown = publish(rows, runtime.output)
+    shown = publish(rows, runtime.output, results=runtime.results)
     page = write_stages(runtime)
     mirror(rows, runtime)
     _print(shown, runtime, page)
@@ -43,7 +45,7 @@ def write_stages(runtime: Runtime) -> Path:
         "scale": runtime.scale,
     }
     write_json(runtime.output / "stages.json", stages)
-    return write_page(runtime.output)
+    return write_page(runtime.output, runtime.results)
 
 
 def facts() -> dict[str, str]:
@@ -57,12 +59,14 @@ def facts() -> dict[str, str]:
     }
 
 
-def write_page(folder: Path) -> Path:
-    """Build ``report.html`` of a run's folder from its ``stages.json`` and, where there is one, ``results.csv``."""
-    from moe_distill.pipelines.rows import COLUMNS
-    from moe_distill.records import merge_rows, write_text
+def write_page(folder: Path, results: Results) -> Path:
+    """Build ``report.html`` of a run's folder from its ``stages.json`` and, where there is one, ``results.csv``.
 
-    rows = merge_rows(folder.glob("results.csv"), COLUMNS)
+    Args:
+        folder: The run's.
+        results: The rows that are done, wherever they were made.
+    """
+    rows = rows_in(folder.glob("results.csv"), results)
     stages = json.loads((folder / "stages.json").read_text())
     sets = [(label, Path(where)) for label, where in stages["sets"] if Path(where).exists()]
     page = build_page(folder.name, stages["command"], rows, stages["costs"], sets, stages["facts"])

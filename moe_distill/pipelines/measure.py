@@ -22,7 +22,7 @@ from moe_distill.pipelines.candidate import Candidate, candidate_of
 from moe_distill.pipelines.conclude import write_stages
 from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.pretrain import pretrain, trained
-from moe_distill.pipelines.rows import is_job, publish
+from moe_distill.pipelines.run_tables import is_job, publish
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.set_names import set_of
 from moe_distill.records import commit, describe, key, merge_rows, write_csv, write_json

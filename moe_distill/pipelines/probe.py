@@ -22,6 +22,7 @@ from moe_distill.pipelines.conclude import write_stages
 from moe_distill.pipelines.evaluate import Examination, students_on
 from moe_distill.pipelines.full import obtained
 from moe_distill.pipelines.labelling import relabelled
+from moe_distill.pipelines.run_tables import publish
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, key, write_json
 from moe_distill.seeding import stream
@@ -73,7 +74,7 @@ def probe(
     train, test = (_as_seen(part, candidate.test).to(runtime.device) for part in (train, test))
     train = _balanced(train, images_per_class)
     found = [row for name in exam.students for row in _probed(name, candidate, exam, runtime, train, test)]
-    rows.publish(found, runtime.output, "probe.csv", COLUMNS)
+    publish(found, runtime.output, "probe.csv", COLUMNS)
     write_stages(runtime)
     _show(found, runtime)
     mean = sum(r["accuracy"] for r in found) / len(found)

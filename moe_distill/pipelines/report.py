@@ -16,7 +16,8 @@ from moe_distill.pipelines.page_costs import merged_costs
 from moe_distill.pipelines.page_tables import tables_of
 from moe_distill.pipelines.question import Question, paper_rows
 from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS, Row, distinct, is_sweep, merged
+from moe_distill.pipelines.rows import COLUMNS, Row, distinct
+from moe_distill.pipelines.run_tables import is_sweep, merged
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.set_names import set_of
 from moe_distill.pipelines.status import last_lines
@@ -40,7 +41,7 @@ def report(runtime: Runtime) -> dict[str, Any]:
     if not folders:
         raise InputError("name", runtime.experiment, f"an experiment run before: {runtime.output} holds no stages.json")
     for folder in folders:
-        write_page(folder)
+        write_page(folder, runtime.results)
     if is_sweep(runtime.output):
         report_sweep(runtime.output, runtime.results)
     return {"pages": len(folders)}
@@ -77,7 +78,7 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     from moe_distill.pipelines.sweep_page import SweepReport
 
     sweep = Sweep.read(folder) or Sweep("", {}, ())
-    here = merged(folder)
+    here = merged(folder, results=results)
     jobs = _jobs(folder, sweep.scales)
     tables = tables_of(folder, [*jobs])
     rows: Sequence[Row] = distinct(_asked(sweep, here, results))

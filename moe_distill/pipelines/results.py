@@ -35,16 +35,27 @@ class Results:
         Raises:
             InputError: It is nowhere else, and a table that may hold it cannot be read.
         """
-        if self._stored(key) is not None or key in self.committed:
+        if self.find(key) is not None:
             return True
         if self._unreadable:
             raise self._unreadable[0]
         return False
 
-    def row(self, key: str) -> dict[str, Any]:
-        """Return a student's row, the store's where both have it."""
+    def find(self, key: str) -> dict[str, Any] | None:
+        """Return a student's row, the store's where a table has it too; None where neither has, as far as is known."""
         stored = self._stored(key)
-        return {**(self.committed[key] if stored is None else stored), "config_hash": key}
+        row = self.committed.get(key) if stored is None else stored
+        return None if row is None else {**row, "config_hash": key}
+
+    def row(self, key: str) -> dict[str, Any]:
+        """Return a student's row that is done.
+
+        Raises:
+            LookupError: It is not.
+        """
+        if (row := self.find(key)) is None:
+            raise LookupError(key)
+        return row
 
     def all_committed(self, keys: Sequence[str]) -> bool:
         """Say whether tables hold every one of these rows, so that nothing need be there of what led to them."""

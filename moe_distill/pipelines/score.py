@@ -30,6 +30,7 @@ from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.evaluate import Examination, examine
 from moe_distill.pipelines.full import obtained
 from moe_distill.pipelines.labelling import relabelled
+from moe_distill.pipelines.run_tables import publish
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, describe, key
 from moe_distill.terminal import say, show
@@ -95,7 +96,7 @@ def score(
     table = [_row(name, done[name], own, exam, real, common) for name in exam.students]
     trained = {row["config_hash"]: row for by in done.values() for _, students in by.values() for row in students}
     conclude(list(trained.values()), runtime)
-    _show(rows.publish(table, runtime.output, "scores.csv", COLUMNS), runtime)
+    _show(publish(table, runtime.output, "scores.csv", COLUMNS), runtime)
     return _summed(table, runtime)
 
 
