@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from moe_distill.attempts import last_state
 from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import Cell, Sweep
+from moe_distill.pipelines.columns import ResultRow
 from moe_distill.pipelines.conclude import write_page
 from moe_distill.pipelines.judged import probed, score_sheet, scored
 from moe_distill.pipelines.page_cells import CellReport
@@ -26,6 +27,8 @@ from moe_distill.records import merge_rows, write_text
 
 if TYPE_CHECKING:
     from moe_distill.pipelines.sweep_page import SweepReport
+
+_DECIDED = ("architecture", "seed")  # by a row's key, whatever a table says
 
 
 def report(runtime: Runtime) -> dict[str, Any]:
@@ -127,7 +130,7 @@ def _teachers(jobs: Mapping[Path, Mapping[str, Any]]) -> dict[str, float]:
         if not any(c["stage"] == "distill" for c in costs):
             continue
         costs = [c for c in costs if c["stage"] == "pretrain"]
-        own = [r for r in merge_rows(job.glob("results.csv"), COLUMNS) if r["overrides"]]
+        own = [r for r in merge_rows(job.glob("results.csv"), ResultRow) if r["overrides"]]
         found |= {set_of(r): sum(c["seconds"] for c in merged_costs(costs)) for r in own}
     return found
 
@@ -143,8 +146,13 @@ def _asked(sweep: Sweep, here: Sequence[dict[str, str]], results: Results) -> li
     for row in (row for cell in sweep.cells for row in cell.awaited):
         key = row["config_hash"]
         if key not in found:
-            there = {**results.row(key), **row} if key not in known and results.has(key) else row
-            found[key] = known.get(key) or {c: None if there.get(c) is None else str(there[c]) for c in COLUMNS}
+            there: Mapping[str, Any]
+            decided = {column: row[column] for column in _DECIDED if column in row}
+            if key in known:
+                there = {**known[key], **decided}
+            else:
+                there = {**results.row(key, **decided), **row} if results.has(key) else row
+            found[key] = {c: None if there.get(c) is None else str(there[c]) for c in COLUMNS}
     scales = sweep.scales or {row["scale"] for row in found.values()}
     return [*found.values(), *(r for k, r in known.items() if k not in found and (not scales or r["scale"] in scales))]
 

@@ -9,19 +9,12 @@ from typing import Any
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
 from moe_distill.experts.roster import word
+from moe_distill.pipelines.columns import ResultRow, columns_of
 from moe_distill.pipelines.set_names import set_of
 
 # Methods whose images are real ones, drawn at random: what others are compared with.
 RANDOM, RANDOM_TILED = REAL = "random", "random_tiled"
-COLUMNS = (
-    *("experiment", "scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe"),
-    *("iterations", "diversity", "dcor2_unbiased", "regulariser", "fusion", "recipe", "recipe_key", "architecture"),
-    "width",
-    *("distill_seed", "seed"),
-    *("accuracy_last", "accuracy_best", "lr", "epochs", "steps", "images_decoded", "distill_seconds", "train_seconds"),
-    *("peak_memory_mb", "device", "dtype", "hardware", "set_fingerprint", "config_hash", "commit", "overrides"),
-    "preset_row",
-)
+COLUMNS = columns_of(ResultRow)
 
 _APART = (
     *("dataset", "partition", "init", "diversity", "regulariser", "fusion", "recipe"),

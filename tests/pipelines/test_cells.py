@@ -6,7 +6,7 @@ import shutil
 import time
 
 import pytest
-from conftest_rows import awaiting
+from conftest_rows import awaiting, trained
 from hydra.utils import instantiate
 
 from moe_distill.attempts import FILE, attempt
@@ -15,7 +15,7 @@ from moe_distill.pipelines.cells import Cell, Sweep, awaited, awaited_of_real
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import COLUMNS
 from moe_distill.pipelines.status import last_lines, shown
-from moe_distill.records import Store, key, write_json
+from moe_distill.records import Store, key, write_csv, write_json
 
 ONE = ("students=convnet3", "recipe.epochs=1", "method=dm", "baselines=random", "fusion=none")
 
@@ -107,7 +107,7 @@ def test_what_is_mirrored_of_committed_rows_is_what_was_when_they_were_made(suit
 def results(tmp_path):
     """Nothing in the store; a table with the row ``done``."""
     (tmp_path / "tables" / "some").mkdir(parents=True)
-    (tmp_path / "tables" / "some" / "results.csv").write_text("config_hash,accuracy_last\ndone,0.5\n")
+    write_csv(tmp_path / "tables" / "some" / "results.csv", [trained("dm10x1", "done")], COLUMNS)
     return Results(Store(tmp_path / "store"), tmp_path / "tables")
 
 

@@ -1,10 +1,12 @@
 """Tables in folders of runs, which nothing seals: what the store, or a committed table, holds goes before them."""
 
 import json
+import shutil
 
 import pytest
 from conftest_rows import awaiting, trained
 
+from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.conclude import write_page
 from moe_distill.pipelines.report import gathered, report_sweep
@@ -65,3 +67,19 @@ def test_the_pages_and_tables_of_a_sweep_show_what_is_done(sweep, results):
     assert (sweep / "results.csv").read_text().count("0.9983") == 2  # both columns of the one that is nowhere else
     for page in (sweep / "table.md", write_page(sweep / "job", results)):
         assert "49.9 ± " in page.read_text()  # of 25, 25 and 99.83
+
+
+def test_a_row_tells_the_student_that_its_key_stands_for(sweep, results):
+    """Whatever a table says of it: that of a run is put right, a committed one refused."""
+    asked = awaiting(KEYS["alone"], seed=7, architecture="vgg11")
+    Sweep("", {}, (Cell("a", "job", "run", asked),)).write(sweep)
+    told = {row["config_hash"]: (row["seed"], row["architecture"]) for row in gathered(sweep, results).rows}
+    assert told[KEYS["alone"]] == ("7", "vgg11")
+    assert results.row(KEYS["committed"], seed=1, architecture="convnet3")["seed"] == 1
+    said = f"^paths.tables={results.tables}: seed 0 in the row {KEYS['committed'][:8]}, as its key says; it has 1$"
+    with pytest.raises(InputError, match=said):
+        results.row(KEYS["committed"], seed=0)
+    shutil.rmtree(sweep / "job")
+    Sweep("", {}, (Cell("a", "job", "run", awaiting(KEYS["committed"], seed=0)),)).write(sweep)
+    with pytest.raises(InputError, match=said):
+        gathered(sweep, results)
