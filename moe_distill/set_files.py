@@ -14,7 +14,7 @@ from annotated_types import MinLen
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from moe_distill.damage import say
+from moe_distill.damage import flaw_told, say
 from moe_distill.disk import in_place_of
 from moe_distill.errors import InputError
 from moe_distill.provenance import Provenance
@@ -132,10 +132,4 @@ def _require_fit(tensors: Mapping[str, torch.Tensor], provenance: Provenance) ->
 
 def damaged(path: Path, error: Exception) -> InputError:
     """Return the refusal of a file that is not whole, or not one of ours."""
-    errors = getattr(error, "errors", None)  # of pydantic: the first tells enough
-    if errors is not None:
-        first = errors()[0]
-        reason = f"{'.'.join(map(str, first['loc'])) or path.with_suffix('.json').name}: {first['msg']}"
-    else:
-        reason = str(error)
-    return InputError("set", path, f"a whole set file; this one is truncated or damaged ({reason})")
+    return InputError("set", path, f"a whole set file; this one is truncated or damaged ({flaw_told(error)})")

@@ -1,11 +1,11 @@
 """The end of a run: its rows, its table in the terminal, its page, and what is mirrored."""
 
-import json
 import platform
 import shlex
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import in_percent, table
 from moe_distill.pipelines.run_tables import publish, rows_in
 from moe_distill.pipelines.runtime import Runtime
+from moe_distill.pipelines.stages import FILE, Spent, Stages
 from moe_distill.records import commit, write_json, write_text
 from moe_distill.synthetic import SyntheticSet, Union
 from moe_distill.terminal import say, show
@@ -37,15 +38,12 @@ def conclude(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
 
 def write_stages(runtime: Runtime) -> Path:
     """Write ``stages.json``, what a run did and what it cost, and ``report.html``, whose place is returned."""
-    stages = {
-        "command": shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]]),
-        "costs": runtime.costs,
-        "sets": [[label, str(folder)] for label, folder in runtime.sets],
-        "facts": facts(),
-        "scale": runtime.scale,
-    }
-    write_json(runtime.output / "stages.json", stages)
-    return write_page(runtime.output, runtime.results)
+    command = shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])
+    costs = tuple(Spent(**cost) for cost in runtime.costs)
+    sets = tuple((label, str(folder)) for label, folder in runtime.sets)
+    stages = Stages(command, costs, sets, facts(), runtime.scale)
+    write_json(runtime.output / FILE, asdict(stages))
+    return write_page(runtime.output, stages, runtime.results)
 
 
 def facts() -> dict[str, str]:
@@ -59,17 +57,16 @@ def facts() -> dict[str, str]:
     }
 
 
-def write_page(folder: Path, results: Results) -> Path:
-    """Build ``report.html`` of a run's folder from its ``stages.json`` and, where there is one, ``results.csv``.
+def write_page(folder: Path, stages: Stages, results: Results) -> Path:
+    """Build ``report.html`` of a run's folder from what the run did and, where there is one, ``results.csv``.
 
     Args:
         folder: The run's.
+        stages: What it did.
         results: The rows that are done, wherever they were made.
     """
     rows = rows_in(folder.glob("results.csv"), results)
-    stages = json.loads((folder / "stages.json").read_text())
-    sets = [(label, Path(where)) for label, where in stages["sets"] if Path(where).exists()]
-    page = build_page(folder.name, stages["command"], rows, stages["costs"], sets, stages["facts"])
+    page = build_page(folder.name, stages.command, rows, stages.spent, stages.sets_there, stages.facts)
     write_text(folder / "report.html", page)
     return folder / "report.html"
 

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import time
+from dataclasses import asdict
 
 import pytest
 from conftest_rows import awaiting, trained
@@ -14,6 +15,7 @@ from moe_distill.config import register
 from moe_distill.pipelines.cells import Cell, Sweep, awaited, awaited_of_real
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import COLUMNS
+from moe_distill.pipelines.stages import Stages
 from moe_distill.pipelines.status import last_lines, shown
 from moe_distill.records import Store, key, write_csv, write_json
 
@@ -133,7 +135,7 @@ def test_a_cell_costs_no_process_only_where_its_rows_and_its_page_are_there(tmp_
     with attempt(tmp_path / "a", "") as tried:
         tried.work = "w"
     assert not made.concluded(tmp_path, results)
-    (tmp_path / "a" / "stages.json").touch()
+    write_json(tmp_path / "a" / "stages.json", asdict(Stages("", (), (), {})))
     assert made.concluded(tmp_path, results)
     no_rows = [Cell("a", "a", "", (), work, idle) for work, idle in (("w", True), ("w", False), ("v", True))]
     assert [cell.concluded(tmp_path, results) for cell in no_rows] == [True, False, False]

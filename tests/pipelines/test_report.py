@@ -10,6 +10,8 @@ from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import COLUMNS, is_trained
 from moe_distill.records import Store, write_csv
 
+SPENT = {"what": "", "found": True, "seconds": 1.0, "peak_memory_mb": 1.0, "steps": 1, "images": 1}
+
 
 def test_a_row_that_a_job_left_is_not_taken_from_elsewhere_too(tmp_path):
     """A neighbour that never ran here has the same random images; what the store holds of them is less."""
@@ -28,7 +30,7 @@ def test_what_the_jobs_ran_on_is_told_of_all_of_them(tmp_path):
     facts = {"a": ("c1", "2026-01-02", "x86 CPU"), "b": ("c1", "2026-01-05", "H100"), "c": ("c2", "2026-01-03", "H100")}
     for name, (commit, date, device) in facts.items():
         (tmp_path / name).mkdir()
-        told = {"costs": [], "sets": [], "facts": {"commit": commit, "date": date, "device": device}}
+        told = {"command": "", "costs": [], "sets": [], "facts": {"commit": commit, "date": date, "device": device}}
         (tmp_path / name / "stages.json").write_text(json.dumps(told))
     page = gathered(tmp_path, Results(Store(tmp_path / "store")))
     assert page.facts == {"commit": "c1; c2", "date": "2026-01-02 to 2026-01-05", "device": "H100; x86 CPU"}
@@ -55,7 +57,7 @@ def test_jobs_of_another_scale_left_in_the_folder_have_no_part_in_the_page(tmp_p
     """Neither in its costs nor in its tables; one that an earlier version ran did not tell its scale."""
     for name, scale in (("a", {"scale": "smoke"}), ("b", {"scale": "small"}), ("c", {})):
         (tmp_path / name).mkdir()
-        told = {"costs": [{"stage": name}], "sets": [], "facts": {"commit": name}, **scale}
+        told = {"command": "", "costs": [{**SPENT, "stage": name}], "sets": [], "facts": {"commit": name}, **scale}
         (tmp_path / name / "stages.json").write_text(json.dumps(told))
         (tmp_path / name / "measures.csv").write_text(f"measure,value,config_hash\n{name},1,{name}\n")
     for scales, kept in ((("small",), ["b", "c"]), ((), ["a", "b", "c"])):

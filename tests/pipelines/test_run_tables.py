@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 
 import pytest
 from conftest_rows import awaiting, trained
@@ -13,8 +14,10 @@ from moe_distill.pipelines.report import gathered, report_sweep
 from moe_distill.pipelines.results import KIND, Results
 from moe_distill.pipelines.rows import COLUMNS
 from moe_distill.pipelines.run_tables import merged, rows_in
+from moe_distill.pipelines.stages import Stages
 from moe_distill.records import Store, key, write_csv, write_json
 
+STAGES = Stages("run", (), (), {})
 KEYS = {name: key(name) for name in ("made", "committed", "alone")}
 
 
@@ -41,7 +44,7 @@ def sweep(tmp_path):
         trained("dm10x1", k, "0.9983", seed=str(i), experiment="own", lr="7.5") for i, k in enumerate(KEYS.values())
     ]
     write_csv(folder / "job" / "results.csv", edited, COLUMNS)
-    write_json(folder / "job" / "stages.json", {"command": "run", "costs": [], "sets": [], "facts": {}})
+    write_json(folder / "job" / "stages.json", asdict(STAGES))
     Sweep("run -m", {}, (Cell("a", "job", "run", awaiting(*KEYS.values(), scale="small")),)).write(folder)
     return folder
 
@@ -65,7 +68,7 @@ def test_an_edited_table_of_a_run_does_not_stand_for_rows_that_are_done(sweep, r
 def test_the_pages_and_tables_of_a_sweep_show_what_is_done(sweep, results):
     report_sweep(sweep, results)
     assert (sweep / "results.csv").read_text().count("0.9983") == 2  # both columns of the one that is nowhere else
-    for page in (sweep / "table.md", write_page(sweep / "job", results)):
+    for page in (sweep / "table.md", write_page(sweep / "job", STAGES, results)):
         assert "49.9 ± " in page.read_text()  # of 25, 25 and 99.83
 
 
