@@ -64,12 +64,12 @@ class Attempt:
 
         Args:
             touched: When its record was last written, which a living attempt does every half a minute; what is left of
-                an attempt on another machine.
+                an attempt on another machine. A time to come is no sign of life, but for what clocks differ by.
         """
         if self.outcome not in (None, STARTING):
             return self.outcome
         if self.host != platform.node():
-            return "running" if time.time() - touched < _SILENT_SECONDS else "killed"
+            return "running" if abs(time.time() - touched) < _SILENT_SECONDS else "killed"
         if _boot() != self.boot:
             return "restarted"
         try:

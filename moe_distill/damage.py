@@ -143,6 +143,15 @@ def set_aside(path: Path, why: str) -> Path:
     return aside
 
 
+def flaw_told(error: Exception) -> str:
+    """Return why a file cannot be read, in words; of what is wrong with a JSON the first."""
+    errors = getattr(error, "errors", None)  # of pydantic: the first tells enough
+    if errors is None:
+        return str(error)
+    first = errors()[0]
+    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+
+
 def say(line: str) -> None:
     """Tell the user something in one line, whatever its length and whatever it holds."""
     terminal.say(line, style="yellow")

@@ -27,7 +27,7 @@ from moe_distill.disk import guard_disk, in_place_of, keep, sync_folder
 from moe_distill.errors import FieldError, within
 from moe_distill.escaping import in_csv
 from moe_distill.locks import locked
-from moe_distill.row_files import read_rows
+from moe_distill.row_files import Schema, once, read_rows
 from moe_distill.values import Text
 
 # Raised by whoever changes what an artifact means, so that older ones are no longer found.
@@ -264,14 +264,10 @@ class Store:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def merge_rows(tables: Iterable[Path], columns: Sequence[str]) -> list[dict[str, str]]:
-    """Read result tables and return their rows once each (by ``config_hash``), in the order first met.
+def merge_rows(tables: Iterable[Path], schema: Schema) -> list[dict[str, str]]:
+    """Read tables of one schema and return their rows once each (by ``config_hash``), in the order first met.
 
     Raises:
         InputError: A table is damaged, or of another program.
     """
-    rows: dict[str, dict[str, str]] = {}
-    for table in tables:
-        for row in read_rows(table):
-            rows.setdefault(row["config_hash"], {c: row.get(c, "") for c in columns})
-    return list(rows.values())
+    return list(once(row for table in tables for row in read_rows(table, schema)).values())

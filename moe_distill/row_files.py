@@ -1,15 +1,31 @@
 """Rows read from a CSV: as they were written, or refused with the name of the file."""
 
+import contextlib
 import csv
-import math
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
-from moe_distill.errors import InputError
+from moe_distill.damage import say
+from moe_distill.errors import FieldError, InputError
 from moe_distill.escaping import from_csv
+from moe_distill.misfits import annotations_of, misfit
+from moe_distill.wording import Where, bounds_of, options_of
 
-_ACCURACIES = ("accuracy_last", "accuracy_best")
+Row = TypeVar("Row", bound=Mapping[str, Any])
+Schema = Callable[..., Any]
+"""A class whose parameters are the columns of a table, ``config_hash`` among them, and say what they take.
+
+What only two of them together show is refused when it is built. A column that takes an empty text may be missing, as
+older tables lack some.
+"""
+Empty = Annotated[str, Where(lambda cell: cell == "", "nothing")]
+Nan = Annotated[str, Where(lambda cell: cell == "nan", "nan")]
+
 _REMEDY = "a table as this package writes it"
+_REACHED = ("accuracy_last", "accuracy_best")
+_WHERE = ("hardware", "commit")
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -21,21 +37,77 @@ def read_table(path: Path) -> list[dict[str, str]]:
     return [line for _, line in _numbered(path)]
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a table of results.
+def read_rows(path: Path, schema: Schema) -> list[dict[str, str]]:
+    """Return the rows of a table with the columns of its schema; one that it lacks is empty.
 
     Raises:
-        InputError: As for :func:`read_table`, such as merge markers; or it has other columns, or a row claims an
-            accuracy that cannot be.
+        InputError: As for :func:`read_table`, such as merge markers; or it lacks a column that is never empty, a row
+            has what its schema does not take, or two of one key disagree.
     """
-    rows = []
-    for number, row in _numbered(path):
-        if "config_hash" not in row:
-            raise InputError("table", path, f"{_REMEDY}, with a column config_hash")
-        if (claim := impossible(row)) is not None:
-            raise InputError("table", path, f"{_REMEDY}; line {number} claims an {claim}")
-        rows.append(row)
-    return rows
+    rows: dict[str, dict[str, str]] = {}
+    for number, line in _numbered(path):
+        try:
+            schema(**values_of(line, schema))
+        except FieldError as error:
+            found = f"; line {number} has {error.value!r} in" if error.key in line else ", with a"
+            raise InputError("table", path, f"{_REMEDY}{found} column {error.key}: {error.allowed}") from error
+        row = {column: line.get(column, "") for column in annotations_of(schema)}
+        if (told := _disagreement(rows.setdefault(row["config_hash"], row), row)) is not None:
+            raise InputError("table", path, f"{_REMEDY}; {told}")
+    return list(rows.values())
+
+
+def values_of(row: Mapping[str, str], schema: Schema) -> dict[str, Any]:
+    """Return what stands in the columns of a schema, as a number where a column takes one and the text is one.
+
+    Raises:
+        FieldError: A column does not take what stands there.
+    """
+    return {column: _value(schema, column, row.get(column, "")) for column in annotations_of(schema)}
+
+
+def once(rows: Iterable[Row]) -> dict[str, Row]:
+    """Return rows by their ``config_hash``, the first of each; that a later one disagrees is told in a line."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        if (told := _disagreement(found.setdefault(row["config_hash"], row), row)) is not None:
+            _tell(f"{told}; the first is taken")
+    return found
+
+
+@functools.cache  # of a thousand rows most cells are alike
+def _value(schema: Schema, column: str, cell: str) -> int | float | str:
+    annotation = annotations_of(schema)[column]
+    value = _read(annotation, cell)
+    if (wrong := misfit(annotation, "nan" if value != value else value)) is not None:
+        raise FieldError(column, cell, wrong[2])
+    return value
+
+
+def _read(annotation: Any, cell: str) -> int | float | str:
+    kinds = [bounds_of(option)[0] for option in options_of(annotation)]
+    for kind in (int, float):
+        if kind in kinds:
+            with contextlib.suppress(ValueError):
+                return kind(cell)
+    return cell
+
+
+def _disagreement(first: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """Return in what two rows of one key differ that should not, as code and hardware are the same; None elsewhere."""
+    if any(first.get(column) != other.get(column) for column in _WHERE):
+        return None
+    for column in _REACHED:
+        values = [row.get(column) for row in (first, other)]
+        if len({str(value) for value in values}) > 1:
+            key = first["config_hash"]
+            return f"two rows of the key {key[:8]} have {column} {values[0]} and {values[1]} on the same hardware"
+    return None
+
+
+@functools.cache
+def _tell(line: str) -> None:
+    say(line)
 
 
 def _numbered(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -51,18 +123,3 @@ def _numbered(path: Path) -> list[tuple[int, dict[str, str]]]:
         if None in line or None in line.values():  # csv's word for cells too many and too few
             raise InputError("table", path, f"{_REMEDY}; line {number} has another number of cells than its head")
     return [(number, {column: from_csv(cell) for column, cell in line.items()}) for number, line in lines]
-
-
-def impossible(row: Mapping[str, object]) -> str | None:
-    """Return what a row claims that no student can have reached, or None; NaN is a student that diverged."""
-    for column in _ACCURACIES:
-        value = row.get(column)
-        if value in ("", None):
-            continue
-        try:
-            accuracy = float(str(value))
-        except ValueError:
-            return f"accuracy of {value} ({column})"
-        if not (0 <= accuracy <= 1 or math.isnan(accuracy)):
-            return f"accuracy of {value} ({column})"
-    return None

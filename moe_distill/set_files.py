@@ -14,7 +14,7 @@ from annotated_types import MinLen
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from moe_distill.damage import require_readable, say
+from moe_distill.damage import flaw_told, require_readable, say
 from moe_distill.disk import in_place_of
 from moe_distill.errors import InputError
 from moe_distill.provenance import Provenance
@@ -162,10 +162,4 @@ def unreadable(path: Path, error: OSError) -> InputError:
 
 def damaged(path: Path, error: Exception) -> InputError:
     """Return the refusal of a file that is not whole, or not one of ours."""
-    errors = getattr(error, "errors", None)  # of pydantic: the first tells enough
-    if errors is not None:
-        first = errors()[0]
-        reason = f"{'.'.join(map(str, first['loc'])) or path.with_suffix('.json').name}: {first['msg']}"
-    else:
-        reason = str(error)
-    return InputError("set", path, f"a whole set file; this one is truncated or damaged ({reason})")
+    return InputError("set", path, f"a whole set file; this one is truncated or damaged ({flaw_told(error)})")

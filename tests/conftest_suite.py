@@ -38,9 +38,9 @@ class Suite:
 
     def rows(self, folder=None):
         """Return the result rows of a run's folder."""
-        from moe_distill.pipelines.rows import COLUMNS
+        from moe_distill.pipelines.columns import ResultRow
 
-        return merge_rows([(folder or self.out) / "results.csv"], COLUMNS)
+        return merge_rows([(folder or self.out) / "results.csv"], ResultRow)
 
     def artifacts(self, kind="*"):
         """Return the folders of finished artifacts."""

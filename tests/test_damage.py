@@ -12,7 +12,7 @@ from moe_distill.disk import explained
 from moe_distill.errors import InputError
 from moe_distill.locks import locked
 from moe_distill.pipelines.results import KIND, Results
-from moe_distill.records import Store, merge_rows
+from moe_distill.records import Store
 
 DAMAGE = {
     "empty": lambda data: b"",
@@ -118,7 +118,7 @@ def put_row(store, accuracy):
     return store.obtain(KIND, {"a": 1}, row)
 
 
-@pytest.mark.parametrize("accuracy", [7.5, -0.1, float("inf"), "half"])
+@pytest.mark.parametrize("accuracy", [7.5, -0.1, float("inf"), "half", "", None])
 def test_a_row_that_claims_an_impossible_accuracy_is_damage(tmp_path, capsys, accuracy):
     folder = put_row(Store(tmp_path), accuracy)
     assert not Results(Store(tmp_path)).has(folder.name)
@@ -129,39 +129,6 @@ def test_a_row_that_claims_an_impossible_accuracy_is_damage(tmp_path, capsys, ac
 def test_a_row_of_a_possible_accuracy_is_none(tmp_path, accuracy):
     folder = put_row(Store(tmp_path), accuracy)
     assert Results(Store(tmp_path)).has(folder.name)
-
-
-HEAD, ROW = "experiment,iterations,accuracy_last,config_hash\n", "t,3,0.5,abc\n"
-MALFORMED = {
-    "merge markers": "<<<<<<< HEAD\n" + HEAD + ROW + ">>>>>>> b\n",
-    "merge markers among rows": HEAD + "<<<<<<< HEAD\n" + ROW,
-    "semicolons": (HEAD + ROW).replace(",", ";"),
-    "other columns": "a,b\n1,2\n",
-    "latin-1": (HEAD + ROW).encode().replace(b"t,", b"t\xe9,"),
-    "a spreadsheet's number": HEAD + 't,3,"34,9%",abc\n',
-    "percent": HEAD + "t,3,34.9,abc\n",
-    "a cut row": HEAD + ROW + "t,3",
-}
-
-
-@pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_table_is_named_where_a_row_is_missing(tmp_path, text):
-    for name, content in (("bad", text), ("good", HEAD + "t,3,0.5,of another\n")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "results.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
-    results = Results(Store(tmp_path / "store"), tmp_path)
-    assert results.has("of another") and results.row("of another")["iterations"] == 3
-    for act in (lambda: results.has("of none"), lambda: merge_rows([tmp_path / "bad" / "results.csv"], ["a"])):
-        with pytest.raises(InputError, match=r"^table=.*bad.results\.csv: a table as this package writes it") as caught:
-            act()
-        assert "\n" not in str(caught.value)
-
-
-def test_a_whole_number_of_a_table_that_is_none_is_named(tmp_path):
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "results.csv").write_text(HEAD + "t,3.5,0.5,abc\n")
-    with pytest.raises(InputError, match=r"x.results\.csv: a whole number in column iterations; the row abc has 3\.5"):
-        Results(Store(tmp_path / "store"), tmp_path).has("abc")
 
 
 @pytest.mark.parametrize(("mask", "folder", "file"), [(0o002, 0o775, 0o664), (0o077, 0o700, 0o600)])

@@ -189,6 +189,13 @@ def test_json_is_replaced_whole_and_sorted(tmp_path):
     assert json.loads(path.read_text())["b"] == 1
 
 
+@dataclasses.dataclass
+class Row:
+    config_hash: str
+    a: str
+    b: str
+
+
 def test_tables_are_written_in_their_columns_and_read_back(tmp_path):
     path, hard = tmp_path / "a.csv", 'α, "β"\nγ'
     write_csv(path, [{"config_hash": "1", "b": hard}, {"b": 0.1, "config_hash": "2"}], ["config_hash", "b", "c"])
@@ -196,19 +203,19 @@ def test_tables_are_written_in_their_columns_and_read_back(tmp_path):
         assert list(csv.reader(file)) == [["config_hash", "b", "c"], ["1", hard, ""], ["2", "0.1", ""]]
     with pytest.raises(ValueError, match="unknown"):
         write_csv(path, [{"unknown": 1}], ["config_hash"])
-    assert len(merge_rows([path], ["b"])) == 2
+    assert len(merge_rows([path], Row)) == 2
 
 
 def test_merged_rows_stand_once_in_the_order_first_met(tmp_path):
     first, second = tmp_path / "1.csv", tmp_path / "2.csv"
     write_csv(first, [{"config_hash": h, "a": f"first {h}"} for h in "ba"], ["config_hash", "a"])
     write_csv(second, [{"config_hash": h, "a": f"second {h}", "b": 1} for h in "cab"], ["b", "a", "config_hash"])
-    assert merge_rows([first, second], ["config_hash", "a", "b"]) == [
+    assert merge_rows([first, second], Row) == [
         {"config_hash": "b", "a": "first b", "b": ""},
         {"config_hash": "a", "a": "first a", "b": ""},
         {"config_hash": "c", "a": "second c", "b": "1"},
     ]
-    assert merge_rows([], ["a"]) == []
+    assert merge_rows([], Row) == []
 
 
 def test_commit_names_the_head_its_changes_and_outside_git_the_version(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 import moe_distill
 from moe_distill.data.cache import cached
 from moe_distill.errors import InputError
-from moe_distill.pipelines.rows import merged
+from moe_distill.pipelines.run_tables import merged
 from moe_distill.records import Store, write_json
 from moe_distill.teachers.recording import Recording
 

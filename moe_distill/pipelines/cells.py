@@ -1,23 +1,31 @@
 """The cells of a sweep: what each job is to leave, and how far it is."""
 
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Predicate
 
 from moe_distill.attempts import Attempt, attempts_of, last_state, state_of
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
+from moe_distill.json_files import read_json
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.labelling import labeller_settings
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import Row, columns_of_plan, columns_of_real
+from moe_distill.pipelines.stages import stages_of
 from moe_distill.records import key, write_json
 
 FILE = "sweep.json"
 DONE = "done"
+
+
+def is_keyed(row: Row) -> bool:
+    """Say whether a row that is awaited has its key."""
+    return isinstance(row.get("config_hash"), str)
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Cell:
     name: str
     folder: str
     command: str
-    awaited: tuple[Row, ...]
+    awaited: tuple[Annotated[Row, Predicate(is_keyed)], ...] = ()
     work: str | None = None
     idle: bool = False
 
@@ -73,7 +81,7 @@ class Cell:
             return self.idle and finished
         if not all(results.has(row) for row in self.keys):
             return False
-        return results.all_committed(self.keys) or (finished and (sweep / self.folder / "stages.json").is_file())
+        return results.all_committed(self.keys) or (finished and stages_of(sweep / self.folder) is not None)
 
     def attempts(self, sweep: Path) -> list[Attempt]:
         """Return the attempts at it, the first one first.
@@ -110,18 +118,11 @@ class Sweep:
 
     @classmethod
     def read(cls, folder: Path) -> "Sweep | None":
-        """Return the sweep of a folder; None where none was begun there.
+        """Return the sweep of a folder; None where none was begun there, or its file is damaged.
 
         Of one that an earlier version began, it is not known which rows its cells await.
         """
-        if not (folder / FILE).is_file():
-            return None
-        told = json.loads((folder / FILE).read_text())
-        cells = tuple(
-            Cell(c["name"], c["folder"], c["command"], tuple(c.get("awaited", ())), c.get("work"), c.get("idle", False))
-            for c in told["cells"]
-        )
-        return cls(told["command"], told["question"], cells, tuple(told.get("scales", ())))
+        return read_json(folder / FILE, cls)
 
 
 def identity(pipeline: Mapping[str, Any], scale: str, store: str) -> str:

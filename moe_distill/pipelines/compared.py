@@ -12,12 +12,12 @@ from moe_distill.data.mixing import NoFusion
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.pipelines.candidate import Candidate, candidate_of_real
+from moe_distill.pipelines.columns import TRAININGS
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.seeding import stream
 from moe_distill.training.recipe import Recipe
 from moe_distill.values import Positive, checked
 
-TRAININGS = ("syn_any", "rnd_any", "syn_hard", "real_hard", "syn_plain", "rnd_plain")
 Rates = Annotated[Sequence[Positive], MinLen(1)]
 SelectOn = Literal["held_out", "test"]
 Part = Annotated[float, Gt(0), Lt(1)]

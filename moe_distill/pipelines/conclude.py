@@ -1,11 +1,11 @@
 """The end of a run: its rows, its table in the terminal, its page, and what is mirrored."""
 
-import json
 import platform
 import shlex
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,19 @@ from moe_distill.pipelines.drawing import finite
 from moe_distill.pipelines.headline import over_random
 from moe_distill.pipelines.page import build_page
 from moe_distill.pipelines.pictures import set_picture
-from moe_distill.pipelines.rows import in_percent, publish, table
+from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.rows import in_percent, table
+from moe_distill.pipelines.run_tables import publish, rows_in
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import commit, write_json
+from moe_distill.pipelines.stages import FILE, Spent, Stages
+from moe_distill.records import commit, write_json, write_text
 from moe_distill.synthetic import SyntheticSet, Union
 from moe_distill.terminal import say, show
 
 
 def conclude(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
     """Write ``results.csv``, ``stages.json`` and ``report.html``, show the table, mirror the lot."""
-    shown = publish(rows, runtime.output)
+    shown = publish(rows, runtime.output, results=runtime.results)
     page = write_stages(runtime)
     mirror(rows, runtime)
     _print(shown, runtime, page)
@@ -35,15 +38,12 @@ def conclude(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
 
 def write_stages(runtime: Runtime) -> Path:
     """Write ``stages.json``, what a run did and what it cost, and ``report.html``, whose place is returned."""
-    stages = {
-        "command": shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]]),
-        "costs": runtime.costs,
-        "sets": [[label, str(folder)] for label, folder in runtime.sets],
-        "facts": facts(),
-        "scale": runtime.scale,
-    }
-    write_json(runtime.output / "stages.json", stages)
-    return write_page(runtime.output)
+    command = shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])
+    costs = tuple(Spent(**cost) for cost in runtime.costs)
+    sets = tuple((label, str(folder)) for label, folder in runtime.sets)
+    stages = Stages(command, costs, sets, facts(), runtime.scale)
+    write_json(runtime.output / FILE, asdict(stages))
+    return write_page(runtime.output, stages, runtime.results)
 
 
 def facts() -> dict[str, str]:
@@ -57,15 +57,16 @@ def facts() -> dict[str, str]:
     }
 
 
-def write_page(folder: Path) -> Path:
-    """Build ``report.html`` of a run's folder from its ``stages.json`` and, where there is one, ``results.csv``."""
-    from moe_distill.pipelines.rows import COLUMNS
-    from moe_distill.records import merge_rows, write_text
+def write_page(folder: Path, stages: Stages, results: Results) -> Path:
+    """Build ``report.html`` of a run's folder from what the run did and, where there is one, ``results.csv``.
 
-    rows = merge_rows(folder.glob("results.csv"), COLUMNS)
-    stages = json.loads((folder / "stages.json").read_text())
-    sets = [(label, Path(where)) for label, where in stages["sets"] if Path(where).exists()]
-    page = build_page(folder.name, stages["command"], rows, stages["costs"], sets, stages["facts"])
+    Args:
+        folder: The run's.
+        stages: What it did.
+        results: The rows that are done, wherever they were made.
+    """
+    rows = rows_in(folder.glob("results.csv"), results)
+    page = build_page(folder.name, stages.command, rows, stages.spent, stages.sets_there, stages.facts)
     write_text(folder / "report.html", page)
     return folder / "report.html"
 

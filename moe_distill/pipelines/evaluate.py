@@ -15,6 +15,7 @@ from moe_distill.errors import FieldError, within
 from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import NetworkFactory, build, rehearse
 from moe_distill.pipelines.candidate import Candidate, candidate_of, candidate_of_real
+from moe_distill.pipelines.columns import impossible
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.drawing import finite
 from moe_distill.pipelines.headline import accuracies
@@ -23,7 +24,6 @@ from moe_distill.pipelines.processor import device_name, hardware
 from moe_distill.pipelines.results import KIND
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import Store, commit, describe, key, write_json
-from moe_distill.row_files import impossible
 from moe_distill.seeding import stream
 from moe_distill.training.classifier import Classifier
 from moe_distill.training.recipe import Recipe, last_batch
@@ -129,10 +129,11 @@ def recorded(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[st
     """Return what :func:`examined` would where every row stands in a committed table; None where one does not."""
     train, test = plan.data.load(runtime.cache)
     decided = {**plan.settings(train, runtime.cache), **labeller_settings(plan, exam.recipe)}
-    keys = [k for name in exam.students for k in exam.keys(decided, test, name).values()]
-    if not runtime.results.all_committed(keys):
+    keys = {k: (name, seed) for name in exam.students for seed, k in exam.keys(decided, test, name).items()}
+    if not runtime.results.all_committed([*keys]):
         return None
-    rows = [_told(runtime.results.row(k), {}, exam, runtime) for k in keys]
+    found = [runtime.results.row(k, architecture=name, seed=seed) for k, (name, seed) in keys.items()]
+    rows = [_told(row, {}, exam, runtime) for row in found]
     runtime.spent("evaluate", f"{plan.roster}, committed rows", cost_of(rows), True)
     dependence = rows[0].get("dcor2_unbiased")
     runtime.mirror.summary({**accuracies(rows), "dcor2_unbiased": float(dependence) if dependence else None})
@@ -175,7 +176,8 @@ def _architecture(name: str, candidate: Candidate, exam: Examination, runtime: R
 
         for row in _sound_rows(runtime.store, cohort, make):
             runtime.store.obtain(KIND, {**common, "seed": row["seed"]}, functools.partial(_write_row, row))
-    rows = [_told(runtime.results.row(k), candidate.columns, exam, runtime) for k in keys.values()]
+    done = [runtime.results.row(k, architecture=name, seed=seed) for seed, k in keys.items()]
+    rows = [_told(row, candidate.columns, exam, runtime) for row in done]
     ways = [way for way in (rows[0]["diversity"], rows[0]["fusion"]) if way != "none"]
     found = runtime.store.count_made(COHORT) == before
     runtime.spent("evaluate", " ".join([rows[0]["roster"], name, *ways]), cost_of(rows), found)

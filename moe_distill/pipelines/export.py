@@ -11,10 +11,11 @@ from moe_distill.formats.card import Known, write_hub_folder
 from moe_distill.formats.ddranking import write_ddranking
 from moe_distill.formats.placing import check_new, new_folder
 from moe_distill.formats.writing import Written, copy_set, write_pictures
-from moe_distill.pipelines.rows import COLUMNS, in_percent
+from moe_distill.pipelines.rows import in_percent
+from moe_distill.pipelines.run_tables import rows_in
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.set_names import set_of
-from moe_distill.records import describe, merge_rows
+from moe_distill.records import describe
 from moe_distill.synthetic import SyntheticSet, Union, union
 from moe_distill.terminal import say
 from moe_distill.training.recipe import Recipe
@@ -48,7 +49,7 @@ def export(
         InputError: There is no set, no such layout, or the folder exists; then nothing is written.
     """
     target = Path(to).expanduser() if to else runtime.output / f"export-{layout}"
-    known = functools.partial(_known, None if path is not None else recipe, runtime.output)
+    known = functools.partial(_known, None if path is not None else recipe, runtime)
     writers: Mapping[str, Writer] = {
         "safetensors": copy_set,
         "folder": write_pictures,
@@ -74,10 +75,9 @@ def _stored(plan: Distillation, runtime: Runtime) -> Path:
     return plan.find(runtime.store, train)
 
 
-def _known(recipe: Recipe | None, output: Path, together: Union) -> Known:
+def _known(recipe: Recipe | None, runtime: Runtime, together: Union) -> Known:
     """Return the recipe, and the scores of this very set in the run's table."""
-    table = output / "results.csv"
-    rows = merge_rows([table], COLUMNS) if table.is_file() else []
+    rows = rows_in(runtime.output.glob("results.csv"), runtime.results)
     own = [row for row in rows if set_of(row) == together.tensors_fingerprint()]
     names = [name for name, _ in {(row["recipe"], row["recipe_key"]) for row in own}]
     cells: dict[tuple[str, str], list[float]] = {}

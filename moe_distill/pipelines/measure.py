@@ -19,10 +19,11 @@ from moe_distill.experts.plan import Distillation
 from moe_distill.locks import locked
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.pipelines.candidate import Candidate, candidate_of
+from moe_distill.pipelines.columns import MeasureRow, columns_of
 from moe_distill.pipelines.conclude import write_stages
 from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.pretrain import pretrain, trained
-from moe_distill.pipelines.rows import is_job, publish
+from moe_distill.pipelines.run_tables import is_job, publish
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.set_names import set_of
 from moe_distill.records import commit, describe, key, merge_rows, write_csv, write_json
@@ -35,10 +36,7 @@ KIND, KIND_REAL = "measure", "measure_real"
 # Sets of methods that decode more of an image have more rows, and biased measures fall with them.
 CONDITIONS = ("dataset", "method", "ipc", "noe")
 _OF_SET = (*("method", "roster", "dataset", "ipc", "noe"), *("diversity", "distill_seed", "set_fingerprint"))
-COLUMNS = (
-    *("experiment", "scale", *_OF_SET, "architecture", "width", "measure", "value", "real_mean", "real_sd", "draws"),
-    *("networks", "network_seed", "network_accuracy", "config_hash", "commit"),
-)
+COLUMNS = columns_of(MeasureRow)
 
 
 def measure(
@@ -80,7 +78,7 @@ def measure(
         told = {"architecture": name, "networks": networks, "network_seed": seed, "draws": draws}
         told["network_accuracy"] = statistics.mean(accuracies)
         rows += [{**told, **row} for row in _rows(candidate, pool, measures, draws, train, runtime)]
-    publish(rows, runtime.output, "measures.csv", COLUMNS)
+    publish(rows, runtime.output, "measures.csv")
     write_stages(runtime)
     if is_job(runtime.output):
         _agree(runtime.output.parent)
@@ -209,7 +207,7 @@ def _dealt(real: RealSet, sizes: Sequence[int], draw: int) -> list[Part]:
 def _agree(sweep: Path) -> None:
     """Write ``agreement.csv`` of all a sweep's sets so far, those of equal data, method and budget together."""
     with locked(sweep / ".lock", "paths.runs"):
-        rows = [{**r, "set_fingerprint": set_of(r)} for r in merge_rows([sweep / "measures.csv"], COLUMNS)]
+        rows = [{**r, "set_fingerprint": set_of(r)} for r in merge_rows([sweep / "measures.csv"], MeasureRow)]
         groups = dict.fromkeys(tuple(row[c] for c in CONDITIONS) for row in rows)
         told = [
             {**dict(zip(CONDITIONS, group, strict=True)), **found}

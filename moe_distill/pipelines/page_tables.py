@@ -6,8 +6,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 from moe_distill.pipelines import page_agreement
+from moe_distill.pipelines.columns import SCHEMAS
 from moe_distill.pipelines.layout import joined, line, section, table
-from moe_distill.row_files import read_table
+from moe_distill.row_files import read_rows
 
 # What a pipeline calls its table, and what the page says of it.
 TITLES = {
@@ -36,7 +37,7 @@ def tables_of(sweep: Path, jobs: Sequence[Path]) -> dict[str, Lines]:
     for name in TITLES:
         lines: dict[tuple[str, ...], dict[str, str]] = {}
         for path in (job / name for job in jobs if (job / name).is_file()):
-            for row in read_table(path):
+            for row in read_rows(path, SCHEMAS[name]):
                 lines.setdefault(tuple(row.values()), row)
         if lines:
             found[name] = list(lines.values())

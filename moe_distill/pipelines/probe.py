@@ -18,10 +18,12 @@ from moe_distill.experts.plan import Distillation
 from moe_distill.models.base import Network
 from moe_distill.pipelines import rows
 from moe_distill.pipelines.candidate import Candidate
+from moe_distill.pipelines.columns import ProbeRow, columns_of
 from moe_distill.pipelines.conclude import write_stages
 from moe_distill.pipelines.evaluate import Examination, students_on
 from moe_distill.pipelines.full import obtained
 from moe_distill.pipelines.labelling import relabelled
+from moe_distill.pipelines.run_tables import publish
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, key, write_json
 from moe_distill.seeding import stream
@@ -29,11 +31,7 @@ from moe_distill.terminal import say, show
 from moe_distill.values import Count, Text
 
 KIND = "probe"
-COLUMNS = (
-    *rows.COLUMNS[: rows.COLUMNS.index("architecture")],
-    *("onto", "images_per_class", "architecture", "distill_seed", "seed", "accuracy", "accuracy_untrained"),
-    *("set_fingerprint", "config_hash", "commit", "overrides", "preset_row"),
-)
+COLUMNS = columns_of(ProbeRow)
 _ROUNDS, _CHUNK = 1000, 512
 
 
@@ -73,7 +71,7 @@ def probe(
     train, test = (_as_seen(part, candidate.test).to(runtime.device) for part in (train, test))
     train = _balanced(train, images_per_class)
     found = [row for name in exam.students for row in _probed(name, candidate, exam, runtime, train, test)]
-    rows.publish(found, runtime.output, "probe.csv", COLUMNS)
+    publish(found, runtime.output, "probe.csv")
     write_stages(runtime)
     _show(found, runtime)
     mean = sum(r["accuracy"] for r in found) / len(found)

@@ -1,6 +1,5 @@
 """Build a run's or a sweep's tables and pages again from what lies in its folder."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from moe_distill.attempts import last_state
 from moe_distill.errors import InputError
 from moe_distill.pipelines.cells import Cell, Sweep
+from moe_distill.pipelines.columns import ResultRow
 from moe_distill.pipelines.conclude import write_page
 from moe_distill.pipelines.judged import probed, score_sheet, scored
 from moe_distill.pipelines.page_cells import CellReport
@@ -16,15 +16,19 @@ from moe_distill.pipelines.page_costs import merged_costs
 from moe_distill.pipelines.page_tables import tables_of
 from moe_distill.pipelines.question import Question, paper_rows
 from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS, Row, distinct, is_sweep, merged
+from moe_distill.pipelines.rows import COLUMNS, Row, distinct
+from moe_distill.pipelines.run_tables import is_sweep, merged
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.set_names import set_of
+from moe_distill.pipelines.stages import FILE, Stages, stages_of
 from moe_distill.pipelines.status import last_lines
 from moe_distill.pipelines.tables import Sheet, readme_table, sheet
 from moe_distill.records import merge_rows, write_text
 
 if TYPE_CHECKING:
     from moe_distill.pipelines.sweep_page import SweepReport
+
+_DECIDED = ("architecture", "seed")  # by a row's key, whatever a table says
 
 
 def report(runtime: Runtime) -> dict[str, Any]:
@@ -36,14 +40,15 @@ def report(runtime: Runtime) -> dict[str, Any]:
     Raises:
         InputError: No run was concluded there.
     """
-    folders = [f.parent for f in sorted(runtime.output.glob("**/stages.json"))]
-    if not folders:
-        raise InputError("name", runtime.experiment, f"an experiment run before: {runtime.output} holds no stages.json")
-    for folder in folders:
-        write_page(folder)
+    folders = [file.parent for file in sorted(runtime.output.glob(f"**/{FILE}"))]
+    told = [(folder, stages) for folder in folders if (stages := stages_of(folder)) is not None]
+    if not told:
+        raise InputError("name", runtime.experiment, f"an experiment run before: {runtime.output} holds no {FILE}")
+    for folder, stages in told:
+        write_page(folder, stages, runtime.results)
     if is_sweep(runtime.output):
         report_sweep(runtime.output, runtime.results)
-    return {"pages": len(folders)}
+    return {"pages": len(told)}
 
 
 def report_sweep(folder: Path, results: Results) -> str:
@@ -77,56 +82,51 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     from moe_distill.pipelines.sweep_page import SweepReport
 
     sweep = Sweep.read(folder) or Sweep("", {}, ())
-    here = merged(folder)
+    here = merged(folder, results=results)
     jobs = _jobs(folder, sweep.scales)
     tables = tables_of(folder, [*jobs])
     rows: Sequence[Row] = distinct(_asked(sweep, here, results))
     rows, scores = rows or probed(tables.get("probe.csv", ())), scored(tables.get("scores.csv", ()))
-    told = [stages for stages in jobs.values() if stages]
-    costs = [cost for stages in told for cost in stages["costs"]]
-    sets = [(label, Path(where)) for stages in told for label, where in stages["sets"] if Path(where).exists()]
+    told = [stages for stages in jobs.values() if stages is not None]
+    costs = [cost for stages in told for cost in stages.spent]
+    sets = [named for stages in told for named in stages.sets_there]
     cells = [_told(cell, folder, results) for cell in sweep.cells]
     about, question, teachers = (folder.name, sweep.command), Question(**sweep.question), _teachers(jobs)
     return SweepReport(*about, question, rows, scores, cells, costs, sets, tables, teachers, _facts(told))
 
 
-def _facts(jobs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _facts(jobs: Sequence[Stages]) -> dict[str, str]:
     """Return what the jobs ran on: all that differed, but of dates the first and the last."""
     found: dict[str, set[str]] = {}
     for job in jobs:
-        for name, fact in job["facts"].items():
+        for name, fact in job.facts.items():
             found.setdefault(name, set()).add(fact)
     dates = found.get("date", ())
     told = {name: "; ".join(sorted(facts)) for name, facts in found.items()}
     return {**told, **({"date": " to ".join(sorted({min(dates), max(dates)}))} if dates else {})}
 
 
-def _jobs(sweep: Path, scales: Sequence[str]) -> dict[Path, Mapping[str, Any]]:
-    """Return what each job of a sweep did (its ``stages.json``, empty where it has none yet), by the job's folder.
+def _jobs(sweep: Path, scales: Sequence[str]) -> dict[Path, Stages | None]:
+    """Return what each job of a sweep did, None where that is not known yet, by the job's folder.
 
     Jobs of other scales, whose folders stay where a sweep is run at two, are left out.
     """
-    found = {}
-    for job in sorted(path for path in sweep.iterdir() if path.is_dir()):
-        file = job / "stages.json"
-        stages = json.loads(file.read_text()) if file.is_file() else {}
-        if not scales or stages.get("scale") in (None, *scales):
-            found[job] = stages
-    return found
+    found = {job: stages_of(job) for job in sorted(path for path in sweep.iterdir() if path.is_dir())}
+    return {job: told for job, told in found.items() if not (scales and told) or told.scale in (None, *scales)}
 
 
-def _teachers(jobs: Mapping[Path, Mapping[str, Any]]) -> dict[str, float]:
+def _teachers(jobs: Mapping[Path, Stages | None]) -> dict[str, float]:
     """Return the seconds that networks trained beforehand took, by the fingerprint of the job's own set.
 
     What a job did not look at, as its rows were committed before, is not known and left out.
     """
     found: dict[str, float] = {}
     for job, stages in jobs.items():
-        costs = stages.get("costs", [])
+        costs = stages.spent if stages is not None else []
         if not any(c["stage"] == "distill" for c in costs):
             continue
         costs = [c for c in costs if c["stage"] == "pretrain"]
-        own = [r for r in merge_rows(job.glob("results.csv"), COLUMNS) if r["overrides"]]
+        own = [r for r in merge_rows(job.glob("results.csv"), ResultRow) if r["overrides"]]
         found |= {set_of(r): sum(c["seconds"] for c in merged_costs(costs)) for r in own}
     return found
 
@@ -142,8 +142,13 @@ def _asked(sweep: Sweep, here: Sequence[dict[str, str]], results: Results) -> li
     for row in (row for cell in sweep.cells for row in cell.awaited):
         key = row["config_hash"]
         if key not in found:
-            there = {**results.row(key), **row} if key not in known and results.has(key) else row
-            found[key] = known.get(key) or {c: None if there.get(c) is None else str(there[c]) for c in COLUMNS}
+            there: Mapping[str, Any]
+            decided = {column: row[column] for column in _DECIDED if column in row}
+            if key in known:
+                there = {**known[key], **decided}
+            else:
+                there = {**results.row(key, **decided), **row} if results.has(key) else row
+            found[key] = {c: None if there.get(c) is None else str(there[c]) for c in COLUMNS}
     scales = sweep.scales or {row["scale"] for row in found.values()}
     return [*found.values(), *(r for k, r in known.items() if k not in found and (not scales or r["scale"] in scales))]
 

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from moe_distill.errors import InputError
+from moe_distill.pipelines.columns import ResultRow, impossible
 from moe_distill.records import Store
-from moe_distill.row_files import impossible, read_rows
+from moe_distill.row_files import once, read_rows, values_of
 
 KIND = "result"
-
-_WHOLE = ("noe", "iterations", "seed", "epochs", "steps", "images_decoded")
-_NUMBERS = ("accuracy_last", "accuracy_best", "lr", "distill_seconds", "train_seconds", "peak_memory_mb", "width")
 
 
 @dataclass(frozen=True)
@@ -35,16 +33,35 @@ class Results:
         Raises:
             InputError: It is nowhere else, and a table that may hold it cannot be read.
         """
-        if self._stored(key) is not None or key in self.committed:
+        if self.find(key) is not None:
             return True
         if self._unreadable:
             raise self._unreadable[0]
         return False
 
-    def row(self, key: str) -> dict[str, Any]:
-        """Return a student's row, the store's where both have it."""
+    def find(self, key: str) -> dict[str, Any] | None:
+        """Return a student's row, the store's where a table has it too; None where neither has, as far as is known."""
         stored = self._stored(key)
-        return {**(self.committed[key] if stored is None else stored), "config_hash": key}
+        row = self.committed.get(key) if stored is None else stored
+        return None if row is None else {**row, "config_hash": key}
+
+    def row(self, key: str, **decided: Any) -> dict[str, Any]:
+        """Return a student's row that is done.
+
+        Args:
+            key: What it is stored under.
+            **decided: Columns that the key decides, and what must stand there.
+
+        Raises:
+            LookupError: It is not done.
+            InputError: It is a row of another student, under this one's key.
+        """
+        if (row := self.find(key)) is None:
+            raise LookupError(key)
+        if wrong := [column for column, value in decided.items() if str(row.get(column)) != str(value)]:
+            told = f"{wrong[0]} {decided[wrong[0]]} in the row {key[:8]}, as its key says; it has {row[wrong[0]]}"
+            raise InputError("paths.tables", self.tables, told)
+        return row
 
     def all_committed(self, keys: Sequence[str]) -> bool:
         """Say whether tables hold every one of these rows, so that nothing need be there of what led to them."""
@@ -62,15 +79,14 @@ class Results:
     @functools.cached_property
     def _tables(self) -> tuple[dict[str, dict[str, Any]], list[InputError]]:
         """Rows by key, and why tables cannot be read: what matters only to whom a row is missing."""
-        rows: dict[str, dict[str, Any]] = {}
+        rows: list[dict[str, Any]] = []
         refused: list[InputError] = []
         for path in sorted(Path(self.tables).glob("*/results.csv")) if self.tables else ():
             try:
-                for row in [_typed(row, path) for row in read_rows(path)]:
-                    rows.setdefault(row["config_hash"], row)
+                rows += [values_of(row, ResultRow) for row in read_rows(path, ResultRow)]
             except InputError as error:
                 refused.append(error)
-        return rows, refused
+        return once(rows), refused
 
     def _stored(self, key: str) -> dict[str, Any] | None:
         """Return a row of the store; one that claims what cannot be is set aside, so that it is made again."""
@@ -82,20 +98,3 @@ class Results:
             return row
         self.store.set_aside(folder, f"row.json claims an {claim}")
         return None
-
-
-def _typed(row: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """Return a row of a table with numbers where a student's own row has them.
-
-    Raises:
-        InputError: One of them is none.
-    """
-    typed: dict[str, Any] = dict(row)
-    for columns, kind, words in ((_WHOLE, int, "a whole number"), (_NUMBERS, float, "a number")):
-        for column in columns:
-            try:
-                typed |= {column: kind(row[column])} if row.get(column) else {}
-            except ValueError as error:
-                allowed = f"{words} in column {column}; the row {row['config_hash'][:8]} has {row[column]}"
-                raise InputError("table", path, allowed) from error
-    return typed

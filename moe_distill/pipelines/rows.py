@@ -4,27 +4,17 @@ import re
 import statistics
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_HALF_UP, Decimal
-from pathlib import Path
 from typing import Any
 
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
 from moe_distill.experts.roster import word
-from moe_distill.locks import locked
+from moe_distill.pipelines.columns import ResultRow, columns_of
 from moe_distill.pipelines.set_names import set_of
-from moe_distill.records import merge_rows, write_csv
 
 # Methods whose images are real ones, drawn at random: what others are compared with.
 RANDOM, RANDOM_TILED = REAL = "random", "random_tiled"
-COLUMNS = (
-    *("experiment", "scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe"),
-    *("iterations", "diversity", "dcor2_unbiased", "regulariser", "fusion", "recipe", "recipe_key", "architecture"),
-    "width",
-    *("distill_seed", "seed"),
-    *("accuracy_last", "accuracy_best", "lr", "epochs", "steps", "images_decoded", "distill_seconds", "train_seconds"),
-    *("peak_memory_mb", "device", "dtype", "hardware", "set_fingerprint", "config_hash", "commit", "overrides"),
-    "preset_row",
-)
+COLUMNS = columns_of(ResultRow)
 
 _APART = (
     *("dataset", "partition", "init", "diversity", "regulariser", "fusion", "recipe"),
@@ -77,39 +67,6 @@ def columns_of_plan(plan: Distillation) -> dict[str, Any]:
         "distill_seed": plan.seed,
         "preset_row": "+".join(dict.fromkeys(str(m.row) for m in plan.roster.members if m.row is not None)),
     }
-
-
-def publish(
-    rows: Sequence[Row], output: Path, table: str = "results.csv", columns: Sequence[str] = COLUMNS
-) -> list[dict[str, str]]:
-    """Write a table of this run, merge it into the sweep's of that name, and return the sweep's rows.
-
-    A job of a sweep writes into its own folder below the sweep's; whichever job ends merges all that are there, so that
-    the table is right while the sweep runs and when some of its jobs failed.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    write_csv(output / table, rows, columns)
-    return merged(output.parent, table, columns) if is_job(output) else merge_rows([output / table], columns)
-
-
-def is_job(output: Path) -> bool:
-    """Say whether a run's folder is that of a job of a sweep."""
-    return is_sweep(output.parent)
-
-
-def is_sweep(folder: Path) -> bool:
-    """Say whether a folder is that of a sweep, which holds a folder for each job."""
-    return (folder / "multirun.yaml").is_file()
-
-
-def merged(sweep: Path, table: str = "results.csv", columns: Sequence[str] = COLUMNS) -> list[dict[str, str]]:
-    """Merge a table of a sweep's jobs, where any has it, into one beside them and return its rows."""
-    with locked(sweep / ".lock", "paths.runs"):
-        tables = sorted(sweep.glob(f"*/{table}"))
-        rows = merge_rows(tables, columns)
-        if tables:
-            write_csv(sweep / table, rows, columns)
-    return rows
 
 
 def is_random(row: Row) -> bool:

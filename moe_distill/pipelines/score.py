@@ -12,10 +12,9 @@ from rich.table import Table
 from moe_distill import scores
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
-from moe_distill.pipelines import rows
 from moe_distill.pipelines.candidate import Candidate
+from moe_distill.pipelines.columns import SCORES, TRAININGS, ScoreRow, columns_of
 from moe_distill.pipelines.compared import (
-    TRAININGS,
     Part,
     Rates,
     Search,
@@ -30,23 +29,14 @@ from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.evaluate import Examination, examine
 from moe_distill.pipelines.full import obtained
 from moe_distill.pipelines.labelling import relabelled
+from moe_distill.pipelines.run_tables import publish
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import commit, describe, key
 from moe_distill.terminal import say, show
 from moe_distill.training.recipe import Recipe
 from moe_distill.values import Share, Text, checked
 
-TOLD = ("mean", "std", "lr", "lr_from", "recipe", "epochs", "steps", "batch_size", "labels")
-SCORES = ("hlr", "ior", "alpha", "lrs", "beta", "ars")
-ABOUT = rows.COLUMNS[: rows.COLUMNS.index("fusion")]
-COLUMNS = (
-    *ABOUT,
-    *("distill_seed", "architecture", "width", "students"),
-    *SCORES,
-    *(f"{training}_{told}" for training in TRAININGS for told in TOLD),
-    *("w", "gamma", "select_on", "held_out", "lrs_tried", "fusion", "augmentation", "normalisation", "teacher"),
-    *("set_fingerprint", "config_hash", "commit", "overrides", "preset_row"),
-)
+COLUMNS = columns_of(ScoreRow)
 
 Done = tuple[dict[str, Any], list[dict[str, Any]]]
 """What a score tells of a training, and its students' rows."""
@@ -95,7 +85,7 @@ def score(
     table = [_row(name, done[name], own, exam, real, common) for name in exam.students]
     trained = {row["config_hash"]: row for by in done.values() for _, students in by.values() for row in students}
     conclude(list(trained.values()), runtime)
-    _show(rows.publish(table, runtime.output, "scores.csv", COLUMNS), runtime)
+    _show(publish(table, runtime.output, "scores.csv"), runtime)
     return _summed(table, runtime)
 
 

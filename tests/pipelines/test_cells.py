@@ -4,9 +4,10 @@ import json
 import math
 import shutil
 import time
+from dataclasses import asdict
 
 import pytest
-from conftest_rows import awaiting
+from conftest_rows import awaiting, trained
 from hydra.utils import instantiate
 
 from moe_distill.attempts import FILE, attempt
@@ -14,8 +15,9 @@ from moe_distill.config import register
 from moe_distill.pipelines.cells import Cell, Sweep, awaited, awaited_of_real
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import COLUMNS
+from moe_distill.pipelines.stages import Stages
 from moe_distill.pipelines.status import last_lines, shown
-from moe_distill.records import Store, key, write_json
+from moe_distill.records import Store, key, write_csv, write_json
 
 ONE = ("students=convnet3", "recipe.epochs=1", "method=dm", "baselines=random", "fusion=none")
 
@@ -107,7 +109,7 @@ def test_what_is_mirrored_of_committed_rows_is_what_was_when_they_were_made(suit
 def results(tmp_path):
     """Nothing in the store; a table with the row ``done``."""
     (tmp_path / "tables" / "some").mkdir(parents=True)
-    (tmp_path / "tables" / "some" / "results.csv").write_text("config_hash,accuracy_last\ndone,0.5\n")
+    write_csv(tmp_path / "tables" / "some" / "results.csv", [trained("dm10x1", "done")], COLUMNS)
     return Results(Store(tmp_path / "store"), tmp_path / "tables")
 
 
@@ -133,7 +135,7 @@ def test_a_cell_costs_no_process_only_where_its_rows_and_its_page_are_there(tmp_
     with attempt(tmp_path / "a", "") as tried:
         tried.work = "w"
     assert not made.concluded(tmp_path, results)
-    (tmp_path / "a" / "stages.json").touch()
+    write_json(tmp_path / "a" / "stages.json", asdict(Stages("", (), (), {})))
     assert made.concluded(tmp_path, results)
     no_rows = [Cell("a", "a", "", (), work, idle) for work, idle in (("w", True), ("w", False), ("v", True))]
     assert [cell.concluded(tmp_path, results) for cell in no_rows] == [True, False, False]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest_rows import trained
 from hydra.utils import instantiate
 
 from moe_distill.config import conf_dir
@@ -15,9 +16,10 @@ from moe_distill.pipelines import forecast_stages
 from moe_distill.pipelines.forecast import Forecast, forecast, foretold, in_words, memory_line, told
 from moe_distill.pipelines.forecast_counts import distilling, studying
 from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.rows import COLUMNS
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.speed import apart
-from moe_distill.records import Store
+from moe_distill.records import Store, write_csv
 from moe_distill.seeding import stream
 from moe_distill.sweep import built, foretell
 
@@ -197,10 +199,11 @@ def test_memory_is_what_was_recorded_of_like_runs(suite):
     tables = suite.home / "tables" / "some"
     tables.mkdir(parents=True)
     rows = [("dm", "convnet3", 2048), ("dm", "convnet3", 4096), ("idm", "convnet3", 9999), ("dm", "alexnet", 9999)]
-    text = [f"{i},{m},digits,{a},0.125,cpu,{mb}" for i, (m, a, mb) in enumerate(rows)]
-    (tables / "results.csv").write_text(
-        "\n".join(["config_hash,method,dataset,architecture,width,device,peak_memory_mb", *text]) + "\n"
-    )
+    recorded = [
+        trained(f"{m}5x2", str(i), dataset="digits", architecture=a, width=0.125, peak_memory_mb=mb)
+        for i, (m, a, mb) in enumerate(rows)
+    ]
+    write_csv(tables / "results.csv", recorded, COLUMNS)
     pipeline = instantiate(suite.compose(*ONE, "width=0.125").pipeline, _convert_="all")
     line = memory_line([(pipeline, Results(Store(suite.store), tables.parent))], "cpu")
     assert line == "peak memory up to 4.0 GB a job, as recorded of such runs"

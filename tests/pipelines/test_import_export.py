@@ -206,8 +206,8 @@ def test_the_card_keeps_scores_of_different_trainings_apart(suite):
     one = ("method=random", "split=1x2", "students=convnet3", "recipe.epochs=1")
     suite(*one)
     rows = suite.rows()
-    other = [{**row, "fusion": "none", "accuracy_last": "0.5"} for row in rows]
-    third = [{**row, "recipe_key": "00000000", "accuracy_last": "0.25"} for row in rows]
+    other = [{**row, "fusion": "none", "accuracy_last": "0.5", "accuracy_best": "0.5"} for row in rows]
+    third = [{**row, "recipe_key": "00000000", "accuracy_last": "0.25", "accuracy_best": "0.25"} for row in rows]
     write_csv(suite.out / "results.csv", [{**r, "config_hash": i} for i, r in enumerate(rows + other + third)], COLUMNS)
     suite(*one, "pipeline=export", "pipeline.layout=huggingface")
     card = (suite.out / "export-huggingface" / "README.md").read_text()

@@ -8,12 +8,14 @@ import re
 
 import pytest
 import torch
-from conftest_rows import students
+from conftest_rows import students, trained
 from markupsafe import Markup
 
 from moe_distill.attempts import Attempt
 from moe_distill.escaping import from_csv, in_csv, in_markdown
 from moe_distill.formats.card import Known, card
+from moe_distill.misfits import annotations_of
+from moe_distill.pipelines.columns import ResultRow
 from moe_distill.pipelines.layout import section, table, whole_page
 from moe_distill.pipelines.page import build_page
 from moe_distill.pipelines.page_agreement import agreement_section
@@ -29,13 +31,13 @@ from moe_distill.provenance import Provenance
 from moe_distill.records import merge_rows, write_csv
 from moe_distill.row_files import read_table
 from moe_distill.synthetic import SyntheticSet, union
+from moe_distill.values import Text
 
 ATTACK = "<script>alert(1)</script>\"><svg onload=alert(1)>'><img src=x onerror=alert(1)>"
 RAW = re.compile(r"<script>alert|<svg onload|<img src=x", re.IGNORECASE)
 # What numbers are computed from; text there ends before anything is shown.
 COMPUTED = ("mean", "std", "ipc", "space", "tiling", "whitening")
 TEXTS = [f.name for f in dataclasses.fields(Provenance) if f.name not in COMPUTED]
-NUMBERS = ("seed", "accuracy_last", "ipc", "noe", "distill_seconds", "train_seconds", "peak_memory_mb")
 
 
 def a_set(name, attack=ATTACK):
@@ -76,12 +78,15 @@ def test_no_field_of_an_attempt_acts_on_a_page():
 @pytest.mark.parametrize("varies", [False, True])
 def test_no_column_of_a_row_acts_in_a_page_markdown_or_latex(varies, tmp_path):
     made = students("toys", ("dm5x2", "random10x1"), ("a", "b"))
-    texts = [c for c in COLUMNS if c not in NUMBERS and not c.startswith("accuracy")]  # which are refused when read
+    texts = [c for c, takes in annotations_of(ResultRow).items() if takes in (str, Text)]
+    whole = trained("dm5x2", "", "1.0")  # what else is no text is refused when read
     rows = [
-        {**r, **{c: f"{ATTACK} {r[c]} {i * varies}" for c in texts}, "config_hash": str(i)} for i, r in enumerate(made)
+        {**whole, **{c: v for c, v in r.items() if v}, **{c: f"{ATTACK} {r[c]} {i * varies}" for c in texts}}
+        for i, r in enumerate(made)
     ]
+    rows = [{**r, "config_hash": str(i)} for i, r in enumerate(rows)]
     write_csv(tmp_path / "t.csv", rows, COLUMNS)
-    rows = merge_rows([tmp_path / "t.csv"], COLUMNS)
+    rows = merge_rows([tmp_path / "t.csv"], ResultRow)
     assert len(rows) == len(made)
     answer = sheet(rows, Question(claim=ATTACK))
     cost = {"stage": ATTACK, "what": ATTACK, "found": True, "seconds": 1.0, "peak_memory_mb": 1.0}
@@ -117,10 +122,16 @@ FORMULAS = ("=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\
 PLAIN = ("", "'", "'quoted'", "a=b", "-0.5", "+1e-3", "-inf", "nan", 'a, "b"\nc', " =1")
 
 
+@dataclasses.dataclass
+class Keyed:
+    config_hash: str
+    a: str
+
+
 def test_no_cell_of_a_table_is_a_formula_and_each_is_read_as_it_was(tmp_path):
     rows = [{"config_hash": str(i), "a": text} for i, text in enumerate((*FORMULAS, *PLAIN))]
     write_csv(tmp_path / "t.csv", rows, ("config_hash", "a"))
-    assert read_table(tmp_path / "t.csv") == rows == merge_rows([tmp_path / "t.csv"], ("config_hash", "a"))
+    assert read_table(tmp_path / "t.csv") == rows == merge_rows([tmp_path / "t.csv"], Keyed)
     with (tmp_path / "t.csv").open(newline="") as file:
         cells = [line["a"] for line in csv.DictReader(file)]
     assert all(cell.startswith("'") for cell in cells[: len(FORMULAS)]) and cells[len(FORMULAS) :] == [*PLAIN]

@@ -4,10 +4,10 @@ import statistics
 
 import pytest
 import torch
-from conftest_rows import row
+from conftest_rows import row, trained
 from scipy.stats import t
 
-from moe_distill.pipelines import probe, score
+from moe_distill.pipelines import measure, probe, score
 from moe_distill.pipelines.cells import Sweep
 from moe_distill.pipelines.judged import LED, SCORES, probed, score_leads, score_sheet, scored
 from moe_distill.pipelines.question import Question
@@ -142,9 +142,7 @@ def page(tmp_path):
 
 
 def test_a_page_of_scores_begins_with_them_and_has_no_accuracies(page):
-    rates = [
-        row("dm5x2", architecture="vgg11", seed="0", recipe_key=k, config_hash=k, accuracy_last="0.5") for k in "ab"
-    ]
+    rates = [trained("dm5x2", k, architecture="vgg11", recipe_key=k) for k in "ab"]
     html, folder = page(scores=(score_lines(), score.COLUMNS), results=(rates, COLUMNS))
     assert "of 1 comparison by lrs, " in html.lower() and html.index("<h2>Scores</h2>") < html.index(
         "network by network"
@@ -160,5 +158,5 @@ def test_a_page_of_probes_begins_with_their_means_and_leads(page):
 
 
 def test_where_nothing_was_judged_no_table_is_written(page):
-    _, folder = page(measures=([{"measure": "dcor", "value": "0.5"}], ("measure", "value")))
+    _, folder = page(measures=([{"measure": "dcor", "value": "0.5", "config_hash": "1"}], measure.COLUMNS))
     assert sorted(p.name for p in folder.glob("[!.]*.*")) == ["report.html", "sweep.json"]

@@ -2,7 +2,7 @@
 
 import json
 
-from conftest_rows import awaiting, row
+from conftest_rows import awaiting, row, trained
 
 from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.report import gathered
@@ -10,11 +10,13 @@ from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import COLUMNS, is_trained
 from moe_distill.records import Store, write_csv
 
+SPENT = {"what": "", "found": True, "seconds": 1.0, "peak_memory_mb": 1.0, "steps": 1, "images": 1}
+
 
 def test_a_row_that_a_job_left_is_not_taken_from_elsewhere_too(tmp_path):
     """A neighbour that never ran here has the same random images; what the store holds of them is less."""
     sweep, tables = tmp_path / "sweep", tmp_path / "tables" / "some"
-    shared, other = (row("random10x1", config_hash=h, recipe_key=k, seed=h) for h, k in (("1", "abc"), ("2", "abc")))
+    shared, other = (trained("random10x1", h, recipe_key=k, seed=h) for h, k in (("1", "abc"), ("2", "abc")))
     for folder, rows in ((sweep / "ran", [shared]), (tables, [{**shared, "recipe_key": ""}, other])):
         folder.mkdir(parents=True)
         write_csv(folder / "results.csv", rows, COLUMNS)
@@ -28,7 +30,7 @@ def test_what_the_jobs_ran_on_is_told_of_all_of_them(tmp_path):
     facts = {"a": ("c1", "2026-01-02", "x86 CPU"), "b": ("c1", "2026-01-05", "H100"), "c": ("c2", "2026-01-03", "H100")}
     for name, (commit, date, device) in facts.items():
         (tmp_path / name).mkdir()
-        told = {"costs": [], "sets": [], "facts": {"commit": commit, "date": date, "device": device}}
+        told = {"command": "", "costs": [], "sets": [], "facts": {"commit": commit, "date": date, "device": device}}
         (tmp_path / name / "stages.json").write_text(json.dumps(told))
     page = gathered(tmp_path, Results(Store(tmp_path / "store")))
     assert page.facts == {"commit": "c1; c2", "date": "2026-01-02 to 2026-01-05", "device": "H100; x86 CPU"}
@@ -36,10 +38,10 @@ def test_what_the_jobs_ran_on_is_told_of_all_of_them(tmp_path):
 
 def test_rows_of_another_scale_left_in_a_jobs_folder_do_not_stand_for_those_asked_for(tmp_path):
     sweep, tables = tmp_path / "sweep", tmp_path / "tables" / "some"
-    earlier = row("dm10x1", config_hash="0", scale="smoke")
+    earlier = trained("dm10x1", "0", scale="smoke")
     # Of a job that this sweep does not ask for.
-    alone = row("dm20x1", config_hash="3", scale="small", accuracy_last="0.5")
-    asked = row("dm10x1", config_hash="1", scale="small")
+    alone = trained("dm20x1", "3")
+    asked = trained("dm10x1", "1")
     for folder, rows in ((sweep / "one", [earlier]), (sweep / "other", [alone]), (tables, [asked])):
         folder.mkdir(parents=True)
         write_csv(folder / "results.csv", rows, COLUMNS)
@@ -55,9 +57,9 @@ def test_jobs_of_another_scale_left_in_the_folder_have_no_part_in_the_page(tmp_p
     """Neither in its costs nor in its tables; one that an earlier version ran did not tell its scale."""
     for name, scale in (("a", {"scale": "smoke"}), ("b", {"scale": "small"}), ("c", {})):
         (tmp_path / name).mkdir()
-        told = {"costs": [{"stage": name}], "sets": [], "facts": {"commit": name}, **scale}
+        told = {"command": "", "costs": [{**SPENT, "stage": name}], "sets": [], "facts": {"commit": name}, **scale}
         (tmp_path / name / "stages.json").write_text(json.dumps(told))
-        (tmp_path / name / "measures.csv").write_text(f"measure,value\n{name},1\n")
+        (tmp_path / name / "measures.csv").write_text(f"measure,value,config_hash\n{name},1,{name}\n")
     for scales, kept in ((("small",), ["b", "c"]), ((), ["a", "b", "c"])):
         Sweep("", {}, (), scales).write(tmp_path)
         page = gathered(tmp_path, Results(Store(tmp_path / "store")))
@@ -67,7 +69,7 @@ def test_jobs_of_another_scale_left_in_the_folder_have_no_part_in_the_page(tmp_p
 
 def test_a_row_made_elsewhere_is_told_as_the_cell_that_asks_for_it_would(tmp_path):
     (tmp_path / "tables" / "some").mkdir(parents=True)
-    rows = [row("dm5x2", config_hash=k, overrides="x=1", accuracy_last="0.5", scale="gpu") for k in ("own", "other")]
+    rows = [trained("dm5x2", k, overrides="x=1", scale="gpu") for k in ("own", "other")]
     write_csv(tmp_path / "tables" / "some" / "results.csv", rows, COLUMNS)
     asked = [{"overrides": o, "recipe_key": "abc", "scale": "small"} for o in ("split=5x2", "")]
     awaited = (*awaiting("own", **asked[0]), *awaiting("other", **asked[1]))
