@@ -61,6 +61,7 @@ def test_what_was_written_is_read(sweep):
     assert stages_of(sweep.output / "job") == Stages(
         "run", (Spent(**SPENT),), (("x", "/gone"),), {"commit": "c"}, "smoke"
     )
+    assert str(stages_of(sweep.output / "job").spent[0]["steps"]) == "3"  # a page built again is the same
     read = Sweep.read(sweep.output)
     assert read == Sweep("run -m", {}, (Cell(**CELL | {"awaited": tuple(CELL["awaited"])}),), ("smoke",))
     assert stages_of(sweep.output) is None and Sweep.read(sweep.output / "job") is None

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from annotated_types import IsFinite
+from annotated_types import Ge, IsFinite
 
 from moe_distill.json_files import read_json
 from moe_distill.values import NotNegative
@@ -31,8 +31,8 @@ class Spent:
     found: bool
     seconds: IsFinite[NotNegative]
     peak_memory_mb: IsFinite[NotNegative]
-    steps: IsFinite[NotNegative]
-    images: IsFinite[NotNegative]
+    steps: Annotated[int, Ge(0)]
+    images: Annotated[int, Ge(0)]
 
 
 @dataclass(frozen=True)
