@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 
 from moe_distill.data.initial import exactly, first_real, random_real
-from moe_distill.data.selection import herding, k_center, k_means
+from moe_distill.data.selection import Selection, herding, k_center, k_means
 from moe_distill.methods.base import Method, Round, fill_by_class
 from moe_distill.synthetic import Space
 from moe_distill.teachers.selected import Selected
@@ -42,39 +42,35 @@ class First(Coreset):
 
 
 @checked
-class Herding(Coreset):
-    """Takes the images of each class whose mean feature follows the class's (`moe_distill.data.selection.herding`).
+class Chosen(Coreset):
+    """Takes the images of each class that a function of their features chooses.
 
     Args:
         pool: Networks trained on all real data, the first of which gives the features.
     """
 
-    def __init__(self, pool: TeacherPool) -> None:
-        self.init = Selected(herding, pool)
-
-
-@checked
-class KCenter(Coreset):
-    """Takes images of each class that cover its features (`moe_distill.data.selection.k_center`).
-
-    Args:
-        pool: Networks trained on all real data, the first of which gives the features.
-    """
+    choose: Selection
 
     def __init__(self, pool: TeacherPool) -> None:
-        self.init = Selected(k_center, pool)
+        self.init = Selected(self.choose, pool)
 
 
-@checked
-class KMeans(Coreset):
-    """Takes the images of each class nearest to centres of its features (`moe_distill.data.selection.k_means`).
+class Herding(Chosen):
+    """Takes the images of each class whose mean feature follows the class's (`moe_distill.data.selection.herding`)."""
 
-    Args:
-        pool: Networks trained on all real data, the first of which gives the features.
-    """
+    choose = staticmethod(herding)
 
-    def __init__(self, pool: TeacherPool) -> None:
-        self.init = Selected(k_means, pool)
+
+class KCenter(Chosen):
+    """Takes images of each class that cover its features (`moe_distill.data.selection.k_center`)."""
+
+    choose = staticmethod(k_center)
+
+
+class KMeans(Chosen):
+    """Takes the images of each class nearest to centres of its features (`moe_distill.data.selection.k_means`)."""
+
+    choose = staticmethod(k_means)
 
 
 class Tiled(Coreset):
@@ -114,42 +110,34 @@ class RandomTiled(Tiled):
 
 
 @checked
-class HerdingTiled(Tiled):
-    """Takes the images that :class:`Herding` takes, and tiles them.
+class ChosenTiled(Tiled):
+    """Takes the images that :class:`Chosen` takes, and tiles them.
 
     Args:
-        pool: See :class:`Herding`.
+        pool: See :class:`Chosen`.
         factor: See :class:`Tiled`.
     """
 
-    def __init__(self, pool: TeacherPool, factor: Few) -> None:
-        super().__init__(factor)
-        self.init = Selected(herding, pool)
-
-
-@checked
-class KCenterTiled(Tiled):
-    """Takes the images that :class:`KCenter` takes, and tiles them.
-
-    Args:
-        pool: See :class:`KCenter`.
-        factor: See :class:`Tiled`.
-    """
+    choose: Selection
 
     def __init__(self, pool: TeacherPool, factor: Few) -> None:
         super().__init__(factor)
-        self.init = Selected(k_center, pool)
+        self.init = Selected(self.choose, pool)
 
 
-@checked
-class KMeansTiled(Tiled):
-    """Takes the images that :class:`KMeans` takes, and tiles them.
+class HerdingTiled(ChosenTiled):
+    """Takes the images that :class:`Herding` takes, and tiles them."""
 
-    Args:
-        pool: See :class:`KMeans`.
-        factor: See :class:`Tiled`.
-    """
+    choose = staticmethod(herding)
 
-    def __init__(self, pool: TeacherPool, factor: Few) -> None:
-        super().__init__(factor)
-        self.init = Selected(k_means, pool)
+
+class KCenterTiled(ChosenTiled):
+    """Takes the images that :class:`KCenter` takes, and tiles them."""
+
+    choose = staticmethod(k_center)
+
+
+class KMeansTiled(ChosenTiled):
+    """Takes the images that :class:`KMeans` takes, and tiles them."""
+
+    choose = staticmethod(k_means)
