@@ -20,7 +20,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from moe_distill.arguments import aside, named, reordered, set_aside, with_paths_quoted, without_dashes
+from moe_distill.arguments import aside, named, reordered, set_aside, with_text_quoted, without_dashes
 from moe_distill.attempts import attempt
 from moe_distill.checking import check_aside, check_split, listed, takes_of
 from moe_distill.config import conf_dir, options, register, written
@@ -133,13 +133,13 @@ def as_hydra_reads(arguments: list[str]) -> list[str]:
     """Return a command line's arguments as Hydra takes them, less those that are set aside."""
     plain = reordered([without_dashes(argument) for argument in arguments])
     sweeping = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(plain)
-    return [named(with_paths_quoted(argument, sweeping)) for argument in set_aside(plain)]
+    return [named(with_text_quoted(argument, sweeping)) for argument in set_aside(plain)]
 
 
 def one_line(error: BaseException) -> str:
     """Return a configuration error of Hydra's as one line: what was asked for and what there is."""
     if isinstance(error, MissingConfigException) and error.options:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        group, name = _group_and_name(str(error.missing_cfg_file))
         return f"{group}={name}: one of {', '.join(error.options)}"
     cause = error
     while cause.__cause__ is not None:
@@ -158,6 +158,14 @@ def one_line(error: BaseException) -> str:
     ]
     inner = " ".join(str(cause).split())
     return " ".join(kept if cause is error else [*kept, f"({type(cause).__name__}: {inner})"])
+
+
+def _group_and_name(file: str) -> tuple[str, str]:
+    """Part the path of a yaml that is not there: the group is the longest that there is, the rest was typed."""
+    parts = file.split("/")
+    groups = ["/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
+    group = next((one for one in groups if options(one)), groups[0] if groups else "")
+    return group, file.removeprefix(f"{group}/")
 
 
 def no_such_key(override: str, parent: Any) -> str:
