@@ -21,6 +21,7 @@ _MARKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "_partial_": (lambda value: isinstance(value, bool), "true or false"),
     "_recursive_": (lambda value: isinstance(value, bool), "true or false"),
     "_convert_": (lambda value: value in ("none", "partial", "object", "all"), "none, partial, object or all"),
+    "_args_": (lambda value: isinstance(value, list), "a list"),
 }
 
 
@@ -116,7 +117,8 @@ def _check_target(node: Mapping[str, Any]) -> None:
     takes = takes_of(node["_target_"])
     ours = target.__module__.startswith("moe_distill")
     is_open = not ours and any(p.kind is p.VAR_KEYWORD for p in parameters_of(target).values())
-    arguments = {name: value for name, value in node.items() if not name.startswith("_")}
+    nameless = {"_args_"} if ours else set()  # what has no name passes every check, and all of ours have one
+    arguments = {name: value for name, value in node.items() if name not in _MARKS.keys() - nameless}
     for name, value in arguments.items():
         if name not in takes and not is_open:
             raise FieldError(name, value, f"no such key; there are {listed(takes)}")

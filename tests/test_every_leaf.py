@@ -1,6 +1,7 @@
 """Every value of the configuration, replaced by nonsense: refused in one line that names it, or really legal."""
 
 import math
+import re
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -117,3 +118,16 @@ def test_a_value_is_named_where_it_was_typed_and_not_where_it_was_handed_on_to(c
     OmegaConf.update(cfg, key, TYPED[key], force_add=True)
     with pytest.raises(InputError, match=rf"^{key}="):
         settled(cfg)
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "said"),
+    [
+        ("moe_distill.data.mixing.Vanilla", [1.0], r"no such key; there are alpha"),
+        ("torch.nn.Linear", 3, "a list"),
+        ("torch.nn.Linear", [3, 4], None),
+    ],
+)
+def test_arguments_without_a_name_are_for_what_is_not_ours(target, value, said):
+    error = refusal({"mine": {"_target_": target, "_args_": value}})
+    assert said is None if error is None else re.search(rf"^mine\._args_=.*: {said}", str(error))
