@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError, InputError
 from moe_distill.pipelines.rows import COLUMNS, Row, budget_of, distinct, is_trained, settings_of, variant_names
 from moe_distill.pipelines.set_names import set_of
+from moe_distill.values import Text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -74,10 +75,16 @@ def asked(
     axis: str | None = None,
     correlate: str | None = None,
     lines: Sequence[str] | None = None,
-    paper: str | None = None,
+    paper: Text | None = None,
 ) -> Question:
-    """Return the question of an experiment's yaml, whose published accuracies stand in the file ``paper``, if any."""
-    published = paper_rows(Path(paper)) if paper else []
+    """Return the question of an experiment's yaml, whose published accuracies stand in the file ``paper``, if any.
+
+    Raises:
+        InputError: There is no such file, or it has no accuracies.
+    """
+    if paper is not None and not Path(paper).is_file():
+        raise FieldError("paper", paper, "a file of published accuracies, such as experiments/table1/paper.csv")
+    published = [] if paper is None else paper_rows(Path(paper))
     return Question(claim, against or {}, axis, correlate, lines, published)
 
 

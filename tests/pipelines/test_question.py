@@ -7,7 +7,7 @@ import pytest
 from conftest_rows import to_come
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.question import Question, framed, meets, paper_rows, published
+from moe_distill.pipelines.question import Question, asked, framed, meets, paper_rows, published
 from moe_distill.pipelines.rows import COLUMNS, variant_names
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -86,6 +86,16 @@ def test_tables_of_the_paper_agree_where_they_overlap():
         assert accuracy("table4", method=method, **whole) == accuracy("table1", method=method, **whole)
     assert accuracy("table3", method="idc", **whole) == accuracy("table1", method="idc", **whole)
     assert (EXPERIMENTS / "failures" / "paper.csv").read_text() == (EXPERIMENTS / "table1" / "paper.csv").read_text()
+
+
+@pytest.mark.parametrize("experiment", ["table1", "budget"])
+def test_the_papers_file_is_that_of_the_experiment_or_none_and_one_that_is_named_must_be_there(composed, experiment):
+    file = EXPERIMENTS / experiment / "paper.csv"
+    told = composed(f"+experiment={experiment}", f"paths.tables={EXPERIMENTS}").question.paper
+    assert told == (str(file) if file.is_file() else None)
+    assert asked(paper=told).paper == paper_rows(file)
+    with pytest.raises(InputError, match=r"^paper=5: a file of published accuracies"):
+        asked(paper="5")
 
 
 def test_a_paper_that_cannot_be_read_is_refused(tmp_path):
