@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from moe_distill.config import conf_dir
+from moe_distill.errors import InputError
 
 # Last words of keys that take a path, such as data.root, paths.store, pipeline.to and hydra.run.dir.
 PATHS = (
@@ -28,6 +29,8 @@ PATHS = (
     "submitit_folder",
 )
 _QUOTES = ("'", '"')
+# What begins a list, a mapping or a call, which is no text, even where it cannot be read.
+_BRACKETS = ("[", "{", *(f"{name}(" for name in create_functions().definitions))
 _aside: list[str] = []
 
 
@@ -78,28 +81,40 @@ def without_dashes(argument: str) -> str:
     return argument.removeprefix("--")
 
 
-def with_paths_quoted(argument: str, sweeping: bool) -> str:
-    """Return an override with its value in quotes where its key takes a path that Hydra would not read as it is.
+def with_text_quoted(argument: str, sweeping: bool) -> str:
+    """Return an override with its value in quotes where that is text that Hydra would not read as it is.
 
-    Hydra knows letters of English alone, and takes ``= ( [ #`` and others for grammar. A path with a comma is one path,
-    unless the command line sweeps: then commas part paths, and a path that holds one wants quotes of its own.
+    Hydra knows letters of English alone, and takes ``= ( [ #`` and others for grammar. A path that it would read as
+    something else is quoted too: one with a comma is one path, unless the command line sweeps: then commas part texts,
+    and a text that holds one wants quotes of its own.
 
     Args:
         argument: Of the command line.
         sweeping: Whether that runs several jobs.
+
+    Raises:
+        InputError: It is no text and Hydra cannot read it.
     """
     key, equals, value = argument.partition("=")
-    if not equals or not takes_path(key.lstrip("+").partition("@")[0]) or value.startswith(_QUOTES) or "${" in value:
+    if not equals or argument.startswith("-"):
         return argument
+    is_path = takes_path(key.lstrip("+").partition("@")[0])
+    is_text = not value.startswith(_QUOTES if is_path else (*_QUOTES, *_BRACKETS))
+    if _is_read(argument, is_path and is_text, sweeping):
+        return argument
+    values = value.split(",") if sweeping and "${" not in value else [value]
+    quoted = f"{key}={','.join(QuotedString(one, Quote.single).with_quotes() for one in values)}"
+    if not is_text or _parsed(quoted) is None:
+        raise InputError(key, value, "a key of the configuration, and a value whose quotes and brackets are closed")
+    return quoted
+
+
+def _is_read(argument: str, as_path: bool, sweeping: bool) -> bool:
+    """Say whether Hydra reads an override: a path as one, or as several where the command line sweeps."""
     parsed = _parsed(argument)
-    if parsed is not None and parsed.is_sweep_override():
-        as_it_is = sweeping
-    else:
-        as_it_is = parsed is not None and isinstance(parsed.value(), str | None)
-    if as_it_is:
-        return argument
-    values = value.split(",") if sweeping else [value]
-    return f"{key}={','.join(QuotedString(one, Quote.single).with_quotes() for one in values)}"
+    if parsed is None or not as_path:
+        return parsed is not None
+    return sweeping if parsed.is_sweep_override() else isinstance(parsed.value(), str | None)
 
 
 def _parsed(argument: str) -> Override | None:

@@ -1,26 +1,59 @@
 """Checks that a configuration fits what it names, before anything is built of it."""
 
+import functools
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
 
 from moe_distill.errors import FieldError, InputError, within
-from moe_distill.misfits import PUBLISHED, missing_of, not_finite, parameters_of, problem_of
+from moe_distill.misfits import PUBLISHED, is_node, misfit, missing_of, not_finite, parameters_of, problem_of
+from moe_distill.values import Presets
 
 _MAY_BE_NULL = ("augment", "diversity", "regulariser")
-_WITHOUT_TARGET = ("paths", "normalisation", "presets", "features", "students", "baselines")
 _NODES = (
     *("paths", "data", "normalisation", "augment", "init", "partition", "model", "method", "presets", "experts"),
     *("features", "diversity", "regulariser", "optimizer", "students", "recipe", "fusion", "baselines", "trainer"),
     *("logger", "pipeline", "plan", "exam", "runtime", "question"),
 )
+_OF_CLOM = ("networks", "epochs")  # what its yamls look up among what a scale shortens
 _MOST_ELSEWHERE = 10**5  # of what another library counts: it would say nothing, and begin
 _MARKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "_target_": (lambda value: isinstance(value, str) and value != "", "the dotted name of a class or function"),
     "_partial_": (lambda value: isinstance(value, bool), "true or false"),
     "_recursive_": (lambda value: isinstance(value, bool), "true or false"),
     "_convert_": (lambda value: value in ("none", "partial", "object", "all"), "none, partial, object or all"),
+    "_args_": (lambda value: isinstance(value, list), "a list"),
+}
+
+
+class _Paths(TypedDict):
+    runs: Path
+    store: Path
+    output: Path
+    tables: Path | None
+
+
+class _Normalisation(TypedDict):
+    data: Any
+
+
+class _Features(TypedDict):
+    pool: Any
+    single: Any
+    networks: Any
+    model: Any
+    recipe: Any
+
+
+_WITHOUT_TARGET: Mapping[str, Any] = {
+    "paths": _Paths,
+    "normalisation": _Normalisation,
+    "presets": Presets,
+    "features": _Features,
+    "students": Mapping[str, Any],
+    "baselines": Mapping[str, Any],
 }
 
 
@@ -41,7 +74,8 @@ def check_groups(tree: Mapping[str, Any], options: Callable[[str], Sequence[str]
     """
     for name in (n for n in tree if n in _NODES):
         node = tree[name]
-        whole = isinstance(node, dict) and (name in _WITHOUT_TARGET or "_target_" in node)
+        needs = getattr(_WITHOUT_TARGET[name], "__required_keys__", ()) if name in _WITHOUT_TARGET else ["_target_"]
+        whole = isinstance(node, dict) and node.keys() >= {*needs}
         if whole or (node is None and name in _MAY_BE_NULL):
             continue
         shown = "null" if node is None or isinstance(node, dict) else node
@@ -61,6 +95,9 @@ def check(tree: Mapping[str, Any], spine: type) -> None:
     """
     if (found := problem_of(spine, {name: value for name, value in tree.items() if name not in _NODES})) is not None:
         raise InputError(found.field, found.value, found.allowed)
+    for name in (n for n in _WITHOUT_TARGET if n in tree):
+        if (inner := misfit(_WITHOUT_TARGET[name], tree[name])) is not None:
+            raise InputError(f"{name}{inner[0]}", inner[1], inner[2])
     _check_node(tree, "")
     for path, value in not_finite(tree):
         raise InputError(path, value, "a finite number")
@@ -73,6 +110,37 @@ def _check_node(tree: Any, path: str) -> None:
     if isinstance(tree, dict) and "_target_" in tree:
         with within(path):
             _check_target(tree)
+
+
+def check_shortened(tree: Mapping[str, Any], methods: Iterable[str]) -> None:
+    """Refuse settings shortened of what is no method, which nothing would look up.
+
+    Args:
+        tree: The resolved configuration, checked.
+        methods: Names of methods; those that the tree builds have theirs beside them.
+
+    Raises:
+        InputError: There are any.
+    """
+    known = {"clom", *methods, *_methods_of(tree)}
+    for name, settings in tree["shorten"].items():
+        if name not in known:
+            raise InputError(f"shorten.{name}", settings, f"no such key; there are {listed(known)}")
+    for name, value in (tree["shorten"].get("clom") or {}).items():
+        if name not in _OF_CLOM:
+            raise InputError(f"shorten.clom.{name}", value, f"no such key; there are {listed(_OF_CLOM)}")
+
+
+def _methods_of(tree: Any) -> Iterator[str]:
+    """Yield the word of every method that is built, the user's own among them."""
+    from moe_distill.experts.roster import word  # torch comes with it, which takes seconds and few need
+    from moe_distill.methods.base import Method
+
+    for entry in tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list) else ():
+        yield from _methods_of(entry)
+    target = pkgutil.resolve_name(tree["_target_"]) if is_node(tree) else None
+    if inspect.isclass(target) and issubclass(target, Method):
+        yield word(functools.partial(target))
 
 
 def check_split(overrides: Iterable[str]) -> None:
@@ -129,7 +197,8 @@ def _check_target(node: Mapping[str, Any]) -> None:
     takes = takes_of(node["_target_"])
     ours = target.__module__.startswith("moe_distill")
     is_open = not ours and any(p.kind is p.VAR_KEYWORD for p in parameters_of(target).values())
-    arguments = {name: value for name, value in node.items() if not name.startswith("_")}
+    nameless = {"_args_"} if ours else set()  # what has no name passes every check, and all of ours have one
+    arguments = {name: value for name, value in node.items() if name not in _MARKS.keys() - nameless}
     for name, value in arguments.items():
         if name not in takes and not is_open:
             raise FieldError(name, value, f"no such key; there are {listed(takes)}")

@@ -61,9 +61,9 @@ class Config:
     threads: Threads | None = None
     checkpoint_seconds: NotNegative = 60.0
     curves_every: Count = 10
-    shorten: dict[str, Any] = field(default_factory=dict)
+    shorten: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     student_epochs: dict[str, Count] = field(default_factory=dict)
-    sweep: dict[str, Any] = field(default_factory=dict)
+    sweep: dict[str, Text] = field(default_factory=dict)
     before_sweep: Text | None = "moe_distill.sweep.before"
     done_already: Text | None = "moe_distill.sweep.done_already"
     after_sweep: Text | None = "moe_distill.sweep.after"
@@ -71,7 +71,7 @@ class Config:
     question: dict[str, Any] = field(
         default_factory=lambda: {
             "_target_": "moe_distill.pipelines.question.asked",
-            "paper": "${paths.tables}/${name}/paper.csv",
+            "paper": "${paper_of:${paths.tables},${name}}",
         }
     )
     paths: Any = None
@@ -170,12 +170,19 @@ def register() -> None:
     OmegaConf.register_new_resolver("shared_by_jobs", lambda: list(SHARED_BY_JOBS), replace=True)
     OmegaConf.register_new_resolver("job_overrides", job_overrides, replace=True)
     OmegaConf.register_new_resolver("experiments_dir", experiments_dir, replace=True)
+    OmegaConf.register_new_resolver("paper_of", _paper_of, replace=True)
     OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
     OmegaConf.register_new_resolver("gpus", lambda accelerator, n: n if accelerator == "gpu" else None, replace=True)
     OmegaConf.register_new_resolver("from_row", _from_row, replace=True)
     OmegaConf.register_new_resolver("of_nearest_row", _of_nearest_row, replace=True)
     OmegaConf.register_new_resolver("joined", lambda *lists: [one for each in lists for one in each], replace=True)
     OmegaConf.register_new_resolver("count", lambda listed: len(listed or ()), replace=True)
+
+
+def _paper_of(tables: Any, name: Any) -> str | None:
+    """Return the file of an experiment's published accuracies; None where there is none."""
+    file = Path(f"{tables}/{name}/paper.csv")
+    return str(file) if file.is_file() else None
 
 
 def _from_row(size: int, rows: dict[int, Any]) -> Any:

@@ -7,9 +7,9 @@ import pkgutil
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, is_typeddict
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -78,12 +78,21 @@ def problem_of(target: Callable[..., Any], arguments: Mapping[str, Any]) -> Prob
     return None
 
 
-def problem_within(value: Any, path: str = "") -> Problem | None:
-    """Return the first problem of a built value that was only put together: of builders in builders too, or None."""
+def builder_of(value: Any) -> functools.partial[Any] | None:
+    """Return what builds a value that has settings of its own: a builder, or a record; None of any other."""
     if isinstance(value, functools.partial):
-        if (found := problem_of(value.func, value.keywords)) is not None:
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return functools.partial(type(value), **{f.name: getattr(value, f.name) for f in fields(value) if f.init})
+    return None
+
+
+def problem_within(value: Any, path: str = "") -> Problem | None:
+    """Return the first problem of a value that was only put together, or None: builders and records in builders too."""
+    if (builder := builder_of(value)) is not None:
+        if (found := problem_of(builder.func, builder.keywords)) is not None:
             return Problem(f"{path}{found.field}", found.value, found.allowed)
-        value = value.keywords
+        value = builder.keywords
     entries = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
     inner = (problem_within(entry, f"{path}{name}.") for name, entry in entries)
     return next((found for found in inner if found is not None), None)
@@ -101,14 +110,26 @@ def misfit(annotation: Any, value: Any) -> tuple[str, Any, str] | None:
     options = options_of(annotation)
     if any(_fits(option, value) for option in options):
         return None
-    mapped = next((get_args(o)[1] for o in options if origin_of(o) is Mapping and get_args(o)), None)
-    if mapped is not None and isinstance(value, Mapping) and not is_node(value):
-        wrong = next(key for key, entry in value.items() if misfit(mapped, entry) is not None)
-        inner = misfit(mapped, value[wrong])
-        assert inner is not None
-        return f".{wrong}{inner[0]}", inner[1], inner[2]
+    if inner := next((found for option in options for found in _misfits_within(option, value)), None):
+        return inner
     words = ", or ".join(dict.fromkeys(in_words(option, value) for option in options))
     return ("._target_", value["_target_"], words) if is_node(value) else ("", value, words)
+
+
+def _misfits_within(kind: Any, value: Any) -> Iterator[tuple[str, Any, str]]:
+    """Yield the entries of settings by name that have no place among them, are lacking or do not fit."""
+    if not isinstance(value, Mapping) or not (is_typeddict(kind) or (origin_of(kind) is Mapping and get_args(kind))):
+        return
+    declared = typing.get_type_hints(kind, include_extras=True) if is_typeddict(kind) else {}
+    named, each = (Literal[*sorted(declared)], Any) if declared else get_args(kind)
+    for name, entry in value.items():
+        if misfit(named, name) is not None:
+            takes = f"there are {', '.join(sorted(declared))}" if declared else f"each is {in_words(named, name)}"
+            yield f".{name}", entry, f"no such key; {takes}"
+        elif inner := misfit(declared.get(name, each), entry):
+            yield f".{name}{inner[0]}", inner[1], inner[2]
+    for name in sorted(getattr(kind, "__required_keys__", ()) - value.keys()):
+        yield f".{name}", "", "a value: it has no default"
 
 
 def not_finite(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
@@ -135,13 +156,15 @@ def _is_a(kind: Any, value: Any) -> bool:
         return any(type(value) is type(choice) and value == choice for choice in get_args(kind))
     if kind in SCALARS:
         return _is_scalar(kind, value)
+    if is_typeddict(kind):
+        return isinstance(value, Mapping) and not any(_misfits_within(kind, value))
     if is_node(value):
         return _is_object(origin if inspect.isclass(origin) else kind, value)
     if origin is Sequence:
         listed = isinstance(value, Sequence) and not isinstance(value, str)
         return listed and all(misfit(part, one) is None for part, one in _elements(kind, value))
     if origin is Mapping:
-        return isinstance(value, Mapping) and all(misfit(get_args(kind)[1], one) is None for one in value.values())
+        return isinstance(value, Mapping) and not any(_misfits_within(kind, value))
     return _is_object(origin if inspect.isclass(origin) else kind, value)
 
 

@@ -4,13 +4,14 @@ import contextlib
 import re
 import traceback
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from hydra.errors import InstantiationException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from moe_distill.checking import check, check_groups
+from moe_distill.checking import check, check_groups, check_shortened
 from moe_distill.config import Config, options
 from moe_distill.errors import FieldError, InputError
 
@@ -28,22 +29,36 @@ def settled(cfg: DictConfig) -> dict[str, Any]:
     """
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     written = _as_written(own)
-    check_groups(written, options)
-    if lacking := next((name for name, value in written.items() if value == MISSING), None):
-        raise InputError(lacking, MISSING, "a value: nothing sets it")
+    _check_root(written)
     with as_typed(cfg):
         resolved: Any = OmegaConf.to_container(own, resolve=True)
         check(resolved, Config)
+        check_shortened(resolved, options("method"))
+    tables = resolved["paths"]["tables"]
+    if tables is not None and not Path(tables).is_dir():
+        raise InputError("paths.tables", tables, "a folder of experiments' tables, or null")
     return resolved
 
 
+def _check_root(written: Any) -> None:
+    """Refuse a configuration of which something at the top was taken away, or is not set.
+
+    Raises:
+        InputError: Something is.
+    """
+    spine = dict.fromkeys(f.name for f in fields(Config))
+    check_groups({**spine, **written}, options)
+    if lacking := next((name for name in spine if written.get(name, MISSING) == MISSING), None):
+        raise InputError(lacking, written.get(lacking, "null"), "a value: nothing sets it")
+
+
 def check_paths(cfg: DictConfig) -> None:
-    """Refuse folders that are none, where even the record of an attempt cannot be kept.
+    """Refuse what is missing at the top, or folders that are none: even the record of an attempt could not be kept.
 
     Raises:
         InputError: There is such.
     """
-    check_groups({"paths": _as_written(cfg)["paths"]}, options)
+    _check_root(_as_written(cfg))
     for name in ("runs", "store", "output"):
         if not isinstance(cfg.paths.get(name), str) or not cfg.paths[name]:
             raise InputError(f"paths.{name}", cfg.paths.get(name), "a folder")

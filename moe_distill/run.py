@@ -1,6 +1,7 @@
 """The entry point: ``python -m moe_distill.run [overrides]``."""
 
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -16,9 +17,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from moe_distill.arguments import aside, named, reordered, set_aside, with_paths_quoted, without_dashes
+from moe_distill.arguments import aside, named, reordered, set_aside, with_text_quoted, without_dashes
 from moe_distill.attempts import attempt
 from moe_distill.checking import check_aside, check_here, check_split, listed, takes_of
 from moe_distill.config import conf_dir, options, output_key, register, written
@@ -31,6 +32,9 @@ from moe_distill.terminal import say, traceback_of, write_error
 register()
 
 _FREE = "a folder where no run works: wait, or set name="
+_IN_DEFAULTS = re.compile(r"Error resolving interpolation '(.+)', possible interpolation keys: (.+)")
+_GONE = re.compile(r"Interpolation key '(.+)' not found")
+_NO_NODE = re.compile(r"node `(.+)` is not a container")
 _APPEND, _OPEN = "To append to your config use +", "You must specify '"
 
 
@@ -123,31 +127,61 @@ def as_hydra_reads(arguments: list[str]) -> list[str]:
     """Return a command line's arguments as Hydra takes them, less those that are set aside."""
     plain = reordered([without_dashes(argument) for argument in arguments])
     sweeping = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(plain)
-    return [named(with_paths_quoted(argument, sweeping)) for argument in set_aside(plain)]
+    return [named(with_text_quoted(argument, sweeping)) for argument in set_aside(plain)]
 
 
 def one_line(error: BaseException) -> str:
     """Return a configuration error of Hydra's as one line: what was asked for and what there is."""
     if isinstance(error, MissingConfigException) and error.options:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        group, name = _group_and_name(str(error.missing_cfg_file))
         return f"{group}={name}: one of {', '.join(error.options)}"
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(cause, InterpolationResolutionError):
+        return _unresolved(cause)
+    if found := _IN_DEFAULTS.match(lines[0]):
+        return _taken_away(*found.groups())
     if isinstance(cause, OmegaConfBaseException):
         if lines[0].startswith("Error merging override "):
             return f"{lines[0].removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
         if lines[-1].startswith(_APPEND) and cause.parent_node is not None:
             return no_such_key(lines[-1].removeprefix(_APPEND), cause.parent_node)
     if lines[0].startswith(_OPEN):
-        group, options = lines[0].removeprefix(_OPEN).partition("'")[0], lines[2:]
-        return f"{group}=???: one that is named, as what else was chosen leaves it open: {', '.join(options)}"
+        group = lines[0].removeprefix(_OPEN).partition("'")[0]
+        return f"{group}=???: one that is named, as what else was chosen leaves it open: {', '.join(lines[2:])}"
     kept = [
         line for line in lines if not line.startswith(("Config search path", "provider=", "Set the env", "See https"))
     ]
     inner = " ".join(str(cause).split())
     return " ".join(kept if cause is error else [*kept, f"({type(cause).__name__}: {inner})"])
+
+
+def _taken_away(path: str, there: str) -> str:
+    """Return which group's option was taken away that the path of a yaml, such as ``${method}/${data}``, is made of."""
+    groups = re.findall(r"\$\{(\w+)\}", path)
+    group = next((name for name in groups if name not in there.split(", ")), path)
+    return f"{group}=null: one of {', '.join(options(group))}"
+
+
+def _unresolved(error: InterpolationResolutionError) -> str:
+    """Return what is wrong with the key that another one refers to: it was taken away, or is no node, or of no use."""
+    said = str(error).splitlines()[0]
+    if found := _GONE.search(said):
+        return f"{found[1]}=null: a value, as {error.full_key} refers to it"
+    if (found := _NO_NODE.search(said)) and error.parent_node is not None:
+        value = OmegaConf.select(error.parent_node._get_root(), found[1])
+        return f"{found[1]}={value}: settings by name, as {error.full_key} refers to one of them"
+    return f"{error.full_key}: {said}"
+
+
+def _group_and_name(file: str) -> tuple[str, str]:
+    """Part the path of a yaml that is not there: the group is the longest that there is, the rest was typed."""
+    parts = file.split("/")
+    groups = ["/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
+    group = next((one for one in groups if options(one)), groups[0] if groups else "")
+    return group, file.removeprefix(f"{group}/")
 
 
 def no_such_key(override: str, parent: Any) -> str:

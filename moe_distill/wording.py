@@ -6,7 +6,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, is_typeddict
 
 from annotated_types import BaseMetadata, Ge, GroupedMetadata, Gt, Le, Lt, MinLen
 
@@ -66,7 +66,7 @@ def in_words(annotation: Any, value: Any) -> str:
         is_list = isinstance(value, Sequence) and not isinstance(value, str)
         what = "a list" if is_list else "a list in brackets, without quotes, such as [7,3]"
         return f"{what}{' that is not empty' * bool(bounds)}, each {each}"
-    if origin_of(kind) is Mapping:
+    if origin_of(kind) is Mapping or is_typeddict(kind):
         return "settings by name"
     if kind in SCALARS:
         return f"{_WORDS[kind]} {_limits(bounds, value)}".strip()

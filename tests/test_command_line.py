@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from moe_distill.arguments import aside, named, reordered, set_aside, takes_path, with_paths_quoted, without_dashes
+from moe_distill.arguments import aside, named, reordered, set_aside, takes_path, with_text_quoted, without_dashes
 from moe_distill.config import conf_dir, job_name
+from moe_distill.errors import InputError
 from moe_distill.run import as_hydra_reads, one_line
 
 
@@ -65,6 +66,21 @@ def test_one_line_stays_one_where_the_cause_has_several():
     error = HydraException("Error merging override ipc=ten")
     error.__cause__ = ValueError("no Integer\n    full_key: ipc\n    object_type=Config")
     assert one_line(error) == "Error merging override ipc=ten (ValueError: no Integer full_key: ipc object_type=Config)"
+
+
+@pytest.mark.parametrize(
+    ("file", "typed"),
+    [
+        ("model/foo", "model=foo"),
+        ("model/foo/bar", "model=foo/bar"),
+        ("diversity/measure/foo", "diversity/measure=foo"),
+        ("diversity/measure/foo/bar", "diversity/measure=foo/bar"),
+        ("mine/foo", "mine=foo"),
+    ],
+)
+def test_an_option_that_is_none_is_named_as_it_was_typed(file, typed):
+    error = MissingConfigException("no such file", file, ["a", "b"])
+    assert one_line(error) == f"{typed}: one of a, b"
 
 
 @pytest.mark.parametrize(
@@ -135,10 +151,31 @@ def test_a_sweep_parts_paths_by_commas(given, paths):
 
 
 @pytest.mark.parametrize(
-    "given", ["data.root=null", "paths.runs=${oc.env:HOME}/é", "method.lr=0.1", "~data.root", "split=5x2", "root=[1]"]
+    "given", ["data.root=null", "paths.runs=${oc.env:HOME}/e", "method.lr=0.1", "~data.root", "split=5x2", "root=[1]"]
 )
 def test_what_is_no_path_or_hydra_reads_already_stays(given):
-    assert with_paths_quoted(given, sweeping=False) == given
+    assert with_text_quoted(given, sweeping=False) == given
+
+
+@pytest.mark.parametrize("key", ["name", "recipe.name", "+question.claim", "data.name", "split"])
+@pytest.mark.parametrize("text", ["jürgen", "größe", "a[/b]c", "a=b(1)", "of(all) it's", "a,é", "${oc.env:A,b}é"])
+def test_text_that_hydra_cannot_read_is_taken_as_it_is_whatever_its_key(key, text):
+    (read,) = as_hydra_reads([f"{key}={text}"])
+    assert OverridesParser.create().parse_override(read).value() == text and as_hydra_reads([read]) == [read]
+
+
+def test_a_sweep_parts_text_by_commas_and_keeps_its_grammar():
+    for given, read in (("name=jürgen,größe", "name='jürgen','größe'"), ("seed=range(1,3)", "seed=range(1,3)")):
+        assert as_hydra_reads([given, "-m"]) == ["-m", read]
+
+
+@pytest.mark.parametrize(
+    "given", ["students=[a,", "method={a", "name='a", "name=choice(a,é)", "größe=3", "experts.ipcs=[7,3"]
+)
+def test_what_neither_hydra_reads_nor_is_text_is_refused_by_its_key(given):
+    key, _, value = given.partition("=")
+    with pytest.raises(InputError, match=re.escape(f"{key}={value}: a key of the configuration, and a value whose")):
+        as_hydra_reads([given])
 
 
 def leaves(node, at=""):

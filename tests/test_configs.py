@@ -11,6 +11,7 @@ import pytest
 from hydra.errors import HydraException
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.config import conf_dir
 from moe_distill.errors import InputError
@@ -151,6 +152,23 @@ def test_composition_refuses_unknown_keys_options_and_wrong_types_in_one_line(co
         composed(override)
     line = one_line(refused.value)
     assert "\n" not in line and override.split("=")[0].split(".")[-1] in line
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("~data", "data=null: one of cifar10, cifar100"),
+        ("~method", "method=null: one of datm, dc"),
+        ("~normalisation", "normalisation=null: one of channel"),
+        ("~seed", "seed=null: a value, as plan.seed refers to it"),
+        ("~plan", "plan=null: a value, as pipeline.plans.plan refers to it"),
+        ("features.pool=foo", "features.pool=foo: settings by name, as features.single.seed refers to one of them"),
+    ],
+)
+def test_what_was_taken_away_or_put_in_a_nodes_place_is_named_once_in_one_line(composed, override, said):
+    with pytest.raises((HydraException, OmegaConfBaseException)) as refused:
+        resolved(composed(override))
+    assert one_line(refused.value).startswith(said) and "\n" not in one_line(refused.value)
 
 
 @pytest.mark.parametrize(("ipc", "noe", "members"), [(5, 3, (5, 5)), (5, 2, (5, 6)), (5, 1, (5, 5)), (5, 2, (10,))])

@@ -1,16 +1,19 @@
 """Every value of the configuration, replaced by nonsense: refused in one line that names it, or really legal."""
 
 import math
+import re
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from test_configs import JOBS
 
 from moe_distill.checking import check, check_groups
-from moe_distill.config import Config, conf_dir, register
+from moe_distill.config import Config, conf_dir, options, register
 from moe_distill.errors import InputError
-from moe_distill.resolving import settled
+from moe_distill.experts.filling import nearest_row
+from moe_distill.resolving import check_paths, own_error, settled
 
 NONSENSE = {
     "wrong type": ["several", "words"],
@@ -21,8 +24,10 @@ NONSENSE = {
     "huge": 1e300,
     "empty": "",
 }
-# Read by no target: what experiments ask, and what is looked up and checked once it is filled in.
-UNREAD = {"question", "sweep", "shorten", "presets", "student_epochs", "members"}
+# Looked up, and checked once it is filled in: see the test of rows.
+ROWS = {"shorten", "presets"}
+PLAIN = ("sweep", "student_epochs")
+LOOKED_UP = ("rded", "teacher", "recipe", "epochs")  # by the recipe itself, whose own such values they are
 # Numbers that may be below zero; what another library takes, which says so once its object is made.
 SIGNED = ("seed", "implied")
 FOREIGN = ("torchvision.", "torch.")
@@ -62,10 +67,10 @@ def refusal(tree):
 
 
 def parameters(tree):
-    """Yield each parameter of a target, and each value of the top level, with its path, wherever it stands first."""
+    """Yield each parameter of a target, and each value of the top level and of its plain mappings, with its path."""
     for path in leaves(tree):
         node = holder(tree, path)
-        if len(path) == 1 or (isinstance(node, dict) and "_target_" in node):
+        if len(path) == 1 or path[0] in PLAIN or (isinstance(node, dict) and "_target_" in node):
             yield (node.get("_target_", ""), path[-1]), path
 
 
@@ -81,10 +86,10 @@ def test_every_leaf_of_every_option_refuses_nonsense_by_its_name(composed):
     met = set()
     for job in JOBS:
         tree = OmegaConf.to_container(composed(*job), resolve=True)
-        tree = {name: value for name, value in tree.items() if name not in ("hydra", *UNREAD)}
+        tree = {name: value for name, value in tree.items() if name != "hydra"}
         assert (error := refusal(tree)) is None, str(error)
         for name, path in parameters(tree):
-            if name in met or UNREAD & set(path):
+            if name in met or ROWS & set(path):
                 continue
             met.add(name)
             node, before = holder(tree, path), holder(tree, path)[path[-1]]
@@ -98,6 +103,34 @@ def test_every_leaf_of_every_option_refuses_nonsense_by_its_name(composed):
     assert len(met) > 250
 
 
+@pytest.mark.parametrize("held", ["shorten", "presets"])
+@pytest.mark.parametrize("method", options("method"))
+def test_every_setting_of_a_row_refuses_nonsense_by_its_name(composed, method, held):
+    experts = OmegaConf.to_container(composed(f"method={method}", "scale=smoke", "split=10x1").experts, resolve=True)
+    row = (method,) if held == "shorten" else (10,)
+    if held == "presets":
+        rows = next((rows for name in ("published", "otherwise") if (rows := experts["presets"].get(name))), {})
+        experts.update(shorten={}, presets={"otherwise": {10: rows[nearest_row([*rows], 10)]}} if rows else {})
+        row = ("otherwise", 10)
+    for path in (path for path in leaves(experts) if path[: 1 + len(row)] == (held, *row) and path[1:] != LOOKED_UP):
+        node, before = holder(experts, path), holder(experts, path)[path[-1]]
+        for what, value in NONSENSE.items():
+            node[path[-1]] = value
+            error = unbuilt(experts)
+            assert error is not None or may_be(what, "", path[-1]), (path, what)
+            assert error is None or error.key == ".".join(map(str, path)), (path, what, str(error))
+        node[path[-1]] = before
+
+
+def unbuilt(node):
+    """Return the error of ours with which what a node names cannot be built, or None."""
+    try:
+        instantiate(OmegaConf.create(node), _convert_="all")
+    except Exception as error:
+        return own_error(error)
+    return None
+
+
 TYPED = {
     "features.networks": -1,
     "paths.store": "",
@@ -108,6 +141,16 @@ TYPED = {
     "plan.seed": 0.5,
     "experts.ipc": -1,
     "width": 1e9,
+    "sweep.data": "",
+    "student_epochs.teacher": 0,
+    "presets.foo": 5,
+    "presets.otherwise": 5,
+    "presets.otherwise.foo": {"lr": 1.0},
+    "normalisation.foo": 3,
+    "features.foo": 3,
+    "paths.foo": "here",
+    "shorten.foo": {"iterations": 3},
+    "shorten.clom.foo": 3,
 }
 
 
@@ -117,3 +160,40 @@ def test_a_value_is_named_where_it_was_typed_and_not_where_it_was_handed_on_to(c
     OmegaConf.update(cfg, key, TYPED[key], force_add=True)
     with pytest.raises(InputError, match=rf"^{key}="):
         settled(cfg)
+
+
+def test_a_folder_of_tables_that_is_not_there_is_refused_and_none_is_fine(composed, tmp_path):
+    with pytest.raises(InputError, match=r"^paths\.tables=/nowhere: a folder of experiments' tables, or null"):
+        settled(composed("scale=smoke", "paths.tables=/nowhere"))
+    for there in ("null", tmp_path):
+        settled(composed("scale=smoke", f"paths.tables={there}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        *((name, "null: a value: nothing sets it") for name in ("seed", "width", "shorten", "sweep", "curves_every")),
+        *((name, "null: left as it is, or its settings set") for name in ("plan", "exam", "runtime", "question")),
+        ("features", "null: one of pool"),
+        ("presets", "null: left as it is"),
+        ("fusion", "null: one of additive"),
+    ],
+)
+def test_what_was_taken_from_the_top_is_named(composed, name, said):
+    cfg = composed("scale=smoke", f"~{name}")
+    for check_all in (settled, check_paths):
+        with pytest.raises(InputError, match=rf"^{name}={said}"):
+            check_all(cfg)
+
+
+@pytest.mark.parametrize(
+    ("target", "value", "said"),
+    [
+        ("moe_distill.data.mixing.Vanilla", [1.0], r"no such key; there are alpha"),
+        ("torch.nn.Linear", 3, "a list"),
+        ("torch.nn.Linear", [3, 4], None),
+    ],
+)
+def test_arguments_without_a_name_are_for_what_is_not_ours(target, value, said):
+    error = refusal({"mine": {"_target_": target, "_args_": value}})
+    assert said is None if error is None else re.search(rf"^mine\._args_=.*: {said}", str(error))

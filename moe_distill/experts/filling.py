@@ -1,13 +1,12 @@
 """Settings that say ``published``: looked up in the row that a scale or a preset has for them."""
 
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moe_distill.errors import FieldError
 from moe_distill.methods.base import Method
-from moe_distill.misfits import PUBLISHED, missing_of, problem_within
+from moe_distill.misfits import PUBLISHED, builder_of, missing_of, parameters_of, problem_within
 
 MethodFactory = functools.partial[Method]
 
@@ -29,18 +28,37 @@ def fill(partial: functools.partial[Any], published: Mapping[str, Any], shorter:
 
 
 def _filled(value: Any, published: Any, shorter: Any, path: str) -> Any:
-    if isinstance(value, functools.partial):
-        return fill(value, published or {}, shorter or {}, path)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [f for f in dataclasses.fields(value) if f.init]
-        record = functools.partial(type(value), **{f.name: getattr(value, f.name) for f in fields})
-        return fill(record, published or {}, shorter or {}, path)()
+    if (builder := builder_of(value)) is not None:
+        filled = fill(builder, published or {}, shorter or {}, path)
+        return filled if isinstance(value, functools.partial) else filled()
     if not isinstance(value, str) or value != PUBLISHED:
         return value
     found = published if shorter is None else shorter
     if found is None:
         raise FieldError(path, PUBLISHED, "a value: no settings are published for this data set")
     return found
+
+
+def check_row(builder: functools.partial[Any], row: Any, path: str) -> None:
+    """Refuse settings of a row that what they are for does not have: nothing would ask for them.
+
+    Args:
+        builder: What they are for; a part of another library's, put in the place of ours, leaves those of ours unused.
+        row: The settings, in nested mappings.
+        path: Where the row stands.
+
+    Raises:
+        FieldError: There are some, or what is to be settings is none.
+    """
+    if not isinstance(row, Mapping):
+        raise FieldError(path, row, "settings by name")
+    takes = parameters_of(builder.func)
+    is_ours = builder.func.__module__.startswith("moe_distill")
+    for name, value in row.items():
+        if is_ours and name not in takes:
+            raise FieldError(f"{path}.{name}", value, f"no such key; there are {', '.join(sorted(takes))}")
+        if (nested := builder_of(builder.keywords.get(name))) is not None:
+            check_row(nested, value, f"{path}.{name}")
 
 
 def build_once(method: MethodFactory) -> None:

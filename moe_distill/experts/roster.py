@@ -3,19 +3,35 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypedDict, cast
 
 from annotated_types import MinLen
 
-from moe_distill.errors import FieldError, InputError, within
-from moe_distill.experts.filling import MethodFactory, build_once, fill, nearest_row, setting_at
+from moe_distill.errors import FieldError, InputError
+from moe_distill.experts.filling import MethodFactory, build_once, check_row, fill, nearest_row, setting_at
 from moe_distill.methods.base import Method
-from moe_distill.misfits import PUBLISHED, misfit
+from moe_distill.misfits import PUBLISHED
 from moe_distill.models.base import NetworkFactory
 from moe_distill.records import describe
-from moe_distill.values import Count, Experts, checked
+from moe_distill.values import Count, Experts, Presets, Shortened, checked
 
-_MEMBER = {"method": MethodFactory, "presets": Mapping[str, Any], "ipc": Count, "network": NetworkFactory | None}
+
+class _Member(TypedDict):
+    method: MethodFactory
+
+
+class Member(_Member, total=False):
+    """An expert of a list, which has a method.
+
+    Attributes:
+        presets: See :func:`same`.
+        ipc: Stored images per class, if not the split's.
+        network: Builds the architecture it distils with, if that is its own.
+    """
+
+    presets: Presets
+    ipc: Count
+    network: NetworkFactory | None
 
 
 def kind_of(method: MethodFactory) -> type[Method]:
@@ -122,9 +138,7 @@ class Roster:
 
 
 @checked
-def same(
-    method: MethodFactory, presets: Mapping[str, Any], shorten: Mapping[str, Any], ipc: Count, noe: Experts
-) -> Roster:
+def same(method: MethodFactory, presets: Presets, shorten: Shortened, ipc: Count, noe: Experts) -> Roster:
     """Return ``noe`` experts of one method with ``ipc`` images per class each.
 
     Args:
@@ -142,8 +156,8 @@ def same(
 @checked
 def uneven(
     method: MethodFactory,
-    presets: Mapping[str, Any],
-    shorten: Mapping[str, Any],
+    presets: Presets,
+    shorten: Shortened,
     ipcs: Annotated[Sequence[Count], MinLen(1)],
     budget: Count,
 ) -> Roster:
@@ -166,9 +180,7 @@ def uneven(
 
 
 @checked
-def listed(
-    members: Sequence[Mapping[str, Any]] | Mapping[str, Any], shorten: Mapping[str, Any], ipc: Count, noe: Experts
-) -> Roster:
+def listed(members: Sequence[Member] | Mapping[Any, Member], shorten: Shortened, ipc: Count, noe: Experts) -> Roster:
     """Return a roster of members that may differ in method, settings, network and ipc.
 
     Args:
@@ -182,9 +194,7 @@ def listed(
         InputError: The members do not agree with the split.
     """
     entries = members.items() if isinstance(members, Mapping) else enumerate(members)
-    rows = {f"members.{name}": {"ipc": ipc, **m} for name, m in entries}
-    for path, row in rows.items():
-        _check_member(row, path)
+    rows: dict[str, dict[str, Any]] = {f"members.{name}": {"ipc": ipc, **m} for name, m in entries}
     total = sum(row["ipc"] for row in rows.values())
     if len(rows) != noe or total != ipc * noe:
         have = f"{len(rows)} members with {total} images per class"
@@ -192,24 +202,17 @@ def listed(
     return Roster(tuple(_specified(row, shorten, total, path) for path, row in rows.items()))
 
 
-def _check_member(row: Mapping[str, Any], path: str) -> None:
-    with within(path):
-        for name, value in {"method": None, **row}.items():
-            if name not in _MEMBER:
-                raise FieldError(name, value, f"no such key; there are {', '.join(_MEMBER)}")
-            if (found := misfit(_MEMBER[name], value)) is not None:
-                raise FieldError(f"{name}{found[0]}", found[1], found[2])
-
-
 def _specified(member: Mapping[str, Any], shorten: Mapping[str, Any], budget: int, path: str) -> ExpertSpec:
     """Return a member with every setting decided and checked, its own path being ``path``."""
     method, presets, ipc = member["method"], member.get("presets", {}), member["ipc"]
+    prefix = f"{path}." if path else ""
     name = word(method)
     of = next((of for of in ("normalised", "published", "otherwise") if presets.get(of)), "otherwise")
     rows = {int(row): settings for row, settings in (presets.get(of) or {}).items()}
     row = nearest_row(list(rows), budget if kind_of(method).row_by == "budget" else ipc)
     published, shorter = rows.get(row, {}) if row is not None else {}, shorten.get(name) or {}
-    prefix = f"{path}." if path else ""
+    check_row(method, published, f"{prefix}presets.{of}.{row}")
+    check_row(method, shorter, f"shorten.{name}")
     filled = fill(method, published, shorter, f"{prefix}method")
     try:
         build_once(filled)

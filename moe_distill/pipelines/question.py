@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moe_distill.errors import InputError
+from moe_distill.errors import FieldError, InputError
 from moe_distill.pipelines.rows import COLUMNS, Row, budget_of, distinct, is_trained, settings_of, variant_names
 from moe_distill.pipelines.set_names import set_of
 from moe_distill.row_files import read_table
+from moe_distill.values import Text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -76,20 +77,22 @@ def asked(
     axis: str | None = None,
     correlate: str | None = None,
     lines: Sequence[str] | None = None,
-    paper: str | None = None,
+    paper: Text | None = None,
 ) -> Question:
     """Return the question of an experiment's yaml, whose published accuracies stand in the file ``paper``, if any.
 
     Raises:
-        InputError: As for :class:`Question`, or the file is no table.
+        InputError: As for :class:`Question`, or there is no such file, or it is no table.
     """
-    published = paper_rows(Path(paper)) if paper else []
+    if paper is not None and not Path(paper).is_file():
+        raise FieldError("paper", paper, "a file of published accuracies, such as experiments/table1/paper.csv")
+    published = [] if paper is None else read_table(Path(paper))
     try:
         return Question(claim, against or {}, axis, correlate, lines, published)
     except InputError as error:
         if error.key != "paper":
             raise
-        raise InputError("question.paper", f"{paper}: {error.value}", error.allowed) from error
+        raise FieldError("paper", f"{paper}: {error.value}", error.allowed) from error
 
 
 def paper_rows(file: Path) -> list[dict[str, str]]:

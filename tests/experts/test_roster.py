@@ -10,6 +10,7 @@ from moe_distill.methods.coreset import Random
 from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
 from moe_distill.models.convnet import ConvNet
+from moe_distill.teachers.queue import NetworkQueue
 from moe_distill.training.gsam import GSAM
 from moe_distill.training.recipe import Recipe
 
@@ -68,9 +69,6 @@ def test_a_scale_replaces_what_is_published_and_nothing_else():
 
 
 def test_settings_inside_settings_are_filled_and_named_when_missing():
-    def queue(steps, capacity):
-        return steps, capacity
-
     method = functools.partial(IDM, queue=functools.partial(queue, steps="published", capacity=3))
     filled = fill(method, {"queue": {"steps": 4}}, {}, "method")
     assert filled.keywords["queue"]() == (4, 3)
@@ -88,6 +86,62 @@ def test_settings_inside_a_record_are_filled_and_the_record_is_left_alone():
     assert recipe.optimizer.keywords["alpha"] == "published"
     with pytest.raises(InputError, match=r"method\.recipe\.optimizer\.alpha=published"):
         fill(method, {"lr": 1.0}, {}, "method")
+
+
+def queue(steps, capacity):
+    return steps, capacity
+
+
+@pytest.mark.parametrize(
+    ("presets", "shorten", "key", "said"),
+    [
+        ({}, {"idm": 5}, "shorten.idm", "settings by name, or null"),
+        ({}, {"idm": {"queue": 5}}, "shorten.idm.queue", "settings by name"),
+        ({}, {"idm": {"foo": 5}}, "shorten.idm.foo", "no such key; there are augment, ce_weight, factor"),
+        ({}, {"idm": {"queue": {"foo": 5}}}, "shorten.idm.queue.foo", "no such key; there are batch_size, capacity"),
+        ({"foo": {}}, {}, "presets.foo", "no such key; there are clom, clom_otherwise, normalised, otherwise, publish"),
+        ({"otherwise": 5}, {}, "presets.otherwise", "settings by name, or null"),
+        ({"otherwise": {1: 5}}, {}, "presets.otherwise.1", "settings by name"),
+        ({"otherwise": {"foo": {}}}, {}, "presets.otherwise.foo", "no such key; each is a number of images per class"),
+        ({"otherwise": {0: {}}}, {}, "presets.otherwise.0", "no such key; each is a number of images per class"),
+        ({"otherwise": {1: {"foo": 5}}}, {}, "presets.otherwise.1.foo", "no such key; there are augment"),
+        ({"otherwise": {1: {"queue": 5}}}, {}, "presets.otherwise.1.queue", "settings by name"),
+    ],
+)
+def test_a_row_that_is_none_or_holds_what_nothing_asks_for_is_named(presets, shorten, key, said):
+    method = functools.partial(IDM, lr=1.0, queue=functools.partial(NetworkQueue, capacity=3))
+    with pytest.raises(InputError) as refused:
+        same(method, presets, shorten, ipc=1, noe=1)
+    assert refused.value.key == key and refused.value.allowed.startswith(said)
+
+
+def test_a_row_may_set_what_the_method_decides_itself_and_what_was_for_a_part_that_is_anothers():
+    method = functools.partial(IDM, lr=1.0, queue=functools.partial(queue, steps=1))
+    shorten = {"idm": {"lr": 2.0, "queue": {"renew_every": 3}}, "dm": {"iterations": 2}, "dc": None}
+    (only,) = same(method, {"otherwise": {"7": {"iterations": 3}}, "published": None}, shorten, ipc=1, noe=1).members
+    assert only.method.keywords["lr"] == 1.0 and only.row == 7
+
+
+@pytest.mark.parametrize(
+    ("member", "key", "said"),
+    [
+        (5, "members.b", "settings by name"),
+        (None, "members.b", "settings by name"),
+        ({}, "members.b.method", "a value: it has no default"),
+        (
+            {"method": functools.partial(Random), "foo": 5},
+            "members.b.foo",
+            "no such key; there are ipc, method, network",
+        ),
+        ({"method": functools.partial(Random), "ipc": 0}, "members.b.ipc", "a whole number of at least 1"),
+        ({"method": functools.partial(Random), "presets": {"otherwise": 5}}, "members.b.presets.otherwise", "settings"),
+        ({"method": 5}, "members.b.method", "what a yaml with _target_ makes"),
+    ],
+)
+def test_a_member_that_is_none_is_named(member, key, said):
+    with pytest.raises(InputError) as refused:
+        listed({"a": {"method": functools.partial(Random)}, "b": member}, {}, ipc=5, noe=2)
+    assert refused.value.key == key and refused.value.allowed.startswith(said)
 
 
 def test_members_of_their_own_ipc_must_agree_with_the_split():

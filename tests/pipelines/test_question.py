@@ -88,6 +88,16 @@ def test_tables_of_the_paper_agree_where_they_overlap():
     assert (EXPERIMENTS / "failures" / "paper.csv").read_text() == (EXPERIMENTS / "table1" / "paper.csv").read_text()
 
 
+@pytest.mark.parametrize("experiment", ["table1", "budget"])
+def test_the_papers_file_is_that_of_the_experiment_or_none_and_one_that_is_named_must_be_there(composed, experiment):
+    file = EXPERIMENTS / experiment / "paper.csv"
+    told = composed(f"+experiment={experiment}", f"paths.tables={EXPERIMENTS}").question.paper
+    assert told == (str(file) if file.is_file() else None)
+    assert asked(paper=told).paper == paper_rows(file)
+    with pytest.raises(InputError, match=r"^paper=5: a file of published accuracies"):
+        asked(paper="5")
+
+
 def test_a_paper_that_cannot_be_read_is_refused(tmp_path):
     assert paper_rows(tmp_path / "paper.csv") == []
     with pytest.raises(InputError, match="paper=archtecture"):
@@ -173,10 +183,10 @@ def test_the_papers_files_are_tables_of_known_columns():
     ("content", "said"),
     [
         (b"method,accuracy\ndm,\xe9\n", r"^table=.*paper\.csv: a table .* not UTF-8"),
-        (b"<<<<<<< HEAD\nmethod,accuracy\n", r"^(table|question\.paper)=.*paper\.csv"),
-        (b"method;accuracy\ndm;5\n", r"^question\.paper=.*paper\.csv: method;accuracy: columns among"),
-        (b"method,accuracy\ndm,nan\n", r"^question\.paper=.*paper\.csv: .*an accuracy in percent, 0 to 100"),
-        (b"method,accuracy\ndm,101\n", r"^question\.paper=.*paper\.csv: .*an accuracy in percent, 0 to 100"),
+        (b"<<<<<<< HEAD\nmethod,accuracy\n", r"^(table|paper)=.*paper\.csv"),
+        (b"method;accuracy\ndm;5\n", r"^paper=.*paper\.csv: method;accuracy: columns among"),
+        (b"method,accuracy\ndm,nan\n", r"^paper=.*paper\.csv: .*an accuracy in percent, 0 to 100"),
+        (b"method,accuracy\ndm,101\n", r"^paper=.*paper\.csv: .*an accuracy in percent, 0 to 100"),
     ],
 )
 def test_published_accuracies_that_cannot_be_are_refused_by_their_file(tmp_path, content, said):
