@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from moe_distill.errors import FieldError, InputError, within
 from moe_distill.misfits import PUBLISHED, is_node, misfit, missing_of, not_finite, parameters_of, problem_of
-from moe_distill.values import Presets
+from moe_distill.values import Presets, Text
 
 _MAY_BE_NULL = ("augment", "diversity", "regulariser")
 _NODES = (
@@ -47,6 +47,8 @@ class _Features(TypedDict):
     recipe: Any
 
 
+# What is swept over: a text, a list of such, or either by the name of a scale.
+_Swept = Text | Sequence[Text]
 _WITHOUT_TARGET: Mapping[str, Any] = {
     "paths": _Paths,
     "normalisation": _Normalisation,
@@ -54,6 +56,7 @@ _WITHOUT_TARGET: Mapping[str, Any] = {
     "features": _Features,
     "students": Mapping[str, Any],
     "baselines": Mapping[str, Any],
+    "sweep": Mapping[str, _Swept | Mapping[str, _Swept]],
 }
 
 

@@ -63,7 +63,7 @@ class Config:
     curves_every: Count = 10
     shorten: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     student_epochs: dict[str, Count] = field(default_factory=dict)
-    sweep: dict[str, Text] = field(default_factory=dict)
+    sweep: dict[str, Any] = field(default_factory=dict)
     before_sweep: Text | None = "moe_distill.sweep.before"
     done_already: Text | None = "moe_distill.sweep.done_already"
     after_sweep: Text | None = "moe_distill.sweep.after"
