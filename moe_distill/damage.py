@@ -143,13 +143,18 @@ def set_aside(path: Path, why: str) -> Path:
     return aside
 
 
-def flaw_told(error: Exception) -> str:
-    """Return why a file cannot be read, in words; of what is wrong with a JSON the first."""
+def flaw_told(error: Exception, whole: str = "") -> str:
+    """Return why a file cannot be read, in words; of what is wrong with a JSON the first.
+
+    Args:
+        error: What reading it raised.
+        whole: What a JSON is called of which no single entry is wrong.
+    """
     errors = getattr(error, "errors", None)  # of pydantic: the first tells enough
     if errors is None:
         return str(error)
     first = errors()[0]
-    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+    return ": ".join(filter(None, [".".join(map(str, first["loc"])) or whole, first["msg"]]))
 
 
 def say(line: str) -> None:

@@ -96,8 +96,8 @@ def _built(cfg: DictConfig) -> tuple[dict[str, Any], Any, Any]:
 
 def _open(mirror: Any, pipeline: Any, resolved: dict[str, Any]) -> None:
     """Open the mirror of a job that is about a plan; a report or an import is no experiment."""
+    from moe_distill.identity import key
     from moe_distill.pipelines.headline import axes
-    from moe_distill.records import key
 
     given = pipeline.keywords
     plan = given.get("plan") or next(iter(given.get("plans", {}).values()), None)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,10 +17,9 @@ from safetensors.torch import load_file
 from moe_distill.damage import flaw_told, require_readable, say
 from moe_distill.disk import in_place_of
 from moe_distill.errors import InputError
+from moe_distill.normalisation import FILE, Whitening
 from moe_distill.provenance import Provenance
 from moe_distill.tensor_files import save_tensors
-
-_LARGEST = 1e4  # of any number of a set, in its own units: what lies further off trains nothing
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,32 @@ def files_of(folder: Path) -> list[Path]:
         allowed = f"a name expert_<number>.safetensors, where the {len(found)} of a folder are numbered from 0"
         raise InputError("set", folder / strange[0], f"{allowed} without a gap")
     return [folder / name for name in names]
+
+
+def require_roster(files: Sequence[Path], held: Sequence[Provenance]) -> None:
+    """Refuse files of which one is not of the expert that its name says, or that are not all of the roster's.
+
+    Raises:
+        InputError: They are not.
+    """
+    for number, (file, own) in enumerate(zip(files, held, strict=True)):
+        if own.expert != number:
+            raise InputError("set", file, f"the set of expert {number}; this one is that of expert {own.expert}")
+    experts = len(held[0].settings.get("roster", held))
+    if len(files) != experts:
+        raise InputError("set", files[0].parent, f"the files of all {experts} experts; there are {len(files)}")
+
+
+def whitening_beside(path: Path, source: str) -> Whitening:
+    """Return the whitening that a set's file was made with.
+
+    Raises:
+        InputError: As for :meth:`~moe_distill.normalisation.Whitening.load`, or it may not be read.
+    """
+    try:
+        return Whitening.load(path.with_name(FILE), source)
+    except PermissionError as error:
+        raise unreadable(path.with_name(FILE), error) from error
 
 
 def read_set(path: Path) -> tuple[dict[str, torch.Tensor], Provenance, str]:
@@ -141,8 +166,8 @@ def _require_fit(tensors: Mapping[str, torch.Tensor], provenance: Provenance) ->
             raise ValueError(f"{name} of shape {tuple(tensor.shape)} where {wanted[name]} belongs")
         if tensor.dtype != torch.float32:
             raise ValueError(f"{name} of type {tensor.dtype} where torch.float32 belongs")
-        if not tensor.abs().le(_LARGEST).all():  # NaN fails it too
-            raise ValueError(f"{name} holds NaN, or a number beyond {_LARGEST:g}")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinity")
     if "learned_rate" in tensors and tensors["learned_rate"] <= 0:
         raise ValueError(f"learned_rate {tensors['learned_rate']:g} where a number above 0 belongs")
     if len(set(provenance.classes)) != classes:
@@ -162,4 +187,5 @@ def unreadable(path: Path, error: OSError) -> InputError:
 
 def damaged(path: Path, error: Exception) -> InputError:
     """Return the refusal of a file that is not whole, or not one of ours."""
-    return InputError("set", path, f"a whole set file; this one is truncated or damaged ({flaw_told(error)})")
+    reason = flaw_told(error, path.with_suffix(".json").name)
+    return InputError("set", path, f"a whole set file; this one is truncated or damaged ({reason})")

@@ -9,18 +9,10 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from moe_distill import set_files
 from moe_distill.errors import InputError
 from moe_distill.normalisation import FILE, Normalisation, Whitening
 from moe_distill.provenance import DIGITS, Provenance, Space
-from moe_distill.set_files import (
-    damaged,
-    files_of,
-    fingerprint_of,
-    read_set,
-    require_sealed,
-    unreadable,
-    write_set,
-)
 from moe_distill.tiling import Tiling
 
 __all__ = ["Decoded", "Provenance", "Space", "SyntheticSet", "Union", "union"]
@@ -127,7 +119,7 @@ class SyntheticSet(nn.Module):
 
     def tensors_fingerprint(self) -> str:
         """Return a sha256 over the tensors alone."""
-        return fingerprint_of(self._tensors())
+        return set_files.fingerprint_of(self._tensors())
 
     def dataset(self) -> TensorDataset:
         """Return (standardised image, label) pairs as an ordinary data set; the label is a distribution if learned."""
@@ -136,7 +128,7 @@ class SyntheticSet(nn.Module):
     def save(self, path: str | Path) -> None:
         """Write ``path`` (safetensors) and the JSON beside it, each moved into place at once."""
         path = Path(path)
-        write_set(path, self._tensors(), self.provenance, self.fingerprint())
+        set_files.write_set(path, self._tensors(), self.provenance, self.fingerprint())
         if self.normalisation.whitening is not None:
             self.normalisation.whitening.save(path.with_name(FILE))
 
@@ -151,34 +143,25 @@ class SyntheticSet(nn.Module):
         path = Path(path)
         if not path.is_dir():
             return cls.read(path)
-        files = files_of(path)
+        files = set_files.files_of(path)
         sets = [cls.read(files[0])]
         sets += [cls.read(file, sets[0].normalisation.whitening) for file in files[1:]]
-        for number, (file, one) in enumerate(zip(files, sets, strict=True)):
-            if one.provenance.expert != number:
-                told = f"the set of expert {number}; this one is that of expert {one.provenance.expert}"
-                raise InputError("set", file, told)
-        experts = len(sets[0].provenance.settings.get("roster", sets))
-        if len(files) != experts:
-            raise InputError("set", path, f"the files of all {experts} experts; there are {len(files)}")
+        set_files.require_roster(files, [one.provenance for one in sets])
         return union(sets)
 
     @classmethod
     def read(cls, path: Path, whitening: Whitening | None = None) -> "SyntheticSet":
         """Read one expert's file and the whitening it names, unless that one is given; raises as :meth:`load`."""
-        tensors, provenance, fingerprint = read_set(path)
+        tensors, provenance, fingerprint = set_files.read_set(path)
         if provenance.whitening is None:
             whitening = None
         elif whitening is None or whitening.source != provenance.whitening:
-            try:
-                whitening = Whitening.load(path.with_name(FILE), provenance.whitening)
-            except PermissionError as error:
-                raise unreadable(path.with_name(FILE), error) from error
+            whitening = set_files.whitening_beside(path, provenance.whitening)
         try:
             loaded = cls(tensors.pop("images"), provenance, **tensors, whitening=whitening)
         except (LookupError, TypeError) as error:
-            raise damaged(path, error) from error
-        require_sealed(path, fingerprint, loaded.fingerprint())
+            raise set_files.damaged(path, error) from error
+        set_files.require_sealed(path, fingerprint, loaded.fingerprint())
         return loaded
 
     def _tensors(self) -> dict[str, torch.Tensor]:

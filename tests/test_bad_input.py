@@ -1,6 +1,5 @@
 """What a user does wrong ends in exactly one line on stderr, exit code 2, and nothing in the store."""
 
-import logging
 import os
 import socket
 import subprocess
@@ -8,50 +7,10 @@ import sys
 
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
+from conftest_called import refused
 from PIL import Image
 
 from moe_distill.errors import LostRank
-from moe_distill.run import main
-
-USUAL = {"scale": "smoke", "logger": "none", "threads": "1", "trainer": "cpu", "data": "digits"}
-
-
-@pytest.fixture
-def called(tmp_path, monkeypatch, capfd):
-    """Gives a function that runs a command line in a fresh folder and returns exit code and stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setenv("MOE_DISTILL_HOME", str(tmp_path / "store"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "no keys"))
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    threads, handlers = torch.get_num_threads(), logging.root.handlers[:]
-
-    def call(*given):
-        said = {o.split("=")[0].lstrip("+") for o in given}
-        monkeypatch.setattr(sys, "argv", ["run", *(f"{k}={v}" for k, v in USUAL.items() if k not in said), *given])
-        GlobalHydra.instance().clear()
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code
-        return code, capfd.readouterr().err
-
-    yield call
-    GlobalHydra.instance().clear()
-    torch.set_num_threads(threads)
-    logging.root.handlers[:] = handlers
-
-
-def refused(called, store, *given):
-    """Run a command line that must be refused; return what it said."""
-    before = sorted(store.glob("*/*/manifest.json"))
-    code, err = called(*given)
-    assert code == 2 and err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1
-    assert sorted(store.glob("*/*/manifest.json")) == before and not list(store.glob("work/*/*"))
-    return err.removeprefix("error: ").rstrip("\n")
 
 
 @pytest.mark.parametrize(
@@ -130,69 +89,6 @@ def refused(called, store, *given):
 )
 def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(called, tmp_path, given, said):
     assert refused(called, tmp_path / "store", *given).startswith(said)
-
-
-OWN = """
-from dataclasses import dataclass
-from moe_distill.diversity.measures import Measure
-
-class NoMeasure:
-    def __call__(self, f, g):
-        return 0
-
-class Unfinished(Measure):
-    pass
-
-class Late(Measure):
-    def _value(self, f_ND, g_ND):
-        return f_ND.no_such()
-
-class Fails(Late):
-    def __init__(self):
-        raise RuntimeError("not today")
-
-def makes_none(scale=1.0):
-    return NoMeasure()
-
-def returns(f, g):
-    return 0
-"""
-
-
-@pytest.fixture
-def own_measure(called, tmp_path, monkeypatch):
-    """Gives a function that runs with a measure of the user's own, by its name in a module beside the run."""
-    (tmp_path / "own_measures.py").write_text(OWN)
-    (tmp_path / "conf/diversity/measure").mkdir(parents=True)
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def call(name):
-        (tmp_path / "conf/diversity/measure/own.yaml").write_text(f"_target_: own_measures.{name}\n")
-        return ("--config-dir", "conf", "diversity=paper", "diversity/measure=own", "split=1x2", "method=dm")
-
-    return call
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("NoMeasure", "._target_=own_measures.NoMeasure: moe_distill.diversity.measures.Measure, or a class derived"),
-        ("Unfinished", "._target_=own_measures.Unfinished: a class that defines _value, which Unfinished lacks"),
-        ("Fails", "._target_=own_measures.Fails: RuntimeError: not today (own_measures.py, line "),
-        ("makes_none", "=<own_measures.NoMeasure object at 0x"),
-        ("returns", ".f=: a value: it has no default"),
-        ("Gone", "._target_=own_measures.Gone: a class or function that can be imported"),
-    ],
-)
-def test_an_own_measure_that_cannot_serve_is_named_before_any_work(called, tmp_path, own_measure, name, said):
-    assert refused(called, tmp_path / "store", *own_measure(name)).startswith(f"diversity.measure{said}")
-
-
-def test_a_bug_of_the_users_own_shows_their_line_without_the_frames_of_hydra_and_lightning(called, own_measure):
-    code, err = called(*own_measure("Late"))
-    assert code == 1 and err.endswith("AttributeError: 'Tensor' object has no attribute 'no_such'\n")
-    assert "own_measures.py" in err and "coordinator.py" in err
-    assert "site-packages/hydra" not in err and "site-packages/pytorch_lightning" not in err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

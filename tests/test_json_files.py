@@ -11,13 +11,14 @@ import pytest
 from moe_distill.attempts import FILE as ATTEMPTS
 from moe_distill.attempts import attempt, attempts_of, state_of
 from moe_distill.errors import InputError
+from moe_distill.identity import key
 from moe_distill.pipelines.cells import FILE as SWEEP
 from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.report import gathered, report
 from moe_distill.pipelines.results import KIND, Results
 from moe_distill.pipelines.stages import FILE, Spent, Stages, stages_of
 from moe_distill.pipelines.status import status
-from moe_distill.records import Store, key, write_json
+from moe_distill.records import Store, write_json
 
 SPENT = {"stage": "evaluate", "what": "x", "found": False, "seconds": 1.5, "peak_memory_mb": 9, "steps": 3, "images": 4}
 TOLD = {"command": "run", "costs": [SPENT], "sets": [["x", "/gone"]], "facts": {"commit": "c"}, "scale": "smoke"}

@@ -11,9 +11,9 @@ from test_every_leaf import leaves
 
 from moe_distill.data.shared import Shared, Shelf
 from moe_distill.errors import InputError
+from moe_distill.identity import key
 from moe_distill.pipelines.hardware import Hardware
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import key
 
 JOBS = [
     ("method=idm", "partition=kmeans"),

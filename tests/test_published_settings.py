@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from moe_distill.config import conf_dir
 from moe_distill.data.zca import ZCA
 from moe_distill.errors import InputError
-from moe_distill.records import describe
+from moe_distill.identity import describe
 
 CONF = Path(conf_dir())
 IDM_ROWS = {

@@ -14,10 +14,11 @@ import pytest
 import torch
 
 import moe_distill
-from moe_distill import records
+from moe_distill import identity, records
 from moe_distill.diversity.measures import unit_rows
 from moe_distill.errors import FieldError
-from moe_distill.records import Store, describe, key, merge_rows, write_csv, write_json
+from moe_distill.identity import describe, key
+from moe_distill.records import Store, merge_rows, write_csv, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +113,9 @@ def test_keys_know_no_order_but_every_value():
 
 def test_a_key_is_the_hash_of_schema_and_settings(monkeypatch):
     text = '{"schema": 1, "settings": {"a": [1, null]}}'
-    monkeypatch.setattr(records, "SCHEMA", 1)
+    monkeypatch.setattr(identity, "SCHEMA", 1)
     assert key({"a": (1, None)}) == hashlib.sha256(text.encode()).hexdigest()[:32]
-    monkeypatch.setattr(records, "SCHEMA", 2)
+    monkeypatch.setattr(identity, "SCHEMA", 2)
     assert key({"a": (1, None)}) != hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -144,7 +145,7 @@ def test_an_artifact_is_made_once_and_found_later(tmp_path):
     told = store.manifest(path)
     assert begin <= told.pop("finished") <= time.time()
     assert told.pop("files") == {"value": hashlib.sha256(b"42").hexdigest()} and len(told.pop("checksum")) == 64
-    assert told == {"schema": records.SCHEMA, "settings": {"a": 1}, "commit": records.commit(), "cost": 3}
+    assert told == {"schema": identity.SCHEMA, "settings": {"a": 1}, "commit": records.commit(), "cost": 3}
     assert store.find("other", {"a": 1}) is None and store.find("thing", {"a": 2}) is None
 
 

@@ -77,13 +77,13 @@ def test_a_text_nested_too_deeply_is_refused(tmp_path):
         SyntheticSet.load(path)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e30, 2e4])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["images", "soft_labels", "average", "learned_rate"])
 def test_tensors_that_are_not_finite_or_no_floats_are_refused(tmp_path, name, value):
     own = a_set()
     shapes = {"images": (6, 2, 8, 8), "average": (6, 2, 8, 8), "soft_labels": (6, 3), "learned_rate": ()}
     for tensor, words in (
-        (torch.full(shapes[name], value), "NaN, or a number beyond 10000"),
+        (torch.full(shapes[name], value), "NaN or infinity"),
         (torch.ones(shapes[name]).int(), "int32"),
     ):
         given = {"images": own.images.detach(), name: tensor}

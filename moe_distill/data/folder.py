@@ -12,8 +12,8 @@ from moe_distill.data.decoding import decoded
 from moe_distill.data.realset import RealSet, pixel_statistics, train_and_test
 from moe_distill.data.tree import KEY, LAYOUT, read_tree
 from moe_distill.errors import InputError
+from moe_distill.identity import describe, qualified_name
 from moe_distill.normalisation import check_statistics
-from moe_distill.records import describe, qualified_name
 from moe_distill.values import Pixels, Positive, Share, Text, checked
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from moe_distill.data.realset import DataSource, RealSet
-from moe_distill.records import key
+from moe_distill.identity import key
 
 
 @dataclass(eq=False)

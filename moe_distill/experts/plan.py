@@ -15,10 +15,11 @@ from moe_distill.errors import FieldError, InputError, within
 from moe_distill.experts.coordinator import Diversity
 from moe_distill.experts.roster import Roster, kind_of
 from moe_distill.experts.workshop import OptimizerFactory, Workshop
+from moe_distill.identity import describe, key
 from moe_distill.methods.base import Regulariser
 from moe_distill.misfits import missing_of
 from moe_distill.models.base import Network, NetworkFactory, normalises_over_batch, rehearse
-from moe_distill.records import Store, describe, key
+from moe_distill.records import Store
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool

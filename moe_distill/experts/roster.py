@@ -9,10 +9,10 @@ from annotated_types import MinLen
 
 from moe_distill.errors import FieldError, InputError
 from moe_distill.experts.filling import MethodFactory, build_once, check_row, fill, nearest_row, setting_at
+from moe_distill.identity import describe
 from moe_distill.methods.base import Method
 from moe_distill.misfits import PUBLISHED
 from moe_distill.models.base import NetworkFactory
-from moe_distill.records import describe
 from moe_distill.values import Count, Experts, Presets, Shortened, checked
 
 

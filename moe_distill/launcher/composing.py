@@ -147,9 +147,7 @@ class FreshProcessLauncher(Launcher):
                 log.error("%s:\n  %s", counted, "\n  ".join(failure for failure in outcomes if failure))
             show(hook_of("after_sweep", first), configs)
         error = f"{counted}, as said above; {GOES_ON}"
-        return [
-            job_return(config, error if failure else None) for config, failure in zip(configs, outcomes, strict=True)
-        ]
+        return [job_return(c, error if failure else None) for c, failure in zip(configs, outcomes, strict=True)]
 
     def _run(
         self, jobs: Sequence[Job], configs: Sequence[DictConfig], run: Callable[[Sequence[Job]], Sequence[str | None]]

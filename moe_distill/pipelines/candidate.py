@@ -10,9 +10,9 @@ import torch
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import renamed, within
 from moe_distill.experts.plan import Distillation
+from moe_distill.identity import describe
 from moe_distill.pipelines.rows import columns_of_plan, columns_of_real
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import describe
 from moe_distill.synthetic import SyntheticSet, Union, union
 from moe_distill.training.batches import Pool, real_pool, tensor_pool
 

@@ -11,13 +11,14 @@ from annotated_types import Predicate
 from moe_distill.attempts import Attempt, attempts_of, last_state, state_of
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
+from moe_distill.identity import key
 from moe_distill.json_files import read_json
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.labelling import labeller_settings
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import Row, columns_of_plan, columns_of_real
 from moe_distill.pipelines.stages import stages_of
-from moe_distill.records import key, write_json
+from moe_distill.records import write_json
 
 FILE = "sweep.json"
 DONE = "done"

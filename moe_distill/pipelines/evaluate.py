@@ -13,6 +13,7 @@ from moe_distill.data.fusion import Fusion
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import FieldError, within
 from moe_distill.experts.plan import Distillation
+from moe_distill.identity import describe, key
 from moe_distill.models.base import NetworkFactory, build, rehearse
 from moe_distill.pipelines.candidate import Candidate, candidate_of, candidate_of_real
 from moe_distill.pipelines.columns import impossible
@@ -23,7 +24,7 @@ from moe_distill.pipelines.labelling import labeller_settings, relabelled
 from moe_distill.pipelines.processor import device_name, hardware
 from moe_distill.pipelines.results import KIND
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import Store, commit, describe, key, write_json
+from moe_distill.records import Store, commit, write_json
 from moe_distill.seeding import stream
 from moe_distill.training.classifier import Classifier
 from moe_distill.training.recipe import Recipe, last_batch

@@ -11,11 +11,11 @@ from moe_distill.formats.card import Known, write_hub_folder
 from moe_distill.formats.ddranking import write_ddranking
 from moe_distill.formats.placing import check_new, new_folder
 from moe_distill.formats.writing import Written, copy_set, write_pictures
+from moe_distill.identity import describe
 from moe_distill.pipelines.rows import in_percent
 from moe_distill.pipelines.run_tables import rows_in
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.set_names import set_of
-from moe_distill.records import describe
 from moe_distill.synthetic import SyntheticSet, Union, union
 from moe_distill.terminal import say
 from moe_distill.training.recipe import Recipe

@@ -6,11 +6,11 @@ from functools import partial
 from typing import Any
 
 from moe_distill.experts.plan import Distillation
+from moe_distill.identity import key
 from moe_distill.pipelines import forecast_stages
 from moe_distill.pipelines.layout import count
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.speed import Work, sees_gpu, speeds, weights
-from moe_distill.records import key
 
 Cell = tuple[partial[Any], Results]
 _LEAST_MINUTES, _LEAST_BYTES, _DAYS = 0.05, 5e7, 2 * 86400.0

@@ -9,6 +9,7 @@ from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.diversity.measures import Measure
 from moe_distill.errors import within
 from moe_distill.experts.plan import KIND, Distillation
+from moe_distill.identity import key
 from moe_distill.models.base import NetworkFactory
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.forecast_counts import distilling, studying
@@ -16,7 +17,7 @@ from moe_distill.pipelines.full import by_path
 from moe_distill.pipelines.labelling import labeller_settings, require_labels
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.speed import Work
-from moe_distill.records import Store, key
+from moe_distill.records import Store
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import KIND as TEACHER
 from moe_distill.teachers.store import TeacherPool

@@ -8,6 +8,7 @@ from typing import Any
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import within
 from moe_distill.experts.plan import Distillation
+from moe_distill.identity import key
 from moe_distill.pipelines.candidate import Candidate, candidate_of
 from moe_distill.pipelines.conclude import conclude
 from moe_distill.pipelines.distill import distill
@@ -16,7 +17,6 @@ from moe_distill.pipelines.labelling import require_labels
 from moe_distill.pipelines.mirror import NoMirror
 from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import key
 
 
 def full(

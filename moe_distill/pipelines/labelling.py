@@ -9,10 +9,10 @@ import torch
 from moe_distill.data.mixing import tempered
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
+from moe_distill.identity import describe
 from moe_distill.models.base import Network
 from moe_distill.pipelines.candidate import Candidate
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import describe
 from moe_distill.training.recipe import Recipe
 
 _SOFT = "hard or teacher_online, or a set with soft labels (method.labels=teacher_stored)"

@@ -16,6 +16,7 @@ from moe_distill.diversity.measures import Measure
 from moe_distill.errors import InputError
 from moe_distill.experts.dependence import MOST_ROWS, Part, mean_dependences
 from moe_distill.experts.plan import Distillation
+from moe_distill.identity import describe, key
 from moe_distill.locks import locked
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.pipelines.candidate import Candidate, candidate_of
@@ -26,7 +27,7 @@ from moe_distill.pipelines.pretrain import pretrain, trained
 from moe_distill.pipelines.run_tables import is_job, publish
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.pipelines.set_names import set_of
-from moe_distill.records import commit, describe, key, merge_rows, write_csv, write_json
+from moe_distill.records import commit, merge_rows, write_csv, write_json
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
 from moe_distill.terminal import say, show

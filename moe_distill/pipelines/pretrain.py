@@ -11,9 +11,9 @@ from moe_distill.data.realset import RealSet
 from moe_distill.errors import within
 from moe_distill.experts.plan import KIND as SET
 from moe_distill.experts.plan import Distillation
+from moe_distill.identity import key
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import key
 from moe_distill.seeding import stream
 from moe_distill.teachers import store, trajectories
 from moe_distill.teachers.recording import Recording

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
+from moe_distill.identity import key
 from moe_distill.models.base import Network
 from moe_distill.pipelines import rows
 from moe_distill.pipelines.candidate import Candidate
@@ -25,7 +26,7 @@ from moe_distill.pipelines.full import obtained
 from moe_distill.pipelines.labelling import relabelled
 from moe_distill.pipelines.run_tables import publish
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import commit, key, write_json
+from moe_distill.records import commit, write_json
 from moe_distill.seeding import stream
 from moe_distill.terminal import say, show
 from moe_distill.values import Count, Text

@@ -12,6 +12,7 @@ from rich.table import Table
 from moe_distill import scores
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
+from moe_distill.identity import describe, key
 from moe_distill.pipelines.candidate import Candidate
 from moe_distill.pipelines.columns import SCORES, TRAININGS, ScoreRow, columns_of
 from moe_distill.pipelines.compared import (
@@ -31,7 +32,7 @@ from moe_distill.pipelines.full import obtained
 from moe_distill.pipelines.labelling import relabelled
 from moe_distill.pipelines.run_tables import publish
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import commit, describe, key
+from moe_distill.records import commit
 from moe_distill.terminal import say, show
 from moe_distill.training.recipe import Recipe
 from moe_distill.values import Share, Text, checked

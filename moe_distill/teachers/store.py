@@ -10,9 +10,10 @@ from torch import nn
 
 from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.errors import FieldError, InputError, within
+from moe_distill.identity import describe, qualified_name
 from moe_distill.models.base import Network, NetworkFactory, build, rehearse
 from moe_distill.normalisation import Normalisation
-from moe_distill.records import Store, describe, qualified_name
+from moe_distill.records import Store
 from moe_distill.seeding import stream
 from moe_distill.tensor_files import load_whole, save_tensors
 from moe_distill.training.recipe import Recipe, last_batch

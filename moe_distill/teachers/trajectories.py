@@ -13,8 +13,9 @@ from numpy.lib.format import open_memmap
 
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError, within
+from moe_distill.identity import describe
 from moe_distill.models.base import Network, NetworkFactory, build
-from moe_distill.records import Store, describe
+from moe_distill.records import Store
 from moe_distill.seeding import stream
 from moe_distill.teachers.longer import longer_ones
 from moe_distill.training.recipe import Recipe

@@ -12,7 +12,7 @@ from moe_distill.data.augment import Augmentation
 from moe_distill.data.mixing import CutMix, soft_cross_entropy, soft_divergence
 from moe_distill.data.pixel_augment import PixelAugmentation
 from moe_distill.errors import FieldError, within
-from moe_distill.records import describe, qualified_name
+from moe_distill.identity import describe, qualified_name
 from moe_distill.values import Count, NotNegative, Positive, Share, Text, Whole, checked
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]

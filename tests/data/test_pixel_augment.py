@@ -9,8 +9,8 @@ from torchvision.transforms import AutoAugmentPolicy, v2
 
 from moe_distill.data.pixel_augment import PixelAugmentation
 from moe_distill.errors import InputError
+from moe_distill.identity import describe
 from moe_distill.normalisation import Normalisation
-from moe_distill.records import describe
 from moe_distill.seeding import draw_seed, stream
 
 NORMALISATION = Normalisation((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))

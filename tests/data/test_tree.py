@@ -11,7 +11,7 @@ from moe_distill.data import decoding
 from moe_distill.data.folder import Folder
 from moe_distill.data.tree import digest_of, held_out, read_tree
 from moe_distill.errors import InputError
-from moe_distill.records import describe
+from moe_distill.identity import describe
 
 
 def backdated(root):

@@ -12,12 +12,13 @@ from hydra.utils import instantiate
 
 from moe_distill.attempts import FILE, attempt
 from moe_distill.config import register
+from moe_distill.identity import key
 from moe_distill.pipelines.cells import Cell, Sweep, awaited, awaited_of_real
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import COLUMNS
 from moe_distill.pipelines.stages import Stages
 from moe_distill.pipelines.status import last_lines, shown
-from moe_distill.records import Store, key, write_csv, write_json
+from moe_distill.records import Store, write_csv, write_json
 
 ONE = ("students=convnet3", "recipe.epochs=1", "method=dm", "baselines=random", "fusion=none")
 
@@ -137,10 +138,10 @@ def test_a_cell_costs_no_process_only_where_its_rows_and_its_page_are_there(tmp_
     assert not made.concluded(tmp_path, results)
     write_json(tmp_path / "a" / "stages.json", asdict(Stages("", (), (), {})))
     assert made.concluded(tmp_path, results)
-    no_rows = [Cell("a", "a", "", (), work, idle) for work, idle in (("w", True), ("w", False), ("v", True))]
-    assert [cell.concluded(tmp_path, results) for cell in no_rows] == [True, False, False]
+    of_no_rows = (Cell("a", "a", "", (), *more) for more in (("w", True), ("w", False), ("v", True)))
+    assert [cell.concluded(tmp_path, results) for cell in of_no_rows] == [True, False, False]
     with attempt(tmp_path / "a", "") as tried:
-        tried.work = "at another scale"
+        tried.work = "another scale"
     assert not made.concluded(tmp_path, results)
 
 
@@ -236,10 +237,9 @@ def test_costs_images_and_dependence_are_asked_for_though_the_row_stands_in_a_ta
     shutil.rmtree(suite.store)
 
     def state(experiment):
-        cfg = suite.compose(f"+experiment={experiment}", *same)
-        results = Results(Store(cfg.paths.store), cfg.paths.tables)
+        paths = suite.compose(f"+experiment={experiment}", *same).paths
         coming = tuple(rows_to_come(suite, f"+experiment={experiment}", *same))
-        return Cell("a", "a", "", coming).state(suite.home, results)
+        return Cell("a", "a", "", coming).state(suite.home, Results(Store(paths.store), paths.tables))
 
     asked = ("table4", "cost", "cost_teachers", "viz_highres", "dcor_vs_transfer")
     assert [state(name) for name in asked] == ["done", *["missing"] * 4]

@@ -16,8 +16,9 @@ from moe_distill.experts.plan import KIND
 from moe_distill.formats.writing import EXACT
 from moe_distill.pipelines.export import export
 from moe_distill.pipelines.import_set import import_set
+from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import COLUMNS
-from moe_distill.records import write_csv
+from moe_distill.records import Store, write_csv
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.tiling import Tiling
 
@@ -32,7 +33,7 @@ def cache(tmp_path_factory):
 @pytest.fixture
 def runtime(tmp_path, cache):
     """What import and export know of a run."""
-    return SimpleNamespace(cache=cache, output=tmp_path / "out")
+    return SimpleNamespace(cache=cache, output=tmp_path / "out", results=Results(Store(tmp_path / "store")))
 
 
 @pytest.fixture(scope="module")

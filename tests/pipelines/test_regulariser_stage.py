@@ -13,6 +13,7 @@ from moe_distill.data.initial import random_real
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.roster import ExpertSpec
+from moe_distill.identity import key
 from moe_distill.methods.clom import CCLoM, CLoM
 from moe_distill.methods.coreset import Random
 from moe_distill.methods.dm import DM
@@ -21,7 +22,6 @@ from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.forecast_stages import distilling, full
 from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.pipelines.results import Results
-from moe_distill.records import key
 from moe_distill.seeding import stream
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.teachers.store import KIND, TeacherPool, one_each

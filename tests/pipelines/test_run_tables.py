@@ -8,6 +8,7 @@ import pytest
 from conftest_rows import awaiting, trained
 
 from moe_distill.errors import InputError
+from moe_distill.identity import key
 from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.conclude import write_page
 from moe_distill.pipelines.report import gathered, report_sweep
@@ -15,7 +16,7 @@ from moe_distill.pipelines.results import KIND, Results
 from moe_distill.pipelines.rows import COLUMNS
 from moe_distill.pipelines.run_tables import merged, rows_in
 from moe_distill.pipelines.stages import Stages
-from moe_distill.records import Store, key, write_csv, write_json
+from moe_distill.records import Store, write_csv, write_json
 
 STAGES = Stages("run", (), (), {})
 KEYS = {name: key(name) for name in ("made", "committed", "alone")}

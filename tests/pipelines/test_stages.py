@@ -11,8 +11,9 @@ from PIL import Image
 
 from moe_distill.data.sources import Digits
 from moe_distill.errors import InputError
+from moe_distill.identity import key
 from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import Store, key
+from moe_distill.records import Store
 from moe_distill.synthetic import SyntheticSet
 from moe_distill.tiling import Tiling
 

@@ -10,8 +10,9 @@ import torch
 from moe_distill.damage import MANIFEST
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
+from moe_distill.identity import key
 from moe_distill.models.convnet import ConvNet
-from moe_distill.records import Store, key
+from moe_distill.records import Store
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import KIND, TeacherPool, save_weights
 from moe_distill.training.recipe import Recipe

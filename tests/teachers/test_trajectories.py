@@ -11,8 +11,9 @@ import torch
 
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
+from moe_distill.identity import describe, key
 from moe_distill.models.convnet import ConvNet
-from moe_distill.records import Store, describe, key
+from moe_distill.records import Store
 from moe_distill.seeding import stream
 from moe_distill.teachers.recording import Recording
 from moe_distill.teachers.trajectories import KIND, SNAPSHOTS, TrajectoryPool

@@ -14,7 +14,7 @@ from moe_distill.config import conf_dir, register
 from moe_distill.data.augment import Augmentation, Color, Crop, Flip, Rotate, Scale
 from moe_distill.data.mixing import CutMix
 from moe_distill.errors import InputError
-from moe_distill.records import describe, key
+from moe_distill.identity import describe, key
 from moe_distill.training.recipe import Recipe
 
 RECIPES = Path(conf_dir()) / "recipe"
