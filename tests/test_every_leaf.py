@@ -94,7 +94,8 @@ def test_every_leaf_of_every_option_refuses_nonsense_by_its_name(composed):
             met.add(name)
             node, before = holder(tree, path), holder(tree, path)[path[-1]]
             for what, value in NONSENSE.items():
-                node[path[-1]] = 5 if (path[0], what) == ("sweep", "wrong type") else value  # sweeps hold lists of words
+                # A sweep may hold a list of words.
+                node[path[-1]] = 5 if (path[0], what) == ("sweep", "wrong type") else value
                 error = refusal({path[0]: tree[path[0]]})
                 assert error is not None or may_be(what, *name), (path, what)
                 assert error is None or error.key == ".".join(map(str, path)), (path, what, str(error))
