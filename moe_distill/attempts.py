@@ -17,6 +17,7 @@ from typing import Final, Literal
 
 import psutil
 
+from moe_distill.damage import require_readable
 from moe_distill.records import commit, write_json
 from moe_distill.stopping import Stopped, signal_of
 from moe_distill.values import NotNegative, Whole, checked
@@ -82,6 +83,7 @@ class Attempt:
 def attempts_of(folder: Path) -> list[Attempt]:
     """Return the attempts at the run of a folder, the first one first; none where their record cannot be read."""
     try:
+        require_readable(folder / FILE)
         return [Attempt(**told) for told in json.loads((folder / FILE).read_text())]
     except (OSError, ValueError, TypeError, RecursionError):
         return []

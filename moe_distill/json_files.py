@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from moe_distill.damage import flaw_told, set_aside
+from moe_distill.damage import flaw_told, require_readable, set_aside
 
 T = TypeVar("T")
 
@@ -15,12 +15,18 @@ def read_json(path: Path, schema: Callable[..., T]) -> T | None:
 
     One that says something else is set aside, which is told in a line, and counts as missing. Whatever it has beside
     what the class takes, as files of other versions do, is left out.
+
+    Raises:
+        PermissionError: It may not be read, which is no damage.
     """
     try:
+        require_readable(path)
         return _adapter(schema).validate_json(path.read_bytes(), strict=True)
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except PermissionError:
+        raise
+    except (OSError, ValueError) as error:
         set_aside(path, flaw_told(error))
         return None
 

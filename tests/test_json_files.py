@@ -119,3 +119,11 @@ def test_a_record_from_the_future_is_no_sign_of_life(sweep, ahead, state):
     file.write_text(json.dumps([json.loads(file.read_text())[0] | other]))
     os.utime(file, (time.time() + ahead,) * 2)
     assert state_of(sweep.output / "job") == state
+
+
+@pytest.mark.parametrize("put", [os.mkdir, os.mkfifo], ids=["a folder", "a pipe"])
+def test_what_is_no_file_is_damage_and_nobody_waits_for_it(tmp_path, capsys, put):
+    for name in (FILE, ATTEMPTS):
+        put(tmp_path / name)
+    assert stages_of(tmp_path) is None and attempts_of(tmp_path) == []
+    assert f"damaged: {tmp_path / FILE}: " in capsys.readouterr().out and not (tmp_path / FILE).exists()

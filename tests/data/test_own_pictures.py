@@ -5,11 +5,13 @@ from unicodedata import normalize
 
 import numpy as np
 import pytest
+import torch
 from conftest_folders import plant, refused
 from PIL import Image
 
 from moe_distill.data import decoding
 from moe_distill.data.folder import Folder
+from moe_distill.data.realset import pixel_statistics
 
 
 def test_photos_stand_upright(root, cache):
@@ -68,6 +70,15 @@ def test_a_constant_channel_counts_as_one_grey_level(tmp_path, cache):
     assert train.std[2] == 1 / 255
     assert (train.mean[:2], train.std[:2]) == (usual.mean[:2], usual.std[:2])
     assert train.normalised(train.images_NCHW)[:, 2].abs().max() < 1e-4
+
+
+def test_a_channel_that_hardly_changes_counts_as_one_grey_level_too():
+    pixels = torch.full((50, 2, 8, 8), 7, dtype=torch.uint8)
+    pixels[0, 0, 0, 0] = 8  # a deviation of about a 60th of a level
+    pixels[:25, 1] = 9  # of one level
+    assert pixel_statistics(pixels)[1] == (1 / 255, pytest.approx(1 / 255))
+    pixels[:25, 1] = 107
+    assert pixel_statistics(pixels)[1][1] == pytest.approx(50 / 255)
 
 
 def test_a_strip_that_would_grow_too_large_is_refused(root, cache):
