@@ -17,6 +17,7 @@ _NODES = (
     *("features", "diversity", "regulariser", "optimizer", "students", "recipe", "fusion", "baselines", "trainer"),
     *("logger", "pipeline", "plan", "exam", "runtime", "question"),
 )
+OF_SPLIT = ("ipc", "noe")
 _OF_CLOM = ("networks", "epochs")  # what its yamls look up among what a scale shortens
 _MOST_ELSEWHERE = 10**5  # of what another library counts: it would say nothing, and begin
 _MARKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
@@ -134,6 +135,22 @@ def check_shortened(tree: Mapping[str, Any], methods: Iterable[str]) -> None:
             raise InputError(f"shorten.clom.{name}", value, f"no such key; there are {listed(_OF_CLOM)}")
 
 
+def check_epochs(tree: Mapping[str, Any], recipes: Iterable[str]) -> None:
+    """Refuse epochs of what is no recipe, which nothing would look up.
+
+    Args:
+        tree: The resolved configuration, checked.
+        recipes: Names of recipes; the one that the tree builds has its own beside them.
+
+    Raises:
+        InputError: There are any.
+    """
+    known = {tree["recipe"]["name"], *recipes}
+    for name, epochs in tree["student_epochs"].items():
+        if name not in known:
+            raise InputError(f"student_epochs.{name}", epochs, f"no such key; there are {listed(known)}")
+
+
 def _methods_of(tree: Any) -> Iterator[str]:
     """Yield the word of every method that is built, the user's own among them."""
     from moe_distill.experts.roster import word  # torch comes with it, which takes seconds and few need
@@ -156,7 +173,7 @@ def check_split(overrides: Iterable[str]) -> None:
         InputError: They stand side by side.
     """
     given = dict(o.partition("=")[::2] for o in overrides)
-    for name in ("ipc", "noe"):
+    for name in OF_SPLIT:
         if "split" in given and name in given:
             allowed = f"left out: split={given['split']} sets ipc and noe; give the split alone"
             raise InputError(name, given[name], allowed)

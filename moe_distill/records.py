@@ -22,7 +22,7 @@ from moe_distill.disk import guard_disk, in_place_of, keep, sync_folder
 from moe_distill.escaping import in_csv
 from moe_distill.identity import SCHEMA, describe, key
 from moe_distill.locks import locked
-from moe_distill.row_files import Schema, once, read_rows
+from moe_distill.row_files import Schema, left_in, once, read_rows
 from moe_distill.values import Text
 
 
@@ -185,9 +185,9 @@ class Store:
 
 
 def merge_rows(tables: Iterable[Path], schema: Schema) -> list[dict[str, str]]:
-    """Read tables of one schema and return their rows once each (by ``config_hash``), in the order first met.
+    """Return the rows of tables of runs, of one schema, once each (by ``config_hash``), in the order first met.
 
-    Raises:
-        InputError: A table is damaged, or of another program.
+    A table that is damaged, or of another program, is set aside (see :func:`~moe_distill.row_files.left_in`).
     """
-    return list(once(row for table in tables for row in read_rows(table, schema)).values())
+    read = functools.partial(read_rows, schema=schema)
+    return list(once(row for table in tables for row in left_in(table, read)).values())

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from moe_distill.checking import check, check_groups, check_shortened
+from moe_distill.checking import OF_SPLIT, check, check_epochs, check_groups, check_shortened
 from moe_distill.config import Config, options
 from moe_distill.errors import FieldError, InputError
 
@@ -34,6 +34,7 @@ def settled(cfg: DictConfig) -> dict[str, Any]:
         resolved: Any = OmegaConf.to_container(own, resolve=True)
         check(resolved, Config)
         check_shortened(resolved, options("method"))
+        check_epochs(resolved, options("recipe"))
     tables = resolved["paths"]["tables"]
     if tables is not None and not Path(tables).is_dir():
         raise InputError("paths.tables", tables, "a folder of experiments' tables, or null")
@@ -49,7 +50,8 @@ def _check_root(written: Any) -> None:
     spine = dict.fromkeys(f.name for f in fields(Config))
     check_groups({**spine, **written}, options)
     if lacking := next((name for name in spine if written.get(name, MISSING) == MISSING), None):
-        raise InputError(lacking, written.get(lacking, "null"), "a value: nothing sets it")
+        allowed = "a value: nothing sets it" + ", as split= would" * (lacking in OF_SPLIT)
+        raise InputError(lacking, written.get(lacking, "null"), allowed)
 
 
 def check_paths(cfg: DictConfig) -> None:

@@ -3,11 +3,12 @@
 import contextlib
 import csv
 import functools
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from moe_distill.damage import say
+from moe_distill.damage import require_readable, say, set_aside
 from moe_distill.errors import FieldError, InputError
 from moe_distill.escaping import from_csv
 from moe_distill.misfits import annotations_of, misfit
@@ -32,7 +33,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """Return the lines of a table, each cell as the text it was made of (see ``escaping``).
 
     Raises:
-        InputError: It is no table that this package writes: another separator, encoding or number of cells.
+        InputError: It is no table that this package writes: another separator, encoding or number of cells, or no file.
     """
     return [line for _, line in _numbered(path)]
 
@@ -55,6 +56,24 @@ def read_rows(path: Path, schema: Schema) -> list[dict[str, str]]:
         if (told := _disagreement(rows.setdefault(row["config_hash"], row), row)) is not None:
             raise InputError("table", path, f"{_REMEDY}; {told}")
     return list(rows.values())
+
+
+def left_in(path: Path, read: Callable[[Path], list[dict[str, str]]]) -> list[dict[str, str]]:
+    """Return what a table in a run's folder says, which nothing seals: none where there is none.
+
+    One that is damaged is set aside, which is told in a line, and counts as missing.
+
+    Args:
+        path: The table.
+        read: Reads it.
+    """
+    if not os.path.lexists(path):
+        return []
+    try:
+        return read(path)
+    except InputError as error:
+        set_aside(path, f"not {error.allowed}")
+        return []
 
 
 def values_of(row: Mapping[str, str], schema: Schema) -> dict[str, Any]:
@@ -112,11 +131,16 @@ def _tell(line: str) -> None:
 
 def _numbered(path: Path) -> list[tuple[int, dict[str, str]]]:
     try:
+        require_readable(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             lines = [(reader.line_num, line) for line in reader]
     except UnicodeDecodeError as error:
         raise InputError("table", path, f"{_REMEDY}; this one is not UTF-8 (byte {error.start})") from error
+    except (FileNotFoundError, PermissionError):
+        raise
+    except OSError as error:
+        raise InputError("table", path, f"{_REMEDY}; {error.strerror}") from error
     except csv.Error as error:
         raise InputError("table", path, f"{_REMEDY}; line {reader.line_num}: {error}") from error
     for number, line in lines:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -26,6 +26,9 @@ from moe_distill.pipelines.rows import Row
 from moe_distill.records import Store
 from moe_distill.resolving import as_typed, settled
 
+if TYPE_CHECKING:
+    from moe_distill.pipelines.forecast_stages import Stage
+
 _RUN = "python -m moe_distill.run"
 
 
@@ -44,7 +47,8 @@ def before(configs: Sequence[DictConfig]) -> str:
         jobs = built(configs)
         sweep, folder = asked(jobs), _folder(configs)
         require_answerable([row for cell in sweep.cells for row in cell.awaited], Question(**sweep.question))
-        cells = (replace(c, idle=not c.keys and _finds_all(job)) for c, job in zip(sweep.cells, jobs, strict=True))
+        pairs = zip(sweep.cells, jobs, strict=True)
+        cells = (replace(cell, idle=not cell.keys and _stages_of(job) == []) for cell, job in pairs)
         replace(sweep, cells=tuple(cells)).write(folder)
         return foretell(_left(jobs, sweep, folder))
 
@@ -147,9 +151,9 @@ def foretell(jobs: Sequence[Built]) -> str:
 
 
 def _left(jobs: Sequence[Built], sweep: Sweep, folder: Path) -> list[Built]:
-    """Return the jobs but those that are known to be done and leave no rows, of which the rest could be told."""
+    """Return the jobs but those that leave no rows, are done, and have lost nothing they made, as far as is known."""
     pairs = zip(jobs, sweep.cells, strict=True)
-    return [job for job, cell in pairs if cell.keys or cell.state(folder, _results(job.cfg)) != DONE]
+    return [job for job, cell in pairs if cell.keys or cell.state(folder, _results(job.cfg)) != DONE or _stages_of(job)]
 
 
 def _cell(job: Built) -> Cell:
@@ -165,16 +169,16 @@ def _cell(job: Built) -> Cell:
     return Cell(name, folder.name, command, _awaited(job, name), work)
 
 
-def _finds_all(job: Built) -> bool:
-    """Say whether the store holds all that a job is to make; not where nothing says what that is."""
+def _stages_of(job: Built) -> "list[Stage] | None":
+    """Return what the store lacks of what a job is to make; None where nothing says what that is."""
     from moe_distill.pipelines.forecast import foretold
     from moe_distill.pipelines.forecast_stages import NotForetold
 
     with as_typed(job.cfg):
         try:
-            return not foretold(job.pipeline, _results(job.cfg))
+            return foretold(job.pipeline, _results(job.cfg))
         except NotForetold:
-            return False
+            return None
 
 
 def _awaited(job: Built, name: str) -> tuple[Row, ...]:

@@ -58,6 +58,8 @@ from moe_distill.errors import LostRank
         (["~fusion"], "fusion=null: one of additive, cross_expert"),
         (["~recipe"], "recipe=null: one of clom_teacher"),
         (["~stages"], "plan=null: "),
+        (["~split"], "ipc=???: a value: nothing sets it, as split= would"),
+        (["+student_epochs.foo=3"], "student_epochs.foo=3: no such key; there are clom_teacher"),
         (["students={}"], "students={}: one of convnet3"),
         (["name=../x"], "name=../x: the name of one folder"),
         (["paths.runs=null"], "paths.runs=None: "),

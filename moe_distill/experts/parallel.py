@@ -1,5 +1,6 @@
 """Experts over processes."""
 
+import contextlib
 import signal
 from typing import Any, Literal
 
@@ -32,6 +33,12 @@ class ExpertParallelStrategy(DDPStrategy):
         super()._configure_launcher()
         if self._start_method == "spawn":
             self._launcher = WatchedRanks(self, start_method="spawn")
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a step, which whoever watches the ranks can see; they meet between steps only."""
+        watched = self._launcher.step() if isinstance(self._launcher, WatchedRanks) else contextlib.nullcontext()
+        with watched:
+            return super().training_step(*args, **kwargs)
 
     def on_train_start(self) -> None:
         """Let SIGTERM end a rank at once: Lightning's handler would broadcast out of step with the other ranks."""

@@ -1,16 +1,18 @@
 """The processes of a mixture: started together, watched, and ended together.
 
-A rank that dies or is stopped leaves the others waiting in a collective. Each rank therefore beats from a thread of its
-own; the process that started them ends all of them, and says which one it was, when one dies or falls silent.
+A rank that dies, is stopped or comes to no end leaves the others waiting in a collective. Each rank therefore beats
+from a thread of its own, and counts its steps; the process that started them ends all of them, and says which one it
+was, when one dies, falls silent, or is at one step for long while another waits.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -26,6 +28,8 @@ BEAT_SECONDS = 1.0
 SILENT_BEATS = 90
 # Until its first beat a rank imports.
 IMPORTING_BEATS = 600
+# Before those that wait for it give up by themselves, which takes 1800 s and names nobody.
+STEP_BEATS = 1500
 _SETTLE_SECONDS = 0.5
 
 
@@ -33,17 +37,21 @@ class WatchedRanks(_MultiProcessingLauncher):
     """Lightning's launcher of processes, which are spawned; the arguments are its own."""
 
     _beats: Any = None
+    _steps: Any = None
+    _rank = 0
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
         """Run the function in every rank and return what the first one returns.
 
         Raises:
-            LostRank: A rank died, or did not move for ``SILENT_BEATS`` seconds.
+            LostRank: A rank died, did not move for ``SILENT_BEATS`` seconds, or was at one step for ``STEP_BEATS``
+                seconds while another was at none.
             ProcessRaisedException: A rank raised; its traceback is the message.
         """
         spawning = multiprocessing.get_context("spawn")
         os.environ["MASTER_PORT"] = str(self._strategy.cluster_environment.main_port)  # type: ignore[union-attr]
-        self._beats = spawning.Array("Q", self._strategy.num_processes, lock=False)  # type: ignore[attr-defined]
+        count: int = self._strategy.num_processes  # type: ignore[attr-defined]
+        self._beats, self._steps = (spawning.Array("Q", count, lock=False) for _ in range(2))
         answers = spawning.SimpleQueue()
         task = (trainer, function, args, kwargs, answers, _GlobalStateSnapshot.capture())
         # The ranks inherit it: a terminal sends Ctrl-C to all, and only this process is to answer. None is lost here.
@@ -52,7 +60,7 @@ class WatchedRanks(_MultiProcessingLauncher):
             ranks = start_processes(self._wrapping_function, task, len(self._beats), join=False)
             self.procs = ranks.processes
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            watch(ranks, self._beats)
+            watch(ranks, self._beats, self._steps)
             answer = answers.get()
         except BaseException:
             sys.stderr.write("\n")  # the first rank may have left a bar there
@@ -71,7 +79,15 @@ class WatchedRanks(_MultiProcessingLauncher):
         # Bars are not shared; tqdm's lock between processes would be a semaphore that a killed rank leaves behind.
         tqdm.set_lock(threading.RLock())
         threading.Thread(target=_beat, args=(self._beats, process_idx), daemon=True).start()
+        self._rank = process_idx
         super()._wrapping_function(process_idx, *task)
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Count, in a rank, a step on its own: the count is odd while it lasts."""
+        self._steps[self._rank] += 1
+        yield
+        self._steps[self._rank] += 1
 
 
 def _beat(beats: Any, rank: int) -> None:
@@ -83,19 +99,21 @@ def _beat(beats: Any, rank: int) -> None:
     os._exit(1)
 
 
-def watch(ranks: ProcessContext, beats: Sequence[int]) -> None:
+def watch(ranks: ProcessContext, beats: Sequence[int], steps: Sequence[int]) -> None:
     """Return when all ranks have ended well.
 
     Args:
         ranks: Their processes.
         beats: How often each has beaten so far.
+        steps: How often each has begun or ended a step.
 
     Raises:
-        LostRank: One was ended by a signal, ended with an exit code of its own, or has fallen silent.
+        LostRank: One was ended by a signal, ended with an exit code of its own, has fallen silent, or comes to no end.
         ProcessRaisedException: One raised.
     """
     processes = ranks.processes
     seen, silent = [*beats], [0] * len(processes)
+    begun, since = [*steps], [0] * len(processes)
     while running := [process for process in processes if process.exitcode is None]:
         ended = wait([process.sentinel for process in running], timeout=BEAT_SECONDS)
         if any(process.exitcode for process in processes):
@@ -105,7 +123,11 @@ def watch(ranks: ProcessContext, beats: Sequence[int]) -> None:
             silent[rank] = 0 if moved else silent[rank] + (not ended)
             if silent[rank] >= (SILENT_BEATS if seen[rank] else IMPORTING_BEATS):
                 raise LostRank(_lost(rank, process, f"has not moved for {silent[rank] * BEAT_SECONDS:.0f} s"))
-        seen = [*beats]
+            since[rank] = 0 if steps[rank] != begun[rank] else since[rank] + (not ended)
+            if since[rank] >= STEP_BEATS and steps[rank] % 2 and not all(step % 2 for step in steps):
+                how = f"has been at one iteration for {since[rank] * BEAT_SECONDS:.0f} s, for which another waits,"
+                raise LostRank(_lost(rank, process, f"{how} and seems to hang"))
+        seen, begun = [*beats], [*steps]
     time.sleep(_SETTLE_SECONDS if any(process.exitcode for process in processes) else 0)
     # First, as whoever waited for it in a collective raises too.
     for rank, process in enumerate(processes):

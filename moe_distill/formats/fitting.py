@@ -54,8 +54,8 @@ def arranged(foreign: Foreign, classes: int, where: object) -> Fitted:
     """Return images and labels class by class, each class as often; rows of a class keep their order.
 
     A row of numbers as the label of each image is probabilities where all lie in [0, 1] and sum to 1 but for their
-    rounding, else logits. Where they may be probabilities of another sum, such as percent, the files must say what they
-    are.
+    rounding, else logits. Where they may be probabilities of other sums, such as percent or the five largest, as no
+    entry is below 0, the files must say what they are.
 
     Args:
         foreign: What was read.
@@ -90,7 +90,7 @@ def _soft(labels_NC: torch.Tensor, logits: bool, where: object) -> tuple[torch.T
     rows_NC = labels_NC.float()
     if logits:
         return rows_NC, "logits"
-    if not _are_shares(rows_NC, 1.0):
+    if not _are_probabilities(rows_NC):
         _require_logits(rows_NC, where)
         return rows_NC, "logits"
     rows_NC = rows_NC.clamp(0, 1)
@@ -99,22 +99,19 @@ def _soft(labels_NC: torch.Tensor, logits: bool, where: object) -> tuple[torch.T
     return (rows_NC / rows_NC.sum(1, keepdim=True)).clamp_min(_TINY).log(), "probabilities"
 
 
-def _are_shares(rows_NC: torch.Tensor, total: float) -> bool:
-    """Say whether rows are parts of one total, but for their rounding."""
-    rounding = _ROUNDING * total
-    sums_N = rows_NC.sum(1)
-    within = rows_NC.min() >= -rounding and rows_NC.max() <= total + rounding
-    return bool(within and (sums_N - total).abs().max() < rounding)
+def _are_probabilities(rows_NC: torch.Tensor) -> bool:
+    within = rows_NC.min() >= -_ROUNDING and rows_NC.max() <= 1 + _ROUNDING
+    return bool(within and (rows_NC.sum(1) - 1).abs().max() < _ROUNDING)
 
 
 def _require_logits(rows_NC: torch.Tensor, where: object) -> None:
-    """Refuse rows that may as well be probabilities of another total than 1, or counts.
+    """Refuse rows that may as well be counts, or shares of other totals than 1, as none is below 0.
 
     Raises:
         InputError: They may.
     """
     total = float(rows_NC.sum(1).mean())
-    if not (_are_shares(rows_NC, total) or (rows_NC == rows_NC.round()).all()):
+    if rows_NC.min() < -_ROUNDING * rows_NC.max() and not (rows_NC == rows_NC.round()).all():
         return
     allowed = "labels as class numbers, as probabilities whose rows sum to 1, or as logits"
     told = f"these, {float(rows_NC.min()):g} to {float(rows_NC.max()):g} with rows of sum {total:g} on average"

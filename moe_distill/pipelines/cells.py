@@ -13,12 +13,13 @@ from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
 from moe_distill.identity import key
 from moe_distill.json_files import read_json
+from moe_distill.pipelines.columns import ResultRow
 from moe_distill.pipelines.evaluate import Examination
 from moe_distill.pipelines.labelling import labeller_settings
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import Row, columns_of_plan, columns_of_real
 from moe_distill.pipelines.stages import stages_of
-from moe_distill.records import write_json
+from moe_distill.records import merge_rows, write_json
 
 FILE = "sweep.json"
 DONE = "done"
@@ -73,8 +74,8 @@ class Cell:
     def concluded(self, sweep: Path, results: Results) -> bool:
         """Say whether nothing is left to do: its rows are done, and its folder holds what the sweep's page shows of it.
 
-        Committed rows need no folder. One that leaves no rows is concluded where its last attempt finished and what it
-        made is still in the store.
+        Committed rows need no folder; others stand in its table too. One that leaves no rows is concluded where its
+        last attempt finished and what it made is still in the store.
         """
         tried = attempts_of(sweep / self.folder)
         finished = bool(tried) and (tried[-1].outcome, tried[-1].work) == ("finished", self.work)
@@ -82,7 +83,10 @@ class Cell:
             return self.idle and finished
         if not all(results.has(row) for row in self.keys):
             return False
-        return results.all_committed(self.keys) or (finished and stages_of(sweep / self.folder) is not None)
+        if results.all_committed(self.keys):
+            return True
+        told = finished and stages_of(sweep / self.folder) is not None
+        return told and bool(merge_rows([sweep / self.folder / "results.csv"], ResultRow))
 
     def attempts(self, sweep: Path) -> list[Attempt]:
         """Return the attempts at it, the first one first.

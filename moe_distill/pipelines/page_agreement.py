@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from moe_distill.correlation import AGREEMENT
 from moe_distill.pipelines.layout import joined, line, section, table
-from moe_distill.row_files import read_table
+from moe_distill.row_files import left_in, read_table
 
 TABLE = "agreement.csv"
 _NOTE = (
@@ -19,8 +19,7 @@ _NOTE = (
 
 def agreement_of(sweep: Path) -> list[dict[str, str]]:
     """Return the lines that a sweep's measurements left; none where nothing was measured."""
-    file = sweep / TABLE
-    return read_table(file) if file.is_file() else []
+    return left_in(sweep / TABLE, read_table)
 
 
 def agreement_section(lines: Sequence[Mapping[str, str]]) -> Markup:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from moe_distill.pipelines import page_agreement
 from moe_distill.pipelines.columns import SCHEMAS
 from moe_distill.pipelines.layout import joined, line, section, table
-from moe_distill.row_files import read_rows
+from moe_distill.records import merge_rows
 
 # What a pipeline calls its table, and what the page says of it.
 TITLES = {
@@ -28,17 +28,13 @@ def tables_of(sweep: Path, jobs: Sequence[Path]) -> dict[str, Lines]:
     Args:
         sweep: Its folder.
         jobs: The folders of its jobs.
-
-    Raises:
-        InputError: A table is damaged.
     """
     agreed = page_agreement.agreement_of(sweep)
     found: dict[str, Lines] = {page_agreement.TABLE: agreed} if agreed else {}
     for name in TITLES:
         lines: dict[tuple[str, ...], dict[str, str]] = {}
-        for path in (job / name for job in jobs if (job / name).is_file()):
-            for row in read_rows(path, SCHEMAS[name]):
-                lines.setdefault(tuple(row.values()), row)
+        for row in (row for job in jobs for row in merge_rows([job / name], SCHEMAS[name])):
+            lines.setdefault(tuple(row.values()), row)
         if lines:
             found[name] = list(lines.values())
     return found

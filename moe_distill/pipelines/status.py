@@ -26,7 +26,8 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
         sweep: What was asked for.
         folder: Its folder.
         results: The rows that are done.
-        forecast: What the stages that are missing are going to cost, as text.
+        forecast: What the stages that are missing are going to cost, as text; also where a cell is done, of which the
+            store may have lost what it made.
     """
     table = Table(title=Text(f"{folder.name}: {len(sweep.cells)} cells"), title_justify="left")
     for column in ("cell", "state", "attempts", "for", "last said"):
@@ -45,7 +46,7 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
         table.add_row(Text(cell.name), shown_state, str(len(tried) or ""), took, Text(said))
     counts = Counter(states)
     summary = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-    return f"{terminal.shown(table)}{summary}\n{forecast if counts[DONE] < len(states) else 'nothing is left to do'}"
+    return f"{terminal.shown(table)}{summary}\n{forecast}"
 
 
 def last_lines(folder: Path, most: int = 30) -> str:
@@ -72,6 +73,7 @@ def status(runtime: Runtime) -> dict[str, Any]:
     if begun is None and not tried:
         raise InputError("name", runtime.experiment, f"an experiment run before: {folder} holds no run")
     begun = begun or Sweep(tried[-1].command, {}, (Cell(folder.name, ".", tried[-1].command, ()),))
-    forecast = "the sweep's own command with pipeline=status foretells the rest"
-    terminal.say(shown(begun, folder, runtime.results, forecast))
+    done = all(cell.state(folder, runtime.results) == DONE for cell in begun.cells)
+    rest = "nothing is left to do" if done else "the sweep's own command with pipeline=status foretells the rest"
+    terminal.say(shown(begun, folder, runtime.results, rest))
     return {}

@@ -9,10 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
+import torch
 from torch.multiprocessing.spawn import ProcessContext, ProcessRaisedException
 
 from moe_distill.errors import LostRank
 from moe_distill.experts import ranks
+from moe_distill.experts.parallel import ExpertParallelStrategy
+from moe_distill.pipelines.hardware import Hardware
+from moe_distill.training.fit import ticks
 
 
 def beat(beats, rank, end):
@@ -48,7 +53,7 @@ def test_a_rank_that_is_lost_is_named(tmp_path, monkeypatch, end, how):
         process.start()
     try:
         with pytest.raises(LostRank, match=rf"^rank 1 of .* \(process {processes[1].pid}\) {how}; "):
-            ranks.watch(ProcessContext(processes, [str(tmp_path / str(i)) for i in range(2)]), beats)
+            ranks.watch(ProcessContext(processes, [str(tmp_path / str(i)) for i in range(2)]), beats, [0, 0])
     finally:
         for process in processes:
             process.kill()
@@ -63,6 +68,33 @@ def test_a_rank_that_raises_says_what_and_ranks_that_end_well_say_nothing(tmp_pa
         watched = ProcessContext([process], [str(tmp_path / "0")])
         if target is raises:
             with pytest.raises(ProcessRaisedException, match="ValueError: no such thing"):
-                ranks.watch(watched, [0])
+                ranks.watch(watched, [0], [0])
         else:
-            ranks.watch(watched, [0])
+            ranks.watch(watched, [0], [0])
+
+
+class Endless(pl.LightningModule):
+    """A module whose second step comes to no end in the second rank."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def train_dataloader(self):
+        return ticks(0, 2)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=1.0)
+
+    def training_step(self, iteration, _):
+        if (iteration, self.global_rank) == (1, 1):
+            time.sleep(600)
+
+
+def test_a_rank_that_comes_to_no_end_is_named_where_another_waits(tmp_path, monkeypatch):
+    monkeypatch.setattr(ranks, "STEP_BEATS", 4)
+    trainer = Hardware("cpu", 2, ExpertParallelStrategy())(logger=False, default_root_dir=tmp_path)
+    said = r"^rank 1 of .* has been at one iteration for [4-9] s, for which another waits, and seems to hang; "
+    with pytest.raises(LostRank, match=said):
+        trainer.fit(Endless())

@@ -71,6 +71,8 @@ UNCLEAR = {
     "plus and minus one": 2 * torch.eye(3)[HARD] - 1,
     "votes": torch.eye(3)[HARD].int() * torch.arange(1, 7)[:, None],
     "nothing": torch.zeros(6, 3),
+    "the two largest": SHARES * SHARES.gt(SHARES.min(1, keepdim=True).values),
+    "each of its own sum": SHARES * torch.linspace(0.5, 3, 6)[:, None],
 }
 
 
@@ -114,8 +116,8 @@ def test_learned_labels_stay_with_their_images():
     assert fitted.labels == "probabilities"
     np.testing.assert_allclose(fitted.soft_NC.double().softmax(1), shares[order], atol=1e-6)
     # One learned label has left its class, its class as a whole has not: the rows stay as they lie.
-    astray = 3 * torch.eye(3)[HARD]
-    astray[1] = torch.tensor([2.0, 0.0, 2.5])
+    astray = 3 * torch.eye(3)[HARD] - 1
+    astray[1] = torch.tensor([1.0, -1.0, 1.5])
     fitted = arranged(Foreign("x", pixels(), astray, ()), 3, "x.pt")
     assert torch.equal(fitted.images_NCHW, pixels()) and torch.equal(fitted.soft_NC, astray)
 

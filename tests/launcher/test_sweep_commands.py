@@ -13,6 +13,7 @@ from omegaconf import OmegaConf, open_dict
 
 import moe_distill.run
 from moe_distill.arguments import set_aside
+from moe_distill.attempts import attempt
 from moe_distill.config import conf_dir, register
 from moe_distill.data.sources import Digits
 from moe_distill.errors import InputError
@@ -128,6 +129,17 @@ def test_a_sweep_notes_which_jobs_without_rows_find_all_that_they_would_make(tmp
 
     no_networks = ("pipeline=pretrain", "diversity=none", "partition=stratified")
     assert (idle(*no_networks), idle("pipeline=distill"), idle()) == ([True], [False], [False])
+
+
+def test_what_a_job_without_rows_has_lost_since_it_was_done_is_foretold(tmp_path, composed):
+    task = (*TINY, f"paths.runs={tmp_path}", f"paths.store={tmp_path / 'store'}", "pipeline=pretrain")
+    configs = composed[0](*task, cells=[["seed=1"]])
+    (cell,) = asked(built(configs)).cells
+    folder = Path(configs[0].hydra.runtime.output_dir)
+    with attempt(folder, "run") as tried:
+        tried.work = cell.work
+    text = status(configs)
+    assert "1 done" in text and "of work in 1 job" in text and "nothing is left" not in text
 
 
 def test_jobs_that_judge_alone_await_their_own_rows_and_none_of_a_set_from_elsewhere(tmp_path, composed):

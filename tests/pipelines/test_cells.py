@@ -137,7 +137,12 @@ def test_a_cell_costs_no_process_only_where_its_rows_and_its_page_are_there(tmp_
         tried.work = "w"
     assert not made.concluded(tmp_path, results)
     write_json(tmp_path / "a" / "stages.json", asdict(Stages("", (), (), {})))
-    assert made.concluded(tmp_path, results)
+    assert not made.concluded(tmp_path, results)  # no table
+    for text, whole in (("<<<<<<<", False), (None, True)):
+        write_csv(tmp_path / "a" / "results.csv", [trained("dm10x1", key("made"))], COLUMNS)
+        if text is not None:
+            (tmp_path / "a" / "results.csv").write_text(text)
+        assert made.concluded(tmp_path, results) is whole
     of_no_rows = (Cell("a", "a", "", (), *more) for more in (("w", True), ("w", False), ("v", True)))
     assert [cell.concluded(tmp_path, results) for cell in of_no_rows] == [True, False, False]
     with attempt(tmp_path / "a", "") as tried:
@@ -179,8 +184,6 @@ def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, 
     dead = Sweep("", {}, (Cell("x=3", "three", "run x=3", awaiting("other")),))
     text = shown(dead, tmp_path / "sweep", results, "")
     assert "ImportError: no torch" in text and "1 failed" in text
-    done = Sweep("", {}, cells[:1])
-    assert shown(done, tmp_path / "sweep", results, "about").endswith("nothing is left to do")
 
 
 def test_a_sweep_that_an_earlier_version_began_is_read_too(tmp_path, results):

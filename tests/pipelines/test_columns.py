@@ -41,15 +41,11 @@ def table(tmp_path):
 
 
 def refusals(path):
-    """Return the line by which a table is refused, where a row is missing and where it is read with others."""
-    results = Results(Store(path.parents[2] / "store"), path.parents[1])
-    said = []
-    for act in (lambda: results.has("of none"), lambda: merge_rows([path], ResultRow)):
-        with pytest.raises(InputError) as caught:
-            act()
-        said.append(str(caught.value))
-    assert said[0] == said[1] and "\n" not in said[0]
-    return said[0]
+    """Return the line by which a committed table is refused where a row is missing."""
+    with pytest.raises(InputError) as caught:
+        Results(Store(path.parents[2] / "store"), path.parents[1]).has("of none")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("spoil", MALFORMED.values(), ids=MALFORMED)
@@ -60,6 +56,26 @@ def test_a_malformed_table_is_named_where_a_row_is_missing(table, spoil):
     results = Results(Store(good.parents[2] / "store"), good.parents[1])
     assert results.has("of another") and results.row("of another")["iterations"] == 2
     assert refusals(path).startswith(f"table={path}: a table as this package writes it")
+
+
+@pytest.mark.parametrize("spoil", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_table_of_a_run_is_set_aside(table, capsys, spoil):
+    good, path = table({**WHOLE, "config_hash": "of another"}, name="good"), table(WHOLE)
+    spoiled = spoil(path.read_text())
+    path.write_bytes(spoiled if isinstance(spoiled, bytes) else spoiled.encode())
+    assert [row["config_hash"] for row in merge_rows([good, path], ResultRow)] == ["of another"]
+    said = capsys.readouterr().out
+    assert said.startswith(f"damaged: {path}: not a table as this package writes it") and said.count("\n") == 1
+    assert not path.exists() and path.with_name("results.csv.damaged-1").is_file()
+    assert len(merge_rows([good, path], ResultRow)) == 1 and capsys.readouterr().out == ""
+
+
+def test_a_folder_where_a_table_belongs_is_named_and_set_aside(table, capsys):
+    path = table(WHOLE)
+    path.unlink()
+    path.mkdir()
+    assert refusals(path) == f"table={path}: a table as this package writes it; no regular file"
+    assert merge_rows([path], ResultRow) == [] and path.with_name("results.csv.damaged-1").is_dir()
 
 
 WRONG = {

@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from conftest_rows import trained
 
 from moe_distill.attempts import FILE as ATTEMPTS
 from moe_distill.attempts import attempt, attempts_of, state_of
@@ -16,9 +17,10 @@ from moe_distill.pipelines.cells import FILE as SWEEP
 from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.report import gathered, report
 from moe_distill.pipelines.results import KIND, Results
+from moe_distill.pipelines.rows import COLUMNS
 from moe_distill.pipelines.stages import FILE, Spent, Stages, stages_of
 from moe_distill.pipelines.status import status
-from moe_distill.records import Store, write_json
+from moe_distill.records import Store, write_csv, write_json
 
 SPENT = {"stage": "evaluate", "what": "x", "found": False, "seconds": 1.5, "peak_memory_mb": 9, "steps": 3, "images": 4}
 TOLD = {"command": "run", "costs": [SPENT], "sets": [["x", "/gone"]], "facts": {"commit": "c"}, "scale": "smoke"}
@@ -55,6 +57,7 @@ def sweep(tmp_path):
     (folder / "multirun.yaml").touch()
     write_json(folder / SWEEP, ASKED)
     write_json(folder / "job" / FILE, TOLD)
+    write_csv(folder / "job" / "results.csv", [trained("dm10x1", key("x"))], COLUMNS)
     return SimpleNamespace(output=folder, results=Results(store), experiment="x")
 
 
