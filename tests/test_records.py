@@ -15,10 +15,12 @@ import torch
 
 import moe_distill
 from moe_distill import identity, records
+from moe_distill.data.folder import Folder
 from moe_distill.diversity.measures import unit_rows
 from moe_distill.errors import FieldError
 from moe_distill.identity import describe, key
 from moe_distill.records import Store, merge_rows, write_csv, write_json
+from moe_distill.training.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +89,62 @@ def factory(by):
 def test_what_holds_more_than_its_name_says_has_no_key(place):
     with pytest.raises(FieldError, match=rf"^a\S*={HERE}\..*: a class or function of a module"):
         key({"a": factory(1)[place]})
+
+
+@dataclasses.dataclass(frozen=True)
+class Zoom(Optics):
+    """Decorated: its own settings are fields."""
+
+    by: float = 2.0
+
+
+class Coated(Optics):
+    """No dataclass of its own, but it takes nothing beside its parent's fields."""
+
+
+class Tinted(Optics):
+    """What it takes beside its parent's fields is none."""
+
+    def __init__(self, focus, tint=0.0):
+        super().__init__(focus)
+        object.__setattr__(self, "tint", tint)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cleaned(Optics):
+    """What it takes for its start alone is no field."""
+
+    dust: dataclasses.InitVar[float] = 0.0
+
+
+def aims(target, arg0=1):
+    return target
+
+
+def test_a_subclass_has_its_own_name_in_keys_and_all_that_it_takes():
+    assert len({key(kind(1.0)) for kind in (Optics, Coated, Zoom)}) == 3 and key(Zoom(1.0)) != key(Zoom(1.0, by=3))
+    for made, untold in ((Tinted(1.0, 0.5), "tint=0.5"), (Cleaned(1.0), "dust=0.0")):
+        with pytest.raises(FieldError, match=rf"^a\.{untold}: a field of {type(made).__name__}, a dataclass of its"):
+            key({"a": made})
+
+
+class Warmup(Recipe):
+    """A recipe of one's own."""
+
+
+class Elsewhere(Folder):
+    """A data set of one's own."""
+
+
+def test_what_is_derived_from_a_class_that_describes_itself_is_not_that_class():
+    told = {"name": "x", "epochs": 1, "lr": 0.1, "batch_size": 2}
+    assert key(Warmup(**told)) != key(Recipe(**told)) and key(Elsewhere("x")) != key(Folder("x"))
+
+
+@pytest.mark.parametrize("clash", [{"target": 1}, {"target": 1, "arg0": 2}])
+def test_a_parameter_does_not_hide_the_name_of_what_it_is_of(clash):
+    with pytest.raises(FieldError, match=rf"^a\.target=1: a parameter of {HERE}\.aims by another name"):
+        key({"a": functools.partial(aims, **clash)})
 
 
 def test_functions_of_c_and_wrapped_ones_are_known_by_their_names():

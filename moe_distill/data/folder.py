@@ -12,7 +12,7 @@ from moe_distill.data.decoding import decoded
 from moe_distill.data.realset import RealSet, pixel_statistics, train_and_test
 from moe_distill.data.tree import KEY, LAYOUT, read_tree
 from moe_distill.errors import InputError
-from moe_distill.identity import describe, qualified_name
+from moe_distill.identity import with_fields
 from moe_distill.normalisation import check_statistics
 from moe_distill.values import Pixels, Positive, Share, Text, checked
 
@@ -44,7 +44,7 @@ class Folder:
     def describe(self) -> dict[str, Any]:
         """Return what decides the data; without a share as before there could be one, so that sets are found."""
         kept = [f.name for f in fields(self) if f.name != "test_share" or self.test_share is not None]
-        return {"target": qualified_name(Folder), **{name: describe(getattr(self, name)) for name in kept}}
+        return with_fields(self, kept)
 
     def load(self, cache: Path) -> tuple[RealSet, RealSet]:
         """Return the training and the test set.

@@ -125,10 +125,10 @@ def trainings(
     published.
     """
     train, test = data
-    finals = trials = _candidates(own, train, test, dealt, exam.seeds)
+    finals = trials = _candidates(own, train, test, dealt, exam.numbers)
     if search.needs_held_out:
         kept, judge = search.split(train)
-        parts = _candidates(own, kept, test, dealt, exam.seeds)
+        parts = _candidates(own, kept, test, dealt, exam.numbers)
         trials = {name: [_judged_by(judge, c) for c in candidates] for name, candidates in parts.items()}
     plain = exam.recipe
     if any(changes is not None for changes in (plain.augment, plain.cutmix, plain.pixels)):
@@ -146,9 +146,9 @@ def trainings(
 
 
 def _candidates(
-    own: Candidate, part: RealSet, test: RealSet, dealt: Dealt, students: int
+    own: Candidate, part: RealSet, test: RealSet, dealt: Dealt, students: Sequence[int]
 ) -> dict[str, list[Candidate]]:
-    random = [dealt(part, student) for student in range(students)]
+    random = [dealt(part, student) for student in students]
     own_and_random = {"syn_any": [own], "rnd_any": random, "syn_plain": [own], "rnd_plain": random}
     return {**own_and_random, "syn_hard": [hard_labelled(own)], "real_hard": [candidate_of_real(part, test)]}
 

@@ -118,7 +118,7 @@ def score(
     trained = [(exam.recipe, plan.decoded(train))] * 3 + [(exam.recipe, random)] * 2 + [(real, len(train))]
     students = exam.seeds * (len(lrs) + 1 if len(lrs) > 1 else 1)
     forwards = sum(studying(recipe, images, len(test), students) for recipe, images in trained)
-    decided = [_judged(plan, exam, results), exam.recipe, exam.seeds, real, lrs, select_on, held_out]
+    decided = [_judged(plan, exam, results), exam.recipe, list(exam.numbers), real, lrs, select_on, held_out]
     scored = [
         Stage(
             f"six trainings to score {plan.roster}, done or not", key([decided, name]), _work(network, train), forwards
@@ -145,7 +145,7 @@ def probe(
         exam.seeds * 2 * (len(held) + (len(other.classes) * images_per_class if images_per_class else len(other)))
     )  # before and after the training
     forwards = looked + studying(exam.recipe, plan.decoded(train), len(test), exam.seeds)
-    decided = [_judged(plan, exam, results), exam.recipe, exam.seeds, other.fingerprint, images_per_class]
+    decided = [_judged(plan, exam, results), exam.recipe, list(exam.numbers), other.fingerprint, images_per_class]
     probed = [
         Stage(
             f"students to probe of {plan.roster}, done or not, less the classifiers",

@@ -110,7 +110,7 @@ def _row(
     _, students = done["syn_any"]
     of_run = ("experiment", "scale", "architecture", "width", "fusion", "overrides")
     about = {column: students[0][column] for column in of_run}
-    decided = key([exam.settings(own.settings, own.test, name), real, common])
+    decided = key([exam.settings(own.settings, own.test, name), list(exam.numbers), real, common])
     found = scored(told, common["w"], common["gamma"])
     return {**own.columns, **about, **common, **found, **told, "config_hash": decided, "commit": commit()}
 
@@ -141,7 +141,7 @@ def _trained(training: Training, name: str, exam: Examination, search: Search, r
         alike = replace(exam, students={name: exam.students[name]}, recipe=recipe, fusion=training.fusion)
         if len(candidates) == 1:
             return examine(candidates[0], alike, runtime)["rows"]
-        each = [replace(alike, seeds=1, first=seed) for seed in range(exam.seeds)]
+        each = [replace(alike, seeds=1, first=seed) for seed in exam.numbers]
         pairs = zip(candidates, each, strict=True)
         return [row for candidate, one in pairs for row in examine(candidate, one, runtime)["rows"]]
 
@@ -180,7 +180,7 @@ def _told_of(exam: Examination, own: Candidate, plan: Distillation, train: RealS
         "teacher": key(plan.labeller) if own.pool.label else "",
         "select_on": search.rule,
         "held_out": search.held_out if search.needs_held_out else "",
-        "lrs_tried": " ".join(f"{rate:g}" for rate in search.lrs),
+        "lrs_tried": " ".join(map(str, search.lrs)),
         "augmentation": "+".join(names) or "none",
         "normalisation": f"{train.space} {describe(train.statistics)}",
     }

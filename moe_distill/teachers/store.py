@@ -10,7 +10,7 @@ from torch import nn
 
 from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.errors import FieldError, InputError, within
-from moe_distill.identity import describe, qualified_name
+from moe_distill.identity import describe, with_fields
 from moe_distill.models.base import Network, NetworkFactory, build, rehearse
 from moe_distill.normalisation import Normalisation
 from moe_distill.records import Store
@@ -44,7 +44,7 @@ class TeacherPool:
     def describe(self) -> dict[str, Any]:
         """Return what decides the pool; without data of its own as before it could have any, so that sets are found."""
         told = [f.name for f in fields(self) if f.name != "data" or self.data is not None]
-        return {"target": qualified_name(TeacherPool), **{name: describe(getattr(self, name)) for name in told}}
+        return with_fields(self, told)
 
     def check(self, shape: Mapping[str, int], images: int) -> None:
         """Refuse networks that cannot be made or trained, before any work.

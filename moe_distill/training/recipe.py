@@ -12,7 +12,7 @@ from moe_distill.data.augment import Augmentation
 from moe_distill.data.mixing import CutMix, soft_cross_entropy, soft_divergence
 from moe_distill.data.pixel_augment import PixelAugmentation
 from moe_distill.errors import FieldError, within
-from moe_distill.identity import describe, qualified_name
+from moe_distill.identity import with_fields
 from moe_distill.values import Count, NotNegative, Positive, Share, Text, Whole, checked
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
@@ -126,7 +126,7 @@ class Recipe:
     def describe(self) -> dict[str, Any]:
         """Return what decides the training."""
         told = [f.name for f in fields(self) if f.name not in _LATER or getattr(self, f.name) != _LATER[f.name]]
-        return {"target": qualified_name(Recipe), **{name: describe(getattr(self, name)) for name in told}}
+        return with_fields(self, told)
 
     @property
     def total_epochs(self) -> int:

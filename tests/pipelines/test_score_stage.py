@@ -193,6 +193,17 @@ def test_a_single_rate_is_taken_as_it_is(stage):
     assert {row[f"{t}_std"] for t in TRAININGS} == {""} == {row["held_out"]}
 
 
+def test_other_students_have_other_random_images_and_another_key(stage):
+    one = ("pipeline.lrs=[0.01]", "seeds=1")
+    first, second = (scored(stage.suite, *SET, *one, *more) for more in ((), ("+exam.first=1",)))
+    near = scored(stage.suite, *SET, "pipeline.lrs=[0.0100000001]", "seeds=1")
+    assert len({row["config_hash"] for _, row, _ in (first, second, near)}) == 3
+    assert len(second[2]) == 5 and {row["seed"] for row in stage.suite.rows()} == {"0"}
+    assert near[1]["lrs_tried"] == "0.0100000001"
+    drawn = [{tuple(sorted(t.images)) for t in seen} for _, _, seen in (second, near)]
+    assert len(drawn[0] & drawn[1]) == 2  # the set's own and all real ones
+
+
 def test_the_published_selection_takes_what_is_best_on_the_test_set(stage):
     _, row, seen = scored(stage.suite, *SET, "pipeline.select_on=test")
     _, test = real_data(stage.suite)
