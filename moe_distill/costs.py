@@ -4,9 +4,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
+from annotated_types import Ge
+
+from moe_distill.values import NotNegative
 
 
 @dataclass
@@ -24,6 +27,15 @@ class Cost:
     peak_memory_mb: float = 0.0
     steps: int = 0
     images: int = 0
+
+
+class Noted(TypedDict):
+    """The cost of a finished stage, as its manifest tells it; attributes as for :class:`Cost`."""
+
+    seconds: NotNegative
+    peak_memory_mb: NotNegative
+    steps: Annotated[int, Ge(0)]
+    images: Annotated[int, Ge(0)]
 
 
 def totals(costs: Iterable[Mapping[str, Any]]) -> dict[str, float]:

@@ -96,7 +96,10 @@ def flaw_in_files(folder: Path, expected: Mapping[str, str] | None) -> str | Non
             raise
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
-    return None
+    # One more of a kind that it holds, as a further expert's set, would be read with the others.
+    kinds = {Path(name).suffix for name in expected}
+    beside = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.suffix in kinds)
+    return next((f"{name} is none of its files" for name in beside if name not in expected and name != MANIFEST), None)
 
 
 def _unreadable(path: Path) -> str | None:

@@ -19,9 +19,11 @@ from typing import Any, Literal
 
 from moe_distill.damage import MANIFEST, checksums, content_checksum, flaw_of, flaw_of_manifest, set_aside
 from moe_distill.disk import guard_disk, in_place_of, keep, sync_folder
+from moe_distill.errors import InputError
 from moe_distill.escaping import in_csv
 from moe_distill.identity import SCHEMA, describe, key
 from moe_distill.locks import locked
+from moe_distill.misfits import misfit
 from moe_distill.row_files import Schema, left_in, once, read_rows
 from moe_distill.values import Text
 
@@ -117,6 +119,25 @@ class Store:
     def manifest(self, folder: Path) -> dict[str, Any]:
         """Return what was recorded beside an artifact: settings, costs, commit, time."""
         return json.loads((folder / MANIFEST).read_text())
+
+    def noted(self, folder: Path, **wanted: Any) -> dict[str, Any]:
+        """Return some of what was recorded beside an artifact.
+
+        Args:
+            folder: The artifact's.
+            **wanted: What each entry is to be, as annotations.
+
+        Raises:
+            InputError: One is missing or is something else, in a manifest that no checksum vouches for: the artifact is
+                set aside, so that it is made again.
+        """
+        manifest = self.manifest(folder)
+        for name, annotation in wanted.items():
+            inner = misfit(annotation, manifest[name]) if name in manifest else ("", None, "")
+            if inner is not None:
+                self.set_aside(folder, f"{MANIFEST} does not tell {name}{inner[0]}")
+                raise InputError("paths.store", folder, "what this package made; set aside, the same command makes it")
+        return {name: manifest[name] for name in wanted}
 
     def work(self, kind: str, settings: Any) -> Path:
         """Return the folder for an unfinished artifact's checkpoints; it outlives a kill and goes once finished."""

@@ -7,6 +7,7 @@ import stat
 
 import pytest
 
+from moe_distill.costs import Noted
 from moe_distill.damage import checksums
 from moe_distill.disk import explained
 from moe_distill.errors import InputError
@@ -53,6 +54,37 @@ def test_a_missing_file_and_a_manifest_of_another_artifact_are_damage_too(tmp_pa
     assert [Store(tmp_path).find("thing", {"a": a}) for a in (1, 2)] == [None, None]
 
 
+def without_checksums(folder, *more):
+    about = json.loads((folder / "manifest.json").read_text())
+    older = {k: v for k, v in about.items() if k not in ("files", "checksum", *more)}
+    (folder / "manifest.json").write_text(json.dumps(older))
+
+
+def test_one_file_more_of_a_kind_that_an_artifact_holds_is_damage(tmp_path, capsys):
+    folder = Store(tmp_path).obtain("thing", {"a": 1}, make)
+    (folder / "notes.txt").write_text("mine")
+    assert Store(tmp_path).find("thing", {"a": 1}) == folder
+    (folder / "deep" / "more.json").write_text("{}")
+    assert Store(tmp_path).find("thing", {"a": 1}) is None
+    assert f"damaged: {folder}: deep/more.json is none of its files; " in capsys.readouterr().out
+
+
+WHOLE = {"seconds": 1.5, "peak_memory_mb": 9.0, "steps": 3, "images": 4}
+
+
+@pytest.mark.parametrize("cost", [None, [], "much", {**WHOLE, "seconds": -5}, {"seconds": 1.5}])
+def test_what_an_older_manifest_does_not_tell_is_one_line(tmp_path, capsys, cost):
+    folder = Store(tmp_path).obtain("thing", {}, lambda folder: {"cost": WHOLE if cost is None else cost})
+    without_checksums(folder, *["cost"] * (cost is None))
+    store = Store(tmp_path)
+    assert store.find("thing", {}) == folder
+    with pytest.raises(InputError, match=rf"^paths\.store={folder}: what this package made; set aside"):
+        store.noted(folder, cost=Noted)
+    assert f"damaged: {folder}: manifest.json does not tell cost" in capsys.readouterr().out
+    assert store.obtain("thing", {}, lambda folder: {"cost": WHOLE}) == folder
+    assert store.noted(folder, cost=Noted) == {"cost": WHOLE}
+
+
 IN_ITS_PLACE = {
     "a file": lambda path: path.write_text("x"),
     "a pipe": os.mkfifo,
@@ -87,13 +119,6 @@ def test_a_pipe_among_the_files_of_an_artifact_is_damage(tmp_path, file):
     assert Store(tmp_path).find("thing", {"a": 1}) is None
 
 
-def without_checksums(folder):
-    about = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(
-        json.dumps({k: v for k, v in about.items() if k not in ("files", "checksum")})
-    )
-
-
 def test_artifacts_from_before_checksums_are_found_where_they_can_be_read(tmp_path):
     folder = Store(tmp_path).obtain("thing", {"a": 1}, make)
     without_checksums(folder)
@@ -123,6 +148,12 @@ def test_a_row_that_claims_an_impossible_accuracy_is_damage(tmp_path, capsys, ac
     folder = put_row(Store(tmp_path), accuracy)
     assert not Results(Store(tmp_path)).has(folder.name)
     assert f"claims an accuracy of {accuracy}" in capsys.readouterr().out and not folder.exists()
+
+
+@pytest.mark.parametrize("text", ["[1]", "null", '"half"'])
+def test_what_is_no_row_is_damage(tmp_path, capsys, text):
+    folder = Store(tmp_path).obtain(KIND, {}, lambda folder: (folder / "row.json").write_text(text) and None)
+    assert not Results(Store(tmp_path)).has(folder.name) and "row.json holds no row; " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("accuracy", [0.0, 1.0, float("nan")])

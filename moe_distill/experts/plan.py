@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from moe_distill.costs import Noted
 from moe_distill.data.partition import NoSplit, Partition, Parts
 from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.diversity.features import features_of_set
@@ -24,9 +25,11 @@ from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
 from moe_distill.training.recipe import check_optimizer
-from moe_distill.values import checked
+from moe_distill.values import Whole, checked
 
 KIND = "set"
+# What the manifest of a set says that was distilled, as annotations.
+NOTED: Mapping[str, Any] = {"cost": Noted, "iterations": Whole, "dcor2_unbiased": float | None}
 
 
 @checked

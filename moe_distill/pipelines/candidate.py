@@ -9,7 +9,7 @@ import torch
 
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import renamed, within
-from moe_distill.experts.plan import Distillation
+from moe_distill.experts.plan import NOTED, Distillation
 from moe_distill.identity import describe
 from moe_distill.pipelines.rows import columns_of_plan, columns_of_real
 from moe_distill.pipelines.runtime import Runtime
@@ -49,7 +49,7 @@ def candidate_of(plan: Distillation, runtime: Runtime, path: str | None = None) 
     with within("plan"):
         plan.check(train)
     folder = plan.find(runtime.store, train)
-    about = runtime.store.manifest(folder)
+    about = runtime.store.noted(folder, **NOTED)
     columns = _columns_of(plan, train, about)
     settings = plan.settings(train, runtime.cache)
     found = _distilled(folder, train, test, runtime, settings, columns, about["cost"])

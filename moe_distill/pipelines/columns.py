@@ -131,10 +131,12 @@ def columns_of(schema: Schema) -> tuple[str, ...]:
     return tuple(annotations_of(schema))
 
 
-def impossible(row: Mapping[str, Any]) -> str | None:
-    """Return what a student's row of the store claims that none can have reached, or None."""
+def impossible(row: Any) -> str | None:
+    """Return what is wrong with a student's row of the store, such as that it claims what none can reach; or None."""
+    if not isinstance(row, Mapping):
+        return "holds no row"
     for column in ("accuracy_last", "accuracy_best"):
         value = row.get(column, 0.0 if column == "accuracy_best" else None)
         if misfit(Accuracy, "nan" if value != value else value) is not None:
-            return f"accuracy of {value} ({column})"
+            return f"claims an accuracy of {value} ({column})"
     return None

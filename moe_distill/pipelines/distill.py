@@ -18,7 +18,7 @@ from moe_distill.experts.artifacts import SaveSets, Snapshots, Threads
 from moe_distill.experts.coordinator import DiversityCoordinator
 from moe_distill.experts.dependence import Part, mean_dependences
 from moe_distill.experts.mixture import Mixture
-from moe_distill.experts.plan import KIND, Distillation
+from moe_distill.experts.plan import KIND, NOTED, Distillation
 from moe_distill.models.base import Network
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.records import write_csv
@@ -44,13 +44,13 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
     before = runtime.store.count_made(KIND)
     folder = runtime.store.obtain(KIND, settings, lambda new: _make(new, plan, train, runtime))
     found = runtime.store.count_made(KIND) == before  # also where another process made it meanwhile
-    manifest = runtime.store.manifest(folder)
+    noted = runtime.store.noted(folder, **NOTED)
     term = f" {plan.term.title}" if plan.term else ""
-    runtime.spent("distill", f"{plan.roster}{term}", manifest["cost"], found)
+    runtime.spent("distill", f"{plan.roster}{term}", noted["cost"], found)
     if found or runtime.processes > 1:  # else they were told while it ran
         replay(read_curves(folder / "curves.csv"), runtime.mirror.loggers())
-    runtime.mirror.summary({"dcor2_unbiased": manifest["dcor2_unbiased"]})
-    return {"experts": plan.roster.noe, **{k: manifest[k] for k in ("iterations", "dcor2_unbiased")}}
+    runtime.mirror.summary({"dcor2_unbiased": noted["dcor2_unbiased"]})
+    return {"experts": plan.roster.noe, **{k: noted[k] for k in ("iterations", "dcor2_unbiased")}}
 
 
 def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) -> dict[str, Any]:

@@ -80,9 +80,9 @@ def _network(pool: TeacherPool, index: int, train: RealSet, test: RealSet, runti
         return _told(classifier, cost, train)
 
     folder = runtime.store.obtain(store.KIND, settings, make)
-    manifest = runtime.store.manifest(folder)
-    runtime.spent("pretrain", what, manifest["cost"], runtime.store.count_made(store.KIND) == before)
-    return float(manifest["accuracy"])
+    noted = runtime.store.noted(folder, **store.NOTED)
+    runtime.spent("pretrain", what, noted["cost"], runtime.store.count_made(store.KIND) == before)
+    return float(noted["accuracy"])
 
 
 def _trajectories(
@@ -106,9 +106,9 @@ def _trajectories(
             label = f"trajectory {index + 1}/{pool.networks} of {who}"
             make = functools.partial(_record, pool, index, network, seen, test, runtime, settings, label)
             folder = runtime.store.obtain(trajectories.KIND, settings, make, verify=verify)
-        manifest = runtime.store.manifest(folder)
-        costs.append(manifest["cost"])
-        accuracies.append(float(manifest["accuracy"]))
+        noted = runtime.store.noted(folder, **store.NOTED)
+        costs.append(noted["cost"])
+        accuracies.append(float(noted["accuracy"]))
     total = {name: sum(cost[name] for cost in costs) for name in ("seconds", "steps", "images")}
     total["peak_memory_mb"] = max(cost["peak_memory_mb"] for cost in costs)
     found = runtime.store.count_made(trajectories.KIND) == before

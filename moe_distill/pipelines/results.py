@@ -94,7 +94,7 @@ class Results:
         if folder is None:
             return None
         row = json.loads((folder / "row.json").read_text())
-        if (claim := impossible(row)) is None:
+        if (flaw := impossible(row)) is None:
             return row
-        self.store.set_aside(folder, f"row.json claims an {claim}")
+        self.store.set_aside(folder, f"row.json {flaw}")
         return None

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from moe_distill.costs import Noted
 from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.errors import FieldError, InputError, within
 from moe_distill.identity import describe, with_fields
@@ -17,9 +18,11 @@ from moe_distill.records import Store
 from moe_distill.seeding import stream
 from moe_distill.tensor_files import load_whole, save_tensors
 from moe_distill.training.recipe import Recipe, last_batch
-from moe_distill.values import Count, checked
+from moe_distill.values import Count, Share, checked
 
 KIND = "teacher"
+# What the manifest of a network says that was trained, as annotations.
+NOTED: Mapping[str, Any] = {"cost": Noted, "accuracy": Share}
 
 
 @checked
@@ -128,7 +131,7 @@ class TeacherPool:
     def costs(self, store: Store, real: RealSet) -> Sequence[dict[str, float]]:
         """Return what each network cost to train."""
         folders = (store.find(KIND, self.settings(real, i)) for i in range(self.networks))
-        return [store.manifest(folder)["cost"] for folder in folders if folder]
+        return [store.noted(folder, cost=Noted)["cost"] for folder in folders if folder]
 
 
 class Translated(nn.Module):

@@ -18,6 +18,7 @@ from moe_distill.teachers.store import KIND, TeacherPool, save_weights
 from moe_distill.training.recipe import Recipe
 
 NETWORK = functools.partial(ConvNet, depth=1, width=0.0625, norm="batch")
+COST = {"peak_memory_mb": 9.0, "steps": 3, "images": 4}
 POOL = TeacherPool(2, NETWORK, Recipe("teacher", epochs=3), seed=4)
 
 
@@ -37,7 +38,7 @@ def trained(pool, store, data):
 
         def make(folder, weights=weights, index=index):
             save_weights(weights, folder)
-            return {"cost": {"seconds": float(index)}, "trained_on": {"classes": data.classes}}
+            return {"cost": {**COST, "seconds": float(index)}, "trained_on": {"classes": data.classes}}
 
         store.obtain(KIND, pool.settings(data, index), make)
         made.append(weights)
@@ -52,7 +53,7 @@ def test_networks_come_back_as_they_were_saved_ready_for_evaluation(tmp_path):
         assert held.keys() == weights.keys() and any("running_mean" in name for name in held)
         assert all(torch.equal(held[name], weights[name]) for name in held)
         assert not network.training
-    assert POOL.costs(store, data) == [{"seconds": 0.0}, {"seconds": 1.0}]
+    assert POOL.costs(store, data) == [{**COST, "seconds": 0.0}, {**COST, "seconds": 1.0}]
 
 
 def test_a_network_not_trained_yet_is_one_clear_line(tmp_path):
