@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from moe_distill.config import conf_dir
+from moe_distill.disk import expanded
 from moe_distill.errors import InputError
 
 # Last words of keys that take a path, such as data.root, paths.store, pipeline.to and hydra.run.dir.
@@ -93,13 +94,17 @@ def with_text_quoted(argument: str, sweeping: bool) -> str:
         sweeping: Whether that runs several jobs.
 
     Raises:
-        InputError: It is no text and Hydra cannot read it.
+        InputError: It is no text and Hydra cannot read it, or a path in the home of nobody.
     """
     key, equals, value = argument.partition("=")
     if not equals or argument.startswith("-"):
         return argument
     is_path = takes_path(key.lstrip("+").partition("@")[0])
     is_text = not value.startswith(_QUOTES if is_path else (*_QUOTES, *_BRACKETS))
+    if is_path and is_text:  # no shell expands ~ behind such a key
+        parts = value.split(",") if sweeping else [value]
+        value = ",".join(str(expanded(part, key)) if part.startswith("~") else part for part in parts)
+        argument = f"{key}={value}"
     if _is_read(argument, is_path and is_text, sweeping):
         return argument
     values = value.split(",") if sweeping and "${" not in value else [value]

@@ -96,6 +96,22 @@ def _is_full(folder: Path) -> bool:
     return usage.total > 0 and usage.free < _FULL_BELOW_BYTES  # /proc and its like have no size at all
 
 
+def expanded(path: str | Path, key: str) -> Path:
+    """Return a path of which ``~`` or ``~name`` in front is the home of a user.
+
+    Args:
+        path: As typed.
+        key: What it was typed for.
+
+    Raises:
+        InputError: There is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(key, path, "a path; what ~ begins is the home of a user, here of none") from error
+
+
 class guard_disk:
     """Inside the block, an error of the disk under one of some folders becomes one line.
 
@@ -104,7 +120,7 @@ class guard_disk:
     """
 
     def __init__(self, folders: Mapping[str, str | Path]) -> None:
-        self.folders = {key: Path(folder).expanduser() for key, folder in folders.items()}
+        self.folders = {key: expanded(folder, key) for key, folder in folders.items()}
 
     def __enter__(self) -> None:
         """Nothing to prepare."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moe_distill.damage import MANIFEST, checksums, content_checksum, flaw_of, flaw_of_manifest, set_aside
-from moe_distill.disk import guard_disk, in_place_of, keep, sync_folder
+from moe_distill.disk import expanded, guard_disk, in_place_of, keep, sync_folder
 from moe_distill.errors import InputError
 from moe_distill.escaping import in_csv
 from moe_distill.identity import SCHEMA, describe, key
@@ -73,7 +73,7 @@ class Store:
     """
 
     def __init__(self, root: Path | Text) -> None:
-        self.root = Path(root).expanduser()
+        self.root = expanded(root, "paths.store")
         self.found: list[str] = []
         self.made: list[str] = []
         self._whole: set[Path] = set()

@@ -13,7 +13,10 @@ from omegaconf import OmegaConf
 
 from moe_distill.arguments import aside, named, reordered, set_aside, takes_path, with_text_quoted, without_dashes
 from moe_distill.config import conf_dir, job_name
+from moe_distill.data.folder import Folder
+from moe_distill.disk import guard_disk
 from moe_distill.errors import InputError
+from moe_distill.records import Store
 from moe_distill.run import as_hydra_reads, one_line
 
 
@@ -119,7 +122,7 @@ ODD = [
     "/tmp/a[1]",
     "/tmp/a#b",
     "/tmp/a,b",
-    "~/x",
+    "/tmp/~",
     "[a]",
     "2026",
     "/tmp/it's",
@@ -142,6 +145,7 @@ def test_a_path_is_taken_as_it_is(key, path):
         ("data.root=/tmp/jürgen,/tmp/a=b", ["/tmp/jürgen", "/tmp/a=b"]),
         ("data.root='/tmp/a,b',/tmp/c", ["/tmp/a,b", "/tmp/c"]),
         ("data.root=choice(a,b)", ["a", "b"]),
+        ("data.root=~/a,/b", [str(Path("~/a").expanduser()), "/b"]),
     ],
 )
 def test_a_sweep_parts_paths_by_commas(given, paths):
@@ -176,6 +180,27 @@ def test_what_neither_hydra_reads_nor_is_text_is_refused_by_its_key(given):
     key, _, value = given.partition("=")
     with pytest.raises(InputError, match=re.escape(f"{key}={value}: a key of the configuration, and a value whose")):
         as_hydra_reads([given])
+
+
+@pytest.mark.parametrize("key", ["paths.runs", "hydra.run.dir", "pipeline.path", "data.root"])
+def test_a_home_is_expanded_whatever_key_it_is_typed_for(key):
+    (read,) = as_hydra_reads([f"{key}=~/a b"])
+    assert OverridesParser.create().parse_override(read).value() == str(Path("~/a b").expanduser())
+    with pytest.raises(InputError, match=rf"^{key}=~nobody-here/x: a path; what ~ begins is the home of a user"):
+        as_hydra_reads([f"{key}=~nobody-here/x"])
+
+
+@pytest.mark.parametrize(
+    ("act", "key"),
+    [
+        (lambda: Store("~nobody-here"), "paths.store"),
+        (lambda: Folder("~nobody-here").load(Path("unused")), "data.root"),
+        (lambda: guard_disk({"paths.runs": "~nobody-here"}), "paths.runs"),
+    ],
+)
+def test_a_home_of_nobody_is_one_line_where_a_yaml_says_it(act, key):
+    with pytest.raises(InputError, match=f"^{key}=~nobody-here: a path; what ~ begins"):
+        act()
 
 
 def leaves(node, at=""):

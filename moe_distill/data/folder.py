@@ -11,6 +11,7 @@ from annotated_types import Gt, Lt
 from moe_distill.data.decoding import decoded
 from moe_distill.data.realset import RealSet, pixel_statistics, train_and_test
 from moe_distill.data.tree import KEY, LAYOUT, read_tree
+from moe_distill.disk import expanded
 from moe_distill.errors import InputError
 from moe_distill.identity import with_fields
 from moe_distill.normalisation import check_statistics
@@ -58,7 +59,7 @@ class Folder:
         if self.root is None:
             raise InputError(KEY, None, LAYOUT)
         check_statistics(self.mean, self.std, self.channels)
-        tree = read_tree(Path(self.root).expanduser(), test_share=self.test_share)
+        tree = read_tree(expanded(self.root, KEY), test_share=self.test_share)
         accept = partial(check_statistics, self.mean, self.std)
         arrays = decoded(tree, self.size, self.channels, cache, accept)
         mean, std = pixel_statistics(arrays["train_images"])

@@ -15,6 +15,7 @@ from moe_distill.data.cache import Tensors
 from moe_distill.data.decoding import check_size, decoded
 from moe_distill.data.realset import RealSet, train_and_test
 from moe_distill.data.tree import KEY, LAYOUT, Tree, read_tree
+from moe_distill.disk import expanded
 from moe_distill.errors import InputError
 from moe_distill.normalisation import check_statistics
 from moe_distill.pictures import class_folders, shown
@@ -53,7 +54,7 @@ class PublishedSet(ABC):
         """
         check_size(self.size)
         check_statistics(self.mean, self.std, None)
-        root = cache / "downloads" if self.root is None else Path(self.root).expanduser()
+        root = cache / "downloads" if self.root is None else expanded(self.root, KEY)
         folders = class_folders(root, KEY)
         if self.root is None or self._has_files(root):
             arrays, variant = self._own_files(root, cache), self.variant

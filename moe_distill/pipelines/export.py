@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from moe_distill.disk import expanded
 from moe_distill.errors import InputError, renamed
 from moe_distill.experts.plan import Distillation
 from moe_distill.formats.card import Known, write_hub_folder
@@ -48,7 +49,7 @@ def export(
     Raises:
         InputError: There is no set, no such layout, or the folder exists; then nothing is written.
     """
-    target = Path(to).expanduser() if to else runtime.output / f"export-{layout}"
+    target = expanded(to, "pipeline.to") if to else runtime.output / f"export-{layout}"
     known = functools.partial(_known, None if path is not None else recipe, runtime)
     writers: Mapping[str, Writer] = {
         "safetensors": copy_set,
@@ -59,7 +60,7 @@ def export(
     if layout not in writers:
         raise InputError("pipeline.layout", layout, f"one of {', '.join(writers)}")
     check_new(target)
-    source = Path(path).expanduser() if path is not None else _stored(plan, runtime)
+    source = expanded(path, "pipeline.path") if path is not None else _stored(plan, runtime)
     with renamed("set", "set" if path is None else "pipeline.path"):
         sets = SyntheticSet.load(source)
     together = sets if isinstance(sets, Union) else union([sets])

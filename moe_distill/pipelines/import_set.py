@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from moe_distill.data.realset import DataSource, RealSet
+from moe_distill.disk import expanded
 from moe_distill.errors import InputError
 from moe_distill.formats import conventions
 from moe_distill.formats.fitting import AUTO, arranged, space_of
@@ -111,11 +112,11 @@ def import_set(
 
 def _checked(path: str | None, to: str | None, runtime: Runtime, largest_gib: float) -> tuple[Path, Path, int]:
     """Return where to write, where to read, and how many bytes at most."""
-    target = Path(to).expanduser() if to else runtime.output / "imported"
+    target = expanded(to, "pipeline.to") if to else runtime.output / "imported"
     check_new(target)
     if path is None:
         raise InputError(KEY, None, "the file or folder of a distilled set")
-    return target, Path(path).expanduser(), int(largest_gib * 2**30)
+    return target, expanded(path, KEY), int(largest_gib * 2**30)
 
 
 def _wanted(data: DataSource, runtime: Runtime, limit: int) -> tuple[RealSet, Wanted]:
