@@ -3,12 +3,20 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from moe_distill.errors import InputError
 from moe_distill.values import Text, checked
+from moe_distill.wording import Where
 
 Mode = Literal["offline", "online", "disabled"]
+Project = Annotated[
+    str,
+    Where(
+        lambda name: 0 < len(name) <= 128 and not set(name) & set("/\\#?%:"),
+        r"a name of at most 128 characters, none of them / \ # ? % :",
+    ),
+]
 _TAG_LETTERS = 64
 
 
@@ -49,7 +57,7 @@ class WandbMirror:
         folder: Where the run's files lie; staged artifacts stay beside them.
     """
 
-    def __init__(self, project: Text, mode: Mode, group: Text, folder: Text) -> None:
+    def __init__(self, project: Project, mode: Mode, group: Text, folder: Text) -> None:
         self.project, self.mode, self.group, self.folder = project, mode, group, Path(folder)
         self.run: Any = None
         self.point: dict[str, float] = {}
@@ -64,9 +72,11 @@ class WandbMirror:
             settings: The whole configuration; its branches stand below ``settings``.
 
         Raises:
-            InputError: The run is to be online and there is no key, or the server refuses it.
+            InputError: The run is to be online and there is no key, the server refuses it, or a variable of the
+                environment is not what wandb takes.
         """
         # Importing wandb takes seconds, and a machine without it can still distil with logger=none.
+        import pydantic
         import wandb
 
         if self.mode == "online":
@@ -83,6 +93,9 @@ class WandbMirror:
         except wandb.Error as error:
             refused = f"run {identity} was refused: {error} (if it was deleted there, restore it or change `name`)"
             raise InputError("logger.mode", self.mode, f"offline; {refused}") from error
+        except pydantic.ValidationError as error:  # of the environment: all that is handed on here was checked
+            first = error.errors()[0]
+            raise InputError(f"WANDB_{first['loc'][0]}".upper(), first["input"], first["msg"]) from error
         self.point = {name: axes[name] for name in ("ipc", "noe", "budget")}
         self.run.define_metric("iteration")
         self.run.define_metric("*", step_metric="iteration")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.mirror import require_key
+from moe_distill.pipelines.mirror import Project, require_key
 from moe_distill.pipelines.runtime import Runtime
 from moe_distill.values import Text
 
@@ -15,7 +15,7 @@ PINNED = (
 _MOST_RUNS = 200
 
 
-def workspace(runtime: Runtime, project: Text, entity: Text | None = None) -> dict[str, Any]:
+def workspace(runtime: Runtime, project: Project, entity: Text | None = None) -> dict[str, Any]:
     """Push the workspace to the server as a new saved view.
 
     Args:

@@ -150,6 +150,16 @@ def test_what_is_about_no_plan_leaves_no_run(suite, runs):
     assert len(list((suite.home / "idm").glob("wandb/offline-run-*"))) == len(runs["idm"])
 
 
+def test_what_wandb_does_not_take_is_one_line(suite, monkeypatch):
+    for name in ("a/b", "", "x" * 129, "50%"):
+        with pytest.raises(InputError, match=rf"^logger\.project={name[:60]}.*: a name of at most 128 characters"):
+            suite(*ONE, "method=dm", f"logger.project='{name}'", f"paths.output={suite.home / 'named'}")
+    # As it does where WANDB_MODE=foo, which a process reads once.
+    monkeypatch.setattr(wandb, "init", lambda **_: wandb.Settings(mode="foo"))
+    with pytest.raises(InputError, match=r"^WANDB_MODE=foo: Input should be 'online', 'offline'"):
+        suite(*ONE, "method=dm", f"paths.output={suite.home / 'named'}")
+
+
 def test_going_online_without_a_key_is_refused_before_any_work(suite):
     with pytest.raises(
         InputError, match=r"^logger.mode=online: offline, or with a Weights & Biases key: run `wandb lo"
