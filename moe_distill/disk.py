@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from moe_distill.damage import set_aside
 from moe_distill.errors import InputError
 
 _FULL_BELOW_BYTES = 1 << 20
@@ -17,11 +18,16 @@ _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST,
 
 @contextlib.contextmanager
 def in_place_of(path: Path) -> Iterator[Path]:
-    """Give a name to write under, which then takes the place of ``path``; nothing is left where writing fails."""
+    """Give a name to write under, which then takes the place of ``path``; nothing is left where writing fails.
+
+    A folder in that place is set aside.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
         keep(temporary)
+        if path.is_dir() and not path.is_symlink():
+            set_aside(path, "it is a folder")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -67,7 +73,9 @@ def explained(error: BaseException, folders: Mapping[str, Path]) -> InputError |
     key = within or (next(iter(folders)) if path is None else None)
     if key is None or number is None:
         return None
-    what = f" ({os.strerror(number)}: {os.fsdecode(path)})" if path is not None else f" ({os.strerror(number)})"
+    lost = path is not None and Path(os.fsdecode(path)).is_symlink() and not Path(os.fsdecode(path)).exists()
+    said = "A link to nothing" if number == errno.EEXIST and lost else os.strerror(number)
+    what = f" ({said}: {os.fsdecode(path)})" if path is not None else f" ({said})"
     return InputError(key, folders[key], f"a folder that can be read and written{what}")
 
 

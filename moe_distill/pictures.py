@@ -141,7 +141,7 @@ def opened(path: Path, key: str, data: bytes | None = None) -> Iterator[Image.Im
     except Exception as error:  # decoders raise nearly anything where the bytes are wrong
         if isinstance(error, OSError) and error.errno:
             raise InputError(key, shown(path), f"an image that can be read ({error.strerror})") from error
-        allowed = f"whole images; this file is broken or truncated ({error})"
+        allowed = f"whole images; this file is broken or truncated, or more than Pillow takes ({error})"
         raise InputError(key, shown(path), allowed) from error
 
 

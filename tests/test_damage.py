@@ -13,7 +13,7 @@ from moe_distill.disk import explained
 from moe_distill.errors import InputError
 from moe_distill.locks import locked
 from moe_distill.pipelines.results import KIND, Results
-from moe_distill.records import Store
+from moe_distill.records import Store, write_text
 
 DAMAGE = {
     "empty": lambda data: b"",
@@ -202,6 +202,20 @@ def test_an_error_of_the_disk_names_the_key_and_the_folder_it_lies_in(tmp_path, 
     ]
     assert f"({os.strerror(number)}: {store / 'set'})" in str(told[store / "set"])
     assert explained(failure(errno.ENOENT, store / "gone"), folders) is None  # it says nothing of writing
+
+
+def test_a_link_to_nothing_where_a_folder_belongs_is_told_as_such(tmp_path):
+    (tmp_path / "link").symlink_to("gone")
+    with pytest.raises(InputError, match=r"^paths\.store=.*link: a folder .* \(A link to nothing: .*link\)$"):
+        Store(tmp_path / "link").obtain("thing", {}, make)
+
+
+def test_a_folder_in_the_place_of_a_file_that_is_written_is_set_aside(tmp_path, capsys):
+    (tmp_path / "report.html").mkdir()
+    (tmp_path / "report.html" / "mine.txt").write_text("kept")
+    write_text(tmp_path / "report.html", "page")
+    assert (tmp_path / "report.html").read_text() == "page" and "it is a folder; set aside" in capsys.readouterr().out
+    assert (tmp_path / "report.html.damaged-1" / "mine.txt").read_text() == "kept"
 
 
 def test_a_folder_that_cannot_exist_is_not_a_full_disk(tmp_path):

@@ -34,7 +34,8 @@ def read_folder(root: Path, wanted: Wanted) -> Foreign:
     for row, (path, _) in enumerate(listed):
         images_NCHW[row] = _pixels(path, wanted)
     labels_N = torch.tensor([label for _, label in listed])
-    method = "sre2l" if folders[0].name.startswith("new") else "folder"
+    first = folders[0].name
+    method = "sre2l" if re.fullmatch(r"new\d+", first) and first not in wanted.classes else "folder"
     return Foreign(method, images_NCHW, labels_N, (root,), spaces=("raw",), order=order)
 
 

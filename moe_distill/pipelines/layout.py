@@ -12,6 +12,8 @@ from string import Template
 
 from markupsafe import Markup, escape
 
+from moe_distill.printable import printable
+
 
 def whole_page(title: str, sections: Sequence[str]) -> str:
     """Return an HTML page that makes no request anywhere; sections are markup, empty ones are left out.
@@ -22,7 +24,8 @@ def whole_page(title: str, sections: Sequence[str]) -> str:
     script = text.partition("<script>")[2].partition("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     body = joined([section for section in sections if section], "\n")
-    return Template(text).substitute(title=escape(title), body=body, script_hash=f"sha256-{digest}")
+    page = Template(text).substitute(title=escape(title), body=body, script_hash=f"sha256-{digest}")
+    return printable(page)  # what turns the writing of a line would turn that of its neighbours
 
 
 def joined(parts: Sequence[str], between: str = "") -> Markup:

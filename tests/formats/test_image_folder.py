@@ -41,6 +41,12 @@ def test_class_folders_bear_names_ids_or_numbers(tmp_path, names):
     assert found.method == ("sre2l" if names[0] == "new000" else "folder")
 
 
+@pytest.mark.parametrize("classes", [("newspaper", "newt", "emu"), ("new0", "new1", "new2")])
+def test_a_class_whose_name_begins_with_new_does_not_come_from_sre2l(tmp_path, classes):
+    pictures(tmp_path, classes)
+    assert layout_of(tmp_path).read(tmp_path, Wanted(classes, (3, 8, 8), 1 << 20)).method == "folder"
+
+
 def test_numbered_folders_go_by_the_names_that_an_export_has_beside_them(tmp_path):
     pictures(tmp_path, NAMES[0])
     about = {"set_fingerprint": "f", "classes": ["emu", "cat", "dog"]}

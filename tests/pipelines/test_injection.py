@@ -53,6 +53,12 @@ def attempt(**more):
     return Attempt(**{**about, "process_began": 1.0, "ended": 60.0, **more})
 
 
+def test_what_turns_the_writing_or_moves_a_cursor_is_spelt_out_on_a_page(tmp_path):
+    acts = "a\x1b[31mred", "\u202egnp", "\x00\x85\u2066"
+    text = whole_page(acts[0], [images_section([Distilled(acts[1], 0, union([a_set("classes", acts[2])]), tmp_path)])])
+    assert not set(text) & set("\x1b\u202e\x00\x85\u2066") and "\\u202egnp" in text and "a\\x1b[31mred" in text
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_no_field_of_a_set_acts_on_a_page_or_a_card(name, tmp_path):
     together = union([a_set(name)])
