@@ -44,8 +44,8 @@ class WatchedRanks(_MultiProcessingLauncher):
         """Run the function in every rank and return what the first one returns.
 
         Raises:
-            LostRank: A rank died, did not move for ``SILENT_BEATS`` seconds, or was at one step for ``STEP_BEATS``
-                seconds while another was at none.
+            LostRank: A rank died, did not move for ``SILENT_BEATS`` seconds, or was at one step while another waited
+                for ``STEP_BEATS`` seconds.
             ProcessRaisedException: A rank raised; its traceback is the message.
         """
         spawning = multiprocessing.get_context("spawn")
@@ -124,9 +124,12 @@ def watch(ranks: ProcessContext, beats: Sequence[int], steps: Sequence[int]) -> 
             if silent[rank] >= (SILENT_BEATS if seen[rank] else IMPORTING_BEATS):
                 raise LostRank(_lost(rank, process, f"has not moved for {silent[rank] * BEAT_SECONDS:.0f} s"))
             since[rank] = 0 if steps[rank] != begun[rank] else since[rank] + (not ended)
-            if since[rank] >= STEP_BEATS and steps[rank] % 2 and not all(step % 2 for step in steps):
-                how = f"has been at one iteration for {since[rank] * BEAT_SECONDS:.0f} s, for which another waits,"
-                raise LostRank(_lost(rank, process, f"{how} and seems to hang"))
+        long = [i for i, process in enumerate(processes) if process.exitcode is None and since[i] >= STEP_BEATS]
+        waiting, at_work = ([i for i in long if steps[i] % 2 == odd] for odd in (0, 1))
+        if waiting and at_work:
+            took = f"{since[at_work[0]] * BEAT_SECONDS:.0f} s"
+            how = f"has been at one iteration for {took}, while rank {waiting[0]} waits for it"
+            raise LostRank(_lost(at_work[0], processes[at_work[0]], how))
         seen, begun = [*beats], [*steps]
     time.sleep(_SETTLE_SECONDS if any(process.exitcode for process in processes) else 0)
     # First, as whoever waited for it in a collective raises too.
