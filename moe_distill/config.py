@@ -3,7 +3,7 @@
 import hashlib
 import re
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,15 @@ def output_key(paths: Any) -> str:
 def options(group: str) -> list[str]:
     """Return the names of a group's yamls; none where there is no such group."""
     return sorted(file.stem for file in (Path(conf_dir()) / group).glob("*.yaml"))
+
+
+def at_top() -> list[str]:
+    """Return what one may set at the top: values and groups, these with a plus where the defaults choose nothing."""
+    folder, values = Path(conf_dir()), {f.name for f in fields(Config)}
+    spine: Any = OmegaConf.load(folder / "config.yaml")
+    chosen = {name for one in spine.defaults if OmegaConf.is_dict(one) for name in one}
+    groups = {path.name for path in folder.iterdir() if path.is_dir()} - {"hydra", "preset"}
+    return sorted(values | {name if name in values | chosen else f"+{name}" for name in groups})
 
 
 def job_overrides() -> str:

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from moe_distill.arguments import aside, named, reordered, set_aside, takes_path, with_text_quoted, without_dashes
 from moe_distill.config import conf_dir, job_name
 from moe_distill.errors import InputError
-from moe_distill.run import as_hydra_reads, one_line
+from moe_distill.refusals import one_line
+from moe_distill.run import as_hydra_reads
 
 
 @pytest.mark.parametrize("overrides", ["split=5x2,method=idm", "a.b='x y',c=[1,2]", "", "x=" + "long" * 99, "../up=1"])

@@ -12,9 +12,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.errors import CompactHydraException
 
-from moe_distill.checking import check_split
 from moe_distill.errors import InputError
 from moe_distill.launcher.composing import FreshProcessLauncher
+from moe_distill.overrides import check_split
 
 
 @dataclass
