@@ -1,6 +1,7 @@
 """The typed spine of the configuration; everything below it is free ``_target_`` yaml."""
 
 import hashlib
+import os
 import re
 import warnings
 from dataclasses import dataclass, field, fields
@@ -179,6 +180,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("shared_by_jobs", lambda: list(SHARED_BY_JOBS), replace=True)
     OmegaConf.register_new_resolver("job_overrides", job_overrides, replace=True)
     OmegaConf.register_new_resolver("experiments_dir", experiments_dir, replace=True)
+    OmegaConf.register_new_resolver("store_of", _store_of, replace=True)
     OmegaConf.register_new_resolver("paper_of", _paper_of, replace=True)
     OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
     OmegaConf.register_new_resolver("gpus", lambda accelerator, n: n if accelerator == "gpu" else None, replace=True)
@@ -186,6 +188,11 @@ def register() -> None:
     OmegaConf.register_new_resolver("of_nearest_row", _of_nearest_row, replace=True)
     OmegaConf.register_new_resolver("joined", lambda *lists: [one for each in lists for one in each], replace=True)
     OmegaConf.register_new_resolver("count", lambda listed: len(listed or ()), replace=True)
+
+
+def _store_of(runs: Any) -> str:
+    """Return the folder of finished work; an empty variable is none, as in shells."""
+    return os.environ.get("MOE_DISTILL_HOME") or f"{runs}/store"
 
 
 def _paper_of(tables: Any, name: Any) -> str | None:

@@ -23,6 +23,7 @@ from moe_distill.attempts import attempt
 from moe_distill.config import conf_dir, output_key, register, written
 from moe_distill.disk import explained, guard_disk
 from moe_distill.errors import InputError, LostRank
+from moe_distill.flags import check_flags, showing
 from moe_distill.locks import locked
 from moe_distill.overrides import check_aside, check_here, check_split
 from moe_distill.refusals import one_line
@@ -131,11 +132,12 @@ def main() -> None:
 
     Errors of input end in one line and exit code 2, a signal that asks the run to end in one line and 128 + its number.
     """
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, who say them in one line
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, who say them in one line
     with stopping.heeding():
         try:
             sys.argv = [sys.argv[0], *as_hydra_reads(sys.argv[1:])]
-            _hydra_main()
+            with showing(check_flags(sys.argv[1:])):
+                _hydra_main()
         except (InputError, HydraException, OmegaConfBaseException) as error:
             _fail(str(own_error(error) or one_line(error)))
         except Exception as error:

@@ -100,7 +100,7 @@ def modules(folder):
 def test_every_module_is_under_the_contracts_on_libraries():
     package = ROOT / "moe_distill"
     top = {name for name in modules(package)}
-    known = ("__main__", "run", "sweep", "config", "arguments", "refusals", "resolving", "launcher")
+    known = ("__main__", "run", "sweep", "config", "arguments", "flags", "refusals", "resolving", "launcher")
     hydra = {f"moe_distill.{name}" for name in known}
     assert set(CONTRACTS["hydra"]["source_modules"]) == top - hydra
     lightning = {f"moe_distill.{name}" for name in ("pipelines", "experts", "training")}
