@@ -31,6 +31,7 @@ Width = Annotated[float, Gt(0), Le(100)]
 Few = Annotated[int, Ge(1), Le(10_000)]  # layers, heads, channels
 Depth = Annotated[int, Ge(1), Le(100)]
 Text = Annotated[str, MinLen(1)]
+LocalFolder = Annotated[str, MinLen(1), Where(lambda path: "://" not in path, "a folder of this machine")]
 FolderName = Annotated[
     str,
     Where(

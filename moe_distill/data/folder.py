@@ -14,7 +14,7 @@ from moe_distill.data.tree import KEY, LAYOUT, read_tree
 from moe_distill.errors import InputError
 from moe_distill.identity import describe, qualified_name
 from moe_distill.normalisation import check_statistics
-from moe_distill.values import Pixels, Positive, Share, Text, checked
+from moe_distill.values import LocalFolder, Pixels, Positive, Share, Text, checked
 
 
 @checked
@@ -33,7 +33,7 @@ class Folder:
             ``train/<class>/*`` alone); see :func:`moe_distill.data.tree.held_out`. None wants the two parts.
     """
 
-    root: Text | None
+    root: LocalFolder | None
     size: Pixels | None = None
     channels: Literal[1, 3] | None = None
     mean: Sequence[Share] | None = None
