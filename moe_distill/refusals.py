@@ -1,14 +1,17 @@
 """What Hydra and OmegaConf say of a configuration that they cannot compose or resolve, in one line."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from moe_distill.checking import takes_of
-from moe_distill.config import at_top, options
+from moe_distill.config import Config, at_top, options
+from moe_distill.misfits import annotations_of, misfit
 from moe_distill.wording import listed, no_such
 
 _IN_DEFAULTS = re.compile(r"Error resolving interpolation '(.+)', possible interpolation keys: (.+)")
@@ -16,6 +19,7 @@ _GONE = re.compile(r"Interpolation key '(.+)' not found")
 _NO_NODE = re.compile(r"node `(.+)` is not a container")
 _OF_YAML = re.compile(r"In '(.+)': ConfigKeyError raised while composing config: Key '(.+)' not in 'Config'")
 _APPEND, _APPEND_GROUP = "To append to your config use +", "To append to your default list use +"
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 _OPEN = "You must specify '"
 
 
@@ -34,7 +38,7 @@ def one_line(error: BaseException) -> str:
         return _taken_away(*found.groups())
     if isinstance(cause, OmegaConfBaseException):
         if lines[0].startswith("Error merging override "):
-            return f"{lines[0].removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
+            return _of_value(lines[0].removeprefix("Error merging override "), str(cause).splitlines()[0])
         if lines[-1].startswith(_APPEND) and cause.parent_node is not None:
             return no_such_key(lines[-1].removeprefix(_APPEND), cause.parent_node)
     if (said := _of_names(lines)) is not None:
@@ -44,6 +48,14 @@ def one_line(error: BaseException) -> str:
     ]
     inner = " ".join(str(cause).split())
     return " ".join(kept if cause is error else [*kept, f"({type(cause).__name__}: {inner})"])
+
+
+def _of_value(override: str, said: str) -> str:
+    """Return what would be taken at the top in a value's place, or else what OmegaConf said of it."""
+    key, _, value = override.lstrip("+").partition("=")
+    takes = annotations_of(Config).get(key)
+    found = None if takes is None else misfit(takes, None if value == "null" else value)
+    return f"{key}={value}: {said if found is None else found[2]}"
 
 
 def _of_names(lines: list[str]) -> str | None:
@@ -70,12 +82,41 @@ def _taken_away(path: str, there: str) -> str:
 def _unresolved(error: InterpolationResolutionError) -> str:
     """Return what is wrong with the key that another one refers to: it was taken away, or is no node, or of no use."""
     said = str(error).splitlines()[0]
-    if found := _GONE.search(said):
-        return f"{found[1]}=null: a value, as {error.full_key} refers to it"
-    if (found := _NO_NODE.search(said)) and error.parent_node is not None:
-        value = OmegaConf.select(error.parent_node._get_root(), found[1])
-        return f"{found[1]}={value}: settings by name, as {error.full_key} refers to one of them"
-    return f"{error.full_key}: {said}"
+    parent: Any = HydraConfig.get() if HydraConfig.initialized() else error.parent_node
+    root = None if parent is None else parent._get_root()
+    key, text = (error.full_key, "") if root is None else _at_fault(root, said)
+    found = _GONE.search(said)
+    if found and found[1].partition(".")[0] in {name.lstrip("+") for name in at_top()}:
+        return f"{found[1]}=null: a value, as {key} refers to it"
+    if (found := _NO_NODE.search(said)) and root is not None:
+        value = OmegaConf.select(root, found[1])
+        return f"{found[1]}={value}: settings by name, as {key} refers to one of them"
+    return f"{key}={text}: a value, or a reference that leads to one ({said})"
+
+
+def _at_fault(root: Any, said: str) -> tuple[str | None, str]:
+    """Return key and text of the interpolation that cannot be resolved, not of those that refer to it in turn."""
+    texts = dict(_interpolations(OmegaConf.to_container(root, resolve=False)))
+    own_first = sorted(texts, key=lambda key: key.startswith("hydra."))  # where the command line stands once more
+    failing = [key for key in own_first if _failure(root, key) == said]
+    roots = [key for key in failing if {*_REFERENCE.findall(texts[key])}.isdisjoint({*failing} - {key})]
+    return next(((key, texts[key]) for key in [*roots, *failing]), (None, ""))
+
+
+def _interpolations(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield path and text of every interpolation in plain containers."""
+    if isinstance(tree, str) and "${" in tree:
+        yield path, tree
+    for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        yield from _interpolations(value, f"{path}.{name}" if path else str(name))
+
+
+def _failure(root: Any, key: str) -> str | None:
+    try:
+        OmegaConf.select(root, key)
+    except OmegaConfBaseException as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 def _group_and_name(file: str) -> tuple[str, str]:
@@ -94,7 +135,7 @@ def no_such_key(override: str, parent: Any) -> str:
         parent: The node that was to have the key.
     """
     path, _, name = override.partition("=")[0].rpartition(".")
-    if not path:
+    if parent is None or parent._get_parent() is None:
         return f"{override}: {no_such(name, at_top())}"
     if not parent and (names := options(path)):
         return f"{path}=null: one of {', '.join(names)}"

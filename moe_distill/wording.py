@@ -110,7 +110,7 @@ def _limits(bounds: Sequence[Any], value: Any) -> str:
     """Return bounds in words; those of the machine only where they are met."""
     size = abs(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0
     said = [words for b in bounds if (words := _limit(b)) and (words != _limit(Le(MOST)) or size > MOST)]
-    return " and ".join([*said, *([f"at most {LARGEST}"] if math.isfinite(size) and size > LARGEST else [])])
+    return " and ".join([*said, *([f"at most {LARGEST}"] if LARGEST < size < math.inf else [])])
 
 
 def _limit(bound: Any) -> str:
