@@ -146,6 +146,22 @@ def check_epochs(tree: Mapping[str, Any], recipes: Iterable[str]) -> None:
             raise InputError(f"student_epochs.{name}", epochs, f"no such key; there are {listed(known)}")
 
 
+def check_factors(tree: Mapping[str, Any], networks: Iterable[str]) -> None:
+    """Refuse learning rates of what is no student, which nothing would look up.
+
+    Args:
+        tree: The resolved configuration, checked.
+        networks: Names of networks, of which students bear the names; those that are trained have theirs beside them.
+
+    Raises:
+        InputError: There are any.
+    """
+    known = {*tree["students"], *networks}
+    for name, factor in (tree["recipe"].get("lr_factors") or {}).items():
+        if name not in known:
+            raise InputError(f"recipe.lr_factors.{name}", factor, f"no such key; there are {listed(known)}")
+
+
 def _methods_of(tree: Any) -> Iterator[str]:
     """Yield the word of every method that is built, the user's own among them."""
     from moe_distill.experts.roster import word  # torch comes with it, which takes seconds and few need

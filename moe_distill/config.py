@@ -14,7 +14,19 @@ from omegaconf import MISSING, OmegaConf
 
 from moe_distill.errors import InputError
 from moe_distill.misfits import misfit
-from moe_distill.values import Count, Experts, FolderName, NotNegative, Pairing, Side, Students, Text, Threads, Width
+from moe_distill.values import (
+    Count,
+    Experts,
+    FolderName,
+    Hook,
+    NotNegative,
+    Pairing,
+    Side,
+    Students,
+    Text,
+    Threads,
+    Width,
+)
 
 NAMELESS = "single"  # what a run is called where nobody names it
 # Names of jobs leave out what is the same for all of a sweep, or decides no result.
@@ -65,10 +77,10 @@ class Config:
     shorten: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     student_epochs: dict[str, Count] = field(default_factory=dict)
     sweep: dict[str, Any] = field(default_factory=dict)
-    before_sweep: Text | None = "moe_distill.sweep.before"
-    done_already: Text | None = "moe_distill.sweep.done_already"
-    after_sweep: Text | None = "moe_distill.sweep.after"
-    instead: Text | None = None
+    before_sweep: Hook | None = "moe_distill.sweep.before"
+    done_already: Hook | None = "moe_distill.sweep.done_already"
+    after_sweep: Hook | None = "moe_distill.sweep.after"
+    instead: Hook | None = None
     question: dict[str, Any] = field(
         default_factory=lambda: {
             "_target_": "moe_distill.pipelines.question.asked",

@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from moe_distill.errors import InputError
+from moe_distill.misfits import misfit
+from moe_distill.values import FolderName
 from moe_distill.wording import no_such
 
 OF_SPLIT = ("ipc", "noe")
@@ -49,8 +52,35 @@ def check_split(overrides: Iterable[str]) -> None:
             raise InputError(name, given[name], allowed)
 
 
+def check_typed(arguments: Iterable[str]) -> None:
+    """Refuse settings by which Hydra would write beside the run, that change nothing, or that skip what a run does.
+
+    Args:
+        arguments: The command line.
+
+    Raises:
+        InputError: There is one.
+    """
+    for argument in arguments:
+        typed, equals, given = argument.partition("=")
+        key, value = typed.lstrip("+"), given.strip("'\"")
+        if not equals or typed.startswith("-"):
+            continue
+        if key in ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir") and not value:
+            raise InputError(key, value, "a folder")
+        if key == "hydra.output_subdir" and value != "null" and misfit(FolderName, value) is not None:
+            raise InputError(key, value, "the name of one folder, or null")
+        if key == "runtime.output":
+            raise InputError(key, value, "left out: hydra.run.dir says where a run works")
+        if key == "instead" and value != "null":
+            raise InputError(key, value, "left out: a pipeline brings it, such as pipeline=status")
+        if given == "{}" and not typed.startswith("+"):
+            allowed = f"left out: what is there is kept beside it; ~{key}.<name> takes an entry away"
+            raise InputError(key, value, allowed)
+
+
 def check_here(hydra: Any) -> None:
-    """Refuse to change into the job's folder, from where paths such as ``runs/store`` would lead elsewhere.
+    """Refuse to change into the job's folder, from where relative paths would lead elsewhere, and yamls of nowhere.
 
     Args:
         hydra: Hydra's own settings.
@@ -58,6 +88,9 @@ def check_here(hydra: Any) -> None:
     Raises:
         InputError: They ask for it.
     """
+    for place in hydra.searchpath:
+        if place.startswith("file://") and not Path(place.removeprefix("file://")).is_dir():
+            raise InputError("hydra.searchpath", place, "folders of yamls that are there")
     if hydra.job.chdir:
         raise InputError("hydra.job.chdir", True, "false: relative paths are those of the folder where one types")
 

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from moe_distill.checking import check, check_epochs, check_groups, check_shortened
+from moe_distill.checking import check, check_epochs, check_factors, check_groups, check_shortened
 from moe_distill.config import Config, at_top, options
 from moe_distill.errors import FieldError, InputError
 from moe_distill.overrides import OF_SPLIT, check_top
@@ -37,6 +37,7 @@ def settled(cfg: DictConfig) -> dict[str, Any]:
         check(resolved, Config)
         check_shortened(resolved, options("method"))
         check_epochs(resolved, options("recipe"))
+        check_factors(resolved, options("model"))
     tables = resolved["paths"]["tables"]
     if tables is not None and not Path(tables).is_dir():
         raise InputError("paths.tables", tables, "a folder of experiments' tables, or null")

@@ -20,12 +20,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.arguments import aside, named, reordered, set_aside, with_text_quoted, without_dashes
 from moe_distill.attempts import attempt
-from moe_distill.config import conf_dir, output_key, register, written
+from moe_distill.config import at_top, conf_dir, output_key, register, written
 from moe_distill.disk import explained, guard_disk
 from moe_distill.errors import InputError, LostRank
 from moe_distill.flags import check_flags, showing
 from moe_distill.locks import locked
-from moe_distill.overrides import check_aside, check_here, check_split
+from moe_distill.overrides import check_aside, check_here, check_split, check_typed
 from moe_distill.refusals import one_line
 from moe_distill.resolving import as_typed, check_paths, own_error, settled
 from moe_distill.terminal import say, traceback_of, write_error
@@ -60,6 +60,7 @@ def _run(cfg: DictConfig) -> float | None:
         resolved, runtime, pipeline = _built(cfg)
         tried.work = identity(resolved["pipeline"], cfg.scale_name, cfg.paths.store)
         if _by_hand():
+            _question(cfg)
             _foretell(cfg, pipeline, runtime)
         _open(runtime.mirror, pipeline, resolved)
         failed = True
@@ -74,6 +75,13 @@ def _run(cfg: DictConfig) -> float | None:
 def _by_hand() -> bool:
     """Say whether this is a run of its own: a sweep, which numbers its jobs, foretells all of them."""
     return HydraConfig.initialized() and OmegaConf.is_missing(HydraConfig.get().job, "num")
+
+
+def _question(cfg: DictConfig) -> None:
+    """Refuse a question that no row could answer; of a sweep, all rows to come are held against it."""
+    from moe_distill.pipelines.question import require_known
+
+    require_known(hydra.utils.instantiate(cfg.question, _convert_="all"), [name.lstrip("+") for name in at_top()])
 
 
 def _foretell(cfg: DictConfig, pipeline: Any, runtime: Any) -> None:
@@ -136,6 +144,7 @@ def main() -> None:
     with stopping.heeding():
         try:
             sys.argv = [sys.argv[0], *as_hydra_reads(sys.argv[1:])]
+            check_typed(sys.argv[1:])
             with showing(check_flags(sys.argv[1:])):
                 _hydra_main()
         except (InputError, HydraException, OmegaConfBaseException) as error:
