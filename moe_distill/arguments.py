@@ -1,5 +1,6 @@
 """What stands on the command line, put as Hydra reads it."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,15 @@ PATHS = (
 _QUOTES = ("'", '"')
 # What begins a list, a mapping or a call, which is no text, even where it cannot be read.
 _BRACKETS = ("[", "{", *(f"{name}(" for name in create_functions().definitions))
+# Of a number that no float holds, and whose digits Python may not even read.
+_TOO_LONG = re.compile(r"(?<![\w.])\d[\d_]{308,}")
 _aside: list[str] = []
 
 
 def named(override: str) -> str:
-    """Return an override with its value in quotes where it names a group's option by a number or by nothing.
+    """Return an override with its value in quotes where it names a group's option by what is no name.
 
-    So do ``split=7`` and ``students={}``.
+    So do ``split=7``, ``students={}`` and ``data=[digits]``.
 
     Hydra then says which options there are; it takes no number for a name.
     """
@@ -47,7 +50,8 @@ def named(override: str) -> str:
     if not equals or not group or not (Path(conf_dir()) / group).is_dir():
         return override
     parsed = OverridesParser.create().parse_override(override)
-    is_name = parsed.is_sweep_override() or (isinstance(parsed.value(), str | list | dict) and parsed.value() != {})
+    names = (str, dict, list) if key.startswith("+") else (str, dict)  # of several yamls at once, what is added
+    is_name = parsed.is_sweep_override() or (isinstance(parsed.value(), names) and parsed.value() != {})
     return override if is_name else f"{key}='{value}'"
 
 
@@ -105,12 +109,16 @@ def with_text_quoted(argument: str, sweeping: bool) -> str:
         parts = value.split(",") if sweeping else [value]
         value = ",".join(str(expanded(part, key)) if part.startswith("~") else part for part in parts)
         argument = f"{key}={value}"
+    if not is_path and not value.startswith(_QUOTES) and _TOO_LONG.search(value):
+        raise InputError(key, f"{value[:40]}…", "numbers of at most 308 digits")
     if _is_read(argument, is_path and is_text, sweeping):
         return argument
     values = value.split(",") if sweeping and "${" not in value else [value]
     quoted = f"{key}={','.join(QuotedString(one, Quote.single).with_quotes() for one in values)}"
+    if _parsed(f"{key}=0") is None:
+        raise InputError(key, value, "a key that is names parted by dots, after an @ too: +data@pipeline.onto")
     if not is_text or _parsed(quoted) is None:
-        raise InputError(key, value, "a key of the configuration, and a value whose quotes and brackets are closed")
+        raise InputError(key, value, "a value whose quotes and brackets are closed")
     return quoted
 
 
@@ -125,7 +133,7 @@ def _is_read(argument: str, as_path: bool, sweeping: bool) -> bool:
 def _parsed(argument: str) -> Override | None:
     try:
         return OverridesParser.create().parse_override(argument)
-    except HydraException:
+    except (HydraException, ValueError):  # the latter of a number of thousands of digits
         return None
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from moe_distill.errors import FieldError, InputError, within
 from moe_distill.misfits import PUBLISHED, is_node, misfit, missing_of, not_finite, parameters_of, problem_of
 from moe_distill.values import Presets, Text
+from moe_distill.wording import listed
 
 _MAY_BE_NULL = ("augment", "diversity", "regulariser")
 _NODES = (
@@ -17,7 +18,6 @@ _NODES = (
     *("features", "diversity", "regulariser", "optimizer", "students", "recipe", "fusion", "baselines", "trainer"),
     *("logger", "pipeline", "plan", "exam", "runtime", "question"),
 )
-OF_SPLIT = ("ipc", "noe")
 _OF_CLOM = ("networks", "epochs")  # what its yamls look up among what a scale shortens
 _MOST_ELSEWHERE = 10**5  # of what another library counts: it would say nothing, and begin
 _MARKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
@@ -59,11 +59,6 @@ _WITHOUT_TARGET: Mapping[str, Any] = {
     "baselines": Mapping[str, Any],
     "sweep": Mapping[str, _Swept | Mapping[str, _Swept]],
 }
-
-
-def listed(names: Iterable[Any]) -> str:
-    """Return the names that a user may give, as text."""
-    return ", ".join(sorted(str(n) for n in names if not str(n).startswith("_"))) or "none"
 
 
 def check_groups(tree: Mapping[str, Any], options: Callable[[str], Sequence[str]]) -> None:
@@ -151,6 +146,22 @@ def check_epochs(tree: Mapping[str, Any], recipes: Iterable[str]) -> None:
             raise InputError(f"student_epochs.{name}", epochs, f"no such key; there are {listed(known)}")
 
 
+def check_factors(tree: Mapping[str, Any], networks: Iterable[str]) -> None:
+    """Refuse learning rates of what is no student, which nothing would look up.
+
+    Args:
+        tree: The resolved configuration, checked.
+        networks: Names of networks, of which students bear the names; those that are trained have theirs beside them.
+
+    Raises:
+        InputError: There are any.
+    """
+    known = {*tree["students"], *networks}
+    for name, factor in (tree["recipe"].get("lr_factors") or {}).items():
+        if name not in known:
+            raise InputError(f"recipe.lr_factors.{name}", factor, f"no such key; there are {listed(known)}")
+
+
 def _methods_of(tree: Any) -> Iterator[str]:
     """Yield the word of every method that is built, the user's own among them."""
     from moe_distill.experts.roster import word  # torch comes with it, which takes seconds and few need
@@ -161,49 +172,6 @@ def _methods_of(tree: Any) -> Iterator[str]:
     target = pkgutil.resolve_name(tree["_target_"]) if is_node(tree) else None
     if inspect.isclass(target) and issubclass(target, Method):
         yield word(functools.partial(target))
-
-
-def check_split(overrides: Iterable[str]) -> None:
-    """Refuse a job's ``ipc`` or ``noe`` beside its ``split``, which sets both and would then name what it is not.
-
-    Args:
-        overrides: What the job's command line says.
-
-    Raises:
-        InputError: They stand side by side.
-    """
-    given = dict(o.partition("=")[::2] for o in overrides)
-    for name in OF_SPLIT:
-        if "split" in given and name in given:
-            allowed = f"left out: split={given['split']} sets ipc and noe; give the split alone"
-            raise InputError(name, given[name], allowed)
-
-
-def check_here(hydra: Any) -> None:
-    """Refuse to change into the job's folder, from where paths such as ``runs/store`` would lead elsewhere.
-
-    Args:
-        hydra: Hydra's own settings.
-
-    Raises:
-        InputError: They ask for it.
-    """
-    if hydra.job.chdir:
-        raise InputError("hydra.job.chdir", True, "false: relative paths are those of the folder where one types")
-
-
-def check_aside(settings: Sequence[str]) -> None:
-    """Refuse settings set aside for the jobs of a sweep where one run is looked at: nothing would heed them.
-
-    Args:
-        settings: See :func:`moe_distill.config.aside`.
-
-    Raises:
-        InputError: There are any.
-    """
-    if settings:
-        name, _, value = settings[0].lstrip("+~").partition("=")
-        raise InputError(name, value, "left out: to look at one run needs no settings, only its name=")
 
 
 def takes_of(target: str) -> list[str]:

@@ -1,9 +1,10 @@
 """The typed spine of the configuration; everything below it is free ``_target_`` yaml."""
 
 import hashlib
+import os
 import re
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,19 @@ from omegaconf import MISSING, OmegaConf
 
 from moe_distill.errors import InputError
 from moe_distill.misfits import misfit
-from moe_distill.values import Count, Experts, FolderName, NotNegative, Pairing, Side, Students, Text, Threads, Width
+from moe_distill.values import (
+    Count,
+    Experts,
+    FolderName,
+    Hook,
+    NotNegative,
+    Pairing,
+    Side,
+    Students,
+    Text,
+    Threads,
+    Width,
+)
 
 NAMELESS = "single"  # what a run is called where nobody names it
 # Names of jobs leave out what is the same for all of a sweep, or decides no result.
@@ -64,10 +77,10 @@ class Config:
     shorten: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     student_epochs: dict[str, Count] = field(default_factory=dict)
     sweep: dict[str, Any] = field(default_factory=dict)
-    before_sweep: Text | None = "moe_distill.sweep.before"
-    done_already: Text | None = "moe_distill.sweep.done_already"
-    after_sweep: Text | None = "moe_distill.sweep.after"
-    instead: Text | None = None
+    before_sweep: Hook | None = "moe_distill.sweep.before"
+    done_already: Hook | None = "moe_distill.sweep.done_already"
+    after_sweep: Hook | None = "moe_distill.sweep.after"
+    instead: Hook | None = None
     question: dict[str, Any] = field(
         default_factory=lambda: {
             "_target_": "moe_distill.pipelines.question.asked",
@@ -135,6 +148,15 @@ def options(group: str) -> list[str]:
     return sorted(file.stem for file in (Path(conf_dir()) / group).glob("*.yaml"))
 
 
+def at_top() -> list[str]:
+    """Return what one may set at the top: values and groups, these with a plus where the defaults choose nothing."""
+    folder, values = Path(conf_dir()), {f.name for f in fields(Config)}
+    spine: Any = OmegaConf.load(folder / "config.yaml")
+    chosen = {name for one in spine.defaults if OmegaConf.is_dict(one) for name in one}
+    groups = {path.name for path in folder.iterdir() if path.is_dir()} - {"hydra", "preset"}
+    return sorted(values | {name if name in values | chosen else f"+{name}" for name in groups})
+
+
 def job_overrides() -> str:
     """Return what the job's command line sets, less what runs of one experiment share; nothing outside Hydra."""
     return HydraConfig.get().job.override_dirname if HydraConfig.initialized() else ""
@@ -170,6 +192,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("shared_by_jobs", lambda: list(SHARED_BY_JOBS), replace=True)
     OmegaConf.register_new_resolver("job_overrides", job_overrides, replace=True)
     OmegaConf.register_new_resolver("experiments_dir", experiments_dir, replace=True)
+    OmegaConf.register_new_resolver("store_of", _store_of, replace=True)
     OmegaConf.register_new_resolver("paper_of", _paper_of, replace=True)
     OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
     OmegaConf.register_new_resolver("gpus", lambda accelerator, n: n if accelerator == "gpu" else None, replace=True)
@@ -177,6 +200,11 @@ def register() -> None:
     OmegaConf.register_new_resolver("of_nearest_row", _of_nearest_row, replace=True)
     OmegaConf.register_new_resolver("joined", lambda *lists: [one for each in lists for one in each], replace=True)
     OmegaConf.register_new_resolver("count", lambda listed: len(listed or ()), replace=True)
+
+
+def _store_of(runs: Any) -> str:
+    """Return the folder of finished work; an empty variable is none, as in shells."""
+    return os.environ.get("MOE_DISTILL_HOME") or f"{runs}/store"
 
 
 def _paper_of(tables: Any, name: Any) -> str | None:

@@ -71,6 +71,6 @@ def renamed(own: str, typed: str) -> Iterator[None]:
 
 
 def _short(value: object) -> str:
-    """Return a value as text; of a list of a hundred names its beginning."""
+    """Return a value as text; of a list of a hundred names, or a number of as many digits, its beginning."""
     text = " ".join(str(value).split())
-    return f"{text[:199]}…" if isinstance(value, list | tuple | dict) and len(text) > 200 else text
+    return f"{text[:199]}…" if isinstance(value, list | tuple | dict | int) and len(text) > 200 else text

@@ -8,12 +8,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from moe_distill.checking import OF_SPLIT, check, check_epochs, check_groups, check_shortened
-from moe_distill.config import Config, options
+from moe_distill.checking import check, check_epochs, check_factors, check_groups, check_shortened
+from moe_distill.config import Config, at_top, options
 from moe_distill.errors import FieldError, InputError
+from moe_distill.overrides import OF_SPLIT, check_top
 
 # What stands for the value of another key, and for another key's where it has one.
 _ELSEWHERE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)(?:,[^{}]*)?\}")
@@ -35,6 +37,7 @@ def settled(cfg: DictConfig) -> dict[str, Any]:
         check(resolved, Config)
         check_shortened(resolved, options("method"))
         check_epochs(resolved, options("recipe"))
+        check_factors(resolved, options("model"))
     tables = resolved["paths"]["tables"]
     if tables is not None and not Path(tables).is_dir():
         raise InputError("paths.tables", tables, "a folder of experiments' tables, or null")
@@ -49,6 +52,8 @@ def _check_root(written: Any) -> None:
     """
     spine = dict.fromkeys(f.name for f in fields(Config))
     check_groups({**spine, **written}, options)
+    hydra = _as_written(HydraConfig.get()) if HydraConfig.initialized() else {}
+    check_top(written, str(hydra), spine, at_top())
     if lacking := next((name for name in spine if written.get(name, MISSING) == MISSING), None):
         allowed = "a value: nothing sets it" + ", as split= would" * (lacking in OF_SPLIT)
         raise InputError(lacking, written.get(lacking, "null"), allowed)
@@ -137,5 +142,5 @@ def _at(written: Any, key: str) -> Any:
     return written
 
 
-def _as_written(cfg: DictConfig) -> Any:
+def _as_written(cfg: Any) -> Any:
     return OmegaConf.to_container(cfg, resolve=False)

@@ -1,7 +1,6 @@
 """The entry point: ``python -m moe_distill.run [overrides]``."""
 
 import os
-import re
 import shlex
 import sys
 import traceback
@@ -15,27 +14,25 @@ if __name__ == "__main__":  # before the other imports, which take a second
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.arguments import aside, named, reordered, set_aside, with_text_quoted, without_dashes
 from moe_distill.attempts import attempt
-from moe_distill.checking import check_aside, check_here, check_split, listed, takes_of
-from moe_distill.config import conf_dir, options, output_key, register, written
+from moe_distill.config import at_top, conf_dir, output_key, register, written
 from moe_distill.disk import explained, guard_disk
 from moe_distill.errors import InputError, LostRank
+from moe_distill.flags import check_flags, showing
 from moe_distill.locks import locked
+from moe_distill.overrides import check_aside, check_here, check_split, check_typed
+from moe_distill.refusals import one_line
 from moe_distill.resolving import as_typed, check_paths, own_error, settled
 from moe_distill.terminal import say, traceback_of, write_error
 
 register()
 
 _FREE = "a folder where no run works: wait, or set name="
-_IN_DEFAULTS = re.compile(r"Error resolving interpolation '(.+)', possible interpolation keys: (.+)")
-_GONE = re.compile(r"Interpolation key '(.+)' not found")
-_NO_NODE = re.compile(r"node `(.+)` is not a container")
-_APPEND, _OPEN = "To append to your config use +", "You must specify '"
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -63,6 +60,7 @@ def _run(cfg: DictConfig) -> float | None:
         resolved, runtime, pipeline = _built(cfg)
         tried.work = identity(resolved["pipeline"], cfg.scale_name, cfg.paths.store)
         if _by_hand():
+            _question(cfg)
             _foretell(cfg, pipeline, runtime)
         _open(runtime.mirror, pipeline, resolved)
         failed = True
@@ -77,6 +75,13 @@ def _run(cfg: DictConfig) -> float | None:
 def _by_hand() -> bool:
     """Say whether this is a run of its own: a sweep, which numbers its jobs, foretells all of them."""
     return HydraConfig.initialized() and OmegaConf.is_missing(HydraConfig.get().job, "num")
+
+
+def _question(cfg: DictConfig) -> None:
+    """Refuse a question that no row could answer; of a sweep, all rows to come are held against it."""
+    from moe_distill.pipelines.question import require_known
+
+    require_known(hydra.utils.instantiate(cfg.question, _convert_="all"), [name.lstrip("+") for name in at_top()])
 
 
 def _foretell(cfg: DictConfig, pipeline: Any, runtime: Any) -> None:
@@ -130,87 +135,18 @@ def as_hydra_reads(arguments: list[str]) -> list[str]:
     return [named(with_text_quoted(argument, sweeping)) for argument in set_aside(plain)]
 
 
-def one_line(error: BaseException) -> str:
-    """Return a configuration error of Hydra's as one line: what was asked for and what there is."""
-    if isinstance(error, MissingConfigException) and error.options:
-        group, name = _group_and_name(str(error.missing_cfg_file))
-        return f"{group}={name}: one of {', '.join(error.options)}"
-    cause = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(cause, InterpolationResolutionError):
-        return _unresolved(cause)
-    if found := _IN_DEFAULTS.match(lines[0]):
-        return _taken_away(*found.groups())
-    if isinstance(cause, OmegaConfBaseException):
-        if lines[0].startswith("Error merging override "):
-            return f"{lines[0].removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
-        if lines[-1].startswith(_APPEND) and cause.parent_node is not None:
-            return no_such_key(lines[-1].removeprefix(_APPEND), cause.parent_node)
-    if lines[0].startswith(_OPEN):
-        group = lines[0].removeprefix(_OPEN).partition("'")[0]
-        return f"{group}=???: one that is named, as what else was chosen leaves it open: {', '.join(lines[2:])}"
-    kept = [
-        line for line in lines if not line.startswith(("Config search path", "provider=", "Set the env", "See https"))
-    ]
-    inner = " ".join(str(cause).split())
-    return " ".join(kept if cause is error else [*kept, f"({type(cause).__name__}: {inner})"])
-
-
-def _taken_away(path: str, there: str) -> str:
-    """Return which group's option was taken away that the path of a yaml, such as ``${method}/${data}``, is made of."""
-    groups = re.findall(r"\$\{(\w+)\}", path)
-    group = next((name for name in groups if name not in there.split(", ")), path)
-    return f"{group}=null: one of {', '.join(options(group))}"
-
-
-def _unresolved(error: InterpolationResolutionError) -> str:
-    """Return what is wrong with the key that another one refers to: it was taken away, or is no node, or of no use."""
-    said = str(error).splitlines()[0]
-    if found := _GONE.search(said):
-        return f"{found[1]}=null: a value, as {error.full_key} refers to it"
-    if (found := _NO_NODE.search(said)) and error.parent_node is not None:
-        value = OmegaConf.select(error.parent_node._get_root(), found[1])
-        return f"{found[1]}={value}: settings by name, as {error.full_key} refers to one of them"
-    return f"{error.full_key}: {said}"
-
-
-def _group_and_name(file: str) -> tuple[str, str]:
-    """Part the path of a yaml that is not there: the group is the longest that there is, the rest was typed."""
-    parts = file.split("/")
-    groups = ["/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
-    group = next((one for one in groups if options(one)), groups[0] if groups else "")
-    return group, file.removeprefix(f"{group}/")
-
-
-def no_such_key(override: str, parent: Any) -> str:
-    """Return what is wrong with an override of a key that a yaml does not list, whose object may take it all the same.
-
-    Args:
-        override: As typed.
-        parent: The node that was to have the key.
-    """
-    path, _, name = override.partition("=")[0].rpartition(".")
-    if not parent and (names := options(path)):
-        return f"{path}=null: one of {', '.join(names)}"
-    target = parent.get("_target_") if parent and OmegaConf.is_dict(parent) else None
-    takes = takes_of(target) if isinstance(target, str) else []
-    if name in takes:
-        return f"{override}: with a plus in front, +{override}, as the yaml leaves it at its default"
-    return f"{override}: no such key; there are {listed({*(parent or ()), *takes})}"
-
-
 def main() -> None:
     """Run from the command line.
 
     Errors of input end in one line and exit code 2, a signal that asks the run to end in one line and 128 + its number.
     """
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors reach us, who say them in one line
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, who say them in one line
     with stopping.heeding():
         try:
             sys.argv = [sys.argv[0], *as_hydra_reads(sys.argv[1:])]
-            _hydra_main()
+            check_typed(sys.argv[1:])
+            with showing(check_flags(sys.argv[1:])):
+                _hydra_main()
         except (InputError, HydraException, OmegaConfBaseException) as error:
             _fail(str(own_error(error) or one_line(error)))
         except Exception as error:

@@ -5,6 +5,7 @@ A configuration is checked by the same annotations before anything is built of i
 
 import functools
 import inspect
+import pkgutil
 import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypedDict, TypeVar
@@ -14,6 +15,14 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from moe_distill.errors import FieldError
 from moe_distill.misfits import problem_of
 from moe_distill.wording import MOST, Where
+
+
+def _is_called(name: str) -> bool:
+    try:
+        return callable(pkgutil.resolve_name(name))
+    except (ImportError, AttributeError, ValueError):
+        return False
+
 
 LEAST_STD = 1 / 255  # of a channel of pixels from 0 to 1: one step of 8 bits; to divide by less would blow up noise
 Count = Annotated[int, Ge(1), Le(MOST)]
@@ -31,6 +40,7 @@ Width = Annotated[float, Gt(0), Le(100)]
 Few = Annotated[int, Ge(1), Le(10_000)]  # layers, heads, channels
 Depth = Annotated[int, Ge(1), Le(100)]
 Text = Annotated[str, MinLen(1)]
+LocalFolder = Annotated[str, MinLen(1), Where(lambda path: "://" not in path, "a folder of this machine")]
 FolderName = Annotated[
     str,
     Where(
@@ -38,6 +48,7 @@ FolderName = Annotated[
         "the name of one folder",
     ),
 ]
+Hook = Annotated[str, Where(_is_called, "the dotted name of a function that can be imported")]
 Pairing = Annotated[
     str, Where(lambda word: word in ("any", "same_class"), "any or same_class")
 ]  # no Literal in OmegaConf

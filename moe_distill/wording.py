@@ -1,9 +1,10 @@
 """Annotations taken apart, and said in words."""
 
+import difflib
 import inspect
 import math
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, is_typeddict
@@ -27,6 +28,25 @@ class Where(BaseMetadata):
 
     holds: Callable[[Any], bool]
     words: str
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Return the names that a user may give, as text."""
+    return ", ".join(sorted(str(n) for n in names if not str(n).startswith("_"))) or "none"
+
+
+def no_such(name: str, known: Iterable[str]) -> str:
+    """Return that there is no such key, and which one it resembles, or else which there are.
+
+    Args:
+        name: As typed, or as a yaml has it.
+        known: What could stand there; with a plus in front where one types it so.
+    """
+    typed = {one.lstrip("+"): one for one in known}
+    if name in typed:
+        return "no such key; a yaml that sets other keys than its group's begins with # @package _global_"
+    alike = difflib.get_close_matches(name, typed, n=1)
+    return f"no such key; {f'did you mean {typed[alike[0]]}?' if alike else f'there are {listed(typed)}'}"
 
 
 def options_of(annotation: Any) -> tuple[Any, ...]:
@@ -90,7 +110,7 @@ def _limits(bounds: Sequence[Any], value: Any) -> str:
     """Return bounds in words; those of the machine only where they are met."""
     size = abs(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0
     said = [words for b in bounds if (words := _limit(b)) and (words != _limit(Le(MOST)) or size > MOST)]
-    return " and ".join([*said, *([f"at most {LARGEST}"] if math.isfinite(size) and size > LARGEST else [])])
+    return " and ".join([*said, *([f"at most {LARGEST}"] if LARGEST < size < math.inf else [])])
 
 
 def _limit(bound: Any) -> str:

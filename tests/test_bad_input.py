@@ -28,8 +28,38 @@ from moe_distill.errors import LostRank
         (["noe=0"], "noe=0: a whole number of at least 1"),
         (["ipc=59"], "ipc=59: at most 58, the images an expert sees of the smallest class"),
         (["ipc=1", "noe=117"], "noe=117: at most 116, the images of the smallest class"),
-        (["ipc=ten"], "ipc=ten: Value 'ten' of type 'str' could not be converted to Integer"),
-        (["seeds=null"], "seeds=null: field 'seeds' is not Optional"),
+        (["ipc=ten"], "ipc=ten: a whole number of at least 1"),
+        (["seeds=null"], "seeds=null: a whole number of at least 1 and at most 1000"),
+        (["seed=null"], "seed=null: a whole number"),
+        (["mixup_pairing=null"], "mixup_pairing=null: any or same_class"),
+        (["data=[digits]"], "data=[digits]: one of cifar10, cifar100, digits"),
+        (["method=[dm,idm]"], "method=[dm,idm]: one of datm, dc"),
+        (["fusion={a:1}"], "fusion={a:1}: no such key; there are alone, alpha"),
+        (["seed=${nope}"], "seed=${nope}: a value, or a reference that leads to one (Interpolation key 'nope'"),
+        (["name=${nope}"], "name=${nope}: a value, or a reference that leads to one (Interpolation key 'nope'"),
+        (["seed=${seed}"], "seed=${seed}: a value, or a reference that leads to one (Recursive"),
+        (["-m", "split=1x2,5x2", "seed=${oc.env:NO_PE}"], "seed=${oc.env:NO_PE}: a value, or a reference that leads"),
+        (["width=${from_row:3,{}}"], "width=${from_row:3,{}}: a value, or a reference that leads to one (ValueError"),
+        (["width=${paper_of:a}"], "width=${paper_of:a}: a value, or a reference that leads to one (TypeError"),
+        (["recipe.batch_size=" + "9" * 300], "recipe.batch_size=999"),
+        (["recipe.drops=[" + "9" * 300 + "]"], "recipe.drops=[999"),
+        (["pipeline=measure", "pipeline.measures={}"], "pipeline.measures={}: left out: what is there is kept"),
+        (["pipeline=measure", "pipeline.judges={}"], "pipeline.judges={}: left out: what is there is kept"),
+        (["instead=os.getcwd"], "instead=os.getcwd: left out: a pipeline brings it"),
+        (["before_sweep=foo"], "before_sweep=foo: the dotted name of a function that can be imported, or null"),
+        (["-m", "split=1x2,5x2", "before_sweep=foo"], "before_sweep=foo: the dotted name of a function that can be"),
+        (["after_sweep=moe_distill.sweep.nope"], "after_sweep=moe_distill.sweep.nope: the dotted name"),
+        (["+question.axis=foo"], "question.axis=foo: columns among experiment"),
+        (["+question.lines=[foo]"], "question.lines=foo: columns among experiment"),
+        (["+recipe.lr_factors={nobody: 2}"], "recipe.lr_factors.nobody=2: no such key; there are alexnet"),
+        (["hydra.searchpath=[file:///nope]"], "hydra.searchpath=file:///nope: folders of yamls"),
+        (["hydra.run.dir="], "hydra.run.dir=: a folder"),
+        (["hydra.output_subdir=../x"], "hydra.output_subdir=../x: the name of one folder, or null"),
+        (["runtime.output=x"], "runtime.output=x: left out: hydra.run.dir says where a run works"),
+        (
+            ["-m", "split=1x2,5x2", "pipeline=status", "hydra/launcher=basic"],
+            "hydra/launcher=basic: process or",
+        ),
         (["seeds=0"], "seeds=0: a whole number of at least 1 and at most 1000"),
         (["features.networks=0"], "features.networks=0: a whole number of at least 1"),
         (["method=idc", "method.factor=3"], "method.factor=3: 1 to 2, so that cells of 8-pixel images have 4 pixels"),
@@ -41,6 +71,10 @@ from moe_distill.errors import LostRank
         (["+method.foo=1"], "method.foo=1: no such key; there are augment, ce_weight, factor"),
         (["+method.queue.foo=1"], "method.queue.foo=1: no such key; there are batch_size, capacity"),
         (["foo=1"], "foo=1: no such key; there are after_sweep, augment, baselines"),
+        (["+experimnet=table1"], "experimnet=table1: no such key; did you mean +experiment?"),
+        (["experimnet=table1"], "experimnet=table1: no such key; did you mean +experiment?"),
+        (["experiment=table1"], "experiment=table1: with a plus in front, +experiment=table1"),
+        (["-m", "+a.b.c=3", "split=1x2,5x2"], "a.b.c=3: no such key; there are after_sweep"),
         (["+recipe.foo=1"], "recipe.foo=1: no such key; there are augment, batch_size"),
         (["shorten.idm.iterations=0"], "shorten.idm.iterations=0: a whole number of at least 1"),
         (["method.factor=100"], "method.factor=100: at most 8, the side of an image in pixels"),
@@ -84,6 +118,8 @@ from moe_distill.errors import LostRank
         (["pipeline=workspace"], "pipeline=workspace: with a Weights & Biases key: run `wandb login` once"),
         (["logger=wandb", "logger.mode=online"], "logger.mode=online: offline, or with a Weights & Biases key"),
         (["pipeline=evaluate", "pipeline.path=gone"], "pipeline.path=gone: a set written by this package"),
+        (["pipeline=probe", "+data@pipeline.onto=folder", "pipeline.onto.root=gone"], "pipeline.onto.root=gone: a fol"),
+        (["data=folder", "data.root=http://x"], "data.root=http://x: a folder of this machine, or null"),
         (["data=folder"], "data.root=None: a folder with train/<class>/*"),
         (["data=folder", "data.root=gone"], "data.root=gone: a folder with train/<class>/*"),
     ],
@@ -169,8 +205,10 @@ def test_a_download_without_a_network_says_what_to_set_instead(called, tmp_path,
 
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
     monkeypatch.setattr(socket, "socket", unreachable)
+    onto = refused(called, tmp_path / "store", "pipeline=probe", "split=1x2", "+data@pipeline.onto=cifar10")
+    assert onto.startswith("pipeline.onto.root=None: cifar10 cannot be had") and "set it to a folder with" in onto
     said = refused(called, tmp_path / "store", "data=cifar10", "augment=dsa")
-    assert said.startswith("data.root=None: cifar10 cannot be had") and "set data.root to a folder with" in said
+    assert said.startswith("data.root=None: cifar10 cannot be had") and "set it to a folder with" in said
 
 
 def test_a_process_says_one_line_and_exits_with_2(tmp_path):

@@ -17,7 +17,8 @@ from moe_distill.data.folder import Folder
 from moe_distill.disk import guard_disk
 from moe_distill.errors import InputError
 from moe_distill.records import Store
-from moe_distill.run import as_hydra_reads, one_line
+from moe_distill.refusals import one_line
+from moe_distill.run import as_hydra_reads
 
 
 @pytest.mark.parametrize("overrides", ["split=5x2,method=idm", "a.b='x y',c=[1,2]", "", "x=" + "long" * 99, "../up=1"])
@@ -92,6 +93,8 @@ def test_an_option_that_is_none_is_named_as_it_was_typed(file, typed):
         ("split=7", "split='7'"),
         ("+data@pipeline.onto=3", "+data@pipeline.onto='3'"),
         ("diversity/measure=null", "diversity/measure='null'"),
+        ("data=[digits]", "data='[digits]'"),
+        *((o, o) for o in ("+experiment=[a,b]", "recipe={epochs:3}")),
         *((o, o) for o in ("split=5x2", "split=5x2,7", "ipc=7", "~split", "experts.ipcs=[7,3]", "method.lr=1", "-m")),
     ],
 )
@@ -173,12 +176,10 @@ def test_a_sweep_parts_text_by_commas_and_keeps_its_grammar():
         assert as_hydra_reads([given, "-m"]) == ["-m", read]
 
 
-@pytest.mark.parametrize(
-    "given", ["students=[a,", "method={a", "name='a", "name=choice(a,é)", "größe=3", "experts.ipcs=[7,3"]
-)
+@pytest.mark.parametrize("given", ["students=[a,", "method={a", "name='a", "name=choice(a,é)", "experts.ipcs=[7,3"])
 def test_what_neither_hydra_reads_nor_is_text_is_refused_by_its_key(given):
     key, _, value = given.partition("=")
-    with pytest.raises(InputError, match=re.escape(f"{key}={value}: a key of the configuration, and a value whose")):
+    with pytest.raises(InputError, match=re.escape(f"{key}={value}: a value whose quotes")):
         as_hydra_reads([given])
 
 
@@ -201,6 +202,19 @@ def test_a_home_is_expanded_whatever_key_it_is_typed_for(key):
 def test_a_home_of_nobody_is_one_line_where_a_yaml_says_it(act, key):
     with pytest.raises(InputError, match=f"^{key}=~nobody-here: a path; what ~ begins"):
         act()
+
+
+@pytest.mark.parametrize("value", ["9" * 309, "9" * 5000, f"[0.5,-{'9' * 400}]", "{a: 1" + "_0" * 400 + "}"])
+def test_a_number_that_no_float_holds_is_refused_by_its_key(value):
+    with pytest.raises(InputError, match=re.escape(f"width={value[:40]}…: numbers of at most 308 digits")):
+        as_hydra_reads([f"width={value}"])
+    as_hydra_reads([f"width={'9' * 308}", f"width=0.{'9' * 400}", f"data.root={value}", f"name='{value}'"])
+
+
+@pytest.mark.parametrize("key", ["größe", "+model@students.x/y", "a b"])
+def test_a_key_that_hydra_cannot_read_is_refused_as_such(key):
+    with pytest.raises(InputError, match=re.escape(f"{key}=mlp: a key that is names parted by dots")):
+        as_hydra_reads([f"{key}=mlp"])
 
 
 def leaves(node, at=""):

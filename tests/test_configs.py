@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from moe_distill.config import conf_dir
 from moe_distill.errors import InputError
 from moe_distill.experts import roster
-from moe_distill.run import one_line
+from moe_distill.refusals import one_line
 
 CONF = Path(conf_dir())
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))

@@ -15,7 +15,7 @@ from moe_distill.disk import expanded
 from moe_distill.errors import InputError
 from moe_distill.identity import with_fields
 from moe_distill.normalisation import check_statistics
-from moe_distill.values import Pixels, Positive, Share, Text, checked
+from moe_distill.values import LocalFolder, Pixels, Positive, Share, Text, checked
 
 
 @checked
@@ -34,7 +34,7 @@ class Folder:
             ``train/<class>/*`` alone); see :func:`moe_distill.data.tree.held_out`. None wants the two parts.
     """
 
-    root: Text | None
+    root: LocalFolder | None
     size: Pixels | None = None
     channels: Literal[1, 3] | None = None
     mean: Sequence[Share] | None = None

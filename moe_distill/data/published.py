@@ -19,7 +19,7 @@ from moe_distill.disk import expanded
 from moe_distill.errors import InputError
 from moe_distill.normalisation import check_statistics
 from moe_distill.pictures import class_folders, shown
-from moe_distill.values import Pixels, Positive, Share, Text
+from moe_distill.values import LocalFolder, Pixels, Positive, Share, Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class PublishedSet(ABC):
     mean: Sequence[Share]
     std: Sequence[Positive]
     size: Pixels
-    root: Text | None = None
+    root: LocalFolder | None = None
     variant: ClassVar[str] = "torchvision"
 
     def load(self, cache: Path) -> tuple[RealSet, RealSet]:
@@ -92,5 +92,5 @@ class PublishedSet(ABC):
         try:
             yield
         except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError, zipfile.BadZipFile) as error:
-            ways = f"set data.root to {self._files()}, or to {LAYOUT}"
+            ways = f"set it to {self._files()}, or to {LAYOUT}"
             raise InputError(KEY, self.root, f"{self.name} cannot be had ({error}): {ways}") from error

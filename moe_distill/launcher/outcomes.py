@@ -10,6 +10,7 @@ from hydra.errors import CompactHydraException
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
+from moe_distill.errors import InputError
 from moe_distill.launcher.processes import Job, was_stopped
 
 log = logging.getLogger(__name__)
@@ -64,9 +65,16 @@ def counted_ends(outcomes: Sequence[str | None]) -> str:
 
 
 def hook_of(key: str, config: DictConfig) -> Hook | None:
-    """Return the function that a config key names; None names none."""
+    """Return the function that a config key names; None names none.
+
+    Raises:
+        InputError: There is no such function.
+    """
     path = OmegaConf.select(config, key)
-    return None if path is None else get_method(path)
+    try:
+        return None if path is None else get_method(path)
+    except (ImportError, ValueError) as error:
+        raise InputError(key, path, "the dotted name of a function that can be imported, or null") from error
 
 
 def show(hook: Hook | None, configs: Sequence[DictConfig]) -> None:

@@ -48,6 +48,21 @@ class Search:
         """Whether real images must be held out."""
         return self.rule == "held_out"
 
+    def check(self, real: RealSet, wanted: int) -> None:
+        """Refuse to hold out so much that too little is left to draw random images from.
+
+        Args:
+            real: The real training images.
+            wanted: Random images per class: as many as the set stores.
+
+        Raises:
+            InputError: The kept part has too few; where all real images are too few, that is no fault of the share.
+        """
+        left = int(self.split(real)[0].counts().min()) if self.needs_held_out else wanted
+        if left < wanted <= int(real.counts().min()):
+            allowed = f"a share that leaves {wanted} images of each class, as many as the set has; it leaves {left}"
+            raise InputError("pipeline.held_out", self.held_out, allowed)
+
     def split(self, real: RealSet) -> tuple[RealSet, RealSet]:
         """Return the real images that are kept and those held out, drawn class by class; alike for every set.
 
@@ -125,6 +140,7 @@ def trainings(
     published.
     """
     train, test = data
+    search.check(train, sum(own.stored))
     finals = trials = _candidates(own, train, test, dealt, exam.numbers)
     if search.needs_held_out:
         kept, judge = search.split(train)

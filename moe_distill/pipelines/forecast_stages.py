@@ -6,8 +6,9 @@ from typing import Any
 
 from moe_distill.data.partition import Stratified
 from moe_distill.data.realset import DataSource, RealSet
+from moe_distill.data.tree import KEY as DATA_KEY
 from moe_distill.diversity.measures import Measure
-from moe_distill.errors import within
+from moe_distill.errors import renamed, within
 from moe_distill.experts.plan import KIND, Distillation
 from moe_distill.identity import key
 from moe_distill.models.base import NetworkFactory
@@ -140,7 +141,8 @@ def probe(
     _require_plans_set(path)
     require_labels(plan, exam.recipe)
     train, test = _data(plan, results)
-    other, held = (onto or plan.data).load(results.store.root / "data")
+    with renamed(DATA_KEY, DATA_KEY if onto is None else "pipeline.onto.root"):
+        other, held = (onto or plan.data).load(results.store.root / "data")
     looked = (
         exam.seeds * 2 * (len(held) + (len(other.classes) * images_per_class if images_per_class else len(other)))
     )  # before and after the training

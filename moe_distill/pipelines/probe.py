@@ -13,7 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from moe_distill.data.realset import DataSource, RealSet
-from moe_distill.errors import InputError
+from moe_distill.data.tree import KEY as DATA_KEY
+from moe_distill.errors import InputError, renamed
 from moe_distill.experts.plan import Distillation
 from moe_distill.identity import key
 from moe_distill.models.base import Network
@@ -63,7 +64,8 @@ def probe(
         InputError: The probe's images are of another shape, or a class has too few of them.
     """
     candidate = relabelled(obtained(plan, runtime, path), plan, exam.recipe, runtime)
-    train, test = (onto or plan.data).load(runtime.cache)
+    with renamed(DATA_KEY, DATA_KEY if onto is None else "pipeline.onto.root"):
+        train, test = (onto or plan.data).load(runtime.cache)
     shape, wanted = (train.channels, train.size), (candidate.test.channels, candidate.test.size)
     if shape != wanted:
         raise InputError(

@@ -1,6 +1,7 @@
 """What an experiment asks of its result rows, and the rows in the words of that question."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,22 @@ def asked(
         if error.key != "paper":
             raise
         raise FieldError("paper", f"{paper}: {error.value}", error.allowed) from error
+
+
+def require_known(question: Question, settings: Collection[str]) -> None:
+    """Refuse a question about columns that no row can have, whatever its job sets.
+
+    Args:
+        question: What is asked.
+        settings: What a command line sets at the top, which counts as a column where one sets it.
+
+    Raises:
+        InputError: A column is none.
+    """
+    known = {*COLUMNS, *settings}
+    for setting, columns in question.columns.items():
+        if unknown := [c for c in columns if c not in known and re.split(r"[.@/]", c)[0] not in settings]:
+            raise InputError(f"question.{setting}", ", ".join(unknown), f"columns among {', '.join(COLUMNS)}")
 
 
 def paper_rows(file: Path) -> list[dict[str, str]]:

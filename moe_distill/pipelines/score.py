@@ -68,7 +68,7 @@ def score(
         held_out: See ``lrs``.
         w: Weight of IOR in LRS.
         gamma: Weight of the lead with augmentation in ARS.
-        path: A set's file or folder instead of the plan's, which is distilled now where it is not yet.
+        path: A set's file or folder instead of the plan's, distilled now where it is not yet.
 
     Returns:
         ``accuracy``: mean LRS over the architectures; ``rows``: a row of scores for each.
@@ -77,8 +77,9 @@ def score(
         InputError: There is no such set, it belongs to other data, or there are too few real images.
     """
     search = Search(lrs, select_on, held_out)
-    own = relabelled(obtained(plan, runtime, path), plan, exam.recipe, runtime)
     train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
+    search.check(train, plan.roster.budget if path is None else 0)  # before any work
+    own = relabelled(obtained(plan, runtime, path), plan, exam.recipe, runtime)
     dealt = functools.partial(_dealt, own, test, plan, exam.recipe, runtime)
     compared = trainings(own, (train, test), dealt, exam, real, search)
     done = {name: {t: _trained(compared[t], name, exam, search, runtime) for t in TRAININGS} for name in exam.students}

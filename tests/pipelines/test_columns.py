@@ -87,7 +87,7 @@ WRONG = {
     "distill_seed": ("x",),
     "iterations": ("3.5", "-1"),
     "steps": ("-5", "0", "nan"),
-    "epochs": ("",),
+    "epochs": ("", "9" * 400, "9" * 5000),
     "images_decoded": ("1e3",),
     "lr": ("nan", "-0.1", "0", "inf"),
     "width": ("0", "wide"),

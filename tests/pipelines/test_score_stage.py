@@ -238,7 +238,7 @@ def test_learned_labels_and_step_sizes_belong_to_the_sets_own_recipe_alone(stage
     ("given", "said"),
     [
         ("pipeline.w=50", "pipeline.w=50: a number of at least 0 and at most 1"),
-        ("pipeline.held_out=0.99", "ipc × noe=4: at most 1, the real images of the smallest class"),
+        ("pipeline.held_out=0.99", "pipeline.held_out=0.99: a share that leaves 4 images of each class"),
     ],
 )
 def test_what_cannot_be_scored_is_refused_before_anything_is_trained(stage, given, said):

@@ -6,15 +6,17 @@ can: each entry is a line of overrides, and every job of the grid is run for eve
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.errors import CompactHydraException
+from omegaconf import OmegaConf
 
-from moe_distill.checking import check_split
 from moe_distill.errors import InputError
 from moe_distill.launcher.composing import FreshProcessLauncher
+from moe_distill.overrides import check_split
 
 
 @dataclass
@@ -72,8 +74,17 @@ class CellsSweeper(BasicSweeper):
         return [jobs]
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose every job to see that it can be, unless the launcher does so before it runs any."""
+        """Compose every job to see that it can be, unless the launcher does so before it runs any.
+
+        Raises:
+            InputError: A launcher of others is to look at a sweep, which only ours do in place of its jobs.
+        """
         if not isinstance(self.launcher, FreshProcessLauncher):
+            context: Any = self.hydra_context
+            first = context.config_loader.load_sweep_config(self.config, [*batch[0]])
+            if OmegaConf.select(first, "instead") is not None:
+                chosen = first.hydra.runtime.choices["hydra/launcher"]
+                raise CellsInputError("hydra/launcher", chosen, "process or submitit_slurm, which can look at a sweep")
             super().validate_batch_is_legal(batch)
 
 
