@@ -13,10 +13,7 @@ from omegaconf import OmegaConf
 
 from moe_distill.arguments import aside, named, reordered, set_aside, takes_path, with_text_quoted, without_dashes
 from moe_distill.config import conf_dir, job_name
-from moe_distill.data.folder import Folder
-from moe_distill.disk import guard_disk
 from moe_distill.errors import InputError
-from moe_distill.records import Store
 from moe_distill.refusals import one_line
 from moe_distill.run import as_hydra_reads
 
@@ -181,27 +178,6 @@ def test_what_neither_hydra_reads_nor_is_text_is_refused_by_its_key(given):
     key, _, value = given.partition("=")
     with pytest.raises(InputError, match=re.escape(f"{key}={value}: a value whose quotes")):
         as_hydra_reads([given])
-
-
-@pytest.mark.parametrize("key", ["paths.runs", "hydra.run.dir", "pipeline.path", "data.root"])
-def test_a_home_is_expanded_whatever_key_it_is_typed_for(key):
-    (read,) = as_hydra_reads([f"{key}=~/a b"])
-    assert OverridesParser.create().parse_override(read).value() == str(Path("~/a b").expanduser())
-    with pytest.raises(InputError, match=rf"^{key}=~nobody-here/x: a path; what ~ begins is the home of a user"):
-        as_hydra_reads([f"{key}=~nobody-here/x"])
-
-
-@pytest.mark.parametrize(
-    ("act", "key"),
-    [
-        (lambda: Store("~nobody-here"), "paths.store"),
-        (lambda: Folder("~nobody-here").load(Path("unused")), "data.root"),
-        (lambda: guard_disk({"paths.runs": "~nobody-here"}), "paths.runs"),
-    ],
-)
-def test_a_home_of_nobody_is_one_line_where_a_yaml_says_it(act, key):
-    with pytest.raises(InputError, match=f"^{key}=~nobody-here: a path; what ~ begins"):
-        act()
 
 
 @pytest.mark.parametrize("value", ["9" * 309, "9" * 5000, f"[0.5,-{'9' * 400}]", "{a: 1" + "_0" * 400 + "}"])

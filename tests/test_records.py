@@ -1,8 +1,7 @@
-"""Descriptions, keys, the store in one process, and tables; ``test_records_failures.py`` has kills and full disks."""
+"""The store in one process, and tables; ``test_records_failures.py`` has kills and full disks."""
 
 import csv
 import dataclasses
-import functools
 import hashlib
 import json
 import os
@@ -11,170 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 import moe_distill
 from moe_distill import identity, records
-from moe_distill.data.folder import Folder
-from moe_distill.diversity.measures import unit_rows
-from moe_distill.errors import FieldError
-from moe_distill.identity import describe, key
+from moe_distill.identity import key
 from moe_distill.records import Store, merge_rows, write_csv, write_json
-from moe_distill.training.recipe import Recipe
-
-
-@dataclasses.dataclass(frozen=True)
-class Optics:
-    focus: float
-    lens: object = None
-    label: str = dataclasses.field(default="", metadata={"describe": False})
-
-
-class Told:
-    def describe(self):
-        return {"told": 1}
-
-
-def bend(x, by=2):
-    return x * by
-
-
-HERE = __name__
-
-
-@pytest.mark.parametrize(
-    ("value", "want"),
-    [
-        (None, None),
-        (True, True),
-        (1.5, 1.5),
-        ((1, [2, "a"]), [1, [2, "a"]]),
-        ({"b": (1,), 3: None}, {"b": [1], "3": None}),
-        (bend, f"{HERE}.bend"),
-        (Optics, f"{HERE}.Optics"),
-        (Told(), {"told": 1}),
-        (functools.partial(bend, 7, by=3), {"target": f"{HERE}.bend", "arg0": 7, "by": 3}),
-        (Optics(1.0, label="mine"), {"target": f"{HERE}.Optics", "focus": 1.0, "lens": None}),
-        (
-            functools.partial(Optics, lens=functools.partial(bend, by=Optics(2))),
-            {
-                "target": f"{HERE}.Optics",
-                "lens": {
-                    "target": f"{HERE}.bend",
-                    "by": {"target": f"{HERE}.Optics", "focus": 2, "lens": None},
-                },
-            },
-        ),
-    ],
-)
-def test_descriptions_are_plain_and_say_what_decides_behaviour(value, want):
-    assert describe(value) == want
-    assert json.loads(json.dumps(describe(value))) == want
-
-
-@pytest.mark.parametrize("opaque", [object(), {1, 2}, [object()], Optics(object()), functools.partial(bend, object())])
-def test_what_cannot_be_told_apart_is_refused(opaque):
-    with pytest.raises(FieldError, match=r"^a\S*=.*: what says what decides it: a number, a text"):
-        key({"a": opaque})
-
-
-def factory(by):
-    class Local:
-        pass
-
-    return [lambda x: x * by, functools.partial(bend, by=lambda x: x), Told().describe, Local]
-
-
-@pytest.mark.parametrize("place", range(len(factory(1))))
-def test_what_holds_more_than_its_name_says_has_no_key(place):
-    with pytest.raises(FieldError, match=rf"^a\S*={HERE}\..*: a class or function of a module"):
-        key({"a": factory(1)[place]})
-
-
-@dataclasses.dataclass(frozen=True)
-class Zoom(Optics):
-    """Decorated: its own settings are fields."""
-
-    by: float = 2.0
-
-
-class Coated(Optics):
-    """No dataclass of its own, but it takes nothing beside its parent's fields."""
-
-
-class Tinted(Optics):
-    """What it takes beside its parent's fields is none."""
-
-    def __init__(self, focus, tint=0.0):
-        super().__init__(focus)
-        object.__setattr__(self, "tint", tint)
-
-
-@dataclasses.dataclass(frozen=True)
-class Cleaned(Optics):
-    """What it takes for its start alone is no field."""
-
-    dust: dataclasses.InitVar[float] = 0.0
-
-
-def aims(target, arg0=1):
-    return target
-
-
-def test_a_subclass_has_its_own_name_in_keys_and_all_that_it_takes():
-    assert len({key(kind(1.0)) for kind in (Optics, Coated, Zoom)}) == 3 and key(Zoom(1.0)) != key(Zoom(1.0, by=3))
-    for made, untold in ((Tinted(1.0, 0.5), "tint=0.5"), (Cleaned(1.0), "dust=0.0")):
-        with pytest.raises(FieldError, match=rf"^a\.{untold}: a field of {type(made).__name__}, a dataclass of its"):
-            key({"a": made})
-
-
-class Warmup(Recipe):
-    """A recipe of one's own."""
-
-
-class Elsewhere(Folder):
-    """A data set of one's own."""
-
-
-def test_what_is_derived_from_a_class_that_describes_itself_is_not_that_class():
-    told = {"name": "x", "epochs": 1, "lr": 0.1, "batch_size": 2}
-    assert key(Warmup(**told)) != key(Recipe(**told)) and key(Elsewhere("x")) != key(Folder("x"))
-
-
-@pytest.mark.parametrize("clash", [{"target": 1}, {"target": 1, "arg0": 2}])
-def test_a_parameter_does_not_hide_the_name_of_what_it_is_of(clash):
-    with pytest.raises(FieldError, match=rf"^a\.target=1: a parameter of {HERE}\.aims by another name"):
-        key({"a": functools.partial(aims, **clash)})
-
-
-def test_functions_of_c_and_wrapped_ones_are_known_by_their_names():
-    assert describe(torch.nn.functional.gelu) == "torch._C._nn.gelu"
-    assert describe(torch.relu) == "torch._VariableFunctionsClass.relu"
-    assert describe(unit_rows) == "moe_distill.diversity.measures.unit_rows"
-    with pytest.raises(FieldError, match="holds more than its name"):
-        describe(torch.ones(2).add)
-
-
-def test_keys_know_no_order_but_every_value():
-    one = {"a": 1, "b": {"x": functools.partial(bend, by=1), "y": 2}}
-    assert key(one) == key({"b": {"y": 2, "x": functools.partial(bend, by=1)}, "a": 1})
-    others = [
-        {**one, "a": 2},
-        {**one, "a": "1"},
-        {**one, "c": None},
-        {"a": 1, "b": {"x": functools.partial(bend, by=3), "y": 2}},
-    ]
-    assert len({key(s) for s in (one, *others)}) == 5
-    assert key([1, 2]) != key([2, 1])
-    assert key(Optics(1.0, label="a")) == key(Optics(1.0, label="b")) != key(Optics(2.0))
-
-
-def test_a_key_is_the_hash_of_schema_and_settings(monkeypatch):
-    text = '{"schema": 1, "settings": {"a": [1, null]}}'
-    monkeypatch.setattr(identity, "SCHEMA", 1)
-    assert key({"a": (1, None)}) == hashlib.sha256(text.encode()).hexdigest()[:32]
-    monkeypatch.setattr(identity, "SCHEMA", 2)
-    assert key({"a": (1, None)}) != hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def put(text="42", more=None):

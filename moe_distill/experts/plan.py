@@ -28,8 +28,7 @@ from moe_distill.training.recipe import check_optimizer
 from moe_distill.values import Whole, checked
 
 KIND = "set"
-# What the manifest of a set says that was distilled, as annotations.
-NOTED: Mapping[str, Any] = {"cost": Noted, "iterations": Whole, "dcor2_unbiased": float | None}
+NOTED: Mapping[str, Any] = {"cost": Noted, "iterations": Whole, "dcor2_unbiased": float | None}  # in its manifest
 
 
 @checked
@@ -216,9 +215,8 @@ class Distillation:
         loaded = {key(pool): pool.load(store, real) for pool, *_ in self.taught(real, real, store.root / "data")}
         pretrained = {n: [loaded[key(pool)] for pool in pools] for n, pools in self.pretrained.items()}
         settings = self.settings(real, store.root / "data")
-        return Workshop(
-            real, self.network, self.optimizer, self.seed, settings, trajectories, pretrained, self.regulariser
-        )
+        given = (trajectories, pretrained, self.regulariser)
+        return Workshop(real, self.network, self.optimizer, self.seed, settings, *given)
 
     def trajectories(self, real: RealSet, parts: Parts, store: Store) -> dict[int, Trajectories]:
         """Return the trajectories of each expert whose method matches them.

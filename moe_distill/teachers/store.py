@@ -21,8 +21,7 @@ from moe_distill.training.recipe import Recipe, last_batch
 from moe_distill.values import Count, Share, checked
 
 KIND = "teacher"
-# What the manifest of a network says that was trained, as annotations.
-NOTED: Mapping[str, Any] = {"cost": Noted, "accuracy": Share}
+NOTED: Mapping[str, Any] = {"cost": Noted, "accuracy": Share}  # in its manifest
 
 
 @checked

@@ -3,21 +3,20 @@
 import json
 import math
 import shutil
-import time
 from dataclasses import asdict
 
 import pytest
 from conftest_rows import awaiting, trained
 from hydra.utils import instantiate
 
-from moe_distill.attempts import FILE, attempt
+from moe_distill.attempts import attempt
 from moe_distill.config import register
 from moe_distill.identity import key
 from moe_distill.pipelines.cells import Cell, Sweep, awaited, awaited_of_real
 from moe_distill.pipelines.results import Results
 from moe_distill.pipelines.rows import COLUMNS
 from moe_distill.pipelines.stages import Stages
-from moe_distill.pipelines.status import last_lines, shown
+from moe_distill.pipelines.status import shown
 from moe_distill.records import Store, write_csv, write_json
 
 ONE = ("students=convnet3", "recipe.epochs=1", "method=dm", "baselines=random", "fusion=none")
@@ -190,34 +189,6 @@ def test_a_sweep_that_an_earlier_version_began_is_read_too(tmp_path, results):
     cell = {"name": "x=1", "folder": "one", "command": "run", "keys": ["done"], "work": "w", "shared": []}
     (tmp_path / "sweep.json").write_text(json.dumps({"command": "run -m", "question": {}, "cells": [cell]}))
     assert "1 missing" in shown(Sweep.read(tmp_path), tmp_path, results, "")
-
-
-def test_a_running_cells_time_is_that_of_its_attempts_and_not_since_one_that_was_killed(tmp_path, results):
-    sweep = Sweep("", {}, (Cell("x=1", "one", "", awaiting("other")),))
-    with attempt(tmp_path / "one", ""):
-        pass
-    told = json.loads((tmp_path / "one" / FILE).read_text())
-    killed = {**told[0], "began": time.time() - 36000, "ended": None, "outcome": None}
-    with attempt(tmp_path / "one", ""):
-        (now,) = json.loads((tmp_path / "one" / FILE).read_text())[1:]
-        now["began"] -= 240
-        (tmp_path / "one" / FILE).write_text(json.dumps([killed, now]))
-        assert " 4 min" in shown(sweep, tmp_path, results, "") and "1 running" in shown(sweep, tmp_path, results, "")
-
-
-@pytest.mark.parametrize("said", ["[rank0]: no memory", "[/data/x] is gone", "[bold]a", "a\\"])
-def test_what_a_job_is_called_and_said_is_no_markup(tmp_path, results, said):
-    with pytest.raises(ValueError), attempt(tmp_path / "one", ""):
-        raise ValueError(said)
-    sweep = Sweep("", {}, (Cell("experts.ipcs=[7,3]", "one", "", awaiting("other")),))
-    text = shown(sweep, tmp_path, results, "")
-    assert f" {said} " in text and "experts.ipcs=[7,3]" in text
-
-
-def test_the_last_lines_of_a_log_show_a_bar_as_it_was_left(tmp_path):
-    assert last_lines(tmp_path) == ""
-    (tmp_path / "console.log").write_bytes(b"$ run\n" + b"x" * 99999 + b"\nsaid\nbar 1%\rbar 2%\rbar 3%\r  \n")
-    assert last_lines(tmp_path, most=2) == "said\nbar 3%"
 
 
 @pytest.fixture

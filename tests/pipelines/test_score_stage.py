@@ -1,6 +1,5 @@
 """The scores of a set: what is trained and judged on what, what is recorded, and that nothing is done twice."""
 
-import contextlib
 import csv
 import json
 import math
@@ -9,56 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hydra.utils import instantiate
+from conftest_scored import ASKED, RATES, SET, SIZES, real_data, scored, watching
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines import evaluate
 from moe_distill.pipelines.compared import TRAININGS, Search
 from moe_distill.synthetic import SyntheticSet
-from moe_distill.training.classifier import Classifier
-
-RATES = (0.001, 0.02)
-SET = ("method=dm", "diversity=none", "ipc=2", "noe=2")
-SIZES = ("students=convnet3", "width=0.5", "recipe.epochs=5", "recipe.extra_epochs=0", "recipe.batch_size=20")
-ASKED = (
-    *("pipeline=score", f"pipeline.lrs=[{RATES[0]},{RATES[1]}]", "pipeline.real.epochs=1"),
-    *("pipeline.real.batch_size=100", *SIZES),
-)
-
-
-@contextlib.contextmanager
-def watching():
-    """Give a list that grows by every training: its images, what tested it and how often, and how it was done."""
-    seen = []
-
-    class Watched(Classifier):
-        def __init__(self, networks, pool, test, recipe, streams, fusion, lr):
-            super().__init__(networks, pool, test, recipe, streams, fusion, lr)
-            images = [x.numpy().tobytes() for x in pool.take(torch.arange(len(pool)))]
-            self.about = SimpleNamespace(images=images, pool=pool, recipe=recipe, fusion=fusion, lr=lr, tested=[])
-            seen.append(self.about)
-
-        def tested(self):
-            self.about.tested.append(self.test_set.fingerprint)
-            return super().tested()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "Classifier", Watched)
-        yield seen
-
-
-def scored(suite, *given):
-    """Run the stage; return its headline, its only row and the trainings it did."""
-    with watching() as seen:
-        headline = suite(*ASKED, *given)
-    with (suite.out / "scores.csv").open(newline="") as file:
-        (row,) = csv.DictReader(file)
-    return headline, row, seen
-
-
-def real_data(suite):
-    """Return the training and the test images."""
-    return instantiate(suite.compose(*SET).plan, _convert_="all").data.load(suite.store / "data")
 
 
 @pytest.fixture(scope="module")
@@ -194,13 +148,11 @@ def test_a_single_rate_is_taken_as_it_is(stage):
 
 
 def test_other_students_have_other_random_images_and_another_key(stage):
-    one = ("pipeline.lrs=[0.01]", "seeds=1")
-    first, second = (scored(stage.suite, *SET, *one, *more) for more in ((), ("+exam.first=1",)))
-    near = scored(stage.suite, *SET, "pipeline.lrs=[0.0100000001]", "seeds=1")
-    assert len({row["config_hash"] for _, row, _ in (first, second, near)}) == 3
-    assert len(second[2]) == 5 and {row["seed"] for row in stage.suite.rows()} == {"0"}
-    assert near[1]["lrs_tried"] == "0.0100000001"
-    drawn = [{tuple(sorted(t.images)) for t in seen} for _, _, seen in (second, near)]
+    one = ("pipeline.lrs=[0.0100000001]", "seeds=1")
+    both = [scored(stage.suite, *SET, *one, *more) for more in ((), ("+exam.first=1",))]
+    assert both[0][1]["config_hash"] != both[1][1]["config_hash"]
+    assert [row["lrs_tried"] for _, row, _ in both] == ["0.0100000001"] * 2
+    drawn = [{tuple(sorted(t.images)) for t in seen} for _, _, seen in both]
     assert len(drawn[0] & drawn[1]) == 2  # the set's own and all real ones
 
 

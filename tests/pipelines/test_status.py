@@ -1,0 +1,47 @@
+"""How far a sweep is, as text."""
+
+import json
+import time
+
+import pytest
+from conftest_rows import awaiting
+
+from moe_distill.attempts import FILE, attempt
+from moe_distill.pipelines.cells import Cell, Sweep
+from moe_distill.pipelines.results import Results
+from moe_distill.pipelines.status import last_lines, shown
+from moe_distill.records import Store
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Nothing is done."""
+    return Results(Store(tmp_path / "store"))
+
+
+def test_a_running_cells_time_is_that_of_its_attempts_and_not_since_one_that_was_killed(tmp_path, results):
+    sweep = Sweep("", {}, (Cell("x=1", "one", "", awaiting("other")),))
+    with attempt(tmp_path / "one", ""):
+        pass
+    told = json.loads((tmp_path / "one" / FILE).read_text())
+    killed = {**told[0], "began": time.time() - 36000, "ended": None, "outcome": None}
+    with attempt(tmp_path / "one", ""):
+        (now,) = json.loads((tmp_path / "one" / FILE).read_text())[1:]
+        now["began"] -= 240
+        (tmp_path / "one" / FILE).write_text(json.dumps([killed, now]))
+        assert " 4 min" in shown(sweep, tmp_path, results, "") and "1 running" in shown(sweep, tmp_path, results, "")
+
+
+@pytest.mark.parametrize("said", ["[rank0]: no memory", "[/data/x] is gone", "[bold]a", "a\\"])
+def test_what_a_job_is_called_and_said_is_no_markup(tmp_path, results, said):
+    with pytest.raises(ValueError), attempt(tmp_path / "one", ""):
+        raise ValueError(said)
+    sweep = Sweep("", {}, (Cell("experts.ipcs=[7,3]", "one", "", awaiting("other")),))
+    text = shown(sweep, tmp_path, results, "")
+    assert f" {said} " in text and "experts.ipcs=[7,3]" in text
+
+
+def test_the_last_lines_of_a_log_show_a_bar_as_it_was_left(tmp_path):
+    assert last_lines(tmp_path) == ""
+    (tmp_path / "console.log").write_bytes(b"$ run\n" + b"x" * 99999 + b"\nsaid\nbar 1%\rbar 2%\rbar 3%\r  \n")
+    assert last_lines(tmp_path, most=2) == "said\nbar 3%"
