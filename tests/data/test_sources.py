@@ -216,7 +216,7 @@ def test_an_empty_or_missing_root_names_both_layouts(tmp_path, cache, name):
 
 @pytest.mark.parametrize("name", NAMED)
 def test_without_network_the_two_ways_out_are_told(cache, name):
-    with pytest.raises(InputError, match=r"^data\.root=None: .*no network.*set data\.root to.*train/<class>") as caught:
+    with pytest.raises(InputError, match=r"^data\.root=None: .*no network.*set it to.*train/<class>") as caught:
         source(name).load(cache)
     assert "\n" not in str(caught.value)
 
