@@ -121,13 +121,43 @@ def check_shortened(tree: Mapping[str, Any], methods: Iterable[str]) -> None:
     Raises:
         InputError: There are any.
     """
-    known = {"clom", *methods, *_methods_of(tree)}
+    known = {"clom", *methods, *(name for name, _ in _methods_of(tree))}
     for name, settings in tree["shorten"].items():
         if name not in known:
             raise InputError(f"shorten.{name}", settings, f"no such key; there are {listed(known)}")
     for name, value in (tree["shorten"].get("clom") or {}).items():
         if name not in _OF_CLOM:
             raise InputError(f"shorten.clom.{name}", value, f"no such key; there are {listed(_OF_CLOM)}")
+
+
+def check_heeded(tree: Mapping[str, Any], typed: Mapping[str, str]) -> None:
+    """Refuse a setting that is shortened by hand where the method leaves none to be: it has its own.
+
+    Args:
+        tree: The resolved configuration, checked.
+        typed: What the command line sets, by key.
+
+    Raises:
+        InputError: There is one.
+    """
+    for key, value in typed.items():
+        first, *path = key.lstrip("+").split(".")
+        of = [node for name, node in _methods_of(tree) if path[:1] == [name]]
+        own = [functools.reduce(_entry, path[1:], node) for node in of]
+        if first == "shorten" and path[1:] and own and not any(_has(PUBLISHED, setting) for setting in own):
+            allowed = (
+                f"left out: it shortens what says {PUBLISHED}; method.{'.'.join(path[1:])}= sets what the method has"
+            )
+            raise InputError(key.lstrip("+"), value, allowed)
+
+
+def _entry(settings: Any, name: str) -> Any:
+    return settings.get(name) if isinstance(settings, Mapping) else None
+
+
+def _has(word: str, settings: Any) -> bool:
+    """Say whether a setting, or one in it, is a word."""
+    return any(_has(word, one) for one in settings.values()) if isinstance(settings, Mapping) else settings == word
 
 
 def check_epochs(tree: Mapping[str, Any], recipes: Iterable[str]) -> None:
@@ -162,8 +192,8 @@ def check_factors(tree: Mapping[str, Any], networks: Iterable[str]) -> None:
             raise InputError(f"recipe.lr_factors.{name}", factor, f"no such key; there are {listed(known)}")
 
 
-def _methods_of(tree: Any) -> Iterator[str]:
-    """Yield the word of every method that is built, the user's own among them."""
+def _methods_of(tree: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the word of every method that is built, the user's own among them, and its settings."""
     from moe_distill.experts.roster import word  # torch comes with it, which takes seconds and few need
     from moe_distill.methods.base import Method
 
@@ -171,7 +201,7 @@ def _methods_of(tree: Any) -> Iterator[str]:
         yield from _methods_of(entry)
     target = pkgutil.resolve_name(tree["_target_"]) if is_node(tree) else None
     if inspect.isclass(target) and issubclass(target, Method):
-        yield word(functools.partial(target))
+        yield word(functools.partial(target)), tree
 
 
 def takes_of(target: str) -> list[str]:

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from moe_distill.checking import check, check_epochs, check_factors, check_groups, check_shortened
+from moe_distill.checking import check, check_epochs, check_factors, check_groups, check_heeded, check_shortened
 from moe_distill.config import Config, at_top, options
 from moe_distill.errors import FieldError, InputError
 from moe_distill.overrides import OF_SPLIT, check_top
@@ -36,6 +36,8 @@ def settled(cfg: DictConfig) -> dict[str, Any]:
         resolved: Any = OmegaConf.to_container(own, resolve=True)
         check(resolved, Config)
         check_shortened(resolved, options("method"))
+        typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+        check_heeded(resolved, dict(override.partition("=")[::2] for override in typed))
         check_epochs(resolved, options("recipe"))
         check_factors(resolved, options("model"))
     tables = resolved["paths"]["tables"]

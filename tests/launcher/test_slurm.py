@@ -22,7 +22,7 @@ ROOT = Path(moe_distill.__file__).parents[1]
 ITERATIONS = 60
 CELL = [
     *("scale=smoke", "logger=none", "threads=1", "method=dm", "noe=2", "students=convnet3", "seeds=1", "width=0.25"),
-    *("checkpoint_seconds=0", f"shorten.dm.iterations={ITERATIONS}", "+shorten.dm.real_batch=16"),
+    *("checkpoint_seconds=0", f"shorten.dm.iterations={ITERATIONS}"),
 ]
 RANKS = ["trainer=expert_parallel", "trainer.devices=2", "trainer.accelerator=cpu"]
 OPTIONS = {"name": "few", "timeout_min": 60, "nodes": 1, "tasks_per_node": 1, "cpus_per_task": 2}

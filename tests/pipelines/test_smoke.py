@@ -32,7 +32,7 @@ OTHERS = {
 }
 ONE_STUDENT = ["seeds=1", "students=convnet3", "recipe.epochs=1"]
 # Long enough for a term that is applied every 10 iterations, from the second time on.
-ACTING = [*ONE_STUDENT, "shorten.dm.iterations=12", "shorten.idm.iterations=12", "+shorten.dm.real_batch=16"]
+ACTING = [*ONE_STUDENT, "shorten.dm.iterations=12", "shorten.idm.iterations=12", "method.real_batch=16"]
 SHORT = {
     "table1": [],
     "quickstart": [
@@ -44,7 +44,7 @@ SHORT = {
     ],
     "repro_dm_crossarch": ["seeds=1", "recipe.epochs=1"],
     "modern": ["seeds=1", "recipe.epochs=1", "sweep.method=dm"],
-    "ablate_dcor": [*ONE_STUDENT, "shorten.dm.iterations=32", "+shorten.dm.real_batch=16"],
+    "ablate_dcor": [*ONE_STUDENT, "shorten.dm.iterations=32", "method.real_batch=16"],
     **dict.fromkeys(("diversity", "dcor_vs_transfer", "dcor_across_archs", "metric_agreement"), ACTING),
     "ddranking": [*ONE_STUDENT, "method=dm", "pipeline.lrs=[0.01]"],
 }
