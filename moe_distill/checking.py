@@ -140,15 +140,14 @@ def check_heeded(tree: Mapping[str, Any], typed: Mapping[str, str]) -> None:
     Raises:
         InputError: There is one.
     """
-    for key, value in typed.items():
-        first, *path = key.lstrip("+").split(".")
-        of = [node for name, node in _methods_of(tree) if path[:1] == [name]]
-        own = [functools.reduce(_entry, path[1:], node) for node in of]
-        if first == "shorten" and path[1:] and own and not any(_has(PUBLISHED, setting) for setting in own):
-            allowed = (
-                f"left out: it shortens what says {PUBLISHED}; method.{'.'.join(path[1:])}= sets what the method has"
-            )
-            raise InputError(key.lstrip("+"), value, allowed)
+    shortened = {key.lstrip("+"): value for key, value in typed.items() if key.lstrip("+").startswith("shorten.")}
+    methods = list(_methods_of(tree)) if shortened else []
+    for key, value in shortened.items():
+        _, of, *path = key.split(".")
+        own = [functools.reduce(_entry, path, node) for name, node in methods if name == of]
+        if path and own and not any(_has(PUBLISHED, setting) for setting in own):
+            allowed = f"left out: it shortens what says {PUBLISHED}; method.{'.'.join(path)}= sets what the method has"
+            raise InputError(key, value, allowed)
 
 
 def _entry(settings: Any, name: str) -> Any:

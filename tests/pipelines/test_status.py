@@ -1,7 +1,9 @@
 """How far a sweep is, as text."""
 
+import contextlib
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 from conftest_rows import awaiting
@@ -9,7 +11,7 @@ from conftest_rows import awaiting
 from moe_distill.attempts import FILE, attempt
 from moe_distill.pipelines.cells import Cell, Sweep
 from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.status import last_lines, shown
+from moe_distill.pipelines.status import last_lines, shown, status
 from moe_distill.records import Store
 
 
@@ -39,6 +41,16 @@ def test_what_a_job_is_called_and_said_is_no_markup(tmp_path, results, said):
     sweep = Sweep("", {}, (Cell("experts.ipcs=[7,3]", "one", "", awaiting("other")),))
     text = shown(sweep, tmp_path, results, "")
     assert f" {said} " in text and "experts.ipcs=[7,3]" in text
+
+
+def test_a_run_of_its_own_is_done_once_its_attempt_has_finished(tmp_path, results, capsys):
+    run = SimpleNamespace(output=tmp_path / "one", results=results, experiment="one")
+    for fails, said in ((True, "foretells the rest"), (False, "nothing is left to do")):
+        with contextlib.suppress(ValueError), attempt(run.output, "run"):
+            if fails:
+                raise ValueError("no")
+        status(run)
+        assert capsys.readouterr().out.rstrip().endswith(said)
 
 
 def test_the_last_lines_of_a_log_show_a_bar_as_it_was_left(tmp_path):
