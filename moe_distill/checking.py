@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from moe_distill.errors import FieldError, InputError, within
+from moe_distill.identity import word_of
 from moe_distill.misfits import PUBLISHED, is_node, misfit, missing_of, not_finite, parameters_of, problem_of
 from moe_distill.values import Presets, Text
 from moe_distill.wording import listed
@@ -193,14 +194,13 @@ def check_factors(tree: Mapping[str, Any], networks: Iterable[str]) -> None:
 
 def _methods_of(tree: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the word of every method that is built, the user's own among them, and its settings."""
-    from moe_distill.experts.roster import word  # torch comes with it, which takes seconds and few need
-    from moe_distill.methods.base import Method
+    from moe_distill.methods.base import Method  # torch comes with it, which takes seconds and few need
 
     for entry in tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list) else ():
         yield from _methods_of(entry)
     target = pkgutil.resolve_name(tree["_target_"]) if is_node(tree) else None
     if inspect.isclass(target) and issubclass(target, Method):
-        yield word(functools.partial(target)), tree
+        yield word_of(target), tree
 
 
 def takes_of(target: str) -> list[str]:

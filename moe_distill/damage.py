@@ -65,7 +65,7 @@ def flaw_of_manifest(folder: Path) -> str | None:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if "files" in manifest and manifest["checksum"] != content_checksum(manifest):
             return f"{MANIFEST} is not what was written"
-        text = json.dumps({"schema": manifest["schema"], "settings": manifest["settings"]}, sort_keys=True)
+        text = json.dumps({"schema": manifest["schema"], "settings": manifest["identity"]}, sort_keys=True)
     except PermissionError:
         raise
     except (OSError, LookupError, TypeError, *Unreadable) as error:

@@ -21,9 +21,10 @@ from moe_distill.damage import MANIFEST, checksums, content_checksum, flaw_of, f
 from moe_distill.disk import expanded, guard_disk, in_place_of, keep, sync_folder
 from moe_distill.errors import InputError
 from moe_distill.escaping import in_csv
-from moe_distill.identity import SCHEMA, describe, key
+from moe_distill.identity import SCHEMA, describe, identity, key
 from moe_distill.locks import locked
 from moe_distill.misfits import misfit
+from moe_distill.rekeying import rekey
 from moe_distill.row_files import Schema, left_in, once, read_rows
 from moe_distill.values import Text
 
@@ -69,11 +70,12 @@ class Store:
     """The artifacts below one folder.
 
     Args:
-        root: The folder; made when first written to.
+        root: The folder; made when first written to. What an earlier version made there is renamed once.
     """
 
     def __init__(self, root: Path | Text) -> None:
         self.root = expanded(root, "paths.store")
+        rekey(self.root)
         self.found: list[str] = []
         self.made: list[str] = []
         self._whole: set[Path] = set()
@@ -196,8 +198,15 @@ class Store:
                 more = make(temporary)
                 for file in (path for path in temporary.rglob("*") if path.is_file()):
                     keep(file)
-                about = {"schema": SCHEMA, "settings": describe(settings), "commit": commit(), "finished": time.time()}
-                manifest = {**about, **(more or {}), "files": checksums(temporary)}
+                manifest = {
+                    "schema": SCHEMA,
+                    "identity": identity(settings),
+                    "settings": describe(settings),
+                    "commit": commit(),
+                    "finished": time.time(),
+                    **(more or {}),
+                    "files": checksums(temporary),
+                }
                 write_json(temporary / MANIFEST, {**manifest, "checksum": content_checksum(manifest)})
                 temporary.replace(target)
                 sync_folder(target.parent)

@@ -103,13 +103,6 @@ def test_the_tiled_opponent_is_stored_as_the_mixture_is(composed, given, opponen
     assert factors[0] == factors[1]
 
 
-@pytest.mark.parametrize(("norm", "revision"), [("instance", None), ("batch", 1)])
-def test_sets_that_dm_distilled_class_by_class_through_batch_norm_are_not_found(composed, norm, revision):
-    plan = instantiate(composed("method=dm", "data=digits", f"model.norm={norm}").plan, _convert_="all")
-    train, _ = plan.data.load(None)
-    assert [m.get("revision") for m in plan.settings(train, None)["roster"]] == [revision, revision]
-
-
 PUBLISHED_WHITENED = [("mtt", "cifar10"), ("ftd", "cifar10"), ("ftd", "cifar100"), ("datm", "tinyimagenet")]
 PUBLISHED_BY_CIFAR10 = [("mtt", "cifar100"), ("idc", "cifar100")]
 PUBLISHED_BY_CHANNEL = [("idm", "cifar100"), ("idc", "cifar10"), ("mtt", "tinyimagenet"), ("dm", "cifar10")]

@@ -43,7 +43,13 @@ def test_an_artifact_is_made_once_and_found_later(tmp_path):
     told = store.manifest(path)
     assert begin <= told.pop("finished") <= time.time()
     assert told.pop("files") == {"value": hashlib.sha256(b"42").hexdigest()} and len(told.pop("checksum")) == 64
-    assert told == {"schema": identity.SCHEMA, "settings": {"a": 1}, "commit": records.commit(), "cost": 3}
+    assert told == {
+        "schema": identity.SCHEMA,
+        "identity": {"a": 1},
+        "settings": {"a": 1},
+        "commit": records.commit(),
+        "cost": 3,
+    }
     assert store.find("other", {"a": 1}) is None and store.find("thing", {"a": 2}) is None
 
 

@@ -1,10 +1,10 @@
 """The user's own images, in class folders."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Gt, Lt
 
@@ -13,7 +13,6 @@ from moe_distill.data.realset import RealSet, pixel_statistics, train_and_test
 from moe_distill.data.tree import KEY, LAYOUT, read_tree
 from moe_distill.disk import expanded
 from moe_distill.errors import InputError
-from moe_distill.identity import with_fields
 from moe_distill.normalisation import check_statistics
 from moe_distill.values import LocalFolder, Pixels, Positive, Share, Text, checked
 
@@ -41,11 +40,6 @@ class Folder:
     std: Sequence[Positive] | None = None
     name: Text = "folder"
     test_share: Annotated[float, Gt(0), Lt(1)] | None = None
-
-    def describe(self) -> dict[str, Any]:
-        """Return what decides the data; without a share as before there could be one, so that sets are found."""
-        kept = [f.name for f in fields(self) if f.name != "test_share" or self.test_share is not None]
-        return with_fields(self, kept)
 
     def load(self, cache: Path) -> tuple[RealSet, RealSet]:
         """Return the training and the test set.

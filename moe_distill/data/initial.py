@@ -9,16 +9,19 @@ import torch
 
 from moe_distill.data.patches import stitched
 from moe_distill.data.realset import RealSet
+from moe_distill.identity import called
 from moe_distill.values import Count
 
 Initial = Callable[[RealSet, int, int, torch.Generator], torch.Tensor]
 
 
+@called("random")
 def random_real(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
     """Draw ``n`` real images of the class without replacement ("real" initialisation of DC, DM and IDM)."""
     return real.class_batch(c, n, rng)
 
 
+@called("first")
 def first_real(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
     """Take the first ``n`` real images of the class in the order of the data set (IDC's plain images)."""
     return real.at(real.class_indices(c)[:n])[0]

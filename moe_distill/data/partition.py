@@ -9,6 +9,7 @@ import torch
 
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError
+from moe_distill.identity import called
 from moe_distill.seeding import draw_seed
 
 Features = Callable[[RealSet], torch.Tensor]
@@ -27,6 +28,7 @@ class Partition(Protocol):
         """Return k sorted index tensors."""
 
 
+@called("none")
 @dataclass(frozen=True)
 class NoSplit:
     """Every expert sees every image."""
@@ -60,6 +62,8 @@ class Stratified:
 class Random:
     """A permutation of the whole set cut into k parts that differ by at most one image, whatever the class."""
 
+    identity: ClassVar[str] = "RandomParts"  # a selection has the same name
+
     needs_features: ClassVar[bool] = False
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
@@ -79,6 +83,8 @@ class Random:
 @dataclass(frozen=True)
 class KMeans:
     """Each class is clustered into k groups of like images, balanced to differ by at most one image."""
+
+    identity: ClassVar[str] = "KMeansParts"  # a selection has the same name
 
     needs_features: ClassVar[bool] = True
 

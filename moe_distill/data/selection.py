@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from moe_distill.identity import called
 from moe_distill.seeding import draw_seed
 
 Selection = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
@@ -29,6 +30,7 @@ def herding(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
     return torch.tensor(chosen)
 
 
+@called("kcenter")
 def k_center(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
     """Choose the row nearest the mean, then again and again the one farthest from the nearest of those chosen.
 
@@ -45,6 +47,7 @@ def k_center(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
     return torch.tensor(chosen)
 
 
+@called("kmeans")
 def k_means(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
     """Choose for each centre of n clusters the nearest row; the nearest left where an earlier centre has it already.
 

@@ -8,13 +8,15 @@ the squared distance covariance and into the squared distance correlation (Sejdi
 
 import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from moe_distill.errors import InputError
+from moe_distill.identity import called, word_of
 from moe_distill.values import checked
 
 Centring = Literal["double", "u"]
@@ -119,6 +121,18 @@ class Measure(ABC):
     """A symmetric function of two feature matrices, lower = more diverse, differentiable once."""
 
     paired: ClassVar[bool] = True
+    words: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """What users call its variants, and the settings in which each differs from the defaults; its own name if none."""
+
+    @property
+    def title(self) -> str:
+        """What results call it: the nearest of its words, with each setting that the word does not stand for."""
+        titles: list[list[str]] = []
+        for word, settings in (self.words or {word_of(type(self)): {}}).items():
+            usual = {f.name: f.default for f in fields(self)} | dict(settings)
+            titles.append([word, *(f"{n}{value}" for n, value in vars(self).items() if value != usual[n])])
+        nearest = min(titles, key=len)
+        return "-".join(nearest)
 
     @property
     def least_rows(self) -> int:
@@ -153,7 +167,7 @@ class Measure(ABC):
             return self._value(f_ND.to(dtype), g_MD.to(dtype))
 
     def _error(self, allowed: str) -> InputError:
-        return InputError("diversity.measure", type(self).__name__, allowed)
+        return InputError("diversity.measure", self.title, allowed)
 
 
 @dataclass(frozen=True)
@@ -183,6 +197,11 @@ class DistanceCorrelation(_Alignment):
         l2norm: Scale every feature row to length 1 first.
     """
 
+    words: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "dcor": {},
+        "dcor_relu": {"centring": "u", "transform": "relu"},
+        "dcor_unbiased": {"centring": "u"},
+    }
     transform: Transform = "none"
     l2norm: bool = True
 
@@ -195,6 +214,7 @@ class DistanceCorrelation(_Alignment):
         return ratio.square() if self.transform == "square" else ratio
 
 
+@called("dcov")
 @checked
 @dataclass(frozen=True)
 class DistanceCovariance(_Alignment):
@@ -217,6 +237,8 @@ class _Kernel(_Alignment):
 class CKA(_Kernel):
     """Centred kernel alignment (Kornblith et al. 2019): in [0, 1], or signed if U-centred (debiased)."""
 
+    words: ClassVar[Mapping[str, Mapping[str, Any]]] = {"cka_rbf": {}, "cka_linear": {"kernel": "linear"}}
+
     def _value(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:
         return self._align(self._gram(f_ND), self._gram(g_MD), normalise=True)
 
@@ -230,6 +252,7 @@ class HSIC(_Kernel):
         return self._align(self._gram(f_ND), self._gram(g_MD), normalise=False)
 
 
+@called("cos_paired")
 @dataclass(frozen=True)
 class PairedCosine(Measure):
     """Mean squared cosine of corresponding rows, in [0, 1]."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from moe_distill.diversity.measures import Measure, distance_gram, rbf_gram, unit_rows
+from moe_distill.identity import called
 
 
 def discrepancy(gram_PP: Tensor, n: int) -> Tensor:
@@ -29,6 +30,7 @@ class _Unpaired(Measure):
     paired: ClassVar[bool] = False
 
 
+@called("cos_allpairs")
 @dataclass(frozen=True)
 class CosineAllPairs(_Unpaired):
     """Mean cosine over all pairs of rows, in [−1, 1]."""
@@ -37,6 +39,7 @@ class CosineAllPairs(_Unpaired):
         return unit_rows(f_ND).mean(0) @ unit_rows(g_MD).mean(0)
 
 
+@called("orth")
 @dataclass(frozen=True)
 class Orthogonality(_Unpaired):
     """Mean squared cosine over all pairs of rows, in [0, 1]: 0 if the two row spaces are orthogonal."""
@@ -45,6 +48,7 @@ class Orthogonality(_Unpaired):
         return (unit_rows(f_ND) @ unit_rows(g_MD).T).square().mean()
 
 
+@called("mmd")
 @dataclass(frozen=True)
 class NegativeMMD(_Unpaired):
     """−MMD² with an RBF kernel, σ the median pooled distance as a constant, in [−2, 0] (Gretton et al. 2012)."""
@@ -53,6 +57,7 @@ class NegativeMMD(_Unpaired):
         return -discrepancy(rbf_gram(torch.cat([f_ND, g_MD])), len(f_ND))
 
 
+@called("energy")
 @dataclass(frozen=True)
 class NegativeEnergy(_Unpaired):
     """−(2 E‖x − y‖ − E‖x − x'‖ − E‖y − y'‖), ≤ 0, in feature units (Székely and Rizzo 2013)."""
@@ -61,6 +66,7 @@ class NegativeEnergy(_Unpaired):
         return -2 * discrepancy(distance_gram(torch.cat([f_ND, g_MD])), len(f_ND))
 
 
+@called("ncl")
 @dataclass(frozen=True)
 class NegativeCorrelation(_Unpaired):
     """Negative correlation learning on mean features, ≤ 0, in feature units squared (Liu and Yao 1999).

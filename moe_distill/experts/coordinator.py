@@ -24,8 +24,6 @@ from moe_distill.seeding import stream
 from moe_distill.training.fit import gather_objects
 from moe_distill.values import Count, NotNegative, Text, checked
 
-_TOLD_APART = ("weight", "weight_is", "every", "pairs", "scope", "pairing")
-
 
 @checked
 @dataclass(frozen=True)
@@ -60,12 +58,11 @@ class Diversity:
     @property
     def title(self) -> str:
         """What results call it, with every setting that the name, or the defaults, do not say."""
-        settings = (str(value) for value in vars(self.measure).values() if isinstance(value, str))
-        measure = "-".join([type(self.measure).__name__.lower(), *settings])
+        measure = self.measure.title
         usual = {f.name: f.default for f in fields(self)} | dict(self.implied or {})
         named = [self.name] if self.name and usual["measure"] == measure else [*filter(None, [self.name]), measure]
-        apart = [f"{n}{getattr(self, n)}" for n in _TOLD_APART if getattr(self, n) != usual[n]]
-        return "-".join([*named, *apart])
+        settings = (f.name for f in fields(self) if f.name not in ("measure", "name", "implied"))
+        return "-".join([*named, *(f"{n}{getattr(self, n)}" for n in settings if getattr(self, n) != usual[n])])
 
     def require_rows(self, decoded: Sequence[int], classes: int) -> None:
         """Refuse sets of too few images for the measure, before any work.
@@ -85,7 +82,7 @@ class Diversity:
             told = f"{allowed}, here are {rows} ({classes} classes)"
             if self.scope == "per_class":
                 raise FieldError("scope", self.scope, told)
-            raise FieldError("measure", type(self.measure).__name__, told)
+            raise FieldError("measure", self.measure.title, told)
 
 
 class DiversityCoordinator(pl.Callback):

@@ -19,7 +19,7 @@ from moe_distill.experts.workshop import OptimizerFactory, Workshop
 from moe_distill.identity import describe, key
 from moe_distill.methods.base import Regulariser
 from moe_distill.misfits import missing_of
-from moe_distill.models.base import Network, NetworkFactory, normalises_over_batch, rehearse
+from moe_distill.models.base import Network, NetworkFactory, rehearse
 from moe_distill.records import Store
 from moe_distill.seeding import stream
 from moe_distill.teachers.store import TeacherPool
@@ -115,34 +115,24 @@ class Distillation:
         return tuple(m.method().pieces for m in self.roster.members)
 
     def settings(self, real: RealSet, cache: Path) -> dict[str, Any]:
-        """Return the description under which the distilled set is stored; ``cache`` is where data are kept."""
-        return {
+        """Return what decides the distilled set, less what has no effect; ``cache`` is where data are kept."""
+        regulariser = self.regulariser if self.learns else None
+        # Their folders may come to hold other images.
+        own = [pool for pool in (regulariser.pools if regulariser else ()) if pool.data is not None]
+        decides = {
             "data": real.fingerprint,
             "statistics": real.statistics,
-            "roster": [m.describe(self._with_batch_norm(n, real)) for n, m in enumerate(self.roster.members)],
-            "partition": describe(self.split),
-            "network": describe(self.network),
-            "features": describe(self.features) if self.needs_features else None,
-            "diversity": describe(self.term),
-            "optimizer": describe(self.optimizer),
+            "roster": self.roster.members,
+            "partition": self.split,
+            "network": self.network,
+            "features": self.features if self.needs_features else None,
+            "diversity": self.term,
+            "optimizer": self.optimizer,
             "seed": self.seed,
-            **(self._regularised(real, cache) if self.regulariser and self.learns else {}),
+            "regulariser": regulariser,
+            "seen_by_pools": list(dict.fromkeys(pool.sets(real, real, cache)[0].fingerprint for pool in own)) or None,
         }
-
-    def _with_batch_norm(self, number: int, real: RealSet) -> bool:
-        """Say whether an expert's network has batch norm, where that makes a difference to its key."""
-        if not kind_of(self.roster.members[number].method).revision_of_batch_norm:
-            return False
-        shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
-        with torch.device("meta"):
-            return normalises_over_batch(self.network_of(number)(**shape))
-
-    def _regularised(self, real: RealSet, cache: Path) -> dict[str, Any]:
-        """Describe the regulariser, and its pools' own images: their folder may come to hold others."""
-        assert self.regulariser is not None
-        own = [pool for pool in self.regulariser.pools if pool.data is not None]
-        seen = list(dict.fromkeys(pool.sets(real, real, cache)[0].fingerprint for pool in own))
-        return {"regulariser": describe(self.regulariser), **({"seen_by_pools": seen} if seen else {})}
+        return {name: value for name, value in decides.items() if value is not None}
 
     def check(self, real: RealSet) -> None:
         """Refuse what cannot be distilled, before any work.
@@ -214,7 +204,7 @@ class Distillation:
         """
         loaded = {key(pool): pool.load(store, real) for pool, *_ in self.taught(real, real, store.root / "data")}
         pretrained = {n: [loaded[key(pool)] for pool in pools] for n, pools in self.pretrained.items()}
-        settings = self.settings(real, store.root / "data")
+        settings = describe(self.settings(real, store.root / "data"))
         given = (trajectories, pretrained, self.regulariser)
         return Workshop(real, self.network, self.optimizer, self.seed, settings, *given)
 

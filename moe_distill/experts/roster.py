@@ -1,15 +1,14 @@
 """Who the experts are: each with its method, its settings and its number of images."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypedDict, cast
 
 from annotated_types import MinLen
 
 from moe_distill.errors import FieldError, InputError
 from moe_distill.experts.filling import MethodFactory, build_once, check_row, fill, nearest_row, setting_at
-from moe_distill.identity import describe
+from moe_distill.identity import describe, word_of
 from moe_distill.methods.base import Method
 from moe_distill.misfits import PUBLISHED
 from moe_distill.models.base import NetworkFactory
@@ -39,11 +38,6 @@ def kind_of(method: MethodFactory) -> type[Method]:
     return cast(type[Method], method.func)
 
 
-def word(builder: MethodFactory) -> str:
-    """Return what users call the class that a builder builds: ``idm``, ``kcenter``, ``random_tiled``."""
-    return re.sub("(?<=[a-z])(?=[A-Z])", "_", builder.func.__name__).lower()
-
-
 @dataclass(frozen=True)
 class ExpertSpec:
     """One expert before it is built.
@@ -58,39 +52,26 @@ class ExpertSpec:
 
     method: MethodFactory
     ipc: int
-    row: int | None = None
+    row: int | None = field(default=None, metadata={"describe": False})
     network: NetworkFactory | None = None
-    where: str = "method"
+    where: str = field(default="method", metadata={"describe": False})
 
     @property
     def name(self) -> str:
-        """The method's name, see :func:`word`."""
-        return word(self.method)
+        """The method's name as users type it."""
+        return word_of(self.method.func)
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings of the method and of its own network, described."""
         own = {} if self.network is None else describe(self.network)
-        return {k: v for part in (describe(self.method), own) for k, v in part.items() if k != "target"}
-
-    def describe(self, batch_norm: bool = False) -> dict[str, Any]:
-        """Return what decides the expert's images; the row it came from does not.
-
-        Args:
-            batch_norm: Whether the network it distils with has batch norm.
-        """
-        own = {} if self.network is None else {"network": describe(self.network)}
-        kind = kind_of(self.method)
-        revision = kind.revision + batch_norm * kind.revision_of_batch_norm
-        revised = {"revision": revision} if revision else {}
-        return {"method": describe(self.method), "ipc": self.ipc, **own, **revised}
+        return {k: v for part in (describe(self.method), own) for k, v in part.items() if k != "_target_"}
 
     def __str__(self) -> str:
         """Return a word such as ``idm5`` or ``idm5-vgg11``."""
         if self.network is None:
             return f"{self.name}{self.ipc}"
-        architecture = describe(self.network)["target"].rsplit(".", 1)[-1].lower()
-        return f"{self.name}{self.ipc}-{architecture}"
+        return f"{self.name}{self.ipc}-{word_of(getattr(self.network, 'func', self.network))}"
 
 
 @dataclass(frozen=True)
@@ -206,7 +187,7 @@ def _specified(member: Mapping[str, Any], shorten: Mapping[str, Any], budget: in
     """Return a member with every setting decided and checked, its own path being ``path``."""
     method, presets, ipc = member["method"], member.get("presets", {}), member["ipc"]
     prefix = f"{path}." if path else ""
-    name = word(method)
+    name = word_of(method.func)
     of = next((of for of in ("normalised", "published", "otherwise") if presets.get(of)), "otherwise")
     rows = {int(row): settings for row, settings in (presets.get(of) or {}).items()}
     row = nearest_row(list(rows), budget if kind_of(method).row_by == "budget" else ipc)
@@ -227,4 +208,4 @@ def _specified(member: Mapping[str, Any], shorten: Mapping[str, Any], budget: in
 
 def _word(described: Any) -> str:
     """Return a described setting in a word: itself, or the name of what it builds."""
-    return described["target"].rsplit(".", 1)[-1].lower() if isinstance(described, dict) else str(described)
+    return str(described["_target_"]).lower() if isinstance(described, dict) else str(described)

@@ -74,7 +74,6 @@ class Method(ABC):
         pieces: Patches a side of which each stored image is stitched.
         moves_by_class: Whether ``apply`` moves one class at a time, so that an iteration is as many steps.
         revision: Raised by whoever changes the images that equal settings give: older sets are then no longer found.
-        revision_of_batch_norm: As ``revision``, where only those change that a network with batch norm distils.
     """
 
     iterations: int = 0
@@ -91,7 +90,6 @@ class Method(ABC):
     row_by: ClassVar[Literal["budget", "own"]] = "own"
     space: ClassVar[Space] = "standardised"
     revision: ClassVar[int] = 0
-    revision_of_batch_norm: ClassVar[int] = 0
 
     @property
     def tiling(self) -> Tiling:

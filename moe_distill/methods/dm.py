@@ -4,7 +4,7 @@ Zhao and Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, Eq
 """
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -38,8 +38,6 @@ class DM(Method):
     Example:
         >>> DM(iterations=100, lr=1.0, momentum=0.5, real_batch=256, augment=augment, init=random_real)
     """
-
-    revision_of_batch_norm: ClassVar[int] = 1  # each class went through batch norm by itself
 
     def __init__(
         self,

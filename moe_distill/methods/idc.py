@@ -54,7 +54,6 @@ class IDC(Method):
     """
 
     space: ClassVar[Space] = "raw"
-    revision: ClassVar[int] = 1
     moves_by_class: ClassVar[bool] = True
 
     def __init__(

@@ -41,7 +41,6 @@ class IDM(Method):
 
     row_by: ClassVar[Literal["budget", "own"]] = "budget"
     moves_by_class: ClassVar[bool] = True
-    revision: ClassVar[int] = 1
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ Cazenavette, Wang, Torralba, Efros and Zhu, "Dataset Distillation by Matching Tr
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 
@@ -50,8 +50,6 @@ class MTT(Method):
     Raises:
         InputError: A number is out of range.
     """
-
-    revision: ClassVar[int] = 1  # epochs were passes over the images a teacher sees: fewer updates with more experts
 
     iterations: Count = field()
     lr_images: Positive

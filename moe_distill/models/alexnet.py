@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from moe_distill.identity import called
 from moe_distill.models.base import Network, kept_poolings, scaled, stem_side
 from moe_distill.values import Width, checked
 
@@ -10,6 +11,7 @@ LAYERS = ((128, 5), (192, 5), (256, 3), (192, 3), (192, 3))
 POOLED = (0, 1, 4)
 
 
+@called("alexnet")
 @checked
 class AlexNet(Network):
     """Five convolutions, each with ReLU, a max pooling after the first, the second and the last, then the classifier.

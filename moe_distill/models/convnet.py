@@ -2,10 +2,12 @@
 
 from torch import nn
 
+from moe_distill.identity import called
 from moe_distill.models.base import Network, Norm, conv_norm_relu, kept_poolings, scaled, stem_side
 from moe_distill.values import Depth, Width, checked
 
 
+@called("convnet")
 @checked
 class ConvNet(Network):
     """``depth`` blocks of convolution, normalisation, ReLU and average pooling, then the classifier.

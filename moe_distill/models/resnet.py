@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
+from moe_distill.identity import called
 from moe_distill.models.base import Network, Norm, norm_layer, scaled, stem_side
 from moe_distill.values import Width, checked
 
@@ -74,12 +75,14 @@ class ResNet(Network):
         super().__init__(body, nn.Linear(planes, classes))
 
 
+@called("resnet18")
 class ResNet18(ResNet):
     """The ResNet of two blocks a stage."""
 
     blocks: ClassVar[int] = 2
 
 
+@called("resnet10")
 class ResNet10(ResNet):
     """The ResNet of one block a stage; of width 0.5 and norm batch it has the layers of IDC's (arXiv:2205.14959)."""
 

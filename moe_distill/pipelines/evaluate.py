@@ -13,7 +13,7 @@ from moe_distill.data.fusion import Fusion
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import FieldError, within
 from moe_distill.experts.plan import Distillation
-from moe_distill.identity import describe, key
+from moe_distill.identity import identity, key
 from moe_distill.models.base import NetworkFactory, build, rehearse
 from moe_distill.pipelines.candidate import Candidate, candidate_of, candidate_of_real
 from moe_distill.pipelines.columns import impossible
@@ -96,13 +96,18 @@ class Examination:
 
         The name is part of it: it decides a student's random stream, and its rate where the recipe gives it one.
         """
-        network, recipe, fusion = map(describe, (self.students[name], self.recipe, self.fusion))
-        held = {"set": trained_on, "test": test.fingerprint, "student": name}
-        return {**held, "network": network, "recipe": recipe, "fusion": fusion}
+        return {
+            "set": trained_on,
+            "test": test.fingerprint,
+            "student": name,
+            "network": self.students[name],
+            "recipe": self.recipe,
+            "fusion": self.fusion,
+        }
 
     def keys(self, trained_on: Mapping[str, Any], test: RealSet, name: str) -> dict[int, str]:
         """Return what each row of one architecture is stored under (its ``config_hash``), by the student's seed."""
-        common = self.settings(trained_on, test, name)
+        common = identity(self.settings(trained_on, test, name))
         return {seed: key({**common, "seed": seed}) for seed in self.numbers}
 
 

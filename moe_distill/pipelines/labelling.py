@@ -9,7 +9,6 @@ import torch
 from moe_distill.data.mixing import tempered
 from moe_distill.errors import InputError
 from moe_distill.experts.plan import Distillation
-from moe_distill.identity import describe
 from moe_distill.models.base import Network
 from moe_distill.pipelines.candidate import Candidate
 from moe_distill.pipelines.runtime import Runtime
@@ -35,7 +34,7 @@ def require_labels(plan: Distillation, recipe: Recipe) -> None:
 
 def labeller_settings(plan: Distillation, recipe: Recipe) -> dict[str, Any]:
     """Return what the students' labels add to what decides them: the teacher, where one labels their batches."""
-    return {"labeller": describe(plan.labeller)} if recipe.labels == "teacher_online" else {}
+    return {"labeller": plan.labeller} if recipe.labels == "teacher_online" else {}
 
 
 def relabelled(candidate: Candidate, plan: Distillation, recipe: Recipe, runtime: Runtime) -> Candidate:

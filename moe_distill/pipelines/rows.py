@@ -8,7 +8,7 @@ from typing import Any
 
 from moe_distill.data.realset import RealSet
 from moe_distill.experts.plan import Distillation
-from moe_distill.experts.roster import word
+from moe_distill.identity import word_of
 from moe_distill.pipelines.columns import ResultRow, columns_of
 from moe_distill.pipelines.set_names import set_of
 
@@ -54,11 +54,13 @@ def columns_of_real(train: RealSet) -> dict[str, Any]:
 def columns_of_plan(plan: Distillation) -> dict[str, Any]:
     """Return the columns of rows that a plan decides before it is run."""
     starts = [m.method.keywords.get("init", m.method) for m in plan.roster.members]
-    init = {word(getattr(start, "select", start)) for start in starts}  # a selection goes by its rule
+    # A selection goes by its rule, a builder by what it builds.
+    rules = (getattr(start, "select", start) for start in starts)
+    init = {word_of(getattr(rule, "func", rule)) for rule in rules}
     return {
         "method": plan.roster.method,
         "roster": str(plan.roster),
-        "partition": type(plan.split).__name__.lower(),
+        "partition": word_of(type(plan.split)),
         "init": "+".join(sorted(init)),
         "ipc": plan.roster.ipc,
         "noe": plan.roster.noe,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moe_distill.identity import describe
+from moe_distill.identity import identity
 from moe_distill.training.recipe import Recipe
 
 
@@ -19,7 +19,7 @@ def longer_ones(folder: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> list
     """
     if recipe.drops or recipe.cosine:
         return []
-    settings = describe(wanted)
+    settings = identity(wanted)
     alike = sorted((_epochs_beside(file, settings), file.parent.name) for file in folder.glob("*/manifest.json"))
     return [name for epochs, name in alike if epochs > recipe.epochs]
 
@@ -27,7 +27,7 @@ def longer_ones(folder: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> list
 def _epochs_beside(manifest: Path, wanted: Mapping[str, Any]) -> int:
     """Return the epochs of a trajectory that differs in these alone from the settings that are wanted; 0 of others."""
     try:
-        settings = json.loads(manifest.read_text())["settings"]
+        settings = json.loads(manifest.read_text())["identity"]
         epochs = settings["recipe"]["epochs"]
         alike = {**settings, "recipe": {**settings["recipe"], "epochs": wanted["recipe"]["epochs"]}} == wanted
     except (OSError, ValueError, LookupError, TypeError):

@@ -1,7 +1,7 @@
 """Networks trained on real data, kept in the store with what they were trained on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 from moe_distill.costs import Noted
 from moe_distill.data.realset import DataSource, RealSet
 from moe_distill.errors import FieldError, InputError, within
-from moe_distill.identity import describe, with_fields
+from moe_distill.identity import word_of
 from moe_distill.models.base import Network, NetworkFactory, build, rehearse
 from moe_distill.normalisation import Normalisation
 from moe_distill.records import Store
@@ -43,11 +43,6 @@ class TeacherPool:
     seed: int = 0
     data: DataSource | None = None
 
-    def describe(self) -> dict[str, Any]:
-        """Return what decides the pool; without data of its own as before it could have any, so that sets are found."""
-        told = [f.name for f in fields(self) if f.name != "data" or self.data is not None]
-        return with_fields(self, told)
-
     def check(self, shape: Mapping[str, int], images: int) -> None:
         """Refuse networks that cannot be made or trained, before any work.
 
@@ -65,8 +60,8 @@ class TeacherPool:
 
     @property
     def architecture(self) -> str:
-        """The network's class in lower case."""
-        return str(getattr(getattr(self.network, "func", self.network), "__name__", "network")).lower()
+        """The network's name as users type it."""
+        return word_of(getattr(self.network, "func", self.network))
 
     def sets(self, train: RealSet, test: RealSet, cache: Path) -> tuple[RealSet, RealSet]:
         """Return what the networks are trained and tested on: the pool's own data, else the run's, which is given.
@@ -88,8 +83,8 @@ class TeacherPool:
         return {
             "data": real.fingerprint,
             "statistics": real.statistics,
-            "network": describe(self.network),
-            "recipe": describe(self.recipe),
+            "network": self.network,
+            "recipe": self.recipe,
             "seed": self.seed,
             "index": index,
         }

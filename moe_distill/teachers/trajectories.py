@@ -13,7 +13,7 @@ from numpy.lib.format import open_memmap
 
 from moe_distill.data.realset import RealSet
 from moe_distill.errors import InputError, within
-from moe_distill.identity import describe
+from moe_distill.identity import identity
 from moe_distill.models.base import Network, NetworkFactory, build
 from moe_distill.records import Store
 from moe_distill.seeding import stream
@@ -151,8 +151,8 @@ class TrajectoryPool:
             **({} if own_pace else {"updates_between_snapshots": self.every}),
             "data": real.fingerprint,
             "statistics": real.statistics,
-            "network": describe(network),
-            "recipe": describe(self.recipe),
+            "network": network,
+            "recipe": self.recipe,
             "seed": self.seed,
             "index": index,
         }
@@ -226,7 +226,7 @@ class TrajectoryPool:
             value = f"trajectory {index} of {self.networks} is not in {store.root}"
             allowed = "teachers trained before: run the same command with pipeline=pretrain (or pipeline=full) first"
             raise InputError("method.teachers", value, allowed)
-        recorded, settings = store.manifest(folder)["settings"], describe(wanted)
+        recorded, settings = store.manifest(folder)["identity"], identity(wanted)
         if other := [name for name in settings if name != "recipe" and recorded.get(name) != settings[name]]:
             raise InputError("method.teachers", f"{folder} (its {', '.join(other)} differ)", _AGAIN)
         return folder

@@ -3,8 +3,8 @@
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
@@ -12,16 +12,10 @@ from moe_distill.data.augment import Augmentation
 from moe_distill.data.mixing import CutMix, soft_cross_entropy, soft_divergence
 from moe_distill.data.pixel_augment import PixelAugmentation
 from moe_distill.errors import FieldError, within
-from moe_distill.identity import with_fields
 from moe_distill.values import Count, NotNegative, Positive, Share, Text, Whole, checked
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
 _SGD = functools.partial(torch.optim.SGD, momentum=0.9)
-# What came later, with the value that changes nothing: a recipe that has it is described as before there was one.
-_LATER: Mapping[str, Any] = {
-    **{"cosine": 0.0, "lr_factors": {}, "decay_biases": True, "labels": "set", "temperature": 1.0},
-    **{"pixels": None, "learned_rate": False, "regions": False},
-}
 
 
 def last_batch(images: int, batch_size: int) -> int:
@@ -122,11 +116,6 @@ class Recipe:
         if self.pixels is not None:
             with within("pixels"):
                 self.pixels.check()
-
-    def describe(self) -> dict[str, Any]:
-        """Return what decides the training."""
-        told = [f.name for f in fields(self) if f.name not in _LATER or getattr(self, f.name) != _LATER[f.name]]
-        return with_fields(self, told)
 
     @property
     def total_epochs(self) -> int:

@@ -183,7 +183,7 @@ def test_least_rows(measure):
     least = measure.least_rows
     assert least == (4 if getattr(measure, "centring", None) == "u" else 1 if "centring" not in vars(measure) else 2)
     assert torch.isfinite(measure(randn(least, 3), randn(least, 3, name="y")))
-    with pytest.raises(InputError, match=rf"diversity\.measure={type(measure).__name__}: needs {least} rows or more"):
+    with pytest.raises(InputError, match=rf"diversity\.measure={measure.title}: needs {least} rows or more"):
         measure(randn(least - 1, 3), randn(least - 1, 3, name="y"))
 
 

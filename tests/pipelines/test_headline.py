@@ -40,7 +40,7 @@ def test_the_lead_over_random_is_of_the_first_set_and_paired_by_architecture_and
         (["method=dm", "split=10x2"], {"method": "dm", "roster": "dm10x2", "ipc": 10, "noe": 2, "budget": 20}),
         (["experts=dm_idm", "recipe=dm"], {"method": "dm+idm", "roster": "dm5+idm5", "noe": 2, "budget": 10}),
         (["experts=uneven", "experts.ipcs=[7,3]"], {"roster": "idm7+idm3", "ipc": 5, "noe": 2, "budget": 10}),
-        (["split=10x1"], {"diversity": "none", "partition": "nosplit"}),
+        (["split=10x1"], {"diversity": "none", "partition": "none"}),
         (
             ["diversity=paper", "data=cifar100", "scale=small"],
             {"diversity": "paper", "dataset": "cifar100", "scale": "small"},

@@ -109,7 +109,7 @@ def test_there_is_a_row_for_every_architecture_and_measure(stage):
     said = {"experiment": "single", "scale": "smoke", "roster": "dm3x3", "method": "dm", "dataset": "digits"}
     said |= {"ipc": "3", "noe": "3", "distill_seed": "0", "networks": "2", "network_seed": "0", "draws": "3"}
     said |= {"set_fingerprint": SyntheticSet.load(stage.folder).fingerprint(), "width": "0.0625"}
-    said |= {"diversity": "distancecorrelation-u-relu"}
+    said |= {"diversity": "dcor_relu"}
     assert all({name: row[name] for name in said} == said for row in stage.rows)
     assert all(math.isfinite(float(r[c])) for r in stage.rows for c in ("value", "real_mean", "real_sd"))
     assert all(0 < float(r["network_accuracy"]) < 1 for r in stage.rows)

@@ -87,7 +87,7 @@ def test_a_selection_alone_needs_no_networks(runtime):
     given, real = regularised(CLoM([POOL]), alone), Data().load(None)[0]
     assert pretrain(given, runtime) == {"networks": 0}
     distill(given, runtime)
-    assert given.settings(real, runtime.cache) == plan(alone).settings(real, runtime.cache)
+    assert key(given.settings(real, runtime.cache)) == key(plan(alone).settings(real, runtime.cache))
 
 
 def test_other_data_trains_the_networks_a_run_on_it_would(runtime):
@@ -173,9 +173,7 @@ def test_early_networks_stop_before_the_rate_falls_or_after_it_fell():
             one_each({"a": NETWORK}, networks, long, epochs)
 
 
-def test_pools_differ_by_their_data_and_are_found_where_they_have_none():
-    held = {"target": "moe_distill.teachers.store.TeacherPool", "networks": 2, "network": NETWORK, "recipe": RECIPE}
-    assert key(POOL) == key({**held, "seed": 0})
+def test_pools_differ_by_their_data():
     assert len({key(dataclasses.replace(POOL, data=d)) for d in (None, FOREIGN, Other())}) == 3
 
 

@@ -112,14 +112,14 @@ def test_students_of_a_set_fused_for_good_see_half_as_many_images(suite, given, 
 @pytest.mark.parametrize(
     ("given", "columns"),
     [
-        (["experts=dm_idm", "recipe=dsa"], {"roster": "dm5+idm5", "diversity": "distancecorrelation-u-relu"}),
+        (["experts=dm_idm", "recipe=dsa"], {"roster": "dm5+idm5", "diversity": "dcor_relu"}),
         (["partition=kmeans"], {"partition": "kmeans"}),
         (["partition=gated", "partition.starts=2", "partition.steps=20"], {"partition": "gated"}),
-        (["diversity/measure=mmd"], {"diversity": "negativemmd"}),
+        (["diversity/measure=mmd"], {"diversity": "mmd"}),
         (["fusion=vanilla"], {"fusion": "vanilla"}),
         (["fusion=additive", "fusion.of.per=sample"], {"fusion": "additive-cross_expert-sample"}),
         (["fusion=sometimes", "mixup_alpha=0.4"], {"fusion": "0.5of-cross_expert-alpha0.4"}),
-        (["diversity=none", "partition=none", "init=noise"], {"diversity": "none", "partition": "nosplit"}),
+        (["diversity=none", "partition=none", "init=noise"], {"diversity": "none", "partition": "none"}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -97,7 +97,7 @@ def test_the_fixed_names_are_the_own_sets_dependence_among_them(suite, run):
     assert run.summary["dcor2_unbiased"] == pytest.approx(manifest["dcor2_unbiased"], rel=1e-6)
     costs = {"pretrain_seconds", "distill_seconds", "evaluate_seconds", "peak_memory_mb"}
     assert {k for k in run.summary if k.startswith("cost/")} == {f"cost/{name}" for name in costs}
-    assert run.config["diversity"] == "distancecorrelation-u-relu"
+    assert run.config["diversity"] == "dcor_relu"
 
 
 def test_the_workspace_serialises_with_its_sections_and_its_grouping(view):
