@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict
 import torch
 from annotated_types import Ge
 
-from moe_distill.values import NotNegative
+from moe_distill.validation.values import NotNegative
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Text that goes where some characters do something: made harmless, and in tables got back as it was.
 
-HTML has its own place, :mod:`moe_distill.pipelines.layout`.
+HTML has its own place, :mod:`moe_distill.reports.layout`.
 """
 
 import html

@@ -18,16 +18,16 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from moe_distill.arguments import aside, named, reordered, set_aside, with_text_quoted, without_dashes
-from moe_distill.attempts import attempt
-from moe_distill.config import at_top, conf_dir, output_key, register, written
-from moe_distill.disk import explained, guard_disk
+from moe_distill.config.arguments import aside, named, reordered, set_aside, with_text_quoted, without_dashes
+from moe_distill.config.flags import check_flags, showing
+from moe_distill.config.overrides import check_aside, check_here, check_split, check_typed
+from moe_distill.config.refusals import one_line
+from moe_distill.config.resolving import as_typed, check_paths, own_error, settled
+from moe_distill.config.schema import at_top, conf_dir, output_key, register, written
 from moe_distill.errors import InputError, LostRank
-from moe_distill.flags import check_flags, showing
-from moe_distill.locks import locked
-from moe_distill.overrides import check_aside, check_here, check_split, check_typed
-from moe_distill.refusals import one_line
-from moe_distill.resolving import as_typed, check_paths, own_error, settled
+from moe_distill.results.attempts import attempt
+from moe_distill.store.disk import explained, guard_disk
+from moe_distill.store.locks import locked
 from moe_distill.terminal import say, traceback_of, write_error
 
 register()
@@ -47,7 +47,7 @@ def run(cfg: DictConfig) -> float | None:
 
 
 def _run(cfg: DictConfig) -> float | None:
-    from moe_distill.pipelines.cells import identity
+    from moe_distill.sweeps.jobs import identity
 
     if cfg.instead is not None:  # it looks at runs and is none
         _, runtime, pipeline = _built(cfg)
@@ -79,14 +79,14 @@ def _by_hand() -> bool:
 
 def _question(cfg: DictConfig) -> None:
     """Refuse a question that no row could answer; of a sweep, all rows to come are held against it."""
-    from moe_distill.pipelines.question import require_known
+    from moe_distill.results.question import require_known
 
     require_known(hydra.utils.instantiate(cfg.question, _convert_="all"), [name.lstrip("+") for name in at_top()])
 
 
 def _foretell(cfg: DictConfig, pipeline: Any, runtime: Any) -> None:
     """Print what the run is going to cost, unless nothing is known of it or nothing is left to do."""
-    from moe_distill.pipelines.forecast import forecastable, told
+    from moe_distill.sweeps.forecast import forecastable, told
 
     if forecastable(pipeline):
         say(told([(pipeline, runtime.results)], str(cfg.trainer.accelerator), None, str(cfg.scale_name)))
@@ -101,8 +101,8 @@ def _built(cfg: DictConfig) -> tuple[dict[str, Any], Any, Any]:
 
 def _open(mirror: Any, pipeline: Any, resolved: dict[str, Any]) -> None:
     """Open the mirror of a job that is about a plan; a report or an import is no experiment."""
-    from moe_distill.identity import key
-    from moe_distill.pipelines.headline import axes
+    from moe_distill.evaluation.headline import axes
+    from moe_distill.store.identity import key
 
     given = pipeline.keywords
     plan = given.get("plan") or next(iter(given.get("plans", {}).values()), None)

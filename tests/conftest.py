@@ -15,7 +15,7 @@ from conftest_suite import Suite
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from moe_distill.config import conf_dir, register
+from moe_distill.config.schema import conf_dir, register
 
 
 @pytest.fixture(autouse=True)

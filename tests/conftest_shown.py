@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from moe_distill.data.pictures import as_shown, opened
 from moe_distill.errors import InputError
-from moe_distill.pictures import as_shown, opened
 
 KEY = "data.root"
 STORED = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8))

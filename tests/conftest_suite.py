@@ -4,7 +4,7 @@ from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 
-from moe_distill.records import merge_rows
+from moe_distill.results.row_files import merge_rows
 from moe_distill.run import run
 
 USUAL = {"scale": "smoke", "logger": "none", "threads": "1", "trainer": "cpu"}
@@ -38,7 +38,7 @@ class Suite:
 
     def rows(self, folder=None):
         """Return the result rows of a run's folder."""
-        from moe_distill.pipelines.columns import ResultRow
+        from moe_distill.results.schema import ResultRow
 
         return merge_rows([(folder or self.out) / "results.csv"], ResultRow)
 

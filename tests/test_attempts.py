@@ -11,14 +11,14 @@ import time
 import psutil
 import pytest
 
-from moe_distill.attempts import FILE, LOG, attempt, attempts_of, note_end, note_start, state_of
 from moe_distill.errors import InputError
+from moe_distill.results.attempts import FILE, LOG, attempt, attempts_of, note_end, note_start, state_of
 from moe_distill.stopping import Stopped
 
 SLEEPER = """
 import sys, time
 from pathlib import Path
-from moe_distill.attempts import attempt
+from moe_distill.results.attempts import attempt
 with attempt(Path(sys.argv[1]), "sleep"):
     print("began", flush=True)
     time.sleep(60)
@@ -122,7 +122,7 @@ def test_an_attempt_on_another_machine_is_known_by_its_silence(tmp_path):
 
 
 def test_a_living_attempt_touches_its_record(tmp_path, monkeypatch):
-    monkeypatch.setattr("moe_distill.attempts._BEAT_SECONDS", 0.01)
+    monkeypatch.setattr("moe_distill.results.attempts._BEAT_SECONDS", 0.01)
     with attempt(tmp_path, ""):
         os.utime(tmp_path / FILE, (0, 0))
         time.sleep(0.2)
@@ -149,7 +149,7 @@ def test_a_mirror_that_cannot_be_opened_is_a_failed_attempt(suite, monkeypatch):
     def refuse(*_):
         raise InputError("logger.mode", "online", "offline")
 
-    monkeypatch.setattr("moe_distill.pipelines.mirror.NoMirror.open", refuse)
+    monkeypatch.setattr("moe_distill.tracking.wandb_tracker.NoMirror.open", refuse)
     with pytest.raises(InputError):
         suite("method=dm")
     assert [(a.outcome, a.error) for a in attempts_of(suite.out)] == [("failed", "logger.mode=online: offline")]

@@ -48,7 +48,7 @@ from moe_distill.errors import LostRank
         (["instead=os.getcwd"], "instead=os.getcwd: left out: a pipeline brings it"),
         (["before_sweep=foo"], "before_sweep=foo: the dotted name of a function that can be imported, or null"),
         (["-m", "split=1x2,5x2", "before_sweep=foo"], "before_sweep=foo: the dotted name of a function that can be"),
-        (["after_sweep=moe_distill.sweep.nope"], "after_sweep=moe_distill.sweep.nope: the dotted name"),
+        (["after_sweep=moe_distill.sweeps.hooks.nope"], "after_sweep=moe_distill.sweeps.hooks.nope: the dotted name"),
         (["+question.axis=foo"], "question.axis=foo: columns among experiment"),
         (["+question.lines=[foo]"], "question.lines=foo: columns among experiment"),
         (["+recipe.lr_factors={nobody: 2}"], "recipe.lr_factors.nobody=2: no such key; there are alexnet"),

@@ -11,10 +11,18 @@ from hydra.errors import HydraException, MissingConfigException
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from moe_distill.arguments import aside, named, reordered, set_aside, takes_path, with_text_quoted, without_dashes
-from moe_distill.config import conf_dir, job_name
+from moe_distill.config.arguments import (
+    aside,
+    named,
+    reordered,
+    set_aside,
+    takes_path,
+    with_text_quoted,
+    without_dashes,
+)
+from moe_distill.config.refusals import one_line
+from moe_distill.config.schema import conf_dir, job_name
 from moe_distill.errors import InputError
-from moe_distill.refusals import one_line
 from moe_distill.run import as_hydra_reads
 
 

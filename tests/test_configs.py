@@ -13,10 +13,10 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from moe_distill.config import conf_dir
+from moe_distill.config.refusals import one_line
+from moe_distill.config.schema import conf_dir
 from moe_distill.errors import InputError
 from moe_distill.experts import roster
-from moe_distill.refusals import one_line
 
 CONF = Path(conf_dir())
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
@@ -131,10 +131,10 @@ def test_every_experiment_can_be_built_at_every_scale(composed, experiment, scal
 @pytest.mark.parametrize(
     ("node", "fault"),
     [
-        ({"_target_": "moe_distill.data.mixing.Vanilla", "alpa": 1.0}, "alpa"),
-        ({"_target_": "moe_distill.data.mixing.Vanilla", "alpha": "much"}, "alpha"),
-        ({"_target_": "moe_distill.data.augment.Crop", "ratio": None}, "ratio"),
-        ({"_target_": "moe_distill.teachers.store.TeacherPool", "networks": 5}, "network"),
+        ({"_target_": "moe_distill.training.mixing.Vanilla", "alpa": 1.0}, "alpa"),
+        ({"_target_": "moe_distill.training.mixing.Vanilla", "alpha": "much"}, "alpha"),
+        ({"_target_": "moe_distill.data.augmentation.dsa.Crop", "ratio": None}, "ratio"),
+        ({"_target_": "moe_distill.teachers.pool.TeacherPool", "networks": 5}, "network"),
         ({"_target_": "moe_distill.methods.dm.DM", "_partial_": True, "real_batch": 2.5}, "real_batch"),
         ({"_target_": "moe_distill.methods.dm.DM", "_partial_": True, "iterations": True}, "iterations"),
     ],

@@ -8,12 +8,12 @@ import stat
 import pytest
 
 from moe_distill.costs import Noted
-from moe_distill.damage import checksums
-from moe_distill.disk import explained
 from moe_distill.errors import InputError
-from moe_distill.locks import locked
-from moe_distill.pipelines.results import KIND, Results
-from moe_distill.records import Store, write_text
+from moe_distill.results.known_rows import KIND, Results
+from moe_distill.store.damage import checksums
+from moe_distill.store.disk import explained
+from moe_distill.store.locks import locked
+from moe_distill.store.store import Store, write_text
 
 DAMAGE = {
     "empty": lambda data: b"",

@@ -7,10 +7,10 @@ import pytest
 from conftest_suite import Suite
 from PIL import Image
 
-from moe_distill.damage import checksum
 from moe_distill.errors import InputError
-from moe_distill.records import Store
-from moe_distill.tensor_files import digest, load_whole
+from moe_distill.store.damage import checksum
+from moe_distill.store.store import Store
+from moe_distill.store.tensor_files import digest, load_whole
 
 RUN = (
     *("data=folder", "normalisation=zca", "method=mtt", "split=1x2", "students=convnet3", "seeds=2", "width=0.0625"),

@@ -9,11 +9,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from test_configs import JOBS
 
-from moe_distill.checking import check, check_groups
-from moe_distill.config import Config, conf_dir, options, register
+from moe_distill.config.checking import check, check_groups
+from moe_distill.config.resolving import check_paths, own_error, settled
+from moe_distill.config.schema import Config, conf_dir, options, register
 from moe_distill.errors import InputError
 from moe_distill.experts.filling import nearest_row
-from moe_distill.resolving import check_paths, own_error, settled
 
 NONSENSE = {
     "wrong type": ["several", "words"],
@@ -190,7 +190,7 @@ def test_what_was_taken_from_the_top_is_named(composed, name, said):
 @pytest.mark.parametrize(
     ("target", "value", "said"),
     [
-        ("moe_distill.data.mixing.Vanilla", [1.0], r"no such key; there are alpha"),
+        ("moe_distill.training.mixing.Vanilla", [1.0], r"no such key; there are alpha"),
         ("torch.nn.Linear", 3, "a list"),
         ("torch.nn.Linear", [3, 4], None),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from moe_distill.config import conf_dir, experiments_dir
+from moe_distill.config.schema import conf_dir, experiments_dir
 
 FOLDERS = Path(experiments_dir())
 EXPERIMENTS = sorted(p.stem for p in (Path(conf_dir()) / "experiment").glob("*.yaml"))

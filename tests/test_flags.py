@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from conftest_called import refused
 
+from moe_distill.config.flags import check_flags
 from moe_distill.errors import InputError
-from moe_distill.flags import check_flags
 
 
 @pytest.mark.parametrize(

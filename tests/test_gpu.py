@@ -6,26 +6,26 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from moe_distill.data.augment import Augmentation, Color, Crop
-from moe_distill.data.initial import random_real
-from moe_distill.data.realset import RealSet
+from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop
+from moe_distill.data.initialization import random_real
+from moe_distill.data.real_set import RealSet
 from moe_distill.diversity.features import FeaturePool
 from moe_distill.diversity.measures import DistanceCorrelation
 from moe_distill.experts.coordinator import Diversity, DiversityCoordinator
 from moe_distill.experts.expert import Expert
 from moe_distill.experts.mixture import Mixture
 from moe_distill.experts.roster import ExpertSpec, Roster
-from moe_distill.experts.workshop import Workshop
+from moe_distill.experts.shared import Workshop
 from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
 from moe_distill.models.base import build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
-from moe_distill.teachers.queue import NetworkQueue
+from moe_distill.teachers.network_queue import NetworkQueue
 from moe_distill.training.batches import real_pool
 from moe_distill.training.classifier import Classifier
+from moe_distill.training.cohort import InTurn, Stacked, cohort
 from moe_distill.training.recipe import Recipe
-from moe_distill.training.steps import InTurn, Stacked, cohort
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 pytestmark.append(pytest.mark.usefixtures("exact_matrix_products"))

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from moe_distill.data.folder import Folder
-from moe_distill.disk import guard_disk
+from moe_distill.data.sources.folder import Folder
 from moe_distill.errors import InputError
-from moe_distill.records import Store
 from moe_distill.run import as_hydra_reads
+from moe_distill.store.disk import guard_disk
+from moe_distill.store.store import Store
 
 
 @pytest.mark.parametrize("key", ["paths.runs", "hydra.run.dir", "pipeline.path", "data.root"])

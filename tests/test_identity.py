@@ -8,12 +8,12 @@ import json
 import pytest
 import torch
 
-from moe_distill import identity
-from moe_distill.data.folder import Folder
-from moe_distill.data.mixing import CrossExpert
+from moe_distill.data.sources.folder import Folder
 from moe_distill.diversity.measures import unit_rows
 from moe_distill.errors import FieldError
-from moe_distill.identity import describe, key, name_of
+from moe_distill.store import identity
+from moe_distill.store.identity import describe, key, name_of
+from moe_distill.training.mixing import CrossExpert
 from moe_distill.training.recipe import Recipe
 
 

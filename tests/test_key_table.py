@@ -16,11 +16,13 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 import moe_distill
-from moe_distill.config import conf_dir, register
-from moe_distill.identity import defaults_of, key, name_of
+from moe_distill.config.schema import conf_dir, register
+from moe_distill.store.identity import defaults_of, key, name_of
 
 GOLDEN = Path(__file__).parent / "golden"
 KEYS, DEFAULTS = (json.loads((GOLDEN / f"{name}.json").read_text()) for name in ("keys", "defaults"))
+# The rooms whose classes stand in keys.
+DESCRIBED = ("data", "diversity", "evaluation", "experts", "methods", "models", "synthetic", "teachers", "training")
 JOBS = [
     *(f"method={m}" for m in ("dc", "dsa", "dm", "idm", "idc", "mtt", "ftd", "datm", "random", "kcenter")),
     "method=rded recipe=rded diversity=none",
@@ -46,7 +48,7 @@ def defaults():
     for file in Path(conf_dir()).rglob("*.yaml"):
         named |= {pkgutil.resolve_name(t) for t in re.findall(r"_target_: (moe_distill[\w.]+)", file.read_text())}
     for info in pkgutil.walk_packages(moe_distill.__path__, "moe_distill."):
-        if "hydra_plugins" not in info.name and not info.name.endswith("__main__"):
+        if info.name.split(".")[1] in DESCRIBED:
             module = importlib.import_module(info.name)
             own = [o for o in vars(module).values() if inspect.isclass(o) and o.__module__ == info.name]
             named |= {o for o in own if is_dataclass(o) and not o.__name__.startswith("_")}

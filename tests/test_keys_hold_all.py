@@ -9,11 +9,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from test_every_leaf import leaves
 
-from moe_distill.data.shared import Shared, Shelf
+from moe_distill.context.hardware import Hardware
+from moe_distill.context.run_context import Runtime
+from moe_distill.data.sources.shared import Shared, Shelf
 from moe_distill.errors import InputError
-from moe_distill.identity import key
-from moe_distill.pipelines.hardware import Hardware
-from moe_distill.pipelines.runtime import Runtime
+from moe_distill.store.identity import key
 
 JOBS = [
     ("method=idm", "partition=kmeans"),

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from moe_distill.attempts import state_of
-from moe_distill.synthetic import SyntheticSet
+from moe_distill.results.attempts import state_of
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 # A process imports for seconds: this one imports once, does no work, and forks a real process for every command line.
 SERVER = """

@@ -8,7 +8,7 @@ import pytest
 from conftest_shown import KEY, STORED, refused, shown
 from PIL import Image
 
-from moe_distill.pictures import header
+from moe_distill.data.pictures import header
 
 
 def png(path, bits, kind, channels):

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 import moe_distill
-from moe_distill import identity, records
-from moe_distill.identity import key
-from moe_distill.records import Store, merge_rows, write_csv, write_json
+from moe_distill.results.row_files import merge_rows, write_csv
+from moe_distill.store import identity
+from moe_distill.store import store as records
+from moe_distill.store.identity import key
+from moe_distill.store.store import Store, write_json
 
 
 def put(text="42", more=None):

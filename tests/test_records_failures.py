@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 import moe_distill
-from moe_distill.data.cache import cached
 from moe_distill.errors import InputError
-from moe_distill.pipelines.run_tables import merged
-from moe_distill.records import Store, write_json
+from moe_distill.results.run_tables import merged
+from moe_distill.store.store import Store, write_json
+from moe_distill.store.tensor_cache import cached
 from moe_distill.teachers.recording import Recording
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(moe_distill.__file__).parents[1])}
@@ -35,7 +35,7 @@ def start(script, *args):
 
 WANTS = """
 import pathlib, sys, time
-from moe_distill.records import Store
+from moe_distill.store.store import Store
 root, notes, me = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
 def make(folder):
     (notes / f"made_{me}").touch()
@@ -62,7 +62,7 @@ def test_processes_that_want_the_same_artifact_compute_it_once(tmp_path):
 
 DIES = """
 import sys, time
-from moe_distill.records import Store
+from moe_distill.store.store import Store
 store = Store(sys.argv[1])
 def make(folder):
     (folder / "value").write_text("ha")
@@ -172,7 +172,7 @@ def test_a_text_reaches_the_disk_before_its_name_does(tmp_path, monkeypatch):
 
 
 def test_importing_the_records_is_light():
-    heavy = "import sys, moe_distill.records; print([m for m in ('torch', 'numpy', 'hydra') if m in sys.modules])"
+    heavy = "import sys, moe_distill.store.store; print([m for m in ('torch', 'numpy', 'hydra') if m in sys.modules])"
     out, err = start(heavy).communicate(timeout=60)
     assert out.strip() == "[]", err
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from moe_distill import identity
-from moe_distill.damage import content_checksum, flaw_of
-from moe_distill.identity import key
-from moe_distill.records import Store
-from moe_distill.rekeying import MARKER, NotFoundAgain, converted
+from moe_distill.store import identity
+from moe_distill.store.damage import content_checksum, flaw_of
+from moe_distill.store.identity import key
+from moe_distill.store.rekeying import MARKER, NotFoundAgain, converted
+from moe_distill.store.store import Store
 
 FORMER = json.loads((Path(__file__).parent / "golden" / "schema_1.json").read_text())
 SETS = [one for one in FORMER if one["kind"] == "set"]

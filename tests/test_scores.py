@@ -5,8 +5,8 @@ from decimal import Decimal, getcontext
 
 import pytest
 
-from moe_distill import scores
 from moe_distill.errors import InputError
+from moe_distill.evaluation import ddranking as scores
 
 ROBUST = ("real_hard", "syn_hard", "syn_any", "rnd_any")
 LEADS = ("syn_any", "rnd_any", "syn_plain", "rnd_plain")

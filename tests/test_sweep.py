@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import moe_distill
-from moe_distill.attempts import FILE, attempts_of
-from moe_distill.pipelines.cells import Sweep
+from moe_distill.results.attempts import FILE, attempts_of
+from moe_distill.sweeps.jobs import Sweep
 
 ROOT = Path(moe_distill.__file__).parents[1]
 # The suite, but its second cell fails and its third is killed until someone mends it.

@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from moe_distill.errors import InputError
-from moe_distill.synthetic import Provenance, SyntheticSet, union
-from moe_distill.tiling import Tiling
+from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet, union
+from moe_distill.synthetic.tiling import Tiling
 
 CLASSES, MEAN, STD = ("cat", "dog", "frög"), (0.4, 0.5), (0.2, 0.3)
 

@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from test_synthetic import a_set
 
 import moe_distill
+from moe_distill.data.normalization import Whitening
 from moe_distill.errors import InputError
-from moe_distill.normalisation import Whitening
-from moe_distill.synthetic import SyntheticSet, union
-from moe_distill.tiling import Tiling
+from moe_distill.synthetic.synthetic_set import SyntheticSet, union
+from moe_distill.synthetic.tiling import Tiling
 
 
 @pytest.mark.parametrize("rate", [None, 0.0371])
@@ -222,7 +222,8 @@ def test_a_folder_with_more_experts_than_its_roster_is_refused(tmp_path):
 def test_reading_a_set_needs_neither_hydra_nor_lightning(tmp_path):
     a_set().save(tmp_path / "s.safetensors")
     code = (
-        "import sys; from moe_distill.synthetic import SyntheticSet; SyntheticSet.load(sys.argv[1]).dataset();"
+        "import sys; from moe_distill.synthetic.synthetic_set import SyntheticSet;"
+        "SyntheticSet.load(sys.argv[1]).dataset();"
         "print([m for m in ('hydra', 'omegaconf', 'pytorch_lightning', 'lightning') if m in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(moe_distill.__file__).parents[1])}

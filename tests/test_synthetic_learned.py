@@ -7,11 +7,11 @@ import pytest
 import torch
 from test_synthetic import a_set
 
-from moe_distill.data.mixing import CrossExpert
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
-from moe_distill.synthetic import SyntheticSet, union
+from moe_distill.synthetic.synthetic_set import SyntheticSet, union
 from moe_distill.training.batches import tensor_pool, training_batch
+from moe_distill.training.mixing import CrossExpert
 from moe_distill.training.recipe import Recipe
 
 

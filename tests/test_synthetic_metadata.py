@@ -7,8 +7,8 @@ import torch
 from test_synthetic import a_set
 
 from moe_distill.errors import InputError
-from moe_distill.set_files import write_set
-from moe_distill.synthetic import SyntheticSet
+from moe_distill.synthetic.files import write_set
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 EDITS = {
     "space": "raw", "tiling": {"factor": 2, "by_column": True, "fill": 0.25}, "mean": [0.4, 0.6],

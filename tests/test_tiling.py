@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from moe_distill.tiling import Tiling
+from moe_distill.synthetic.tiling import Tiling
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "idm_dm.npz")
 IDC = np.load(Path(__file__).parent / "golden" / "idc.npz")

@@ -3,10 +3,10 @@
 import pytest
 from conftest_called import refused
 
-from moe_distill.config import at_top
+from moe_distill.config.overrides import check_top
+from moe_distill.config.schema import at_top
 from moe_distill.errors import InputError
-from moe_distill.overrides import check_top
-from moe_distill.wording import no_such
+from moe_distill.validation.wording import no_such
 
 SPINE = ("name", "width", "mixup_alpha")
 

@@ -24,7 +24,7 @@ from experiments.speed.start import Collected, Side
 from moe_distill.costs import Meter
 from moe_distill.errors import InputError
 from moe_distill.models.convnet import ConvNet
-from moe_distill.records import write_json
+from moe_distill.store.store import write_json
 
 OUT = Path("runs/speed/bench.json")
 Record = dict[str, Any]

@@ -9,19 +9,19 @@ from experiments.speed.naive_gradients import NaiveDC, NaiveIDC
 from experiments.speed.naive_matching import NaiveDM, NaiveIDM
 from experiments.speed.naive_trajectories import NaiveMTT, NaiveTesla
 from experiments.speed.start import Reference, Start
-from moe_distill.data.augment import Augmentation, Color, Crop, Cutout, Flip, Rotate, Scale
-from moe_distill.data.initial import first_real, noise, random_real
-from moe_distill.data.mixing import CutMix
-from moe_distill.matching.distances import layerwise_cosine, sum_squares
-from moe_distill.matching.unroll import adjoint, tesla
+from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Cutout, Flip, Rotate, Scale
+from moe_distill.data.initialization import first_real, noise, random_real
 from moe_distill.methods.dc import DC
 from moe_distill.methods.dm import DM
 from moe_distill.methods.dsa import DSA
 from moe_distill.methods.idc import IDC
 from moe_distill.methods.idm import IDM
+from moe_distill.methods.matching.distances import layerwise_cosine, sum_squares
+from moe_distill.methods.matching.trajectories import adjoint, tesla
 from moe_distill.methods.mtt import MTT
-from moe_distill.teachers.early import EarlyNetwork
-from moe_distill.teachers.queue import NetworkQueue
+from moe_distill.teachers.early_network import EarlyNetwork
+from moe_distill.teachers.network_queue import NetworkQueue
+from moe_distill.training.mixing import CutMix
 
 Settings = dict[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from moe_distill.records import commit
+from moe_distill.store.store import commit
 
 
 def where() -> dict[str, Any]:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from experiments.speed.cases import Case
 from experiments.speed.start import Reference, Side, Start
-from moe_distill.data.realset import RealSet
+from moe_distill.data.real_set import RealSet
 from moe_distill.experts.expert import Expert
 from moe_distill.experts.roster import ExpertSpec
-from moe_distill.experts.workshop import Workshop
+from moe_distill.experts.shared import Workshop
 from moe_distill.methods.idm import IDM
 from moe_distill.methods.mtt import MTT
 from moe_distill.models.base import Network, NetworkFactory, build

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from moe_distill.data.realset import RealSet
+from moe_distill.data.real_set import RealSet
 from moe_distill.models.base import Network
+from moe_distill.synthetic.tiling import Tiling
 from moe_distill.teachers.trajectories import Trajectories
-from moe_distill.tiling import Tiling
 
 
 class Side(Protocol):

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from moe_distill.identity import called
 from moe_distill.seeding import draw_seed
+from moe_distill.store.identity import called
 
 Selection = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
 

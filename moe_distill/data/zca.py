@@ -8,12 +8,12 @@ from typing import Protocol
 import torch
 from tqdm import tqdm
 
-from moe_distill.damage import set_aside
-from moe_distill.data.realset import RealSet
+from moe_distill.data.normalization import Whitening
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
-from moe_distill.locks import locked
-from moe_distill.normalisation import Whitening
-from moe_distill.values import Positive, checked
+from moe_distill.store.damage import set_aside
+from moe_distill.store.locks import locked
+from moe_distill.validation.values import Positive, checked
 
 LARGEST = 96
 # 255² · 256 < 2²⁴: products of so many pixels are summed without rounding in float32.

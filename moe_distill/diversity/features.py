@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from moe_distill.data.realset import RealSet
+from moe_distill.data.real_set import RealSet
 from moe_distill.models.base import Network
 
 _CHUNK = 512

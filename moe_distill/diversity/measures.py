@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from moe_distill.errors import InputError
-from moe_distill.identity import called, word_of
-from moe_distill.values import checked
+from moe_distill.store.identity import called, word_of
+from moe_distill.validation.values import checked
 
 Centring = Literal["double", "u"]
 Kernel = Literal["linear", "rbf"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from moe_distill.diversity.measures import Measure, distance_gram, rbf_gram, unit_rows
-from moe_distill.identity import called
+from moe_distill.store.identity import called
 
 
 def discrepancy(gram_PP: Tensor, n: int) -> Tensor:

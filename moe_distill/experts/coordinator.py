@@ -13,16 +13,16 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 
+from moe_distill.diversity.dependence import dependence
 from moe_distill.diversity.features import FeaturePool
 from moe_distill.diversity.measures import Measure, unbiased_dcor2
+from moe_distill.diversity.pairing import Features, matched_rows, scoped
 from moe_distill.errors import FieldError
-from moe_distill.experts.dependence import dependence
 from moe_distill.experts.expert import Expert
 from moe_distill.experts.mixture import Mixture
-from moe_distill.experts.pairing import Features, matched_rows, scoped
 from moe_distill.seeding import stream
-from moe_distill.training.fit import gather_objects
-from moe_distill.values import Count, NotNegative, Text, checked
+from moe_distill.training.trainer import gather_objects
+from moe_distill.validation.values import Count, NotNegative, Text, checked
 
 
 @checked

@@ -8,15 +8,16 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from moe_distill.data.realset import RealSet
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.roster import ExpertSpec
-from moe_distill.experts.workshop import Workshop
+from moe_distill.experts.shared import Workshop
 from moe_distill.methods.base import Round
 from moe_distill.models.base import Network, build
 from moe_distill.seeding import stream
-from moe_distill.synthetic import SyntheticSet
-from moe_distill.training.fit import ticks
+from moe_distill.synthetic.provenance import provenance_of
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.training.trainer import ticks
 
 
 class Expert(pl.LightningModule):
@@ -46,7 +47,8 @@ class Expert(pl.LightningModule):
 
     def _blank(self) -> SyntheticSet:
         whole = self.workshop.whole
-        provenance = whole.provenance(
+        provenance = provenance_of(
+            whole,
             method=self.spec.name,
             expert=self.number,
             ipc=self.spec.ipc,

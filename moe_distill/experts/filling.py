@@ -6,7 +6,7 @@ from typing import Any
 
 from moe_distill.errors import FieldError
 from moe_distill.methods.base import Method
-from moe_distill.misfits import PUBLISHED, builder_of, missing_of, parameters_of, problem_within
+from moe_distill.validation.misfits import PUBLISHED, builder_of, missing_of, parameters_of, problem_within
 
 MethodFactory = functools.partial[Method]
 

@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 
 from moe_distill.experts.expert import Expert
 from moe_distill.experts.roster import Roster
-from moe_distill.experts.workshop import Workshop
-from moe_distill.training.fit import gather_objects, ticks
+from moe_distill.experts.shared import Workshop
+from moe_distill.training.trainer import gather_objects, ticks
 
 
 class Mixture(pl.LightningModule):

@@ -8,11 +8,11 @@ from annotated_types import MinLen
 
 from moe_distill.errors import FieldError, InputError
 from moe_distill.experts.filling import MethodFactory, build_once, check_row, fill, nearest_row, setting_at
-from moe_distill.identity import describe, word_of
 from moe_distill.methods.base import Method
-from moe_distill.misfits import PUBLISHED
 from moe_distill.models.base import NetworkFactory
-from moe_distill.values import Count, Experts, Presets, Shortened, checked
+from moe_distill.store.identity import describe, word_of
+from moe_distill.validation.misfits import PUBLISHED
+from moe_distill.validation.values import Count, Experts, Presets, Shortened, checked
 
 
 class _Member(TypedDict):

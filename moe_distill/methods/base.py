@@ -7,15 +7,16 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 
-from moe_distill.data.initial import Initial, needs_images, random_real
-from moe_distill.data.realset import RealSet
+from moe_distill.data.initialization import Initial, needs_images, random_real
+from moe_distill.data.normalization import Space
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.models.base import Network
-from moe_distill.synthetic import Space, SyntheticSet
-from moe_distill.teachers.selected import Selected
-from moe_distill.teachers.store import TeacherPool
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.synthetic.tiling import Tiling
+from moe_distill.teachers.feature_initializer import Selected
+from moe_distill.teachers.pool import TeacherPool
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
-from moe_distill.tiling import Tiling
 
 
 class Apply(Protocol):

@@ -4,14 +4,14 @@ from typing import ClassVar
 
 import torch
 
-from moe_distill.data.initial import exactly, first_real, random_real
+from moe_distill.data.initialization import exactly, first_real, random_real
+from moe_distill.data.normalization import Space
 from moe_distill.data.selection import Selection, herding, k_center, k_means
 from moe_distill.methods.base import Method, Round, fill_by_class
-from moe_distill.synthetic import Space
-from moe_distill.teachers.selected import Selected
-from moe_distill.teachers.store import TeacherPool
-from moe_distill.tiling import Tiling
-from moe_distill.values import Few, checked
+from moe_distill.synthetic.tiling import Tiling
+from moe_distill.teachers.feature_initializer import Selected
+from moe_distill.teachers.pool import TeacherPool
+from moe_distill.validation.values import Few, checked
 
 
 class Coreset(Method):

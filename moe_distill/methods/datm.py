@@ -12,8 +12,8 @@ import torch
 from moe_distill.errors import FieldError
 from moe_distill.methods.base import Round
 from moe_distill.methods.mtt import MTT, teachers_of
-from moe_distill.synthetic import SyntheticSet
-from moe_distill.values import Count, Momentum, NotNegative, Whole, checked
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.validation.values import Count, Momentum, NotNegative, Whole, checked
 
 CHUNK = 512
 

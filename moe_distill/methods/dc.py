@@ -8,15 +8,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from moe_distill.data.augment import Augmentation
-from moe_distill.data.initial import Initial
-from moe_distill.matching.distances import Distance
-from moe_distill.matching.gradients import class_gradients
+from moe_distill.data.augmentation.dsa import Augmentation
+from moe_distill.data.initialization import Initial
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class
+from moe_distill.methods.matching.distances import Distance
+from moe_distill.methods.matching.gradients import class_gradients
 from moe_distill.models.base import Network
 from moe_distill.seeding import global_seed
-from moe_distill.synthetic import SyntheticSet
-from moe_distill.values import Count, Momentum, NotNegative, Positive, Whole, checked
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.validation.values import Count, Momentum, NotNegative, Positive, Whole, checked
 
 # Real images of each class in the pass that sets running statistics, as in the published code.
 STATISTICS_BATCH = 16

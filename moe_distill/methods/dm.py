@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from moe_distill.data.augment import Augmentation
-from moe_distill.data.initial import Initial
+from moe_distill.data.augmentation.dsa import Augmentation
+from moe_distill.data.initialization import Initial
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class, squared_distance_of_means
 from moe_distill.models.base import Network, normalises_over_batch
-from moe_distill.synthetic import SyntheticSet
-from moe_distill.values import Count, Momentum, Positive, checked
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.validation.values import Count, Momentum, Positive, checked
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 """Real and synthetic images of one class."""

@@ -8,20 +8,21 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from moe_distill.data.augment import Augmentation
-from moe_distill.data.epochs import ShuffledEpochs
-from moe_distill.data.initial import Initial, mix
-from moe_distill.data.realset import RealSet
+from moe_distill.data.augmentation.dsa import Augmentation
+from moe_distill.data.initialization import Initial, mix
+from moe_distill.data.normalization import Space
+from moe_distill.data.real_set import RealSet
+from moe_distill.data.shuffled_epochs import ShuffledEpochs
 from moe_distill.errors import FieldError, within
-from moe_distill.matching.distances import Distance
-from moe_distill.matching.gradients import class_gradients
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class
+from moe_distill.methods.matching.distances import Distance
+from moe_distill.methods.matching.gradients import class_gradients
 from moe_distill.models.base import Network
 from moe_distill.seeding import global_seed
-from moe_distill.synthetic import Space, SyntheticSet
-from moe_distill.teachers.early import EarlyNetwork
-from moe_distill.tiling import Tiling
-from moe_distill.values import Count, Momentum, Positive, checked
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.synthetic.tiling import Tiling
+from moe_distill.teachers.early_network import EarlyNetwork
+from moe_distill.validation.values import Count, Momentum, Positive, checked
 
 FORMATIONS = ("single", "multi", "bound")
 SMALLEST_CELL = 4

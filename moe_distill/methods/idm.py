@@ -8,15 +8,15 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 
-from moe_distill.data.augment import Augmentation
-from moe_distill.data.initial import Initial, exactly
-from moe_distill.data.realset import RealSet
+from moe_distill.data.augmentation.dsa import Augmentation
+from moe_distill.data.initialization import Initial, exactly
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import FieldError, within
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class, squared_distance_of_means
-from moe_distill.synthetic import SyntheticSet
-from moe_distill.teachers.queue import NetworkQueue, QueueFactory
-from moe_distill.tiling import Tiling
-from moe_distill.values import Count, Momentum, NotNegative, Positive, checked
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.synthetic.tiling import Tiling
+from moe_distill.teachers.network_queue import NetworkQueue, QueueFactory
+from moe_distill.validation.values import Count, Momentum, NotNegative, Positive, checked
 
 
 @checked

@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 import torch
 
-from moe_distill.data.augment import Augmentation
-from moe_distill.data.initial import Initial
+from moe_distill.data.augmentation.dsa import Augmentation
+from moe_distill.data.initialization import Initial
 from moe_distill.errors import FieldError, InputError, within
-from moe_distill.matching.unroll import FlatNetwork, Gradients, Problem, Step, flat_call, mini_batches
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class
+from moe_distill.methods.matching.trajectories import FlatNetwork, Gradients, Problem, Step, flat_call, mini_batches
 from moe_distill.seeding import stream
-from moe_distill.synthetic import SyntheticSet
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
-from moe_distill.values import Count, Momentum, NotNegative, Positive, checked
+from moe_distill.validation.values import Count, Momentum, NotNegative, Positive, checked
 
 
 @checked
@@ -41,7 +41,8 @@ class MTT(Method):
         batch_syn: Synthetic images per step of the student, or all.
         max_loss: An iteration whose loss is above moves nothing; None lets all move.
         ema: Decay of the average of the images, which is then what is evaluated; None keeps no average.
-        adjoint: How the gradient is found: `unroll`, `adjoint` or `tesla` of `moe_distill.matching.unroll`.
+        adjoint: How the gradient is found: `unroll`, `adjoint` or `tesla` of
+            `moe_distill.methods.matching.trajectories`.
         micro_batch: Most images in one pass through the network, for memory alone; None takes a step's at once.
         augment: Differentiable augmentation, drawn for each image and step.
         init: What the images start as.

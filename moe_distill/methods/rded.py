@@ -10,14 +10,14 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 
+from moe_distill.data.normalization import Space
 from moe_distill.data.patches import cut, draw_crops, easiest, framed, in_eight_bits, stitched, through_jpeg
-from moe_distill.data.realset import RealSet
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import FieldError, InputError
 from moe_distill.methods.base import Method, Round, fill_by_class
 from moe_distill.models.base import Network
-from moe_distill.synthetic import Space
-from moe_distill.teachers.store import TeacherPool
-from moe_distill.values import Count, checked
+from moe_distill.teachers.pool import TeacherPool
+from moe_distill.validation.values import Count, checked
 
 _CHUNK = 512
 

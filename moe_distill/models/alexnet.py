@@ -2,9 +2,9 @@
 
 from torch import nn
 
-from moe_distill.identity import called
 from moe_distill.models.base import Network, kept_poolings, scaled, stem_side
-from moe_distill.values import Width, checked
+from moe_distill.store.identity import called
+from moe_distill.validation.values import Width, checked
 
 HEAD_SIDE = 4
 LAYERS = ((128, 5), (192, 5), (256, 3), (192, 3), (192, 3))

@@ -8,7 +8,7 @@ from torch import nn
 
 from moe_distill.errors import FieldError, InputError
 from moe_distill.seeding import global_seed, stream
-from moe_distill.values import checked
+from moe_distill.validation.values import checked
 
 SMALLEST, LARGEST = 8, 224
 MOST_WEIGHTS = 10**10

@@ -2,9 +2,9 @@
 
 from torch import nn
 
-from moe_distill.identity import called
 from moe_distill.models.base import Network, Norm, conv_norm_relu, kept_poolings, scaled, stem_side
-from moe_distill.values import Depth, Width, checked
+from moe_distill.store.identity import called
+from moe_distill.validation.values import Depth, Width, checked
 
 
 @called("convnet")

@@ -9,7 +9,7 @@ from torchvision.models import SwinTransformer
 
 from moe_distill.errors import InputError
 from moe_distill.models.base import LARGEST, Network, Norm, check_size, norm_layer
-from moe_distill.values import Few, Share, Side, checked
+from moe_distill.validation.values import Few, Share, Side, checked
 
 
 @checked

@@ -3,7 +3,7 @@
 from torch import nn
 
 from moe_distill.models.base import Network, check_size, scaled
-from moe_distill.values import Width, checked
+from moe_distill.validation.values import Width, checked
 
 
 @checked

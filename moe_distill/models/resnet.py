@@ -5,9 +5,9 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from moe_distill.identity import called
 from moe_distill.models.base import Network, Norm, norm_layer, scaled, stem_side
-from moe_distill.values import Width, checked
+from moe_distill.store.identity import called
+from moe_distill.validation.values import Width, checked
 
 WIDTHS = (64, 128, 256, 512)
 

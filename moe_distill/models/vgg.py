@@ -3,7 +3,7 @@
 from torch import nn
 
 from moe_distill.models.base import Network, Norm, conv_norm_relu, kept_poolings, scaled, stem_side
-from moe_distill.values import Width, checked
+from moe_distill.validation.values import Width, checked
 
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 

@@ -10,22 +10,22 @@ import pytorch_lightning as pl
 import torch
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from moe_distill.data.realset import RealSet
+from moe_distill.context.run_context import Runtime
+from moe_distill.data.real_set import RealSet
+from moe_distill.diversity.dependence import Part, mean_dependences
 from moe_distill.diversity.features import FeaturePool, features_of, projected
 from moe_distill.diversity.measures import unbiased_dcor2
 from moe_distill.errors import InputError, within
-from moe_distill.experts.artifacts import SaveSets, Snapshots, Threads
+from moe_distill.experts.callbacks import SaveSets, Snapshots, Threads
 from moe_distill.experts.coordinator import DiversityCoordinator
-from moe_distill.experts.dependence import Part, mean_dependences
+from moe_distill.experts.distillation import KIND, NOTED, Distillation
 from moe_distill.experts.mixture import Mixture
-from moe_distill.experts.plan import KIND, NOTED, Distillation
 from moe_distill.models.base import Network
-from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import write_csv
-from moe_distill.synthetic import SyntheticSet, Union
-from moe_distill.tensor_files import save_tensors
+from moe_distill.results.row_files import write_csv
+from moe_distill.store.tensor_files import save_tensors
+from moe_distill.synthetic.synthetic_set import SyntheticSet, Union
 from moe_distill.terminal import say
-from moe_distill.training.fit import fit, read_curves, replay
+from moe_distill.training.trainer import fit, read_curves, replay
 
 SNAPSHOTS, PROJECTION = "snapshots", "features_2d.csv"
 

@@ -5,22 +5,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from moe_distill.disk import expanded
+from moe_distill.context.run_context import Runtime
 from moe_distill.errors import InputError, renamed
-from moe_distill.experts.plan import Distillation
-from moe_distill.formats.card import Known, write_hub_folder
-from moe_distill.formats.ddranking import write_ddranking
-from moe_distill.formats.placing import check_new, new_folder
-from moe_distill.formats.writing import Written, copy_set, write_pictures
-from moe_distill.identity import describe
-from moe_distill.pipelines.rows import in_percent
-from moe_distill.pipelines.run_tables import rows_in
-from moe_distill.pipelines.runtime import Runtime
-from moe_distill.pipelines.set_names import set_of
-from moe_distill.synthetic import SyntheticSet, Union, union
+from moe_distill.experts.distillation import Distillation
+from moe_distill.results.run_tables import rows_in
+from moe_distill.results.set_names import set_of
+from moe_distill.results.wording import in_percent
+from moe_distill.store.disk import expanded
+from moe_distill.store.identity import describe
+from moe_distill.synthetic.formats.card import Known, write_hub_folder
+from moe_distill.synthetic.formats.ddranking import write_ddranking
+from moe_distill.synthetic.formats.placing import check_new, new_folder
+from moe_distill.synthetic.formats.writing import Written, copy_set, write_pictures
+from moe_distill.synthetic.synthetic_set import SyntheticSet, Union, union
 from moe_distill.terminal import say
 from moe_distill.training.recipe import Recipe
-from moe_distill.values import Text
+from moe_distill.validation.values import Text
 
 Writer = Callable[[Union, Path, Path], Written]
 

@@ -5,18 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from moe_distill.data.realset import RealSet
+from moe_distill.context.run_context import Runtime
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import within
-from moe_distill.experts.plan import Distillation
-from moe_distill.identity import key
-from moe_distill.pipelines.candidate import Candidate, candidate_of
-from moe_distill.pipelines.conclude import conclude
+from moe_distill.evaluation.labels import require_labels
+from moe_distill.evaluation.protocol import Examination
+from moe_distill.evaluation.training_set import Candidate, candidate_of
+from moe_distill.experts.distillation import Distillation
 from moe_distill.pipelines.distill import distill
-from moe_distill.pipelines.evaluate import Examination, examined, recorded
-from moe_distill.pipelines.labelling import require_labels
-from moe_distill.pipelines.mirror import NoMirror
+from moe_distill.pipelines.evaluate import examined, recorded
+from moe_distill.pipelines.finish import conclude
 from moe_distill.pipelines.pretrain import pretrain
-from moe_distill.pipelines.runtime import Runtime
+from moe_distill.store.identity import key
+from moe_distill.tracking.wandb_tracker import NoMirror
 
 
 def full(

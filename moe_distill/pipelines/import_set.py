@@ -7,22 +7,22 @@ from typing import Any, Literal
 
 import torch
 
-from moe_distill.data.realset import DataSource, RealSet
-from moe_distill.disk import expanded
+from moe_distill.context.run_context import Runtime
+from moe_distill.data.normalization import Normalisation, Space
+from moe_distill.data.real_set import DataSource, RealSet
 from moe_distill.errors import InputError
-from moe_distill.formats import conventions
-from moe_distill.formats.fitting import AUTO, arranged, space_of
-from moe_distill.formats.foreign import KEY, Foreign, Wanted
-from moe_distill.formats.layouts import Layout, layout_of
-from moe_distill.formats.permuted import coarse, looks_permuted
-from moe_distill.formats.placing import check_new, digest_of, new_folder
-from moe_distill.normalisation import Normalisation
-from moe_distill.pipelines.runtime import Runtime
-from moe_distill.provenance import Space
-from moe_distill.synthetic import SyntheticSet
+from moe_distill.store.disk import expanded
+from moe_distill.synthetic.formats import conventions
+from moe_distill.synthetic.formats.fitting import AUTO, arranged, space_of
+from moe_distill.synthetic.formats.foreign import KEY, Foreign, Wanted
+from moe_distill.synthetic.formats.layouts import Layout, layout_of
+from moe_distill.synthetic.formats.permuted import coarse, looks_permuted
+from moe_distill.synthetic.formats.placing import check_new, digest_of, new_folder
+from moe_distill.synthetic.provenance import provenance_of
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.synthetic.tiling import Tiling
 from moe_distill.terminal import say
-from moe_distill.tiling import Tiling
-from moe_distill.values import Count, Positive, Text, checked
+from moe_distill.validation.values import Count, Positive, Text, checked
 
 _LOOKED_AT = 200
 
@@ -138,7 +138,8 @@ def _made(foreign: Foreign, reading: Reading, wanted: Wanted, train: RealSet, so
     by_column = foreign.by_column if reading.by_column is None else reading.by_column
     # Padding of sides the factor does not divide: grey, which is 0 where pixels are centred.
     tiling = Tiling(reading.factor or foreign.factor, by_column, fill=0.5 if space == "raw" else 0.0)
-    provenance = train.provenance(
+    provenance = provenance_of(
+        train,
         method=reading.name or foreign.method,
         expert=0,
         ipc=len(images_NCHW) // len(train.classes),

@@ -10,28 +10,29 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from moe_distill.correlation import AGREEMENT, agreement
-from moe_distill.data.realset import RealSet
+from moe_distill.context.run_context import Runtime
+from moe_distill.data.real_set import RealSet
+from moe_distill.diversity.dependence import MOST_ROWS, Part, mean_dependences
 from moe_distill.diversity.measures import Measure
 from moe_distill.errors import InputError
-from moe_distill.experts.dependence import MOST_ROWS, Part, mean_dependences
-from moe_distill.experts.plan import Distillation
-from moe_distill.identity import describe, key
-from moe_distill.locks import locked
+from moe_distill.evaluation.training_set import Candidate, candidate_of
+from moe_distill.experts.distillation import Distillation
 from moe_distill.models.base import Network, NetworkFactory
-from moe_distill.pipelines.candidate import Candidate, candidate_of
-from moe_distill.pipelines.columns import MeasureRow, columns_of
-from moe_distill.pipelines.conclude import write_stages
 from moe_distill.pipelines.distill import distill
+from moe_distill.pipelines.finish import write_stages
 from moe_distill.pipelines.pretrain import pretrain, trained
-from moe_distill.pipelines.run_tables import is_job, publish
-from moe_distill.pipelines.runtime import Runtime
-from moe_distill.pipelines.set_names import set_of
-from moe_distill.records import commit, merge_rows, write_csv, write_json
+from moe_distill.results.rank_correlation import AGREEMENT, agreement
+from moe_distill.results.row_files import merge_rows, write_csv
+from moe_distill.results.run_tables import is_job, publish
+from moe_distill.results.schema import MeasureRow, columns_of
+from moe_distill.results.set_names import set_of
 from moe_distill.seeding import stream
-from moe_distill.teachers.store import TeacherPool
+from moe_distill.store.identity import describe, key
+from moe_distill.store.locks import locked
+from moe_distill.store.store import commit, write_json
+from moe_distill.teachers.pool import TeacherPool
 from moe_distill.terminal import say, show
-from moe_distill.values import Count, Text, Whole
+from moe_distill.validation.values import Count, Text, Whole
 
 KIND, KIND_REAL = "measure", "measure_real"
 # Sets of methods that decode more of an image have more rows, and biased measures fall with them.

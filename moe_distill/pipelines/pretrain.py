@@ -7,22 +7,23 @@ from typing import Any
 
 import torch
 
-from moe_distill.data.realset import RealSet
+from moe_distill.context.run_context import Runtime
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import within
-from moe_distill.experts.plan import KIND as SET
-from moe_distill.experts.plan import Distillation
-from moe_distill.identity import key
+from moe_distill.experts.distillation import KIND as SET
+from moe_distill.experts.distillation import Distillation
 from moe_distill.models.base import Network, NetworkFactory
-from moe_distill.pipelines.runtime import Runtime
 from moe_distill.seeding import stream
-from moe_distill.teachers import store, trajectories
+from moe_distill.store.identity import key
+from moe_distill.teachers import pool as store
+from moe_distill.teachers import trajectories
+from moe_distill.teachers.pool import TeacherPool, save_weights
 from moe_distill.teachers.recording import Recording
-from moe_distill.teachers.store import TeacherPool, save_weights
 from moe_distill.teachers.trajectories import TrajectoryPool
 from moe_distill.training.batches import real_pool
 from moe_distill.training.classifier import Classifier
+from moe_distill.training.cohort import Cohort
 from moe_distill.training.recipe import Recipe
-from moe_distill.training.steps import Cohort
 
 
 def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:

@@ -12,25 +12,26 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from moe_distill.data.realset import DataSource, RealSet
-from moe_distill.data.tree import KEY as DATA_KEY
+from moe_distill.context.run_context import Runtime
+from moe_distill.data.real_set import DataSource, RealSet
+from moe_distill.data.sources.tree import KEY as DATA_KEY
 from moe_distill.errors import InputError, renamed
-from moe_distill.experts.plan import Distillation
-from moe_distill.identity import key
+from moe_distill.evaluation.labels import relabelled
+from moe_distill.evaluation.protocol import Examination
+from moe_distill.evaluation.students import students_on
+from moe_distill.evaluation.training_set import Candidate
+from moe_distill.experts.distillation import Distillation
 from moe_distill.models.base import Network
-from moe_distill.pipelines import rows
-from moe_distill.pipelines.candidate import Candidate
-from moe_distill.pipelines.columns import ProbeRow, columns_of
-from moe_distill.pipelines.conclude import write_stages
-from moe_distill.pipelines.evaluate import Examination, students_on
+from moe_distill.pipelines.finish import write_stages
 from moe_distill.pipelines.full import obtained
-from moe_distill.pipelines.labelling import relabelled
-from moe_distill.pipelines.run_tables import publish
-from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import commit, write_json
+from moe_distill.results.run_tables import publish
+from moe_distill.results.schema import ProbeRow, columns_of
+from moe_distill.results.wording import in_percent
 from moe_distill.seeding import stream
+from moe_distill.store.identity import key
+from moe_distill.store.store import commit, write_json
 from moe_distill.terminal import say, show
-from moe_distill.values import Count, Text
+from moe_distill.validation.values import Count, Text
 
 KIND = "probe"
 COLUMNS = columns_of(ProbeRow)
@@ -123,7 +124,7 @@ def _show(found: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
         shown.add_column(column, justify="left" if column == "network" else "right")
     for name in dict.fromkeys(row["architecture"] for row in found):
         own = [row for row in found if row["architecture"] == name]
-        shown.add_row(name, *(rows.in_percent([row[c] for row in own]) for c in ("accuracy", "accuracy_untrained")))
+        shown.add_row(name, *(in_percent([row[c] for row in own]) for c in ("accuracy", "accuracy_untrained")))
     show(shown)
     say(f"rows: {runtime.output / 'probe.csv'}")
 

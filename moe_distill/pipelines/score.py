@@ -9,13 +9,10 @@ from typing import Any
 
 from rich.table import Table
 
-from moe_distill import scores
-from moe_distill.data.realset import RealSet
-from moe_distill.experts.plan import Distillation
-from moe_distill.identity import describe, key
-from moe_distill.pipelines.candidate import Candidate
-from moe_distill.pipelines.columns import SCORES, TRAININGS, ScoreRow, columns_of
-from moe_distill.pipelines.compared import (
+from moe_distill.context.run_context import Runtime
+from moe_distill.data.real_set import RealSet
+from moe_distill.evaluation import ddranking as scores
+from moe_distill.evaluation.ddranking_trainings import (
     Part,
     Rates,
     Search,
@@ -26,16 +23,20 @@ from moe_distill.pipelines.compared import (
     trainings,
     unlabelled,
 )
-from moe_distill.pipelines.conclude import conclude
-from moe_distill.pipelines.evaluate import Examination, examine
+from moe_distill.evaluation.labels import relabelled
+from moe_distill.evaluation.protocol import Examination
+from moe_distill.evaluation.students import examine
+from moe_distill.evaluation.training_set import Candidate
+from moe_distill.experts.distillation import Distillation
+from moe_distill.pipelines.finish import conclude
 from moe_distill.pipelines.full import obtained
-from moe_distill.pipelines.labelling import relabelled
-from moe_distill.pipelines.run_tables import publish
-from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import commit
+from moe_distill.results.run_tables import publish
+from moe_distill.results.schema import SCORES, TRAININGS, ScoreRow, columns_of
+from moe_distill.store.identity import describe, key
+from moe_distill.store.store import commit
 from moe_distill.terminal import say, show
 from moe_distill.training.recipe import Recipe
-from moe_distill.values import Share, Text, checked
+from moe_distill.validation.values import Share, Text, checked
 
 COLUMNS = columns_of(ScoreRow)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moe_distill.identity import identity
+from moe_distill.store.identity import identity
 from moe_distill.training.recipe import Recipe
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from moe_distill.damage import Unreadable, set_aside
 from moe_distill.errors import InputError
 from moe_distill.models.base import Network
-from moe_distill.records import write_json
+from moe_distill.store.damage import Unreadable, set_aside
+from moe_distill.store.store import write_json
 from moe_distill.teachers.trajectories import SNAPSHOTS, opened
 
 

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 
-from moe_distill.data.realset import RealSet
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError, within
-from moe_distill.identity import identity
 from moe_distill.models.base import Network, NetworkFactory, build
-from moe_distill.records import Store
 from moe_distill.seeding import stream
+from moe_distill.store.identity import identity
+from moe_distill.store.store import Store
 from moe_distill.teachers.longer import longer_ones
 from moe_distill.training.recipe import Recipe
-from moe_distill.values import Count, checked
+from moe_distill.validation.values import Count, checked
 
 KIND = "trajectory"
 SNAPSHOTS = "snapshots.npy"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from moe_distill.data import patches
-from moe_distill.data.fusion import Fusion, Mix
-from moe_distill.data.mixing import mixup, soft_targets
-from moe_distill.data.realset import RealSet
-from moe_distill.normalisation import Normalisation
+from moe_distill.data.normalization import Normalisation
+from moe_distill.data.real_set import RealSet
+from moe_distill.training.fusion import Fusion, Mix
+from moe_distill.training.mixing import mixup, soft_targets
 from moe_distill.training.recipe import Recipe
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from moe_distill.damage import set_aside
-from moe_distill.disk import sync_folder
+from moe_distill.store.damage import set_aside
+from moe_distill.store.disk import sync_folder
 
 LAST = "last.ckpt"
 _DECISION_STRIDE = 10

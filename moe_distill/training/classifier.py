@@ -9,13 +9,14 @@ import torch
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassAccuracy
 
-from moe_distill.data.fusion import Fusion
-from moe_distill.data.realset import RealSet
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.models.base import Network
-from moe_distill.training import batches, steps
-from moe_distill.training.fit import ticks
+from moe_distill.training import batches
+from moe_distill.training import cohort as steps
+from moe_distill.training.fusion import Fusion
 from moe_distill.training.recipe import Recipe
+from moe_distill.training.trainer import ticks
 
 _TEST_CHUNK = 1000
 

@@ -8,11 +8,11 @@ from typing import Literal
 
 import torch
 
-from moe_distill.data.augment import Augmentation
-from moe_distill.data.mixing import CutMix, soft_cross_entropy, soft_divergence
-from moe_distill.data.pixel_augment import PixelAugmentation
+from moe_distill.data.augmentation.dsa import Augmentation
+from moe_distill.data.augmentation.pixels import PixelAugmentation
 from moe_distill.errors import FieldError, within
-from moe_distill.values import Count, NotNegative, Positive, Share, Text, Whole, checked
+from moe_distill.training.mixing import CutMix, soft_cross_entropy, soft_divergence
+from moe_distill.validation.values import Count, NotNegative, Positive, Share, Text, Whole, checked
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
 _SGD = functools.partial(torch.optim.SGD, momentum=0.9)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moe_distill.data.folder import Folder
+from moe_distill.data.sources.folder import Folder
 from moe_distill.errors import InputError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from moe_distill.data.augment import Augmentation, Color, Crop, Cutout, Flip, Plan, Rotate, Scale
+from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Cutout, Flip, Plan, Rotate, Scale
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from moe_distill.data.cache import cached
+from moe_distill.store.tensor_cache import cached
 
 DAMAGE = {
     "empty": lambda data: b"",

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from moe_distill.data.epochs import ShuffledEpochs
+from moe_distill.data.shuffled_epochs import ShuffledEpochs
 from moe_distill.seeding import stream
 
 ROWS = torch.arange(100, 120)

@@ -8,12 +8,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from moe_distill.data import decoding
-from moe_distill.data.cache import cached
-from moe_distill.data.decoding import fit_square
-from moe_distill.data.folder import Folder
-from moe_distill.data.sources import ImageNetSubset
+from moe_distill.data.sources.decoding import fit_square
+from moe_distill.data.sources.folder import Folder
+from moe_distill.data.sources.public_sets import ImageNetSubset, decoding
 from moe_distill.errors import InputError
+from moe_distill.store.tensor_cache import cached
 
 
 def test_reads_every_pixel_in_order(root, cache):

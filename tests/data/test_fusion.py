@@ -5,10 +5,10 @@ import collections
 import pytest
 import torch
 
-from moe_distill.data.fusion import Additive, Offline, Sometimes
-from moe_distill.data.mixing import CrossExpert, NoFusion, Vanilla
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
+from moe_distill.training.fusion import Additive, Offline, Sometimes
+from moe_distill.training.mixing import CrossExpert, NoFusion, Vanilla
 
 EXPERT = torch.tensor([0, 0, 1, 1, 2, 2] * 2)
 LABEL = torch.tensor([0] * 6 + [1] * 6)

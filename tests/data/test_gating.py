@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from moe_distill.data.gating import Gated, Mixture, imbalance, standardised
-from moe_distill.data.realset import RealSet
+from moe_distill.data.partition.gated import Gated, Mixture, imbalance, standardised
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
 

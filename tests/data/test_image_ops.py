@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from moe_distill.data import image_ops as ops
-from moe_distill.data.augment import Crop, Cutout
+from moe_distill.data.augmentation import image_ops as ops
+from moe_distill.data.augmentation.dsa import Crop, Cutout
 from moe_distill.seeding import stream
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -18,16 +18,16 @@ from PIL import Image
 from torchvision.datasets import utils as torchvision_utils
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from moe_distill.config import conf_dir, register
-from moe_distill.data.threads import AHEAD, in_threads
+from moe_distill.config.schema import conf_dir, register
+from moe_distill.data.sources.threads import AHEAD, in_threads
 from moe_distill.errors import InputError
 
 TINY, HUNDRED = source("tinyimagenet"), source("imagenet100")
 PEAK = """
 import resource, sys
 from pathlib import Path
-from moe_distill.config import conf_dir, register
-from moe_distill.data.folder import Folder
+from moe_distill.config.schema import conf_dir, register
+from moe_distill.data.sources.folder import Folder
 
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 Folder(sys.argv[1], size=8, channels=3).load(Path(sys.argv[2]))  # what is imported on the way is in memory now

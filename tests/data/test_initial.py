@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from moe_distill.data.initial import first_real, mix, needs_images, noise, random_real
-from moe_distill.data.realset import RealSet
+from moe_distill.data.initialization import first_real, mix, needs_images, noise, random_real
+from moe_distill.data.real_set import RealSet
 from moe_distill.seeding import stream
 
 MEAN, STD = (0.4, 0.5), (0.2, 0.3)

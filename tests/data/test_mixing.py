@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from moe_distill.data.mixing import (
+from moe_distill.errors import InputError
+from moe_distill.seeding import stream
+from moe_distill.training.mixing import (
     CrossExpert,
     CutMix,
     CutMixPlan,
@@ -16,8 +18,6 @@ from moe_distill.data.mixing import (
     soft_cross_entropy,
     soft_targets,
 )
-from moe_distill.errors import InputError
-from moe_distill.seeding import stream
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "dcor_clom.npz")
 

@@ -3,9 +3,9 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from moe_distill.data.gating import Gated
-from moe_distill.data.partition import KMeans, NoSplit, Random, Stratified, balanced
-from moe_distill.data.realset import RealSet
+from moe_distill.data.partition.gated import Gated
+from moe_distill.data.partition.split import KMeans, NoSplit, Random, Stratified, balanced
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torchvision.transforms import AutoAugmentPolicy, v2
 
-from moe_distill.data.pixel_augment import PixelAugmentation
+from moe_distill.data.augmentation.pixels import PixelAugmentation
+from moe_distill.data.normalization import Normalisation
 from moe_distill.errors import InputError
-from moe_distill.identity import describe
-from moe_distill.normalisation import Normalisation
 from moe_distill.seeding import draw_seed, stream
+from moe_distill.store.identity import describe
 
 NORMALISATION = Normalisation((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 PIXELS = torch.randint(0, 256, (5, 3, 8, 8), generator=stream(0, "pixels"), dtype=torch.uint8)

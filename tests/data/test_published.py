@@ -11,7 +11,7 @@ from conftest_sources import source
 from sklearn.datasets import load_digits
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
-from moe_distill.data.sources import Digits
+from moe_distill.data.sources.public_sets import Digits
 
 # Of the ids, sorted and joined by spaces: imagenet100.txt of HobbitLong/CMC, wnids.txt of tiny-imagenet-200.zip.
 LISTS = [("imagenet100", 100, "469d277522bc36e8"), ("tinyimagenet", 200, "b980fcdd5488933a")]

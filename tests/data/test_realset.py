@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from moe_distill.data.realset import RealSet, pixel_statistics
+from moe_distill.data.real_set import RealSet, pixel_statistics
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from moe_distill.data.realset import RealSet
-from moe_distill.data.shared import Shared, Shelf
+from moe_distill.data.real_set import RealSet
+from moe_distill.data.sources.shared import Shared, Shelf
 
 LOADED = []
 

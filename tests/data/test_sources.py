@@ -15,8 +15,9 @@ from PIL import Image
 from torchvision.datasets import utils as torchvision_utils
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from moe_distill.data import folder, sources
-from moe_distill.data.standardised import Standardised
+from moe_distill.data.sources.public_sets import folder
+from moe_distill.data.sources.public_sets import public_sets as sources
+from moe_distill.data.sources.standardized import Standardised
 from moe_distill.errors import InputError
 
 FIXED = Compose([Resize(64), CenterCrop(64)])

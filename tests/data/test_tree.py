@@ -7,11 +7,11 @@ import pytest
 import torch
 from conftest_folders import picture, plant, refused
 
-from moe_distill.data import decoding
-from moe_distill.data.folder import Folder
-from moe_distill.data.tree import digest_of, held_out, read_tree
+from moe_distill.data.sources.folder import Folder
+from moe_distill.data.sources.public_sets import decoding
+from moe_distill.data.sources.tree import digest_of, held_out, read_tree
 from moe_distill.errors import InputError
-from moe_distill.identity import describe
+from moe_distill.store.identity import describe
 
 
 def backdated(root):
@@ -137,7 +137,7 @@ def test_a_share_of_a_tree_with_both_parts_is_refused(tmp_path, cache):
 
 def test_the_share_is_described_where_there_is_one():
     assert describe(Folder("x")) == {
-        **{"target": "moe_distill.data.folder.Folder", "root": "x", "size": None, "channels": None},
+        **{"target": "moe_distill.data.sources.folder.Folder", "root": "x", "size": None, "channels": None},
         **{"mean": None, "std": None, "name": "folder"},
     }
     assert describe(Folder("x", test_share=0.2))["test_share"] == 0.2

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from moe_distill.data import zca
-from moe_distill.data.realset import RealSet
+from moe_distill.data.normalization import Normalisation, Whitening
+from moe_distill.data.real_set import RealSet
 from moe_distill.data.zca import ZCA, fit, moments, obtained
 from moe_distill.errors import InputError
-from moe_distill.normalisation import Normalisation, Whitening
 from moe_distill.seeding import stream
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden/zca.npz")

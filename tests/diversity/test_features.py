@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from moe_distill.data.realset import RealSet
+from moe_distill.data.real_set import RealSet
 from moe_distill.diversity.features import features_of_set, projected
 from moe_distill.models.base import build
 from moe_distill.models.convnet import ConvNet

@@ -8,27 +8,27 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from moe_distill.data.augment import Augmentation, Color, Crop
-from moe_distill.data.initial import random_real
-from moe_distill.data.partition import Stratified
-from moe_distill.data.realset import RealSet
+from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop
+from moe_distill.data.initialization import random_real
+from moe_distill.data.partition.split import Stratified
+from moe_distill.data.real_set import RealSet
 from moe_distill.diversity.features import FeaturePool
 from moe_distill.diversity.measures import DistanceCorrelation
-from moe_distill.experts.artifacts import SaveSets, Threads
+from moe_distill.experts.callbacks import SaveSets, Threads
 from moe_distill.experts.coordinator import Diversity, DiversityCoordinator
 from moe_distill.experts.mixture import Mixture
-from moe_distill.experts.parallel import ExpertParallelStrategy
 from moe_distill.experts.roster import ExpertSpec, Roster
-from moe_distill.experts.workshop import Workshop
+from moe_distill.experts.shared import Workshop
+from moe_distill.experts.strategy import ExpertParallelStrategy
 from moe_distill.methods.coreset import Random
 from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
 from moe_distill.models.base import build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
-from moe_distill.synthetic import SyntheticSet
-from moe_distill.teachers.queue import NetworkQueue
-from moe_distill.training.fit import fit
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.teachers.network_queue import NetworkQueue
+from moe_distill.training.trainer import fit
 
 NETWORK = functools.partial(ConvNet, depth=2, width=0.25)
 AUGMENT = Augmentation(one_of=(Color(), Crop()))

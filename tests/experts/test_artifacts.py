@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from moe_distill.experts.artifacts import due
-from moe_distill.synthetic import SyntheticSet
+from moe_distill.experts.callbacks import due
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 
 @pytest.mark.parametrize(

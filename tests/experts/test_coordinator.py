@@ -10,25 +10,25 @@ import torch.nn.functional as F
 from conftest_mixture import dm, idm, mixture, phi, random, term, trainer
 from test_mixture import StopAt, same
 
-from moe_distill.data.initial import random_real
-from moe_distill.data.partition import Stratified
-from moe_distill.data.sources import Digits
+from moe_distill.data.initialization import random_real
+from moe_distill.data.partition.split import Stratified
+from moe_distill.data.sources.public_sets import Digits
 from moe_distill.diversity.features import FeaturePool
 from moe_distill.diversity.measures import DistanceCorrelation
 from moe_distill.diversity.unpaired import CosineAllPairs
-from moe_distill.experts.artifacts import SaveSets, Threads
+from moe_distill.experts.callbacks import SaveSets, Threads
 from moe_distill.experts.coordinator import DiversityCoordinator
 from moe_distill.experts.expert import Expert
 from moe_distill.experts.mixture import Mixture
 from moe_distill.experts.roster import ExpertSpec, Roster
-from moe_distill.experts.workshop import Workshop
+from moe_distill.experts.shared import Workshop
 from moe_distill.methods.dm import DM
 from moe_distill.models.base import build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.pipelines.distill import mean_dependence
 from moe_distill.seeding import stream
-from moe_distill.synthetic import SyntheticSet
-from moe_distill.training.fit import fit, read_curves
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.training.trainer import fit, read_curves
 
 BIASED = DistanceCorrelation(centring="double", transform="none")
 ABSOLUTE, SCOPES = {"weight": 0.3, "weight_is": "absolute"}, [("per_class", "double"), ("class_centred", "double")]

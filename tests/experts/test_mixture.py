@@ -11,7 +11,7 @@ from moe_distill.errors import InputError
 from moe_distill.experts.expert import Expert
 from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
-from moe_distill.training.fit import fit, read_curves
+from moe_distill.training.trainer import fit, read_curves
 
 
 def same(a, b) -> bool:

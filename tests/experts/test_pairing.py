@@ -8,18 +8,18 @@ import pytest
 import torch
 from conftest_mixture import dm, random, term
 
-from moe_distill.data.partition import Stratified
-from moe_distill.data.sources import Digits
+from moe_distill.data.partition.split import Stratified
+from moe_distill.data.sources.public_sets import Digits
 from moe_distill.diversity.measures import DistanceCorrelation, PairedCosine
+from moe_distill.diversity.pairing import Features, matched_rows, scoped
 from moe_distill.diversity.unpaired import CosineAllPairs
 from moe_distill.errors import InputError
 from moe_distill.experts.coordinator import Diversity
-from moe_distill.experts.pairing import Features, matched_rows, scoped
-from moe_distill.experts.plan import Distillation
+from moe_distill.experts.distillation import Distillation
 from moe_distill.experts.roster import Roster
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
-from moe_distill.teachers.store import TeacherPool
+from moe_distill.teachers.pool import TeacherPool
 from moe_distill.training.recipe import Recipe
 
 

@@ -13,11 +13,11 @@ import pytorch_lightning as pl
 import torch
 from torch.multiprocessing.spawn import ProcessContext, ProcessRaisedException
 
+from moe_distill.context.hardware import Hardware
 from moe_distill.errors import LostRank
 from moe_distill.experts import ranks
-from moe_distill.experts.parallel import ExpertParallelStrategy
-from moe_distill.pipelines.hardware import Hardware
-from moe_distill.training.fit import gather_objects, ticks
+from moe_distill.experts.strategy import ExpertParallelStrategy
+from moe_distill.training.trainer import gather_objects, ticks
 
 
 def beat(beats, rank, end):

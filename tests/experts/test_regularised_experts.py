@@ -7,19 +7,19 @@ import pytorch_lightning as pl
 import torch
 from conftest_mixture import NETWORK, dm, idm, random, real_images, trainer
 
-from moe_distill.data.partition import Stratified
-from moe_distill.experts.artifacts import SaveSets, Threads
+from moe_distill.data.partition.split import Stratified
+from moe_distill.experts.callbacks import SaveSets, Threads
 from moe_distill.experts.mixture import Mixture
 from moe_distill.experts.roster import ExpertSpec, Roster
-from moe_distill.experts.workshop import Workshop
+from moe_distill.experts.shared import Workshop
 from moe_distill.methods.base import Method
-from moe_distill.methods.clom import CCLoM, CLoM
+from moe_distill.methods.regularizers.clom import CCLoM, CLoM
 from moe_distill.models.base import build
 from moe_distill.seeding import stream
-from moe_distill.synthetic import SyntheticSet
-from moe_distill.teachers.store import TeacherPool
-from moe_distill.training.fit import fit
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.teachers.pool import TeacherPool
 from moe_distill.training.recipe import Recipe
+from moe_distill.training.trainer import fit
 
 POOL = TeacherPool(2, NETWORK, Recipe("t", epochs=1))
 LR, MOMENTUM, STEPS, ITERATIONS = 0.1, 0.5, 3, 3

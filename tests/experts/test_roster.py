@@ -6,13 +6,13 @@ import pytest
 
 from moe_distill.errors import InputError
 from moe_distill.experts.roster import ExpertSpec, Roster, fill, listed, nearest_row, same, uneven
-from moe_distill.identity import key
 from moe_distill.methods.coreset import Random
 from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
 from moe_distill.models.convnet import ConvNet
-from moe_distill.teachers.queue import NetworkQueue
-from moe_distill.training.gsam import GSAM
+from moe_distill.store.identity import key
+from moe_distill.teachers.network_queue import NetworkQueue
+from moe_distill.training.optimizers import GSAM
 from moe_distill.training.recipe import Recipe
 
 

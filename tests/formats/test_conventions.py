@@ -8,15 +8,15 @@ import yaml
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from moe_distill.errors import InputError
-from moe_distill.formats.conventions import (
+from moe_distill.synthetic.formats.conventions import (
     CONVENTIONS,
     label_order,
     require_convention,
     require_statistics,
     statistics_of,
 )
-from moe_distill.formats.fitting import Fitted
-from moe_distill.formats.foreign import Foreign, Wanted
+from moe_distill.synthetic.formats.fitting import Fitted
+from moe_distill.synthetic.formats.foreign import Foreign, Wanted
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from moe_distill.data.normalization import Normalisation, Whitening
 from moe_distill.errors import InputError
-from moe_distill.formats.fitting import arranged, space_of
-from moe_distill.formats.foreign import Foreign
-from moe_distill.normalisation import Normalisation, Whitening
+from moe_distill.synthetic.formats.fitting import arranged, space_of
+from moe_distill.synthetic.formats.foreign import Foreign
 
 N, SHAPE = 6, (3, 8, 8)
 SEEN = Normalisation((0.4, 0.5, 0.3), (0.2, 0.25, 0.3))

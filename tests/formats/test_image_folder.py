@@ -9,8 +9,8 @@ from conftest_pictures import CLASSES, pictures
 from PIL import Image
 
 from moe_distill.errors import InputError
-from moe_distill.formats.foreign import Wanted
-from moe_distill.formats.layouts import layout_of
+from moe_distill.synthetic.formats.foreign import Wanted
+from moe_distill.synthetic.formats.layouts import layout_of
 
 WANTED = Wanted(CLASSES, (3, 8, 8), 1 << 20, ("n01", "n02", "n03"))
 

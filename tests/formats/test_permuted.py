@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from moe_distill.data.sources import Digits
-from moe_distill.formats.permuted import coarse, looks_permuted
+from moe_distill.data.sources.public_sets import Digits
+from moe_distill.synthetic.formats.permuted import coarse, looks_permuted
 
 
 @pytest.fixture(scope="module")

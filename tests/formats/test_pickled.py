@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from moe_distill.errors import InputError
-from moe_distill.formats.foreign import Wanted
-from moe_distill.formats.layouts import layout_of
-from moe_distill.formats.loading import load_pt
-from moe_distill.formats.pickled import load_tensors
+from moe_distill.synthetic.formats.foreign import Wanted
+from moe_distill.synthetic.formats.layouts import layout_of
+from moe_distill.synthetic.formats.loading import load_pt
+from moe_distill.synthetic.formats.pickled import load_tensors
 
 WANTED = Wanted(("cat", "dog", "emu"), (3, 8, 8), 1 << 20)
 HARD = torch.arange(3).repeat_interleave(2)

@@ -11,9 +11,9 @@ from conftest_pictures import CLASSES, pictures
 from safetensors.torch import save_file
 
 from moe_distill.errors import InputError
-from moe_distill.formats.fitting import arranged
-from moe_distill.formats.foreign import Wanted
-from moe_distill.formats.layouts import LAYOUTS, layout_of
+from moe_distill.synthetic.formats.fitting import arranged
+from moe_distill.synthetic.formats.foreign import Wanted
+from moe_distill.synthetic.formats.layouts import LAYOUTS, layout_of
 
 N, SHAPE = 6, (3, 8, 8)
 WANTED = Wanted(CLASSES, SHAPE, 1 << 20)

@@ -9,19 +9,19 @@ import torch
 import yaml
 from PIL import Image
 
+from moe_distill.data.normalization import FILE, Whitening
 from moe_distill.errors import InputError
-from moe_distill.formats.card import Known, write_hub_folder
-from moe_distill.formats.conventions import CONVENTIONS, label_order
-from moe_distill.formats.ddranking import write_ddranking
-from moe_distill.formats.fitting import arranged
-from moe_distill.formats.foreign import Wanted
-from moe_distill.formats.layouts import layout_of
-from moe_distill.formats.placing import new_folder
-from moe_distill.formats.writing import EXACT, PICTURES, copy_set, write_pictures
-from moe_distill.normalisation import FILE, Whitening
-from moe_distill.provenance import Provenance
-from moe_distill.synthetic import SyntheticSet, union
-from moe_distill.tiling import Tiling
+from moe_distill.synthetic.formats.card import Known, write_hub_folder
+from moe_distill.synthetic.formats.conventions import CONVENTIONS, label_order
+from moe_distill.synthetic.formats.ddranking import write_ddranking
+from moe_distill.synthetic.formats.fitting import arranged
+from moe_distill.synthetic.formats.foreign import Wanted
+from moe_distill.synthetic.formats.layouts import layout_of
+from moe_distill.synthetic.formats.placing import new_folder
+from moe_distill.synthetic.formats.writing import EXACT, PICTURES, copy_set, write_pictures
+from moe_distill.synthetic.provenance import Provenance
+from moe_distill.synthetic.synthetic_set import SyntheticSet, union
+from moe_distill.synthetic.tiling import Tiling
 
 CLASSES = ("cat", 'a "dog", or: not', "frög")
 MEAN, STD = (0.4, 0.5, 0.3), (0.2, 0.25, 0.3)

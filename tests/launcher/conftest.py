@@ -5,10 +5,10 @@ import pytest
 from conftest_slurm import slurm
 from conftest_sweeping import cluster, sweeping
 
-import moe_distill.launcher
+import moe_distill.sweeps.launchers
 
 __all__ = ["cluster", "slurm", "sweeping"]
-PLUGIN_PATH = Path(moe_distill.launcher.__file__).parent
+PLUGIN_PATH = Path(moe_distill.sweeps.launchers.__file__).parent
 
 
 @pytest.fixture

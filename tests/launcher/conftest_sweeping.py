@@ -8,7 +8,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import HydraContext, RunMode
 
 import moe_distill.run
-from moe_distill.config import conf_dir, register
+from moe_distill.config.schema import conf_dir, register
 
 SBATCH = '#!/bin/sh\ncp "$1" {home}/script; echo "Submitted batch job 7"\n'
 

@@ -3,8 +3,8 @@ import sys
 import pytest
 
 from moe_distill.errors import InputError
-from moe_distill.launcher.composing import check_folders, module_name
-from moe_distill.launcher.processes import Job
+from moe_distill.sweeps.launchers.composing import check_folders, module_name
+from moe_distill.sweeps.launchers.processes import Job
 
 
 @pytest.mark.parametrize(("spec", "given", "name"), [("a.run", None, "a.run"), ("a.run", "b", "b"), (None, None, "c")])

@@ -8,8 +8,8 @@ from hydra.core.utils import JobStatus
 from hydra.errors import CompactHydraException, ConfigCompositionException
 from hydra.types import HydraContext, RunMode
 
-from moe_distill.attempts import attempt
 from moe_distill.errors import InputError
+from moe_distill.results.attempts import attempt
 
 CONFIG = """
 x: 0

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from moe_distill.attempts import state_of
-from moe_distill.launcher import processes
-from moe_distill.launcher.processes import Job, child_environment, error_line, run_jobs
+from moe_distill.results.attempts import state_of
+from moe_distill.sweeps.launchers import processes
+from moe_distill.sweeps.launchers.processes import Job, child_environment, error_line, run_jobs
 
 # Every child notes when it ran and on which slot.
 NOTE = """

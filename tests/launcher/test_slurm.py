@@ -14,9 +14,9 @@ import pytest
 import torch
 
 import moe_distill
-from moe_distill.launcher import slurm as launcher
-from moe_distill.launcher.processes import Job
-from moe_distill.synthetic import SyntheticSet
+from moe_distill.sweeps.launchers import slurm as launcher
+from moe_distill.sweeps.launchers.processes import Job
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 ROOT = Path(moe_distill.__file__).parents[1]
 ITERATIONS = 60

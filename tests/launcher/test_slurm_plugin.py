@@ -12,14 +12,14 @@ import pytest
 from conftest_sweeping import SBATCH
 
 from moe_distill.errors import InputError
-from moe_distill.launcher import slurm as launcher
+from moe_distill.sweeps.launchers import slurm as launcher
 
 REFUSED = '#!/bin/sh\necho "sbatch: error: Batch job submission failed: Invalid partition name specified" >&2; exit 1\n'
 # Runs one attempt, as submitit does; the command says when it is up.
 ATTEMPT = """
 import signal, sys
 from pathlib import Path
-from moe_distill.launcher import slurm
+from moe_distill.sweeps.launchers import slurm
 slurm.SIGNAL_SECONDS, slurm.KILL_SECONDS = 0.3, float(sys.argv[2])
 def requeue(number, frame):
     print("requeued", flush=True)

@@ -4,7 +4,7 @@ import pytest
 from conftest_sweeping import SBATCH
 
 from moe_distill.errors import InputError
-from moe_distill.launcher import slurm as launcher
+from moe_distill.sweeps.launchers import slurm as launcher
 
 
 def test_a_sweep_with_jobs_in_the_queue_is_not_submitted_again(sweeping, cluster, tmp_path, monkeypatch):

@@ -12,15 +12,15 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, open_dict
 
 import moe_distill.run
-from moe_distill.arguments import set_aside
-from moe_distill.attempts import attempt
-from moe_distill.config import conf_dir, register
-from moe_distill.data.sources import Digits
+from moe_distill.config.arguments import set_aside
+from moe_distill.config.schema import conf_dir, register
+from moe_distill.data.sources.public_sets import Digits
 from moe_distill.errors import InputError
-from moe_distill.pipelines.cells import Sweep
-from moe_distill.pipelines.results import Results
-from moe_distill.records import Store
-from moe_distill.sweep import asked, before, built, status
+from moe_distill.results.attempts import attempt
+from moe_distill.results.known_rows import Results
+from moe_distill.store.store import Store
+from moe_distill.sweeps.hooks import asked, before, built, status
+from moe_distill.sweeps.jobs import Sweep
 
 TINY = ("+experiment=table4", "scale=smoke", "students=convnet3", "seeds=1", "logger=none", "method=dm")
 
@@ -88,7 +88,7 @@ def test_settings_that_were_set_aside_are_the_jobs_and_the_commands(monkeypatch,
     given = ["run", *set_aside([*score, "pipeline=report", "pipeline.lrs=[0.02]"])]
     monkeypatch.setattr(sys, "argv", given)
     seen = []
-    monkeypatch.setattr("moe_distill.sweep.after", lambda configs: seen.extend(configs) or "")
+    monkeypatch.setattr("moe_distill.sweeps.hooks.after", lambda configs: seen.extend(configs) or "")
     config = composed[1].load_configuration("config", given[1:], RunMode.MULTIRUN)
     made = plugin.ProcessLauncher(1, None, "moe_distill.run")
     context = HydraContext(config_loader=composed[1], callbacks=None)

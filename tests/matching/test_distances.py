@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from moe_distill.matching import distances
+from moe_distill.methods.matching import distances
 from moe_distill.seeding import stream
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "dc.npz")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from moe_distill.data.augment import Augmentation, Color, Crop, Cutout, Flip, Rotate, Scale
+from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Cutout, Flip, Rotate, Scale
 from moe_distill.errors import InputError
-from moe_distill.matching.unroll import Problem, Step, adjoint, flat_call, mini_batches, tesla, unroll
+from moe_distill.methods.matching.trajectories import Problem, Step, adjoint, flat_call, mini_batches, tesla, unroll
 from moe_distill.models.convnet import ConvNet
 from moe_distill.models.vgg import VGG11
 from moe_distill.seeding import global_seed, stream

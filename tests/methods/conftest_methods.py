@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from moe_distill.data.realset import RealSet
+from moe_distill.data.real_set import RealSet
 from moe_distill.methods.base import Method, Round
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import global_seed, stream
-from moe_distill.synthetic import Provenance, SyntheticSet
+from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import torch
 from conftest_methods import new_network
 
-from moe_distill.data.augment import Augmentation, Color, Crop, Flip, Rotate
-from moe_distill.data.initial import random_real
-from moe_distill.matching.unroll import adjoint
+from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Flip, Rotate
+from moe_distill.data.initialization import random_real
 from moe_distill.methods.datm import DATM
+from moe_distill.methods.matching.trajectories import adjoint
 from moe_distill.methods.mtt import MTT
 from moe_distill.seeding import stream
-from moe_distill.synthetic import SyntheticSet
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 AUGMENT = Augmentation(one_of=(Color(), Crop(), Flip(), Rotate()))
 TEACHERS, EPOCHS, IPC = 3, 6, 2

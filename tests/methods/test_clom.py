@@ -8,13 +8,13 @@ import torch
 from conftest_methods import DoubleReal, new_network
 
 from moe_distill.errors import InputError
-from moe_distill.methods import clom
-from moe_distill.methods.clom import CCLoM, CLoM, share_of_own_class
+from moe_distill.methods.regularizers import clom
+from moe_distill.methods.regularizers.clom import CCLoM, CLoM, share_of_own_class
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
-from moe_distill.synthetic import Provenance, SyntheticSet
-from moe_distill.teachers.store import TeacherPool
-from moe_distill.tiling import Tiling
+from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet
+from moe_distill.synthetic.tiling import Tiling
+from moe_distill.teachers.pool import TeacherPool
 from moe_distill.training.recipe import Recipe
 
 POOL = TeacherPool(1, functools.partial(ConvNet, depth=1), Recipe("t", epochs=2))

@@ -3,7 +3,7 @@
 import pytest
 from hydra import compose, initialize_config_dir
 
-from moe_distill.config import conf_dir, register
+from moe_distill.config.schema import conf_dir, register
 
 CLOM_ALPHAS = {
     **{("dc", "cifar10"): (1000, 5000), ("dsa", "cifar10"): (5000, 1000), ("dm", "cifar10"): (2000, 1000)},

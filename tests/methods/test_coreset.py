@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from test_method_conformance import METHODS, OWNER, data, workshop
 
-from moe_distill.config import conf_dir, register
-from moe_distill.data.initial import first_real
+from moe_distill.config.schema import conf_dir, register
+from moe_distill.data.initialization import first_real
 from moe_distill.data.selection import herding, k_center, k_means
 from moe_distill.errors import InputError
 from moe_distill.experts.expert import Expert

@@ -9,8 +9,8 @@ from conftest_methods import new_network
 from conftest_trajectories import IPC, MORE, TEACHERS, begin, datm
 from omegaconf import OmegaConf
 
-from moe_distill.config import conf_dir
-from moe_distill.data.initial import first_real, random_real
+from moe_distill.config.schema import conf_dir
+from moe_distill.data.initialization import first_real, random_real
 from moe_distill.methods.datm import mean_of_correct
 from moe_distill.seeding import stream
 

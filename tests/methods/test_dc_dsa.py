@@ -10,13 +10,13 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch.func import functional_call
 
-from moe_distill.config import conf_dir, register
-from moe_distill.data.augment import Augmentation, Color, Crop, Flip
-from moe_distill.data.initial import noise, random_real
+from moe_distill.config.schema import conf_dir, register
+from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Flip
+from moe_distill.data.initialization import noise, random_real
 from moe_distill.experts.roster import same
-from moe_distill.matching.distances import layerwise_cosine, sum_squares, whole_cosine
 from moe_distill.methods.dc import DC
 from moe_distill.methods.dsa import DSA
+from moe_distill.methods.matching.distances import layerwise_cosine, sum_squares, whole_cosine
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import draw_seed, global_seed
 

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from conftest_methods import Stepper, new_network
 
-from moe_distill.data.augment import Augmentation, Color, Crop, Flip
-from moe_distill.data.initial import first_real, random_real
+from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Flip
+from moe_distill.data.initialization import first_real, random_real
 from moe_distill.methods.base import Round, squared_distance_of_means
 from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import global_seed, stream
-from moe_distill.teachers.queue import NetworkQueue
+from moe_distill.teachers.network_queue import NetworkQueue
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "idm_dm.npz")
 AUGMENT = Augmentation(one_of=(Color(), Crop(), Flip()))

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from conftest_methods import Stepper, new_network
 
-from moe_distill.data.augment import Augmentation, Color, Crop, Cutout
-from moe_distill.data.initial import first_real
-from moe_distill.data.mixing import CutMix
-from moe_distill.matching.distances import sum_absolute, sum_squares
+from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Cutout
+from moe_distill.data.initialization import first_real
 from moe_distill.methods.idc import IDC
+from moe_distill.methods.matching.distances import sum_absolute, sum_squares
 from moe_distill.seeding import draw_seed, stream
-from moe_distill.teachers.early import EarlyNetwork
+from moe_distill.teachers.early_network import EarlyNetwork
+from moe_distill.training.mixing import CutMix
 
 MATCH = Augmentation(before=(Color(),), one_of=(Crop(),), after=(Cutout(),))
 TRAIN = Augmentation(before=(Color(),), one_of=(Crop(),))

@@ -11,12 +11,12 @@ from hydra.utils import instantiate
 from test_idc import MATCH, idc, prepared, source
 from torch import nn
 
-from moe_distill.config import conf_dir, register
-from moe_distill.data.initial import first_real, noise
+from moe_distill.config.schema import conf_dir, register
+from moe_distill.data.initialization import first_real, noise
 from moe_distill.errors import InputError
-from moe_distill.matching.distances import sum_squares
+from moe_distill.methods.matching.distances import sum_squares
 from moe_distill.seeding import global_seed, stream
-from moe_distill.tiling import Tiling
+from moe_distill.synthetic.tiling import Tiling
 
 
 def test_one_rate_moves_the_whole_set_by_the_experts_ipc_and_the_image_size(round_of):

@@ -10,13 +10,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from moe_distill.config import conf_dir, register
-from moe_distill.data.initial import noise, random_real
-from moe_distill.data.realset import RealSet
-from moe_distill.data.sources import Digits
+from moe_distill.config.schema import conf_dir, register
+from moe_distill.data.initialization import noise, random_real
+from moe_distill.data.real_set import RealSet
+from moe_distill.data.sources.public_sets import Digits
 from moe_distill.errors import InputError
 from moe_distill.experts.expert import Apply, Expert
-from moe_distill.experts.workshop import Workshop
+from moe_distill.experts.shared import Workshop
 from moe_distill.models.base import build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream

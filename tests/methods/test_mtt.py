@@ -9,8 +9,8 @@ from conftest_methods import new_network
 from conftest_trajectories import AUGMENT, IPC, SETTINGS, TEACHERS, begin, datm, mtt, run
 
 from moe_distill.errors import InputError
-from moe_distill.matching.unroll import adjoint, tesla, unroll
 from moe_distill.methods.ftd import FTD
+from moe_distill.methods.matching.trajectories import adjoint, tesla, unroll
 from moe_distill.seeding import stream
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -6,7 +6,7 @@ from conftest_methods import new_network
 
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
-from moe_distill.teachers.queue import NetworkQueue
+from moe_distill.teachers.network_queue import NetworkQueue
 
 SIZES = {"capacity": 4, "first": 3, "renew_every": 2, "trained": 2, "steps": 2, "batch_size": 8}
 SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}

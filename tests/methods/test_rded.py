@@ -11,14 +11,14 @@ from torch import nn
 from torch.func import functional_call
 
 from moe_distill.data.patches import cut, draw_crops
-from moe_distill.data.realset import RealSet
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.methods.rded import RDED
 from moe_distill.models.base import Network
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
-from moe_distill.synthetic import Provenance, SyntheticSet
-from moe_distill.teachers.store import TeacherPool
+from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet
+from moe_distill.teachers.pool import TeacherPool
 from moe_distill.training.recipe import Recipe
 
 POOL = TeacherPool(1, functools.partial(ConvNet, norm="batch"), Recipe("teacher", epochs=1))

@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from torch import nn
 from torchvision.models import resnet18, resnet50, swin_t
 
-from moe_distill.config import conf_dir
+from moe_distill.config.schema import conf_dir
 from moe_distill.errors import InputError
 from moe_distill.models.base import build
 from moe_distill.models.library import LibraryNetwork, patch_size, split_at_classifier

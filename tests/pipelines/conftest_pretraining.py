@@ -6,21 +6,21 @@ import functools
 import pytest
 import torch
 
-from moe_distill.data.augment import Augmentation, Flip
-from moe_distill.data.partition import Stratified
-from moe_distill.data.realset import RealSet
-from moe_distill.experts.plan import Distillation
+from moe_distill.context.hardware import Hardware
+from moe_distill.context.run_context import Runtime
+from moe_distill.data.augmentation.dsa import Augmentation, Flip
+from moe_distill.data.partition.split import Stratified
+from moe_distill.data.real_set import RealSet
+from moe_distill.experts.distillation import Distillation
 from moe_distill.experts.roster import ExpertSpec, Roster
 from moe_distill.methods.base import Method
 from moe_distill.models.convnet import ConvNet
-from moe_distill.pipelines.hardware import Hardware
-from moe_distill.pipelines.mirror import NoMirror
-from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import Store
 from moe_distill.seeding import stream
-from moe_distill.teachers.store import TeacherPool
+from moe_distill.store.store import Store
+from moe_distill.teachers.pool import TeacherPool
 from moe_distill.teachers.trajectories import TrajectoryPool
-from moe_distill.training.gsam import GSAM
+from moe_distill.tracking.wandb_tracker import NoMirror
+from moe_distill.training.optimizers import GSAM
 from moe_distill.training.recipe import Recipe
 
 NETWORK = functools.partial(ConvNet, depth=1, width=0.0625)

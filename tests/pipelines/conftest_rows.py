@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from moe_distill.pipelines.rows import COLUMNS
+from moe_distill.results.rows import COLUMNS
 from moe_distill.seeding import stream
 
 NETWORKS = ("convnet3", "vgg11", "alexnet")

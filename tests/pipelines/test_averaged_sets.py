@@ -9,9 +9,9 @@ from test_page import a_set
 from moe_distill.models.base import build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.pipelines.distill import mean_dependence
-from moe_distill.pipelines.pictures import set_picture
+from moe_distill.reports.gallery import set_picture
 from moe_distill.seeding import stream
-from moe_distill.synthetic import Provenance, SyntheticSet, union
+from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet, union
 
 
 def test_the_picture_is_of_the_average_where_that_is_evaluated():

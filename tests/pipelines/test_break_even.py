@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from moe_distill.pipelines.break_even import BreakEven, break_even, break_even_section
+from moe_distill.reports.break_even import BreakEven, break_even, break_even_section
 
 
 @pytest.mark.parametrize("costs", [(100.0, 1.0, 11.0), (95.0, 1.0, 11.0), (0.0, 1.0, 2.0), (7.0, 0.5, 0.75)])

@@ -9,15 +9,16 @@ import pytest
 from conftest_rows import awaiting, trained
 from hydra.utils import instantiate
 
-from moe_distill.attempts import attempt
-from moe_distill.config import register
-from moe_distill.identity import key
-from moe_distill.pipelines.cells import Cell, Sweep, awaited, awaited_of_real
-from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS
-from moe_distill.pipelines.stages import Stages
-from moe_distill.pipelines.status import shown
-from moe_distill.records import Store, write_csv, write_json
+from moe_distill.config.schema import register
+from moe_distill.results.attempts import attempt
+from moe_distill.results.known_rows import Results
+from moe_distill.results.row_files import write_csv
+from moe_distill.results.rows import COLUMNS
+from moe_distill.results.stages import Stages
+from moe_distill.store.identity import key
+from moe_distill.store.store import Store, write_json
+from moe_distill.sweeps.jobs import Cell, Sweep, awaited, awaited_of_real
+from moe_distill.sweeps.status import shown
 
 ONE = ("students=convnet3", "recipe.epochs=1", "method=dm", "baselines=random", "fusion=none")
 
@@ -92,7 +93,7 @@ def test_what_is_mirrored_of_committed_rows_is_what_was_when_they_were_made(suit
     def keep(_, values):
         told.update({**values, **told})  # the job's own set comes first; this is the mirror of the others too
 
-    monkeypatch.setattr("moe_distill.pipelines.mirror.NoMirror.summary", keep)
+    monkeypatch.setattr("moe_distill.tracking.wandb_tracker.NoMirror.summary", keep)
     suite(*ONE, "seeds=1")
     made = {name: value for name, value in told.items() if not name.startswith("cost/")}  # nothing is spent again
     tables = suite.home / "experiments" / "some"
@@ -197,7 +198,7 @@ def tables(suite, monkeypatch):
     place = suite.home / "experiments"
     (place / "some").mkdir(parents=True)
     with monkeypatch.context() as patch:
-        patch.setattr("moe_distill.config.experiments_dir", lambda: str(place))
+        patch.setattr("moe_distill.config.schema.experiments_dir", lambda: str(place))
         register()
         yield place
     register()

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from moe_distill.pipelines.charts import accuracy_svg, curve_panels, curve_svg, lying_accuracy_svg
-from moe_distill.pipelines.drawing import colours_of
+from moe_distill.reports.charts import accuracy_svg, curve_panels, curve_svg, lying_accuracy_svg
+from moe_distill.reports.svg import colours_of
 
 
 @pytest.mark.parametrize(("draw", "along"), [(accuracy_svg, 1), (lying_accuracy_svg, 0)])

@@ -6,11 +6,11 @@ import pytest
 from conftest_rows import trained
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.columns import SCHEMAS, ResultRow, columns_of
-from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS
-from moe_distill.records import Store, merge_rows, write_csv
-from moe_distill.row_files import read_rows
+from moe_distill.results.known_rows import Results
+from moe_distill.results.row_files import merge_rows, read_rows, write_csv
+from moe_distill.results.rows import COLUMNS
+from moe_distill.results.schema import SCHEMAS, ResultRow, columns_of
+from moe_distill.store.store import Store
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 WHOLE = trained("dm5x2", "abc")

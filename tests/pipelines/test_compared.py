@@ -5,8 +5,8 @@ import torch
 from hydra.utils import instantiate
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.compared import Search, random_subset
-from moe_distill.pipelines.rows import COLUMNS, variant_names
+from moe_distill.evaluation.ddranking_trainings import Search, random_subset
+from moe_distill.results.rows import COLUMNS, variant_names
 
 RATES = (0.001, 0.02)
 

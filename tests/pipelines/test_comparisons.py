@@ -10,9 +10,9 @@ import torch
 from conftest_rows import NETWORKS, students, to_come
 from scipy.stats import t
 
-from moe_distill.pipelines.comparisons import comparisons, interval, leads_over_random, losing, said, spans
-from moe_distill.pipelines.question import Question
-from moe_distill.pipelines.summary import AVERAGE
+from moe_distill.results.aggregate import AVERAGE
+from moe_distill.results.comparison import comparisons, interval, leads_over_random, losing, said, spans
+from moe_distill.results.question import Question
 from moe_distill.seeding import stream
 
 AGAINST_ONE = Question(against={"noe": 1})

@@ -7,22 +7,22 @@ import pytest
 import torch
 from conftest_pretraining import NETWORK, SGD, plan
 
-from moe_distill.data.initial import random_real
-from moe_distill.data.mixing import NoFusion
-from moe_distill.data.partition import Stratified
+from moe_distill.data.initialization import random_real
+from moe_distill.data.partition.split import Stratified
 from moe_distill.diversity.measures import DistanceCorrelation
 from moe_distill.errors import InputError
+from moe_distill.evaluation.protocol import Examination
 from moe_distill.experts.coordinator import Diversity
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.methods.coreset import Herding, KCenter, KMeans
 from moe_distill.methods.dm import DM
 from moe_distill.pipelines.distill import distill
-from moe_distill.pipelines.evaluate import Examination
-from moe_distill.pipelines.forecast_stages import full
 from moe_distill.pipelines.pretrain import pretrain
-from moe_distill.pipelines.results import Results
-from moe_distill.synthetic import SyntheticSet
-from moe_distill.teachers.store import KIND, TeacherPool
+from moe_distill.results.known_rows import Results
+from moe_distill.sweeps.forecast_stages import full
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.teachers.pool import KIND, TeacherPool
+from moe_distill.training.mixing import NoFusion
 
 POOL = TeacherPool(1, NETWORK, dataclasses.replace(SGD, epochs=1))
 TERM = Diversity(DistanceCorrelation(), weight=1.0, weight_is="absolute", every=1)

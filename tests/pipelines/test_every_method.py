@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moe_distill.config import conf_dir
-from moe_distill.synthetic import SyntheticSet
+from moe_distill.config.schema import conf_dir
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "noe=2", "ipc=2")
 METHODS = sorted(p.stem for p in (Path(conf_dir()) / "method").glob("*.yaml"))

@@ -7,11 +7,11 @@ import xml.etree.ElementTree as ET
 import pytest
 from conftest_rows import students
 
-from moe_distill.pipelines.comparisons import comparisons
-from moe_distill.pipelines.figures import Dot, _label_places, along_svg, scatter_svg
-from moe_distill.pipelines.leads import leads_svg
-from moe_distill.pipelines.question import Question
-from moe_distill.pipelines.summary import AVERAGE, along
+from moe_distill.reports.comparison_chart import leads_svg
+from moe_distill.reports.figures import Dot, _label_places, along_svg, scatter_svg
+from moe_distill.results.aggregate import AVERAGE, along
+from moe_distill.results.comparison import comparisons
+from moe_distill.results.question import Question
 
 ROWS = students("figures", ("dm12x1", "dm6x2", "dm3x4", "random12x1"))
 POINTS = along(ROWS, Question(axis="noe"), "variant").to_dicts()

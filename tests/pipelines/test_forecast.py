@@ -8,20 +8,21 @@ import torch
 from conftest_rows import trained
 from hydra.utils import instantiate
 
-from moe_distill.config import conf_dir
+from moe_distill.config.schema import conf_dir
+from moe_distill.context.run_context import Runtime
 from moe_distill.errors import InputError
 from moe_distill.methods.base import Method
 from moe_distill.models.base import build
-from moe_distill.pipelines import forecast_stages
-from moe_distill.pipelines.forecast import Forecast, forecast, foretold, in_words, memory_line, told
-from moe_distill.pipelines.forecast_counts import distilling, studying
-from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS
-from moe_distill.pipelines.runtime import Runtime
-from moe_distill.pipelines.speed import apart
-from moe_distill.records import Store, write_csv
+from moe_distill.results.known_rows import Results
+from moe_distill.results.row_files import write_csv
+from moe_distill.results.rows import COLUMNS
 from moe_distill.seeding import stream
-from moe_distill.sweep import built, foretell
+from moe_distill.store.store import Store
+from moe_distill.sweeps import forecast_stages
+from moe_distill.sweeps.forecast import Forecast, forecast, foretold, in_words, memory_line, told
+from moe_distill.sweeps.forecast_counts import distilling, studying
+from moe_distill.sweeps.hooks import built, foretell
+from moe_distill.sweeps.speed import apart
 
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "method=dm")
 
@@ -58,7 +59,7 @@ def test_the_work_is_what_counting_forward_passes_gives(suite):
 
 def test_jobs_that_share_a_stage_pay_for_it_once(suite, monkeypatch):
     cells = [suite.compose(*ONE, f"seed={seed}") for seed in (0, 1)]
-    monkeypatch.setattr("moe_distill.pipelines.forecast.speeds", lambda works, *_: [1.0] * len(works))
+    monkeypatch.setattr("moe_distill.sweeps.forecast.speeds", lambda works, *_: [1.0] * len(works))
     *lines, memory, total = foretell(built(cells)).splitlines()
     assert memory.startswith("peak memory not foretold") and "of work in 2 jobs" in total
     named = ["digits teachers", "digits distill dm5x2", "digits students dm5x2"]
@@ -138,9 +139,7 @@ def test_a_gpu_is_left_alone_where_jobs_work_on_the_cpu_and_else_measured_in_ano
     asked = []
     monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
     monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device("cuda", 0))
-    monkeypatch.setattr(
-        "moe_distill.pipelines.speed.apart", lambda *given: asked.append(given) or [1.0] * len(given[0])
-    )
+    monkeypatch.setattr("moe_distill.sweeps.speed.apart", lambda *given: asked.append(given) or [1.0] * len(given[0]))
     assert "of work in 1 job" in foretell(built([suite.compose(*ONE, "trainer=cpu")])) and asked == []
     cfg = suite.compose(*ONE, "trainer=auto", "hydra.launcher.gpus='2,3;4'", return_hydra_config=True)
     assert "of work in 1 job" in foretell(built([cfg]))
@@ -151,7 +150,7 @@ def test_a_gpu_is_left_alone_where_jobs_work_on_the_cpu_and_else_measured_in_ano
 def test_another_process_measures_the_same_networks(suite, monkeypatch):
     given = parts(suite)[0].keywords
     plan, exam = given["plans"]["plan"], given["exam"]
-    monkeypatch.setattr("moe_distill.pipelines.speed.build", None)  # this process cannot
+    monkeypatch.setattr("moe_distill.sweeps.speed.build", None)  # this process cannot
     found = apart([(network, 1, 10, 8) for network in (plan.network, *exam.students.values())], "cpu", "5")
     assert len(found) == 2 and all(0 < seconds < 1 for seconds in found)
 
@@ -189,8 +188,8 @@ def test_disk_is_that_of_every_snapshot_of_every_teacher(suite):
 )
 def test_work_of_days_without_a_gpu_is_the_first_line(monkeypatch, days, gpu, scale, first):
     coming = Forecast({}, {"a": days * 86400.0}, 0.0, [], 0)
-    monkeypatch.setattr("moe_distill.pipelines.forecast.forecast", lambda *_: coming)
-    monkeypatch.setattr("moe_distill.pipelines.forecast.sees_gpu", lambda _: gpu)
+    monkeypatch.setattr("moe_distill.sweeps.forecast.forecast", lambda *_: coming)
+    monkeypatch.setattr("moe_distill.sweeps.forecast.sees_gpu", lambda _: gpu)
     line = told([], "auto", None, scale).splitlines()[0]
     assert line.startswith(first) and ("scale=small" in line) == (scale == "paper" and days > 2 and not gpu)
 

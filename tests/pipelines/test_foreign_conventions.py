@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from moe_distill.data.realset import RealSet
-from moe_distill.data.sources import Digits
+from moe_distill.data.normalization import Normalisation
+from moe_distill.data.real_set import RealSet
+from moe_distill.data.sources.public_sets import Digits
 from moe_distill.data.zca import ZCA
 from moe_distill.errors import InputError
-from moe_distill.normalisation import Normalisation
 from moe_distill.pipelines.import_set import import_set
-from moe_distill.synthetic import SyntheticSet
-from moe_distill.tiling import Tiling
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.synthetic.tiling import Tiling
 
 WOOF = (
     *("Australian terrier", "Border terrier", "Samoyed", "beagle", "Shih-Tzu", "English foxhound"),

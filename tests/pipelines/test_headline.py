@@ -3,8 +3,9 @@
 import pytest
 from hydra.utils import instantiate
 
-from moe_distill.pipelines.headline import accuracies, axes, over_random
-from moe_distill.pipelines.rows import COLUMNS, columns_of_plan
+from moe_distill.evaluation.columns import columns_of_plan
+from moe_distill.evaluation.headline import accuracies, axes, over_random
+from moe_distill.results.rows import COLUMNS
 
 
 def row(roster, architecture, accuracy, **more):

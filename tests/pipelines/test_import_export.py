@@ -9,18 +9,19 @@ import torch
 import yaml
 from PIL import Image
 
-from moe_distill.data.sources import Digits
+from moe_distill.data.sources.public_sets import Digits
 from moe_distill.data.zca import ZCA
 from moe_distill.errors import InputError
-from moe_distill.experts.plan import KIND
-from moe_distill.formats.writing import EXACT
+from moe_distill.experts.distillation import KIND
 from moe_distill.pipelines.export import export
 from moe_distill.pipelines.import_set import import_set
-from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS
-from moe_distill.records import Store, write_csv
-from moe_distill.synthetic import SyntheticSet
-from moe_distill.tiling import Tiling
+from moe_distill.results.known_rows import Results
+from moe_distill.results.row_files import write_csv
+from moe_distill.results.rows import COLUMNS
+from moe_distill.store.store import Store
+from moe_distill.synthetic.formats.writing import EXACT
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.synthetic.tiling import Tiling
 
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "recipe=dc", "method=dm", "diversity=none", "ipc=1")
 

@@ -11,27 +11,26 @@ import torch
 from conftest_rows import students, trained
 from markupsafe import Markup
 
-from moe_distill.attempts import Attempt
 from moe_distill.escaping import from_csv, in_csv, in_markdown
-from moe_distill.formats.card import Known, card
-from moe_distill.misfits import annotations_of
-from moe_distill.pipelines.columns import ResultRow
-from moe_distill.pipelines.layout import section, table, whole_page
-from moe_distill.pipelines.page import build_page
-from moe_distill.pipelines.page_agreement import agreement_section
-from moe_distill.pipelines.page_cells import CellReport, cells_section
-from moe_distill.pipelines.page_sets import Distilled, images_section
-from moe_distill.pipelines.page_tables import tables_section
-from moe_distill.pipelines.pictures import gallery
-from moe_distill.pipelines.question import Question
-from moe_distill.pipelines.rows import COLUMNS
-from moe_distill.pipelines.tables import markdown, sheet
-from moe_distill.pipelines.typeset import html_table, latex_table
-from moe_distill.provenance import Provenance
-from moe_distill.records import merge_rows, write_csv
-from moe_distill.row_files import read_table
-from moe_distill.synthetic import SyntheticSet, union
-from moe_distill.values import Text
+from moe_distill.reports.gallery import gallery
+from moe_distill.reports.layout import section, table, whole_page
+from moe_distill.reports.page_agreement import agreement_section
+from moe_distill.reports.page_cells import CellReport, cells_section
+from moe_distill.reports.page_sets import Distilled, images_section
+from moe_distill.reports.page_tables import tables_section
+from moe_distill.reports.run_page import build_page
+from moe_distill.reports.tables import markdown, sheet
+from moe_distill.reports.typeset import html_table, latex_table
+from moe_distill.results.attempts import Attempt
+from moe_distill.results.question import Question
+from moe_distill.results.row_files import merge_rows, read_table, write_csv
+from moe_distill.results.rows import COLUMNS
+from moe_distill.results.schema import ResultRow
+from moe_distill.synthetic.formats.card import Known, card
+from moe_distill.synthetic.provenance import Provenance
+from moe_distill.synthetic.synthetic_set import SyntheticSet, union
+from moe_distill.validation.misfits import annotations_of
+from moe_distill.validation.values import Text
 
 ATTACK = "<script>alert(1)</script>\"><svg onload=alert(1)>'><img src=x onerror=alert(1)>"
 RAW = re.compile(r"<script>alert|<svg onload|<img src=x", re.IGNORECASE)

@@ -9,18 +9,19 @@ from types import SimpleNamespace
 import pytest
 from conftest_rows import trained
 
-from moe_distill.attempts import FILE as ATTEMPTS
-from moe_distill.attempts import attempt, attempts_of, state_of
 from moe_distill.errors import InputError
-from moe_distill.identity import key
-from moe_distill.pipelines.cells import FILE as SWEEP
-from moe_distill.pipelines.cells import Cell, Sweep
-from moe_distill.pipelines.report import gathered, report
-from moe_distill.pipelines.results import KIND, Results
-from moe_distill.pipelines.rows import COLUMNS
-from moe_distill.pipelines.stages import FILE, Spent, Stages, stages_of
-from moe_distill.pipelines.status import status
-from moe_distill.records import Store, write_csv, write_json
+from moe_distill.results.attempts import FILE as ATTEMPTS
+from moe_distill.results.attempts import attempt, attempts_of, state_of
+from moe_distill.results.known_rows import KIND, Results
+from moe_distill.results.row_files import write_csv
+from moe_distill.results.rows import COLUMNS
+from moe_distill.results.stages import FILE, Spent, Stages, stages_of
+from moe_distill.store.identity import key
+from moe_distill.store.store import Store, write_json
+from moe_distill.sweeps.jobs import FILE as SWEEP
+from moe_distill.sweeps.jobs import Cell, Sweep
+from moe_distill.sweeps.report import gathered, report
+from moe_distill.sweeps.status import status
 
 SPENT = {"stage": "evaluate", "what": "x", "found": False, "seconds": 1.5, "peak_memory_mb": 9, "steps": 3, "images": 4}
 TOLD = {"command": "run", "costs": [SPENT], "sets": [["x", "/gone"]], "facts": {"commit": "c"}, "scale": "smoke"}

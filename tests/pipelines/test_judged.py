@@ -8,15 +8,16 @@ from conftest_rows import row, trained
 from scipy.stats import t
 
 from moe_distill.pipelines import measure, probe, score
-from moe_distill.pipelines.cells import Sweep
-from moe_distill.pipelines.judged import LED, SCORES, probed, score_leads, score_sheet, scored
-from moe_distill.pipelines.question import Question
-from moe_distill.pipelines.report import report_sweep
-from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS
-from moe_distill.pipelines.tables import sheet
-from moe_distill.records import Store, write_csv
+from moe_distill.reports.other_scores import LED, SCORES, probed, score_leads, score_sheet, scored
+from moe_distill.reports.tables import sheet
+from moe_distill.results.known_rows import Results
+from moe_distill.results.question import Question
+from moe_distill.results.row_files import write_csv
+from moe_distill.results.rows import COLUMNS
 from moe_distill.seeding import stream
+from moe_distill.store.store import Store
+from moe_distill.sweeps.jobs import Sweep
+from moe_distill.sweeps.report import report_sweep
 
 NETWORKS = ("convnet3", "vgg11", "resnet18", "alexnet")
 ASKED = {"claim": "Two are better.", "against": {"noe": 1}}

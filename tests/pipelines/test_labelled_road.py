@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from moe_distill.damage import content_checksum
 from moe_distill.errors import InputError
 from moe_distill.pipelines import evaluate
+from moe_distill.store.damage import content_checksum
 
 RDED = ("method=rded", "ipc=2", "noe=1", "students=convnet3", "seeds=1", "recipe.epochs=1")
 

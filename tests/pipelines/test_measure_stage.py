@@ -13,13 +13,13 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from moe_distill.config import conf_dir
-from moe_distill.correlation import rank_correlation
-from moe_distill.data.realset import RealSet
+from moe_distill.config.schema import conf_dir
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.pipelines.measure import COLUMNS, _computable
-from moe_distill.records import Store
-from moe_distill.synthetic import SyntheticSet
+from moe_distill.results.rank_correlation import rank_correlation
+from moe_distill.store.store import Store
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 FOUR = ("convnet3", "vgg11", "resnet18", "alexnet")
 MEASURES = sorted({p.stem for p in (Path(conf_dir()) / "diversity" / "measure").glob("*.yaml")} | {"dcor2_unbiased"})

@@ -8,7 +8,7 @@ from conftest_wandb import clean_environment, read
 from PIL import Image
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.rows import COLUMNS
+from moe_distill.results.rows import COLUMNS
 
 ONE = ("logger=wandb", "students=convnet3", "seeds=1", "recipe.epochs=1", "name=mirrored", "diversity=none")
 JOBS = {"dm": ("method=dm", "baselines=single_and_random"), "idm": ("method=idm",)}
@@ -67,7 +67,7 @@ def test_the_configuration_has_plain_axes_and_the_whole_tree(runs):
         assert {k: run.config[k] for k in expected} == expected
         tree = run.config["settings"]
         assert tree["method"]["_target_"] == f"moe_distill.methods.{name}.{name.upper()}"
-        assert tree["data"] == {"_target_": "moe_distill.data.sources.Digits", "name": "digits"}
+        assert tree["data"] == {"_target_": "moe_distill.data.sources.public_sets.Digits", "name": "digits"}
         assert not any(isinstance(v, dict | list) for k, v in run.config.items() if k not in ("settings", "_wandb"))
 
 

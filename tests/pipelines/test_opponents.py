@@ -3,8 +3,8 @@
 import pytest
 from conftest_rows import row
 
-from moe_distill.pipelines.comparisons import comparisons
-from moe_distill.pipelines.question import Question
+from moe_distill.results.comparison import comparisons
+from moe_distill.results.question import Question
 
 ONE = {"architecture": "a", "accuracy_last": "0.5", "distill_seed": "0", "seed": "0"}
 LADDER = (("none", "none"), ("paper", "none"), ("paper", "cross_expert"))

@@ -14,12 +14,12 @@ from PIL import Image
 from scipy.stats import t
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.page import build_page
-from moe_distill.pipelines.page_sets import images_section, read_distilled
-from moe_distill.pipelines.pictures import gallery, grid_picture, set_picture
-from moe_distill.pipelines.rows import COLUMNS
-from moe_distill.synthetic import Provenance, SyntheticSet, union
-from moe_distill.tiling import Tiling
+from moe_distill.reports.gallery import gallery, grid_picture, set_picture
+from moe_distill.reports.page_sets import images_section, read_distilled
+from moe_distill.reports.run_page import build_page
+from moe_distill.results.rows import COLUMNS
+from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet, union
+from moe_distill.synthetic.tiling import Tiling
 
 CLASSES = ("cat & dog", "frog", "ship")
 XLINK = "{http://www.w3.org/1999/xlink}href"

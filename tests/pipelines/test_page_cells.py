@@ -1,7 +1,7 @@
 """What became of each cell, as the page of a sweep tells it."""
 
-from moe_distill.attempts import Attempt
-from moe_distill.pipelines.page_cells import CellReport, cells_section
+from moe_distill.reports.page_cells import CellReport, cells_section
+from moe_distill.results.attempts import Attempt
 
 
 def tried(**more):

@@ -8,10 +8,10 @@ import subprocess
 
 import pytest
 
-from moe_distill.pipelines.cells import Cell, Sweep
-from moe_distill.pipelines.report import report_sweep
-from moe_distill.pipelines.results import Results
-from moe_distill.records import Store
+from moe_distill.results.known_rows import Results
+from moe_distill.store.store import Store
+from moe_distill.sweeps.jobs import Cell, Sweep
+from moe_distill.sweeps.report import report_sweep
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")

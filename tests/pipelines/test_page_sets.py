@@ -3,7 +3,7 @@
 import pytest
 from test_synthetic import a_set
 
-from moe_distill.pipelines.page_sets import (
+from moe_distill.reports.page_sets import (
     curves_section,
     images_section,
     projections_section,

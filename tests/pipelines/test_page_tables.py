@@ -1,6 +1,6 @@
 """Tables of other pipelines on a sweep's page."""
 
-from moe_distill.pipelines.page_tables import tables_of, tables_section
+from moe_distill.reports.page_tables import tables_of, tables_section
 
 
 def test_lines_of_all_jobs_are_shown_once_with_what_varies(tmp_path):

@@ -10,8 +10,8 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from moe_distill.data.realset import RealSet
-from moe_distill.data.sources import Digits
+from moe_distill.data.real_set import RealSet
+from moe_distill.data.sources.public_sets import Digits
 from moe_distill.errors import InputError
 from moe_distill.models.base import Network
 from moe_distill.pipelines.probe import fitted
@@ -64,7 +64,7 @@ def test_what_cannot_be_probed_is_refused(suite, given, message, monkeypatch):
             "cifar10",
             "v",
         )
-        monkeypatch.setattr("moe_distill.data.sources.CIFAR10.load", lambda *_: (blank, blank))
+        monkeypatch.setattr("moe_distill.data.sources.public_sets.CIFAR10.load", lambda *_: (blank, blank))
     with pytest.raises(InputError, match=message):
         suite(*ONE, "pipeline=probe", *given)
 

@@ -7,8 +7,8 @@ import pytest
 from conftest_rows import to_come
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.question import Question, asked, framed, meets, paper_rows, published
-from moe_distill.pipelines.rows import COLUMNS, variant_names
+from moe_distill.results.question import Question, asked, framed, meets, paper_rows, published
+from moe_distill.results.rows import COLUMNS, variant_names
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 ONE, MIXED = {"diversity": "none", "fusion": "none"}, {"diversity": "paper", "fusion": "cross_expert"}

@@ -9,22 +9,22 @@ import pytest
 import torch
 from conftest_pretraining import NETWORK, SGD, Data, plan
 
-from moe_distill.data.initial import random_real
-from moe_distill.data.realset import RealSet
+from moe_distill.data.initialization import random_real
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.roster import ExpertSpec
-from moe_distill.identity import key
-from moe_distill.methods.clom import CCLoM, CLoM
 from moe_distill.methods.coreset import Random
 from moe_distill.methods.dm import DM
+from moe_distill.methods.regularizers.clom import CCLoM, CLoM
 from moe_distill.models.alexnet import AlexNet
 from moe_distill.pipelines.distill import distill
-from moe_distill.pipelines.forecast_stages import distilling, full
 from moe_distill.pipelines.pretrain import pretrain
-from moe_distill.pipelines.results import Results
+from moe_distill.results.known_rows import Results
 from moe_distill.seeding import stream
-from moe_distill.synthetic import SyntheticSet
-from moe_distill.teachers.store import KIND, TeacherPool, one_each
+from moe_distill.store.identity import key
+from moe_distill.sweeps.forecast_stages import distilling, full
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.teachers.pool import KIND, TeacherPool, one_each
 from moe_distill.training.recipe import Recipe
 
 RECIPE = dataclasses.replace(SGD, epochs=3)

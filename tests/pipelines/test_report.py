@@ -4,11 +4,12 @@ import json
 
 from conftest_rows import awaiting, row, trained
 
-from moe_distill.pipelines.cells import Cell, Sweep
-from moe_distill.pipelines.report import gathered
-from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS, is_trained
-from moe_distill.records import Store, write_csv
+from moe_distill.results.known_rows import Results
+from moe_distill.results.row_files import write_csv
+from moe_distill.results.rows import COLUMNS, is_trained
+from moe_distill.store.store import Store
+from moe_distill.sweeps.jobs import Cell, Sweep
+from moe_distill.sweeps.report import gathered
 
 SPENT = {"what": "", "found": True, "seconds": 1.0, "peak_memory_mb": 1.0, "steps": 1, "images": 1}
 

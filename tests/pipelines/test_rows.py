@@ -2,9 +2,10 @@
 
 import pytest
 
-from moe_distill.pipelines.comparisons import leads_over_random
-from moe_distill.pipelines.rows import COLUMNS, distinct, percent, table, variant_names
-from moe_distill.pipelines.set_names import set_of
+from moe_distill.results.comparison import leads_over_random
+from moe_distill.results.rows import COLUMNS, distinct, table, variant_names
+from moe_distill.results.set_names import set_of
+from moe_distill.results.wording import percent
 
 
 def row(roster, **more):

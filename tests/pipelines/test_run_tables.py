@@ -8,15 +8,16 @@ import pytest
 from conftest_rows import awaiting, trained
 
 from moe_distill.errors import InputError
-from moe_distill.identity import key
-from moe_distill.pipelines.cells import Cell, Sweep
-from moe_distill.pipelines.conclude import write_page
-from moe_distill.pipelines.report import gathered, report_sweep
-from moe_distill.pipelines.results import KIND, Results
-from moe_distill.pipelines.rows import COLUMNS
-from moe_distill.pipelines.run_tables import merged, rows_in
-from moe_distill.pipelines.stages import Stages
-from moe_distill.records import Store, write_csv, write_json
+from moe_distill.pipelines.finish import write_page
+from moe_distill.results.known_rows import KIND, Results
+from moe_distill.results.row_files import write_csv
+from moe_distill.results.rows import COLUMNS
+from moe_distill.results.run_tables import merged, rows_in
+from moe_distill.results.stages import Stages
+from moe_distill.store.identity import key
+from moe_distill.store.store import Store, write_json
+from moe_distill.sweeps.jobs import Cell, Sweep
+from moe_distill.sweeps.report import gathered, report_sweep
 
 STAGES = Stages("run", (), (), {})
 KEYS = {name: key(name) for name in ("made", "committed", "alone")}

@@ -10,11 +10,11 @@ import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
+from moe_distill.context.hardware import Hardware
+from moe_distill.context.processor import hardware
+from moe_distill.context.threads import cores
 from moe_distill.errors import InputError
-from moe_distill.experts.parallel import ExpertParallelStrategy
-from moe_distill.pipelines.cores import cores
-from moe_distill.pipelines.hardware import Hardware
-from moe_distill.pipelines.processor import hardware
+from moe_distill.experts.strategy import ExpertParallelStrategy
 
 TASK = {
     **{"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "cells", "SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1"},
@@ -91,7 +91,7 @@ def test_more_processes_than_experts_are_refused_but_one_expert_takes_one(runtim
 def test_cores(monkeypatch, bound, asked, found):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(bound)), raising=False)
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
-    monkeypatch.setattr("moe_distill.pipelines.cores._PROCESS", Path("nowhere"))
+    monkeypatch.setattr("moe_distill.context.threads._PROCESS", Path("nowhere"))
     if asked:
         monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
     assert cores() == found
@@ -115,14 +115,14 @@ def test_a_quota_of_time_counts_as_so_many_cores(monkeypatch, tmp_path, process,
     for name, text in {"self": process, **files}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    monkeypatch.setattr("moe_distill.pipelines.cores._PROCESS", tmp_path / "self")
-    monkeypatch.setattr("moe_distill.pipelines.cores._MOUNT", tmp_path)
+    monkeypatch.setattr("moe_distill.context.threads._PROCESS", tmp_path / "self")
+    monkeypatch.setattr("moe_distill.context.threads._MOUNT", tmp_path)
     assert cores() == found
 
 
 @pytest.mark.parametrize(("said", "threads"), [("3", 3), ("4,2", 4), ("", 6), ("many", 6), ("0", 6)])
 def test_the_variable_of_openmp_wins_over_the_cores_and_the_setting_over_both(runtime, monkeypatch, said, threads):
-    monkeypatch.setattr("moe_distill.pipelines.runtime.cores", lambda: 6)
+    monkeypatch.setattr("moe_distill.context.run_context.cores", lambda: 6)
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     free = dataclasses.replace(runtime, threads=None)
     assert torch.get_num_threads() == free.threads_of(1) == threads
@@ -130,7 +130,7 @@ def test_the_variable_of_openmp_wins_over_the_cores_and_the_setting_over_both(ru
 
 
 def test_cores_are_shared_out_over_the_processes(runtime, monkeypatch):
-    monkeypatch.setattr("moe_distill.pipelines.runtime.cores", lambda: 6)
+    monkeypatch.setattr("moe_distill.context.run_context.cores", lambda: 6)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     free = dataclasses.replace(runtime, threads=None)
     assert [free.threads_of(n) for n in (1, 2, 4, 9)] == [6, 3, 1, 1]
@@ -143,7 +143,7 @@ def test_a_stage_runs_on_its_own_threads_whatever_ran_before_and_rows_say_how_ma
     def note(*_, **__):
         seen.append((torch.get_num_threads(), hardware(torch.device("cpu"))))
 
-    monkeypatch.setattr("moe_distill.pipelines.runtime.fit", note)
+    monkeypatch.setattr("moe_distill.context.run_context.fit", note)
     threads = torch.get_num_threads()
     try:
         for own in (1, 2):

@@ -11,8 +11,8 @@ import torch
 from conftest_scored import ASKED, RATES, SET, SIZES, real_data, scored, watching
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.compared import TRAININGS, Search
-from moe_distill.synthetic import SyntheticSet
+from moe_distill.evaluation.ddranking_trainings import TRAININGS, Search
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from hydra.utils import instantiate
 
-from moe_distill.config import conf_dir
-from moe_distill.pipelines.cells import Cell, Sweep, awaited
-from moe_distill.pipelines.question import framed
-from moe_distill.pipelines.report import gathered, report_sweep
-from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS, is_trained, settings_of
-from moe_distill.records import Store
+from moe_distill.config.schema import conf_dir
+from moe_distill.results.known_rows import Results
+from moe_distill.results.question import framed
+from moe_distill.results.rows import COLUMNS, is_trained, settings_of
 from moe_distill.run import run
+from moe_distill.store.store import Store
+from moe_distill.sweeps.jobs import Cell, Sweep, awaited
+from moe_distill.sweeps.report import gathered, report_sweep
 
 EXPERIMENTS = sorted(p.stem for p in (Path(conf_dir()) / "experiment").glob("*.yaml"))
 FOUR = ("convnet3", "vgg11", "resnet18", "alexnet")

@@ -9,13 +9,13 @@ import torch
 from hydra.utils import instantiate
 from PIL import Image
 
-from moe_distill.data.sources import Digits
+from moe_distill.context.run_context import Runtime
+from moe_distill.data.sources.public_sets import Digits
 from moe_distill.errors import InputError
-from moe_distill.identity import key
-from moe_distill.pipelines.runtime import Runtime
-from moe_distill.records import Store
-from moe_distill.synthetic import SyntheticSet
-from moe_distill.tiling import Tiling
+from moe_distill.store.identity import key
+from moe_distill.store.store import Store
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.synthetic.tiling import Tiling
 
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1")
 

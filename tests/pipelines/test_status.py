@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 from conftest_rows import awaiting
 
-from moe_distill.attempts import FILE, attempt
-from moe_distill.pipelines.cells import Cell, Sweep
-from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.status import last_lines, shown, status
-from moe_distill.records import Store
+from moe_distill.results.attempts import FILE, attempt
+from moe_distill.results.known_rows import Results
+from moe_distill.store.store import Store
+from moe_distill.sweeps.jobs import Cell, Sweep
+from moe_distill.sweeps.status import last_lines, shown, status
 
 
 @pytest.fixture

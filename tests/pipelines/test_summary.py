@@ -8,8 +8,8 @@ from conftest_rows import NETWORKS, students, to_come
 from scipy.stats import t
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.question import Question
-from moe_distill.pipelines.summary import AVERAGE, along, cells
+from moe_distill.results.aggregate import AVERAGE, along, cells
+from moe_distill.results.question import Question
 
 WORLDS = {
     "whole": {},

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 from conftest_rows import row
 
-from moe_distill.pipelines.page_sets import picked, set_names
-from moe_distill.pipelines.page_transfer import transfer_dots
-from moe_distill.pipelines.question import Question
+from moe_distill.reports.page_sets import picked, set_names
+from moe_distill.reports.page_transfer import transfer_dots
+from moe_distill.results.question import Question
 
 
 def test_a_set_that_is_judged_in_several_ways_is_named_by_what_made_it():

@@ -14,14 +14,14 @@ from conftest_rows import NETWORKS, row, students, to_come
 from hydra.utils import instantiate
 from rich.console import Console
 
-from moe_distill.pipelines.cells import Cell, Sweep
-from moe_distill.pipelines.question import Question
-from moe_distill.pipelines.report import report_sweep
-from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.rows import COLUMNS, is_random
-from moe_distill.pipelines.tables import markdown, sheet, terminal
-from moe_distill.pipelines.typeset import html_table, latex_table
-from moe_distill.records import Store
+from moe_distill.reports.tables import markdown, sheet, terminal
+from moe_distill.reports.typeset import html_table, latex_table
+from moe_distill.results.known_rows import Results
+from moe_distill.results.question import Question
+from moe_distill.results.rows import COLUMNS, is_random
+from moe_distill.store.store import Store
+from moe_distill.sweeps.jobs import Cell, Sweep
+from moe_distill.sweeps.report import report_sweep
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"

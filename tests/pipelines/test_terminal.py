@@ -8,14 +8,14 @@ import pytest
 from rich.table import Table
 
 from moe_distill import terminal
-from moe_distill.attempts import FILE, LOG, attempts_of
 from moe_distill.errors import InputError
 from moe_distill.escaping import in_markdown
-from moe_distill.locks import locked
-from moe_distill.pipelines.cells import Cell, Sweep
-from moe_distill.pipelines.results import Results
-from moe_distill.pipelines.status import shown
-from moe_distill.records import Store
+from moe_distill.results.attempts import FILE, LOG, attempts_of
+from moe_distill.results.known_rows import Results
+from moe_distill.store.locks import locked
+from moe_distill.store.store import Store
+from moe_distill.sweeps.jobs import Cell, Sweep
+from moe_distill.sweeps.status import shown
 
 LONG = "/tmp/[/b]" + "a long [red]name/" * 20
 

@@ -11,16 +11,16 @@ import torch
 from conftest_pretraining import EPOCHS, FLAT, IMAGES, NETWORK, POOL, SGD, SUNK, Data, follower, plan
 from torch import nn
 
-from moe_distill.data.partition import KMeans, Stratified
+from moe_distill.data.partition.split import KMeans, Stratified
 from moe_distill.errors import InputError
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.methods.coreset import Random
 from moe_distill.pipelines.distill import distill
-from moe_distill.pipelines.forecast_stages import full
 from moe_distill.pipelines.pretrain import pretrain
-from moe_distill.pipelines.results import Results
+from moe_distill.results.known_rows import Results
 from moe_distill.seeding import draw_seed
-from moe_distill.synthetic import SyntheticSet
+from moe_distill.sweeps.forecast_stages import full
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.trajectories import KIND, SNAPSHOTS, TrajectoryPool
 from moe_distill.training.classifier import Classifier
 from moe_distill.training.recipe import Recipe

@@ -12,7 +12,7 @@ from wandb_workspaces.reports import v2
 from wandb_workspaces.workspaces import Workspace
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines.workspace import build
+from moe_distill.tracking.workspace import build
 
 SECTIONS = ["IPC × NoE", "Accuracy", "Tables", "Curves", "Images", "Diversity and cost"]
 JOB = ("logger=wandb", "method=dm", "baselines=random", "students=convnet3", "seeds=1", "recipe.epochs=1")

@@ -9,13 +9,13 @@ import pytest
 import torch
 from hydra.errors import InstantiationException
 
-from moe_distill.data.sources import Digits
+from moe_distill.data.normalization import FILE
+from moe_distill.data.sources.public_sets import Digits
 from moe_distill.data.zca import ZCA
 from moe_distill.errors import InputError
-from moe_distill.normalisation import FILE
-from moe_distill.pipelines import candidate
-from moe_distill.pipelines.pictures import set_picture
-from moe_distill.synthetic import SyntheticSet, union
+from moe_distill.evaluation import training_set as candidate
+from moe_distill.reports.gallery import set_picture
+from moe_distill.synthetic.synthetic_set import SyntheticSet, union
 
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "method=dm", "data=digits")
 WHITE = (*ONE, "normalisation=zca")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from test_trajectories import EPOCHS, NETWORK, POOL, RECIPE, real, recorded
 
-from moe_distill.identity import key
-from moe_distill.records import Store
+from moe_distill.store.identity import key
+from moe_distill.store.store import Store
 from moe_distill.teachers.trajectories import KIND
 
 

@@ -7,14 +7,14 @@ import json
 import pytest
 import torch
 
-from moe_distill.damage import MANIFEST
-from moe_distill.data.realset import RealSet
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
-from moe_distill.identity import key
 from moe_distill.models.convnet import ConvNet
-from moe_distill.records import Store
 from moe_distill.seeding import stream
-from moe_distill.teachers.store import KIND, TeacherPool, save_weights
+from moe_distill.store.damage import MANIFEST
+from moe_distill.store.identity import key
+from moe_distill.store.store import Store
+from moe_distill.teachers.pool import KIND, TeacherPool, save_weights
 from moe_distill.training.recipe import Recipe
 
 NETWORK = functools.partial(ConvNet, depth=1, width=0.0625, norm="batch")

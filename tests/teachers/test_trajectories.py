@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from moe_distill.data.realset import RealSet
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
-from moe_distill.identity import describe, key
 from moe_distill.models.convnet import ConvNet
-from moe_distill.records import Store
 from moe_distill.seeding import stream
+from moe_distill.store.identity import describe, key
+from moe_distill.store.store import Store
 from moe_distill.teachers.recording import Recording
 from moe_distill.teachers.trajectories import KIND, SNAPSHOTS, TrajectoryPool
-from moe_distill.training.gsam import GSAM
+from moe_distill.training.optimizers import GSAM
 from moe_distill.training.recipe import Recipe
 
 NETWORK = functools.partial(ConvNet, depth=1, width=0.0625)

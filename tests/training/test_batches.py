@@ -7,14 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from moe_distill.data.augment import Augmentation, Color, Crop, Flip
-from moe_distill.data.fusion import Additive, Offline
-from moe_distill.data.mixing import CrossExpert, CutMix, NoFusion, soft_cross_entropy
+from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Flip
+from moe_distill.data.augmentation.pixels import PixelAugmentation
+from moe_distill.data.normalization import Normalisation
 from moe_distill.data.patches import draw_orders, draw_regions, enlarged, shuffled
-from moe_distill.data.pixel_augment import PixelAugmentation
-from moe_distill.normalisation import Normalisation
 from moe_distill.seeding import stream
 from moe_distill.training.batches import fused, tensor_pool, training_batch
+from moe_distill.training.fusion import Additive, Offline
+from moe_distill.training.mixing import CrossExpert, CutMix, NoFusion, soft_cross_entropy
 from moe_distill.training.recipe import Recipe
 
 ROWS = torch.tensor([0, 3, 5, 8])

@@ -9,10 +9,10 @@ import pytest
 import torch
 from test_fit import TRAINER, Clock, attempt, killed
 
-from moe_distill.damage import checksums
 from moe_distill.errors import InputError
+from moe_distill.store.damage import checksums
 from moe_distill.training.checkpoints import usable
-from moe_distill.training.fit import fit
+from moe_distill.training.trainer import fit
 
 
 def flip(path, at):

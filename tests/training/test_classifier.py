@@ -11,18 +11,18 @@ from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score
 from torch import nn
 
-from moe_distill.config import conf_dir
-from moe_distill.data.augment import Augmentation, Color, Crop
-from moe_distill.data.fusion import Offline
-from moe_distill.data.mixing import CrossExpert, CutMix
-from moe_distill.data.realset import RealSet
+from moe_distill.config.schema import conf_dir
+from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop
+from moe_distill.data.real_set import RealSet
 from moe_distill.models.base import Network, build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
 from moe_distill.training.batches import Pool, tensor_pool
 from moe_distill.training.classifier import Classifier
-from moe_distill.training.fit import fit, read_curves
+from moe_distill.training.fusion import Offline
+from moe_distill.training.mixing import CrossExpert, CutMix
 from moe_distill.training.recipe import Recipe
+from moe_distill.training.trainer import fit, read_curves
 
 CONVNET = functools.partial(ConvNet, depth=1, width=0.125, norm="instance")
 # 10 images in batches of 4: three steps an epoch, 24 in all

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from moe_distill.training.fit import Checkpoints, Curves, fit, gather_objects, read_curves, replay
+from moe_distill.training.trainer import Checkpoints, Curves, fit, gather_objects, read_curves, replay
 
 TRAINER = functools.partial(
     pl.Trainer,

@@ -10,9 +10,9 @@ from moe_distill.errors import InputError
 from moe_distill.models.base import Network, build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
-from moe_distill.training.gsam import GSAM
+from moe_distill.training.cohort import InTurn, cohort
+from moe_distill.training.optimizers import GSAM
 from moe_distill.training.recipe import Recipe
-from moe_distill.training.steps import InTurn, cohort
 
 CONVNET = functools.partial(ConvNet, depth=1, width=0.0625)
 

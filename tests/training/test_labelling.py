@@ -9,21 +9,21 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from moe_distill.data.augment import Augmentation, Flip
-from moe_distill.data.fusion import Additive
-from moe_distill.data.mixing import CrossExpert, CutMix, soft_divergence, tempered
-from moe_distill.data.realset import RealSet
+from moe_distill.data.augmentation.dsa import Augmentation, Flip
+from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
+from moe_distill.evaluation.labels import labels_by, relabelled
+from moe_distill.evaluation.training_set import Candidate
 from moe_distill.models.base import build
 from moe_distill.models.convnet import ConvNet
-from moe_distill.pipelines.candidate import Candidate
-from moe_distill.pipelines.labelling import labels_by, relabelled
 from moe_distill.seeding import stream
 from moe_distill.training.batches import tensor_pool, training_batch
 from moe_distill.training.classifier import Classifier
-from moe_distill.training.fit import fit, read_curves
+from moe_distill.training.cohort import InTurn, Stacked
+from moe_distill.training.fusion import Additive
+from moe_distill.training.mixing import CrossExpert, CutMix, soft_divergence, tempered
 from moe_distill.training.recipe import Recipe
-from moe_distill.training.steps import InTurn, Stacked
+from moe_distill.training.trainer import fit, read_curves
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "rded_kl.npz")
 ADAMW = torch.optim.AdamW

@@ -10,11 +10,11 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from moe_distill.config import conf_dir, register
-from moe_distill.data.augment import Augmentation, Color, Crop, Flip, Rotate, Scale
-from moe_distill.data.mixing import CutMix
+from moe_distill.config.schema import conf_dir, register
+from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Flip, Rotate, Scale
 from moe_distill.errors import InputError
-from moe_distill.identity import describe, key
+from moe_distill.store.identity import describe, key
+from moe_distill.training.mixing import CutMix
 from moe_distill.training.recipe import Recipe
 
 RECIPES = Path(conf_dir()) / "recipe"

@@ -3,7 +3,7 @@
 import pytest
 from hydra import compose, initialize_config_dir
 
-from moe_distill.config import conf_dir, register
+from moe_distill.config.schema import conf_dir, register
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from moe_distill.data.augment import Augmentation, Color, Crop, Flip
-from moe_distill.data.mixing import CrossExpert, CutMix
-from moe_distill.data.realset import RealSet
+from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Flip
+from moe_distill.data.real_set import RealSet
 from moe_distill.models.base import Network, build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import beta, draw_seed, stream
 from moe_distill.training.batches import real_pool, tensor_pool, training_batch
+from moe_distill.training.cohort import InTurn, Stacked, cohort
+from moe_distill.training.mixing import CrossExpert, CutMix
 from moe_distill.training.recipe import Recipe
-from moe_distill.training.steps import InTurn, Stacked, cohort
 
 CONVNET = functools.partial(ConvNet, depth=2, width=0.0625, norm="group")
 AUGMENT = Augmentation(one_of=(Crop(),), before=(Flip(), Color()))

@@ -1,0 +1,146 @@
+"""What Hydra and OmegaConf say of a configuration that they cannot compose or resolve, in one line."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+from moe_distill.config.checking import takes_of
+from moe_distill.config.schema import Config, at_top, options
+from moe_distill.validation.misfits import annotations_of, misfit
+from moe_distill.validation.wording import listed, no_such
+
+_IN_DEFAULTS = re.compile(r"Error resolving interpolation '(.+)', possible interpolation keys: (.+)")
+_GONE = re.compile(r"Interpolation key '(.+)' not found")
+_NO_NODE = re.compile(r"node `(.+)` is not a container")
+_OF_YAML = re.compile(r"In '(.+)': ConfigKeyError raised while composing config: Key '(.+)' not in 'Config'")
+_APPEND, _APPEND_GROUP = "To append to your config use +", "To append to your default list use +"
+_REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+_OPEN = "You must specify '"
+
+
+def one_line(error: BaseException) -> str:
+    """Return a configuration error of Hydra's as one line: what was asked for and what there is."""
+    if isinstance(error, MissingConfigException) and error.options:
+        group, name = _group_and_name(str(error.missing_cfg_file))
+        return f"{group}={name}: one of {', '.join(error.options)}"
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(cause, InterpolationResolutionError):
+        return _unresolved(cause)
+    if found := _IN_DEFAULTS.match(lines[0]):
+        return _taken_away(*found.groups())
+    if isinstance(cause, OmegaConfBaseException):
+        if lines[0].startswith("Error merging override "):
+            return _of_value(lines[0].removeprefix("Error merging override "), str(cause).splitlines()[0])
+        if lines[-1].startswith(_APPEND) and cause.parent_node is not None:
+            return no_such_key(lines[-1].removeprefix(_APPEND), cause.parent_node)
+    if (said := _of_names(lines)) is not None:
+        return said
+    kept = [
+        line for line in lines if not line.startswith(("Config search path", "provider=", "Set the env", "See https"))
+    ]
+    inner = " ".join(str(cause).split())
+    return " ".join(kept if cause is error else [*kept, f"({type(cause).__name__}: {inner})"])
+
+
+def _of_value(override: str, said: str) -> str:
+    """Return what would be taken at the top in a value's place, or else what OmegaConf said of it."""
+    key, _, value = override.lstrip("+").partition("=")
+    takes = annotations_of(Config).get(key)
+    found = None if takes is None else misfit(takes, None if value == "null" else value)
+    return f"{key}={value}: {said if found is None else found[2]}"
+
+
+def _of_names(lines: list[str]) -> str | None:
+    """Return what is wrong with the name of a key or a group, if that is what is."""
+    if found := _OF_YAML.match(" ".join(lines)):
+        file, name = found.groups()
+        return f"{name}: in {file}.yaml: {no_such(name, at_top())}"
+    if lines[-1].startswith(_APPEND_GROUP):
+        override = lines[-1].removeprefix(_APPEND_GROUP)
+        return f"{override}: with a plus in front, +{override}, as nothing of that group is chosen yet"
+    if lines[0].startswith(_OPEN):
+        group = lines[0].removeprefix(_OPEN).partition("'")[0]
+        return f"{group}=???: one that is named, as what else was chosen leaves it open: {', '.join(lines[2:])}"
+    return None
+
+
+def _taken_away(path: str, there: str) -> str:
+    """Return which group's option was taken away that the path of a yaml, such as ``${method}/${data}``, is made of."""
+    groups = re.findall(r"\$\{(\w+)\}", path)
+    group = next((name for name in groups if name not in there.split(", ")), path)
+    return f"{group}=null: one of {', '.join(options(group))}"
+
+
+def _unresolved(error: InterpolationResolutionError) -> str:
+    """Return what is wrong with the key that another one refers to: it was taken away, or is no node, or of no use."""
+    said = str(error).splitlines()[0]
+    parent: Any = HydraConfig.get() if HydraConfig.initialized() else error.parent_node
+    root = None if parent is None else parent._get_root()
+    key, text = (error.full_key, "") if root is None else _at_fault(root, said)
+    found = _GONE.search(said)
+    if found and found[1].partition(".")[0] in {name.lstrip("+") for name in at_top()}:
+        return f"{found[1]}=null: a value, as {key} refers to it"
+    if (found := _NO_NODE.search(said)) and root is not None:
+        value = OmegaConf.select(root, found[1])
+        return f"{found[1]}={value}: settings by name, as {key} refers to one of them"
+    return f"{key}={text}: a value, or a reference that leads to one ({said})"
+
+
+def _at_fault(root: Any, said: str) -> tuple[str | None, str]:
+    """Return key and text of the interpolation that cannot be resolved, not of those that refer to it in turn."""
+    texts = dict(_interpolations(OmegaConf.to_container(root, resolve=False)))
+    own_first = sorted(texts, key=lambda key: key.startswith("hydra."))  # where the command line stands once more
+    failing = [key for key in own_first if _failure(root, key) == said]
+    roots = [key for key in failing if {*_REFERENCE.findall(texts[key])}.isdisjoint({*failing} - {key})]
+    return next(((key, texts[key]) for key in [*roots, *failing]), (None, ""))
+
+
+def _interpolations(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield path and text of every interpolation in plain containers."""
+    if isinstance(tree, str) and "${" in tree:
+        yield path, tree
+    for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+        yield from _interpolations(value, f"{path}.{name}" if path else str(name))
+
+
+def _failure(root: Any, key: str) -> str | None:
+    try:
+        OmegaConf.select(root, key)
+    except OmegaConfBaseException as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def _group_and_name(file: str) -> tuple[str, str]:
+    """Part the path of a yaml that is not there: the group is the longest that there is, the rest was typed."""
+    parts = file.split("/")
+    groups = ["/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
+    group = next((one for one in groups if options(one)), groups[0] if groups else "")
+    return group, file.removeprefix(f"{group}/")
+
+
+def no_such_key(override: str, parent: Any) -> str:
+    """Return what is wrong with an override of a key that a yaml does not list, whose object may take it all the same.
+
+    Args:
+        override: As typed.
+        parent: The node that was to have the key.
+    """
+    path, _, name = override.partition("=")[0].rpartition(".")
+    if parent is None or parent._get_parent() is None:
+        return f"{override}: {no_such(name, at_top())}"
+    if not parent and (names := options(path)):
+        return f"{path}=null: one of {', '.join(names)}"
+    target = parent.get("_target_") if parent and OmegaConf.is_dict(parent) else None
+    takes = takes_of(target) if isinstance(target, str) else []
+    if name in takes:
+        return f"{override}: with a plus in front, +{override}, as the yaml leaves it at its default"
+    return f"{override}: no such key; there are {listed({*(parent or ()), *takes})}"

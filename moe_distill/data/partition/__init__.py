@@ -1,0 +1,1 @@
+"""Which real images each expert sees."""

@@ -1,0 +1,96 @@
+"""What public data sets share: published statistics, and files of their own or class folders."""
+
+import tarfile
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPException
+from pathlib import Path
+from typing import ClassVar
+
+from moe_distill.data.normalization import check_statistics
+from moe_distill.data.pictures import class_folders, shown
+from moe_distill.data.real_set import RealSet, train_and_test
+from moe_distill.data.sources.decoding import check_size, decoded
+from moe_distill.data.sources.tree import KEY, LAYOUT, Tree, read_tree
+from moe_distill.errors import InputError
+from moe_distill.store.disk import expanded
+from moe_distill.store.tensor_cache import Tensors
+from moe_distill.validation.values import LocalFolder, Pixels, Positive, Share, Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSet(ABC):
+    """A public set with its published statistics, from its own files or from a class-folder tree.
+
+    Args:
+        name: The data set's name in records.
+        classes: Class names, in the published order.
+        mean: Published mean of each channel, in [0, 1].
+        std: Published standard deviation of each channel, in [0, 1].
+        size: Pixels a side; other images are resized and centre-cropped.
+        root: Holds the set's own files or a tree whose folders bear the class names; None downloads into the cache.
+    """
+
+    name: Text
+    classes: Sequence[Text]
+    mean: Sequence[Share]
+    std: Sequence[Positive]
+    size: Pixels
+    root: LocalFolder | None = None
+    variant: ClassVar[str] = "torchvision"
+
+    def load(self, cache: Path) -> tuple[RealSet, RealSet]:
+        """Return the training and the test set.
+
+        Args:
+            cache: The folder for downloads and decoded images.
+
+        Raises:
+            InputError: Where neither kind of files is found, they are broken, or the network does not answer.
+        """
+        check_size(self.size)
+        check_statistics(self.mean, self.std, None)
+        root = cache / "downloads" if self.root is None else expanded(self.root, KEY)
+        folders = class_folders(root, KEY)
+        if self.root is None or self._has_files(root):
+            arrays, variant = self._own_files(root, cache), self.variant
+        elif "train" not in folders:
+            raise InputError(KEY, shown(root), f"{self._files()}, or {LAYOUT}")
+        else:
+            tree = read_tree(root, self._folder_names(root))
+            arrays, variant = self.decoded(tree, cache), tree.variant
+        statistics = tuple(self.mean), tuple(self.std)
+        return train_and_test(arrays, tuple(self.classes), statistics, self.name, variant)
+
+    def decoded(self, tree: Tree, cache: Path) -> Tensors:
+        """Return the arrays of a tree; raises as :func:`moe_distill.data.sources.decoding.decoded`."""
+        accept = partial(check_statistics, self.mean, self.std)
+        return decoded(tree, self.size, len(self.mean), cache, accept)
+
+    def _folder_names(self, root: Path) -> tuple[str, ...]:
+        return tuple(self.classes)
+
+    @abstractmethod
+    def _files(self) -> str:
+        """Say in words which files the set itself consists of."""
+
+    @abstractmethod
+    def _has_files(self, root: Path) -> bool:
+        """Tell whether the set's own files, unpacked or not, are in a folder."""
+
+    @abstractmethod
+    def _own_files(self, root: Path, cache: Path) -> Tensors:
+        """Return the arrays of the set's own files, fetched first where they are missing."""
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what goes wrong while files are fetched or read into an error that names the ways out."""
+        try:
+            yield
+        except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError, zipfile.BadZipFile) as error:
+            ways = f"set it to {self._files()}, or to {LAYOUT}"
+            raise InputError(KEY, self.root, f"{self.name} cannot be had ({error}): {ways}") from error

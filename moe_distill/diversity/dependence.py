@@ -1,0 +1,48 @@
+"""How much the sets of several experts depend on one another, seen through frozen networks."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from moe_distill.diversity.features import features_of
+from moe_distill.diversity.measures import Measure
+from moe_distill.diversity.pairing import Features, matched_rows
+from moe_distill.models.base import Network
+from moe_distill.seeding import stream
+
+MOST_ROWS = 1024
+
+Part = tuple[torch.Tensor, torch.Tensor]
+"""One expert's decoded images as networks see them (N, C, H, W), and their labels (N,)."""
+
+
+@torch.no_grad()
+def dependence(f: Features, g: Features, measure: Measure) -> float:
+    """Return a measure of two sets' features, rows matched by index within classes; NaN if there are too few rows."""
+    rows_f, rows_g = matched_rows(f, g, measure.paired, "index", MOST_ROWS, stream(0, "dependence"))
+    if min(len(rows_f), len(rows_g)) < measure.least_rows:
+        return float("nan")
+    return float(measure(f.take(rows_f).features_ND, g.take(rows_g).features_ND))
+
+
+def mean_dependences(
+    parts: Sequence[Part], networks: Sequence[Network], measures: Mapping[str, Measure]
+) -> dict[str, float]:
+    """Return each measure of the parts' features, averaged over all pairs of parts and over the networks.
+
+    Args:
+        parts: The experts' images, where the networks are.
+        networks: Frozen, in evaluation mode.
+        measures: By name.
+
+    Returns:
+        The means by name; NaN where there are no pairs or no networks.
+    """
+    values: dict[str, list[float]] = {name: [] for name in measures}
+    for network in networks:
+        seen = [Features(features_of(network, images_NCHW), labels_N) for images_NCHW, labels_N in parts]
+        for f, g in itertools.combinations(seen, 2):
+            for name, measure in measures.items():
+                values[name].append(dependence(f, g, measure))
+    return {name: sum(v) / len(v) if v else float("nan") for name, v in values.items()}

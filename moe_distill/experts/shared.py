@@ -1,0 +1,57 @@
+"""What all experts of a run work with."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from moe_distill.data.real_set import RealSet
+from moe_distill.methods.base import Regulariser
+from moe_distill.models.base import Network, NetworkFactory
+from moe_distill.teachers.trajectories import Trajectories
+
+OptimizerFactory = Callable[..., torch.optim.Optimizer]
+Pools = Mapping[int, Sequence[Sequence[Network]]]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What all experts of a run work with.
+
+    Attributes:
+        whole: All real training data.
+        network: Builds the distilling architecture.
+        optimizer: Makes the optimiser of a set's parameter groups.
+        seed: The run's seed; each expert derives its own streams from it.
+        settings: Description of everything that decides the images, kept with the sets.
+        trajectories: Those of the teachers by the expert's number, where its method asks for them.
+        pretrained: The networks of each pool by the expert's number: its method's pools, then the regulariser's.
+        regulariser: A term that every expert whose images move adds to its own loss, or None.
+    """
+
+    whole: RealSet
+    network: NetworkFactory
+    optimizer: OptimizerFactory
+    seed: int
+    settings: dict[str, Any] = field(default_factory=dict)
+    trajectories: Mapping[int, Trajectories] = field(default_factory=dict)
+    pretrained: Pools = field(default_factory=dict)
+    regulariser: Regulariser | None = None
+    _placed: dict[torch.device, RealSet] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _moved: dict[torch.device, Pools] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def real_on(self, device: torch.device) -> RealSet:
+        """Return all real training data on a device, copied there once for all experts."""
+        if device not in self._placed:
+            self._placed[device] = self.whole.to(device)
+        return self._placed[device]
+
+    def pretrained_on(self, number: int, device: torch.device) -> Sequence[Sequence[Network]]:
+        """Return the networks of an expert's pools, moved to a device once for all experts."""
+        if device not in self._moved:
+            self._moved.clear()  # a network is in one place only
+            self._moved[device] = {
+                n: [[network.to(device) for network in pool] for pool in pools] for n, pools in self.pretrained.items()
+            }
+        return self._moved[device].get(number, ())

@@ -1,1 +1,0 @@
-"""Distilled sets as other programs store them: readers and writers of their files."""

@@ -1,1 +1,0 @@
-"""The Hydra launcher of this package; Hydra finds it as the top-level namespace package ``hydra_plugins``."""

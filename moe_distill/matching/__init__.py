@@ -1,1 +1,0 @@
-"""Distances between what real and synthetic images do to a network."""

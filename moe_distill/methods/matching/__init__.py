@@ -1,0 +1,1 @@
+"""What several methods match by, as functions of tensors."""

@@ -1,0 +1,1 @@
+"""Result rows and sets as tables, charts and pages."""

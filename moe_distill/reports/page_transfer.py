@@ -1,0 +1,54 @@
+"""How a quantity of sets goes with what they are worth to networks they were not distilled with."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from moe_distill.reports.figures import Dot, scatter_svg
+from moe_distill.reports.layout import joined, paragraphs_of, section
+from moe_distill.results.question import Question, framed
+from moe_distill.results.rank_correlation import rank_correlation
+from moe_distill.results.rows import Row
+
+
+def transfer_section(rows: Sequence[Row], question: Question) -> Markup:
+    """Return how the quantity that a question correlates goes with what sets are worth to other networks, if any."""
+    if question.correlate is None:
+        return Markup("")
+    cards = []
+    for number, (alike, dots) in enumerate(transfer_dots(rows, question, question.correlate).items()):
+        if len(dots) < 3:
+            continue
+        rho, low, high, n = rank_correlation([d.x for d in dots], [d.y for d in dots])
+        interval = f" (95\u00a0% interval {low:+.2f} to {high:+.2f})" if math.isfinite(low) else ""
+        about = paragraphs_of(alike, f"Over {n} sets: {rho:+.2f}{interval}.")
+        svg = scatter_svg(f"correlation-{number}", dots, question.correlate, "accuracy of the other networks, %")
+        cards.append(joined([about, Markup('<div class="scroll">{}</div>').format(svg)]))
+    note = "A dot is a set. Spearman's rank correlation, of sets of one data set, method, split, recipe and mixing."
+    return section(f"{question.correlate} and transfer", note, cards)
+
+
+def transfer_dots(rows: Sequence[Row], question: Question, quantity: str) -> dict[str, list[Dot]]:
+    """Return a dot for each set: a quantity, which is a column, and the mean accuracy (percent) of the other networks.
+
+    Sets are apart, under a name, that differ in what decides accuracies by itself: data, method, split, recipe, fusion.
+    Networks but the first are the others: students are listed with the one that distilled in front. A set that one of
+    them lacks is left out, as means over other networks do not compare.
+    """
+    import polars as pl
+
+    frame = framed([r for r in rows if r.get(quantity) not in ("", None)], question)
+    others = dict.fromkeys(frame["architecture"].to_list()[:1]) if frame["architecture"].n_unique() > 1 else {}
+    kept = frame.filter(pl.col("accuracy").is_finite() & ~pl.col("architecture").is_in(list(others)))
+    found: dict[str, list[Dot]] = {}
+    alike = ("dataset", "method", "ipc", "noe", "recipe", "fusion")
+    for (*shared, variant, _), own in kept.group_by(*alike, "variant", "set_fingerprint", maintain_order=True):
+        if own["architecture"].n_unique() < kept.filter(dataset=shared[0])["architecture"].n_unique():
+            continue
+        x, mean = float(own[quantity][0]), statistics.mean(own["accuracy"])
+        dataset, method, ipc, noe, recipe, fusion = shared
+        name = f"{method} {ipc}×{noe} on {dataset}, recipe {recipe}, fusion {fusion}"
+        found.setdefault(name, []).append(Dot(str(variant), x, 100 * mean))
+    return found

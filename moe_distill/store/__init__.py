@@ -1,0 +1,1 @@
+"""Content-addressed artifacts: keys, folders that are whole or not there, locks."""

@@ -1,0 +1,1 @@
+"""Many runs: launched, foretold, looked at, reported."""

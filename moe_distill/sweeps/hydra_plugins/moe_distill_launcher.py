@@ -1,0 +1,83 @@
+"""Hydra launcher ``process``: every job of a sweep is an ordinary single run in a fresh process of this machine."""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+
+from moe_distill.sweeps.launchers.composing import FreshProcessLauncher, LauncherInputError
+from moe_distill.sweeps.launchers.processes import run_jobs
+
+
+@dataclass
+class ProcessLauncherConf:
+    """Options of ``hydra/launcher=process``.
+
+    Args:
+        n_jobs: Jobs at a time, where no GPUs are named.
+        gpus: The sets of GPUs to share out, one job each at a time: ``"0,1;2,3"`` is two slots of two, ``auto`` is one
+            slot for each visible GPU, null leaves the choice to the job. A GPU may stand in several slots.
+        module: What ``python -m`` runs; null is the module that started the sweep.
+    """
+
+    _target_: str = "hydra_plugins.moe_distill_launcher.ProcessLauncher"
+    n_jobs: int = 1
+    gpus: str | None = None
+    module: str | None = None
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="process", node=ProcessLauncherConf, provider="moe_distill")
+
+
+def visible_gpus(environ: Mapping[str, str]) -> list[str]:
+    """Return the names of the GPUs a job would see, by ``CUDA_VISIBLE_DEVICES`` or else by ``nvidia-smi -L``."""
+    listed = environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is not None:
+        return [name.strip() for name in listed.split(",") if name.strip() not in ("", "-1")]
+    try:
+        answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return re.findall(r"^GPU (\d+):", answer.stdout, re.MULTILINE)
+
+
+def gpu_slots(n_jobs: int, gpus: str | None, environ: Mapping[str, str]) -> list[str | None]:
+    """Return one entry for each job that may run at a time: its ``CUDA_VISIBLE_DEVICES``, None to leave that alone.
+
+    Raises:
+        InputError: ``n_jobs`` below 1 or unlike the number of slots, a malformed slot, or ``auto`` without any GPU.
+    """
+    if n_jobs < 1:
+        raise LauncherInputError("hydra.launcher.n_jobs", n_jobs, "1 or more")
+    if gpus is None:
+        return [None] * n_jobs
+    slots = visible_gpus(environ) if gpus == "auto" else [slot.replace(" ", "") for slot in gpus.split(";")]
+    if not slots:
+        raise LauncherInputError("hydra.launcher.gpus", gpus, "no GPU is visible here; leave it out, or name them")
+    if not all(re.fullmatch(r"[^,]+(,[^,]+)*", slot) for slot in slots):
+        raise LauncherInputError("hydra.launcher.gpus", gpus, 'null, auto, or sets of GPUs such as "0,1;2,3"')
+    if n_jobs not in (1, len(slots)):
+        raise LauncherInputError("hydra.launcher.n_jobs", n_jobs, f"leave it out: gpus={gpus} has {len(slots)} slots")
+    return list(slots)
+
+
+class ProcessLauncher(FreshProcessLauncher):
+    """Run the jobs of a sweep as fresh processes; the arguments are those of ProcessLauncherConf."""
+
+    def __init__(self, n_jobs: int, gpus: str | None, module: str | None) -> None:
+        super().__init__(module)
+        self.n_jobs, self.gpus = n_jobs, gpus
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs, one on each slot at a time.
+
+        Raises:
+            InputError: Options that cannot be met, or two jobs with the same folder.
+            SystemExit: The sweep was stopped by a signal.
+        """
+        slots = gpu_slots(self.n_jobs, self.gpus, os.environ)
+        return self.sweep(job_overrides, initial_job_idx, lambda jobs: run_jobs(jobs, slots))

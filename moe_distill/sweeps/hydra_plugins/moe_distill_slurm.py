@@ -1,0 +1,45 @@
+"""Hydra launcher ``submitit_slurm``: every job of a sweep is an ordinary single run in a Slurm job of its own."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from hydra.core.utils import JobReturn
+from omegaconf import DictConfig, OmegaConf
+
+from moe_distill.errors import InputError
+from moe_distill.sweeps.launchers.composing import FreshProcessLauncher, LauncherInputError
+from moe_distill.sweeps.launchers.slurm import check_queue, executor, run_in_slurm
+
+
+class SlurmLauncher(FreshProcessLauncher):
+    """Run the jobs of a sweep as Slurm jobs; the options are those of ``conf/hydra/launcher/submitit_slurm.yaml``."""
+
+    def __init__(self, submitit_folder: str, max_num_timeout: int, **options: Any) -> None:
+        super().__init__(module=None)
+        self.folder, self.max_num_timeout = submitit_folder, max_num_timeout
+        self.options = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(options)))
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Submit the jobs as one array and wait for them.
+
+        Raises:
+            InputError: Options that cannot be met, no Slurm, or two jobs with the same folder.
+        """
+        try:
+            submit = executor(self.folder, self.max_num_timeout, self.options)
+            return self.sweep(job_overrides, initial_job_idx, lambda jobs: run_in_slurm(jobs, submit))
+        except InputError as error:
+            raise LauncherInputError(error.key, error.value, error.allowed) from error
+
+    def check(self, configs: Sequence[DictConfig]) -> None:
+        """Refuse jobs that ask for another machine than the sweep, as those of an array are alike, or are queued.
+
+        Raises:
+            InputError: One does, or is.
+        """
+        check_queue(self.folder)
+        for config in configs:
+            for name, value in self.config.hydra.launcher.items():
+                if config.hydra.launcher[name] != value:
+                    allowed = f"{value}, as the sweep; sweep what it depends on in sweeps of their own"
+                    raise LauncherInputError(f"hydra.launcher.{name}", config.hydra.launcher[name], allowed)

@@ -1,0 +1,1 @@
+"""The distilled set: what it is, where it comes from, its files."""

@@ -1,0 +1,1 @@
+"""Sets of other programs, read and written."""

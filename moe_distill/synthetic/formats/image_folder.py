@@ -1,0 +1,117 @@
+"""Class folders of 8-bit pictures, read and written."""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from unicodedata import normalize
+
+import numpy as np
+import torch
+from PIL import Image
+
+from moe_distill.data.pictures import as_shown, class_folders, opened, pictures_in
+from moe_distill.errors import InputError
+from moe_distill.escaping import in_csv
+from moe_distill.synthetic.formats.about import beside
+from moe_distill.synthetic.formats.foreign import KEY, Foreign, Wanted
+
+
+def read_folder(root: Path, wanted: Wanted) -> Foreign:
+    """Read ``<class>/*``: the folders bear the class names, WordNet ids, or numbers such as ``00000`` or ``new000``.
+
+    Source: ``new000/class000_id000.jpg`` is how SRe2L's programs name their pictures, ``00000/`` how RDED's does.
+
+    Raises:
+        InputError: Classes, kind, size or colours of a picture differ from the data's, or one is broken.
+    """
+    folders, order = _in_label_order(root, wanted)
+    listed = [(path, label) for label, folder in enumerate(folders) for path in pictures_in(folder, KEY)]
+    channels, height, width = wanted.shape
+    if len(listed) * channels * height * width * torch.float32.itemsize > wanted.limit:
+        raise InputError(KEY, root, f"fewer than {len(listed)} pictures, or more room by pipeline.largest_gib")
+    images_NCHW = torch.empty(len(listed), *wanted.shape, dtype=torch.uint8)
+    for row, (path, _) in enumerate(listed):
+        images_NCHW[row] = _pixels(path, wanted)
+    labels_N = torch.tensor([label for _, label in listed])
+    first = folders[0].name
+    method = "sre2l" if re.fullmatch(r"new\d+", first) and first not in wanted.classes else "folder"
+    return Foreign(method, images_NCHW, labels_N, (root,), spaces=("raw",), order=order)
+
+
+def _in_label_order(root: Path, wanted: Wanted) -> tuple[list[Path], tuple[str, ...] | None]:
+    """Return the folders of the classes in the order of their labels, and that order by name where it is known."""
+    folders = class_folders(root, KEY)
+    for classes in (wanted.classes, wanted.synsets or ()):
+        names = [normalize("NFC", name) for name in classes]
+        if names and set(folders) == set(names):
+            return [folders[name] for name in names], wanted.classes
+    numbered = [re.fullmatch(r"(\D*)(\d{1,9})", name) for name in folders]
+    numbers = {int(found[2]): folders[found[0]] for found in numbered if found}
+    alike = len({found[1] for found in numbered if found}) == 1 and len(numbers) == len(folders)
+    if alike and sorted(numbers) == list(range(len(wanted.classes))):
+        return [numbers[label] for label in range(len(wanted.classes))], beside(root).classes
+    some = ", ".join(wanted.classes[:3])
+    expected = f"{len(wanted.classes)} class folders named as the data's classes ({some}, …) or 00000, 00001, …"
+    raise InputError(KEY, root, f"{expected}; {_differing(set(folders), wanted.classes)}")
+
+
+def _differing(found: set[str], classes: Sequence[str]) -> str:
+    """Say in which names folders and classes differ."""
+    other, missing = sorted(found - set(classes)), [name for name in classes if name not in found]
+    strange = [f"of other names {_few(other)}"] * bool(other)
+    lacking = [f"without {_few(missing)}"] * bool(missing)
+    return ", ".join([f"found {len(found)}", *strange, *lacking])
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
+
+
+def _pixels(path: Path, wanted: Wanted) -> torch.Tensor:
+    channels, height, width = wanted.shape
+    with opened(path, KEY) as picture:
+        size, mode = picture.size, picture.mode
+        allowed = size == (width, height) and (channels == 3 or mode == "L")
+        pixels_HWC = np.array(as_shown(picture, "RGB" if channels == 3 else "L")) if allowed else None
+    if pixels_HWC is None:
+        expected = f"pictures of {width}×{height} with 8 bits in {channels} channels"
+        raise InputError(KEY, path, f"{expected}; this one is {size[0]}×{size[1]} of mode {mode}")
+    return torch.from_numpy(pixels_HWC).view(height, width, channels).permute(2, 0, 1)
+
+
+def pictures_of(raw_NCHW: torch.Tensor) -> Iterator[Image.Image]:
+    """Yield raw images as 8-bit pictures, clamped to [0, 1]: at most 1/510 from the clamped value.
+
+    Raises:
+        InputError: They have neither 1 nor 3 channels.
+    """
+    if raw_NCHW.shape[1] not in (1, 3):
+        raise InputError("pipeline.layout", "pictures", f"images of 1 or 3 channels; these have {raw_NCHW.shape[1]}")
+    pixels_NCHW = (raw_NCHW.double().clamp(0, 1) * 255).round().to(torch.uint8)
+    for image_CHW in pixels_NCHW:
+        array = image_CHW[0] if len(image_CHW) == 1 else image_CHW.permute(1, 2, 0).contiguous()
+        yield Image.fromarray(array.numpy())
+
+
+def write_class_folders(raw_NCHW: torch.Tensor, labels_N: torch.Tensor, folder: Path) -> None:
+    """Write ``<class number>/<number>.png``, both of five digits; raises as :func:`pictures_of`."""
+    written: dict[int, int] = {}
+    for picture, label in zip(pictures_of(raw_NCHW), labels_N.tolist(), strict=True):
+        number = written[label] = written.get(label, -1) + 1
+        place = folder / f"{label:05d}"
+        place.mkdir(exist_ok=True)
+        picture.save(place / f"{number:05d}.png")
+
+
+def write_with_table(
+    raw_NCHW: torch.Tensor, labels_N: torch.Tensor, experts_N: torch.Tensor, classes: Sequence[str], folder: Path
+) -> None:
+    """Write ``000000.png`` … and ``metadata.csv`` with label, class and expert of each; raises as above."""
+    rows = zip(pictures_of(raw_NCHW), labels_N.tolist(), experts_N.tolist(), strict=True)
+    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("file_name", "label", "class", "expert"))
+        for number, (picture, label, expert) in enumerate(rows):
+            picture.save(folder / f"{number:06d}.png")
+            table.writerow((f"{number:06d}.png", label, in_csv(classes[label]), expert))

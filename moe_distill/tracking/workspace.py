@@ -1,0 +1,184 @@
+"""The Weights & Biases workspace as code: one page over a project's runs, by the names that the mirror writes."""
+
+from typing import Any
+
+from moe_distill.context.run_context import Runtime
+from moe_distill.errors import InputError
+from moe_distill.tracking.wandb_tracker import Project, require_key
+from moe_distill.validation.values import Text
+
+NAME = "moe_distill"
+PINNED = (
+    *("config:method", "config:dataset", "config:ipc", "config:noe", "config:budget", "config:diversity"),
+    *("summary:accuracy", "summary:accuracy_over_random", "summary:dcor2_unbiased", "summary:cost/distill_seconds"),
+)
+_MOST_RUNS = 200
+
+
+def workspace(runtime: Runtime, project: Project, entity: Text | None = None) -> dict[str, Any]:
+    """Push the workspace to the server as a new saved view.
+
+    Args:
+        runtime: Not used: nothing is computed.
+        project: wandb project, which need not have runs yet.
+        entity: User or team; None is the key's own.
+
+    Returns:
+        ``sections``: how many it has; wandb says where it stands.
+
+    Raises:
+        InputError: The package that builds it or a key is missing, or the server refuses or does not answer.
+    """
+    _require_package()
+    require_key("pipeline", "workspace")
+    try:
+        view = build(entity or _own_entity(), project).save()
+    except Exception as error:  # wandb's clients raise kinds of their own, not all of them public
+        allowed = f"a server that takes it for {entity or 'the entity of the key'}/{project}: {error}"
+        raise InputError("pipeline", "workspace", allowed) from error
+    return {"sections": len(view.sections)}
+
+
+def _own_entity() -> str:
+    import wandb
+
+    return str(wandb.Api().default_entity)
+
+
+def _require_package() -> None:
+    try:
+        import wandb_workspaces  # noqa: F401
+    except ImportError as error:
+        allowed = "with the package wandb-workspaces: pip install 'moe_distill[dashboard]'"
+        raise InputError("pipeline", "workspace", allowed) from error
+
+
+def build(entity: str, project: str) -> Any:
+    """Return the workspace; no server is asked."""
+    from wandb_workspaces import expr, workspaces
+    from wandb_workspaces.reports import v2
+
+    panels: Any = v2
+    sections = {
+        "IPC × NoE": _sweep(panels),
+        "Accuracy": _accuracy(panels),
+        "Tables": [panels.WeavePanelSummaryTable(table_name=name) for name in ("results", "costs")],
+        "Curves": _curves(panels),
+        "Images": [_images(panels)],
+        "Diversity and cost": _diversity_and_cost(panels),
+    }
+    return workspaces.Workspace(
+        entity=entity,
+        project=project,
+        name=NAME,
+        sections=[workspaces.Section(name=name, panels=shown, is_open=True) for name, shown in sections.items()],
+        settings=workspaces.WorkspaceSettings(x_axis="iteration", max_runs=_MOST_RUNS),
+        runset_settings=workspaces.RunsetSettings(
+            groupby=[expr.Metric("Group"), expr.Metric("JobType")],
+            order=[expr.Ordering(expr.Summary("accuracy"), ascending=False)],
+            pinned_columns=list(PINNED),
+        ),
+    )
+
+
+def _sweep(panels: Any) -> list[Any]:
+    """Accuracy over the number of experts; every run is a point of its line, so that no run needs to hold the sweep."""
+    lines = {"ipc": "ipc (images per class of an expert)", "budget": "budget (ipc × experts)"}
+    columns = [panels.Config(n) for n in ("method", "ipc", "noe", "budget", "diversity")]
+    columns += [panels.SummaryMetric(n) for n in ("dcor2_unbiased", "accuracy_over_random", "accuracy")]
+    return [
+        *(_over_noe(panels, f"Accuracy over experts, by {what}", "accuracy", n) for n, what in lines.items()),
+        _over_noe(panels, "Lead over random images of the same budget", "accuracy_over_random", "method"),
+        _bars(panels, "Accuracy by cell", "accuracy", "roster"),
+        panels.ScatterPlot(
+            title="Accuracy over experts, coloured by budget",
+            x=panels.Config("noe"),
+            y=panels.SummaryMetric("accuracy"),
+            z=panels.Config("budget"),
+        ),
+        panels.ParallelCoordinatesPlot(
+            title="From split to accuracy",
+            columns=[panels.ParallelCoordinatesPlotColumn(metric=column) for column in columns],
+        ),
+    ]
+
+
+def _accuracy(panels: Any) -> list[Any]:
+    return [
+        _bars(panels, "Accuracy by method", "accuracy", "method"),
+        _bars(panels, "Accuracy by data set", "accuracy", "dataset"),
+        panels.LinePlot(
+            title="Accuracy of each architecture over experts",
+            x="noe",
+            metric_regex="^accuracy/.+$",
+            groupby=panels.Config("budget"),
+            groupby_aggfunc="mean",
+            max_runs_to_show=_MOST_RUNS,
+        ),
+    ]
+
+
+def _curves(panels: Any) -> list[Any]:
+    named = {
+        "Dependence of the experts (the measure that is minimised)": ["diversity/measure"],
+        "Dependence of the experts (unbiased dCor²)": ["diversity/dcor2_unbiased"],
+    }
+    matched = {
+        "Matching loss of each expert": "^expert_[0-9]+/loss$",
+        "Diversity gradient over matching gradient": "^expert_[0-9]+/extra_over_matching$",
+    }
+    common = {"x": "iteration", "groupby": panels.Config("roster"), "max_runs_to_show": _MOST_RUNS}
+    return [
+        *(panels.LinePlot(title=title, metric_regex=regex, **common) for title, regex in matched.items()),
+        *(panels.LinePlot(title=title, y=keys, **common) for title, keys in named.items()),
+    ]
+
+
+def _images(panels: Any) -> Any:
+    axes = {"grid_x_axis": "index", "grid_y_axis": "run"}
+    return panels.MediaBrowser(title="Distilled images of each expert", media_keys=["distilled"], mode="grid", **axes)
+
+
+def _diversity_and_cost(panels: Any) -> list[Any]:
+    return [
+        panels.ScatterPlot(
+            title="Accuracy over dependence of the experts",
+            x=panels.SummaryMetric("dcor2_unbiased"),
+            y=panels.SummaryMetric("accuracy"),
+            z=panels.Config("noe"),
+        ),
+        _bars(panels, "Dependence by measure", "dcor2_unbiased", "diversity"),
+        panels.ScatterPlot(
+            title="Accuracy over seconds of distilling",
+            x=panels.SummaryMetric("cost/distill_seconds"),
+            y=panels.SummaryMetric("accuracy"),
+            z=panels.Config("budget"),
+            log_x=True,
+        ),
+        *(_bars(panels, f"Seconds: {s}", f"cost/{s}_seconds", "roster") for s in ("pretrain", "distill", "evaluate")),
+        _bars(panels, "Peak memory, MiB", "cost/peak_memory_mb", "roster"),
+    ]
+
+
+def _over_noe(panels: Any, title: str, metric: str, by: str) -> Any:
+    return panels.LinePlot(
+        title=title,
+        x="noe",
+        y=[metric],
+        groupby=panels.Config(by),
+        groupby_aggfunc="mean",
+        groupby_rangefunc="stddev",
+        max_runs_to_show=_MOST_RUNS,
+    )
+
+
+def _bars(panels: Any, title: str, metric: str, by: str) -> Any:
+    return panels.BarPlot(
+        title=title,
+        metrics=[metric],
+        groupby=panels.Config(by),
+        groupby_aggfunc="mean",
+        groupby_rangefunc="stddev",
+        max_runs_to_show=_MOST_RUNS,
+        max_bars_to_show=_MOST_RUNS,
+    )

@@ -1,0 +1,1 @@
+"""What parameters take, said in their annotations, and whether a value fits."""

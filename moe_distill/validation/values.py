@@ -1,0 +1,104 @@
+"""What parameters take, in names: ``iterations: Count``; and the objects that refuse anything else.
+
+A configuration is checked by the same annotations before anything is built of it (:mod:`moe_distill.config.checking`).
+"""
+
+import functools
+import inspect
+import pkgutil
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypedDict, TypeVar
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+from moe_distill.errors import FieldError
+from moe_distill.validation.misfits import problem_of
+from moe_distill.validation.wording import MOST, Where
+
+
+def _is_called(name: str) -> bool:
+    try:
+        return callable(pkgutil.resolve_name(name))
+    except (ImportError, AttributeError, ValueError):
+        return False
+
+
+LEAST_STD = 1 / 255  # of a channel of pixels from 0 to 1: one step of 8 bits; to divide by less would blow up noise
+Count = Annotated[int, Ge(1), Le(MOST)]
+Whole = Annotated[int, Ge(0), Le(MOST)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+Momentum = Annotated[float, Ge(0), Lt(1)]
+Experts = Annotated[int, Ge(1), Le(1000)]  # more would only be a slip
+Students = Experts
+Threads = Annotated[int, Ge(1), Le(1024)]
+Side = Annotated[int, Ge(1), Le(224)]  # of a map, in pixels: images are no larger
+Pixels = Annotated[int, Ge(8), Le(224)]
+Width = Annotated[float, Gt(0), Le(100)]
+Few = Annotated[int, Ge(1), Le(10_000)]  # layers, heads, channels
+Depth = Annotated[int, Ge(1), Le(100)]
+Text = Annotated[str, MinLen(1)]
+LocalFolder = Annotated[str, MinLen(1), Where(lambda path: "://" not in path, "a folder of this machine")]
+FolderName = Annotated[
+    str,
+    Where(
+        lambda name: bool(name.strip(". ")) and not set(name) & set("/\\\0") and len(name.encode()) <= 200,
+        "the name of one folder",
+    ),
+]
+Hook = Annotated[str, Where(_is_called, "the dotted name of a function that can be imported")]
+Pairing = Annotated[
+    str, Where(lambda word: word in ("any", "same_class"), "any or same_class")
+]  # no Literal in OmegaConf
+Row = Annotated[
+    Any,  # from a yaml a number, from a command line its digits
+    Where(lambda row: str(row).isdecimal() and int(row) >= 1, "a number of images per class, such as 10"),
+]
+Rows = Mapping[Row, Mapping[str, Any]]
+Shortened = Mapping[str, Mapping[str, Any] | None]
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+class Presets(TypedDict, total=False):
+    """Published settings: of methods, and of CLoM's α by methods.
+
+    Attributes:
+        normalised: Rows for this data set, normalised as it is.
+        published: Rows for this data set.
+        otherwise: Rows that serve where no others stand.
+        clom: α for this data set.
+        clom_otherwise: α that serves where no other stands.
+    """
+
+    normalised: Rows | None
+    published: Rows | None
+    otherwise: Rows | None
+    clom: Mapping[Row, Any]
+    clom_otherwise: Mapping[Row, Any]
+
+
+def checked(target: T) -> T:
+    """Have a class or function refuse arguments that its annotations do not allow, before it does anything.
+
+    Raises:
+        FieldError: (The decorated one.) Names the parameter.
+    """
+    call = target.__init__ if inspect.isclass(target) else target
+    signature = inspect.signature(call)
+
+    @functools.wraps(call)
+    def first_checks(*args: Any, **kwargs: Any) -> Any:
+        try:
+            arguments = signature.bind(*args, **kwargs).arguments
+        except TypeError:
+            return call(*args, **kwargs)  # Python says best what is missing
+        if (problem := problem_of(target, arguments)) is not None:
+            raise FieldError(problem.field, problem.value, problem.allowed)
+        return call(*args, **kwargs)
+
+    if inspect.isclass(target):
+        target.__init__ = first_checks  # type: ignore[method-assign]
+        return target
+    return typing.cast(T, first_checks)
