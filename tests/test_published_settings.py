@@ -82,7 +82,7 @@ def test_baselines_have_the_mixtures_budget(composed):
     selections = [f"{name}{tiled}" for name in ("random", *LOOKING) for tiled in ("", "_tiled")]
     assert {n: str(p.roster) for n, p in plans.items()} == {n: f"{n}10x1" for n in selections}
     first = dataclasses.replace(instantiate(cfg.features.pool, _convert_="all"), networks=1)
-    assert all(describe(plans[name].pretrained) == describe({0: [first]}) for name in LOOKING)
+    assert all(describe(plans[name].pretrained) == describe({0: {"init": first}}) for name in LOOKING)
 
 
 @pytest.mark.parametrize(

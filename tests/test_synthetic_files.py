@@ -27,7 +27,7 @@ def test_a_saved_set_comes_back_exactly(tmp_path, rate, tiling):
     one = a_set(rate=rate, tiling=tiling, space="raw")
     one.save(tmp_path / "expert_0.safetensors")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["expert_0.json", "expert_0.safetensors"]
-    back = SyntheticSet.load(tmp_path / "expert_0.safetensors")
+    back = SyntheticSet.read(tmp_path / "expert_0.safetensors")
     assert torch.equal(back.images, one.images) and back.images.dtype == torch.float32
     assert back.provenance == one.provenance and back.tiling == Tiling(tiling, True, 0.25)
     assert (back.learned_rate is None) if rate is None else torch.equal(back.learned_rate, one.learned_rate)
@@ -39,7 +39,7 @@ def test_saving_again_replaces_the_older_set(tmp_path):
     path = tmp_path / "expert_0.safetensors"
     a_set(0).save(path)
     a_set(1).save(str(path))
-    assert torch.equal(SyntheticSet.load(str(path)).images, a_set(1).images) and len(list(tmp_path.iterdir())) == 2
+    assert torch.equal(SyntheticSet.load(str(path)).members[0].images, a_set(1).images) and len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_tensors_file_can_be_read_without_this_package(tmp_path):
@@ -160,7 +160,7 @@ def test_a_folder_without_sets_is_refused(tmp_path):
 def test_fingerprints_know_all_that_a_student_sees_but_no_path(tmp_path):
     for name in ("a.safetensors", "b.safetensors"):
         a_set(3, rate=0.1).save(tmp_path / name)
-    first, second = (SyntheticSet.load(tmp_path / f"{name}.safetensors").fingerprint() for name in "ab")
+    first, second = (SyntheticSet.read(tmp_path / f"{name}.safetensors").fingerprint() for name in "ab")
     assert first == second == a_set(3, rate=0.1, method="idm", expert=7).fingerprint()
     changed = a_set(3, rate=0.1)
     with torch.no_grad():

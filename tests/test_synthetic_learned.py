@@ -67,7 +67,7 @@ def test_what_is_evaluated_is_the_average_and_the_labels_that_were_learned():
 def test_everything_learned_is_saved_and_named_by_the_fingerprint(tmp_path):
     one = learned(average=True)
     one.save(tmp_path / "expert_0.safetensors")
-    back = SyntheticSet.load(tmp_path / "expert_0.safetensors")
+    back = SyntheticSet.read(tmp_path / "expert_0.safetensors")
     for name in ("images", "learned_rate", "soft_labels", "average"):
         assert torch.equal(getattr(back, name), getattr(one, name))
     parts = {"learned_rate": None, "soft_labels": None, "average": None}

@@ -33,7 +33,7 @@ def test_metadata_that_were_edited_are_refused(tmp_path, field):
 def test_statistics_of_whole_numbers_keep_their_fingerprint(tmp_path):
     one = a_set(mean=(0, 1), std=(1, 1), tiling=2)
     one.save(tmp_path / "s.safetensors")
-    assert SyntheticSet.load(tmp_path / "s.safetensors").fingerprint() == one.fingerprint()
+    assert SyntheticSet.read(tmp_path / "s.safetensors").fingerprint() == one.fingerprint()
 
 
 def test_a_set_whose_fingerprint_is_of_its_tensors_alone_is_said_to_be_older_once(tmp_path, capsys):
@@ -42,7 +42,7 @@ def test_a_set_whose_fingerprint_is_of_its_tensors_alone_is_said_to_be_older_onc
     one.save(path)
     about = json.loads(path.with_suffix(".json").read_text())
     path.with_suffix(".json").write_text(json.dumps({**about, "fingerprint": one.tensors_fingerprint()}))
-    assert [SyntheticSet.load(p).fingerprint() for p in (path, path)] == [one.fingerprint()] * 2
+    assert [SyntheticSet.read(p).fingerprint() for p in (path, path)] == [one.fingerprint()] * 2
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"{tmp_path}: ") and "before fingerprints covered" in line
 

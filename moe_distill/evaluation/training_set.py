@@ -13,7 +13,7 @@ from moe_distill.errors import renamed, within
 from moe_distill.evaluation.columns import columns_of_plan, columns_of_real
 from moe_distill.experts.distillation import NOTED, Distillation
 from moe_distill.store.identity import describe
-from moe_distill.synthetic.synthetic_set import SyntheticSet, Union, union
+from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.training.batches import Pool, real_pool, tensor_pool
 
 
@@ -58,7 +58,7 @@ def candidate_of(plan: Distillation, runtime: Runtime, path: str | None = None) 
 
 def _of_path(path: Path, plan: Distillation, train: RealSet, test: RealSet, runtime: Runtime) -> Candidate:
     sets = SyntheticSet.load(path)
-    settings = {**_settings_of_file(sets), "data": train.fingerprint, "statistics": train.statistics}
+    settings = {**_settings_of_file(path, sets), "data": train.fingerprint, "statistics": train.statistics}
     unknown = {"seconds": "", "peak_memory_mb": 0.0}
     found = _distilled(path, train, test, runtime, settings, _columns_of_file(sets), unknown)
     if len(found.stored) != len(plan.pieces) or max(plan.pieces) == 1:
@@ -89,8 +89,7 @@ def _distilled(
     columns: dict[str, Any],
     spent: Mapping[str, Any],
 ) -> Candidate:
-    sets = SyntheticSet.load(path)
-    together = sets if isinstance(sets, Union) else union([sets])
+    together = SyntheticSet.load(path)
     device = runtime.device
     together.require(train.classes, train.channels, train.size, train.mean, train.std, train.normalisation.source)
     decoded = together.raw()
@@ -109,22 +108,20 @@ def _columns_of(plan: Distillation, train: RealSet, about: Mapping[str, Any]) ->
     return {**data, **columns_of_plan(plan), "dcor2_unbiased": dependence}
 
 
-def _members(sets: SyntheticSet | Union) -> tuple[SyntheticSet, ...]:
-    return sets.members if isinstance(sets, Union) else (sets,)
-
-
-def _settings_of_file(sets: SyntheticSet | Union) -> dict[str, Any]:
+def _settings_of_file(path: Path, sets: SyntheticUnion) -> dict[str, Any]:
     """Return what decides the images students see: the numbers, and how each member's are read.
 
     Keys name the tensors and their reading apart, as they did when a fingerprint covered the tensors alone. Classes,
     statistics and whitening are those of the data, which the keys hold.
     """
-    read = [(p.space, p.ipc, describe(p.tiling)) for p in (m.provenance for m in _members(sets))]
-    return {"set": sets.tensors_fingerprint(), "read_as": read}
+    read = [(p.space, p.ipc, describe(p.tiling)) for p in (m.provenance for m in sets.members)]
+    # A file of one expert is called by its own tensors, as it was when it was no union.
+    named = sets if path.is_dir() else sets.members[0]
+    return {"set": named.tensors_fingerprint(), "read_as": read}
 
 
-def _columns_of_file(sets: SyntheticSet | Union) -> dict[str, Any]:
-    members = _members(sets)
+def _columns_of_file(sets: SyntheticUnion) -> dict[str, Any]:
+    members = sets.members
     p = members[0].provenance
     said = ("partition", "init", "iterations", "diversity", "dcor2_unbiased", "regulariser", "distill_seed")
     unknown = dict.fromkeys(said, "")

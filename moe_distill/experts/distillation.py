@@ -69,6 +69,11 @@ class Distillation:
         return self.diversity if self.roster.noe > 1 and self.learns else None
 
     @property
+    def regularizing(self) -> Regulariser | None:
+        """The regulariser that has an effect."""
+        return self.regulariser if self.learns else None
+
+    @property
     def split(self) -> Partition:
         """The partition that has an effect."""
         return self.partition if self.roster.noe > 1 else NoSplit()
@@ -85,11 +90,9 @@ class Distillation:
         return {n: pool.on(real) for n, pool in pools.items()}
 
     @property
-    def pretrained(self) -> dict[int, list[TeacherPool]]:
-        """The pools of networks of each expert: its method's, then the regulariser's where its images move."""
-        own = self.regulariser.pools if self.regulariser else ()
-        built = [m.method() for m in self.roster.members]
-        return {n: [*m.all_pools, *(own if m.trainable else ())] for n, m in enumerate(built)}
+    def pretrained(self) -> dict[int, Mapping[str, TeacherPool]]:
+        """The pools of networks that each expert's method asks for, by name."""
+        return {number: member.method().all_pools for number, member in enumerate(self.roster.members)}
 
     def taught(self, train: RealSet, test: RealSet, cache: Path) -> list[tuple[TeacherPool, RealSet, RealSet]]:
         """Return each pool of networks that is needed, once, with what its networks are trained and tested on.
@@ -98,11 +101,12 @@ class Distillation:
             InputError: A pool's own data cannot serve.
         """
         pools = [self.features] if self.needs_features else []
-        pools += [pool for asked in self.pretrained.values() for pool in asked]
-        found = {key(pool): (pool, *pool.sets(train, test, cache)) for pool in pools}
-        if self.regulariser is not None and self.learns:
-            self.regulariser.check(train, [found[key(pool)][1] for pool in self.regulariser.pools])
-        return list(found.values())
+        pools += [pool for by_name in self.pretrained.values() for pool in by_name.values()]
+        pools += self.regularizing.pools if self.regularizing else ()
+        needed = {key(pool): (pool, *pool.sets(train, test, cache)) for pool in pools}
+        if self.regularizing is not None:
+            self.regularizing.check(train, [needed[key(pool)][1] for pool in self.regularizing.pools])
+        return list(needed.values())
 
     @property
     def labeller(self) -> TeacherPool | None:
@@ -116,9 +120,8 @@ class Distillation:
 
     def settings(self, real: RealSet, cache: Path) -> dict[str, Any]:
         """Return what decides the distilled set, less what has no effect; ``cache`` is where data are kept."""
-        regulariser = self.regulariser if self.learns else None
         # Their folders may come to hold other images.
-        own = [pool for pool in (regulariser.pools if regulariser else ()) if pool.data is not None]
+        own = [pool for pool in (self.regularizing.pools if self.regularizing else ()) if pool.data is not None]
         decides = {
             "data": real.fingerprint,
             "statistics": real.statistics,
@@ -129,7 +132,7 @@ class Distillation:
             "diversity": self.term,
             "optimizer": self.optimizer,
             "seed": self.seed,
-            "regulariser": regulariser,
+            "regulariser": self.regularizing,
             "seen_by_pools": list(dict.fromkeys(pool.sets(real, real, cache)[0].fingerprint for pool in own)) or None,
         }
         return {name: value for name, value in decides.items() if value is not None}
@@ -176,10 +179,14 @@ class Distillation:
     @property
     def _pools_by_path(self) -> list[tuple[str, TeacherPool]]:
         """The pools of networks that are needed, with where they stand in what makes the plan."""
-        members = [(f"roster.{m.where}.teacher", pool) for m in self.roster.members for pool in m.method().pools]
-        own = self.regulariser.pools if self.regulariser and self.learns else ()
+        members = [
+            (f"roster.{member.where}.{name}", pool)
+            for member in self.roster.members
+            for name, pool in member.method().pools.items()
+        ]
+        terms = self.regularizing.pools if self.regularizing else ()
         features = [("features", self.features)] if self.needs_features else []
-        return [*features, *members, *(("regulariser.pools", pool) for pool in own)]
+        return [*features, *members, *(("regulariser.pools", pool) for pool in terms)]
 
     def _fewest(self, real: RealSet) -> list[int]:
         """Return for each expert how many images of their smallest class it is going to see."""
@@ -203,10 +210,17 @@ class Distillation:
             InputError: Networks of a pool were not trained yet, or cannot serve.
         """
         loaded = {key(pool): pool.load(store, real) for pool, *_ in self.taught(real, real, store.root / "data")}
-        pretrained = {n: [loaded[key(pool)] for pool in pools] for n, pools in self.pretrained.items()}
-        settings = describe(self.settings(real, store.root / "data"))
-        given = (trajectories, pretrained, self.regulariser)
-        return Workshop(real, self.network, self.optimizer, self.seed, settings, *given)
+        return Workshop(
+            real,
+            self.network,
+            self.optimizer,
+            self.seed,
+            describe(self.settings(real, store.root / "data")),
+            trajectories,
+            {n: {name: loaded[key(pool)] for name, pool in pools.items()} for n, pools in self.pretrained.items()},
+            self.regulariser,
+            [loaded[key(pool)] for pool in self.regularizing.pools] if self.regularizing else (),
+        )
 
     def trajectories(self, real: RealSet, parts: Parts, store: Store) -> dict[int, Trajectories]:
         """Return the trajectories of each expert whose method matches them.

@@ -96,14 +96,14 @@ class Expert(pl.LightningModule):
         if self._real is None or self._real.device != device:
             self._real = whole.subset(self.part)
         trajectories = self.workshop.trajectories.get(self.number)
-        networks = self.workshop.pretrained_on(self.number, device)[: len(self.method.all_pools)]
+        networks = self.workshop.pretrained_on(self.number, device)
         return Round(iteration, self.synthetic, self._real, whole, self.new_network, self.rng, trajectories, networks)
 
     def regularisation(self) -> torch.Tensor:
         """Return the gradient of the regulariser by the images as they are."""
         assert self.regulariser is not None
         device = self.synthetic.images.device
-        networks = self.workshop.pretrained_on(self.number, device)[len(self.method.all_pools) :]
+        networks = self.workshop.regulariser_networks_on(device)
         loss = self.regulariser.loss(self.synthetic, self.workshop.real_on(device), networks, self.rng_regulariser)
         return torch.autograd.grad(loss, self.synthetic.images)[0]
 

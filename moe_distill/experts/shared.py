@@ -12,7 +12,7 @@ from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.teachers.trajectories import Trajectories
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
-Pools = Mapping[int, Sequence[Sequence[Network]]]
+Pools = Mapping[int, Mapping[str, Sequence[Network]]]
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class Workshop:
         seed: The run's seed; each expert derives its own streams from it.
         settings: Description of everything that decides the images, kept with the sets.
         trajectories: Those of the teachers by the expert's number, where its method asks for them.
-        pretrained: The networks of each pool by the expert's number: its method's pools, then the regulariser's.
+        pretrained: By the expert's number, the networks of each of its method's pools by name.
         regulariser: A term that every expert whose images move adds to its own loss, or None.
+        regulariser_networks: The networks of each of the regulariser's pools.
     """
 
     whole: RealSet
@@ -38,8 +39,8 @@ class Workshop:
     trajectories: Mapping[int, Trajectories] = field(default_factory=dict)
     pretrained: Pools = field(default_factory=dict)
     regulariser: Regulariser | None = None
+    regulariser_networks: Sequence[Sequence[Network]] = ()
     _placed: dict[torch.device, RealSet] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _moved: dict[torch.device, Pools] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def real_on(self, device: torch.device) -> RealSet:
         """Return all real training data on a device, copied there once for all experts."""
@@ -47,11 +48,11 @@ class Workshop:
             self._placed[device] = self.whole.to(device)
         return self._placed[device]
 
-    def pretrained_on(self, number: int, device: torch.device) -> Sequence[Sequence[Network]]:
-        """Return the networks of an expert's pools, moved to a device once for all experts."""
-        if device not in self._moved:
-            self._moved.clear()  # a network is in one place only
-            self._moved[device] = {
-                n: [[network.to(device) for network in pool] for pool in pools] for n, pools in self.pretrained.items()
-            }
-        return self._moved[device].get(number, ())
+    def pretrained_on(self, number: int, device: torch.device) -> Mapping[str, Sequence[Network]]:
+        """Return the networks of an expert's pools by name, moved to a device where they are not there yet."""
+        pools = self.pretrained.get(number, {})
+        return {name: [network.to(device) for network in pool] for name, pool in pools.items()}
+
+    def regulariser_networks_on(self, device: torch.device) -> Sequence[Sequence[Network]]:
+        """Return the networks of the regulariser's pools, moved to a device where they are not there yet."""
+        return [[network.to(device) for network in pool] for pool in self.regulariser_networks]

@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -40,7 +41,8 @@ class Round:
         new_network: Builds a network of the distilling architecture, initialised from the generator it is given.
         rng: The expert's random stream.
         trajectories: Its teachers', where its method asks for them.
-        pretrained: The networks of each of the method's pools, its initialiser's last, frozen, in evaluation mode.
+        pretrained: The networks of each of the method's pools by its name (:attr:`Method.all_pools`), frozen, in
+            evaluation mode.
     """
 
     iteration: int
@@ -50,7 +52,7 @@ class Round:
     new_network: Callable[[torch.Generator], Network]
     rng: torch.Generator
     trajectories: Trajectories | None = None
-    pretrained: Sequence[Sequence[Network]] = ()
+    pretrained: Mapping[str, Sequence[Network]] = field(default_factory=dict)
 
 
 class Method(ABC):
@@ -69,7 +71,8 @@ class Method(ABC):
         learns_labels: Whether the set holds soft labels: learned with the images, or a teacher's.
         ema: Decay of the moving average of the images, taken after each iteration; None keeps none.
         teachers: Those whose trajectories it matches; None if it matches none.
-        pools: Networks trained on real data that it asks for; its initialiser asks for its own (:attr:`all_pools`).
+        pools: Networks trained on real data that it asks for, by the name under which it finds them in
+            ``round.pretrained``; its initialiser asks for its own (:attr:`all_pools`).
         init: What the images start as, where ``prepare`` asks.
         labeller: The pool whose network labels students' batches where their recipe asks for it; None if none can.
         pieces: Patches a side of which each stored image is stitched.
@@ -82,7 +85,7 @@ class Method(ABC):
     learns_labels: bool = False
     ema: float | None = None
     teachers: TrajectoryPool | None = None
-    pools: Sequence[TeacherPool] = ()
+    pools: Mapping[str, TeacherPool] = MappingProxyType({})
     init: Initial = staticmethod(random_real)
     labeller: TeacherPool | None = None
     pieces: int = 1
@@ -103,9 +106,9 @@ class Method(ABC):
         return 0
 
     @property
-    def all_pools(self) -> Sequence[TeacherPool]:
-        """The method's pools and, last, that of an initialiser that looks through a network."""
-        return (*self.pools, *((self.init.pool,) if isinstance(self.init, Selected) else ()))
+    def all_pools(self) -> Mapping[str, TeacherPool]:
+        """The method's pools, and that of an initialiser that looks through a network as ``init``."""
+        return {**self.pools, **({"init": self.init.pool} if isinstance(self.init, Selected) else {})}
 
     def check(self, real: RealSet) -> None:
         """Refuse real data that the method cannot work with, before any work.
@@ -133,7 +136,7 @@ class Method(ABC):
     def start(self, round_: Round) -> None:
         """Hand an initialiser the network that it looks through, then :meth:`prepare`."""
         if isinstance(self.init, Selected):
-            self.init = replace(self.init, network=round_.pretrained[-1][0])
+            self.init = replace(self.init, network=round_.pretrained["init"][0])
         self.prepare(round_)
 
     @abstractmethod

@@ -58,7 +58,7 @@ class RDED(Method):
         self.mipc, self.crops, self.factor, self.storage = mipc, crops, factor, storage
         self.learns_labels = labels == "teacher_stored"
         self.labeller, self.pieces = teacher, factor
-        self.pools = (teacher,)
+        self.pools = {"teacher": teacher}
 
     def check(self, real: RealSet) -> None:
         """Refuse patches of no pixel, and a whitening, which is of whole images, where patches are smaller.
@@ -115,7 +115,7 @@ class RDED(Method):
 
 
 def _teacher(round_: Round) -> Network:
-    ((network,),) = round_.pretrained
+    (network,) = round_.pretrained["teacher"]
     return network
 
 

@@ -23,7 +23,7 @@ from moe_distill.experts.mixture import Mixture
 from moe_distill.models.base import Network
 from moe_distill.results.row_files import write_csv
 from moe_distill.store.tensor_files import save_tensors
-from moe_distill.synthetic.synthetic_set import SyntheticSet, Union
+from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.terminal import say
 from moe_distill.training.trainer import fit, read_curves, replay
 
@@ -108,7 +108,7 @@ def _run(mixture: Mixture, work: Path, callbacks: Sequence[pl.Callback], runtime
         raise InputError(key, value, allowed) from error
 
 
-def write_projection(sets: SyntheticSet | Union, network: Network, path: Path) -> None:
+def write_projection(sets: SyntheticUnion, network: Network, path: Path) -> None:
     """Write where the features of the experts' decoded images lie on their two principal axes: a row an image.
 
     Args:
@@ -116,7 +116,7 @@ def write_projection(sets: SyntheticSet | Union, network: Network, path: Path) -
         network: The first of φ.
         path: A CSV with the columns ``expert, label, x, y, share``; the last is the variance that both axes show.
     """
-    members = [member.final() for member in (sets.members if isinstance(sets, Union) else (sets,))]
+    members = [member.final() for member in sets.members]
     features = [features_of(network, m.standardised().detach()) for m in members]
     flat_N2, share = projected(torch.cat(features))
     experts = [m.provenance.expert for m, f in zip(members, features, strict=True) for _ in range(len(f))]
@@ -127,8 +127,8 @@ def write_projection(sets: SyntheticSet | Union, network: Network, path: Path) -
     write_csv(path, [dict(zip(columns, line, strict=True)) for line in lines], columns)
 
 
-def mean_dependence(sets: SyntheticSet | Union, phi: Sequence[Network]) -> float:
+def mean_dependence(sets: SyntheticUnion, phi: Sequence[Network]) -> float:
     """Return the unbiased dCor² of the experts' decoded images, averaged over pairs and over the networks of φ."""
-    members = [member.final() for member in (sets.members if isinstance(sets, Union) else (sets,))]
+    members = [member.final() for member in sets.members]
     parts: list[Part] = [(m.standardised().detach(), m.decode()[1]) for m in members]
     return mean_dependences(parts, [network.cpu() for network in phi], {"dcor2": unbiased_dcor2})["dcor2"]

@@ -17,12 +17,12 @@ from moe_distill.synthetic.formats.card import Known, write_hub_folder
 from moe_distill.synthetic.formats.ddranking import write_ddranking
 from moe_distill.synthetic.formats.placing import check_new, new_folder
 from moe_distill.synthetic.formats.writing import Written, copy_set, write_pictures
-from moe_distill.synthetic.synthetic_set import SyntheticSet, Union, union
+from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.terminal import say
 from moe_distill.training.recipe import Recipe
 from moe_distill.validation.values import Text
 
-Writer = Callable[[Union, Path, Path], Written]
+Writer = Callable[[SyntheticUnion, Path, Path], Written]
 
 
 def export(
@@ -62,8 +62,7 @@ def export(
     check_new(target)
     source = expanded(path, "pipeline.path") if path is not None else _stored(plan, runtime)
     with renamed("set", "set" if path is None else "pipeline.path"):
-        sets = SyntheticSet.load(source)
-    together = sets if isinstance(sets, Union) else union([sets])
+        together = SyntheticSet.load(source)
     with new_folder(target) as folder:
         written = writers[layout](together, source, folder)
     for line in (f"{target}: {written.exact}", *written.notes):
@@ -76,7 +75,7 @@ def _stored(plan: Distillation, runtime: Runtime) -> Path:
     return plan.find(runtime.store, train)
 
 
-def _known(recipe: Recipe | None, runtime: Runtime, together: Union) -> Known:
+def _known(recipe: Recipe | None, runtime: Runtime, together: SyntheticUnion) -> Known:
     """Return the recipe, and the scores of this very set in the run's table."""
     rows = rows_in(runtime.output.glob("results.csv"), runtime.results)
     own = [row for row in rows if set_of(row) == together.tensors_fingerprint()]

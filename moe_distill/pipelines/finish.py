@@ -25,7 +25,7 @@ from moe_distill.results.run_tables import publish, rows_in
 from moe_distill.results.stages import FILE, Spent, Stages
 from moe_distill.results.wording import in_percent
 from moe_distill.store.store import commit, write_json, write_text
-from moe_distill.synthetic.synthetic_set import SyntheticSet, Union
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.terminal import say, show
 
 
@@ -75,8 +75,7 @@ def write_page(folder: Path, stages: Stages, results: Results) -> Path:
 def mirror(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
     """Show pictures, rows and costs elsewhere; the job's own set, which comes first, under names of its own."""
     for i, (label, folder) in enumerate(runtime.sets):
-        sets = SyntheticSet.load(folder)
-        members = sets.members if isinstance(sets, Union) else (sets,)
+        members = SyntheticSet.load(folder).members
         pictures = {f"{label} expert {m.provenance.expert}": set_picture(m) for m in members}
         runtime.mirror.images(f"distilled/{label}" if i else "distilled", pictures)
     runtime.mirror.results(rows, runtime.costs)

@@ -20,7 +20,7 @@ from moe_distill.results.set_names import set_of
 from moe_distill.results.wording import count
 from moe_distill.store.damage import MANIFEST, Unreadable, say
 from moe_distill.store.tensor_files import load_whole
-from moe_distill.synthetic.synthetic_set import SyntheticSet, Union, union
+from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.training.trainer import read_curves
 
 _MOST, _SEED = 12, " seed "
@@ -33,7 +33,7 @@ class Distilled:
 
     title: str
     colour: int
-    sets: Union
+    sets: SyntheticUnion
     folder: Path
 
     @property
@@ -69,8 +69,7 @@ def read_distilled(label: str, path: Path, named: Mapping[str, str], colours: Ma
     Raises:
         InputError: The set is missing or damaged.
     """
-    loaded = SyntheticSet.load(path)
-    sets = loaded if isinstance(loaded, Union) else union([loaded])
+    sets = SyntheticSet.load(path)
     title = named.get(sets.tensors_fingerprint(), label)
     return Distilled(title, colours.get(title, 0), sets, path)
 

@@ -15,7 +15,7 @@ from moe_distill.synthetic import files as set_files
 from moe_distill.synthetic.provenance import DIGITS, Provenance
 from moe_distill.synthetic.tiling import Tiling
 
-__all__ = ["Decoded", "Provenance", "Space", "SyntheticSet", "Union", "union"]
+__all__ = ["Decoded", "Provenance", "Space", "SyntheticSet", "SyntheticUnion", "union"]
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class SyntheticSet(nn.Module):
             self.normalisation.whitening.save(path.with_name(FILE))
 
     @classmethod
-    def load(cls, path: str | Path) -> "SyntheticSet | Union":
-        """Read one expert's file, or a folder of them as their union.
+    def load(cls, path: str | Path) -> "SyntheticUnion":
+        """Read a folder of the experts' files, or the file of one, as their union.
 
         Raises:
             InputError: The file is missing, truncated or not what was written, or the folder's are not each that of
@@ -142,7 +142,7 @@ class SyntheticSet(nn.Module):
         """
         path = Path(path)
         if not path.is_dir():
-            return cls.read(path)
+            return union([cls.read(path)])
         files = set_files.files_of(path)
         sets = [cls.read(files[0])]
         sets += [cls.read(file, sets[0].normalisation.whitening) for file in files[1:]]
@@ -171,7 +171,7 @@ class SyntheticSet(nn.Module):
 
 
 @dataclass(frozen=True)
-class Union:
+class SyntheticUnion:
     """The sets of all experts together; each decodes and maps itself to raw pixels by its own statistics."""
 
     members: tuple[SyntheticSet, ...]
@@ -230,14 +230,14 @@ class Union:
         self.provenance.require(shape, classes, (channels, size, size), mean, std, whitening)
 
 
-def union(sets: Sequence[SyntheticSet]) -> Union:
+def union(sets: Sequence[SyntheticSet]) -> SyntheticUnion:
     """Unite the experts' sets.
 
     Raises:
         InputError: They come from different data.
     """
     first = sets[0].provenance
-    together = Union(tuple(sets))
+    together = SyntheticUnion(tuple(sets))
     for member in sets[1:]:
         p = member.provenance
         together.require(p.classes, member.images.shape[1], member.images.shape[2], p.mean, p.std, p.whitening)

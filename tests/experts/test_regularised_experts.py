@@ -79,8 +79,7 @@ def by_hand(number, by_class):
 def mixture(members, regulariser, networks=()):
     whole = real_images()
     parts = Stratified().split(whole, len(members), stream(0, "partition"))
-    pretrained = {n: networks for n in range(len(members))}
-    workshop = Workshop(whole, NETWORK, torch.optim.SGD, 0, pretrained=pretrained, regulariser=regulariser)
+    workshop = Workshop(whole, NETWORK, torch.optim.SGD, 0, regulariser_networks=networks, regulariser=regulariser)
     return Mixture(Roster(tuple(members)), parts, workshop)
 
 

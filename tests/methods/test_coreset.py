@@ -53,7 +53,7 @@ def initialiser(plan_of, name):
 def selected(name):
     """Return the part's selected images, standardised, class by class; features image by image in float64."""
     real = data((3, 12))
-    network, rng, images = workshop(real).pretrained[0][0][0].double(), stream(0, "expert", 0), []
+    network, rng, images = workshop(real).pretrained[0]["init"][0].double(), stream(0, "expert", 0), []
     for c in range(3):
         rows = torch.tensor([i for i in PART.tolist() if int(real.labels_N[i]) == c])
         x = (real.images_NCHW[rows].double() / 255 - 0.4) / 0.2
@@ -102,7 +102,7 @@ def test_a_method_asks_for_its_initialisers_network_before_and_after_it_started(
     init = initialiser(plan_of, "kcenter")
     made = started(plan_of("method=dm"), init)
     assert list(made.method.all_pools) == [init.pool] == list(made.spec.method().all_pools)
-    assert made.method.init.network is made.round(0).pretrained[0][0] and init.network is None
+    assert made.method.init.network is made.round(0).pretrained["init"][0] and init.network is None
     assert started(plan_of("method=dm")).method.all_pools == ()
 
 
@@ -111,7 +111,7 @@ def test_the_network_is_the_first_of_phi(plan_of, given):
     """So that the store has one of it."""
     methods = {"init=kmeans": ("method=dm",), "init@method.init=kcenter": ("method=idc",)}
     plan, real = plan_of(*methods.get(given, ()), given), data("digits")
-    (pool,) = plan.pretrained[0]
+    (pool,) = plan.pretrained[0].values()
     assert pool.networks == 1 and pool.settings(real, 0) == plan.features.settings(real, 0)
 
 

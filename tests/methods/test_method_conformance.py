@@ -78,7 +78,10 @@ def workshop(real, seed=0):
     """Return what an expert works with, stand-ins for whatever a run would have trained before."""
     shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
     pretrained = build(NETWORK, **shape, rng=stream(0, "pretrained")).eval().requires_grad_(False)
-    teachers = {"trajectories": {0: Wandering(real)}, "pretrained": {0: [[pretrained]]}}
+    teachers = {
+        "trajectories": {0: Wandering(real)},
+        "pretrained": {0: {"init": [pretrained], "teacher": [pretrained]}},
+    }
     return Workshop(real, NETWORK, torch.optim.SGD, seed, **teachers)
 
 

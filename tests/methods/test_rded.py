@@ -52,7 +52,7 @@ def prepared(method, size, seed=0):
     soft = torch.zeros(3 * IPC, 3) if method.learns_labels else None
     syn = SyntheticSet(torch.zeros(3 * IPC, 3, size, size), provenance, soft_labels=soft)
     network = linear_teacher(size).eval()
-    method.prepare(SimpleNamespace(syn=syn, real=real, rng=stream(seed, "round"), pretrained=[[network]]))
+    method.prepare(SimpleNamespace(syn=syn, real=real, rng=stream(seed, "round"), pretrained={"teacher": [network]}))
     return syn, real
 
 

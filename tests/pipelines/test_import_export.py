@@ -226,4 +226,4 @@ def test_one_experts_file_is_exported_as_a_file(suite):
     suite("pipeline=export", "pipeline.layout=huggingface", one)
     target = suite.out / "export-huggingface"
     assert "load(&lt;this folder&gt;/expert_1.safetensors).dataset()" in (target / "README.md").read_text()
-    assert SyntheticSet.load(target / "expert_1.safetensors").provenance.expert == 1
+    assert SyntheticSet.read(target / "expert_1.safetensors").provenance.expert == 1

@@ -73,7 +73,7 @@ def test_a_folder_of_sets_is_evaluated_on_its_own(white, tmp_path):
     stored = torch.cat([m.images.detach() for m in members])
     got = torch.stack([x for x, _ in data])
     torch.testing.assert_close(got.sum(0), stored.sum(0), atol=1e-2, rtol=0)
-    one = SyntheticSet.load(elsewhere / "expert_1.safetensors")
+    one = SyntheticSet.read(elsewhere / "expert_1.safetensors")
     torch.testing.assert_close(one.raw(), members[1].raw())
 
 

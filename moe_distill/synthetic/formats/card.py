@@ -10,7 +10,7 @@ from typing import Any
 from moe_distill.escaping import in_markdown
 from moe_distill.synthetic.formats.image_folder import write_with_table
 from moe_distill.synthetic.formats.writing import EXACT, Written, about, clamping, copy_set, exactness, learned_labels
-from moe_distill.synthetic.synthetic_set import Union
+from moe_distill.synthetic.synthetic_set import SyntheticUnion
 
 Score = tuple[str, str, str]
 
@@ -28,7 +28,7 @@ class Known:
     scores: Sequence[Score] = ()
 
 
-def write_hub_folder(together: Union, source: Path, folder: Path, known: Known) -> Written:
+def write_hub_folder(together: SyntheticUnion, source: Path, folder: Path, known: Known) -> Written:
     """Write ``README.md``, ``data/train/*.png`` with ``metadata.csv``, and the set's own files."""
     pictures = folder / "data" / "train"
     pictures.mkdir(parents=True)
@@ -41,7 +41,7 @@ def write_hub_folder(together: Union, source: Path, folder: Path, known: Known) 
     return Written(f"safetensors {exact}; pictures {exactness(together)}")
 
 
-def card(together: Union, images: int, known: Known, file: str = "") -> str:
+def card(together: SyntheticUnion, images: int, known: Known, file: str = "") -> str:
     """Return the card: YAML between two lines ``---`` (JSON where names are free, which YAML reads), then Markdown.
 
     Args:
@@ -94,7 +94,7 @@ def _size(images: int) -> str:
     return next((name for most, name in bounds if images < most), "100K<n<1M")
 
 
-def _body(together: Union, facts: Mapping[str, Any], images: int, known: Known, file: str) -> list[str]:
+def _body(together: SyntheticUnion, facts: Mapping[str, Any], images: int, known: Known, file: str) -> list[str]:
     if facts["whitening"] is None:
         seen = f"mean {facts['mean']} and std {facts['std']} of each channel, pixels in [0, 1]"
     else:

@@ -12,7 +12,7 @@ from moe_distill.synthetic.formats.conventions import CONVENTIONS
 from moe_distill.synthetic.formats.foreign import Statistics
 from moe_distill.synthetic.formats.writing import EXACT, Written, about, learned_labels
 from moe_distill.synthetic.provenance import Provenance
-from moe_distill.synthetic.synthetic_set import SyntheticSet, Union
+from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 
 _THEIRS = CONVENTIONS["ddranking"]
 _PERCENT = (
@@ -25,7 +25,7 @@ _FAILS = (
 )
 
 
-def write_ddranking(together: Union, source: Path, folder: Path) -> Written:
+def write_ddranking(together: SyntheticUnion, source: Path, folder: Path) -> Written:
     """Write DD-Ranking's input: all experts' decoded images as its networks see them, sorted by its class numbers.
 
     ``images.pt`` (M, C, H, W); ``labels.pt``, logits (M, classes), where labels were learned; ``lr.pt``, a scalar,
@@ -89,7 +89,9 @@ def _logits(member: SyntheticSet) -> torch.Tensor:
     return member.soft_labels.detach().repeat(member.tiling.per_image, 1)
 
 
-def _notes(together: Union, each: int, classes: Sequence[str], statistics: tuple[Statistics, Statistics]) -> list[str]:
+def _notes(
+    together: SyntheticUnion, each: int, classes: Sequence[str], statistics: tuple[Statistics, Statistics]
+) -> list[str]:
     """Say what somebody must know who runs DD-Ranking on the files."""
     p = together.provenance
     stored = sum(member.provenance.ipc for member in together.members)

@@ -10,7 +10,7 @@ from moe_distill.data.normalization import FILE
 from moe_distill.store.store import write_json
 from moe_distill.synthetic.files import files_of
 from moe_distill.synthetic.formats.image_folder import write_class_folders
-from moe_distill.synthetic.synthetic_set import Union
+from moe_distill.synthetic.synthetic_set import SyntheticUnion
 
 EXACT = "exact: every number is the one stored"
 HALF_A_STEP = 1 / 510
@@ -30,7 +30,7 @@ class Written:
     notes: Sequence[str] = ()
 
 
-def copy_set(together: Union, source: Path, folder: Path) -> Written:
+def copy_set(together: SyntheticUnion, source: Path, folder: Path) -> Written:
     """Copy the files of a set, a file or a folder of them, byte for byte, its whitening included."""
     files = files_of(source) if source.is_dir() else [source]
     for file in files:
@@ -41,7 +41,7 @@ def copy_set(together: Union, source: Path, folder: Path) -> Written:
     return Written(EXACT if source.is_dir() else f"{EXACT}; to be loaded as {source.name}, one expert's file")
 
 
-def write_pictures(together: Union, source: Path, folder: Path) -> Written:
+def write_pictures(together: SyntheticUnion, source: Path, folder: Path) -> Written:
     """Write ``<class number>/<number>.png`` of all experts' decoded images, and ``about.json``."""
     decoded = together.raw()
     write_class_folders(decoded.images_MCHW.cpu(), decoded.labels_M.cpu(), folder)
@@ -50,7 +50,7 @@ def write_pictures(together: Union, source: Path, folder: Path) -> Written:
     return Written(exact)
 
 
-def exactness(together: Union) -> str:
+def exactness(together: SyntheticUnion) -> str:
     """Say what pictures of a set leave out of it."""
     told = clamping(together)
     share, by = told["clamped_share"], told["clamped_by_at_most"]
@@ -59,7 +59,7 @@ def exactness(together: Union) -> str:
     return "; ".join([PICTURES, clamped if share else "no value is clamped", *left_out])
 
 
-def clamping(together: Union) -> dict[str, float]:
+def clamping(together: SyntheticUnion) -> dict[str, float]:
     """Return how much clamping to [0, 1] changes a set's decoded images, beyond what rounding to 8 bits does.
 
     Returns:
@@ -74,12 +74,12 @@ def clamping(together: Union) -> dict[str, float]:
     return {"clamped_share": float(clamped_MCHW.double().mean()), "clamped_by_at_most": by}
 
 
-def learned_labels(together: Union) -> bool:
+def learned_labels(together: SyntheticUnion) -> bool:
     """Say whether any expert learned its labels together with its images."""
     return any(member.soft_labels is not None for member in together.members)
 
 
-def about(together: Union) -> dict[str, Any]:
+def about(together: SyntheticUnion) -> dict[str, Any]:
     """Return what a reader of the other files must know of the set, as plain JSON."""
     p = together.provenance
     return {
