@@ -47,25 +47,25 @@ def run(cfg: DictConfig) -> float | None:
 
 
 def _run(cfg: DictConfig) -> float | None:
-    from moe_distill.sweeps.jobs import identity
+    from moe_distill.store.identity import key
 
     if cfg.instead is not None:  # it looks at runs and is none
         _, runtime, pipeline = _built(cfg)
-        return pipeline(runtime=runtime).get("accuracy")
+        return pipeline.run(runtime).get("accuracy")
     output = Path(cfg.paths.output)
     # Before anything can fail, which the record of the attempt then says.
     command = shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])
     # Or a second run would write over the first one's tables.
     with locked(output / ".run.lock", output_key(cfg.paths), refusal=_FREE), attempt(output, command) as tried:
         resolved, runtime, pipeline = _built(cfg)
-        tried.work = identity(resolved["pipeline"], cfg.scale_name, cfg.paths.store)
+        tried.work = key([pipeline, cfg.scale_name, cfg.paths.store])
         if _by_hand():
             _question(cfg)
             _foretell(cfg, pipeline, runtime)
         _open(runtime.mirror, pipeline, resolved)
         failed = True
         try:
-            headline: dict[str, Any] = pipeline(runtime=runtime)
+            headline: dict[str, Any] = pipeline.run(runtime)
             failed = False
         finally:
             runtime.mirror.finish(failed)
@@ -86,29 +86,29 @@ def _question(cfg: DictConfig) -> None:
 
 def _foretell(cfg: DictConfig, pipeline: Any, runtime: Any) -> None:
     """Print what the run is going to cost, unless nothing is known of it or nothing is left to do."""
-    from moe_distill.sweeps.forecast import forecastable, told
+    from moe_distill.sweeps.forecast import told
 
-    if forecastable(pipeline):
+    if pipeline.has_stages:
         say(told([(pipeline, runtime.results)], str(cfg.trainer.accelerator), None, str(cfg.scale_name)))
 
 
 def _built(cfg: DictConfig) -> tuple[dict[str, Any], Any, Any]:
     """Return the resolved configuration once it was checked, the runtime and the pipeline."""
     resolved = settled(cfg)
+    from moe_distill.data.sources.shared import Shelf
+
     runtime, pipeline = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in ("runtime", "pipeline"))
-    return resolved, runtime, pipeline
+    return resolved, runtime, pipeline.sharing(Shelf())
 
 
 def _open(mirror: Any, pipeline: Any, resolved: dict[str, Any]) -> None:
     """Open the mirror of a job that is about a plan; a report or an import is no experiment."""
     from moe_distill.evaluation.headline import axes
-    from moe_distill.store.identity import key
+    from moe_distill.store.identity import key, word_of
 
-    given = pipeline.keywords
-    plan = given.get("plan") or next(iter(given.get("plans", {}).values()), None)
-    if plan is not None:
+    if pipeline.main_plan is not None:
         identity = key([resolved["name"], resolved["scale_name"], pipeline])
-        mirror.open(pipeline.func.__name__, identity, axes(plan, resolved), resolved)
+        mirror.open(word_of(type(pipeline)), identity, axes(pipeline.main_plan, resolved), resolved)
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")

@@ -193,7 +193,7 @@ def full(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("place", ["attempts.write_json", "pipelines.pretrain.pretrain"])
+@pytest.mark.parametrize("place", ["results.attempts.write_json", "pipelines.pretrain.pretrain"])
 def test_a_disk_that_is_full_for_records_and_pages_too_is_one_line(suite, monkeypatch, place):
     monkeypatch.setattr(f"moe_distill.{place}", full)
     with pytest.raises(InputError) as caught:

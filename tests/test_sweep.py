@@ -14,9 +14,9 @@ ROOT = Path(moe_distill.__file__).parents[1]
 # The suite, but its second cell fails and its third is killed until someone mends it.
 APP = """
 import os, signal, sys
-import moe_distill.pipelines.full as full
+import moe_distill.pipelines.distill as module
 from moe_distill.run import main
-inner = full.distill
+inner = module.distill
 
 def distill(plan, runtime):
     if not os.path.exists(os.environ["MENDED"]) and "diversity=paper" in sys.argv:
@@ -25,14 +25,14 @@ def distill(plan, runtime):
         os.kill(os.getpid(), signal.SIGKILL)
     return inner(plan, runtime)
 
-full.distill = distill
+module.distill = distill
 main()
 """
 TINY = ("scale=smoke", "students=convnet3", "seeds=1", "recipe.epochs=1", "logger=none", "threads=1", "method=dm")
 
 
 def sweep(home, *given):
-    path = os.pathsep.join([str(home), str(ROOT), str(ROOT / "moe_distill" / "launcher")])
+    path = os.pathsep.join([str(home), str(ROOT), str(ROOT / "moe_distill" / "sweeps")])
     env = {k: v for k, v in os.environ.items() if k != "MOE_DISTILL_HOME"}
     env |= {"PYTHONPATH": path, "MENDED": str(home / "mended"), "COLUMNS": "200"}
     arguments = [sys.executable, "-m", "app", "+experiment=table4", *TINY, *given]

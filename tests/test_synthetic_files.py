@@ -39,7 +39,10 @@ def test_saving_again_replaces_the_older_set(tmp_path):
     path = tmp_path / "expert_0.safetensors"
     a_set(0).save(path)
     a_set(1).save(str(path))
-    assert torch.equal(SyntheticSet.load(str(path)).members[0].images, a_set(1).images) and len(list(tmp_path.iterdir())) == 2
+    assert (
+        torch.equal(SyntheticSet.load(str(path)).members[0].images, a_set(1).images)
+        and len(list(tmp_path.iterdir())) == 2
+    )
 
 
 def test_the_tensors_file_can_be_read_without_this_package(tmp_path):

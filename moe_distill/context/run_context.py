@@ -130,7 +130,7 @@ class Runtime:
     @property
     def cache(self) -> Path:
         """Folder of decoded data sets."""
-        return self.store.root / "data"
+        return self.store.cache
 
     @property
     def device(self) -> torch.device:

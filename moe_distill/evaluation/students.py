@@ -44,7 +44,7 @@ def _architecture(name: str, candidate: Candidate, exam: Examination, runtime: R
         for row in _sound_rows(runtime.store, cohort, make):
             runtime.store.obtain(KIND, {**common, "seed": row["seed"]}, functools.partial(_write_row, row))
     done = [runtime.results.row(k, architecture=name, seed=seed) for seed, k in keys.items()]
-    rows = [_told(row, candidate.columns, exam, runtime) for row in done]
+    rows = [as_this_runs(row, candidate.columns, exam, runtime) for row in done]
     ways = [way for way in (rows[0]["diversity"], rows[0]["fusion"]) if way != "none"]
     found = runtime.store.count_made(COHORT) == before
     runtime.spent("evaluate", " ".join([rows[0]["roster"], name, *ways]), cost_of(rows), found)
@@ -62,7 +62,9 @@ def _sound_rows(store: Store, cohort: Mapping[str, Any], make: Callable[[Path], 
         store.set_aside(folder, f"rows.json claims an {claims[0]}")
 
 
-def _told(row: Mapping[str, Any], columns: Mapping[str, Any], exam: Examination, runtime: Runtime) -> dict[str, Any]:
+def as_this_runs(
+    row: Mapping[str, Any], columns: Mapping[str, Any], exam: Examination, runtime: Runtime
+) -> dict[str, Any]:
     """Return a row as this run tells it, wherever it comes from."""
     told = {"experiment": runtime.experiment, "scale": runtime.scale, "overrides": runtime.overrides}
     return {**row, **columns, **told, "recipe_key": exam.recipe_key}

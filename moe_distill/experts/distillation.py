@@ -159,6 +159,22 @@ class Distillation:
                 pool.check(real, self.network_of(number))
         self._check_networks(real)
 
+    def forwards(self, real: RealSet) -> float | None:
+        """Return images sent forward by the whole distillation, a backward pass counted as two.
+
+        A regulariser is taken to be added once an iteration. None where a method does not say its own.
+        """
+        classes = len(real.classes)
+        per_class, total = len(real) // classes // self.roster.noe, 0.0
+        for method, ipc in ((member.method(), member.ipc) for member in self.roster.members):
+            if (iteration := method.forwards(classes, ipc, per_class)) is None:
+                return None
+            total += method.iterations * iteration
+            if self.regulariser is not None and method.trainable:
+                decoded = classes * ipc * method.tiling.per_image
+                total += method.iterations * self.regulariser.forwards(decoded, len(real))
+        return total
+
     def decoded(self, real: RealSet) -> int:
         """Return how many images students see of the set."""
         return len(real.classes) * sum(self.roster.decoded_per_class)

@@ -2,7 +2,8 @@
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,75 @@ from moe_distill.experts.coordinator import DiversityCoordinator
 from moe_distill.experts.distillation import KIND, NOTED, Distillation
 from moe_distill.experts.mixture import Mixture
 from moe_distill.models.base import Network
+from moe_distill.pipelines.stage import Missing, Pipeline, ResultRow, Stage, Work
+from moe_distill.results.known_rows import Results
 from moe_distill.results.row_files import write_csv
+from moe_distill.store.identity import key
 from moe_distill.store.tensor_files import save_tensors
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.terminal import say
 from moe_distill.training.trainer import fit, read_curves, replay
+from moe_distill.validation.values import checked
 
 SNAPSHOTS, PROJECTION = "snapshots", "features_2d.csv"
+
+
+@checked
+@dataclass(frozen=True)
+class Distill(Pipeline):
+    """Distil a plan's sets, whose networks were trained before.
+
+    Args:
+        plan: The distillation.
+    """
+
+    plan: Distillation
+
+    def stages(self, results: Results) -> Iterator[Stage]:
+        """Yield the distillation."""
+        yield distillation(self.plan, results)
+
+    def run(self, runtime: Runtime) -> dict[str, Any]:
+        """Distil, unless that is done; returns as :func:`distill`."""
+        return distill(self.plan, runtime)
+
+
+def distillation(plan: Distillation, results: Results) -> "Distilling":
+    """Return the stage that distils a plan's sets, checked.
+
+    Raises:
+        InputError: The plan cannot be distilled.
+    """
+    train, _ = plan.data.load(results.store.cache)
+    with within("plan"):
+        plan.check(train)
+    return Distilling(plan, train)
+
+
+@dataclass(frozen=True)
+class Distilling(Stage):
+    """The sets of all experts of a plan.
+
+    Attributes:
+        plan: The distillation.
+        train: The real training images.
+    """
+
+    plan: Distillation
+    train: RealSet
+
+    def missing(self, results: Results) -> list[Missing]:
+        """Return the distillation, unless its set is there."""
+        settings = self.plan.settings(self.train, results.store.cache)
+        if results.store.has(KIND, settings):
+            return []
+        work = Work.on(self.plan.network, self.train)
+        return [Missing(f"distill {self.plan.roster}", key(settings), work, self.plan.forwards(self.train))]
+
+    def make(self, runtime: Runtime) -> list[ResultRow]:
+        """Distil, unless that is done; leaves no rows."""
+        distill(self.plan, runtime)
+        return []
 
 
 def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
@@ -103,9 +166,9 @@ def _run(mixture: Mixture, work: Path, callbacks: Sequence[pl.Callback], runtime
         last = str(error).strip().splitlines()[-1]
         if InputError.__name__ not in last:
             raise
-        key, _, rest = last.partition(": ")[2].partition("=")
+        setting, _, rest = last.partition(": ")[2].partition("=")
         value, _, allowed = rest.partition(": ")
-        raise InputError(key, value, allowed) from error
+        raise InputError(setting, value, allowed) from error
 
 
 def write_projection(sets: SyntheticUnion, network: Network, path: Path) -> None:

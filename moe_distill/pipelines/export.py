@@ -2,12 +2,14 @@
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from moe_distill.context.run_context import Runtime
-from moe_distill.errors import InputError, renamed
+from moe_distill.errors import renamed
 from moe_distill.experts.distillation import Distillation
+from moe_distill.pipelines.stage import Pipeline
 from moe_distill.results.run_tables import rows_in
 from moe_distill.results.set_names import set_of
 from moe_distill.results.wording import in_percent
@@ -20,59 +22,64 @@ from moe_distill.synthetic.formats.writing import Written, copy_set, write_pictu
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.terminal import say
 from moe_distill.training.recipe import Recipe
-from moe_distill.validation.values import Text
+from moe_distill.validation.values import Text, checked
 
 Writer = Callable[[SyntheticUnion, Path, Path], Written]
 
 
-def export(
-    plan: Distillation,
-    recipe: Recipe,
-    runtime: Runtime,
-    path: Text | None = None,
-    to: Text | None = None,
-    layout: Literal["safetensors", "folder", "ddranking", "huggingface"] = "safetensors",
-) -> dict[str, Any]:
-    """Write the plan's distilled set, or the set at ``path``, and say how exact the files are.
+@checked
+@dataclass(frozen=True)
+class Export(Pipeline):
+    """Write a plan's distilled set, or the set at a path, in the files of another program.
 
     Args:
         plan: Whose set is taken from the store where no path is given.
         recipe: How students are trained on the plan's set.
-        runtime: Where the run works; a ``results.csv`` in its folder gives the scores on the card.
         path: A set's file or folder.
         to: A new folder; None is ``export-<layout>`` in the run's folder.
         layout: ``safetensors``, ``folder``, ``ddranking`` or ``huggingface``.
-
-    Returns:
-        ``set``: the folder; ``exact``: how exact it is, in words.
-
-    Raises:
-        InputError: There is no set, no such layout, or the folder exists; then nothing is written.
     """
-    target = expanded(to, "pipeline.to") if to else runtime.output / f"export-{layout}"
-    known = functools.partial(_known, None if path is not None else recipe, runtime)
-    writers: Mapping[str, Writer] = {
-        "safetensors": copy_set,
-        "folder": write_pictures,
-        "ddranking": write_ddranking,
-        "huggingface": lambda together, source, folder: write_hub_folder(together, source, folder, known(together)),
-    }
-    if layout not in writers:
-        raise InputError("pipeline.layout", layout, f"one of {', '.join(writers)}")
-    check_new(target)
-    source = expanded(path, "pipeline.path") if path is not None else _stored(plan, runtime)
-    with renamed("set", "set" if path is None else "pipeline.path"):
-        together = SyntheticSet.load(source)
-    with new_folder(target) as folder:
-        written = writers[layout](together, source, folder)
-    for line in (f"{target}: {written.exact}", *written.notes):
-        say(line)
-    return {"set": str(target), "exact": written.exact}
 
+    plan: Distillation | None
+    recipe: Recipe | None
+    path: Text | None = None
+    to: Text | None = None
+    layout: Literal["safetensors", "folder", "ddranking", "huggingface"] = "safetensors"
 
-def _stored(plan: Distillation, runtime: Runtime) -> Path:
-    train, _ = plan.data.load(runtime.cache)
-    return plan.find(runtime.store, train)
+    def run(self, runtime: Runtime) -> dict[str, Any]:
+        """Write the files and say how exact they are; a ``results.csv`` in the run's folder gives the card's scores.
+
+        Returns:
+            ``set``: the folder; ``exact``: how exact it is, in words.
+
+        Raises:
+            InputError: There is no set, or the folder exists; then nothing is written.
+        """
+        target = expanded(self.to, "pipeline.to") if self.to else runtime.output / f"export-{self.layout}"
+        known = functools.partial(_known, None if self.path is not None else self.recipe, runtime)
+        writers: Mapping[str, Writer] = {
+            "safetensors": copy_set,
+            "folder": write_pictures,
+            "ddranking": write_ddranking,
+            "huggingface": lambda sets, source, folder: write_hub_folder(sets, source, folder, known(sets)),
+        }
+        check_new(target)
+        source = self._source(runtime)
+        with renamed("set", "set" if self.path is None else "pipeline.path"):
+            sets = SyntheticSet.load(source)
+        with new_folder(target) as folder:
+            written = writers[self.layout](sets, source, folder)
+        for line in (f"{target}: {written.exact}", *written.notes):
+            say(line)
+        return {"set": str(target), "exact": written.exact}
+
+    def _source(self, runtime: Runtime) -> Path:
+        """Return the folder or file of the set."""
+        if self.path is not None:
+            return expanded(self.path, "pipeline.path")
+        assert self.plan is not None
+        train, _ = self.plan.data.load(runtime.cache)
+        return self.plan.find(runtime.store, train)
 
 
 def _known(recipe: Recipe | None, runtime: Runtime, together: SyntheticUnion) -> Known:

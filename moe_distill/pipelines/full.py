@@ -1,86 +1,119 @@
 """The whole road: teachers, distilling and evaluating, for a plan and for its baselines."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import within
+from moe_distill.evaluation.headline import accuracies
 from moe_distill.evaluation.labels import require_labels
 from moe_distill.evaluation.protocol import Examination
-from moe_distill.evaluation.training_set import Candidate, candidate_of
 from moe_distill.experts.distillation import Distillation
-from moe_distill.pipelines.distill import distill
-from moe_distill.pipelines.evaluate import examined, recorded
+from moe_distill.pipelines.distill import distillation
+from moe_distill.pipelines.evaluate import SetStudents
 from moe_distill.pipelines.finish import conclude
-from moe_distill.pipelines.pretrain import pretrain
+from moe_distill.pipelines.pretrain import pretraining
+from moe_distill.pipelines.stage import Pipeline, ResultRow, Stage, make_all, once
+from moe_distill.results.known_rows import Results
 from moe_distill.store.identity import key
 from moe_distill.tracking.wandb_tracker import NoMirror
+from moe_distill.validation.values import checked
 
 
-def full(
-    plans: Mapping[str, Distillation], baselines: Mapping[str, Distillation], exam: Examination, runtime: Runtime
-) -> dict[str, Any]:
-    """Run every stage of every plan that is not in the store yet, and conclude.
+@checked
+@dataclass(frozen=True)
+class Full(Pipeline):
+    """Every stage of every plan.
 
     Args:
         plans: What is asked; the first one's accuracy is the headline.
         baselines: What it is compared with, by the same students.
         exam: How all of them are judged.
-        runtime: Where and how.
-
-    Returns:
-        ``accuracy``: mean over the first plan's students; ``rows``: all result rows.
     """
-    train, _ = next(iter(plans.values())).data.load(runtime.cache)
-    for path, plan in by_path(plans, baselines).items():
-        with within(path):
-            plan.check(train)
-        require_labels(plan, exam.recipe)
-        with within("pipeline.exam"):
-            exam.check(train, plan.decoded(train))
-    runtime.require_experts(max(plan.roster.noe for plan in plans.values()))
-    # The tiled opponent of a mixture that tiles nothing is the plain one.
-    asked = [*plans.values(), *unlike(baselines.values(), train, runtime.cache)]
-    quiet = replace(runtime, mirror=NoMirror())  # the others' curves and numbers bear the same names
-    results = [_result(plan, exam, quiet if number else runtime) for number, plan in enumerate(asked)]
-    shared = [{**row, "overrides": ""} for result in results[len(plans) :] for row in result["rows"]]
-    rows = [*(row for result in results[: len(plans)] for row in result["rows"]), *shared]
-    conclude(rows, runtime)
-    return {"accuracy": results[0]["accuracy"], "rows": rows}
+
+    plans: Mapping[str, Distillation]
+    baselines: Mapping[str, Distillation]
+    exam: Examination
+
+    @property
+    def main_plan(self) -> Distillation:
+        """The first plan."""
+        return next(iter(self.plans.values()))
+
+    def stages(self, results: Results) -> Iterator[Stage]:
+        """Yield the stages of all plans, also of the baselines."""
+        train, _ = self.main_plan.data.load(results.store.cache)
+        for path, plan in self._by_path.items():
+            with within(path):
+                plan.check(train)
+            require_labels(plan, self.exam.recipe)
+        for plan in [*self.plans.values(), *self.baselines.values()]:
+            yield from stages_of(plan, self.exam, results)
+
+    def run(self, runtime: Runtime) -> dict[str, Any]:
+        """Run every stage that is not in the store yet, and conclude.
+
+        Returns:
+            ``accuracy``: mean over the first plan's students; ``rows``: all result rows.
+        """
+        train, _ = self.main_plan.data.load(runtime.cache)
+        for path, plan in self._by_path.items():
+            with within(path):
+                plan.check(train)
+            require_labels(plan, self.exam.recipe)
+            with within("pipeline.exam"):
+                self.exam.check(train, plan.decoded(train))
+        runtime.require_experts(max(plan.roster.noe for plan in self.plans.values()))
+        quiet = replace(runtime, mirror=NoMirror())  # the others' curves and numbers bear the same names
+        rows: list[list[ResultRow]] = []
+        for number, plan in enumerate(self._all(train, runtime.cache)):
+            where = quiet if number else runtime
+            rows.append(make_all(stages_of(plan, self.exam, where.results), where))
+        # No setting of the job's command line is about a baseline.
+        shared = [{**row, "overrides": ""} for of_plan in rows[len(self.plans) :] for row in of_plan]
+        every = [*(row for of_plan in rows[: len(self.plans)] for row in of_plan), *shared]
+        conclude(every, runtime)
+        return {"accuracy": accuracies(rows[0]).get("accuracy", math.nan), "rows": every}
+
+    def expected_rows(self, results: Results, scale: str, overrides: str) -> list[ResultRow]:
+        """Return the rows of all plans; those of its own plans count as such though a baseline is the same."""
+        known = [{"scale": scale, "overrides": overrides}] * len(self.plans)
+        known += [{"scale": scale, "overrides": ""}] * len(self.baselines)
+        plans = [*self.plans.values(), *self.baselines.values()]
+        pairs = zip(plans, known, strict=True)
+        return once([row for plan, of in pairs for row in SetStudents(plan, self.exam).expected_rows(results, of)])
+
+    def _all(self, train: RealSet, cache: Path) -> list[Distillation]:
+        """Return all plans, less baselines whose sets an earlier one makes already.
+
+        The tiled opponent of a mixture that tiles nothing is the plain one.
+        """
+        baselines: dict[str, Distillation] = {}
+        for plan in self.baselines.values():
+            baselines.setdefault(key(plan.settings(train, cache)), plan)
+        return [*self.plans.values(), *baselines.values()]
+
+    @property
+    def _by_path(self) -> dict[str, Distillation]:
+        """All plans by where they stand in the configuration."""
+        plans = {f"pipeline.plans.{name}": plan for name, plan in self.plans.items()}
+        return {**plans, **{f"pipeline.baselines.{name}": plan for name, plan in self.baselines.items()}}
 
 
-def unlike(plans: Iterable[Distillation], train: RealSet, cache: Path) -> list[Distillation]:
-    """Return plans without those whose sets an earlier one makes already; data and cache as for their settings."""
-    first: dict[str, Distillation] = {}
-    for plan in plans:
-        first.setdefault(key(plan.settings(train, cache)), plan)
-    return [*first.values()]
+def stages_of(plan: Distillation, exam: Examination, results: Results) -> Iterator[Stage]:
+    """Yield the stages of one plan, and of its students; where all their rows are committed, nothing else is needed."""
+    students = SetStudents(plan, exam)
+    if not students.are_committed(results):
+        yield from set_stages(plan, results)
+    yield students
 
 
-def _result(plan: Distillation, exam: Examination, runtime: Runtime) -> dict[str, Any]:
-    if known := recorded(plan, exam, runtime):
-        return known
-    pretrain(plan, runtime)
-    distill(plan, runtime)
-    return examined(plan, exam, runtime)
-
-
-def obtained(plan: Distillation, runtime: Runtime, path: str | None = None) -> Candidate:
-    """Return the plan's set to be trained on, distilled now where it is not yet, or the set at ``path``.
-
-    Raises:
-        InputError: There is no such set, or it belongs to other data.
-    """
+def set_stages(plan: Distillation, results: Results, path: str | None = None) -> Iterator[Stage]:
+    """Yield the stages that make a plan's set; a set at a path is there already."""
     if path is None:
-        pretrain(plan, runtime)
-        distill(plan, runtime)
-    return candidate_of(plan, runtime, path)
-
-
-def by_path(plans: Mapping[str, Distillation], baselines: Mapping[str, Distillation]) -> dict[str, Distillation]:
-    """Return all plans of a pipeline by where they stand in the configuration, its own first."""
-    own = {f"pipeline.plans.{name}": plan for name, plan in plans.items()}
-    return {**own, **{f"pipeline.baselines.{name}": plan for name, plan in baselines.items()}}
+        yield from pretraining(plan, results)
+        yield distillation(plan, results)

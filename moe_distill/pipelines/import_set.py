@@ -11,6 +11,7 @@ from moe_distill.context.run_context import Runtime
 from moe_distill.data.normalization import Normalisation, Space
 from moe_distill.data.real_set import DataSource, RealSet
 from moe_distill.errors import InputError
+from moe_distill.pipelines.stage import Pipeline
 from moe_distill.store.disk import expanded
 from moe_distill.synthetic.formats import conventions
 from moe_distill.synthetic.formats.fitting import AUTO, arranged, space_of
@@ -63,25 +64,12 @@ class Reading:
 
 
 @checked
-def import_set(
-    data: DataSource,
-    runtime: Runtime,
-    path: Text | None = None,
-    to: Text | None = None,
-    layout: Text = AUTO,
-    space: Literal["auto", "raw", "standardised", "zca"] = "auto",
-    name: Text | None = None,
-    factor: Count | None = None,
-    by_column: bool | None = None,
-    convention: Text = AUTO,
-    classes: Sequence[Text] | None = None,
-    largest_gib: Positive = 4.0,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ImportSet(Pipeline):
     """Read a public set, check it against the data and write it as the set of one expert.
 
     Args:
         data: The real data, whose classes, size and normalisation the set is read by.
-        runtime: Where the run works.
         path: The set's file or folder.
         to: A new folder; None is ``imported`` in the run's folder.
         layout: How the files are laid out (``formats.layouts.LAYOUTS``); ``auto`` goes by their names.
@@ -92,22 +80,39 @@ def import_set(
         convention: See ``space``.
         classes: See ``space``.
         largest_gib: GiB that a file may have, unpacked.
-
-    Returns:
-        ``images``: how many; ``set``: the folder.
-
-    Raises:
-        InputError: Something does not fit or cannot be told; then nothing is written.
     """
-    target, where, limit = _checked(path, to, runtime, largest_gib)
-    chosen = layout_of(where, layout)
-    train, wanted = _wanted(data, runtime, limit)
-    reading = Reading(space, name, factor, by_column, convention, classes).checked(chosen, train)
-    made = _made(chosen.read(where, wanted), reading, wanted, train, {"from": path, "layout": chosen.name})
-    with new_folder(target) as folder:
-        made.save(folder / "expert_0.safetensors")
-    _tell(made, target, _permuted(made, train))
-    return {"images": len(made.images), "set": str(target)}
+
+    data: DataSource
+    path: Text | None = None
+    to: Text | None = None
+    layout: Text = AUTO
+    space: Literal["auto", "raw", "standardised", "zca"] = "auto"
+    name: Text | None = None
+    factor: Count | None = None
+    by_column: bool | None = None
+    convention: Text = AUTO
+    classes: Sequence[Text] | None = None
+    largest_gib: Positive = 4.0
+
+    def run(self, runtime: Runtime) -> dict[str, Any]:
+        """Read, check and write the set.
+
+        Returns:
+            ``images``: how many; ``set``: the folder.
+
+        Raises:
+            InputError: Something does not fit or cannot be told; then nothing is written.
+        """
+        target, where, limit = _checked(self.path, self.to, runtime, self.largest_gib)
+        chosen = layout_of(where, self.layout)
+        train, wanted = _wanted(self.data, runtime, limit)
+        how = Reading(self.space, self.name, self.factor, self.by_column, self.convention, self.classes)
+        reading = how.checked(chosen, train)
+        made = _made(chosen.read(where, wanted), reading, wanted, train, {"from": self.path, "layout": chosen.name})
+        with new_folder(target) as folder:
+            made.save(folder / "expert_0.safetensors")
+        _tell(made, target, _permuted(made, train))
+        return {"images": len(made.images), "set": str(target)}
 
 
 def _checked(path: str | None, to: str | None, runtime: Runtime, largest_gib: float) -> tuple[Path, Path, int]:

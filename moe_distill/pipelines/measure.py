@@ -2,8 +2,8 @@
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from rich.table import Table
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
 from moe_distill.diversity.dependence import MOST_ROWS, Part, mean_dependences
-from moe_distill.diversity.measures import Measure
+from moe_distill.diversity.measures import Measure as DiversityMeasure
 from moe_distill.errors import InputError
 from moe_distill.evaluation.training_set import Candidate, candidate_of
 from moe_distill.experts.distillation import Distillation
 from moe_distill.models.base import Network, NetworkFactory
-from moe_distill.pipelines.distill import distill
+from moe_distill.pipelines.evaluate import require_plans_set
 from moe_distill.pipelines.finish import write_stages
-from moe_distill.pipelines.pretrain import pretrain, trained
+from moe_distill.pipelines.full import set_stages
+from moe_distill.pipelines.pretrain import PoolTraining, pool_trainings
+from moe_distill.pipelines.stage import Pipeline, Stage, make_all
+from moe_distill.results.known_rows import Results
 from moe_distill.results.rank_correlation import AGREEMENT, agreement
 from moe_distill.results.row_files import merge_rows, write_csv
 from moe_distill.results.run_tables import is_job, publish
@@ -32,7 +35,7 @@ from moe_distill.store.locks import locked
 from moe_distill.store.store import commit, write_json
 from moe_distill.teachers.pool import TeacherPool
 from moe_distill.terminal import say, show
-from moe_distill.validation.values import Count, Text, Whole
+from moe_distill.validation.values import Count, Text, Whole, checked
 
 KIND, KIND_REAL = "measure", "measure_real"
 # Sets of methods that decode more of an image have more rows, and biased measures fall with them.
@@ -41,17 +44,10 @@ _OF_SET = (*("method", "roster", "dataset", "ipc", "noe"), *("diversity", "disti
 COLUMNS = columns_of(MeasureRow)
 
 
-def measure(
-    plan: Distillation,
-    judges: Mapping[str, NetworkFactory],
-    measures: Mapping[str, Measure],
-    networks: Count,
-    seed: int,
-    draws: Whole,
-    runtime: Runtime,
-    path: Text | None = None,
-) -> dict[str, Any]:
-    """Measure the plan's set, distilled first where it is not yet, or the set at ``path``; write ``measures.csv``.
+@checked
+@dataclass(frozen=True)
+class Measure(Pipeline):
+    """Measure a plan's set, distilled first where it is not yet, or the set at a path; leaves ``measures.csv``.
 
     Args:
         plan: The distillation, and the data.
@@ -61,54 +57,77 @@ def measure(
         seed: Their seed.
         draws: How often as many real training images, dealt out at random as the set is to its experts, are measured
             for comparison: what experts that know nothing of one another give. 0 leaves this out.
-        runtime: Where and how.
         path: A set's file or folder.
-
-    Returns:
-        ``rows``: a row for each architecture and measure.
-
-    Raises:
-        InputError: A single expert, too few real images to compare with, too few of the set's for all measures, or no
-            such set.
     """
-    pools = {name: replace(plan.features, network=f, networks=networks, seed=seed) for name, f in judges.items()}
-    train, test = plan.data.load(runtime.cache)
-    candidate, measures = _obtained(plan, draws, train, measures, runtime, path)
-    rows = []
-    for name, pool in pools.items():
-        accuracies = trained([(pool, *pool.sets(train, test, runtime.cache))], runtime)
-        told = {"architecture": name, "networks": networks, "network_seed": seed, "draws": draws}
-        told["network_accuracy"] = statistics.mean(accuracies)
-        rows += [{**told, **row} for row in _rows(candidate, pool, measures, draws, train, runtime)]
-    publish(rows, runtime.output, "measures.csv")
-    write_stages(runtime)
-    if is_job(runtime.output):
-        _agree(runtime.output.parent)
-    _show(rows, runtime)
-    return {"rows": rows}
 
+    plan: Distillation
+    judges: Mapping[str, NetworkFactory]
+    measures: Mapping[str, DiversityMeasure]
+    networks: Count
+    seed: int
+    draws: Whole
+    path: Text | None = None
 
-def _obtained(
-    plan: Distillation,
-    draws: int,
-    train: RealSet,
-    measures: Mapping[str, Measure],
-    runtime: Runtime,
-    path: str | None,
-) -> tuple[Candidate, Mapping[str, Measure]]:
-    """Return the set at ``path``, or the plan's, distilled now where it is not yet, and what it can be measured by.
+    @property
+    def pools(self) -> dict[str, TeacherPool]:
+        """The networks of each architecture, by its name."""
+        alike = replace(self.plan.features, networks=self.networks, seed=self.seed)
+        return {name: replace(alike, network=network) for name, network in self.judges.items()}
 
-    What cannot be measured is refused before any work.
-    """
-    if path is not None:
-        candidate = candidate_of(plan, runtime, path)
-        _require("pipeline.path", path, _sizes(candidate), draws, train)
-        return candidate, _computable(measures, _sizes(candidate), train)
-    _require("noe", plan.roster.noe, plan.roster.decoded_per_class, draws, train)
-    computable = _computable(measures, plan.roster.decoded_per_class, train)
-    pretrain(plan, runtime)
-    distill(plan, runtime)
-    return candidate_of(plan, runtime), computable
+    def stages(self, results: Results) -> Iterator[Stage]:
+        """Yield what makes the set, and the networks that judge it; what the measures take of them is left out.
+
+        Raises:
+            UnknownCost: The set is at a path.
+        """
+        require_plans_set(self.path)
+        yield from set_stages(self.plan, results)
+        for pool in self.pools.values():
+            yield from self._judging(pool, results)
+
+    def _judging(self, pool: TeacherPool, results: Results) -> list[PoolTraining]:
+        train, test = self.plan.data.load(results.store.cache)
+        return pool_trainings([(pool, *pool.sets(train, test, results.store.cache))])
+
+    def run(self, runtime: Runtime) -> dict[str, Any]:
+        """Make what is missing, measure it, and write the table.
+
+        Returns:
+            ``rows``: a row for each architecture and measure.
+
+        Raises:
+            InputError: A single expert, too few real images to compare with, too few of the set's for all measures, or
+                no such set.
+        """
+        train, _ = self.plan.data.load(runtime.cache)
+        candidate, measures = self._obtained(train, runtime)
+        rows = []
+        for name, pool in self.pools.items():
+            accuracies = [a for stage in self._judging(pool, runtime.results) for a in stage.accuracies(runtime)]
+            about = {"architecture": name, "networks": self.networks, "network_seed": self.seed, "draws": self.draws}
+            about["network_accuracy"] = statistics.mean(accuracies)
+            rows += [{**about, **row} for row in _rows(candidate, pool, measures, self.draws, train, runtime)]
+        publish(rows, runtime.output, "measures.csv")
+        write_stages(runtime)
+        if is_job(runtime.output):
+            _agree(runtime.output.parent)
+        _show(rows, runtime)
+        return {"rows": rows}
+
+    def _obtained(self, train: RealSet, runtime: Runtime) -> tuple[Candidate, Mapping[str, DiversityMeasure]]:
+        """Return the set, distilled now where it is not yet, and what it can be measured by.
+
+        What cannot be measured is refused before any work.
+        """
+        if self.path is not None:
+            candidate = candidate_of(self.plan, runtime, self.path)
+            _require("pipeline.path", self.path, _sizes(candidate), self.draws, train)
+            return candidate, _computable(self.measures, _sizes(candidate), train)
+        roster = self.plan.roster
+        _require("noe", roster.noe, roster.decoded_per_class, self.draws, train)
+        computable = _computable(self.measures, roster.decoded_per_class, train)
+        make_all(set_stages(self.plan, runtime.results), runtime)
+        return candidate_of(self.plan, runtime), computable
 
 
 def _sizes(candidate: Candidate) -> list[int]:
@@ -126,7 +145,9 @@ def _require(name: str, value: Any, sizes: Sequence[int], draws: int, train: Rea
         raise InputError("pipeline.draws", draws, allowed)
 
 
-def _computable(measures: Mapping[str, Measure], sizes: Sequence[int], train: RealSet) -> Mapping[str, Measure]:
+def _computable(
+    measures: Mapping[str, DiversityMeasure], sizes: Sequence[int], train: RealSet
+) -> Mapping[str, DiversityMeasure]:
     """Return the measures for which the experts have images enough; refuse a set that has enough for none."""
     rows = len(train.classes) * min(_compared(sizes, train))
     enough = {name: measure for name, measure in measures.items() if measure.least_rows <= rows}
@@ -147,7 +168,7 @@ def _compared(sizes: Sequence[int], train: RealSet) -> list[int]:
 def _rows(
     candidate: Candidate,
     pool: TeacherPool,
-    measures: Mapping[str, Measure],
+    measures: Mapping[str, DiversityMeasure],
     draws: int,
     train: RealSet,
     runtime: Runtime,

@@ -1,8 +1,8 @@
 """Linear probe: what the features of a student, frozen after its training on a set, are worth for real images."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,17 @@ from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import DataSource, RealSet
 from moe_distill.data.sources.tree import KEY as DATA_KEY
 from moe_distill.errors import InputError, renamed
-from moe_distill.evaluation.labels import relabelled
+from moe_distill.evaluation.labels import relabelled, require_labels
 from moe_distill.evaluation.protocol import Examination
 from moe_distill.evaluation.students import students_on
-from moe_distill.evaluation.training_set import Candidate
+from moe_distill.evaluation.training_set import Candidate, candidate_of
 from moe_distill.experts.distillation import Distillation
 from moe_distill.models.base import Network
+from moe_distill.pipelines.evaluate import SetStudents, require_plans_set
 from moe_distill.pipelines.finish import write_stages
-from moe_distill.pipelines.full import obtained
+from moe_distill.pipelines.full import set_stages
+from moe_distill.pipelines.stage import Missing, Pipeline, ResultRow, Stage, Work, make_all
+from moe_distill.results.known_rows import Results
 from moe_distill.results.run_tables import publish
 from moe_distill.results.schema import ProbeRow, columns_of
 from moe_distill.results.wording import in_percent
@@ -31,61 +34,111 @@ from moe_distill.seeding import stream
 from moe_distill.store.identity import key
 from moe_distill.store.store import commit, write_json
 from moe_distill.terminal import say, show
-from moe_distill.validation.values import Count, Text
+from moe_distill.validation.values import Count, Text, checked
 
 KIND = "probe"
 COLUMNS = columns_of(ProbeRow)
 _ROUNDS, _CHUNK = 1000, 512
 
 
-def probe(
-    plan: Distillation,
-    exam: Examination,
-    runtime: Runtime,
-    path: Text | None = None,
-    onto: DataSource | None = None,
-    images_per_class: Count | None = None,
-) -> dict[str, Any]:
-    """Train students on a set, freeze them, fit a logistic regression on their features of real images, and test it.
+@checked
+@dataclass(frozen=True)
+class Probe(Pipeline):
+    """Train students on a set, freeze them, and test a logistic regression on their features of real images.
 
     Leaves ``probe.csv``: a row an architecture and seed, beside the same network as it was before its training.
 
     Args:
         plan: The distillation whose set the students are trained on.
         exam: How they are trained: as in an evaluation.
-        runtime: Where and how.
         path: A set's file or folder instead of the plan's, which is distilled now where it is not yet.
         onto: The real data of the probe, of the same size and channels; None takes the set's own.
         images_per_class: Real training images of each class, drawn at random; None takes all.
-
-    Returns:
-        ``accuracy``: mean over all students; ``rows``: the rows.
-
-    Raises:
-        InputError: The probe's images are of another shape, or a class has too few of them.
     """
-    candidate = relabelled(obtained(plan, runtime, path), plan, exam.recipe, runtime)
-    with renamed(DATA_KEY, DATA_KEY if onto is None else "pipeline.onto.root"):
-        train, test = (onto or plan.data).load(runtime.cache)
-    shape, wanted = (train.channels, train.size), (candidate.test.channels, candidate.test.size)
-    if shape != wanted:
-        raise InputError(
-            "pipeline.onto", f"{train.name}, {shape[1]} pixels", f"{wanted[0]} × {wanted[1]}² as the set's"
-        )
-    train, test = (_as_seen(part, candidate.test).to(runtime.device) for part in (train, test))
-    train = _balanced(train, images_per_class)
-    found = [row for name in exam.students for row in _probed(name, candidate, exam, runtime, train, test)]
-    publish(found, runtime.output, "probe.csv")
-    write_stages(runtime)
-    _show(found, runtime)
-    mean = sum(r["accuracy"] for r in found) / len(found)
-    runtime.mirror.summary({"accuracy_probe": mean})
-    return {"accuracy": mean, "rows": found}
+
+    plan: Distillation
+    exam: Examination
+    path: Text | None = None
+    onto: DataSource | None = None
+    images_per_class: Count | None = None
+
+    def stages(self, results: Results) -> Iterator[Stage]:
+        """Yield what makes the set, and the students; what the linear classifiers take is left out.
+
+        Raises:
+            UnknownCost: The set is at a path.
+        """
+        require_plans_set(self.path)
+        require_labels(self.plan, self.exam.recipe)
+        yield from set_stages(self.plan, results)
+        yield Probing(self)
+
+    def data_of(self, cache: Path) -> tuple[RealSet, RealSet]:
+        """Return the real images that the classifiers are fitted to and tested on."""
+        with renamed(DATA_KEY, DATA_KEY if self.onto is None else "pipeline.onto.root"):
+            return (self.onto or self.plan.data).load(cache)
+
+    def run(self, runtime: Runtime) -> dict[str, Any]:
+        """Make what is missing, and write the table.
+
+        Returns:
+            ``accuracy``: mean over all students; ``rows``: the rows.
+
+        Raises:
+            InputError: The probe's images are of another shape, or a class has too few of them.
+        """
+        make_all(set_stages(self.plan, runtime.results, self.path), runtime)
+        rows = Probing(self).make(runtime)
+        publish(rows, runtime.output, "probe.csv")
+        write_stages(runtime)
+        _show(rows, runtime)
+        mean = sum(row["accuracy"] for row in rows) / len(rows)
+        runtime.mirror.summary({"accuracy_probe": mean})
+        return {"accuracy": mean, "rows": rows}
+
+
+@dataclass(frozen=True)
+class Probing(Stage):
+    """Students to probe, and their classifiers.
+
+    Attributes:
+        of: Whose students they are.
+    """
+
+    of: Probe
+
+    def missing(self, results: Results) -> list[Missing]:
+        """Return every student, done or not: they are trained again to be probed."""
+        plan, exam = self.of.plan, self.of.exam
+        train, test = plan.data.load(results.store.cache)
+        other, tested = self.of.data_of(results.store.cache)
+        per_class = self.of.images_per_class
+        fitted_to = len(other.classes) * per_class if per_class else len(other)
+        looks = exam.seeds * 2 * (len(tested) + fitted_to)  # before and after the training
+        forwards = looks + exam.recipe.forwards(plan.decoded(train), len(test), exam.seeds)
+        decided = SetStudents(plan, exam).trained_on(results)
+        decides = [decided, exam.recipe, list(exam.numbers), other.fingerprint, per_class]
+        name = f"students to probe of {plan.roster}, done or not, less the classifiers"
+        networks = exam.students.items()
+        return [Missing(name, key([decides, who]), Work.on(network, train), forwards) for who, network in networks]
+
+    def make(self, runtime: Runtime) -> list[ResultRow]:
+        """Train and probe the students that are missing; return a row each."""
+        plan, exam = self.of.plan, self.of.exam
+        candidate = relabelled(candidate_of(plan, runtime, self.of.path), plan, exam.recipe, runtime)
+        train, test = self.of.data_of(runtime.cache)
+        shape, wanted = (train.channels, train.size), (candidate.test.channels, candidate.test.size)
+        if shape != wanted:
+            value, allowed = f"{train.name}, {shape[1]} pixels", f"{wanted[0]} × {wanted[1]}² as the set's"
+            raise InputError("pipeline.onto", value, allowed)
+        train, test = (_as_seen(part, candidate.test).to(runtime.device) for part in (train, test))
+        train = _balanced(train, self.of.images_per_class)
+        return [row for name in exam.students for row in _probed(name, candidate, exam, runtime, train, test)]
 
 
 def _probed(
     name: str, candidate: Candidate, exam: Examination, runtime: Runtime, train: RealSet, test: RealSet
-) -> list[Mapping[str, Any]]:
+) -> list[ResultRow]:
     common = exam.settings(candidate.settings, candidate.test, name)
     settings = {
         **common,

@@ -3,8 +3,8 @@
 import functools
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.table import Table
@@ -26,10 +26,13 @@ from moe_distill.evaluation.ddranking_trainings import (
 from moe_distill.evaluation.labels import relabelled
 from moe_distill.evaluation.protocol import Examination
 from moe_distill.evaluation.students import examine
-from moe_distill.evaluation.training_set import Candidate
+from moe_distill.evaluation.training_set import Candidate, candidate_of
 from moe_distill.experts.distillation import Distillation
+from moe_distill.pipelines.evaluate import SetStudents, require_plans_set
 from moe_distill.pipelines.finish import conclude
-from moe_distill.pipelines.full import obtained
+from moe_distill.pipelines.full import set_stages
+from moe_distill.pipelines.stage import Missing, Pipeline, ResultRow, Stage, Work, make_all, once
+from moe_distill.results.known_rows import Results
 from moe_distill.results.run_tables import publish
 from moe_distill.results.schema import SCORES, TRAININGS, ScoreRow, columns_of
 from moe_distill.store.identity import describe, key
@@ -45,51 +48,107 @@ Done = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
 @checked
-def score(
-    plan: Distillation,
-    exam: Examination,
-    real: Recipe,
-    runtime: Runtime,
-    lrs: Rates,
-    select_on: SelectOn,
-    held_out: Part,
-    w: Share,
-    gamma: Share,
-    path: Text | None = None,
-) -> dict[str, Any]:
-    """Score the plan's distilled set, or the set at ``path``, and write ``scores.csv``.
+@dataclass(frozen=True)
+class Score(Pipeline):
+    """Score a plan's distilled set, or the set at a path, by DD-Ranking's protocol; leaves ``scores.csv``.
 
     Args:
-        plan: Whose set is scored, and the data; ``runtime`` says where and how.
+        plan: Whose set is scored, and the data.
         exam: The set's own recipe, the networks and how many students of each.
         real: How students of all real images are trained.
-        runtime: See ``plan``.
         lrs: See :class:`Search`, as for ``select_on`` and ``held_out``.
         select_on: See ``lrs``.
         held_out: See ``lrs``.
         w: Weight of IOR in LRS.
         gamma: Weight of the lead with augmentation in ARS.
         path: A set's file or folder instead of the plan's, distilled now where it is not yet.
-
-    Returns:
-        ``accuracy``: mean LRS over the architectures; ``rows``: a row of scores for each.
-
-    Raises:
-        InputError: There is no such set, it belongs to other data, or there are too few real images.
     """
-    search = Search(lrs, select_on, held_out)
-    train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
-    search.check(train, plan.roster.budget if path is None else 0)  # before any work
-    own = relabelled(obtained(plan, runtime, path), plan, exam.recipe, runtime)
-    dealt = functools.partial(_dealt, own, test, plan, exam.recipe, runtime)
-    compared = trainings(own, (train, test), dealt, exam, real, search)
-    done = {name: {t: _trained(compared[t], name, exam, search, runtime) for t in TRAININGS} for name in exam.students}
-    common = {**_told_of(exam, own, plan, train, search), "w": w, "gamma": gamma}
-    table = [_row(name, done[name], own, exam, real, common) for name in exam.students]
-    trained = {row["config_hash"]: row for by in done.values() for _, students in by.values() for row in students}
-    conclude(list(trained.values()), runtime)
-    _show(publish(table, runtime.output, "scores.csv"), runtime)
-    return _summed(table, runtime)
+
+    plan: Distillation
+    exam: Examination
+    real: Recipe
+    lrs: Rates
+    select_on: SelectOn
+    held_out: Part
+    w: Share
+    gamma: Share
+    path: Text | None = None
+
+    @property
+    def search(self) -> Search:
+        """How learning rates are chosen."""
+        return Search(self.lrs, self.select_on, self.held_out)
+
+    def stages(self, results: Results) -> Iterator[Stage]:
+        """Yield what makes the set, and the trainings that score it.
+
+        Raises:
+            UnknownCost: The set is at a path.
+        """
+        require_plans_set(self.path)
+        yield from set_stages(self.plan, results)
+        yield Scoring(self)
+
+    def run(self, runtime: Runtime) -> dict[str, Any]:
+        """Make the set where it is missing, train, and write the tables.
+
+        Returns:
+            ``accuracy``: mean LRS over the architectures; ``rows``: a row of scores for each.
+
+        Raises:
+            InputError: There is no such set, it belongs to other data, or there are too few real images.
+        """
+        train, _ = self.plan.data.load(runtime.cache)
+        self.search.check(train, self.plan.roster.budget if self.path is None else 0)  # before any work
+        make_all(set_stages(self.plan, runtime.results, self.path), runtime)
+        table, students = Scoring(self).scored(runtime)
+        conclude(students, runtime)
+        _show(publish(table, runtime.output, "scores.csv"), runtime)
+        return _summed(table, runtime)
+
+
+@dataclass(frozen=True)
+class Scoring(Stage):
+    """Six trainings of each architecture that score a set.
+
+    Attributes:
+        of: What is scored, and how.
+    """
+
+    of: Score
+
+    def missing(self, results: Results) -> list[Missing]:
+        """Return every training of every rate, as if none were done."""
+        of, plan, exam = self.of, self.of.plan, self.of.exam
+        train, test = plan.data.load(results.store.cache)
+        random = len(train.classes) * plan.roster.budget
+        trained = [(exam.recipe, plan.decoded(train))] * 3 + [(exam.recipe, random)] * 2 + [(of.real, len(train))]
+        students = exam.seeds * (len(of.lrs) + 1 if len(of.lrs) > 1 else 1)
+        forwards = sum(recipe.forwards(images, len(test), students) for recipe, images in trained)
+        settings = [exam.recipe, list(exam.numbers), of.real, of.lrs, of.select_on, of.held_out]
+        decides = [SetStudents(plan, exam).trained_on(results), *settings]
+        name = f"six trainings to score {plan.roster}, done or not"
+        networks = exam.students.items()
+        return [Missing(name, key([decides, who]), Work.on(network, train), forwards) for who, network in networks]
+
+    def make(self, runtime: Runtime) -> list[ResultRow]:
+        """Train what is missing and return the students' rows."""
+        return self.scored(runtime)[1]
+
+    def scored(self, runtime: Runtime) -> tuple[list[dict[str, Any]], list[ResultRow]]:
+        """Train what is missing; return a row of scores for each architecture, and the students' rows."""
+        of, plan, exam, search = self.of, self.of.plan, self.of.exam, self.of.search
+        train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
+        own = relabelled(candidate_of(plan, runtime, of.path), plan, exam.recipe, runtime)
+        dealt = functools.partial(_dealt, own, test, plan, exam.recipe, runtime)
+        compared = trainings(own, (train, test), dealt, exam, of.real, search)
+        done = {
+            name: {training: _trained(compared[training], name, exam, search, runtime) for training in TRAININGS}
+            for name in exam.students
+        }
+        common = {**_told_of(exam, own, plan, train, search), "w": of.w, "gamma": of.gamma}
+        table = [_row(name, done[name], own, exam, of.real, common) for name in exam.students]
+        return table, once([row for by in done.values() for _, students in by.values() for row in students])
 
 
 def _summed(table: Sequence[Mapping[str, Any]], runtime: Runtime) -> dict[str, Any]:

@@ -66,6 +66,11 @@ class Store:
         self.made: list[str] = []
         self._whole: set[Path] = set()
 
+    @property
+    def cache(self) -> Path:
+        """Folder of decoded data sets."""
+        return self.root / "data"
+
     def path(self, kind: str, settings: Any) -> Path:
         """Return where the artifact of these settings lies or would lie."""
         return self.root / kind / key(settings)

@@ -2,43 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from moe_distill.experts.distillation import Distillation
+from moe_distill.pipelines.stage import Missing, Pipeline, UnknownCost, Work
 from moe_distill.results.known_rows import Results
 from moe_distill.results.wording import count
 from moe_distill.store.identity import key
-from moe_distill.sweeps import forecast_stages
-from moe_distill.sweeps.speed import Work, sees_gpu, speeds, weights
+from moe_distill.sweeps.speed import sees_gpu, speeds, weights
 
-Cell = tuple[partial[Any], Results]
+Job = tuple[Pipeline, Results]
+"""What a job is going to run, and what is finished already, with its store."""
 _LEAST_MINUTES, _LEAST_BYTES, _DAYS = 0.05, 5e7, 2 * 86400.0
 _SHORT = ("small", "smoke")  # scales made for a CPU
 _ALIKE = ("method", "dataset", "architecture", "width")
 
 
-def forecastable(pipeline: partial[Any]) -> bool:
-    """Say whether it is known what such a pipeline does."""
-    return hasattr(forecast_stages, pipeline.func.__name__)
-
-
-def foretold(pipeline: partial[Any], results: Results) -> list[forecast_stages.Stage]:
-    """Return the stages of a job that are not done yet.
-
-    Args:
-        pipeline: What the job is going to run, as it is built of its configuration.
-        results: What is finished already, with its store.
+def missing(pipeline: Pipeline, results: Results) -> list[Missing]:
+    """Return what a job has yet to make.
 
     Raises:
         InputError: The job could not run.
-        NotForetold: Nothing says what such a job does.
+        UnknownCost: Nothing says what such a job does.
     """
-    tell = getattr(forecast_stages, pipeline.func.__name__, None)
-    if tell is None:
-        raise forecast_stages.NotForetold(f"pipeline={pipeline.func.__name__}")
-    stages: list[forecast_stages.Stage] = tell(results, **pipeline.keywords)
-    return stages
+    return [part for stage in pipeline.stages(results) for part in stage.missing(results)]
 
 
 @dataclass(frozen=True)
@@ -78,74 +64,75 @@ class Forecast:
         return [*lines, *unknown, *disk, f"{total}, on this machine{more}; stages already in the store are left out"]
 
 
-def forecast(cells: Sequence[Cell], accelerator: str, visible: str | None) -> Forecast:
+def forecast(jobs: Sequence[Job], accelerator: str, visible: str | None) -> Forecast:
     """Return the forecast of some jobs, what they share counted once.
 
     Args:
-        cells: Pipeline and finished rows of every job.
+        jobs: The jobs.
         accelerator: What the jobs work on (see :func:`~moe_distill.sweeps.speed.speeds`), as is ``visible``.
         visible: See ``accelerator``.
     """
-    stages: dict[str, tuple[str, forecast_stages.Stage]] = {}
+    parts: dict[str, tuple[str, Missing]] = {}
     works: dict[str, Work] = {}
     names: dict[str, str] = {}
     unknown: list[str] = []
     busy = 0
-    for pipeline, results in cells:
+    for pipeline, results in jobs:
         try:
-            own = foretold(pipeline, results)
-        except forecast_stages.NotForetold as what:
+            of_job = missing(pipeline, results)
+        except UnknownCost as what:
             unknown.append(f"not foretold: {what}")
             continue
-        busy += bool(own)
-        for stage in own:
-            kind = key(stage.work)
-            works.setdefault(kind, stage.work)
-            stages[stage.address] = kind, stage
-            names[stage.address] = f"{_plan_of(pipeline).data.name} {stage.name}"
+        busy += bool(of_job)
+        for part in of_job:
+            kind = key(part.work)
+            works.setdefault(kind, part.work)
+            parts[part.address] = kind, part
+            plan = pipeline.main_plan
+            names[part.address] = f"{plan.data.name} {part.name}" if plan else part.name
     per_image = dict(zip(works, speeds([*works.values()], accelerator, visible), strict=True))
-    seconds = {a: None if s.forwards is None else s.forwards * per_image[kind] for a, (kind, s) in stages.items()}
-    kept = [(stage.snapshots, kind) for kind, stage in stages.values() if stage.snapshots]
-    sizes = {kind: 4 * weights(works[kind]) for kind in {kind for _, kind in kept}}
-    return Forecast(names, seconds, sum(times * sizes[kind] for times, kind in kept), unknown, busy)
+    seconds = {a: None if p.forwards is None else p.forwards * per_image[kind] for a, (kind, p) in parts.items()}
+    written = [(part.snapshots, kind) for kind, part in parts.values() if part.snapshots]
+    sizes = {kind: 4 * weights(works[kind]) for kind in {kind for _, kind in written}}
+    return Forecast(names, seconds, sum(times * sizes[kind] for times, kind in written), unknown, busy)
 
 
-def told(cells: Sequence[Cell], accelerator: str, visible: str | None, scale: str = "") -> str:
+def told(jobs: Sequence[Job], accelerator: str, visible: str | None, scale: str = "") -> str:
     """Return the forecast of some jobs as text.
 
     Its first line warns of work of days without a GPU.
 
     Args:
-        cells: As for :func:`forecast`, as are ``accelerator`` and ``visible``.
-        accelerator: See ``cells``.
-        visible: See ``cells``.
+        jobs: As for :func:`forecast`, as are ``accelerator`` and ``visible``.
+        accelerator: See ``jobs``.
+        visible: See ``jobs``.
         scale: The jobs' scale, where they share one.
     """
-    coming = forecast(cells, accelerator, visible)
+    coming = forecast(jobs, accelerator, visible)
     if not (coming.names or coming.unknown or coming.total):
         return "nothing is left to do"
     lines = coming.lines()
     if coming.busy:
-        lines.insert(-1, memory_line(cells, accelerator))
+        lines.insert(-1, memory_line(jobs, accelerator))
     if coming.total > _DAYS and not sees_gpu(accelerator):
         instead = "" if scale in _SHORT else "; scale=small is the protocol shortened for two cores"
         lines.insert(0, f"no GPU is seen here, without which this takes about {in_words(coming.total)}{instead}")
     return "\n".join(lines)
 
 
-def memory_line(cells: Sequence[Cell], accelerator: str) -> str:
+def memory_line(jobs: Sequence[Job], accelerator: str) -> str:
     """Return the most memory that a recorded run of such a method, data set and network took, for all of these."""
     cpu = not sees_gpu(accelerator)
     recorded: dict[tuple[Any, ...], float] = {}
-    for row in cells[0][1].committed.values():
+    for row in jobs[0][1].committed.values():
         if (row["device"] == "cpu") == cpu and row.get("peak_memory_mb"):
             kind = tuple(row[c] for c in _ALIKE)
             recorded[kind] = max(recorded.get(kind, 0.0), row["peak_memory_mb"])
     wanted = {
-        (_plan_of(pipeline).roster.method, _plan_of(pipeline).data.name, name, exam.columns(name, 1)["width"])
-        for pipeline, _ in cells
-        if (exam := pipeline.keywords.get("exam")) is not None
-        for name in exam.students
+        (plan.roster.method, plan.data.name, name, protocol.columns(name, 1)["width"])
+        for pipeline, _ in jobs
+        if (protocol := pipeline.protocol) is not None and (plan := pipeline.main_plan) is not None
+        for name in protocol.students
     }
     known = [recorded[kind] for kind in wanted if kind in recorded]
     if not known:
@@ -154,12 +141,6 @@ def memory_line(cells: Sequence[Cell], accelerator: str) -> str:
         "" if len(known) == len(wanted) else f"; of {len(wanted) - len(known)} of {len(wanted)} kinds none is recorded"
     )
     return f"peak memory up to {max(known) / 1024:.1f} GB a job, as recorded of such runs{rest}"
-
-
-def _plan_of(pipeline: partial[Any]) -> Distillation:
-    given = pipeline.keywords
-    plan: Distillation = given["plan"] if "plan" in given else next(iter(given["plans"].values()))
-    return plan
 
 
 def in_words(seconds: float) -> str:

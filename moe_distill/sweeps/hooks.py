@@ -4,9 +4,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -15,19 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 from moe_distill.config.arguments import aside
 from moe_distill.config.resolving import as_typed, settled
 from moe_distill.config.schema import written
-from moe_distill.data.sources.shared import Shared, Shelf
+from moe_distill.data.sources.shared import Shelf
 from moe_distill.errors import InputError
-from moe_distill.evaluation.protocol import Examination
-from moe_distill.experts.distillation import Distillation
+from moe_distill.pipelines.stage import Missing, Pipeline, UnknownCost
 from moe_distill.results.known_rows import Results
 from moe_distill.results.question import Question
-from moe_distill.results.rows import Row
 from moe_distill.store.disk import guard_disk
+from moe_distill.store.identity import key
 from moe_distill.store.store import Store
-from moe_distill.sweeps.jobs import DONE, Cell, Sweep, awaited, awaited_of_real, identity
-
-if TYPE_CHECKING:
-    from moe_distill.sweeps.forecast_stages import Stage
+from moe_distill.sweeps.jobs import DONE, Cell, Sweep
 
 _RUN = "python -m moe_distill.run"
 
@@ -48,7 +42,7 @@ def before(configs: Sequence[DictConfig]) -> str:
         sweep, folder = asked(jobs), _folder(configs)
         require_answerable([row for cell in sweep.cells for row in cell.awaited], Question(**sweep.question))
         pairs = zip(sweep.cells, jobs, strict=True)
-        cells = (replace(cell, idle=not cell.keys and _stages_of(job) == []) for cell, job in pairs)
+        cells = (replace(cell, idle=not cell.keys and _missing(job) == []) for cell, job in pairs)
         replace(sweep, cells=tuple(cells)).write(folder)
         return foretell(_left(jobs, sweep, folder))
 
@@ -93,13 +87,15 @@ def refuse_workspace(configs: Sequence[DictConfig]) -> str:
 
 @dataclass(frozen=True)
 class Built:
-    """A composed job with what it is about; jobs of equal data take them from one shelf."""
+    """A composed job with what it runs; jobs of equal data take them from one shelf."""
 
     cfg: DictConfig
-    plan: Distillation
-    baselines: Sequence[Distillation]
-    exam: Examination
-    pipeline: partial[Any]
+    pipeline: Pipeline
+
+    @property
+    def results(self) -> Results:
+        """The rows that are done, and the job's store."""
+        return Results(Store(self.cfg.paths.store), self.cfg.paths.tables)
 
 
 def built(configs: Sequence[DictConfig]) -> list[Built]:
@@ -141,19 +137,19 @@ def foretell(jobs: Sequence[Built]) -> str:
     if not jobs:
         return "nothing is left to do"
     configs = [job.cfg for job in jobs]
-    cells = [(job.pipeline, _results(job.cfg)) for job in jobs]
+    known = [(job.pipeline, job.results) for job in jobs]
     accelerator = "cpu" if all(cfg.trainer.accelerator == "cpu" for cfg in configs) else "auto"
     slots = OmegaConf.select(configs[0], "hydra.launcher.gpus")
     visible = None if slots in (None, "auto") else str(slots).split(";")[0].strip()
     scales = {str(cfg.scale_name) for cfg in configs}
     with as_typed(configs[0]):
-        return told(cells, accelerator, visible, scales.pop() if len(scales) == 1 else "")
+        return told(known, accelerator, visible, scales.pop() if len(scales) == 1 else "")
 
 
 def _left(jobs: Sequence[Built], sweep: Sweep, folder: Path) -> list[Built]:
     """Return the jobs but those that leave no rows, are done, and have lost nothing they made, as far as is known."""
     pairs = zip(jobs, sweep.cells, strict=True)
-    return [job for job, cell in pairs if cell.keys or cell.state(folder, _results(job.cfg)) != DONE or _stages_of(job)]
+    return [job for job, cell in pairs if cell.keys or cell.state(folder, job.results) != DONE or _missing(job)]
 
 
 def _cell(job: Built) -> Cell:
@@ -163,59 +159,26 @@ def _cell(job: Built) -> Cell:
     # Alone, a run's folder is that of its experiment: the sweep's.
     where = f"hydra.run.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
     command = shlex.join([*_RUN.split(), *task, where, "hydra.mode=RUN"])
-    pipeline: Any = OmegaConf.to_container(cfg.pipeline, resolve=True)
-    work = identity(pipeline, cfg.scale_name, cfg.paths.store)
+    work = key([job.pipeline, cfg.scale_name, cfg.paths.store])
     name = cfg.hydra.job.override_dirname
-    return Cell(name, folder.name, command, _awaited(job, name), work)
+    rows = job.pipeline.expected_rows(job.results, cfg.scale_name, name)
+    return Cell(name, folder.name, command, tuple(rows), work)
 
 
-def _stages_of(job: Built) -> "list[Stage] | None":
+def _missing(job: Built) -> list[Missing] | None:
     """Return what the store lacks of what a job is to make; None where nothing says what that is."""
-    from moe_distill.sweeps.forecast import foretold
-    from moe_distill.sweeps.forecast_stages import NotForetold
+    from moe_distill.sweeps.forecast import missing
 
     with as_typed(job.cfg):
         try:
-            return foretold(job.pipeline, _results(job.cfg))
-        except NotForetold:
+            return missing(job.pipeline, job.results)
+        except UnknownCost:
             return None
 
 
-def _awaited(job: Built, name: str) -> tuple[Row, ...]:
-    """Return the result rows that a job is to leave, none where its pipeline leaves other tables.
-
-    Rows of its own plan count as such though a baseline is the same.
-    """
-    cache = Path(job.cfg.paths.store) / "data"
-    own, shared = ({"scale": job.cfg.scale_name, "overrides": told} for told in (name, ""))
-    match job.pipeline.func.__name__:
-        case "full":
-            rows = [*awaited(job.plan, job.exam, cache, own)]
-            rows += [row for plan in job.baselines for row in awaited(plan, job.exam, cache, shared)]
-            first: dict[str, Row] = {}
-            for row in rows:
-                first.setdefault(row["config_hash"], row)
-            return tuple(first.values())
-        case "upper_bound":
-            return tuple(awaited_of_real(job.plan, job.exam, cache, own))
-        case "evaluate" if job.pipeline.keywords["path"] is None:
-            return tuple(awaited(job.plan, job.exam, cache, own))
-    return ()
-
-
 def _built(cfg: DictConfig, shelf: Shelf) -> Built:
-    names = ("plan", "baselines", "exam", "pipeline")
     with as_typed(cfg):
-        plan, baselines, exam, pipeline = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in names)
-    given = {name: _on(shelf, value) for name, value in pipeline.keywords.items()}
-    return Built(cfg, _on(shelf, plan), [*_on(shelf, baselines).values()], exam, partial(pipeline.func, **given))
-
-
-def _on(shelf: Shelf, value: Any) -> Any:
-    """Return a plan, or plans by name, whose data come from the shelf; anything else as it is."""
-    if isinstance(value, dict):
-        return {name: _on(shelf, each) for name, each in value.items()}
-    return replace(value, data=Shared(value.data, shelf)) if isinstance(value, Distillation) else value
+        return Built(cfg, hydra.utils.instantiate(cfg.pipeline, _convert_="all").sharing(shelf))
 
 
 def _results(cfg: DictConfig) -> Results:

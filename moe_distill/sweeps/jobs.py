@@ -8,18 +8,12 @@ from typing import Annotated, Any
 
 from annotated_types import Predicate
 
-from moe_distill.data.real_set import RealSet
-from moe_distill.evaluation.columns import columns_of_plan, columns_of_real
-from moe_distill.evaluation.labels import labeller_settings
-from moe_distill.evaluation.protocol import Examination
-from moe_distill.experts.distillation import Distillation
 from moe_distill.results.attempts import Attempt, attempts_of, last_state, state_of
 from moe_distill.results.known_rows import Results
 from moe_distill.results.row_files import merge_rows
 from moe_distill.results.rows import Row
 from moe_distill.results.schema import ResultRow
 from moe_distill.results.stages import stages_of
-from moe_distill.store.identity import key
 from moe_distill.store.json_files import read_json
 from moe_distill.store.store import write_json
 
@@ -40,9 +34,10 @@ class Cell:
         name: What its command line sets apart from the others.
         folder: The job's folder, by its name in the sweep's.
         command: What runs it alone.
-        awaited: The result rows it is to leave, with the columns that are known beforehand (see :func:`awaited`); none
-            where its pipeline leaves others.
-        work: See :func:`identity`; None where it is not known.
+        awaited: The result rows it is to leave, with the columns that are known beforehand; none where its pipeline
+            leaves others.
+        work: What tells its work from that of any other job: a hash of what it runs, its scale and store; None where it
+            is not known.
         idle: Whether it leaves no rows, and all that it would make was in the store when the sweep began.
     """
 
@@ -130,41 +125,3 @@ class Sweep:
         Of one that an earlier version began, it is not known which rows its cells await.
         """
         return read_json(folder / FILE, cls)
-
-
-def identity(pipeline: Mapping[str, Any], scale: str, store: str) -> str:
-    """Return what tells the work of a job from that of any other: a hash of its pipeline, with all it is built of."""
-    return key([pipeline, scale, store])
-
-
-def awaited(plan: Distillation, exam: Examination, cache: Path, told: Row) -> list[Row]:
-    """Return the result rows about a plan's set as far as they are known before it is made, with their keys.
-
-    Args:
-        plan: What makes the set.
-        exam: How it is judged.
-        cache: Where decoded data lie.
-        told: What is known besides: ``scale``, and ``overrides`` (empty for a baseline, which no setting of the job's
-            command line is about).
-    """
-    train, test = plan.data.load(cache)
-    judged = {**plan.settings(train, cache), **labeller_settings(plan, exam.recipe)}
-    about = {"dataset": train.name, "data_variant": train.variant, **columns_of_plan(plan), **told}
-    return _rows(about, judged, test, exam, plan.roster.noe)
-
-
-def awaited_of_real(plan: Distillation, exam: Examination, cache: Path, told: Row) -> list[Row]:
-    """Return the result rows about all real training images; arguments as for :func:`awaited`."""
-    train, test = plan.data.load(cache)
-    judged = {"real": train.fingerprint, "statistics": train.statistics, **labeller_settings(plan, exam.recipe)}
-    about = {**columns_of_real(train), "distill_seed": "", "width": "", **told}
-    return _rows(about, judged, test, exam, 1)
-
-
-def _rows(about: Row, judged: Mapping[str, Any], test: RealSet, exam: Examination, experts: int) -> list[Row]:
-    """Return a row of each student of a set that is described and decided by what is given."""
-    return [
-        {**exam.columns(name, experts), **about, "seed": seed, "config_hash": row}
-        for name in exam.students
-        for seed, row in exam.keys(judged, test, name).items()
-    ]

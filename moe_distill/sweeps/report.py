@@ -1,13 +1,14 @@
 """Build a run's or a sweep's tables and pages again from what lies in its folder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moe_distill.context.run_context import Runtime
 from moe_distill.errors import InputError
 from moe_distill.pipelines.finish import write_page
+from moe_distill.pipelines.stage import Pipeline
 from moe_distill.reports.other_scores import probed, score_sheet, scored
 from moe_distill.reports.page_cells import CellReport
 from moe_distill.reports.page_costs import merged_costs
@@ -32,24 +33,28 @@ if TYPE_CHECKING:
 _DECIDED = ("architecture", "seed")  # by a row's key, whatever a table says
 
 
-def report(runtime: Runtime) -> dict[str, Any]:
-    """Rebuild ``results.csv`` of a sweep and every ``report.html`` below the run's folder.
+@dataclass(frozen=True)
+class Report(Pipeline):
+    """Rebuild ``results.csv`` of a sweep and every ``report.html`` below a run's folder."""
 
-    Returns:
-        ``pages``: how many were written.
+    def run(self, runtime: Runtime) -> dict[str, Any]:
+        """Rebuild them.
 
-    Raises:
-        InputError: No run was concluded there.
-    """
-    folders = [file.parent for file in sorted(runtime.output.glob(f"**/{FILE}"))]
-    told = [(folder, stages) for folder in folders if (stages := stages_of(folder)) is not None]
-    if not told:
-        raise InputError("name", runtime.experiment, f"an experiment run before: {runtime.output} holds no {FILE}")
-    for folder, stages in told:
-        write_page(folder, stages, runtime.results)
-    if is_sweep(runtime.output):
-        report_sweep(runtime.output, runtime.results)
-    return {"pages": len(told)}
+        Returns:
+            ``pages``: how many were written.
+
+        Raises:
+            InputError: No run was concluded there.
+        """
+        folders = [file.parent for file in sorted(runtime.output.glob(f"**/{FILE}"))]
+        done = [(folder, stages) for folder in folders if (stages := stages_of(folder)) is not None]
+        if not done:
+            raise InputError("name", runtime.experiment, f"an experiment run before: {runtime.output} holds no {FILE}")
+        for folder, stages in done:
+            write_page(folder, stages, runtime.results)
+        if is_sweep(runtime.output):
+            report_sweep(runtime.output, runtime.results)
+        return {"pages": len(done)}
 
 
 def report_sweep(folder: Path, results: Results) -> str:

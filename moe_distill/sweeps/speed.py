@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
-from moe_distill.models.base import NetworkFactory, build
+from moe_distill.models.base import build
+from moe_distill.pipelines.stage import Work
 from moe_distill.seeding import stream
 
 _BATCH = 64
@@ -22,8 +23,6 @@ works, device = pickle.load(sys.stdin.buffer)
 from moe_distill.sweeps.speed import measured
 sys.stdout.write("\\n" + json.dumps(measured(works, device)))
 """
-
-Work = tuple[NetworkFactory, int, int, int]
 
 
 def speeds(works: Sequence[Work], accelerator: str, visible: str | None) -> list[float]:

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.text import Text
 from moe_distill import terminal
 from moe_distill.context.run_context import Runtime
 from moe_distill.errors import InputError
+from moe_distill.pipelines.stage import Pipeline
 from moe_distill.results.attempts import LOG, attempts_of
 from moe_distill.results.known_rows import Results
 from moe_distill.sweeps.jobs import DONE, Cell, Sweep
@@ -62,12 +64,21 @@ def last_lines(folder: Path, most: int = 30) -> str:
     return "\n".join(lines[-most:])
 
 
-def status(runtime: Runtime) -> dict[str, Any]:
-    """Show how far the run of this folder is, or the sweep that was begun in it.
+@dataclass(frozen=True)
+class Status(Pipeline):
+    """Show how far the run of a folder is, or the sweep that was begun in it."""
 
-    Raises:
-        InputError: There was none.
-    """
+    def run(self, runtime: Runtime) -> dict[str, Any]:
+        """Show it.
+
+        Raises:
+            InputError: There was none.
+        """
+        _show(runtime)
+        return {}
+
+
+def _show(runtime: Runtime) -> None:
     folder = runtime.output
     begun, tried = Sweep.read(folder), attempts_of(folder)
     if begun is None and not tried:
@@ -76,4 +87,3 @@ def status(runtime: Runtime) -> dict[str, Any]:
     done = all(cell.state(folder, runtime.results) == DONE for cell in begun.cells)
     rest = "nothing is left to do" if done else "the sweep's own command with pipeline=status foretells the rest"
     terminal.say(shown(begun, folder, runtime.results, rest))
-    return {}

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from moe_distill.context.run_context import Runtime
 from moe_distill.errors import InputError
-from moe_distill.tracking.wandb_tracker import Project, require_key
-from moe_distill.validation.values import Text
+from moe_distill.tracking.wandb_tracker import require_key
 
 NAME = "moe_distill"
 PINNED = (
@@ -15,16 +13,12 @@ PINNED = (
 _MOST_RUNS = 200
 
 
-def workspace(runtime: Runtime, project: Project, entity: Text | None = None) -> dict[str, Any]:
-    """Push the workspace to the server as a new saved view.
+def push_workspace(project: str, entity: str | None) -> int:
+    """Push the workspace to the server as a new saved view, and return how many sections it has.
 
     Args:
-        runtime: Not used: nothing is computed.
         project: wandb project, which need not have runs yet.
         entity: User or team; None is the key's own.
-
-    Returns:
-        ``sections``: how many it has; wandb says where it stands.
 
     Raises:
         InputError: The package that builds it or a key is missing, or the server refuses or does not answer.
@@ -36,7 +30,7 @@ def workspace(runtime: Runtime, project: Project, entity: Text | None = None) ->
     except Exception as error:  # wandb's clients raise kinds of their own, not all of them public
         allowed = f"a server that takes it for {entity or 'the entity of the key'}/{project}: {error}"
         raise InputError("pipeline", "workspace", allowed) from error
-    return {"sections": len(view.sections)}
+    return len(view.sections)
 
 
 def _own_entity() -> str:

@@ -158,3 +158,15 @@ class Recipe:
         """Say whether the test set is looked at after this epoch index."""
         published = {int(self.epochs * f) - 1 for f in self.test_points if f < 1}
         return epoch in published or epoch == self.total_epochs - 1
+
+    def forwards(self, images: int, tested: int, students: int) -> float:
+        """Return images sent forward by trainings, a backward pass counted as two.
+
+        Args:
+            images: How many each student is trained on.
+            tested: How many it is tested on, each time.
+            students: How many students there are.
+        """
+        tests = sum(self.tests_after(epoch) for epoch in range(self.total_epochs))
+        passes = 3 + (self.labels == "teacher_online")
+        return students * (passes * self.total_epochs * images + tests * tested)

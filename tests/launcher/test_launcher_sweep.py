@@ -71,7 +71,7 @@ def app(tmp_path):
 
 def command(app, *arguments, start=("-m", "tiny")):
     """What to run, and how."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "moe_distill" / "launcher")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "moe_distill" / "sweeps")])
     env = os.environ | {"PYTHONPATH": path, "MASTER_PORT": "1", "LOCAL_RANK": "1"}
     return {"args": [sys.executable, *start, *arguments], "cwd": app, "env": env, "text": True}
 

@@ -17,7 +17,7 @@ from moe_distill.results.rows import COLUMNS
 from moe_distill.results.stages import Stages
 from moe_distill.store.identity import key
 from moe_distill.store.store import Store, write_json
-from moe_distill.sweeps.jobs import Cell, Sweep, awaited, awaited_of_real
+from moe_distill.sweeps.jobs import Cell, Sweep
 from moe_distill.sweeps.status import shown
 
 ONE = ("students=convnet3", "recipe.epochs=1", "method=dm", "baselines=random", "fusion=none")
@@ -25,10 +25,8 @@ ONE = ("students=convnet3", "recipe.epochs=1", "method=dm", "baselines=random", 
 
 def rows_to_come(suite, *given):
     cfg = suite.compose(*ONE, *given)
-    plan, baselines, exam = (instantiate(cfg[n], _convert_="all") for n in ("plan", "baselines", "exam"))
-    told = {"scale": cfg.scale_name, "overrides": ""}
-    rows = [r for p in (plan, *baselines.values()) for r in awaited(p, exam, suite.store / "data", told)]
-    return list({row["config_hash"]: row for row in rows}.values())  # of a plain selection and its tiled form
+    pipeline = instantiate(cfg.pipeline, _convert_="all")
+    return pipeline.expected_rows(Results(Store(suite.store)), cfg.scale_name, "")
 
 
 def test_the_rows_that_a_cell_awaits_are_those_it_leaves(suite):
@@ -51,10 +49,7 @@ def test_the_rows_that_a_cell_awaits_are_those_it_leaves(suite):
 def test_the_rows_that_judging_alone_leaves_are_awaited_too(suite, pipeline):
     suite(*ONE, "diversity=none", "pipeline=distill")
     given = (*ONE, "diversity=none", "seeds=2", f"pipeline={pipeline}")
-    cfg = suite.compose(*given)
-    plan, exam = (instantiate(cfg[n], _convert_="all") for n in ("plan", "exam"))
-    rows_of = awaited if pipeline == "evaluate" else awaited_of_real
-    coming = rows_of(plan, exam, suite.store / "data", {"scale": cfg.scale_name, "overrides": ""})
+    coming = rows_to_come(suite, *given[len(ONE) :])
     suite(*given)
     rows = suite.rows()
     assert len(coming) == len(rows) == 2

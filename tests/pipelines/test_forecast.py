@@ -1,6 +1,5 @@
 """What a sweep is foretold to cost: finished work is left out, shared work counts once, bad cells are refused."""
 
-from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -13,14 +12,13 @@ from moe_distill.context.run_context import Runtime
 from moe_distill.errors import InputError
 from moe_distill.methods.base import Method
 from moe_distill.models.base import build
+from moe_distill.pipelines.stage import Work
 from moe_distill.results.known_rows import Results
 from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS
 from moe_distill.seeding import stream
 from moe_distill.store.store import Store
-from moe_distill.sweeps import forecast_stages
-from moe_distill.sweeps.forecast import Forecast, forecast, foretold, in_words, memory_line, told
-from moe_distill.sweeps.forecast_counts import distilling, studying
+from moe_distill.sweeps.forecast import Forecast, forecast, in_words, memory_line, missing, told
 from moe_distill.sweeps.hooks import built, foretell
 from moe_distill.sweeps.speed import apart
 
@@ -35,26 +33,26 @@ def parts(suite, *given):
 
 def test_finished_stages_are_left_out_of_the_forecast(suite):
     given = ("baselines=random",)
-    before = [s.name for s in foretold(*parts(suite, *given))]
+    before = [s.name for s in missing(*parts(suite, *given))]
     assert before[:3] == ["teachers", "distill dm5x2", "students dm5x2"]
     assert before[3:] == ["distill random10x1", "students random10x1"]
     suite("pipeline=pretrain", *ONE)
     suite("pipeline=distill", *ONE)
-    assert [s.name for s in foretold(*parts(suite, *given))] == [n for n in before if n not in before[:2]]
+    assert [s.name for s in missing(*parts(suite, *given))] == [n for n in before if n not in before[:2]]
     suite("pipeline=full", *ONE, *given)
-    assert foretold(*parts(suite, *given)) == []
-    assert [s.name for s in foretold(*parts(suite, *given, "seeds=2"))] == ["students dm5x2", "students random10x1"]
+    assert missing(*parts(suite, *given)) == []
+    assert [s.name for s in missing(*parts(suite, *given, "seeds=2"))] == ["students dm5x2", "students random10x1"]
 
 
 def test_the_work_is_what_counting_forward_passes_gives(suite):
-    given = parts(suite)[0].keywords
-    plan, exam = given["plans"]["plan"], given["exam"]
+    pipeline, _ = parts(suite)
+    plan, exam = pipeline.main_plan, pipeline.protocol
     train, test = plan.data.load(suite.store)
     # Two experts × 3 iterations × 10 classes × (real images forward, 5 synthetic forward and backward).
     per_expert = len(train) // 10 // 2
-    assert distilling(plan, train) == 2 * 3 * 10 * (min(256, per_expert) + 3 * 5)
+    assert plan.forwards(train) == 2 * 3 * 10 * (min(256, per_expert) + 3 * 5)
     # An epoch more than asked (the published loop is inclusive), 100 images thrice each, tested once.
-    assert studying(exam.recipe, plan.decoded(train), len(test), 2) == 2 * (3 * 2 * 100 + len(test))
+    assert exam.recipe.forwards(plan.decoded(train), len(test), 2) == 2 * (3 * 2 * 100 + len(test))
 
 
 def test_jobs_that_share_a_stage_pay_for_it_once(suite, monkeypatch):
@@ -64,7 +62,7 @@ def test_jobs_that_share_a_stage_pay_for_it_once(suite, monkeypatch):
     assert memory.startswith("peak memory not foretold") and "of work in 2 jobs" in total
     named = ["digits teachers", "digits distill dm5x2", "digits students dm5x2"]
     assert [line.split("min  ")[1] for line in lines if "min  " in line] == named
-    stages = [s for cfg in cells for s in foretold(*parts(suite, f"seed={cfg.seed}"))]
+    stages = [s for cfg in cells for s in missing(*parts(suite, f"seed={cfg.seed}"))]
     addresses = [s.address for s in stages if s.name == "teachers"]
     assert len(addresses) == 2 and len(set(addresses)) == 1
     assert len({s.address for s in stages if s.name != "teachers"}) == 4
@@ -98,25 +96,21 @@ def test_a_forecast_names_the_stages_that_the_pipeline_then_makes(suite, monkeyp
     """Those that cannot tell which of their trainings are done name them again."""
     recipe = ("recipe=full_data", "recipe.epochs=1") if pipeline == "upper_bound" else ()
     given = (f"pipeline={pipeline}", *recipe, *(("pipeline.lrs=[0.01]",) if pipeline == "score" else ()))
-    names = {stage.name for stage in foretold(*parts(suite, *given))}
+    names = {stage.name for stage in missing(*parts(suite, *given))}
     assert names == {*stages.values(), *left}
     made = []
     inner = Runtime.spent
     monkeypatch.setattr(Runtime, "spent", lambda *told: made.append(told[1:]) or inner(*told))
     suite(*ONE, *given)
     assert {stage for stage, _, _, found in made if not found} == {*stages}
-    assert {stage.name for stage in foretold(*parts(suite, *given))} == {*left}
+    assert {stage.name for stage in missing(*parts(suite, *given))} == {*left}
 
 
-def test_every_pipeline_is_foretold_by_its_own_arguments_or_says_that_it_is_not(suite):
-    told = set()
-    for path in sorted(Path(conf_dir(), "pipeline").glob("*.yaml")):
-        cfg = suite.compose(*ONE, f"pipeline={path.stem}")
-        run = instantiate(cfg.pipeline, _convert_="all").func
-        if tell := getattr(forecast_stages, run.__name__, None):
-            told.add(path.stem)
-            assert signature(tell).parameters.keys() - {"results"} == signature(run).parameters.keys() - {"runtime"}
-    assert told == {"full", "pretrain", "distill", "evaluate", "upper_bound", "score", "probe", "measure"}
+def test_every_pipeline_lists_its_stages_or_says_that_it_does_not(suite):
+    names = [path.stem for path in sorted(Path(conf_dir(), "pipeline").glob("*.yaml"))]
+    composed = {name: suite.compose(*ONE, f"pipeline={name}").pipeline for name in names}
+    listed = {name for name, node in composed.items() if instantiate(node, _convert_="all").has_stages}
+    assert listed == {"full", "pretrain", "distill", "evaluate", "upper_bound", "score", "probe", "measure"}
     text = foretell(built([suite.compose(*ONE, "pipeline=export"), suite.compose(*ONE, "pipeline=export")]))
     assert text.splitlines()[0] == "not foretold: pipeline=export" and "0 s of work in 0 jobs" in text
     text = foretell(built([suite.compose(*ONE, "pipeline=evaluate", "pipeline.path=somewhere")]))
@@ -124,9 +118,9 @@ def test_every_pipeline_is_foretold_by_its_own_arguments_or_says_that_it_is_not(
 
 
 def test_students_of_all_real_data_take_longer_than_those_of_the_set(suite):
-    (own,) = [s for s in foretold(*parts(suite, "baselines=none")) if s.name.startswith("students")]
-    (real,) = foretold(*parts(suite, "pipeline=upper_bound"))
-    train, test = parts(suite, "pipeline=upper_bound")[0].keywords["plan"].data.load(suite.store)
+    (own,) = [s for s in missing(*parts(suite, "baselines=none")) if s.name.startswith("students")]
+    (real,) = missing(*parts(suite, "pipeline=upper_bound"))
+    train, test = parts(suite, "pipeline=upper_bound")[0].plan.data.load(suite.store)
     assert real.forwards == 3 * 2 * len(train) + len(test) and real.forwards > own.forwards
 
 
@@ -148,10 +142,10 @@ def test_a_gpu_is_left_alone_where_jobs_work_on_the_cpu_and_else_measured_in_ano
 
 
 def test_another_process_measures_the_same_networks(suite, monkeypatch):
-    given = parts(suite)[0].keywords
-    plan, exam = given["plans"]["plan"], given["exam"]
+    pipeline, _ = parts(suite)
+    plan, exam = pipeline.main_plan, pipeline.protocol
     monkeypatch.setattr("moe_distill.sweeps.speed.build", None)  # this process cannot
-    found = apart([(network, 1, 10, 8) for network in (plan.network, *exam.students.values())], "cpu", "5")
+    found = apart([Work(network, 1, 10, 8) for network in (plan.network, *exam.students.values())], "cpu", "5")
     assert len(found) == 2 and all(0 < seconds < 1 for seconds in found)
 
 
@@ -167,7 +161,7 @@ def test_disk_is_that_of_every_snapshot_of_every_teacher(suite):
     cfg = suite.compose(*given)
     pipeline = instantiate(cfg.pipeline, _convert_="all")
     results = Results(Store(cfg.paths.store))
-    plan = pipeline.keywords["plans"]["plan"]
+    plan = pipeline.main_plan
     train, _ = plan.data.load(suite.store)
     weights = sum(
         w.numel() for w in build(plan.network, channels=1, classes=10, size=train.size, rng=stream(0, "x")).parameters()

@@ -12,7 +12,7 @@ from moe_distill.data.real_set import RealSet
 from moe_distill.data.sources.public_sets import Digits
 from moe_distill.data.zca import ZCA
 from moe_distill.errors import InputError
-from moe_distill.pipelines.import_set import import_set
+from moe_distill.pipelines.import_set import ImportSet
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
 
@@ -35,9 +35,9 @@ def stored(folder, **tensors):
     return folder
 
 
-def refusal(function, *given, **more):
+def refusal(runtime, pipeline, *given, **more):
     with pytest.raises(InputError) as caught:
-        function(*given, **more)
+        pipeline(*given, **more).run(runtime)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -72,7 +72,7 @@ def test_mtts_imagewoof_is_relabelled_and_said(runtime, tmp_path, capsys):
 
     def imported(path, **more):
         target = tmp_path / f"set{len(list(tmp_path.iterdir()))}"
-        import_set(woof(), runtime, str(path), str(target), space="standardised", **more)
+        ImportSet(woof(), str(path), str(target), space="standardised", **more).run(runtime)
         return SyntheticSet.load(target).members[0], capsys.readouterr().out
 
     by_ours = {"mean": (0.4,) * 3, "std": (0.2,) * 3}
@@ -84,7 +84,7 @@ def test_mtts_imagewoof_is_relabelled_and_said(runtime, tmp_path, capsys):
         if "classes" in more:  # the statistics are the data's own then
             assert torch.equal(one.images, torch.cat(two))
         assert {"mean": one.provenance.mean, "std": one.provenance.std} == by_ours
-    line = refusal(import_set, woof(), runtime, str(plain), str(tmp_path / "p"), space="standardised")
+    line = refusal(runtime, ImportSet, woof(), str(plain), str(tmp_path / "p"), space="standardised")
     assert line.startswith("pipeline.convention=auto: ours or mtt or ddranking, said by you, or pipeline.classes=")
     _, told = imported(plain, convention="ours")
     assert "warning: these images look as if their classes were in another order" in told
@@ -96,13 +96,13 @@ def test_cifar100_standardised_by_mtts_numbers_is_read_by_them(runtime, tmp_path
     raw = cifar100.load(None)[0].images_NCHW[::3] / 255
     theirs = Normalisation((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)).standardised(raw)
     mtt = stored(tmp_path / "mtt", images_best=theirs, labels_best=torch.arange(100))
-    import_set(cifar100, runtime, str(mtt))
+    ImportSet(cifar100, str(mtt)).run(runtime)
     (one,) = SyntheticSet.load(runtime.output / "imported").members
     assert one.provenance.space == "standardised" and one.provenance.mean == (0.5071, 0.4866, 0.4409)
     np.testing.assert_allclose(one.raw().detach(), raw, atol=1e-6)
     assert "standardised by mean [0.4914, 0.4822, 0.4465]" in capsys.readouterr().out
     plain = stored(tmp_path / "plain", images=theirs)
-    line = refusal(import_set, cifar100, runtime, str(plain), str(tmp_path / "p"), space="standardised")
+    line = refusal(runtime, ImportSet, cifar100, str(plain), str(tmp_path / "p"), space="standardised")
     assert line.startswith("pipeline.convention=auto: ours or dc or mtt or ddranking") and "cifar100" in line
 
 
@@ -112,12 +112,12 @@ def test_idms_pickle_is_decoded_as_idm_does(runtime, tmp_path):
     path = tmp_path / "acc_0.5.pkl"
     values = (digits.normalisation.standardised(real) * 1.3, torch.arange(10).repeat_interleave(2))
     path.write_bytes(pickle.dumps(values))
-    import_set(Digits(), runtime, str(path))
+    ImportSet(Digits(), str(path)).run(runtime)
     (one,) = SyntheticSet.load(runtime.output / "imported").members
     p = one.provenance
     assert (p.tiling, p.method) == (Tiling(2, by_column=True), "idm") and torch.equal(one.images, values[0])
     assert (p.ipc, p.space, len(one.raw())) == (2, "standardised", 80)
-    import_set(Digits(), runtime, str(path), str(tmp_path / "one"), factor=1, by_column=False)
+    ImportSet(Digits(), str(path), str(tmp_path / "one"), factor=1, by_column=False).run(runtime)
     assert SyntheticSet.load(tmp_path / "one").members[0].tiling == Tiling(1)
-    line = refusal(import_set, ZCA(Digits(), 0.1), runtime, str(path), str(tmp_path / "z"))
+    line = refusal(runtime, ImportSet, ZCA(Digits(), 0.1), str(path), str(tmp_path / "z"))
     assert line.startswith("normalisation=zca: channel")

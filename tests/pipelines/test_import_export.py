@@ -13,8 +13,8 @@ from moe_distill.data.sources.public_sets import Digits
 from moe_distill.data.zca import ZCA
 from moe_distill.errors import InputError
 from moe_distill.experts.distillation import KIND
-from moe_distill.pipelines.export import export
-from moe_distill.pipelines.import_set import import_set
+from moe_distill.pipelines.export import Export
+from moe_distill.pipelines.import_set import ImportSet
 from moe_distill.results.known_rows import Results
 from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS
@@ -68,9 +68,9 @@ def in_order(real):
     return images[labels.argsort(stable=True)]
 
 
-def refusal(function, *given, **more):
+def refusal(runtime, pipeline, *given, **more):
     with pytest.raises(InputError) as caught:
-        function(*given, **more)
+        pipeline(*given, **more).run(runtime)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -105,8 +105,8 @@ def test_a_distilled_set_goes_out_comes_back_and_is_evaluated_alike(suite):
     assert (told["set_fingerprint"], told["recipe"]["name"]) == (row["set_fingerprint"], "dc")
     assert f"| dc | convnet3 | {100 * there:.1f} |" in body
     runtime = SimpleNamespace(cache=suite.store / "data", output=suite.out)
-    assert export(None, None, runtime, str(folder), layout="ddranking")["exact"] == EXACT
-    import_set(Digits(), runtime, str(suite.out / "export-ddranking"), space="standardised", name="mine")
+    assert Export(None, None, str(folder), layout="ddranking").run(runtime)["exact"] == EXACT
+    ImportSet(Digits(), str(suite.out / "export-ddranking"), space="standardised", name="mine").run(runtime)
     (kept,), (back,) = (SyntheticSet.load(place).members for place in (folder, suite.out / "imported"))
     assert torch.equal(kept.images, back.images) and back.provenance.ipc == 1
     assert suite("pipeline=evaluate", f"pipeline.path={suite.out}/imported", *ONE) == there
@@ -118,7 +118,7 @@ def test_raw_and_standardised_files_of_the_same_images_give_the_same_set(runtime
     made = []
     for name, values in (("raw", images), ("standardised", digits.normalisation.standardised(images))):
         folder = stored(tmp_path / name, images=values, labels=labels)
-        import_set(Digits(), runtime, str(folder), str(tmp_path / "sets" / name))
+        ImportSet(Digits(), str(folder), str(tmp_path / "sets" / name)).run(runtime)
         made.append(SyntheticSet.load(tmp_path / "sets" / name))
         assert (made[-1].provenance.space, made[-1].provenance.method) == (name, "tensors")
     assert torch.equal(made[0].raw().images_MCHW, in_order(real))
@@ -127,8 +127,8 @@ def test_raw_and_standardised_files_of_the_same_images_give_the_same_set(runtime
 
 def test_idc_must_say_its_factor_and_is_decoded_by_it(runtime, tmp_path, real):
     path = stored(tmp_path, data=list(real)) / "data.pt"
-    assert refusal(import_set, Digits(), runtime, str(path)).startswith("pipeline.factor=None: 1 for IDC-I, 2 for IDC")
-    import_set(Digits(), runtime, str(path), factor=2)
+    assert refusal(runtime, ImportSet, Digits(), str(path)).startswith("pipeline.factor=None: 1 for IDC-I")
+    ImportSet(Digits(), str(path), factor=2).run(runtime)
     (one,) = SyntheticSet.load(runtime.output / "imported").members
     assert one.tiling == Tiling(2, fill=0.5) and len(one.raw()) == 80 and one.provenance.method == "idc"
 
@@ -139,9 +139,9 @@ def test_whitened_numbers_need_the_whitening_and_take_it_along(runtime, tmp_path
     numbers = white.load(runtime.cache)[0].whitening.white(images)
     path = str(stored(tmp_path / "mtt", images_best=numbers, labels_best=labels, lr_best=0.02))
     for data, space in ((Digits(), "zca"), (white, "auto"), (white, "standardised")):
-        assert refusal(import_set, data, runtime, path, space=space).startswith(f"pipeline.space={space}: ")
+        assert refusal(runtime, ImportSet, data, path, space=space).startswith(f"pipeline.space={space}: ")
     assert not runtime.output.exists()
-    import_set(white, runtime, path, space="zca")
+    ImportSet(white, path, space="zca").run(runtime)
     (one,) = SyntheticSet.load(runtime.output / "imported").members
     np.testing.assert_allclose(one.raw().detach(), in_order(real), atol=1e-4)
     assert one.provenance.space == "zca" and one.learned_rate.item() == pytest.approx(0.02)
@@ -150,10 +150,10 @@ def test_whitened_numbers_need_the_whitening_and_take_it_along(runtime, tmp_path
 def test_pictures_that_left_come_back_within_half_a_step(runtime, tmp_path, real, digits):
     images, labels = real
     folder = stored(tmp_path / "tensors", images=images * 1.2 - 0.1, labels=labels)
-    import_set(Digits(), runtime, str(folder), space="raw")
-    exact = export(None, None, runtime, str(runtime.output / "imported"), layout="folder")["exact"]
+    ImportSet(Digits(), str(folder), space="raw").run(runtime)
+    exact = Export(None, None, str(runtime.output / "imported"), layout="folder").run(runtime)["exact"]
     assert exact.startswith("not exact") and "1/510" in exact
-    import_set(Digits(), runtime, str(runtime.output / "export-folder"), str(tmp_path / "back"))
+    ImportSet(Digits(), str(runtime.output / "export-folder"), str(tmp_path / "back")).run(runtime)
     (back,) = SyntheticSet.load(tmp_path / "back").members
     apart = back.images.detach().double() - (in_order(real) * 1.2 - 0.1).double().clamp(0, 1)
     assert back.provenance.space == "raw" and 1 / 1020 < float(apart.abs().max()) <= 1 / 510 + 1e-7
@@ -165,7 +165,7 @@ def test_bad_input_is_one_line_and_writes_nothing(runtime, tmp_path, real):
 
     def said(path=str(folder), **more):
         before = files(tmp_path)
-        line = refusal(import_set, Digits(), runtime, path, **more)
+        line = refusal(runtime, ImportSet, Digits(), path, **more)
         assert files(tmp_path) == before and not runtime.output.exists()
         return line
 
@@ -190,16 +190,14 @@ def test_bad_input_is_one_line_and_writes_nothing(runtime, tmp_path, real):
 
 
 def test_what_cannot_be_exported_is_one_line_and_leaves_nothing(runtime, tmp_path, real, monkeypatch):
-    import_set(Digits(), runtime, str(stored(tmp_path / "t", images=in_order(real))), str(tmp_path / "set"))
+    ImportSet(Digits(), str(stored(tmp_path / "t", images=in_order(real))), str(tmp_path / "set")).run(runtime)
     path = str(tmp_path / "set")
-    assert refusal(export, None, None, runtime, path, layout="zip").startswith(
-        "pipeline.layout=zip: one of safetensors"
-    )
-    assert refusal(export, None, None, runtime, "gone").startswith("pipeline.path=gone: ")
-    assert "nothing is overwritten" in refusal(export, None, None, runtime, path, path)
+    assert refusal(runtime, Export, None, None, path, layout="zip").startswith("layout=zip: safetensors or folder")
+    assert refusal(runtime, Export, None, None, "gone").startswith("pipeline.path=gone: ")
+    assert "nothing is overwritten" in refusal(runtime, Export, None, None, path, path)
     monkeypatch.setattr(Image.Image, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     for layout in ("folder", "huggingface"):
-        assert "No space left" in refusal(export, None, None, runtime, path, layout=layout)
+        assert "No space left" in refusal(runtime, Export, None, None, path, layout=layout)
     assert list(runtime.output.iterdir()) == []
     assert files(tmp_path) == ["set/expert_0.json", "set/expert_0.safetensors", "t/images.pt"]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from moe_distill.errors import InputError
-from moe_distill.pipelines import evaluate
+from moe_distill.evaluation import students
 from moe_distill.store.damage import content_checksum
 
 RDED = ("method=rded", "ipc=2", "noe=1", "students=convnet3", "seeds=1", "recipe.epochs=1")
@@ -60,26 +60,26 @@ def test_more_images_than_candidates_are_refused_before_any_work(suite):
 
 
 def test_a_student_with_a_rate_of_its_own_begins_with_it(suite, monkeypatch):
-    rates, inner = [], evaluate.Classifier
+    rates, inner = [], students.Classifier
 
     def watched(*given):
         rates.append(given[-1])
         return inner(*given)
 
-    monkeypatch.setattr(evaluate, "Classifier", watched)
+    monkeypatch.setattr(students, "Classifier", watched)
     suite(*RDED, "recipe.lr=0.5", "+recipe.lr_factors.convnet3=0.25")
     suite("method=random", *RDED[1:])
     assert rates == pytest.approx([0.125, 0.01])
 
 
 def test_stitched_images_are_known_from_the_store_and_from_a_path_and_real_ones_are_whole(suite, monkeypatch):
-    pools, inner = [], evaluate.Classifier
+    pools, inner = [], students.Classifier
 
     def watched(networks, pool, *given):
         pools.append(pool)
         return inner(networks, pool, *given)
 
-    monkeypatch.setattr(evaluate, "Classifier", watched)
+    monkeypatch.setattr(students, "Classifier", watched)
     two = (*RDED, "method.factor=2")
     suite(*two)
     (stored,) = suite.rows()

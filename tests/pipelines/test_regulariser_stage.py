@@ -18,11 +18,12 @@ from moe_distill.methods.dm import DM
 from moe_distill.methods.regularizers.clom import CCLoM, CLoM
 from moe_distill.models.alexnet import AlexNet
 from moe_distill.pipelines.distill import distill
+from moe_distill.pipelines.full import Full
 from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.results.known_rows import Results
 from moe_distill.seeding import stream
 from moe_distill.store.identity import key
-from moe_distill.sweeps.forecast_stages import distilling, full
+from moe_distill.sweeps.forecast import missing
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.pool import KIND, TeacherPool, one_each
 from moe_distill.training.recipe import Recipe
@@ -180,12 +181,12 @@ def test_pools_differ_by_their_data():
 def test_the_forecast_counts_networks_and_the_term(runtime):
     given, exam = regularised(CCLoM([dataclasses.replace(POOL, data=FOREIGN)])), SimpleNamespace(students={})
     exam.recipe = SGD
-    stages = [s for s in full(Results(runtime.store), {"plan": given}, {}, exam) if s.name == "teachers"]
+    stages = [s for s in missing(Full({"plan": given}, {}, exam), Results(runtime.store)) if s.name == "teachers"]
     assert [s.forwards for s in stages] == [3.0 * 3 * 24] * 2
     real, _ = Data().load(None)
-    assert distilling(given, real) - distilling(plan(MEMBER), real) == 2 * (3 * 3 + len(real))
+    assert given.forwards(real) - plan(MEMBER).forwards(real) == 2 * (3 * 3 + len(real))
     pretrain(given, runtime)
-    assert not [s for s in full(Results(runtime.store), {"plan": given}, {}, exam) if s.name == "teachers"]
+    assert not [s for s in missing(Full({"plan": given}, {}, exam), Results(runtime.store)) if s.name == "teachers"]
 
 
 @pytest.mark.parametrize("method", ["dc", "idm", "idc", "mtt"])

@@ -15,7 +15,7 @@ from moe_distill.results.question import framed
 from moe_distill.results.rows import COLUMNS, is_trained, settings_of
 from moe_distill.run import run
 from moe_distill.store.store import Store
-from moe_distill.sweeps.jobs import Cell, Sweep, awaited
+from moe_distill.sweeps.jobs import Cell, Sweep
 from moe_distill.sweeps.report import gathered, report_sweep
 
 EXPERIMENTS = sorted(p.stem for p in (Path(conf_dir()) / "experiment").glob("*.yaml"))
@@ -91,7 +91,7 @@ def variant(plan):
 
 
 def is_full(cfg):
-    return cfg.pipeline._target_.endswith(".full")
+    return cfg.pipeline._target_.endswith(".Full")
 
 
 def expected(jobs):
@@ -197,10 +197,8 @@ def test_students_to_come_stand_where_they_will_when_they_are_trained(swept):
 
 def cell_of(number, cfg, suite):
     """Return a job as a cell of its sweep."""
-    plan, baselines, exam = (instantiate(cfg[n], _convert_="all") for n in ("plan", "baselines", "exam"))
-    told = [(plan, cfg.runtime.overrides), *((p, "") for p in baselines.values())] if is_full(cfg) else []
-    cache, scale = suite.store / "data", cfg.scale_name
-    rows = [r for p, o in told for r in awaited(p, exam, cache, {"scale": scale, "overrides": o})]
+    pipeline = instantiate(cfg.pipeline, _convert_="all")
+    rows = pipeline.expected_rows(Results(Store(suite.store)), cfg.scale_name, cfg.runtime.overrides)
     return Cell(f"job{number}", f"job{number}", "python", tuple(rows))
 
 

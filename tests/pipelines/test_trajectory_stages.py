@@ -16,10 +16,11 @@ from moe_distill.errors import InputError
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.methods.coreset import Random
 from moe_distill.pipelines.distill import distill
+from moe_distill.pipelines.full import Full
 from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.results.known_rows import Results
 from moe_distill.seeding import draw_seed
-from moe_distill.sweeps.forecast_stages import full
+from moe_distill.sweeps.forecast import missing
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.trajectories import KIND, SNAPSHOTS, TrajectoryPool
 from moe_distill.training.classifier import Classifier
@@ -204,9 +205,11 @@ def test_a_plan_that_needs_no_teachers_trains_none(runtime):
 def test_the_forecast_counts_what_is_missing(runtime, partition):
     given = plan(follower(), follower(teachers=TrajectoryPool(1, FLAT)), partition=partition)
     exam = SimpleNamespace(students={}, recipe=Recipe("r", epochs=1))
-    stages = [s for s in full(Results(runtime.store), {"plan": given}, {}, exam) if s.name == "trajectories"]
+    stages = [s for s in missing(Full({"plan": given}, {}, exam), Results(runtime.store)) if s.name == "trajectories"]
     # five passes over a part in fifteen updates, three forwards an image, twice that for a step of two passes
     assert sorted(s.forwards for s in stages) == [3 * 5 * 18] * 2 + [6 * 5 * 18]
     assert len({s.address for s in stages}) == 3
     pretrain(given, runtime)
-    assert [s.name for s in full(Results(runtime.store), {"plan": given}, {}, exam)] == [f"distill {given.roster}"]
+    assert [s.name for s in missing(Full({"plan": given}, {}, exam), Results(runtime.store))] == [
+        f"distill {given.roster}"
+    ]

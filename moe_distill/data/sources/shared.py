@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from moe_distill.data.real_set import DataSource, RealSet
-from moe_distill.store.identity import key
+from moe_distill.store.identity import describe, key
 
 
 @dataclass(eq=False)
@@ -38,6 +39,10 @@ class Shared:
     def name(self) -> str:
         """The data set's name in records."""
         return self.source.name
+
+    def describe(self) -> Any:
+        """Return the source's description: how it is shared decides nothing."""
+        return describe(self.source)
 
     def load(self, cache: Path) -> tuple[RealSet, RealSet]:
         """Return the training and the test set; raises what the source does."""
