@@ -18,9 +18,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from moe_distill.config.arguments import aside, named, reordered, set_aside, with_text_quoted, without_dashes
+from moe_distill.config.arguments import named, reordered, with_text_quoted, without_dashes
 from moe_distill.config.flags import check_flags, showing
-from moe_distill.config.overrides import check_aside, check_here, check_split, check_typed
+from moe_distill.config.overrides import check_here, check_split, check_typed
 from moe_distill.config.refusals import one_line
 from moe_distill.config.resolving import as_typed, check_paths, own_error, settled
 from moe_distill.config.schema import at_top, conf_dir, output_key, register, written
@@ -28,6 +28,7 @@ from moe_distill.errors import InputError, LostRank
 from moe_distill.results.attempts import attempt
 from moe_distill.store.disk import explained, guard_disk
 from moe_distill.store.locks import locked
+from moe_distill.sweeps.looking import FORMER, current_look, looking
 from moe_distill.terminal import say, traceback_of, write_error
 
 register()
@@ -49,9 +50,10 @@ def run(cfg: DictConfig) -> float | None:
 def _run(cfg: DictConfig) -> float | None:
     from moe_distill.store.identity import key
 
-    if cfg.instead is not None:  # it looks at runs and is none
-        _, runtime, pipeline = _built(cfg)
-        return pipeline.run(runtime).get("accuracy")
+    if (look := current_look()) is not None:
+        settled(cfg)
+        say(look.at_run(cfg))
+        return None
     output = Path(cfg.paths.output)
     # Before anything can fail, which the record of the attempt then says.
     command = shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])
@@ -114,7 +116,6 @@ def _open(mirror: Any, pipeline: Any, resolved: dict[str, Any]) -> None:
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
 def _hydra_main(cfg: DictConfig) -> float | None:
     try:
-        check_aside(aside())
         check_here(HydraConfig.get())
         check_split(HydraConfig.get().overrides.task)
         return run(cfg)
@@ -129,10 +130,10 @@ def _hydra_main(cfg: DictConfig) -> float | None:
 
 
 def as_hydra_reads(arguments: list[str]) -> list[str]:
-    """Return a command line's arguments as Hydra takes them, less those that are set aside."""
+    """Return a command line's arguments as Hydra takes them."""
     plain = reordered([without_dashes(argument) for argument in arguments])
     sweeping = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(plain)
-    return [named(with_text_quoted(argument, sweeping)) for argument in set_aside(plain)]
+    return [named(with_text_quoted(argument, sweeping)) for argument in plain]
 
 
 def main() -> None:
@@ -141,9 +142,10 @@ def main() -> None:
     Errors of input end in one line and exit code 2, a signal that asks the run to end in one line and 128 + its number.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, who say them in one line
-    with stopping.heeding():
+    former = next((look for word, look in FORMER.items() if word in sys.argv[1:]), None)
+    with stopping.heeding(), looking(current_look() or former):
         try:
-            sys.argv = [sys.argv[0], *as_hydra_reads(sys.argv[1:])]
+            sys.argv = [sys.argv[0], *as_hydra_reads([word for word in sys.argv[1:] if word not in FORMER])]
             check_typed(sys.argv[1:])
             with showing(check_flags(sys.argv[1:])):
                 _hydra_main()

@@ -3,13 +3,11 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 
 from moe_distill.config.schema import conf_dir
 from moe_distill.errors import InputError
@@ -35,7 +33,6 @@ _QUOTES = ("'", '"')
 _BRACKETS = ("[", "{", *(f"{name}(" for name in create_functions().definitions))
 # Of a number that no float holds, and whose digits Python may not even read.
 _TOO_LONG = re.compile(r"(?<![\w.])\d[\d_]{308,}")
-_aside: list[str] = []
 
 
 def named(override: str) -> str:
@@ -135,21 +132,3 @@ def _parsed(argument: str) -> Override | None:
         return OverridesParser.create().parse_override(argument)
     except (HydraException, ValueError):  # the latter of a number of thousands of digits
         return None
-
-
-def set_aside(arguments: Sequence[str]) -> list[str]:
-    """Take from a command line the settings of a pipeline in whose place another looks at its runs; return the rest.
-
-    ``pipeline=status`` has no ``pipeline.lrs``: it is of the jobs that it looks at, see :func:`aside`.
-    """
-    chosen = [a.removeprefix("pipeline=") for a in arguments if a.startswith("pipeline=")]
-    file = Path(conf_dir()) / "pipeline" / f"{chosen[-1] if chosen else ''}.yaml"
-    looks: Any = OmegaConf.load(file) if file.is_file() else {}
-    has_none = "instead" in looks and {*looks["pipeline"]} <= {"_target_", "_partial_"}
-    _aside[:] = [a for a in arguments if has_none and a.lstrip("+~").startswith("pipeline.")]
-    return [a for a in arguments if a not in _aside]
-
-
-def aside() -> list[str]:
-    """Return what :func:`set_aside` took."""
-    return [*_aside]

@@ -1,7 +1,7 @@
 """Checks of what a command line says beside what the configuration takes."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,6 @@ def check_typed(arguments: Iterable[str]) -> None:
             raise InputError(key, value, "the name of one folder, or null")
         if key == "runtime.output":
             raise InputError(key, value, "left out: hydra.run.dir says where a run works")
-        if key == "instead" and value != "null":
-            raise InputError(key, value, "left out: a pipeline brings it, such as pipeline=status")
         if given == "{}" and not typed.startswith("+"):
             allowed = f"left out: what is there is kept beside it; ~{key}.<name> takes an entry away"
             raise InputError(key, value, allowed)
@@ -93,17 +91,3 @@ def check_here(hydra: Any) -> None:
             raise InputError("hydra.searchpath", place, "folders of yamls that are there")
     if hydra.job.chdir:
         raise InputError("hydra.job.chdir", True, "false: relative paths are those of the folder where one types")
-
-
-def check_aside(settings: Sequence[str]) -> None:
-    """Refuse settings set aside for the jobs of a sweep where one run is looked at: nothing would heed them.
-
-    Args:
-        settings: See :func:`moe_distill.config.schema.aside`.
-
-    Raises:
-        InputError: There are any.
-    """
-    if settings:
-        name, _, value = settings[0].lstrip("+~").partition("=")
-        raise InputError(name, value, "left out: to look at one run needs no settings, only its name=")

@@ -57,7 +57,6 @@ class Config:
         before_sweep: Dotted path of what is called with a sweep's jobs before they start; what it returns is shown.
         done_already: The same, called next; says of each job whether it is to be left out.
         after_sweep: The same, after the last one has ended.
-        instead: The same, in place of the jobs.
         question: What an experiment asks, and of which comparison the answer is read.
     """
 
@@ -80,7 +79,6 @@ class Config:
     before_sweep: Hook | None = "moe_distill.sweeps.hooks.before"
     done_already: Hook | None = "moe_distill.sweeps.hooks.done_already"
     after_sweep: Hook | None = "moe_distill.sweeps.hooks.after"
-    instead: Hook | None = None
     question: dict[str, Any] = field(
         default_factory=lambda: {
             "_target_": "moe_distill.results.question.asked",

@@ -10,11 +10,9 @@ import hydra
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from moe_distill.config.arguments import aside
 from moe_distill.config.resolving import as_typed, settled
 from moe_distill.config.schema import written
 from moe_distill.data.sources.shared import Shelf
-from moe_distill.errors import InputError
 from moe_distill.pipelines.stage import Missing, Pipeline, UnknownCost
 from moe_distill.results.known_rows import Results
 from moe_distill.results.question import Question
@@ -75,16 +73,6 @@ def status(configs: Sequence[DictConfig]) -> str:
     return shown(sweep, folder, _results(configs[0]), foretell(_left(jobs, sweep, folder)))
 
 
-def refuse_workspace(configs: Sequence[DictConfig]) -> str:
-    """Refuse to push a dashboard once a job: it is of a project.
-
-    Raises:
-        InputError: Always.
-    """
-    allowed = "left out: the dashboard is of a project's runs, whatever their experiment"
-    raise InputError("+experiment", configs[0].name, allowed)
-
-
 @dataclass(frozen=True)
 class Built:
     """A composed job with what it runs; jobs of equal data take them from one shelf."""
@@ -115,19 +103,12 @@ def asked(jobs: Sequence[Built]) -> Sweep:
     configs = [job.cfg for job in jobs]
     question = hydra.utils.instantiate(configs[0].question, _convert_="all")
     scales = tuple(dict.fromkeys(str(cfg.scale_name) for cfg in configs))
-    return Sweep(_command(configs), asdict(question), tuple(_cell(job) for job in jobs), scales)
+    return Sweep(_command(), asdict(question), tuple(_cell(job) for job in jobs), scales)
 
 
-def _command(configs: Sequence[DictConfig]) -> str:
-    """Return what repeats the sweep: the command line, less the pipeline that looks at it and is none of its jobs'."""
-    own = {override for cfg in configs for override in cfg.hydra.overrides.task}
-    looks = [
-        argument
-        for argument in sys.argv[1:]
-        if argument.startswith("pipeline=")
-        and own.isdisjoint(f"pipeline={name}" for name in argument.removeprefix("pipeline=").split(","))
-    ]
-    return shlex.join([*_RUN.split(), *(argument for argument in sys.argv[1:] if argument not in looks), *aside()])
+def _command() -> str:
+    """Return what repeats the sweep: the command line, whichever command looks at it."""
+    return shlex.join([*_RUN.split(), *sys.argv[1:]])
 
 
 def foretell(jobs: Sequence[Built]) -> str:

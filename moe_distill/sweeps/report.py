@@ -1,14 +1,14 @@
 """Build a run's or a sweep's tables and pages again from what lies in its folder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moe_distill.context.run_context import Runtime
+from omegaconf import DictConfig
+
 from moe_distill.errors import InputError
 from moe_distill.pipelines.finish import write_page
-from moe_distill.pipelines.stage import Pipeline
 from moe_distill.reports.other_scores import probed, score_sheet, scored
 from moe_distill.reports.page_cells import CellReport
 from moe_distill.reports.page_costs import merged_costs
@@ -23,7 +23,8 @@ from moe_distill.results.run_tables import is_sweep, merged
 from moe_distill.results.schema import ResultRow
 from moe_distill.results.set_names import set_of
 from moe_distill.results.stages import FILE, Stages, stages_of
-from moe_distill.store.store import write_text
+from moe_distill.results.wording import count
+from moe_distill.store.store import Store, write_text
 from moe_distill.sweeps.jobs import Cell, Sweep
 from moe_distill.sweeps.status import last_lines
 
@@ -33,28 +34,22 @@ if TYPE_CHECKING:
 _DECIDED = ("architecture", "seed")  # by a row's key, whatever a table says
 
 
-@dataclass(frozen=True)
-class Report(Pipeline):
-    """Rebuild ``results.csv`` of a sweep and every ``report.html`` below a run's folder."""
+def report_folder(cfg: DictConfig) -> str:
+    """Rebuild ``results.csv`` of a sweep and every ``report.html`` below a run's folder; say how many pages.
 
-    def run(self, runtime: Runtime) -> dict[str, Any]:
-        """Rebuild them.
-
-        Returns:
-            ``pages``: how many were written.
-
-        Raises:
-            InputError: No run was concluded there.
-        """
-        folders = [file.parent for file in sorted(runtime.output.glob(f"**/{FILE}"))]
-        done = [(folder, stages) for folder in folders if (stages := stages_of(folder)) is not None]
-        if not done:
-            raise InputError("name", runtime.experiment, f"an experiment run before: {runtime.output} holds no {FILE}")
-        for folder, stages in done:
-            write_page(folder, stages, runtime.results)
-        if is_sweep(runtime.output):
-            report_sweep(runtime.output, runtime.results)
-        return {"pages": len(done)}
+    Raises:
+        InputError: No run was concluded there.
+    """
+    folder, results = Path(cfg.paths.output), Results(Store(cfg.paths.store), cfg.paths.tables)
+    runs = [file.parent for file in sorted(folder.glob(f"**/{FILE}"))]
+    done = [(run, stages) for run in runs if (stages := stages_of(run)) is not None]
+    if not done:
+        raise InputError("name", cfg.name, f"an experiment run before: {folder} holds no {FILE}")
+    for run, stages in done:
+        write_page(run, stages, results)
+    if is_sweep(folder):
+        report_sweep(folder, results)
+    return f"{count([len(done)], 'page')} in {folder}"
 
 
 def report_sweep(folder: Path, results: Results) -> str:

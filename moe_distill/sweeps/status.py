@@ -2,19 +2,17 @@
 
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from omegaconf import DictConfig
 from rich.table import Table
 from rich.text import Text
 
 from moe_distill import terminal
-from moe_distill.context.run_context import Runtime
 from moe_distill.errors import InputError
-from moe_distill.pipelines.stage import Pipeline
 from moe_distill.results.attempts import LOG, attempts_of
 from moe_distill.results.known_rows import Results
+from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import DONE, Cell, Sweep
 
 _STYLES = {DONE: "green", "running": "cyan", "missing": "dim"}
@@ -64,26 +62,18 @@ def last_lines(folder: Path, most: int = 30) -> str:
     return "\n".join(lines[-most:])
 
 
-@dataclass(frozen=True)
-class Status(Pipeline):
-    """Show how far the run of a folder is, or the sweep that was begun in it."""
+def status_of_folder(cfg: DictConfig) -> str:
+    """Say how far the run of a folder is, or the sweep that was begun in it.
 
-    def run(self, runtime: Runtime) -> dict[str, Any]:
-        """Show it.
-
-        Raises:
-            InputError: There was none.
-        """
-        _show(runtime)
-        return {}
-
-
-def _show(runtime: Runtime) -> None:
-    folder = runtime.output
+    Raises:
+        InputError: There was none.
+    """
+    folder = Path(cfg.paths.output)
     begun, tried = Sweep.read(folder), attempts_of(folder)
     if begun is None and not tried:
-        raise InputError("name", runtime.experiment, f"an experiment run before: {folder} holds no run")
+        raise InputError("name", cfg.name, f"an experiment run before: {folder} holds no run")
     begun = begun or Sweep(tried[-1].command, {}, (Cell(folder.name, ".", tried[-1].command, ()),))
-    done = all(cell.state(folder, runtime.results) == DONE for cell in begun.cells)
-    rest = "nothing is left to do" if done else "the sweep's own command with pipeline=status foretells the rest"
-    terminal.say(shown(begun, folder, runtime.results, rest))
+    results = Results(Store(cfg.paths.store), cfg.paths.tables)
+    done = all(cell.state(folder, results) == DONE for cell in begun.cells)
+    rest = "nothing is left to do" if done else "the sweep's own command as python -m moe_distill.status foretells it"
+    return shown(begun, folder, results, rest)

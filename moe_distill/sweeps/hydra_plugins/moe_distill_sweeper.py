@@ -6,17 +6,16 @@ can: each entry is a line of overrides, and every job of the grid is run for eve
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.errors import CompactHydraException
-from omegaconf import OmegaConf
 
 from moe_distill.config.overrides import check_split
 from moe_distill.errors import InputError
 from moe_distill.sweeps.launchers.composing import FreshProcessLauncher
+from moe_distill.sweeps.looking import current_look
 
 
 @dataclass
@@ -65,8 +64,7 @@ class CellsSweeper(BasicSweeper):
         (grid,) = BasicSweeper.split_arguments(overrides, max_batch_size)
         given = {_key(o.input_line or "") for o in overrides}
         varied = {_key(line) for cell in self.cells for line in cell}
-        # A pipeline that looks at the sweep, such as pipeline=status, is asked of all cells alike.
-        for key in sorted(given & varied - {"pipeline"}):
+        for key in sorted(given & varied):
             raise CellsInputError(key, "set", "left out: the cells of this experiment vary it (hydra.sweeper.cells)")
         jobs = [[*cell, *job] for job in grid for cell in self.cells or [[]]]
         for job in jobs:
@@ -80,10 +78,8 @@ class CellsSweeper(BasicSweeper):
             InputError: A launcher of others is to look at a sweep, which only ours do in place of its jobs.
         """
         if not isinstance(self.launcher, FreshProcessLauncher):
-            context: Any = self.hydra_context
-            first = context.config_loader.load_sweep_config(self.config, [*batch[0]])
-            if OmegaConf.select(first, "instead") is not None:
-                chosen = first.hydra.runtime.choices["hydra/launcher"]
+            if current_look() is not None:
+                chosen = self.config.hydra.runtime.choices["hydra/launcher"]  # type: ignore[union-attr]
                 raise CellsInputError("hydra/launcher", chosen, "process or submitit_slurm, which can look at a sweep")
             super().validate_batch_is_legal(batch)
 

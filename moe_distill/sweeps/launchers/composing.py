@@ -16,15 +16,16 @@ from hydra.core.utils import JobReturn, setup_globals
 from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, open_dict, read_write
 
-from moe_distill.config.arguments import aside, named
+from moe_distill.config.arguments import named
 from moe_distill.errors import InputError
 from moe_distill.results.attempts import works_here
 from moe_distill.stopping import GOES_ON
 from moe_distill.store.locks import locked
 from moe_distill.sweeps.launchers.outcomes import counted_ends, hook_of, job_return, left, show
 from moe_distill.sweeps.launchers.processes import Job
+from moe_distill.sweeps.looking import current_look
 
 log = logging.getLogger(__name__)
 _SHORT_SECONDS = 1.0
@@ -114,8 +115,8 @@ class FreshProcessLauncher(Launcher):
 
         Config keys name functions, list of composed job configs -> text: ``before_sweep`` is called and its text
         printed before the first job, ``after_sweep`` after the last one has ended, well or not. ``done_already`` says
-        of each job whether it is to be left out, once ``before_sweep`` was called. ``instead`` is called in place of
-        all jobs, which are then composed without the choice of a pipeline that brought the key. In these
+        of each job whether it is to be left out, once ``before_sweep`` was called. A command that looks
+        at runs does so in the place of all jobs. In these
         configs the resolver ``${hydra:...}`` knows the last job only.
 
         Args:
@@ -129,12 +130,10 @@ class FreshProcessLauncher(Launcher):
         module = module_name(self.module, self.task)
         setup_globals()
         first = self._compose(job_overrides[0], initial_job_idx)
-        if OmegaConf.select(first, "instead") is not None:
-            asked = {o for o in self.config.hydra.overrides.task if o.startswith("pipeline=")}
-            own = [[*(o for o in overrides if o not in asked), *aside()] for overrides in job_overrides]
-            show(hook_of("instead", first), self._compose_all(own, initial_job_idx))
-            return []
         configs = [first, *self._compose_all(job_overrides[1:], initial_job_idx + 1)]
+        if (look := current_look()) is not None:
+            log.info(look.at_sweep(configs))
+            return []
         jobs = [self._job(config, module) for config in configs]
         check_folders(jobs)
         self.check(configs)
