@@ -6,6 +6,7 @@ from hydra.utils import instantiate
 
 from moe_distill.results.row_files import merge_rows
 from moe_distill.run import run
+from moe_distill.sweeps.looking import looking
 
 USUAL = {"scale": "smoke", "logger": "none", "threads": "1", "trainer": "cpu"}
 
@@ -29,6 +30,11 @@ class Suite:
     def __call__(self, *given):
         """Run a command line; return its headline number."""
         return run(self.compose(*given))
+
+    def look(self, look, *given):
+        """Run a command line of a command that looks at a run."""
+        with looking(look):
+            self(*given)
 
     def cells(self, *given):
         """Return the command lines of a sweep's jobs as Hydra splits them; one empty line where nothing is swept."""

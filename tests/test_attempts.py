@@ -14,6 +14,7 @@ import pytest
 from moe_distill.errors import InputError
 from moe_distill.results.attempts import FILE, LOG, attempt, attempts_of, note_end, note_start, state_of
 from moe_distill.stopping import Stopped
+from moe_distill.sweeps.looking import REPORT
 
 SLEEPER = """
 import sys, time
@@ -157,7 +158,7 @@ def test_a_mirror_that_cannot_be_opened_is_a_failed_attempt(suite, monkeypatch):
 
 def test_looking_at_a_run_is_no_attempt(suite):
     with pytest.raises(InputError):
-        suite("pipeline=report")
+        suite.look(REPORT)
     assert attempts_of(suite.out) == []
 
 

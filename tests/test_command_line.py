@@ -12,10 +12,8 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from moe_distill.config.arguments import (
-    aside,
     named,
     reordered,
-    set_aside,
     takes_path,
     with_text_quoted,
     without_dashes,
@@ -105,22 +103,6 @@ def test_an_option_that_is_none_is_named_as_it_was_typed(file, typed):
 )
 def test_a_number_that_should_name_an_option_is_quoted_and_nothing_else_is(override, said):
     assert named(override) == said
-
-
-@pytest.mark.parametrize(
-    ("given", "taken"),
-    [
-        (["+experiment=ddranking", "pipeline.lrs=[0.1]", "pipeline=status"], ["pipeline.lrs=[0.1]"]),
-        (["pipeline=report", "++pipeline.w=1", "seed=1", "~pipeline.path"], ["++pipeline.w=1", "~pipeline.path"]),
-        (["pipeline=score", "pipeline.lrs=[0.1]"], []),
-        (["pipeline.lrs=[0.1]"], []),
-        (["pipeline=nothing", "pipeline.lrs=[0.1]"], []),
-        (["pipeline=workspace", "pipeline.entity=me"], []),  # which it has itself
-    ],
-)
-def test_settings_of_the_pipeline_whose_runs_are_looked_at_are_set_aside(given, taken):
-    assert set_aside(given) == [a for a in given if a not in taken] and aside() == taken
-    set_aside([])
 
 
 ODD = [

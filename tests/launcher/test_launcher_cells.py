@@ -29,9 +29,6 @@ def test_what_cells_vary_cannot_be_set_beside_them(plugin):
         jobs(plugin, ["a=1 b=2", "+c@d=3"], "x=1", "a=5")
     with pytest.raises(InputError, match=r"^c@d=set"):
         jobs(plugin, ["a=1 b=2", "+c@d=3"], "+c@d=5")
-    assert jobs(plugin, ["+c@d=3 pipeline=score"], "c=5", "pipeline=status") == [
-        "+c@d=3 pipeline=score c=5 pipeline=status"
-    ]
 
 
 def test_batches_are_refused_with_what_limits_jobs(plugin):

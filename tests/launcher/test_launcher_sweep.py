@@ -56,7 +56,6 @@ fail: null
 before_sweep: null
 done_already: null
 after_sweep: null
-instead: null
 hydra: {sweep: {dir: out, subdir: "x${x}-y${y}"}}
 """
 
@@ -124,14 +123,6 @@ def test_failures_are_named_though_the_page_cannot_be_built(app):
     done = sweep(app, "x=1,2", "fail=1", "after_sweep=tiny.nothing")
     assert done.returncode != 0 and "nothing" in done.stderr
     assert "1 of 2 jobs failed:\n  x=1 fail=1" in done.stdout
-
-
-def test_what_looks_at_a_sweep_is_called_in_place_of_its_jobs(app):
-    (app / "conf" / "pipeline").mkdir()
-    (app / "conf" / "pipeline" / "look.yaml").write_text("# @package _global_\ninstead: tiny.forecast\n")
-    done = sweep(app, "x=1,2", "pipeline=look")
-    assert done.returncode == 0, done.stderr
-    assert "forecast for x of 1 2\n" in done.stdout and not list(app.glob("out/*/began"))
 
 
 @pytest.mark.parametrize("launcher", ["process", "basic"])

@@ -12,7 +12,6 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, open_dict
 
 import moe_distill.run
-from moe_distill.config.arguments import set_aside
 from moe_distill.config.schema import conf_dir, register
 from moe_distill.data.sources.public_sets import Digits
 from moe_distill.errors import InputError
@@ -21,6 +20,7 @@ from moe_distill.results.known_rows import Results
 from moe_distill.store.store import Store
 from moe_distill.sweeps.hooks import asked, before, built, status
 from moe_distill.sweeps.jobs import Sweep
+from moe_distill.sweeps.looking import Look, current_look, looking
 
 TINY = ("+experiment=table4", "scale=smoke", "students=convnet3", "seeds=1", "logger=none", "method=dm")
 
@@ -68,35 +68,26 @@ def test_a_sweep_that_nobody_names_does_not_lie_in_the_folder_of_such_a_run(tmp_
     assert alone.hydra.run.dir == str(tmp_path / "single")
 
 
-@pytest.mark.parametrize(
-    ("given", "own", "kept"),
-    [
-        (["pipeline=report"], [], []),
-        (["pipeline=status", "seed=1"], ["pipeline=score"], ["seed=1"]),
-        (["pipeline=score"], ["pipeline=score"], ["pipeline=score"]),
-        (["pipeline=score,probe"], ["pipeline=probe"], ["pipeline=score,probe"]),
-    ],
-)
-def test_the_pipeline_that_looks_at_a_sweep_is_not_kept_as_what_repeats_it(monkeypatch, composed, given, own, kept):
-    monkeypatch.setattr(sys, "argv", ["run", *TINY, *given])
-    sweep = asked(built(composed[0](*TINY, cells=[[*own, "diversity=none"]])))
-    assert isinstance(sweep, Sweep) and shlex.split(sweep.command)[3:] == [*TINY, *kept]
-
-
-def test_settings_that_were_set_aside_are_the_jobs_and_the_commands(monkeypatch, tmp_path, plugin, composed):
-    score = ("+experiment=ddranking", *TINY[1:], f"paths.runs={tmp_path}", f"paths.store={tmp_path}")
-    given = ["run", *set_aside([*score, "pipeline=report", "pipeline.lrs=[0.02]"])]
-    monkeypatch.setattr(sys, "argv", given)
+def test_what_looks_at_a_sweep_is_called_in_place_of_its_jobs(monkeypatch, tmp_path, plugin, composed):
+    """With the settings of the jobs, whose command is what repeats the sweep."""
+    given = [
+        "+experiment=ddranking",
+        *TINY[1:],
+        f"paths.runs={tmp_path}",
+        f"paths.store={tmp_path}",
+        "pipeline.lrs=[0.02]",
+    ]
+    monkeypatch.setattr(sys, "argv", ["status", *given])
     seen = []
-    monkeypatch.setattr("moe_distill.sweeps.hooks.after", lambda configs: seen.extend(configs) or "")
-    config = composed[1].load_configuration("config", given[1:], RunMode.MULTIRUN)
+    config = composed[1].load_configuration("config", given, RunMode.MULTIRUN)
     made = plugin.ProcessLauncher(1, None, "moe_distill.run")
     context = HydraContext(config_loader=composed[1], callbacks=None)
     made.setup(hydra_context=context, task_function=moe_distill.run.main, config=config)
-    made.launch([[*config.hydra.overrides.task, f"split={split}"] for split in ("5x2", "10x1")], 0)
-    assert [list(cfg.pipeline.lrs) for cfg in seen] == [[0.02]] * 2
-    assert asked(built(seen)).command.endswith("'pipeline.lrs=[0.02]'")
-    set_aside([])
+    with looking(Look(lambda configs: seen.extend(configs) or "", no_work)):
+        made.launch([[*config.hydra.overrides.task, f"split={split}"] for split in ("5x2", "10x1")], 0)
+    assert [list(cfg.pipeline.lrs) for cfg in seen] == [[0.02]] * 2 and current_look() is None
+    assert shlex.split(asked(built(seen)).command) == ["python", "-m", "moe_distill.run", *given]
+    assert not list(tmp_path.glob("*/*/console.log"))
 
 
 def test_a_cell_without_rows_is_done_only_by_the_work_that_is_asked_for(tmp_path, monkeypatch, composed):
@@ -112,6 +103,7 @@ def test_a_cell_without_rows_is_done_only_by_the_work_that_is_asked_for(tmp_path
     others = [cell("scale=small"), cell("data.root=elsewhere"), cell("paths.store=other")]
     assert {other.folder for other in others} == {here.folder}
     monkeypatch.setattr("moe_distill.pipelines.pretrain.pretrain", no_work)
+    monkeypatch.setattr("moe_distill.pipelines.pretrain.Pretrain.has_stages", False)
     alone = loader.load_configuration("config", shlex.split(here.command)[3:], RunMode.RUN)
     with open_dict(alone.hydra):
         alone.hydra.runtime.output_dir = alone.hydra.run.dir
@@ -166,7 +158,7 @@ def test_jobs_of_equal_data_load_them_once(tmp_path, monkeypatch, composed):
     ("given", "said"),
     [
         ("+method.foo=1", r"^method\.foo=1: no such key; there are "),
-        ("+pipeline.foo=1", r"^pipeline\.foo=1: no such key; there are baselines, exam, plans, runtime$"),
+        ("+pipeline.foo=1", r"^pipeline\.foo=1: no such key; there are baselines, exam, plans$"),
         ("+runtime.foo=1", r"^runtime\.foo=1: no such key; there are "),
         ("recipe.epochs=many", r"^recipe\.epochs=many: a whole number of at least 1$"),
     ],

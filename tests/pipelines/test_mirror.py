@@ -9,6 +9,7 @@ from PIL import Image
 
 from moe_distill.errors import InputError
 from moe_distill.results.rows import COLUMNS
+from moe_distill.sweeps.looking import REPORT
 
 ONE = ("logger=wandb", "students=convnet3", "seeds=1", "recipe.epochs=1", "name=mirrored", "diversity=none")
 JOBS = {"dm": ("method=dm", "baselines=single_and_random"), "idm": ("method=idm",)}
@@ -146,7 +147,7 @@ def test_a_job_that_fails_leaves_a_failed_run(suite):
 
 
 def test_what_is_about_no_plan_leaves_no_run(suite, runs):
-    suite(*ONE, "pipeline=report", f"paths.output={suite.home / 'idm'}")
+    suite.look(REPORT, *ONE, f"paths.output={suite.home / 'idm'}")
     assert len(list((suite.home / "idm").glob("wandb/offline-run-*"))) == len(runs["idm"])
 
 

@@ -14,6 +14,7 @@ from moe_distill.data.sources.public_sets import Digits
 from moe_distill.errors import InputError
 from moe_distill.store.identity import key
 from moe_distill.store.store import Store
+from moe_distill.sweeps.looking import REPORT
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
 
@@ -32,7 +33,7 @@ def test_every_stage_picks_up_what_the_one_before_left(suite):
         suite("pipeline=evaluate", *ONE)
     assert "\n" not in str(missing.value)
     with pytest.raises(InputError, match=re.escape("holds no stages.json")):
-        suite("pipeline=report")
+        suite.look(REPORT)
     assert suite.artifacts() == []
     accuracy, made = alone(suite, "pretrain")
     assert made == ["teacher"] and 0 <= accuracy <= 1
