@@ -87,6 +87,7 @@ def may_be(what, target, name):
     return kinds.get(what, what == "zero")
 
 
+@pytest.mark.slow
 def test_every_leaf_of_every_option_refuses_nonsense_by_its_name(composed):
     met = set()
     for job in JOBS:
