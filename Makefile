@@ -4,8 +4,10 @@ PYTHON ?= python3
 WORKERS ?= logical
 BIN := .venv/bin
 
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-gpu bench check format lock wheel clean
+.PHONY: help setup demo test test-slow test-gpu bench check format lock wheel clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -23,8 +25,11 @@ setup: .venv/.ready ## Make .venv with the pinned packages
 demo: setup ## Distil handwritten digits, train four networks on the result, write a page (minutes)
 	$(BIN)/python -m moe_distill.run +experiment=quickstart
 
-test: setup ## Run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8
+test: setup ## Run the tests of every day, in minutes
+	$(TESTS) -m "not slow and not gpu"
+
+test-slow: setup ## Run the rest: every experiment, kills, Slurm, a browser, the wheel
+	$(TESTS) -m "slow and not gpu"
 
 test-gpu: setup ## Run the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu

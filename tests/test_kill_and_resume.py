@@ -19,6 +19,8 @@ import torch
 from moe_distill.results.attempts import state_of
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 
+pytestmark = pytest.mark.slow
+
 # A process imports for seconds: this one imports once, does no work, and forks a real process for every command line.
 SERVER = """
 import json, os, signal, sys

@@ -113,6 +113,15 @@ def long_functions(source: str) -> Iterator[str]:
                 yield f"{node.name}: {lines} lines"
 
 
+def early_ends(source: str) -> Iterator[str]:
+    """Yield the tests of a source that return, or go on to the next turn, before their end, as if they had tested."""
+    for test in ast.walk(ast.parse(source)):
+        if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
+            inner = {n for f in ast.walk(test) if f is not test and isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
+            if any(isinstance(node, ast.Return | ast.Continue) for node in {*ast.walk(test)} - inner):
+                yield test.name
+
+
 def too_long(text: str, most: int) -> bool:
     """Say whether a text has more lines than it may."""
     return len(text.splitlines()) > most
@@ -146,6 +155,25 @@ def test_every_module_has_a_name_that_says_what_it_holds():
         Path("moe_distill/utils.py"),
         Path("moe_distill/common/x.py"),
     ]
+
+
+def test_no_test_ends_early_as_if_it_had_tested():
+    suites = [path for path in PACKAGE if path.parent.name == "testing"]
+    assert [f"{path}: {name}" for path in TESTS + suites for name in early_ends(path.read_text())] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "early"),
+    [
+        ("if x:\n        return\n    assert y", True),
+        ("for x in y:\n        if x: continue\n        assert x", True),
+        ("def inner(x):\n        return x\n    assert inner(y)", False),
+        ("if x: pytest.skip('there is none')\n    assert y", False),
+    ],
+)
+def test_an_early_end_is_seen_in_a_test_and_not_in_what_it_defines(body, early):
+    assert list(early_ends(f"class A:\n  def test_x():\n    {body}\n")) == ["test_x"] * early
+    assert list(early_ends(f"def helper():\n    {body}\n")) == []
 
 
 @pytest.mark.parametrize("law", LAWS)

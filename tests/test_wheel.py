@@ -12,6 +12,8 @@ import pytest
 
 import moe_distill
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(moe_distill.__file__).parents[1]
 SHORT = ["logger=none", "threads=1", "width=0.0625", "seeds=1"]
 SHORT += ["shorten.idm.iterations=3", "recipe.epochs=2", "features.recipe.epochs=1"]

@@ -8,9 +8,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from torchvision.transforms import CenterCrop, Compose, Resize
 
+from moe_distill.data.sources import decoding
 from moe_distill.data.sources.decoding import fit_square
 from moe_distill.data.sources.folder import Folder
-from moe_distill.data.sources.public_sets import ImageNetSubset, decoding
+from moe_distill.data.sources.public_sets import ImageNetSubset
 from moe_distill.errors import InputError
 from moe_distill.store.tensor_cache import cached
 

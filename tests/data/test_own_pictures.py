@@ -10,8 +10,8 @@ from conftest_folders import plant, refused
 from PIL import Image
 
 from moe_distill.data.real_set import pixel_statistics
+from moe_distill.data.sources import decoding
 from moe_distill.data.sources.folder import Folder
-from moe_distill.data.sources.public_sets import decoding
 
 
 def test_photos_stand_upright(root, cache):

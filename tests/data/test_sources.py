@@ -15,8 +15,8 @@ from PIL import Image
 from torchvision.datasets import utils as torchvision_utils
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from moe_distill.data.sources.public_sets import folder
-from moe_distill.data.sources.public_sets import public_sets as sources
+from moe_distill.data.sources import folder
+from moe_distill.data.sources import public_sets as sources
 from moe_distill.data.sources.standardized import Standardised
 from moe_distill.errors import InputError
 

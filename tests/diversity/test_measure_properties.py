@@ -1,11 +1,11 @@
 """Properties of the diversity measures: invariances, gradients, degenerate and bad input."""
 
-import math
 from dataclasses import FrozenInstanceError
-from itertools import combinations, product
+from itertools import product
 
 import pytest
 import torch
+from conftest_features import dependent, randn
 
 from moe_distill.diversity import measures
 from moe_distill.diversity.measures import (
@@ -25,6 +25,7 @@ from moe_distill.diversity.unpaired import (
 )
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
+from moe_distill.testing.measures import gradient
 
 B_DCOR = DistanceCorrelation(l2norm=False)
 U_DCOR = DistanceCorrelation(centring="u", l2norm=False)
@@ -35,20 +36,6 @@ PRODUCTS = [
 ]
 UNPAIRED = [CosineAllPairs(), Orthogonality(), NegativeMMD(), NegativeEnergy(), NegativeCorrelation()]
 ALL = [*RATIOS, *PRODUCTS, DistanceCorrelation(), PairedCosine(), *UNPAIRED]
-
-
-def randn(*shape, name="x", dtype=torch.float64):
-    return torch.randn(*shape, generator=stream(0, name), dtype=dtype)
-
-
-def dependent(n=14, p=3, q=5):
-    x = randn(n, p)
-    return x, 0.7 * x @ randn(p, q, name="map") + 0.5 * randn(n, q, name="noise")
-
-
-def gradient(measure, f, g):
-    f = f.clone().requires_grad_()
-    return torch.autograd.grad(measure(f, g), f)[0]
 
 
 @pytest.mark.parametrize("measure", RATIOS, ids=repr)
@@ -93,32 +80,10 @@ def test_collinear_rows_and_equidistant_rows_are_no_noise():
     assert float(U_DCOR(h, g)) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("measure", ALL, ids=repr)
-def test_duplicate_and_dead_rows_keep_the_gradient_finite(measure):
-    f, g = randn(12, 5, dtype=torch.float32), randn(12, 5, name="y", dtype=torch.float32)
-    f[:4] = f[0]
-    g[5] = 0
-    for a, b in ((f, g), (g, f), (f, f.clone())):
-        grad = gradient(measure, a, b)
-        assert grad.isfinite().all()
-        assert grad.abs().max() < 100
-    mostly = f.clone()
-    mostly[:11] = f[0]  # the median distance is 0
-    assert torch.isfinite(measure(mostly, g))
-    assert gradient(measure, mostly, g).isfinite().all()
-
-
 def test_bandwidth_of_mostly_equal_rows_follows_the_scale():
     f, g = randn(12, 5), randn(12, 5, name="y")
     f[:10] = f[0]
     assert float(CKA()(1000 * f, g)) == pytest.approx(float(CKA()(f, g)), rel=1e-9)
-
-
-@pytest.mark.parametrize("measure", ALL, ids=repr)
-def test_a_diverged_set_is_not_hidden(measure):
-    f, g = randn(12, 5), randn(12, 5, name="y")
-    f[3, 2] = float("nan")
-    assert math.isnan(measure(f, g))
 
 
 @pytest.mark.parametrize("measure", ALL, ids=repr)
@@ -141,16 +106,6 @@ def test_bandwidth_is_a_constant_of_the_gradient():
     torch.testing.assert_close(actual, expected)
 
 
-@pytest.mark.parametrize("measure", ALL, ids=repr)
-def test_detached_peers_give_the_gradient_of_the_full_pair_sum(measure):
-    shared = randn(11, 4, name="shared")
-    sets = [(shared + 0.5 * randn(11, 4, name=str(i))).requires_grad_() for i in range(3)]
-    whole = torch.autograd.grad(sum(measure(a, b) for a, b in combinations(sets, 2)), sets)
-    for i, own in enumerate(sets):
-        alone = sum(measure(own, peer.detach()) for j, peer in enumerate(sets) if j != i)
-        torch.testing.assert_close(torch.autograd.grad(alone, own)[0], whole[i])
-
-
 def test_transforms():
     f, g = randn(12, 4), randn(12, 4, name="y")
     order = min((torch.randperm(12, generator=stream(i)) for i in range(20)), key=lambda o: float(U_DCOR(f, g[o])))
@@ -162,39 +117,6 @@ def test_transforms():
     assert gradient(clipped, f, negative).abs().max() == 0
     assert DistanceCorrelation(centring="u", transform="square")(f, negative) == raw**2
     assert clipped(f, f + 0.1 * g) == DistanceCorrelation(centring="u")(f, f + 0.1 * g) > 0
-
-
-@pytest.mark.parametrize("measure", ALL, ids=repr)
-def test_half_precision_is_computed_in_single(measure):
-    f, g = dependent(12, 8, 8)
-    f, g = f.bfloat16(), g.bfloat16()
-    expected = measure(f.double(), g.double())
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = measure(f, g)
-        mixed = measure(f.float(), g.float())
-    assert value.dtype == torch.float32
-    torch.testing.assert_close(value.double(), expected, rtol=1e-3, atol=1e-5)
-    assert torch.equal(value, mixed)
-
-
-@pytest.mark.filterwarnings("ignore:a U-centred")
-@pytest.mark.parametrize("measure", ALL, ids=repr)
-def test_least_rows(measure):
-    least = measure.least_rows
-    assert least == (4 if getattr(measure, "centring", None) == "u" else 1 if "centring" not in vars(measure) else 2)
-    assert torch.isfinite(measure(randn(least, 3), randn(least, 3, name="y")))
-    with pytest.raises(InputError, match=rf"diversity\.measure={measure.title}: needs {least} rows or more"):
-        measure(randn(least - 1, 3), randn(least - 1, 3, name="y"))
-
-
-@pytest.mark.parametrize("measure", ALL, ids=repr)
-def test_unequal_rows(measure):
-    f, g = randn(9, 3), randn(12, 3, name="y")
-    if measure.paired:
-        with pytest.raises(InputError, match="got 9 and 12"):
-            measure(f, g)
-    else:
-        assert torch.isfinite(measure(f, g))
 
 
 def test_other_bad_input():

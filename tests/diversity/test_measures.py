@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest_features import dependent, randn
 
 from moe_distill.diversity import measures
 from moe_distill.diversity.measures import (
@@ -24,7 +25,6 @@ from moe_distill.diversity.unpaired import (
     NegativeMMD,
     Orthogonality,
 )
-from moe_distill.seeding import stream
 
 GOLDEN = dict(np.load(Path(__file__).parents[1] / "golden/dcor_clom.npz"))
 LIBRARY = dict(np.load(Path(__file__).parents[1] / "golden/dcor_library.npz"))
@@ -32,15 +32,6 @@ CASES = sorted({key.split("/")[1] for key in GOLDEN if key.startswith("dcor/")})
 
 B_DCOR = DistanceCorrelation(l2norm=False)
 U_DCOR = DistanceCorrelation(centring="u", l2norm=False)
-
-
-def randn(*shape, name="x", dtype=torch.float64):
-    return torch.randn(*shape, generator=stream(0, name), dtype=dtype)
-
-
-def dependent(n=14, p=3, q=5):
-    x = randn(n, p)
-    return x, 0.7 * x @ randn(p, q, name="map") + 0.5 * randn(n, q, name="noise")
 
 
 def loop_distances(x):

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from test_method_conformance import METHODS, OWNER, data, spec_of, workshop
+from test_method_conformance import METHODS, spec_of
 
 from moe_distill.experts.expert import Expert
+from moe_distill.testing.stand_ins import OWNER, noise_set, workshop
 
 __all__ = ["spec_of"]
 
@@ -17,7 +18,7 @@ pytestmark.append(pytest.mark.usefixtures("exact_matrix_products"))
 
 def iterated(spec, device):
     """Return the initial images of an expert, its images after an iteration, and what it shows."""
-    made = Expert(0, spec, torch.arange(0, 60, 2), workshop(data((3, 12)))).to(device)
+    made = Expert(0, spec, torch.arange(0, 60, 2), workshop(noise_set(3, 12))).to(device)
     made.start()
     start = made.synthetic.images.detach().cpu().clone()
     made.iterate(0, made.configure_optimizers(), OWNER)

@@ -9,6 +9,8 @@ import pytest
 from moe_distill.config.schema import conf_dir
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 
+pytestmark = pytest.mark.slow
+
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "noe=2", "ipc=2")
 METHODS = sorted(p.stem for p in (Path(conf_dir()) / "method").glob("*.yaml"))
 TILED = ("random_tiled", "herding_tiled", "kcenter_tiled", "kmeans_tiled")

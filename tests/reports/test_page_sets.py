@@ -1,7 +1,7 @@
 """What a page shows of a set goes without a file beside it that is damaged, and says so."""
 
 import pytest
-from test_synthetic import a_set
+from conftest_sets import a_set
 
 from moe_distill.reports.page_sets import (
     curves_section,

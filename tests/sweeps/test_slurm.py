@@ -18,6 +18,8 @@ from moe_distill.sweeps.launchers import slurm as launcher
 from moe_distill.sweeps.launchers.processes import Job
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(moe_distill.__file__).parents[1]
 ITERATIONS = 60
 CELL = [

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from moe_distill.synthetic.tiling import Tiling
 
-GOLDEN = np.load(Path(__file__).parent / "golden" / "idm_dm.npz")
-IDC = np.load(Path(__file__).parent / "golden" / "idc.npz")
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "idm_dm.npz")
+IDC = np.load(Path(__file__).parents[1] / "golden" / "idc.npz")
 
 
 def enlarged(tile: np.ndarray, size: int) -> np.ndarray:

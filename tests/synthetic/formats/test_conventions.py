@@ -18,7 +18,7 @@ from moe_distill.synthetic.formats.conventions import (
 from moe_distill.synthetic.formats.fitting import Fitted
 from moe_distill.synthetic.formats.foreign import Foreign, Wanted
 
-CONF = Path(__file__).parents[2] / "conf" / "data"
+CONF = Path(__file__).parents[3] / "conf" / "data"
 
 
 def data(name):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from test_synthetic import a_set
+from conftest_sets import a_set
 
 from moe_distill.errors import InputError
 from moe_distill.synthetic.files import write_set

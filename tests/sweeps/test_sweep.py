@@ -6,9 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import moe_distill
 from moe_distill.results.attempts import FILE, attempts_of
 from moe_distill.sweeps.jobs import Sweep
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(moe_distill.__file__).parents[1]
 # The suite, but its second cell fails and its third is killed until someone mends it.

@@ -14,7 +14,7 @@ from moe_distill.sweeps.jobs import Cell, Sweep
 from moe_distill.sweeps.report import report_sweep
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")]
 # A frame of the wanted width, since the browser has a least width of its own; the page in it has the same origin.
 FRAME = """<body style="margin:0"><iframe width="{width}" height="900" srcdoc="{page}"></iframe><script>
 document.querySelector('iframe').onload = event => {{

@@ -16,7 +16,7 @@ from moe_distill.store.identity import key
 from moe_distill.store.rekeying import MARKER, NotFoundAgain, converted
 from moe_distill.store.store import Store
 
-FORMER = json.loads((Path(__file__).parent / "golden" / "schema_1.json").read_text())
+FORMER = json.loads((Path(__file__).parents[1] / "golden" / "schema_1.json").read_text())
 SETS = [one for one in FORMER if one["kind"] == "set"]
 
 

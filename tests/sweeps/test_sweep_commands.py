@@ -25,7 +25,7 @@ from moe_distill.sweeps.looking import Look, current_look, looking
 TINY = ("+experiment=table4", "scale=smoke", "students=convnet3", "seeds=1", "logger=none", "method=dm")
 
 
-def no_work(**_):
+def no_work(*_, **__):
     return {}
 
 

@@ -11,7 +11,7 @@ import torch
 from moe_distill.methods.matching import distances
 from moe_distill.seeding import stream
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "dc.npz")
+GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "dc.npz")
 ALL = ["sum_squares", "sum_absolute", "row_mean_absolute", "row_cosine", "layerwise_cosine", "whole_cosine"]
 SHAPES = [(4, 3, 3, 3), (4,), (6, 2, 2), (5, 24), (5,)]
 

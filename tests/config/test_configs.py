@@ -1,10 +1,6 @@
 """The yaml tree: everything composes, and every target takes the keys it is given, of the types it names."""
 
-import dataclasses
 import functools
-import inspect
-import types
-import typing
 from pathlib import Path
 
 import pytest
@@ -13,8 +9,10 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from moe_distill.config.checking import check
 from moe_distill.config.refusals import one_line
-from moe_distill.config.schema import conf_dir
+from moe_distill.config.resolving import settled
+from moe_distill.config.schema import Config, conf_dir
 from moe_distill.errors import InputError
 from moe_distill.experts import roster
 
@@ -38,54 +36,6 @@ def jobs():
 
 JOBS, LARGEST_GROUP = jobs()
 
-# specs of IDM: λ, real images per class, iterations between networks, steps a pick, iterations between resets.
-
-
-def nodes(node, path="cfg"):
-    """Yield every mapping with a target, with its path."""
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield path, node
-        for key, value in node.items():
-            yield from nodes(value, f"{path}.{key}")
-    elif isinstance(node, list):
-        for i, value in enumerate(node):
-            yield from nodes(value, f"{path}[{i}]")
-
-
-def fits(value, annotation):
-    """Say whether a scalar of the yaml may stand where the annotation is; what is no scalar type takes anything."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return any(fits(value, one) for one in typing.get_args(annotation))
-    if typing.get_origin(annotation) is typing.Literal:
-        return value in typing.get_args(annotation)
-    kinds = {int: int, float: int | float, str: str, bool: bool, types.NoneType: types.NoneType, Path: str}
-    if annotation not in kinds:
-        return annotation is inspect.Parameter.empty or (value is not None and not isinstance(value, bool | str))
-    return isinstance(value, kinds[annotation]) and not (isinstance(value, bool) and annotation in (int, float))
-
-
-def faults(tree):
-    """Return what is wrong with the targets of a resolved configuration."""
-    found = []
-    for path, node in nodes(tree):
-        given = {k: v for k, v in node.items() if not (k.startswith("_") and k.endswith("_"))}
-        target = get_object(node["_target_"])
-        signature = inspect.signature(target)
-        try:
-            (signature.bind_partial if node.get("_partial_") else signature.bind)(**given)
-        except TypeError as error:
-            found.append(f"{path}: {error}")
-            continue
-        hints = typing.get_type_hints(target if inspect.isfunction(target) or is_record(target) else target.__init__)
-        ours = target.__module__.startswith("moe_distill")
-        for key, value in given.items() if ours else ():
-            scalar = value is None or isinstance(value, bool | int | float | str)
-            annotation = hints.get(key, inspect.Parameter.empty)
-            if scalar and value != roster.PUBLISHED and annotation is not typing.Any and not fits(value, annotation):
-                found.append(f"{path}.{key}: {value!r} is no {annotation}")
-    return found
-
 
 def rows_of(path):
     """Return a preset's rows, read where they stand if it says that they are another method's."""
@@ -93,39 +43,38 @@ def rows_of(path):
     return rows_of(CONF / f"{rows.defaults[0].split('@')[0].strip('/')}.yaml") if "defaults" in rows else rows
 
 
-def is_record(target):
-    """Say whether a target is a dataclass."""
-    return inspect.isclass(target) and dataclasses.is_dataclass(target)
-
-
-def resolved(cfg):
-    """Return a configuration as plain containers, every interpolation and mandatory value decided."""
-    return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-
-
 @pytest.mark.parametrize("job", JOBS, ids=[str(i) for i in range(len(JOBS))])
 def test_every_option_composes_and_its_targets_take_its_keys(composed, job):
     assert len(JOBS) == LARGEST_GROUP
     cfg = composed(*job)
-    tree = resolved(cfg)
-    assert len(list(nodes(tree))) > 20
-    assert faults(tree) == []
+    assert len(settled(cfg)) > 20
     method, data = (next(o.split("=")[1] for o in job if o.startswith(group)) for group in ("method=", "data="))
-    own = CONF / "preset" / method / f"{data}.yaml"
-    assert cfg.presets.get("published") == (rows_of(own) if own.is_file() else None)
-    assert cfg.presets.otherwise == rows_of(own.with_stem("default"))
+    rows = CONF / "preset" / method / f"{data}.yaml"
+    assert cfg.presets.get("published") == (rows_of(rows) if rows.is_file() else None)
+    assert cfg.presets.otherwise == rows_of(rows.with_stem("default"))
 
 
-@pytest.mark.parametrize("scale", SCALES)
+def built(cfg):
+    """Return the plan and the exam of a configuration once it was checked."""
+    settled(cfg)
+    return (instantiate(cfg[name], _convert_="all") for name in ("plan", "exam"))
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_can_be_built_at_every_scale(composed, experiment, scale):
-    cfg = composed(f"+experiment={experiment}", f"scale={scale}")
-    assert faults(resolved(cfg)) == []
-    plan, exam = (instantiate(cfg[name], _convert_="all") for name in ("plan", "exam"))
+def test_every_experiment_can_be_built(composed, experiment):
+    cfg = composed(f"+experiment={experiment}", "scale=smoke")
+    plan, exam = built(cfg)
     splits = {"clom": (1, 10), "noe": (2, 12), "repro_dm_crossarch": (1, 50)}
     assert (plan.roster.noe, plan.roster.budget) == splits.get(experiment, (2, 10))
     students = {"cost": 1, "cost_teachers": 1, "full_data": 1, "viz_highres": 1, "dcbench": 5}.get(experiment, 4)
     assert len(exam.students) == students and exam.seeds == cfg.seeds
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_an_experiment_can_be_built_at_every_scale(composed, scale):
+    """No file of a scale asks which experiment it is."""
+    plan, exam = built(composed("+experiment=table1", f"scale={scale}"))
+    assert (plan.roster.noe, plan.roster.budget, len(exam.students)) == (2, 10, 4)
 
 
 @pytest.mark.parametrize(
@@ -140,8 +89,8 @@ def test_every_experiment_can_be_built_at_every_scale(composed, experiment, scal
     ],
 )
 def test_a_wrong_key_a_missing_one_and_a_wrong_type_are_seen(node, fault):
-    assert len(found := faults({"a": [{"b": node}]})) == 1
-    assert found[0].startswith("cfg.a[0].b") and fault in found[0]
+    with pytest.raises(InputError, match=rf"^mine\.0\.b\.{fault}="):
+        check({"mine": [{"b": node}]}, Config)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +116,7 @@ def test_composition_refuses_unknown_keys_options_and_wrong_types_in_one_line(co
 )
 def test_what_was_taken_away_or_put_in_a_nodes_place_is_named_once_in_one_line(composed, override, said):
     with pytest.raises((HydraException, OmegaConfBaseException)) as refused:
-        resolved(composed(override))
+        OmegaConf.to_container(composed(override), resolve=True, throw_on_missing=True)
     assert one_line(refused.value).startswith(said) and "\n" not in one_line(refused.value)
 
 

@@ -64,26 +64,36 @@ def identity():
     return of
 
 
+def deciding(trees):
+    """Yield the path of each setting that decides a number and can be changed here."""
+    for path in leaves(trees):
+        apart = {*path} & (NAMES | MEMORY | LOOKED_UP) or path[:2] == ("plan", "data") or path[-1] == "_partial_"
+        if not apart:
+            yield path
+
+
+def changed(identity, trees, path):
+    """Return the first other value of a setting with which something can be built, and the key; Nones without one."""
+    for other in (one for one in others(at(trees, path)) if one != at(trees, path)):
+        tried = copy.deepcopy(trees)
+        at(tried, path[:-1])[path[-1]] = other
+        try:
+            return other, identity(tried)
+        except (InputError, Exception) as error:
+            assert isinstance(error.__cause__ or error, InputError), path
+    return None, None
+
+
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job[0].partition("=")[2])
 def test_a_setting_that_is_changed_changes_the_key(composed, identity, job):
     cfg = composed("scale=smoke", "students=convnet3", *job)
     trees = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("plan", "exam")}
-    before, checked = identity(trees), 0
-    for path in leaves(trees):
-        if {*path} & (NAMES | MEMORY | LOOKED_UP) or path[:2] == ("plan", "data") or path[-1] == "_partial_":
-            continue
-        for other in (one for one in others(at(trees, path)) if one != at(trees, path)):
-            changed = copy.deepcopy(trees)
-            at(changed, path[:-1])[path[-1]] = other
-            try:
-                after = identity(changed)
-            except (InputError, Exception) as error:
-                assert isinstance(error.__cause__ or error, InputError), path
-                continue
-            assert after != before, f"{'.'.join(map(str, path))}={other} is in no key"
-            checked += 1
-            break
-    assert checked > 15
+    before, others_found = identity(trees), 0
+    for path in deciding(trees):
+        other, after = changed(identity, trees, path)
+        others_found += after is not None
+        assert after != before, f"{'.'.join(map(str, path))}={other} is in no key"
+    assert others_found > 15
 
 
 def test_where_and_how_a_run_works_says_nothing_else():

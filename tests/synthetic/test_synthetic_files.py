@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest_sets import a_set
 from safetensors import safe_open
 from safetensors.torch import save_file
-from test_synthetic import a_set
 
 import moe_distill
 from moe_distill.data.normalization import Whitening

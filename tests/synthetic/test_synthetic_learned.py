@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_synthetic import a_set
+from conftest_sets import a_set
 
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream

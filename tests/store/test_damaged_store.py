@@ -12,6 +12,8 @@ from moe_distill.store.damage import checksum
 from moe_distill.store.store import Store
 from moe_distill.store.tensor_files import digest, load_whole
 
+pytestmark = pytest.mark.slow
+
 RUN = (
     *("data=folder", "normalisation=zca", "method=mtt", "split=1x2", "students=convnet3", "seeds=2", "width=0.0625"),
     *("model@features.model=convnet3", "paths.tables=null", "baselines=none"),

@@ -1,0 +1,149 @@
+"""Parts of somebody else's, outside the package, are held to what ours promise: right ones pass, wrong ones fail."""
+
+import pytest
+
+import moe_distill.testing
+
+RIGHT = """
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from moe_distill.data.initialization import random_real
+from moe_distill.data.real_set import RealSet
+from moe_distill.diversity.measures import Measure
+from moe_distill.methods.base import Method, fill_by_class, squared_distance_of_means
+from moe_distill.models.base import Network, check_size
+from moe_distill.seeding import stream
+
+
+class Pixels(Method):
+    '''Moves the mean image of each class to that of a real batch.'''
+
+    def __init__(self, iterations, batch=8, init=random_real):
+        self.iterations, self.batch, self.init = iterations, batch, init
+
+    def prepare(self, round_):
+        ipc = round_.syn.provenance.ipc
+        fill_by_class(round_.syn, lambda c: self.init(round_.real, c, ipc, round_.rng))
+
+    def iterate(self, round_, apply):
+        loss = 0
+        for c in range(len(round_.real.classes)):
+            real = round_.real.class_batch(c, self.batch, round_.rng)
+            loss = loss + squared_distance_of_means(real.flatten(1), round_.syn.of_class(c).flatten(1))
+        return {"loss": apply(loss)}
+
+    def parameter_groups(self, syn):
+        return [{"params": [syn.images], "lr": 0.1}]
+
+    def forwards(self, classes, ipc, per_class):
+        return classes * (3.0 * ipc + self.batch)
+
+
+class Linear(Network):
+    def __init__(self, *, channels, classes, size):
+        check_size(size)
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(channels * size * size, classes))
+
+
+class Means(Measure):
+    paired = False
+
+    def _value(self, f_ND, g_MD):
+        return -(f_ND.mean(0) - g_MD.mean(0)).square().sum()
+
+
+@dataclass(frozen=True)
+class Noise:
+    name: str = "noise"
+
+    def load(self, cache):
+        return tuple(self.part(part) for part in ("train", "test"))
+
+    def part(self, name):
+        pixels = torch.randint(0, 256, (30, 1, 8, 8), generator=stream(0, name), dtype=torch.uint8)
+        return RealSet(pixels, torch.arange(30) % 3, ("a", "b", "c"), (0.5,), (0.3,), self.name, "drawn")
+"""
+TESTS = """
+from functools import partial
+
+from mine import Linear, Means, Noise, Pixels
+from moe_distill.testing import DataConformance, MeasureConformance, MethodConformance, NetworkConformance
+
+
+class TestPixels(MethodConformance):
+    method = partial(Pixels, iterations=4)
+
+
+class TestLinear(NetworkConformance):
+    network = Linear
+
+
+class TestMeans(MeasureConformance):
+    measure = Means()
+
+
+class TestNoise(DataConformance):
+    source = Noise()
+"""
+# By the test that sees it: what a part says, and what a wrong one says in its place.
+WRONG = {
+    # draws from the global generator
+    "test_the_seed_alone_decides_the_images": (
+        "round_.rng)\n            loss",
+        "torch.Generator().manual_seed(torch.seed()))\n            loss",
+    ),
+    # looks at all of the data
+    "test_it_reads_its_part_alone": ("round_.real.class_batch", "round_.whole.class_batch"),
+    # moves images itself
+    "test_images_move_by_apply_alone": ('return {"loss"', 'round_.syn.images.data.add_(1.0); return {"loss"'),
+    # keeps a count that is in no state
+    "test_an_interrupted_expert_goes_on_bit_for_bit": ("loss = 0", "self.n = getattr(self, 'n', 0) + 1; loss = self.n"),
+    # costs less for more images
+    "test_costs_and_parameter_groups_agree_with_what_moves": ("3.0 * ipc", "-3.0 * ipc"),
+    # fills every class with images of the first
+    "test_initial_images_bear_the_label_of_their_class": ("round_.real, c, ipc", "round_.real, 0, ipc"),
+    # takes images of any size
+    "test_size_outside_the_range_is_named": ("        check_size(size)\n", ""),
+    # prefers one of its arguments
+    "test_it_is_a_finite_symmetric_scalar": ("(f_ND.mean(0) -", "(2 * f_ND.mean(0) -"),
+    # takes what is no number for nothing
+    "test_a_diverged_set_is_not_hidden": ("return -(f_ND.mean(0)", "return -(f_ND.nan_to_num().mean(0)"),
+    # is higher for more diverse sets
+    "test_it_is_lower_for_independent_than_for_identical_features": ("return -(f_ND", "return (f_ND"),
+    # tests on what it trains on
+    "test_training_and_test_images_are_others": ("stream(0, name)", "stream(0)"),
+    # changes from load to load
+    "test_loading_it_again_gives_the_same": ("generator=stream(0, name), ", ""),
+    # reads its test part otherwise
+    "test_both_parts_are_read_alike": ("(0.3,), self.name", "(0.3 + (name == 'test') / 10,), self.name"),
+}
+
+
+@pytest.fixture
+def tried(pytester):
+    """Gives a function that runs the tests of a plug-in in a folder of its own."""
+
+    def run(source, *options):
+        pytester.syspathinsert()
+        pytester.makepyfile(mine=source, test_mine=TESTS)
+        return pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
+
+    return run
+
+
+def test_all_four_kinds_are_here():
+    assert len(moe_distill.testing.__all__) == TESTS.count("\nclass ") == 4
+
+
+def test_right_parts_pass(tried):
+    outcomes = tried(RIGHT).parseoutcomes()
+    assert outcomes["passed"] > 40 and "failed" not in outcomes and "errors" not in outcomes, outcomes
+
+
+@pytest.mark.parametrize("promise", WRONG)
+def test_a_part_that_breaks_a_promise_fails_its_test(tried, promise):
+    right, wrong = WRONG[promise]
+    assert RIGHT.count(right) == 1
+    assert tried(RIGHT.replace(right, wrong), "-k", promise).parseoutcomes().get("failed", 0) > 0
