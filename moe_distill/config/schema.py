@@ -6,11 +6,11 @@ import re
 import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import MISSING, OmegaConf
+from omegaconf import OmegaConf
 
 from moe_distill.errors import InputError
 from moe_distill.validation.misfits import misfit
@@ -22,6 +22,7 @@ from moe_distill.validation.values import (
     NotNegative,
     Pairing,
     Side,
+    Split,
     Students,
     Text,
     Threads,
@@ -42,6 +43,7 @@ class Config:
         scale_name: The scale's name, recorded with the results.
         seed: Seed of the distillation.
         seeds: Students per architecture.
+        split: Both of the next in one word: ``5x2`` is ipc 5 for each of 2 experts.
         ipc: Stored images per class of one expert.
         noe: Number of experts.
         width: Factor on the width of every network but those of libraries.
@@ -65,8 +67,9 @@ class Config:
     scale_name: Text = "paper"
     seed: int = 0
     seeds: Students = 5
-    ipc: Count = MISSING
-    noe: Experts = MISSING
+    split: Split = "5x2"
+    ipc: Count = "${of_split:${split},ipc}"  # type: ignore[assignment]
+    noe: Experts = "${of_split:${split},noe}"  # type: ignore[assignment]
     width: Width = 1.0
     least_map: Side = 4
     mixup_alpha: NotNegative = 1.0
@@ -196,6 +199,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("paper_of", _paper_of, replace=True)
     OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
     OmegaConf.register_new_resolver("gpus", lambda accelerator, n: n if accelerator == "gpu" else None, replace=True)
+    OmegaConf.register_new_resolver("of_split", _of_split, replace=True)
     OmegaConf.register_new_resolver("from_row", _from_row, replace=True)
     OmegaConf.register_new_resolver("of_nearest_row", _of_nearest_row, replace=True)
     OmegaConf.register_new_resolver("joined", lambda *lists: [one for each in lists for one in each], replace=True)
@@ -211,6 +215,18 @@ def _paper_of(tables: Any, name: Any) -> str | None:
     """Return the file of an experiment's published accuracies; None where there is none."""
     file = Path(f"{tables}/{name}/paper.csv")
     return str(file) if file.is_file() else None
+
+
+def _of_split(split: str, part: Literal["ipc", "noe"]) -> int:
+    """Return what a split such as ``5x2`` says of one of its parts.
+
+    Raises:
+        InputError: It is no split.
+    """
+    if (found := misfit(Split, split)) is not None:
+        raise InputError("split", split, found[2])
+    ipc, noe = map(int, split.split("x"))
+    return ipc if part == "ipc" else noe
 
 
 def _from_row(size: int, rows: dict[int, Any]) -> Any:

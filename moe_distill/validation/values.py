@@ -6,6 +6,7 @@ A configuration is checked by the same annotations before anything is built of i
 import functools
 import inspect
 import pkgutil
+import re
 import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypedDict, TypeVar
@@ -24,6 +25,12 @@ def _is_called(name: str) -> bool:
         return False
 
 
+def _is_split(text: str) -> bool:
+    parts = re.fullmatch(r"([1-9]\d{0,9})x([1-9]\d{0,3})", text)
+    return parts is not None and int(parts[1]) <= MOST and int(parts[2]) <= MOST_EXPERTS
+
+
+MOST_EXPERTS = 1000  # more would only be a slip
 LEAST_STD = 1 / 255  # of a channel of pixels from 0 to 1: one step of 8 bits; to divide by less would blow up noise
 Count = Annotated[int, Ge(1), Le(MOST)]
 Whole = Annotated[int, Ge(0), Le(MOST)]
@@ -31,7 +38,7 @@ Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 Momentum = Annotated[float, Ge(0), Lt(1)]
-Experts = Annotated[int, Ge(1), Le(1000)]  # more would only be a slip
+Experts = Annotated[int, Ge(1), Le(MOST_EXPERTS)]
 Students = Experts
 Threads = Annotated[int, Ge(1), Le(1024)]
 Side = Annotated[int, Ge(1), Le(224)]  # of a map, in pixels: images are no larger
@@ -48,6 +55,7 @@ FolderName = Annotated[
         "the name of one folder",
     ),
 ]
+Split = Annotated[str, Where(_is_split, "images per class and experts, such as 5x2, of at most 1000 experts")]
 Hook = Annotated[str, Where(_is_called, "the dotted name of a function that can be imported")]
 Pairing = Annotated[
     str, Where(lambda word: word in ("any", "same_class"), "any or same_class")
