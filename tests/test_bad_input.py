@@ -80,7 +80,10 @@ from moe_distill.errors import LostRank
         (["experiment=table1"], "experiment=table1: with a plus in front, +experiment=table1"),
         (["-m", "+a.b.c=3", "split=1x2,5x2"], "a.b.c=3: no such key; there are after_sweep"),
         (["+recipe.foo=1"], "recipe.foo=1: no such key; there are augment, batch_size"),
-        (["method=dm", "+shorten.dm.real_batch=16"], "shorten.dm.real_batch=16: left out: it shortens what says publ"),
+        (
+            ["method=dm", "+shorten.dm.real_batch=16"],
+            "shorten.dm.real_batch=16: left out: the method has its own value",
+        ),
         (["shorten.idm.iterations=0"], "shorten.idm.iterations=0: a whole number of at least 1"),
         (["method.factor=100"], "method.factor=100: at most 8, the side of an image in pixels"),
         (["method.queue.first=200"], "method.queue.first=200: at most capacity=100"),

@@ -13,10 +13,12 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from moe_distill.config.checking import LEFT_OUT
 from moe_distill.config.refusals import one_line
 from moe_distill.config.schema import conf_dir
 from moe_distill.errors import InputError
 from moe_distill.experts import roster
+from moe_distill.experts.filling import Presets
 
 CONF = Path(conf_dir())
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
@@ -82,15 +84,9 @@ def faults(tree):
         for key, value in given.items() if ours else ():
             scalar = value is None or isinstance(value, bool | int | float | str)
             annotation = hints.get(key, inspect.Parameter.empty)
-            if scalar and value != roster.PUBLISHED and annotation is not typing.Any and not fits(value, annotation):
+            if scalar and value != LEFT_OUT and annotation is not typing.Any and not fits(value, annotation):
                 found.append(f"{path}.{key}: {value!r} is no {annotation}")
     return found
-
-
-def rows_of(path):
-    """Return a preset's rows, read where they stand if it says that they are another method's."""
-    rows = OmegaConf.load(path)
-    return rows_of(CONF / f"{rows.defaults[0].split('@')[0].strip('/')}.yaml") if "defaults" in rows else rows
 
 
 def is_record(target):
@@ -99,21 +95,18 @@ def is_record(target):
 
 
 def resolved(cfg):
-    """Return a configuration as plain containers, every interpolation and mandatory value decided."""
-    return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    """Return a configuration as plain containers, every interpolation decided."""
+    return OmegaConf.to_container(cfg, resolve=True)
 
 
 @pytest.mark.parametrize("job", JOBS, ids=[str(i) for i in range(len(JOBS))])
 def test_every_option_composes_and_its_targets_take_its_keys(composed, job):
     assert len(JOBS) == LARGEST_GROUP
-    cfg = composed(*job)
-    tree = resolved(cfg)
+    tree = resolved(composed(*job))
     assert len(list(nodes(tree))) > 20
     assert faults(tree) == []
-    method, data = (next(o.split("=")[1] for o in job if o.startswith(group)) for group in ("method=", "data="))
-    own = CONF / "preset" / method / f"{data}.yaml"
-    assert cfg.presets.get("published") == (rows_of(own) if own.is_file() else None)
-    assert cfg.presets.otherwise == rows_of(own.with_stem("default"))
+    data = next(o.split("=")[1] for o in job if o.startswith("data="))
+    assert tree["presets"]["data"] == data  # by which published rows are looked up
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -157,9 +150,7 @@ def test_composition_refuses_unknown_keys_options_and_wrong_types_in_one_line(co
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("~data", "data=null: one of cifar10, cifar100"),
         ("~method", "method=null: one of datm, dc"),
-        ("~normalisation", "normalisation=null: one of channel"),
         ("~seed", "seed=null: a value, as plan.seed refers to it"),
         ("~plan", "plan=null: a value, as pipeline.plans.plan refers to it"),
         ("features.pool=foo", "features.pool=foo: settings by name, as features.single.seed refers to one of them"),
@@ -174,6 +165,6 @@ def test_what_was_taken_away_or_put_in_a_nodes_place_is_named_once_in_one_line(c
 @pytest.mark.parametrize(("ipc", "noe", "members"), [(5, 3, (5, 5)), (5, 2, (5, 6)), (5, 1, (5, 5)), (5, 2, (10,))])
 def test_a_listed_roster_must_agree_with_the_split(ipc, noe, members):
     method = functools.partial(get_object("moe_distill.methods.coreset.First"))
-    rows = [{"method": method, "presets": {}, "ipc": own} for own in members]
+    rows = [{"method": method, "ipc": own} for own in members]
     with pytest.raises(InputError, match=f"noe={noe}, ipc \\* noe = {ipc * noe}"):
-        roster.listed(rows, {}, ipc, noe)
+        roster.listed(rows, Presets("any"), ipc, noe)

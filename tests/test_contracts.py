@@ -45,6 +45,7 @@ VIOLATIONS = [
     ("plain", "training/cohort.py", "from moe_distill.training import classifier"),
     ("results", "results/aggregate.py", "def f():\n    import torch"),
     ("results", "store/store.py", "from moe_distill.store import tensor_files"),
+    ("presets", "methods/presets/idm.py", "def f():\n    import torch"),
     ("mixture", "methods/dm.py", "from moe_distill.diversity.measures import Measure"),
 ]
 

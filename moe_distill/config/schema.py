@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from moe_distill.errors import InputError
+from moe_distill.methods.presets.clom import alpha
+from moe_distill.methods.presets.rows import nearest_row
 from moe_distill.validation.misfits import misfit
 from moe_distill.validation.values import (
     Count,
@@ -53,7 +56,7 @@ class Config:
         threads: Threads a process; null takes ``OMP_NUM_THREADS``, or shares the cores out.
         checkpoint_seconds: Least time between two checkpoints.
         curves_every: Iterations between two points of a curve.
-        shorten: Settings by method with which the scale replaces published ones.
+        shorten: Settings by method that the scale puts in the place of published ones.
         student_epochs: Epochs by recipe name where the scale gives single recipes other epochs than the rest.
         sweep: The axes of a sweep at this scale, read by experiments.
         before_sweep: Dotted path of what is called with a sweep's jobs before they start; what it returns is shown.
@@ -202,6 +205,8 @@ def register() -> None:
     OmegaConf.register_new_resolver("of_split", _of_split, replace=True)
     OmegaConf.register_new_resolver("from_row", _from_row, replace=True)
     OmegaConf.register_new_resolver("of_nearest_row", _of_nearest_row, replace=True)
+    OmegaConf.register_new_resolver("recipe_of", _recipe_of, replace=True)
+    OmegaConf.register_new_resolver("alpha_of_clom", _alpha_of_clom, replace=True)
     OmegaConf.register_new_resolver("joined", lambda *lists: [one for each in lists for one in each], replace=True)
     OmegaConf.register_new_resolver("count", lambda listed: len(listed or ()), replace=True)
 
@@ -234,9 +239,20 @@ def _from_row(size: int, rows: dict[int, Any]) -> Any:
     return rows[max(r for r in rows if r <= size)]
 
 
+def _recipe_of(name: str) -> str:
+    """Return the recipe of the method of a name, unless another is set: its own, else that of DSA."""
+    loader = GlobalHydra.instance().config_loader()
+    # A method of a folder that only hydra.searchpath knows is not listed; nor would its recipe be.
+    has_own = name in loader.get_group_options("recipe") or name not in loader.get_group_options("method")
+    return name if has_own else "dsa"
+
+
+def _alpha_of_clom(method: str, data: str, ipc: int) -> float:
+    """Return CLoM's published weight, by the dotted name of the method's class and the data set's name."""
+    return alpha(method.rpartition(".")[2].lower(), data, ipc)
+
+
 def _of_nearest_row(ipc: int, rows: dict[int, Any]) -> Any:
     """Return what stands in the row nearest to ``ipc`` in ratio, as published settings are looked up."""
-    from moe_distill.experts.filling import nearest_row  # torch comes with it, which takes seconds and few need
-
     row = nearest_row([*rows], ipc)
     return None if row is None else rows[row]

@@ -9,7 +9,7 @@ import pkgutil
 import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -64,27 +64,10 @@ Row = Annotated[
     Any,  # from a yaml a number, from a command line its digits
     Where(lambda row: str(row).isdecimal() and int(row) >= 1, "a number of images per class, such as 10"),
 ]
-Rows = Mapping[Row, Mapping[str, Any]]
+# Settings by method, data set (or ``default``) and images per class.
+OwnRows = Mapping[str, Mapping[str, Mapping[Row, Mapping[str, Any]]]]
 Shortened = Mapping[str, Mapping[str, Any] | None]
 T = TypeVar("T", bound=Callable[..., Any])
-
-
-class Presets(TypedDict, total=False):
-    """Published settings: of methods, and of CLoM's α by methods.
-
-    Attributes:
-        normalised: Rows for this data set, normalised as it is.
-        published: Rows for this data set.
-        otherwise: Rows that serve where no others stand.
-        clom: α for this data set.
-        clom_otherwise: α that serves where no other stands.
-    """
-
-    normalised: Rows | None
-    published: Rows | None
-    otherwise: Rows | None
-    clom: Mapping[Row, Any]
-    clom_otherwise: Mapping[Row, Any]
 
 
 def checked(target: T) -> T:
