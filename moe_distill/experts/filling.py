@@ -65,8 +65,8 @@ class Presets:
         except FieldError as error:
             setting = error.key.split(".")
             sources = {f"presets.shorten.{name}": shorter, path: own}
-            brought = next((p for p, one in sources.items() if setting_at(one, setting) is not None), "method")
-            raise error.inside("method" if _has(method, setting) else brought) from error
+            brought = [place for place, one in sources.items() if setting_at(one, setting) is not None]
+            raise error.inside("method" if _has(method, setting) else [*brought, "method"][0]) from error
         return filled, row if own_row is None else own_row
 
     def _own_row(self, name: str, ipc: int) -> tuple[int | None, Settings, str]:

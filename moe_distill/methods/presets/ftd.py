@@ -30,7 +30,7 @@ PRESETS = {
         },
     ),
     "tinyimagenet": Published(
-        "The table in FTD's readme, Tiny-ImageNet, 1 and 10 alone: the network was ConvNet-4, model=convnet4.",
+        "The table in FTD's readme, Tiny-ImageNet, 1 and 10 alone: on ConvNet-4, model=convnet4.",
         {
             1: _row(30, 2, 10, "all", 10000, 1e-4, 0.01, ema=0.999, alpha=1.0),
             10: _row(20, 2, 40, 500, 10000, 1e-4, 0.01, ema=0.999, alpha=1.0),

@@ -10,11 +10,11 @@ def _row(base_size: int, factor: int) -> Settings:
 
 PRESETS = {
     DEFAULT: Published(
-        "The defaults of IDC's program, CIFAR-10 and CIFAR-100 alike at every ipc (2000 networks of 100 iterations).",
+        "The defaults of IDC's program at every ipc of both CIFARs (2000 networks of 100 iterations).",
         {1: _row(32, 2)},
     ),
     "digits": Published(
-        "Not published: CIFAR's settings for images of 8 pixels, without cells, a quarter of which shows no digit.",
+        "Not published: CIFAR's settings for 8 pixels, without cells: a quarter of an image shows no digit.",
         {1: _row(8, 1)},
     ),
 }

@@ -27,7 +27,7 @@ PRESETS = {
         {1: _row(256, 0.5, 30, 10, 100), 10: _row(256, 0.5, 30, 10, 500), 50: _row(256, 0.8, 30, 50, 1000)},
     ),
     "digits": Published(
-        "Not published: CIFAR-10's settings without the partition, since a quarter of 8×8 pixels shows no digit.",
+        "Not published: CIFAR-10's settings without the partition: a quarter of an image shows no digit.",
         {
             1: _row(5000, 0.5, 5, 10, 100, factor=1),
             10: _row(256, 0.5, 30, 10, 100, factor=1),
