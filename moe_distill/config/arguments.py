@@ -38,7 +38,7 @@ _TOO_LONG = re.compile(r"(?<![\w.])\d[\d_]{308,}")
 def named(override: str) -> str:
     """Return an override with its value in quotes where it names a group's option by what is no name.
 
-    So do ``split=7``, ``students={}`` and ``data=[digits]``.
+    So do ``model=7``, ``students={}`` and ``data=[digits]``.
 
     Hydra then says which options there are; it takes no number for a name.
     """

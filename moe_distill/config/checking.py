@@ -9,8 +9,8 @@ from typing import Any, TypedDict
 
 from moe_distill.errors import FieldError, InputError, within
 from moe_distill.store.identity import word_of
-from moe_distill.validation.misfits import PUBLISHED, is_node, misfit, missing_of, not_finite, parameters_of, problem_of
-from moe_distill.validation.values import Presets, Text
+from moe_distill.validation.misfits import is_node, misfit, missing_of, not_finite, parameters_of, problem_of
+from moe_distill.validation.values import Text
 from moe_distill.validation.wording import listed
 
 _MAY_BE_NULL = ("augment", "diversity", "regulariser")
@@ -19,6 +19,7 @@ _NODES = (
     *("features", "diversity", "regulariser", "optimizer", "students", "recipe", "fusion", "baselines", "trainer"),
     *("logger", "pipeline", "plan", "exam", "runtime", "question"),
 )
+LEFT_OUT = "???"  # OmegaConf's mark of a setting without a value: published rows fill it
 _OF_CLOM = ("networks", "epochs")  # what its yamls look up among what a scale shortens
 _MOST_ELSEWHERE = 10**5  # of what another library counts: it would say nothing, and begin
 _MARKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
@@ -37,8 +38,12 @@ class _Paths(TypedDict):
     tables: Path | None
 
 
-class _Normalisation(TypedDict):
+class _Normalised(TypedDict):
     data: Any
+
+
+class _Normalisation(_Normalised, total=False):
+    name: Text  # by which published rows are looked up
 
 
 class _Features(TypedDict):
@@ -54,7 +59,6 @@ _Swept = Text | Sequence[Text]
 _WITHOUT_TARGET: Mapping[str, Any] = {
     "paths": _Paths,
     "normalisation": _Normalisation,
-    "presets": Presets,
     "features": _Features,
     "students": Mapping[str, Any],
     "baselines": Mapping[str, Any],
@@ -103,13 +107,15 @@ def check(tree: Mapping[str, Any], spine: type) -> None:
         raise InputError(path, value, "a finite number")
 
 
-def _check_node(tree: Any, path: str) -> None:
+def _check_node(tree: Any, path: str, filled: bool = False) -> None:
+    """Check what a tree is to build; ``filled`` says that it is part of a method, which presets complete."""
+    filled = filled or _may_be_a_method(tree)
     entries = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ()
     for name, value in entries:  # first: whether a node fits where it stands shows once its own target is known
-        _check_node(value, f"{path}.{name}" if path else str(name))
+        _check_node(value, f"{path}.{name}" if path else str(name), filled)
     if isinstance(tree, dict) and "_target_" in tree:
         with within(path):
-            _check_target(tree)
+            _check_target(tree, filled)
 
 
 def check_shortened(tree: Mapping[str, Any], methods: Iterable[str]) -> None:
@@ -145,19 +151,22 @@ def check_heeded(tree: Mapping[str, Any], typed: Mapping[str, str]) -> None:
     methods = list(_methods_of(tree)) if shortened else []
     for key, value in shortened.items():
         _, of, *path = key.split(".")
-        own = [functools.reduce(_entry, path, node) for name, node in methods if name == of]
-        if path and own and not any(_has(PUBLISHED, setting) for setting in own):
-            allowed = f"left out: it shortens what says {PUBLISHED}; method.{'.'.join(path)}= sets what the method has"
+        of_method = [functools.reduce(_entry, path, node) for name, node in methods if name == of]
+        if path and of_method and not any(_is_open(setting) for setting in of_method):
+            allowed = f"left out: the method has its own value; method.{'.'.join(path)}= sets that"
             raise InputError(key, value, allowed)
 
 
 def _entry(settings: Any, name: str) -> Any:
-    return settings.get(name) if isinstance(settings, Mapping) else None
+    """Return a setting by name; one that its yaml does not list is left out."""
+    return settings.get(name, LEFT_OUT) if isinstance(settings, Mapping) else None
 
 
-def _has(word: str, settings: Any) -> bool:
-    """Say whether a setting, or one in it, is a word."""
-    return any(_has(word, one) for one in settings.values()) if isinstance(settings, Mapping) else settings == word
+def _is_open(setting: Any) -> bool:
+    """Say whether a setting, or one in it, is left out, so that something may fill it."""
+    if isinstance(setting, Mapping):
+        return any(map(_is_open, setting.values()))
+    return bool(setting == LEFT_OUT)
 
 
 def check_epochs(tree: Mapping[str, Any], recipes: Iterable[str]) -> None:
@@ -194,13 +203,26 @@ def check_factors(tree: Mapping[str, Any], networks: Iterable[str]) -> None:
 
 def _methods_of(tree: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the word of every method that is built, the user's own among them, and its settings."""
-    from moe_distill.methods.base import Method  # torch comes with it, which takes seconds and few need
-
     for entry in tree.values() if isinstance(tree, Mapping) else tree if isinstance(tree, list) else ():
         yield from _methods_of(entry)
-    target = pkgutil.resolve_name(tree["_target_"]) if is_node(tree) else None
-    if inspect.isclass(target) and issubclass(target, Method):
+    if is_node(tree) and _is_method(target := pkgutil.resolve_name(tree["_target_"])):
         yield word_of(target), tree
+
+
+def _may_be_a_method(tree: Any) -> bool:
+    """Say whether a tree is to build a method, or what cannot be built, as the check of the tree itself will say."""
+    if not is_node(tree):
+        return False
+    try:
+        return _is_method(_target_of(tree))
+    except FieldError:
+        return True
+
+
+def _is_method(target: Any) -> bool:
+    from moe_distill.methods.base import Method  # torch comes with it, which takes seconds and few need
+
+    return inspect.isclass(target) and issubclass(target, Method)
 
 
 def takes_of(target: str) -> list[str]:
@@ -209,17 +231,19 @@ def takes_of(target: str) -> list[str]:
     return [p.name for p in parameters if p.name != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
 
 
-def _check_target(node: Mapping[str, Any]) -> None:
+def _check_target(node: Mapping[str, Any], filled: bool) -> None:
     target = _target_of(node)
     takes = takes_of(node["_target_"])
     ours = target.__module__.startswith("moe_distill")
     is_open = not ours and any(p.kind is p.VAR_KEYWORD for p in parameters_of(target).values())
     nameless = {"_args_"} if ours else set()  # what has no name passes every check, and all of ours have one
     arguments = {name: value for name, value in node.items() if name not in _MARKS.keys() - nameless}
+    if filled and node.get("_partial_"):
+        arguments = {name: value for name, value in arguments.items() if value != LEFT_OUT}
     for name, value in arguments.items():
         if name not in takes and not is_open:
             raise FieldError(name, value, f"no such key; there are {listed(takes)}")
-    if (found := problem_of(target, {n: v for n, v in arguments.items() if v != PUBLISHED})) is not None:
+    if (found := problem_of(target, arguments)) is not None:
         raise FieldError(found.field, found.value, found.allowed)
     for name, value in () if ours else arguments.items():
         if isinstance(value, int) and abs(value) > _MOST_ELSEWHERE:

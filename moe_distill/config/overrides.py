@@ -10,7 +10,6 @@ from moe_distill.validation.misfits import misfit
 from moe_distill.validation.values import FolderName
 from moe_distill.validation.wording import no_such
 
-OF_SPLIT = ("ipc", "noe")
 # The first name of what an interpolation refers to: mine of ${mine}, ${mine.of}, ${..mine} and ${oc.select:mine,3}.
 _REFERS = re.compile(r"\$\{(?:oc\.(?:select|dict\.keys|dict\.values):)?[.\[]*([^\s.:,{}\[\]]+)(?=[\s.,}\[\]])")
 
@@ -46,7 +45,7 @@ def check_split(overrides: Iterable[str]) -> None:
         InputError: They stand side by side.
     """
     given = dict(o.partition("=")[::2] for o in overrides)
-    for name in OF_SPLIT:
+    for name in ("ipc", "noe"):
         if "split" in given and name in given:
             allowed = f"left out: split={given['split']} sets ipc and noe; give the split alone"
             raise InputError(name, given[name], allowed)

@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from moe_distill.config.checking import check, check_epochs, check_factors, check_groups, check_heeded, check_shortened
-from moe_distill.config.overrides import OF_SPLIT, check_top
+from moe_distill.config.overrides import check_top
 from moe_distill.config.schema import Config, at_top, options
 from moe_distill.errors import FieldError, InputError
 
@@ -40,6 +40,7 @@ def settled(cfg: DictConfig) -> dict[str, Any]:
         check_heeded(resolved, dict(override.partition("=")[::2] for override in typed))
         check_epochs(resolved, options("recipe"))
         check_factors(resolved, options("model"))
+    resolved["split"] = f"{resolved['ipc']}x{resolved['noe']}"  # whichever of the three was set
     tables = resolved["paths"]["tables"]
     if tables is not None and not Path(tables).is_dir():
         raise InputError("paths.tables", tables, "a folder of experiments' tables, or null")
@@ -57,8 +58,7 @@ def _check_root(written: Any) -> None:
     hydra = _as_written(HydraConfig.get()) if HydraConfig.initialized() else {}
     check_top(written, str(hydra), spine, at_top())
     if lacking := next((name for name in spine if written.get(name, MISSING) == MISSING), None):
-        allowed = "a value: nothing sets it" + ", as split= would" * (lacking in OF_SPLIT)
-        raise InputError(lacking, written.get(lacking, "null"), allowed)
+        raise InputError(lacking, written.get(lacking, "null"), "a value: nothing sets it")
 
 
 def check_paths(cfg: DictConfig) -> None:

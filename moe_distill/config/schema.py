@@ -6,13 +6,16 @@ import re
 import warnings
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import MISSING, OmegaConf
+from omegaconf import OmegaConf
 
 from moe_distill.errors import InputError
+from moe_distill.methods.presets.clom import alpha
+from moe_distill.methods.presets.rows import nearest_row
 from moe_distill.validation.misfits import misfit
 from moe_distill.validation.values import (
     Count,
@@ -22,6 +25,7 @@ from moe_distill.validation.values import (
     NotNegative,
     Pairing,
     Side,
+    Split,
     Students,
     Text,
     Threads,
@@ -42,6 +46,7 @@ class Config:
         scale_name: The scale's name, recorded with the results.
         seed: Seed of the distillation.
         seeds: Students per architecture.
+        split: Both of the next in one word: ``5x2`` is ipc 5 for each of 2 experts.
         ipc: Stored images per class of one expert.
         noe: Number of experts.
         width: Factor on the width of every network but those of libraries.
@@ -51,7 +56,7 @@ class Config:
         threads: Threads a process; null takes ``OMP_NUM_THREADS``, or shares the cores out.
         checkpoint_seconds: Least time between two checkpoints.
         curves_every: Iterations between two points of a curve.
-        shorten: Settings by method with which the scale replaces published ones.
+        shorten: Settings by method that the scale puts in the place of published ones.
         student_epochs: Epochs by recipe name where the scale gives single recipes other epochs than the rest.
         sweep: The axes of a sweep at this scale, read by experiments.
         before_sweep: Dotted path of what is called with a sweep's jobs before they start; what it returns is shown.
@@ -64,8 +69,9 @@ class Config:
     scale_name: Text = "paper"
     seed: int = 0
     seeds: Students = 5
-    ipc: Count = MISSING
-    noe: Experts = MISSING
+    split: Split = "5x2"
+    ipc: Count = "${of_split:${split},ipc}"  # type: ignore[assignment]
+    noe: Experts = "${of_split:${split},noe}"  # type: ignore[assignment]
     width: Width = 1.0
     least_map: Side = 4
     mixup_alpha: NotNegative = 1.0
@@ -194,8 +200,11 @@ def register() -> None:
     OmegaConf.register_new_resolver("paper_of", _paper_of, replace=True)
     OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
     OmegaConf.register_new_resolver("gpus", lambda accelerator, n: n if accelerator == "gpu" else None, replace=True)
+    OmegaConf.register_new_resolver("of_split", _of_split, replace=True)
     OmegaConf.register_new_resolver("from_row", _from_row, replace=True)
     OmegaConf.register_new_resolver("of_nearest_row", _of_nearest_row, replace=True)
+    OmegaConf.register_new_resolver("recipe_of", _recipe_of, replace=True)
+    OmegaConf.register_new_resolver("alpha_of_clom", _alpha_of_clom, replace=True)
     OmegaConf.register_new_resolver("joined", lambda *lists: [one for each in lists for one in each], replace=True)
     OmegaConf.register_new_resolver("count", lambda listed: len(listed or ()), replace=True)
 
@@ -211,14 +220,37 @@ def _paper_of(tables: Any, name: Any) -> str | None:
     return str(file) if file.is_file() else None
 
 
+def _of_split(split: str, part: Literal["ipc", "noe"]) -> int:
+    """Return what a split such as ``5x2`` says of one of its parts.
+
+    Raises:
+        InputError: It is no split.
+    """
+    if (found := misfit(Split, split)) is not None:
+        raise InputError("split", split, found[2])
+    ipc, noe = map(int, split.split("x"))
+    return ipc if part == "ipc" else noe
+
+
 def _from_row(size: int, rows: dict[int, Any]) -> Any:
     """Return what holds from the largest row at or below ``size`` on."""
     return rows[max(r for r in rows if r <= size)]
 
 
+def _recipe_of(name: str) -> str:
+    """Return the recipe of the method of a name, unless another is set: its own, else that of DSA."""
+    loader = GlobalHydra.instance().config_loader()
+    # A method of a folder that only hydra.searchpath knows is not listed; nor would its recipe be.
+    has_own = name in loader.get_group_options("recipe") or name not in loader.get_group_options("method")
+    return name if has_own else "dsa"
+
+
+def _alpha_of_clom(method: str, data: str, ipc: int) -> float:
+    """Return CLoM's published weight, by the dotted name of the method's class and the data set's name."""
+    return alpha(method.rpartition(".")[2].lower(), data, ipc)
+
+
 def _of_nearest_row(ipc: int, rows: dict[int, Any]) -> Any:
     """Return what stands in the row nearest to ``ipc`` in ratio, as published settings are looked up."""
-    from moe_distill.experts.filling import nearest_row  # torch comes with it, which takes seconds and few need
-
     row = nearest_row([*rows], ipc)
     return None if row is None else rows[row]

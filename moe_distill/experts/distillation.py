@@ -14,7 +14,8 @@ from moe_distill.data.real_set import DataSource, RealSet
 from moe_distill.diversity.features import features_of_set
 from moe_distill.errors import FieldError, InputError, within
 from moe_distill.experts.coordinator import Diversity
-from moe_distill.experts.roster import Roster, kind_of
+from moe_distill.experts.filling import kind_of
+from moe_distill.experts.roster import Roster
 from moe_distill.experts.shared import OptimizerFactory, Workshop
 from moe_distill.methods.base import Regulariser
 from moe_distill.models.base import Network, NetworkFactory, rehearse

@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypedDict, cast
+from typing import Annotated, Any, TypedDict
 
 from annotated_types import MinLen
 
 from moe_distill.errors import FieldError, InputError
-from moe_distill.experts.filling import MethodFactory, build_once, check_row, fill, nearest_row, setting_at
-from moe_distill.methods.base import Method
+from moe_distill.experts.filling import MethodFactory, Presets, kind_of
 from moe_distill.models.base import NetworkFactory
 from moe_distill.store.identity import describe, word_of
-from moe_distill.validation.misfits import PUBLISHED
-from moe_distill.validation.values import Count, Experts, Presets, Shortened, checked
+from moe_distill.validation.values import Count, Experts, checked
 
 
 class _Member(TypedDict):
@@ -23,19 +21,12 @@ class Member(_Member, total=False):
     """An expert of a list, which has a method.
 
     Attributes:
-        presets: See :func:`same`.
         ipc: Stored images per class, if not the split's.
         network: Builds the architecture it distils with, if that is its own.
     """
 
-    presets: Presets
     ipc: Count
     network: NetworkFactory | None
-
-
-def kind_of(method: MethodFactory) -> type[Method]:
-    """Return the class that a method's builder builds."""
-    return cast(type[Method], method.func)
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,7 @@ class ExpertSpec:
     Attributes:
         method: Builds the method, every setting decided.
         ipc: Stored images per class.
-        row: The ipc of the row of published settings that was used; None if none was needed.
+        row: The ipc of the row of published settings that was used; None if there is none.
         network: Builds the architecture it distils with, where that is its own and not the run's.
         where: Where the method stands in what made the roster.
     """
@@ -119,55 +110,46 @@ class Roster:
 
 
 @checked
-def same(method: MethodFactory, presets: Presets, shorten: Shortened, ipc: Count, noe: Experts) -> Roster:
+def same(method: MethodFactory, presets: Presets, ipc: Count, noe: Experts) -> Roster:
     """Return ``noe`` experts of one method with ``ipc`` images per class each.
 
     Args:
-        method: The method; settings that say ``published`` are looked up.
-        presets: Rows of published settings by ipc: the first there are of ``normalised`` (this data set, normalised
-            as it is), ``published`` (this data set) and ``otherwise``.
-        shorten: Settings by method name with which the scale replaces published ones.
+        method: The method; settings that it leaves out are looked up.
+        presets: Where they are looked up.
         ipc: Stored images per class of each expert.
         noe: Number of experts.
     """
-    member = _specified({"method": method, "presets": presets, "ipc": ipc}, shorten, ipc * noe, "")
-    return Roster((member,) * noe)
+    return Roster((_specified({"method": method, "ipc": ipc}, presets, ipc * noe),) * noe)
 
 
 @checked
 def uneven(
-    method: MethodFactory,
-    presets: Presets,
-    shorten: Shortened,
-    ipcs: Annotated[Sequence[Count], MinLen(1)],
-    budget: Count,
+    method: MethodFactory, presets: Presets, ipcs: Annotated[Sequence[Count], MinLen(1)], budget: Count
 ) -> Roster:
     """Return experts of one method that share a budget unequally.
 
     Args:
-        method: See :func:`same`, as are ``presets`` and ``shorten``.
+        method: See :func:`same`, as is ``presets``.
         presets: See ``method``.
-        shorten: See ``method``.
         ipcs: Stored images per class of each expert; there are as many experts as numbers.
         budget: What they must sum to: the split's ipc times its noe.
 
     Raises:
-        InputError: The numbers do not sum to the budget.
+        FieldError: The numbers do not sum to the budget.
     """
     if sum(ipcs) != budget:
         raise FieldError("ipcs", list(ipcs), f"numbers that sum to the split's budget, ipc * noe = {budget}")
-    rows = [{"method": method, "presets": presets, "ipc": ipc} for ipc in ipcs]
-    return Roster(tuple(_specified(row, shorten, budget, "") for row in rows))
+    return Roster(tuple(_specified({"method": method, "ipc": ipc}, presets, budget) for ipc in ipcs))
 
 
 @checked
-def listed(members: Sequence[Member] | Mapping[Any, Member], shorten: Shortened, ipc: Count, noe: Experts) -> Roster:
+def listed(members: Sequence[Member] | Mapping[Any, Member], presets: Presets, ipc: Count, noe: Experts) -> Roster:
     """Return a roster of members that may differ in method, settings, network and ipc.
 
     Args:
-        members: Each with ``method``, ``presets``, ``ipc`` unless it is the split's, and, if it has its own,
-            ``network``; a mapping's values in order.
-        shorten: See :func:`same`.
+        members: Each with ``method``, ``ipc`` unless it is the split's, and ``network`` if it has its own; a
+            mapping's values in order.
+        presets: See :func:`same`.
         ipc: The split's ipc; the members' must sum to ``ipc * noe``.
         noe: The split's number of experts, which must be the number of members.
 
@@ -175,35 +157,23 @@ def listed(members: Sequence[Member] | Mapping[Any, Member], shorten: Shortened,
         InputError: The members do not agree with the split.
     """
     entries = members.items() if isinstance(members, Mapping) else enumerate(members)
-    rows: dict[str, dict[str, Any]] = {f"members.{name}": {"ipc": ipc, **m} for name, m in entries}
+    rows: dict[str, Member] = {f"members.{name}": {"ipc": ipc, **member} for name, member in entries}
     total = sum(row["ipc"] for row in rows.values())
     if len(rows) != noe or total != ipc * noe:
         have = f"{len(rows)} members with {total} images per class"
         raise InputError("experts", have, f"a roster that agrees with the split: noe={noe}, ipc * noe = {ipc * noe}")
-    return Roster(tuple(_specified(row, shorten, total, path) for path, row in rows.items()))
+    return Roster(tuple(_specified(row, presets, total, path) for path, row in rows.items()))
 
 
-def _specified(member: Mapping[str, Any], shorten: Mapping[str, Any], budget: int, path: str) -> ExpertSpec:
+def _specified(member: Member, presets: Presets, budget: int, path: str = "") -> ExpertSpec:
     """Return a member with every setting decided and checked, its own path being ``path``."""
-    method, presets, ipc = member["method"], member.get("presets", {}), member["ipc"]
-    prefix = f"{path}." if path else ""
-    name = word_of(method.func)
-    of = next((of for of in ("normalised", "published", "otherwise") if presets.get(of)), "otherwise")
-    rows = {int(row): settings for row, settings in (presets.get(of) or {}).items()}
-    row = nearest_row(list(rows), budget if kind_of(method).row_by == "budget" else ipc)
-    published, shorter = rows.get(row, {}) if row is not None else {}, shorten.get(name) or {}
-    check_row(method, published, f"{prefix}presets.{of}.{row}")
-    check_row(method, shorter, f"shorten.{name}")
-    filled = fill(method, published, shorter, f"{prefix}method")
+    method, ipc = member["method"], member["ipc"]
     try:
-        build_once(filled)
+        filled, row = presets.fill(method, budget if kind_of(method).row_by == "budget" else ipc)
     except FieldError as error:
-        setting = error.key.split(".")
-        whence = f"{prefix}method"
-        if setting_at(method, setting) == PUBLISHED:
-            whence = f"{prefix}presets.{of}.{row}" if setting_at(shorter, setting) is None else f"shorten.{name}"
-        raise error.inside(whence) from error
-    return ExpertSpec(filled, ipc, row, member.get("network"), f"{prefix}method")
+        of_member = path and error.key.partition(".")[0] == "method"
+        raise error.inside(path) if of_member else error from error
+    return ExpertSpec(filled, ipc, row, member.get("network"), f"{path}.method" if path else "method")
 
 
 def _word(described: Any) -> str:

@@ -12,6 +12,7 @@ from moe_distill.data.initialization import Initial, needs_images, random_real
 from moe_distill.data.normalization import Space
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
+from moe_distill.methods.presets.rows import Presets, Settings, published_row
 from moe_distill.models.base import Network
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
@@ -77,6 +78,7 @@ class Method(ABC):
         labeller: The pool whose network labels students' batches where their recipe asks for it; None if none can.
         pieces: Patches a side of which each stored image is stitched.
         moves_by_class: Whether ``apply`` moves one class at a time, so that an iteration is as many steps.
+        presets: Published settings by data set; a configuration and :meth:`published` look them up.
         revision: Raised by whoever changes the images that equal settings give: older sets are then no longer found.
     """
 
@@ -92,8 +94,22 @@ class Method(ABC):
     moves_by_class: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
     row_by: ClassVar[Literal["budget", "own"]] = "own"
+    presets: ClassVar[Presets] = {}
     space: ClassVar[Space] = "standardised"
     revision: ClassVar[int] = 0
+
+    @classmethod
+    def published(cls, data: str, ipc: int, noe: int = 1, normalisation: str = "channel") -> Settings:
+        """Return the settings that its authors published for a data set, nested as its parts are; maybe none.
+
+        Args:
+            data: The data set's name, such as ``cifar10``.
+            ipc: Stored images per class of each expert.
+            noe: Number of experts: some methods take the row of the whole budget (``row_by``).
+            normalisation: How the data are normalised: ``channel``, ``zca`` or ``cifar10``.
+        """
+        by = ipc * noe if cls.row_by == "budget" else ipc
+        return published_row(cls.presets, data, normalisation, by)[1]
 
     @property
     def tiling(self) -> Tiling:

@@ -5,13 +5,15 @@ Matching", ICLR 2024.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from moe_distill.errors import FieldError
 from moe_distill.methods.base import Round
 from moe_distill.methods.mtt import MTT, teachers_of
+from moe_distill.methods.presets.datm import PRESETS
+from moe_distill.methods.presets.rows import Presets
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.validation.values import Count, Momentum, NotNegative, Whole, checked
 
@@ -39,6 +41,7 @@ class DATM(MTT):
     lr_labels: NotNegative
     momentum_labels: Momentum
 
+    presets: ClassVar[Presets] = PRESETS
     learns_labels = True
 
     def __post_init__(self) -> None:

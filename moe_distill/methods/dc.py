@@ -3,7 +3,7 @@
 Zhao, Mopuri and Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, Algorithm 1, Eq. 9-10.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,8 @@ from moe_distill.data.initialization import Initial
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class
 from moe_distill.methods.matching.distances import Distance
 from moe_distill.methods.matching.gradients import class_gradients
+from moe_distill.methods.presets.dc import PRESETS
+from moe_distill.methods.presets.rows import Presets
 from moe_distill.models.base import Network
 from moe_distill.seeding import global_seed
 from moe_distill.synthetic.synthetic_set import SyntheticSet
@@ -45,6 +47,8 @@ class DC(Method):
             DC has none.
         init: What the images start as.
     """
+
+    presets: ClassVar[Presets] = PRESETS
 
     def __init__(
         self,

@@ -4,13 +4,15 @@ Zhao and Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, Eq
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from moe_distill.data.augmentation.dsa import Augmentation
 from moe_distill.data.initialization import Initial
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class, squared_distance_of_means
+from moe_distill.methods.presets.dm import PRESETS
+from moe_distill.methods.presets.rows import Presets
 from moe_distill.models.base import Network, normalises_over_batch
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.validation.values import Count, Momentum, Positive, checked
@@ -38,6 +40,8 @@ class DM(Method):
     Example:
         >>> DM(iterations=100, lr=1.0, momentum=0.5, real_batch=256, augment=augment, init=random_real)
     """
+
+    presets: ClassVar[Presets] = PRESETS
 
     def __init__(
         self,

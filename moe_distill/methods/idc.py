@@ -17,6 +17,8 @@ from moe_distill.errors import FieldError, within
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class
 from moe_distill.methods.matching.distances import Distance
 from moe_distill.methods.matching.gradients import class_gradients
+from moe_distill.methods.presets.idc import PRESETS
+from moe_distill.methods.presets.rows import Presets
 from moe_distill.models.base import Network
 from moe_distill.seeding import global_seed
 from moe_distill.synthetic.synthetic_set import SyntheticSet
@@ -54,6 +56,7 @@ class IDC(Method):
         init: What every cell starts as.
     """
 
+    presets: ClassVar[Presets] = PRESETS
     space: ClassVar[Space] = "raw"
     moves_by_class: ClassVar[bool] = True
 

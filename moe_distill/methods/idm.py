@@ -13,6 +13,8 @@ from moe_distill.data.initialization import Initial, exactly
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import FieldError, within
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class, squared_distance_of_means
+from moe_distill.methods.presets.idm import PRESETS
+from moe_distill.methods.presets.rows import Presets
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
 from moe_distill.teachers.network_queue import NetworkQueue, QueueFactory
@@ -39,6 +41,7 @@ class IDM(Method):
         init: What the tiles start as, asked once for all tiles of a class.
     """
 
+    presets: ClassVar[Presets] = PRESETS
     row_by: ClassVar[Literal["budget", "own"]] = "budget"
     moves_by_class: ClassVar[bool] = True
 

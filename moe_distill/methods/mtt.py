@@ -5,7 +5,7 @@ Cazenavette, Wang, Torralba, Efros and Zhu, "Dataset Distillation by Matching Tr
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -14,6 +14,8 @@ from moe_distill.data.initialization import Initial
 from moe_distill.errors import FieldError, InputError, within
 from moe_distill.methods.base import Apply, Method, Round, fill_by_class
 from moe_distill.methods.matching.trajectories import FlatNetwork, Gradients, Problem, Step, flat_call, mini_batches
+from moe_distill.methods.presets.mtt import PRESETS
+from moe_distill.methods.presets.rows import Presets
 from moe_distill.seeding import stream
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
@@ -51,6 +53,8 @@ class MTT(Method):
     Raises:
         InputError: A number is out of range.
     """
+
+    presets: ClassVar[Presets] = PRESETS
 
     iterations: Count = field()
     lr_images: Positive

@@ -15,6 +15,8 @@ from moe_distill.data.patches import cut, draw_crops, easiest, framed, in_eight_
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import FieldError, InputError
 from moe_distill.methods.base import Method, Round, fill_by_class
+from moe_distill.methods.presets.rded import PRESETS
+from moe_distill.methods.presets.rows import Presets
 from moe_distill.models.base import Network
 from moe_distill.teachers.pool import TeacherPool
 from moe_distill.validation.values import Count, checked
@@ -39,6 +41,7 @@ class RDED(Method):
         FieldError: The teacher cannot serve.
     """
 
+    presets: ClassVar[Presets] = PRESETS
     trainable: ClassVar[bool] = False
     space: ClassVar[Space] = "raw"
 

@@ -15,8 +15,6 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from moe_distill.validation.wording import LARGEST, SCALARS, Where, bounds_of, in_words, options_of, origin_of
 
-PUBLISHED = "published"  # stands for a value that is looked up before anything is built
-
 
 @dataclass(frozen=True)
 class Problem:

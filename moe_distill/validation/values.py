@@ -6,9 +6,10 @@ A configuration is checked by the same annotations before anything is built of i
 import functools
 import inspect
 import pkgutil
+import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -24,6 +25,12 @@ def _is_called(name: str) -> bool:
         return False
 
 
+def _is_split(text: str) -> bool:
+    parts = re.fullmatch(r"([1-9]\d{0,9})x([1-9]\d{0,3})", text)
+    return parts is not None and int(parts[1]) <= MOST and int(parts[2]) <= MOST_EXPERTS
+
+
+MOST_EXPERTS = 1000  # more would only be a slip
 LEAST_STD = 1 / 255  # of a channel of pixels from 0 to 1: one step of 8 bits; to divide by less would blow up noise
 Count = Annotated[int, Ge(1), Le(MOST)]
 Whole = Annotated[int, Ge(0), Le(MOST)]
@@ -31,7 +38,7 @@ Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 Momentum = Annotated[float, Ge(0), Lt(1)]
-Experts = Annotated[int, Ge(1), Le(1000)]  # more would only be a slip
+Experts = Annotated[int, Ge(1), Le(MOST_EXPERTS)]
 Students = Experts
 Threads = Annotated[int, Ge(1), Le(1024)]
 Side = Annotated[int, Ge(1), Le(224)]  # of a map, in pixels: images are no larger
@@ -48,6 +55,7 @@ FolderName = Annotated[
         "the name of one folder",
     ),
 ]
+Split = Annotated[str, Where(_is_split, "images per class and experts, such as 5x2, of at most 1000 experts")]
 Hook = Annotated[str, Where(_is_called, "the dotted name of a function that can be imported")]
 Pairing = Annotated[
     str, Where(lambda word: word in ("any", "same_class"), "any or same_class")
@@ -56,27 +64,10 @@ Row = Annotated[
     Any,  # from a yaml a number, from a command line its digits
     Where(lambda row: str(row).isdecimal() and int(row) >= 1, "a number of images per class, such as 10"),
 ]
-Rows = Mapping[Row, Mapping[str, Any]]
+# Settings by method, data set (or ``default``) and images per class.
+OwnRows = Mapping[str, Mapping[str, Mapping[Row, Mapping[str, Any]]]]
 Shortened = Mapping[str, Mapping[str, Any] | None]
 T = TypeVar("T", bound=Callable[..., Any])
-
-
-class Presets(TypedDict, total=False):
-    """Published settings: of methods, and of CLoM's α by methods.
-
-    Attributes:
-        normalised: Rows for this data set, normalised as it is.
-        published: Rows for this data set.
-        otherwise: Rows that serve where no others stand.
-        clom: α for this data set.
-        clom_otherwise: α that serves where no other stands.
-    """
-
-    normalised: Rows | None
-    published: Rows | None
-    otherwise: Rows | None
-    clom: Mapping[Row, Any]
-    clom_otherwise: Mapping[Row, Any]
 
 
 def checked(target: T) -> T:

@@ -93,12 +93,24 @@ def test_an_option_that_is_none_is_named_as_it_was_typed(file, typed):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("split=7", "split='7'"),
+        ("model=7", "model='7'"),
         ("+data@pipeline.onto=3", "+data@pipeline.onto='3'"),
         ("diversity/measure=null", "diversity/measure='null'"),
         ("data=[digits]", "data='[digits]'"),
         *((o, o) for o in ("+experiment=[a,b]", "recipe={epochs:3}")),
-        *((o, o) for o in ("split=5x2", "split=5x2,7", "ipc=7", "~split", "experts.ipcs=[7,3]", "method.lr=1", "-m")),
+        *(
+            (o, o)
+            for o in (
+                "model=vgg11",
+                "model=vgg11,7",
+                "split=7",
+                "ipc=7",
+                "~model",
+                "experts.ipcs=[7,3]",
+                "method.lr=1",
+                "-m",
+            )
+        ),
     ],
 )
 def test_a_number_that_should_name_an_option_is_quoted_and_nothing_else_is(override, said):
@@ -212,7 +224,7 @@ def test_the_keys_that_take_a_path_are_those_of_the_configuration():
     [
         ("--method.lr=0.1", "method.lr=0.1"),
         ("--data.root=/tmp/é", "data.root='/tmp/é'"),
-        *((flag, flag) for flag in ("--config-dir=here", "--config-name=mine", "--cfg=job", "--info", "-m", "~split")),
+        *((flag, flag) for flag in ("--config-dir=here", "--config-name=mine", "--cfg=job", "--info", "-m", "~model")),
     ],
 )
 def test_settings_that_an_agent_writes_with_dashes_are_settings(given, read):

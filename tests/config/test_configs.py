@@ -15,6 +15,7 @@ from moe_distill.config.resolving import settled
 from moe_distill.config.schema import Config, conf_dir
 from moe_distill.errors import InputError
 from moe_distill.experts import roster
+from moe_distill.experts.filling import Presets
 
 CONF = Path(conf_dir())
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
@@ -37,21 +38,13 @@ def jobs():
 JOBS, LARGEST_GROUP = jobs()
 
 
-def rows_of(path):
-    """Return a preset's rows, read where they stand if it says that they are another method's."""
-    rows = OmegaConf.load(path)
-    return rows_of(CONF / f"{rows.defaults[0].split('@')[0].strip('/')}.yaml") if "defaults" in rows else rows
-
-
 @pytest.mark.parametrize("job", JOBS, ids=[str(i) for i in range(len(JOBS))])
 def test_every_option_composes_and_its_targets_take_its_keys(composed, job):
     assert len(JOBS) == LARGEST_GROUP
     cfg = composed(*job)
     assert len(settled(cfg)) > 20
-    method, data = (next(o.split("=")[1] for o in job if o.startswith(group)) for group in ("method=", "data="))
-    rows = CONF / "preset" / method / f"{data}.yaml"
-    assert cfg.presets.get("published") == (rows_of(rows) if rows.is_file() else None)
-    assert cfg.presets.otherwise == rows_of(rows.with_stem("default"))
+    data = next(o.split("=")[1] for o in job if o.startswith("data="))
+    assert cfg.presets.data == data  # by which published rows are looked up
 
 
 def built(cfg):
@@ -106,9 +99,7 @@ def test_composition_refuses_unknown_keys_options_and_wrong_types_in_one_line(co
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("~data", "data=null: one of cifar10, cifar100"),
         ("~method", "method=null: one of datm, dc"),
-        ("~normalisation", "normalisation=null: one of channel"),
         ("~seed", "seed=null: a value, as plan.seed refers to it"),
         ("~plan", "plan=null: a value, as pipeline.plans.plan refers to it"),
         ("features.pool=foo", "features.pool=foo: settings by name, as features.single.seed refers to one of them"),
@@ -123,6 +114,6 @@ def test_what_was_taken_away_or_put_in_a_nodes_place_is_named_once_in_one_line(c
 @pytest.mark.parametrize(("ipc", "noe", "members"), [(5, 3, (5, 5)), (5, 2, (5, 6)), (5, 1, (5, 5)), (5, 2, (10,))])
 def test_a_listed_roster_must_agree_with_the_split(ipc, noe, members):
     method = functools.partial(get_object("moe_distill.methods.coreset.First"))
-    rows = [{"method": method, "presets": {}, "ipc": own} for own in members]
+    rows = [{"method": method, "ipc": own} for own in members]
     with pytest.raises(InputError, match=f"noe={noe}, ipc \\* noe = {ipc * noe}"):
-        roster.listed(rows, {}, ipc, noe)
+        roster.listed(rows, Presets("any"), ipc, noe)

@@ -2,10 +2,11 @@
 
 import math
 import re
+from collections.abc import Mapping
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 from test_configs import JOBS
 
@@ -13,7 +14,6 @@ from moe_distill.config.checking import check, check_groups
 from moe_distill.config.resolving import check_paths, own_error, settled
 from moe_distill.config.schema import Config, conf_dir, options, register
 from moe_distill.errors import InputError
-from moe_distill.experts.filling import nearest_row
 
 NONSENSE = {
     "wrong type": ["several", "words"],
@@ -27,7 +27,7 @@ NONSENSE = {
 # Looked up, and checked once it is filled in: see the test of rows.
 ROWS = {"shorten", "presets"}
 PLAIN = ("sweep", "student_epochs")
-LOOKED_UP = ("rded", "teacher", "recipe", "epochs")  # by the recipe itself, whose own such values they are
+LOOKED_UP = ("shorten", "rded", "teacher", "recipe", "epochs")  # by the recipe itself, whose own such values they are
 # Numbers that may be below zero; what another library takes, which says so once its object is made.
 SIGNED = ("seed", "implied")
 FOREIGN = ("torchvision.", "torch.")
@@ -108,16 +108,17 @@ def test_every_leaf_of_every_option_refuses_nonsense_by_its_name(composed):
     assert len(met) > 250
 
 
-@pytest.mark.parametrize("held", ["shorten", "presets"])
+@pytest.mark.parametrize("held", ["shorten", "rows"])
 @pytest.mark.parametrize("method", options("method"))
 def test_every_setting_of_a_row_refuses_nonsense_by_its_name(composed, method, held):
-    experts = OmegaConf.to_container(composed(f"method={method}", "scale=smoke", "split=10x1").experts, resolve=True)
-    row = (method,) if held == "shorten" else (10,)
-    if held == "presets":
-        rows = next((rows for name in ("published", "otherwise") if (rows := experts["presets"].get(name))), {})
-        experts.update(shorten={}, presets={"otherwise": {10: rows[nearest_row([*rows], 10)]}} if rows else {})
-        row = ("otherwise", 10)
-    for path in (path for path in leaves(experts) if path[: 1 + len(row)] == (held, *row) and path[1:] != LOOKED_UP):
+    cfg = composed(f"method={method}", "scale=smoke", "split=10x1")
+    experts = OmegaConf.to_container(cfg.experts, resolve=True)
+    row, presets = ("presets", "shorten", method), experts["presets"]
+    if held == "rows":
+        row = ("presets", "rows", method, "default", 10)
+        published = copied(get_object(cfg.method._target_).published(cfg.data.name, ipc=10))
+        presets.update(shorten={}, rows={method: {"default": {10: published}}})
+    for path in (path for path in leaves(experts) if path[: len(row)] == row and path[1:] != LOOKED_UP):
         node, before = holder(experts, path), holder(experts, path)[path[-1]]
         for what, value in NONSENSE.items():
             node[path[-1]] = value
@@ -125,6 +126,11 @@ def test_every_setting_of_a_row_refuses_nonsense_by_its_name(composed, method, h
             assert error is not None or may_be(what, "", path[-1]), (path, what)
             assert error is None or error.key == ".".join(map(str, path)), (path, what, str(error))
         node[path[-1]] = before
+
+
+def copied(settings):
+    """Return nested settings as plain ones that can be changed."""
+    return {name: copied(value) if isinstance(value, Mapping) else value for name, value in settings.items()}
 
 
 def unbuilt(node):
@@ -149,8 +155,9 @@ TYPED = {
     "sweep.data": "",
     "student_epochs.teacher": 0,
     "presets.foo": 5,
-    "presets.otherwise": 5,
-    "presets.otherwise.foo": {"lr": 1.0},
+    "presets.rows": 5,
+    "presets.rows.idm.default.foo": {"lr": 1.0},
+    "presets.normalisation": "",
     "normalisation.foo": 3,
     "features.foo": 3,
     "paths.foo": "here",
@@ -182,6 +189,8 @@ def test_a_folder_of_tables_that_is_not_there_is_refused_and_none_is_fine(compos
         ("features", "null: one of pool"),
         ("presets", "null: left as it is"),
         ("fusion", "null: one of additive"),
+        ("data", "null: one of cifar10, cifar100"),
+        ("normalisation", "null: one of channel"),
     ],
 )
 def test_what_was_taken_from_the_top_is_named(composed, name, said):

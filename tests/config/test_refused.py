@@ -13,7 +13,6 @@ from moe_distill.errors import InputError
 USUAL = {"scale": "smoke", "logger": "none", "threads": "1", "trainer": "cpu", "data": "digits"}
 
 COMPOSED = [
-    (["split=7x7"], "split=7x7: one of 10x1, 10x2, 10x5, 12x1"),
     (["model=foo"], "model=foo: one of alexnet, convnet2, convnet3"),
     (["data=cifar11"], "data=cifar11: one of cifar10, cifar100, digits"),
     (["diversity/measure=foo"], "diversity/measure=foo: one of cka_linear"),

@@ -1,5 +1,6 @@
 """Fixtures of the experts' tests."""
 
 from conftest_mixture import real, run
+from conftest_toys import published
 
-__all__ = ["real", "run"]
+__all__ = ["published", "real", "run"]

@@ -1,15 +1,13 @@
 """What DATM adds to MTT: its range of start epochs, its initial images and its labels."""
 
 import functools
-from pathlib import Path
+import importlib
 
 import pytest
 import torch
 from conftest_methods import new_network
 from conftest_trajectories import IPC, MORE, TEACHERS, begin, datm
-from omegaconf import OmegaConf
 
-from moe_distill.config.schema import conf_dir
 from moe_distill.data.initialization import first_real, random_real
 from moe_distill.methods.datm import mean_of_correct
 from moe_distill.seeding import stream
@@ -126,9 +124,8 @@ OWN = {
 
 @pytest.mark.parametrize("name", OWN)
 def test_the_rows_are_the_published_ones(name):
-    folder = Path(conf_dir()) / "preset" / name
-    files = [path for path in folder.glob("*.yaml") if path.stem != "cifar10_published"]  # which takes another's
-    rows = {(path.stem, ipc): row for path in files for ipc, row in OmegaConf.load(path).items()}
+    presets = importlib.import_module(f"moe_distill.methods.presets.{name}").PRESETS
+    rows = {(place, ipc): row for place, published in presets.items() for ipc, row in published.rows.items()}
     assert {(name, *place) for place in rows} == {place for place in PUBLISHED if place[0] == name}
     for place, row in rows.items():
         assert tuple(row[key] for key in (*KEYS, *OWN[name])) == PUBLISHED[name, *place]

@@ -230,7 +230,7 @@ def test_published_settings_and_the_rule_of_the_loops(name, init):
         config = compose("config", [f"method={name}", "data=cifar10", "ipc=10", "noe=1", "paths.output=/nowhere"])
     method, presets = instantiate(config.method), instantiate(config.presets)
     for ipc, loops in LOOPS.items():
-        built = same(method, presets, {}, ipc, 1).members[0].method()
+        built = same(method, presets, ipc, 1).members[0].method()
         assert (built.outer, built.inner, built.iterations) == (*loops, 1001)
     assert (built.lr, built.momentum, built.network_lr) == (0.1, 0.5, 0.01)
     assert (built.real_batch, built.network_batch) == (256, 256)
