@@ -83,7 +83,7 @@ class Config:
     instead: Hook | None = None
     question: dict[str, Any] = field(
         default_factory=lambda: {
-            "_target_": "moe_distill.results.question.asked",
+            "_target_": "moe_distill.results.question.load_question",
             "paper": "${paper_of:${paths.tables},${name}}",
         }
     )

@@ -15,9 +15,9 @@ from hydra.utils import instantiate
 
 from moe_distill.config.schema import conf_dir, register
 from moe_distill.reports.tables import markdown, sheet
-from moe_distill.results.aggregate import along
-from moe_distill.results.comparison import comparisons
-from moe_distill.results.question import paper_rows
+from moe_distill.results.aggregate import accuracy_curve
+from moe_distill.results.comparison import compare
+from moe_distill.results.question import paper_rows, to_frame
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
@@ -54,11 +54,14 @@ def texts_of(name):
     """Return all that the rows of an experiment say: tables, leads, curves, and the table while rows are missing."""
     question, rows = question_of(name), rows_of(name)
     missing = [{**row, **dict.fromkeys(UNKNOWN)} if i % 3 == 0 else row for i, row in enumerate(rows)]
-    texts = {"table": markdown(sheet(rows, question)), "leads": lines_of(comparisons(rows, question))}
+    texts = {"table": markdown(sheet(rows, question)), "leads": lines_of(compare(to_frame(rows, question), question))}
     texts["table of some"] = markdown(sheet(missing, question))
     texts["table by roster"] = markdown(sheet(rows, replace(question, against={}, lines=None)))
     if question.axis is not None:
-        texts |= {f"along {by}": lines_of(along(rows, question, by)) for by in ("variant", "architecture")}
+        texts |= {
+            f"along {by}": lines_of(accuracy_curve(to_frame(rows, question), question, by))
+            for by in ("variant", "architecture")
+        }
     return texts
 
 
