@@ -20,18 +20,21 @@ _POINT = ["dataset", "line", "x"]
 
 
 def aggregate(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
-    """Return a line for each variant and architecture of a data set, whether or not it has rows, and averages of them.
+    """Return a line for each variant and architecture of a data set, and their averages.
+
+    A line stands there whether or not it has rows.
 
     Args:
         frame: Result rows as :func:`~moe_distill.results.question.to_frame` returns them.
         question: What is asked of them.
 
     Returns:
-        Columns ``dataset, method, noe, budget, recipe, scale, variant, architecture``; ``mean`` and ``sd`` (of the
-        sample) of the students' accuracies, fractions, null where there are too few; ``students`` and how many of them
-        ``diverged``, which are in no mean; ``distillations``, the number of distillation seeds, and ``asked``, that
-        with those to come; ``values``, the accuracies; ``paper``, what the paper has, or null. In lines of the
-        architecture ``average``, mean, values and paper are of the architectures' means, null where one is missing.
+        Columns ``dataset, method, noe, budget, recipe, scale, variant, architecture``; ``mean`` and ``sd``
+        (of the sample) of the students' accuracies, fractions, null where there are too few; ``students`` and
+        how many of them ``diverged``, which are in no mean; ``distillations``, the number of distillation
+        seeds, and ``asked``, that with those to come; ``values``, the accuracies; ``paper``, what the paper
+        has, or null. In lines of the architecture ``average``, mean, values and paper are of the
+        architectures' means, null where one is missing.
 
     Raises:
         InputError: See :func:`~moe_distill.results.question.published`.
@@ -101,10 +104,10 @@ def accuracy_curve(frame: "pl.DataFrame", question: Question, by: str) -> "pl.Da
         by: ``variant`` for averages over architectures, ``architecture`` for a line for each of them too.
 
     Returns:
-        Columns ``dataset, line, x, mean, half, n, over``, sorted by ``x`` within a line: fractions, half of the 95 %
-        interval (null where there is one value), the number of values and what they are. With several distillation
-        seeds the values are the seeds' means, with one the students. An average leaves out whoever lacks an
-        architecture; a point without values is left out.
+        Columns ``dataset, line, x, mean, half, n, over``, sorted by ``x`` within a line: fractions, half of
+        the 95 % interval (null where there is one value), the number of values and what they are. With
+        several distillation seeds the values are the seeds' means, with one the students. An average leaves
+        out whoever lacks an architecture; a point without values is left out.
 
     Raises:
         InputError: The question has no axis, or one that is not of numbers.
@@ -117,7 +120,8 @@ def accuracy_curve(frame: "pl.DataFrame", question: Question, by: str) -> "pl.Da
     of_seed, of_student = [*_POINT, "distill_seed"], [*_POINT, "distill_seed", "seed"]
     # A seed's, or a student's, mean weighs networks alike and needs all of them.
     networks = pl.col("networks").first()
-    by_network = rows.group_by(*of_seed, "architecture", maintain_order=True).agg(pl.col("accuracy").mean(), networks)
+    of_network = [*of_seed, "architecture"]
+    by_network = rows.group_by(of_network, maintain_order=True).agg(pl.col("accuracy").mean(), networks)
     whole = pl.len() == networks
     seeds = by_network.group_by(of_seed, maintain_order=True).agg(pl.col("accuracy").mean(), whole=whole)
     seeds = seeds.filter("whole").with_columns(several=pl.len().over(_POINT) > 1)
@@ -133,7 +137,7 @@ def accuracy_curve(frame: "pl.DataFrame", question: Question, by: str) -> "pl.Da
         f"{n} {SEEDS}" if several else f"{count([n], 'student')}, one distillation seed"
         for n, several in found.select("n", "several").iter_rows()
     ]
-    found = found.with_columns(pl.Series("over", over, pl.String)).select(*_POINT, "mean", "half", "n", "over")
+    found = found.select(*_POINT, "mean", "half", "n", pl.Series("over", over, pl.String))
     return found.sort("dataset", pl.col("line").cast(pl.Enum(names)), "x")
 
 

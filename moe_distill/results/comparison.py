@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 _LINE = ["dataset", "variant", "kind", "opponent"]
 _STUDENT = ["architecture", "seed"]
-_COLUMNS = ("dataset", "budget", "variant", "kind", "opponent", "architecture", "difference", "half", "n", "over")
+_COLUMNS = ["dataset", "budget", "variant", "kind", "opponent", "architecture"]
+_COLUMNS += ["difference", "half", "n", "over"]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean difference (a fraction), half of its 95 % interval, the number of replicates, and what they are."""
+    """A mean difference (a fraction), half of its 95 % interval, how many replicates it has, and of what."""
 
     difference: float | None
     half: float | None
@@ -42,25 +43,25 @@ def compare(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
 
     Returns:
         Columns ``dataset, budget, variant, kind`` (what the opponent was named by, as
-        :func:`~moe_distill.results.opponents.format_conditions`, or ``random`` and ``random_tiled``), ``opponent,
-        architecture, difference, half, n, over``; fractions, null where there are no pairs. The line of the
-        architecture ``average`` is over all architectures of the data set, and null where one has no pairs.
+        :func:`~moe_distill.results.opponents.format_conditions`, or ``random`` and ``random_tiled``),
+        ``opponent, architecture, difference, half, n, over``; fractions, null where there are no pairs. The
+        line of the architecture ``average`` is over all architectures of the data set, and null where one has
+        no pairs.
     """
     import polars as pl
 
     lines = opponents_of(frame, question)
     networks = frame.select("dataset", "architecture").unique(maintain_order=True)
-    average = networks.select("dataset").unique(maintain_order=True).with_columns(architecture=pl.lit(AVERAGE))
+    average = networks.unique("dataset", maintain_order=True).with_columns(architecture=pl.lit(AVERAGE))
     grid = lines.join(pl.concat([networks, average]), on="dataset", maintain_order="left_right")
     leads = intervals(_differences(frame.drop_nulls("accuracy"), lines), networks)
     found = grid.join(leads, on=[*_LINE, "architecture"], how="left", maintain_order="left")
-    return found.with_columns(pl.col("n").fill_null(0), pl.col("over").fill_null("no pairs of students")).select(
-        _COLUMNS
-    )
+    without_pairs = (pl.col("n").fill_null(0), pl.col("over").fill_null("no pairs of students"))
+    return found.with_columns(without_pairs).select(_COLUMNS)
 
 
 def losing(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
-    """Return the lines of :func:`compare` in which a variant is behind on an architecture, the furthest first."""
+    """Return the lines of :func:`compare` in which a variant is behind on an architecture, worst first."""
     import polars as pl
 
     behind = (pl.col("difference") < 0) & (pl.col("architecture") != AVERAGE)
@@ -70,8 +71,8 @@ def losing(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
 def _differences(students: "pl.DataFrame", lines: "pl.DataFrame") -> "pl.DataFrame":
     """Return by how much a variant's students are ahead of their partners among an opponent's.
 
-    Students of equal architecture and seed are paired, of equal distillation seed too unless the students of a side
-    have a set each; a set that no seed decides goes with every one.
+    Students of equal architecture and seed are paired, of equal distillation seed too unless the students of
+    a side have a set each; a set that no seed decides goes with every one.
 
     Args:
         students: Those that were trained.
@@ -104,10 +105,10 @@ def _differences(students: "pl.DataFrame", lines: "pl.DataFrame") -> "pl.DataFra
 def intervals(differences: "pl.DataFrame", networks: "pl.DataFrame") -> "pl.DataFrame":
     """Return mean differences with their 95 % intervals, by architecture and on average.
 
-    Architectures weigh alike. With pairs of several distillation seeds, replicates are the means of each that has all
-    architectures (Student's t). With one, they are the pairs of students, and the interval is for this very set and
-    these architectures: what others differ by is no part of it (the sum of the architectures' variances, Welch's
-    degrees of freedom).
+    Architectures weigh alike. With pairs of several distillation seeds, replicates are the means of each that
+    has all architectures (Student's t). With one, they are the pairs of students, and the interval is for
+    this very set and these architectures: what others differ by is no part of it (the sum of the
+    architectures' variances, Welch's degrees of freedom).
 
     Args:
         differences: Those of paired students: ``dataset, variant, kind, opponent, architecture, distill_seed,
@@ -115,8 +116,8 @@ def intervals(differences: "pl.DataFrame", networks: "pl.DataFrame") -> "pl.Data
         networks: ``dataset`` and ``architecture`` of all networks, which an average needs.
 
     Returns:
-        The first five columns, ``difference``, ``half``, ``n`` and ``over`` (see :class:`Interval`), where there are
-        pairs.
+        The first five columns, ``difference``, ``half``, ``n`` and ``over`` (see :class:`Interval`), where
+        there are pairs.
     """
     import polars as pl
 
@@ -130,7 +131,8 @@ def intervals(differences: "pl.DataFrame", networks: "pl.DataFrame") -> "pl.Data
     line = [*_LINE, "of"]
     cells = cells.filter(pl.len().over(*line, "distill_seed") == pl.col("networks"))
     seeds = pl.col("distill_seed").n_unique().over(line)
-    by_seed = cells.filter(seeds > 1).group_by(*line, "distill_seed", maintain_order=True).agg(pl.col("mean").mean())
+    of_several = cells.filter(seeds > 1)
+    by_seed = of_several.group_by(*line, "distill_seed", maintain_order=True).agg(pl.col("mean").mean())
     by_seed = by_seed.group_by(line, maintain_order=True).agg(
         pl.col("mean").mean(), variance=pl.col("mean").var(), n=pl.len().cast(pl.Int64)
     )
@@ -146,7 +148,7 @@ def intervals(differences: "pl.DataFrame", networks: "pl.DataFrame") -> "pl.Data
 
 
 def leads_over_random(rows: Rows) -> dict[str, dict[str, tuple[str, Interval]]]:
-    """Return for each variant's name (see ``variant_names``) the random selections it is held against, and its leads.
+    """Return for each variant's name (see ``variant_names``) its leads over random selections.
 
     Args:
         rows: Result rows of one run.
@@ -157,8 +159,12 @@ def leads_over_random(rows: Rows) -> dict[str, dict[str, tuple[str, Interval]]]:
     import polars as pl
 
     frame = frame_of(rows)
-    named = frame.with_columns(pl.Series("variant", variant_names(frame), pl.String), budget().alias("budget"))
-    lines = compare(named.with_columns(accuracy=pl.col("accuracy_last")), Question())
+    named = frame.with_columns(
+        pl.Series("variant", variant_names(frame), pl.String),
+        budget=budget(),
+        accuracy=pl.col("accuracy_last"),
+    )
+    lines = compare(named, Question())
     leads: dict[str, dict[str, tuple[str, Interval]]] = {}
     columns = ("variant", "kind", "opponent", "difference", "half", "n", "over")
     for variant, kind, opponent, *lead in lines.filter(architecture=AVERAGE).select(columns).iter_rows():
@@ -167,7 +173,7 @@ def leads_over_random(rows: Rows) -> dict[str, dict[str, tuple[str, Interval]]]:
 
 
 def format_difference(line: Mapping[str, Any]) -> str:
-    """Return a difference in points, ``+1.3 ± 0.9``, of a line of :func:`compare`; ``–`` where it has none."""
+    """Return the lead in a line of :func:`compare` in points, ``+1.3 ± 0.9``; ``–`` where it has none."""
     if line["difference"] is None:
         return "–"
     half = "" if line["half"] is None else f" ± {100 * line['half']:.1f}"

@@ -30,9 +30,9 @@ _NUMBERS: dict[type, Callable[[Any], Value]] = {int: int, float: float}
 def typed_frame(columns: Mapping[str, Sequence[Value]], schema: Schema) -> "pl.DataFrame":
     """Return columns of values as a frame of a schema's types.
 
-    Where there is a column ``overrides``, two are added that are parsed of it: ``settings``, a struct with a text for
-    each key that some row's command line set, null where a row's did not; and ``is_baseline``, whether a row is of
-    what the job's set is compared with, to which no setting applies.
+    Where there is a column ``overrides``, two are added that are parsed of it: ``settings``, a struct with a
+    text for each key that some row's command line set, null where a row's did not; and ``is_baseline``,
+    whether a row is of what the job's set is compared with, to which no setting applies.
 
     Args:
         columns: By name; those that the schema lacks are text.
@@ -41,30 +41,28 @@ def typed_frame(columns: Mapping[str, Sequence[Value]], schema: Schema) -> "pl.D
     import polars as pl
 
     types = dtypes_of(schema)
-    frame = pl.DataFrame([_series(name, v, types.get(name, pl.String())) for name, v in columns.items()])
+    series = [_series(name, values, types.get(name, pl.String())) for name, values in columns.items()]
+    frame = pl.DataFrame(series)
     if "overrides" not in columns:
         return frame
     return frame.with_columns(_settings_in(frame["overrides"]), is_baseline=pl.col("overrides") == "")
 
 
 def frame_of(rows: Rows) -> "pl.DataFrame":
-    """Return result rows as a typed frame with all columns of :data:`COLUMNS`; what is one already stays as it is.
+    """Return result rows as a typed frame with all columns of :data:`COLUMNS`; a frame stays as it is.
 
-    What a row does not have is null in columns of numbers. In columns of text it is empty, but null in the row of a
-    student to come, of which it is not known yet.
+    What a row does not have is null in columns of numbers. In columns of text it is empty, but null in the
+    row of a student to come, of which it is not known yet.
     """
     import polars as pl
 
     if isinstance(rows, pl.DataFrame):
         return rows
-    trained = [is_trained(row) for row in rows]
     names = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
     columns = {name: values_of([row.get(name) for row in rows], kind_of(ResultRow, name)) for name in names}
-    texts = [name for name in names if kind_of(ResultRow, name) is str]
-    filled = {
-        name: ["" if v is None and t else v for v, t in zip(columns[name], trained, strict=True)] for name in texts
-    }
-    return typed_frame(columns | filled, ResultRow)
+    text = pl.col(pl.String)
+    known = pl.when(trained()).then(text.fill_null("")).otherwise(text)
+    return typed_frame(columns, ResultRow).with_columns(known)
 
 
 def texts_of(frame: "pl.DataFrame") -> list[dict[str, Any]]:

@@ -32,12 +32,13 @@ def mean_of_means(cells: "pl.DataFrame", by: list[str]) -> "pl.DataFrame":
     The degrees of freedom are Welch's and Satterthwaite's, for one sample Student's.
 
     Args:
-        cells: A sample each: ``mean``, ``variance`` (of the sample, null of one value) and ``n``, and what it is of.
+        cells: A sample each: ``mean``, ``variance`` (of the sample, null of one value) and ``n``, and what it
+            is of.
         by: The columns of what a mean is of.
 
     Returns:
-        These columns, ``mean``, ``half`` (null where a sample has fewer than two values), ``n`` (of all samples) and
-        ``samples``.
+        These columns, ``mean``, ``half`` (null where a sample has fewer than two values), ``n`` (of all
+        samples) and ``samples``.
     """
     import polars as pl
 

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 _FAIR = ["dataset", "recipe", "recipe_key", "budget"]
-_ALIKE = ("data_variant", "noe", "partition", "init", "iterations", "diversity", "regulariser", "fusion", "width")
+_ALIKE = (
+    *("data_variant", "noe", "partition", "init", "iterations"),
+    *("diversity", "regulariser", "fusion", "width"),
+)
 _LINE = ["dataset", "budget", "variant", "kind", "opponent"]
 _OTHER = " of the other"
 
@@ -21,47 +24,50 @@ def format_conditions(conditions: Mapping[str, Any]) -> str:
 
 
 def opponents_of(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
-    """Return which variants each variant is held against; random selection has none, its tiled form that alone.
+    """Return which variants each variant is held against; random images have none, tiled ones only those.
 
-    An opponent has the same data set, recipe and budget, the method too where the question does not name one; of
-    several it is the one that is like the variant in most else. Of the question's conditions, those count that come
-    before the one which the variant meets itself. Tiled random images are an opponent of what decodes as many images
-    as they do (where that is known).
+    An opponent has the same data set, recipe and budget, the method too where the question does not name one;
+    of several it is the one that is like the variant in most else. Of the question's conditions, those count
+    that come before the one which the variant meets itself. Tiled random images are an opponent of what
+    decodes as many images as they do (where that is known).
 
     Args:
         frame: Result rows, with ``variant`` and ``budget``.
         question: What names the opponents.
 
     Returns:
-        Columns ``dataset, budget, variant, kind, opponent``: variants in the order of the rows, opponents in that of
-        the question's conditions.
+        Columns ``dataset, budget, variant, kind, opponent``: variants in the order of the rows, opponents in
+        that of the question's conditions.
     """
     import polars as pl
 
     variants = frame.unique(["dataset", "variant"], keep="first", maintain_order=True).with_row_index("place")
     rungs = [meets(variants, conditions) for conditions in question.rivals]
-    climbed = pl.min_horizontal(pl.when(met).then(rung) for rung, met in enumerate(rungs)) if rungs else pl.lit(0)
+    met_first = (pl.when(met).then(rung) for rung, met in enumerate(rungs))
     variants = variants.with_columns(
-        climbed=climbed.fill_null(len(rungs)),
+        climbed=pl.min_horizontal(*met_first, pl.lit(len(rungs))),
         is_random=are_random(),
         **{f"meets {rung}": met for rung, met in enumerate(rungs)},
     )
     pairs = _pairs(variants)
     lines: list[pl.DataFrame] = []
     for rung, conditions in enumerate(question.rivals):
-        candidates = pairs.filter(~pl.col("is_random"), pl.col("climbed") > rung, pl.col(f"meets {rung}{_OTHER}"))
+        above = ~pl.col("is_random") & (pl.col("climbed") > rung)
+        candidates = pairs.filter(above, pl.col(f"meets {rung}{_OTHER}"))
         if "method" not in conditions:
             candidates = candidates.filter(pl.col("method") == pl.col(f"method{_OTHER}"))
         columns = [c for c in _ALIKE if c not in conditions]
         lines.append(_closest(candidates, columns, format_conditions(conditions)))
     named = pl.concat(lines) if lines else _closest(pairs.clear(), _ALIKE, "")
     # What the question names already is no second opponent.
-    others = pairs.join(named, left_on=["place", f"variant{_OTHER}"], right_on=["place", "opponent"], how="anti")
+    taken = named.select("place", pl.col("opponent").alias(f"variant{_OTHER}"))
+    others = pairs.join(taken, on=taken.columns, how="anti")
     plain = pl.col(f"method{_OTHER}") == RANDOM
     known = [pl.col(f"images_decoded{side}").replace(0, None) for side in ("", _OTHER)]
     as_many = (known[0] == known[1]).fill_null(True)
     lines.append(_closest(others.filter(plain), _ALIKE, RANDOM))
-    lines.append(_closest(others.filter(pl.col(f"is_random{_OTHER}") & ~plain & as_many), _ALIKE, RANDOM_TILED))
+    tiled = pl.col(f"is_random{_OTHER}") & ~plain
+    lines.append(_closest(others.filter(tiled & as_many), _ALIKE, RANDOM_TILED))
     return pl.concat(lines).sort("place", maintain_order=True).select(_LINE)
 
 
@@ -70,7 +76,7 @@ def _pairs(variants: "pl.DataFrame") -> "pl.DataFrame":
     import polars as pl
 
     variants = variants.select(
-        *("place", "variant", "method", "is_random", "climbed", *_FAIR, *_ALIKE, "images_decoded", "settings"),
+        *("place", "variant", "method", "is_random", "climbed", "images_decoded", "settings", *_FAIR, *_ALIKE),
         pl.selectors.starts_with("meets "),
     )
     pairs = variants.filter(pl.col("method") != RANDOM).join(
@@ -82,8 +88,8 @@ def _pairs(variants: "pl.DataFrame") -> "pl.DataFrame":
 def _closest(pairs: "pl.DataFrame", columns: Sequence[str], kind: str) -> "pl.DataFrame":
     """Return of each variant's pairs the one that is alike in most columns and settings, in the fusion first.
 
-    Of several, what is not mixed; then the first by name. Settings of the command line tell apart what no column does,
-    such as the network that distilled.
+    Of several, what is not mixed; then the first by name. Settings of the command line tell apart what no
+    column does, such as the network that distilled.
 
     Args:
         pairs: What may be compared.

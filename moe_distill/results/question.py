@@ -26,14 +26,16 @@ class Question:
 
     Args:
         claim: What is claimed, in a sentence.
-        against: Columns of result rows and their values (see :func:`meets`) that name the opponent of each variant, or
-            a list of such, from the first rung to the last: a variant that meets one is held against those before it.
-            Nothing names random selection alone, which is always an opponent.
+        against: Columns of result rows and their values (see :func:`meets`) that name the opponent of each
+            variant, or a list of such, from the first rung to the last: a variant that meets one is held
+            against those before it. Nothing names random selection alone, which is always an opponent.
         axis: The numeric column that accuracies are plotted against.
-        correlate: A numeric column of sets whose rank correlation with the accuracy of other networks is asked.
-        lines: The columns whose values, in this order, name a variant; None names it by roster and what else differs.
-        paper: Published accuracies: rows of ``accuracy`` (percent) and, in other columns, the conditions that result
-            rows must meet; an empty condition is none.
+        correlate: A numeric column of sets whose rank correlation with the accuracy of other networks is
+            asked.
+        lines: The columns whose values, in this order, name a variant; None names it by roster and what else
+            differs.
+        paper: Published accuracies: rows of ``accuracy`` (percent) and, in other columns, the conditions that
+            result rows must meet; an empty condition is none.
 
     Raises:
         InputError: A line of ``paper`` has no accuracy or a condition on no column of the result rows.
@@ -81,7 +83,7 @@ def load_question(
     lines: Sequence[str] | None = None,
     paper: Text | None = None,
 ) -> Question:
-    """Return the question of an experiment's yaml, whose published accuracies stand in the file ``paper``, if any.
+    """Return the question of an experiment's yaml; published accuracies stand in the file ``paper``, if any.
 
     Raises:
         InputError: As for :class:`Question`, or there is no such file, or it is no table.
@@ -125,8 +127,8 @@ def paper_rows(file: Path) -> list[dict[str, str]]:
 def meets(frame: "pl.DataFrame", conditions: Mapping[str, Any]) -> "pl.Expr":
     """Return whether rows have the values that conditions name, as text or in the column's type.
 
-    The title of a diversity term, a regulariser or a fusion is also met by its first words: ``cross_expert-alpha0.2``
-    by ``cross_expert``.
+    The title of a diversity term, a regulariser or a fusion is also met by its first words:
+    ``cross_expert-alpha0.2`` by ``cross_expert``.
     """
     import polars as pl
 
@@ -162,7 +164,8 @@ def published(frame: "pl.DataFrame", question: Question) -> "pl.Series":
         place, found = several.row(0)
         row = frame.select(as_text(c) for c in _DESCRIBING if c in frame.columns).row(place, named=True)
         about = ", ".join(f"{c} {value}" for c, value in row.items() if value)
-        raise InputError("paper", " and ".join(f"{100 * a:.2f}" for a in sorted(found)), f"one accuracy for {about}")
+        accuracies_found = " and ".join(f"{100 * accuracy:.2f}" for accuracy in sorted(found))
+        raise InputError("paper", accuracies_found, f"one accuracy for {about}")
     return every.to_series().list.first().alias("paper")
 
 
@@ -170,15 +173,15 @@ def to_frame(rows: Rows, question: Question) -> "pl.DataFrame":
     """Return rows as a typed frame with what the question adds to them.
 
     Args:
-        rows: Result rows; two of one student count once (:func:`~moe_distill.results.rows.distinct`). Those of
-            students to come have no accuracy.
+        rows: Result rows; two of one student count once (:func:`~moe_distill.results.rows.distinct`). Those
+            of students to come have no accuracy.
         question: What is asked of them.
 
     Returns:
-        A frame with the columns of the rows and the settings of their jobs' command lines (text, empty where a job set
-        none; a column of that name goes before), ``variant`` (its name, unique within a data set), ``budget`` (images
-        per class of all experts together) and ``accuracy`` (a fraction, not finite where a student diverged, null of a
-        student to come).
+        A frame with the columns of the rows and the settings of their jobs' command lines (text, empty where
+        a job set none; a column of that name goes before), ``variant`` (its name, unique within a data set),
+        ``budget`` (images per class of all experts together) and ``accuracy`` (a fraction, not finite where a
+        student diverged, null of a student to come).
 
     Raises:
         InputError: The question names no column of the rows, or lines that do not tell students apart.
@@ -194,15 +197,16 @@ def to_frame(rows: Rows, question: Question) -> "pl.DataFrame":
             raise InputError(f"question.{setting}", ", ".join(unknown), f"columns among {', '.join(known)}")
     frame = frame.with_columns(budget().alias("budget"), pl.col("accuracy_last").alias("accuracy"))
     if question.lines is None:
-        return _told_apart(frame.with_columns(pl.Series("variant", variant_names(frame, ("dataset",)), pl.String)))
+        names = pl.Series("variant", variant_names(frame, within=("dataset",)), pl.String)
+        return _with_what_differs(frame.with_columns(names))
     words = (as_text(c).replace("", None) for c in question.lines if c in frame.columns)
     frame = frame.with_columns(pl.concat_str(*words, separator=" ", ignore_nulls=True).alias("variant"))
     require_unique_students(frame, ("variant",))
     return frame
 
 
-def _told_apart(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """Return a frame in whose variants' names stands too what else tells rows of one student apart, such as a width."""
+def _with_what_differs(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Return a frame whose variants' names also say what else tells a student's rows apart, such as a width."""
     import polars as pl
 
     student = ["dataset", "variant", "architecture", "distill_seed", "seed"]
@@ -238,4 +242,5 @@ def require_unique_students(frame: "pl.DataFrame", names: Sequence[str]) -> None
     if not twice.is_empty():
         alike = twice.filter(pl.all_horizontal(pl.col(c).eq_missing(pl.lit(twice[c][0])) for c in student))
         apart = [c for c in _DESCRIBING if alike[c].n_unique() > 1]
-        raise InputError("question.lines", alike[names[0]][0], f"also what tells its rows apart: {', '.join(apart)}")
+        missing = f"also what tells its rows apart: {', '.join(apart)}"
+        raise InputError("question.lines", alike[names[0]][0], missing)

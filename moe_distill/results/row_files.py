@@ -31,7 +31,8 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """Return the lines of any table, each cell as the text it was made of (see ``escaping``).
 
     Raises:
-        InputError: It is no table that this package writes: another separator, encoding or number of cells, or no file.
+        InputError: It is no table that this package writes: another separator, encoding or number of cells,
+            or no file.
     """
     text = _TextTable.read(path)
     return [dict(zip(text.head, map(from_csv, line), strict=True)) for line in text.lines]
@@ -40,12 +41,12 @@ def read_table(path: Path) -> list[dict[str, str]]:
 def read_columns(path: Path, schema: Schema) -> Columns:
     """Return the columns of a table's schema, each cell as its type, and one row of each key.
 
-    Columns of text that the table lacks are empty text, other ones None. This needs no polars, which takes a third of
-    a second to import.
+    Columns of text that the table lacks are empty text, other ones None. This needs no polars, which takes a
+    third of a second to import.
 
     Raises:
-        InputError: As for :func:`read_table`, such as merge markers; or the table lacks a column that is never empty,
-            a row has what its schema does not take, or two of one key disagree.
+        InputError: As for :func:`read_table`, such as merge markers; or the table lacks a column that is
+            never empty, a row has what its schema does not take, or two of one key disagree.
     """
     text = _TextTable.read(path)
     columns = {column: _values(text, column, schema) for column in columns_of(schema)}
@@ -59,7 +60,7 @@ def read_columns(path: Path, schema: Schema) -> Columns:
 
 
 def read_rows(path: Path, schema: Schema) -> "pl.DataFrame":
-    """Return a table as a frame of the types of its schema, with its settings (see :func:`~.frames.typed_frame`).
+    """Return a table as a frame of its schema's types, with its settings (see ``typed_frame``).
 
     Raises:
         InputError: See :func:`read_columns`.
@@ -86,7 +87,7 @@ def left_in(path: Path, read: Callable[[Path], T]) -> T | None:
 
 
 def merge_rows(tables: Iterable[Path], schema: Schema) -> "pl.DataFrame":
-    """Return the rows of tables of runs, of one schema, once each (by ``config_hash``), in the order first met.
+    """Return the rows of runs' tables of one schema, once each (by ``config_hash``), in the order first met.
 
     A table that is damaged, or of another program, is set aside (see :func:`left_in`).
     """
@@ -96,7 +97,7 @@ def merge_rows(tables: Iterable[Path], schema: Schema) -> "pl.DataFrame":
 
 
 def once(tables: Sequence[Columns], schema: Schema) -> Columns:
-    """Return tables of one schema together, the first row of each key; that a later one disagrees is told in a line."""
+    """Return tables of a schema together, the first row of each key; a line tells where a later one disagrees."""
     columns = {c: [value for table in tables for value in table[c]] for c in columns_of(schema)}
     first, disagreements = _first_of_each_key(columns)
     for line in disagreements:
@@ -105,7 +106,7 @@ def once(tables: Sequence[Columns], schema: Schema) -> Columns:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Write rows as CSV with the given columns, moved into place at once; no cell is a formula (see ``escaping``)."""
+    """Write rows as CSV with these columns, moved into place at once; no cell is a formula (see escaping)."""
     # Python quotes no lone carriage return, which a reader takes for the end of a line.
     returns = any("\r" in str(value) for row in rows for value in row.values())
     quoting: Literal[0, 1] = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
@@ -117,7 +118,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
 
 @dataclass(frozen=True)
 class _TextTable:
-    """A table's cells as they stand in its file, and the number of the file's line where each of its lines ends."""
+    """A table's cells as they stand in its file, and the number of the file's line where each row ends."""
 
     path: Path
     head: list[str]
@@ -151,13 +152,15 @@ class _TextTable:
         return cls(path, head, lines, numbers)
 
     def refuse(self, error: FieldError, line: int) -> InputError:
-        """Return why the table is refused, for a value that does not fit in one of its lines (counted from 0)."""
-        fault = f"; line {self.numbers[line]} has {error.value!r} in" if error.key in self.head else ", with a"
+        """Return why the table is refused, for a value that does not fit in a row (counted from 0)."""
+        fault = ", with a"
+        if error.key in self.head:
+            fault = f"; line {self.numbers[line]} has {error.value!r} in"
         return InputError("table", self.path, f"{_REMEDY}{fault} column {error.key}: {error.allowed}")
 
 
 def _values(text: _TextTable, column: str, schema: Schema) -> list[Value]:
-    """Return a column's cells as its type; each different text is read once, as most cells of a table are alike."""
+    """Return a column's cells as its type; each different text is read once, as most cells are alike."""
     if column in text.head:
         place = text.head.index(column)
         cells = [line[place] for line in text.lines]
@@ -184,7 +187,7 @@ def _check_rows(text: _TextTable, columns: Columns, schema: Schema) -> None:
 
 
 def _first_of_each_key(columns: Columns) -> tuple[list[int], list[str]]:
-    """Return the places of the first row of each key, and in words where a later row of a key disagrees with it."""
+    """Return the places of the first row of each key, and in words where a later row of it disagrees."""
     first: dict[Value, int] = {}
     disagreements: list[str] = []
     for place, key in enumerate(columns["config_hash"]):
@@ -200,8 +203,8 @@ def _disagreement(columns: Columns, first: int, other: int) -> list[str]:
     for column in (c for c in _ACCURACIES if c in columns):
         values = [columns[column][place] for place in (first, other)]
         if len(set(map(str, values))) > 1:  # as text, for NaN differs from itself
-            key = str(columns["config_hash"][first])[:8]
-            return [f"two rows of the key {key} have {column} {values[0]} and {values[1]} on the same hardware"]
+            key, (one, another) = str(columns["config_hash"][first])[:8], values
+            return [f"two rows of the key {key} have {column} {one} and {another} on the same hardware"]
     return []
 
 

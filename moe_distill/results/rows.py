@@ -1,4 +1,4 @@
-"""What result rows are about: which of them tell of one student, and the names of what students were trained on."""
+"""What result rows are about: which tell of one student, and the names of what it was trained on."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from moe_distill.results.set_names import set_name
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["COLUMNS", "RANDOM", "RANDOM_TILED", "REAL", "Row", "Rows", "distinct", "is_random", "is_trained", "table"]
+__all__ = ["COLUMNS", "RANDOM", "RANDOM_TILED", "REAL", "Row", "Rows", "is_trained"]
 
 # Methods whose images are real ones, drawn at random: what others are compared with.
 RANDOM, RANDOM_TILED = REAL = "random", "random_tiled"
@@ -19,7 +19,7 @@ _APART = (
     *("data_variant", "iterations", "images_decoded", "epochs", "recipe_key"),
 )
 _STUDENT = (*COLUMNS[1 : COLUMNS.index("distill_seed")], "seed")
-# What is known of a row before its set is made, but for the student; and what of its set is seen after it is judged.
+# What is known of a row before its set is made, but for the student; and what is seen once it is judged.
 _FORESEEN = (
     *("scale", "method", "roster", "dataset", "data_variant", "partition", "init", "ipc", "noe", "diversity"),
     *("regulariser", "fusion", "recipe", "recipe_key", "distill_seed"),
@@ -52,13 +52,13 @@ def budget() -> "pl.Expr":
 def distinct(rows: Rows) -> "pl.DataFrame":
     """Return rows once a student, the first of each, one that was trained before one to come.
 
-    Two rows are about one student where their jobs differ only in what cannot touch it, such as in how images are
-    mixed across experts where there is a single expert. Where both were trained, their accuracies may differ in the
-    last digits, by threads or by a device's order of sums. A student that several distillation seeds lead to, as a
-    selection draws nothing, is of none of them (``distill_seed`` is null).
+    Two rows are about one student where their jobs differ only in what cannot touch it, such as in how images
+    are mixed across experts where there is a single expert. Where both were trained, their accuracies may
+    differ in the last digits, by threads or by a device's order of sums. A student that several distillation
+    seeds lead to, as a selection draws nothing, is of none of them (``distill_seed`` is null).
 
-    Of students to come, what is not known beforehand is taken from one that was trained on the same set; else it stays
-    null, and what names the set is made up of the job's settings.
+    Of students to come, what is not known beforehand is taken from one that was trained on the same set; else
+    it stays null, and what names the set is made up of the job's settings.
     """
     import polars as pl
 
@@ -83,14 +83,14 @@ def _completed(frame: "pl.DataFrame") -> "pl.DataFrame":
     if frame["accuracy_last"].null_count() == 0:
         return frame
     alike = _keys(frame, _FORESEEN)
-    known = [pl.coalesce(c, pl.col(c).filter(trained()).last().over(alike)).alias(c) for c in _SEEN]
-    known = [pl.when(trained()).then(c).otherwise(expr).alias(c) for c, expr in zip(_SEEN, known, strict=True)]
+    of_trained = {c: pl.col(c).filter(trained()).last().over(alike) for c in _SEEN}
+    known = [pl.when(trained()).then(c).otherwise(value).alias(c) for c, value in of_trained.items()]
     made_by = pl.struct(*_settings_left(frame), "distill_seed").struct.json_encode()
     return frame.with_columns(known).with_columns(pl.col("set_fingerprint").fill_null(made_by))
 
 
 def _keys(frame: "pl.DataFrame", columns: Iterable[str]) -> "list[pl.Expr]":
-    """Return what rows of one kind have in common: some columns, and the settings that no column describes."""
+    """Return what rows of a kind have in common: some columns, and the settings that no column describes."""
     import polars as pl
 
     texts = {name for name, dtype in frame.schema.items() if dtype == pl.String}
@@ -108,17 +108,18 @@ def _settings_left(frame: "pl.DataFrame") -> "list[pl.Expr]":
 def variant_names(rows: Rows, within: Sequence[str] = ()) -> list[str]:
     """Name what each row's student was trained on and how: the roster, and what else tells its rows apart.
 
-    What no column in words tells apart goes by a number: a recipe by its settings', a set by its fingerprint where one
-    distillation seed has several. A value that is not known yet tells nothing apart.
+    What no column in words tells apart goes by a number: a recipe by its settings', a set by its fingerprint
+    where one distillation seed has several. A value that is not known yet tells nothing apart.
 
     Args:
         rows: The rows, with the columns of :data:`COLUMNS`.
-        within: Columns of text that are told elsewhere: names need to be unique among rows alike in these only.
+        within: Columns of text that are told elsewhere: names need to be unique among rows alike in these
+            only.
     """
     import polars as pl
 
-    about = frame_of(rows).select("roster", *map(as_text, _APART), "distill_seed", set_name(), "settings", trained())
-    about = about.drop("accuracy_last")
+    of_set = ("distill_seed", set_name(), "settings")
+    about = frame_of(rows).select("roster", *map(as_text, _APART), *of_set)
     lines = about.unique(maintain_order=True)  # most rows differ in the student alone
     parts = ["roster"]
     groups = ["roster", *(f"within {c}" for c in within)]
@@ -134,11 +135,12 @@ def variant_names(rows: Rows, within: Sequence[str] = ()) -> list[str]:
     lines = lines.with_columns(_set_words(lines, groups))
     names = pl.concat_str(*parts, "set words", separator=" ", ignore_nulls=True)
     named = lines.select(*about.columns, name=names)
-    return about.join(named, on=about.columns, how="left", nulls_equal=True, maintain_order="left")["name"].to_list()
+    found = about.join(named, on=about.columns, how="left", nulls_equal=True, maintain_order="left")
+    return found["name"].to_list()
 
 
 def _set_words(lines: "pl.DataFrame", groups: Sequence[str]) -> "pl.Series":
-    """Return what tells apart sets of one distillation seed that nothing else does, null where nothing needs to."""
+    """Return what tells apart sets of one distillation seed that nothing else does, null for others."""
     import polars as pl
 
     several = (pl.col("set_fingerprint").n_unique() > 1).over([*groups, "distill_seed"])
@@ -156,7 +158,8 @@ def _settings_that_differ(lines: "pl.DataFrame") -> dict[str, str]:
     import polars as pl
 
     sets = lines.unique("set_fingerprint", keep="last", maintain_order=True)
-    settings = {key: pl.col("settings").struct.field(key) for key in sets["settings"].struct.fields if key != "seed"}
+    keys = [key for key in sets["settings"].struct.fields if key != "seed"]
+    settings = {key: pl.col("settings").struct.field(key) for key in keys}
     counts = sets.select(pl.lit(1), **{key: value.n_unique() for key, value in settings.items()})
     apart = [pl.lit(f"{key}=") + value for key, value in settings.items() if counts[key].item() > 1]
     words = pl.concat_str(pl.lit(""), *apart, separator=" ", ignore_nulls=True).str.strip_prefix(" ")
@@ -173,7 +176,8 @@ def table(rows: Rows) -> tuple[list[str], dict[str, dict[str, list[float]]]]:
     import polars as pl
 
     frame = frame_of(rows)
-    named = frame.select("architecture", "accuracy_last", variant=pl.Series(variant_names(frame), dtype=pl.String))
+    names = pl.Series(variant_names(frame), dtype=pl.String)
+    named = frame.select("architecture", "accuracy_last", variant=names)
     cells: dict[str, dict[str, list[float]]] = {}
     for (variant, architecture), of_cell in named.group_by("variant", "architecture", maintain_order=True):
         cells.setdefault(str(variant), {})[str(architecture)] = of_cell["accuracy_last"].to_list()

@@ -22,8 +22,9 @@ def publish(
 ) -> "pl.DataFrame":
     """Write a table of this run, merge it into the sweep's of that name, and return the sweep's rows.
 
-    A job of a sweep writes into its own folder below the sweep's; whichever job ends merges all that are there, so that
-    the table is right while the sweep runs and when some of its jobs failed. Arguments as for :func:`merged`.
+    A job of a sweep writes into its own folder below the sweep's; whichever job ends merges all that are
+    there, so that the table is right while the sweep runs and when some of its jobs failed. Arguments as for
+    :func:`merged`.
     """
     output.mkdir(parents=True, exist_ok=True)
     write_csv(output / table, rows, columns_of(SCHEMAS[table]))
@@ -46,7 +47,8 @@ def merged(sweep: Path, table: str = "results.csv", results: Results | None = No
     Args:
         sweep: The sweep's folder.
         table: The table's name in the jobs' folders, and there.
-        results: The rows that are done, wherever they were made; None where the table is of other things than students.
+        results: The rows that are done, wherever they were made; None where the table is of other things than
+            students.
     """
     with locked(sweep / ".lock", "paths.runs"):
         tables = sorted(sweep.glob(f"*/{table}"))
@@ -59,8 +61,8 @@ def merged(sweep: Path, table: str = "results.csv", results: Results | None = No
 def rows_in(tables: Iterable[Path], results: Results) -> "pl.DataFrame":
     """Return the rows of tables that lie in folders of runs, once each.
 
-    Nothing tells whether such a table is what was written. What the store or a committed table holds of a student goes
-    before it.
+    Nothing tells whether such a table is what was written. What the store or a committed table holds of a
+    student goes before it.
     """
     import polars as pl
 
@@ -68,7 +70,8 @@ def rows_in(tables: Iterable[Path], results: Results) -> "pl.DataFrame":
     done = [results.find(key) or {} for key in frame["config_hash"]]
     for column in _REACHED:
         cells = [row.get(column) for row in done]
-        values = [here if cell is None else cell for here, cell in zip(frame[column].to_list(), cells, strict=True)]
+        pairs = zip(frame[column].to_list(), cells, strict=True)
+        values = [here if cell is None else cell for here, cell in pairs]
         typed = values_of(values, kind_of(ResultRow, column))
         frame = frame.with_columns(pl.Series(column, typed, frame.schema[column]))
     return frame

@@ -1,4 +1,4 @@
-"""The schemas of the tables that pipelines leave: their columns, what stands in them, and its type in a frame.
+"""The schemas of the tables that pipelines leave: their columns, what they hold, and their types in a frame.
 
 Rows of earlier versions lack some columns: of these, an empty text is taken.
 """
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Schema = Callable[..., Any]
 """A class whose parameters are the columns of a table, ``config_hash`` among them, and say what they take.
 
-What only two of them together show is refused when it is built. A column that takes an empty text may be missing, as
-older tables lack some.
+What only two of them together show is refused when it is built. A column that takes an empty text may be
+missing, as older tables lack some.
 """
 Value = int | float | str | list[int] | None
 """What a cell of a table holds; None where a column of numbers is empty."""
@@ -98,7 +98,7 @@ class ResultRow:
 
 
 def _until(column: str) -> dict[str, Any]:
-    """Return the columns of a student's row before one of them, any of which older tables of other kinds may lack."""
+    """Return the columns of a student's row before one of them; older tables of other kinds may lack any."""
     of_student = annotations_of(ResultRow)
     return {name: of_student[name] | Empty for name in [*of_student][: [*of_student].index(column)]}
 
@@ -160,7 +160,7 @@ def dtypes_of(schema: Schema) -> "dict[str, pl.DataType]":
 
 @functools.cache
 def kind_of(schema: Schema, column: str) -> type:
-    """Return what a column holds: ``int``, ``float``, ``list`` (of sizes) or ``str``, as one that the table lacks."""
+    """Return what a column holds: ``int``, ``float``, ``list`` (of sizes) or ``str``, as any other column."""
     options = options_of(annotations_of(schema).get(column, str))
     kinds = [bounds_of(option)[0] for option in options]
     return list if Sizes in options else next((kind for kind in (float, int) if kind in kinds), str)
@@ -184,7 +184,7 @@ def value_of(schema: Schema, column: str, cell: str) -> Value:
 
 
 def sizes_of(cell: str) -> list[int]:
-    """Return the images per class of each expert, of ``7+3`` 7 and 3; a single number is that of every expert."""
+    """Return the images per class of each expert, of ``7+3`` 7 and 3; one number is that of every expert."""
     return [int(size) for size in cell.split("+")]
 
 
@@ -206,7 +206,7 @@ def _number_in(cell: str, annotation: Any) -> int | float | str:
 
 
 def impossible(row: Any) -> str | None:
-    """Return what is wrong with a student's row of the store, such as that it claims what none can reach; or None."""
+    """Return what is wrong with a student's row of the store, such as a claim of more than 100 %; or None."""
     if not isinstance(row, Mapping):
         return "holds no row"
     for column in ("accuracy_last", "accuracy_best"):

@@ -13,7 +13,7 @@ _FINGERPRINT = re.compile(_OF_TENSORS)
 
 
 def set_of(row: Mapping[str, Any]) -> str:
-    """Return what names the set a row's student was trained on: the part of its fingerprint that covers the tensors.
+    """Return what names a row's set: the part of its fingerprint that covers the tensors.
 
     Joined by it, rows of one set are recognised as such whenever they were written.
     """

@@ -4,9 +4,10 @@ _OPENING, _CLOSING, _QUOTES = "[{(", "]})", "'\""
 
 
 def parse_settings(overrides: str) -> dict[str, str]:
-    """Return settings by key, such as ``{"data": "cifar10", "students": "[a,b]"}`` of ``data=cifar10,students=[a,b]``.
+    """Return settings by key: of ``data=digits,ipc=[7,3]`` ``{"data": "digits", "ipc": "[7,3]"}``.
 
-    A comma within brackets or quotes belongs to a value. The plus signs by which Hydra adds a key are left out.
+    A comma within brackets or quotes belongs to a value. The plus signs by which Hydra adds a key are left
+    out.
     """
     parts = (part.partition("=") for part in _split_at_commas(overrides) if part)
     return {key.lstrip("+"): value for key, _, value in parts}
