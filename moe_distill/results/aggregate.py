@@ -116,7 +116,30 @@ def accuracy_curve(frame: "pl.DataFrame", question: Question, by: str) -> "pl.Da
 
     rows, names = _lined(frame, question, by)
     networks = pl.lit(1) if by == "architecture" else pl.col("architecture").n_unique().over("dataset")
-    rows = rows.with_columns(networks=networks).filter(pl.col("accuracy").is_finite())
+    values = _replicates(rows.with_columns(networks=networks).filter(pl.col("accuracy").is_finite()))
+    cells = values.group_by(*_POINT, "several", maintain_order=True).agg(
+        mean=pl.col("accuracy").mean(), variance=pl.col("accuracy").var(), n=pl.len().cast(pl.Int64)
+    )
+    found = mean_of_means(cells, [*_POINT, "several"])
+    over = [
+        f"{n} {SEEDS}" if several else f"{count([n], 'student')}, one distillation seed"
+        for n, several in found.select("n", "several").iter_rows()
+    ]
+    found = found.select(*_POINT, "mean", "half", "n", pl.Series("over", over, pl.String))
+    return found.sort("dataset", pl.col("line").cast(pl.Enum(names)), "x")
+
+
+def _replicates(rows: "pl.DataFrame") -> "pl.DataFrame":
+    """Return what a point's interval is over: distillation seeds' means where it has several, else students.
+
+    Args:
+        rows: Students of a finite accuracy, with ``networks``, the number of networks that a mean needs.
+
+    Returns:
+        The columns of a point, ``accuracy`` and ``several``, whether the point has several distillation seeds.
+    """
+    import polars as pl
+
     of_seed, of_student = [*_POINT, "distill_seed"], [*_POINT, "distill_seed", "seed"]
     # A seed's, or a student's, mean weighs networks alike and needs all of them.
     networks = pl.col("networks").first()
@@ -129,16 +152,7 @@ def accuracy_curve(frame: "pl.DataFrame", question: Question, by: str) -> "pl.Da
     alone = seeds.filter(~pl.col("several")).select(of_seed)
     students = students.filter("whole").join(alone, on=of_seed, how="semi", nulls_equal=True)
     values = pl.concat([seeds.filter("several"), students.with_columns(several=False)], how="diagonal")
-    cells = values.group_by(*_POINT, "several", maintain_order=True).agg(
-        mean=pl.col("accuracy").mean(), variance=pl.col("accuracy").var(), n=pl.len().cast(pl.Int64)
-    )
-    found = mean_of_means(cells, [*_POINT, "several"])
-    over = [
-        f"{n} {SEEDS}" if several else f"{count([n], 'student')}, one distillation seed"
-        for n, several in found.select("n", "several").iter_rows()
-    ]
-    found = found.select(*_POINT, "mean", "half", "n", pl.Series("over", over, pl.String))
-    return found.sort("dataset", pl.col("line").cast(pl.Enum(names)), "x")
+    return values.select(*_POINT, "accuracy", "several")
 
 
 def require_answerable(rows: Sequence[Row], question: Question) -> None:

@@ -50,7 +50,24 @@ def opponents_of(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
         **{f"meets {rung}": met for rung, met in enumerate(rungs)},
     )
     pairs = _pairs(variants)
-    lines: list[pl.DataFrame] = []
+    named = _named_by(question, pairs)
+    # What the question names already is no second opponent.
+    taken = named.select("place", pl.col("opponent").alias(f"variant{_OTHER}"))
+    others = pairs.join(taken, on=taken.columns, how="anti")
+    is_plain = pl.col(f"method{_OTHER}") == RANDOM
+    decoded = [pl.col(f"images_decoded{side}") for side in ("", _OTHER)]
+    as_many = (decoded[0] == decoded[1]).fill_null(True)
+    plain = _closest(others.filter(is_plain), _ALIKE, RANDOM)
+    tiled = others.filter(pl.col(f"is_random{_OTHER}") & ~is_plain & as_many)
+    lines = pl.concat([named, plain, _closest(tiled, _ALIKE, RANDOM_TILED)])
+    return lines.sort("place", maintain_order=True).select(_LINE)
+
+
+def _named_by(question: Question, pairs: "pl.DataFrame") -> "pl.DataFrame":
+    """Return the opponents that a question names, of those conditions that a variant does not meet yet."""
+    import polars as pl
+
+    lines = [_closest(pairs.clear(), _ALIKE, "")]
     for rung, conditions in enumerate(question.rivals):
         above = ~pl.col("is_random") & (pl.col("climbed") > rung)
         candidates = pairs.filter(above, pl.col(f"meets {rung}{_OTHER}"))
@@ -58,17 +75,7 @@ def opponents_of(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
             candidates = candidates.filter(pl.col("method") == pl.col(f"method{_OTHER}"))
         columns = [c for c in _ALIKE if c not in conditions]
         lines.append(_closest(candidates, columns, format_conditions(conditions)))
-    named = pl.concat(lines) if lines else _closest(pairs.clear(), _ALIKE, "")
-    # What the question names already is no second opponent.
-    taken = named.select("place", pl.col("opponent").alias(f"variant{_OTHER}"))
-    others = pairs.join(taken, on=taken.columns, how="anti")
-    plain = pl.col(f"method{_OTHER}") == RANDOM
-    known = [pl.col(f"images_decoded{side}").replace(0, None) for side in ("", _OTHER)]
-    as_many = (known[0] == known[1]).fill_null(True)
-    lines.append(_closest(others.filter(plain), _ALIKE, RANDOM))
-    tiled = pl.col(f"is_random{_OTHER}") & ~plain
-    lines.append(_closest(others.filter(tiled & as_many), _ALIKE, RANDOM_TILED))
-    return pl.concat(lines).sort("place", maintain_order=True).select(_LINE)
+    return pl.concat(lines)
 
 
 def _pairs(variants: "pl.DataFrame") -> "pl.DataFrame":
