@@ -4,7 +4,9 @@ import itertools
 
 import torch
 
-from moe_distill.results.rows import COLUMNS
+from moe_distill.results.frames import COLUMNS, texts_of
+from moe_distill.results.row_files import merge_rows
+from moe_distill.results.schema import ResultRow
 from moe_distill.seeding import stream
 
 NETWORKS = ("convnet3", "vgg11", "alexnet")
@@ -30,6 +32,11 @@ def students(name, rosters, networks=NETWORKS, distill_seeds=(0,), seeds=range(3
         if gone >= lost:
             rows.append(row(roster, **about, accuracy_last=accuracy, **more))
     return rows
+
+
+def texts_in(tables, schema=ResultRow):
+    """Return the rows of tables of runs as texts."""
+    return texts_of(merge_rows(tables, schema))
 
 
 def to_come(rows):

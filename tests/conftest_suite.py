@@ -4,7 +4,8 @@ from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 
-from moe_distill.results.row_files import merge_rows
+from moe_distill.results.frames import texts_of
+from moe_distill.results.row_files import read_rows
 from moe_distill.run import run
 from moe_distill.sweeps.looking import looking
 
@@ -43,10 +44,10 @@ class Suite:
         return [list(job) for job in sweeper.split_arguments(parsed, max_batch_size=None)[0]] or [[]]
 
     def rows(self, folder=None):
-        """Return the result rows of a run's folder."""
+        """Return the result rows of a run's folder as the texts of its table."""
         from moe_distill.results.schema import ResultRow
 
-        return merge_rows([(folder or self.out) / "results.csv"], ResultRow)
+        return texts_of(read_rows((folder or self.out) / "results.csv", ResultRow))
 
     def artifacts(self, kind="*"):
         """Return the folders of finished artifacts."""

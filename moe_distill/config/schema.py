@@ -87,7 +87,7 @@ class Config:
     after_sweep: Hook | None = "moe_distill.sweeps.hooks.after"
     question: dict[str, Any] = field(
         default_factory=lambda: {
-            "_target_": "moe_distill.results.question.asked",
+            "_target_": "moe_distill.results.question.load_question",
             "paper": "${paper_of:${paths.tables},${name}}",
         }
     )

@@ -11,7 +11,7 @@ from moe_distill.errors import renamed
 from moe_distill.experts.distillation import Distillation
 from moe_distill.pipelines.stage import Pipeline
 from moe_distill.results.run_tables import rows_in
-from moe_distill.results.set_names import set_of
+from moe_distill.results.set_names import set_name
 from moe_distill.results.wording import in_percent
 from moe_distill.store.disk import expanded
 from moe_distill.store.identity import describe
@@ -85,12 +85,13 @@ class Export(Pipeline):
 def _known(recipe: Recipe | None, runtime: Runtime, together: SyntheticUnion) -> Known:
     """Return the recipe, and the scores of this very set in the run's table."""
     rows = rows_in(runtime.output.glob("results.csv"), runtime.results)
-    own = [row for row in rows if set_of(row) == together.tensors_fingerprint()]
-    names = [name for name, _ in {(row["recipe"], row["recipe_key"]) for row in own}]
+    rows = rows.filter(set_name() == together.tensors_fingerprint())
+    recipes = [recipe for recipe, _ in rows.select("recipe", "recipe_key").unique().iter_rows()]
     cells: dict[tuple[str, str], list[float]] = {}
-    for row in own:
-        told = [row["recipe"], row["recipe_key"] if names.count(row["recipe"]) > 1 else "", row["fusion"]]
-        way = " ".join(word for word in told if word not in ("", "none"))
-        cells.setdefault((way, row["architecture"]), []).append(float(row["accuracy_last"]))
+    columns = ("recipe", "recipe_key", "fusion", "architecture", "accuracy_last")
+    for recipe_name, key, fusion, architecture, accuracy in rows.select(columns).iter_rows():
+        words = (recipe_name, key if recipes.count(recipe_name) > 1 else "", fusion)
+        way = " ".join(word for word in words if word not in ("", "none"))
+        cells.setdefault((way, architecture), []).append(accuracy)
     scores = [(way, architecture, in_percent(found)) for (way, architecture), found in cells.items()]
     return Known(describe(recipe) if recipe else None, scores)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.table import Table
@@ -18,7 +18,8 @@ from moe_distill.evaluation.headline import over_random
 from moe_distill.reports.gallery import set_picture
 from moe_distill.reports.run_page import build_page
 from moe_distill.results.aggregate import finite
-from moe_distill.results.comparison import leads_over_random, said
+from moe_distill.results.comparison import format_difference, leads_over_random
+from moe_distill.results.frames import texts_of
 from moe_distill.results.known_rows import Results
 from moe_distill.results.rows import table
 from moe_distill.results.run_tables import publish, rows_in
@@ -27,6 +28,9 @@ from moe_distill.results.wording import in_percent
 from moe_distill.store.store import commit, write_json, write_text
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.terminal import say, show
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def conclude(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
@@ -66,7 +70,7 @@ def write_page(folder: Path, stages: Stages, results: Results) -> Path:
         stages: What it did.
         results: The rows that are done, wherever they were made.
     """
-    rows = rows_in(folder.glob("results.csv"), results)
+    rows = texts_of(rows_in(folder.glob("results.csv"), results))
     page = build_page(folder.name, stages.command, rows, stages.spent, stages.sets_there, stages.facts)
     write_text(folder / "report.html", page)
     return folder / "report.html"
@@ -82,7 +86,7 @@ def mirror(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
     runtime.mirror.summary(over_random(rows))
 
 
-def _print(rows: Sequence[Mapping[str, Any]], runtime: Runtime, page: Path) -> None:
+def _print(rows: "pl.DataFrame", runtime: Runtime, page: Path) -> None:
     """Show accuracies by network and variant, and what the store already held."""
     architectures, cells = table(rows)
     seeds = max((len(v) for by in cells.values() for v in by.values()), default=0)
@@ -97,7 +101,7 @@ def _print(rows: Sequence[Mapping[str, Any]], runtime: Runtime, page: Path) -> N
     for variant, leads in leads_over_random(rows).items():
         for opponent, lead in leads.values():
             if lead.difference is not None:
-                say(f"{variant} over {opponent}: {said(vars(lead))} points (95 %, {lead.over})")
+                say(f"{variant} over {opponent}: {format_difference(vars(lead))} points (95 %, {lead.over})")
     found = sum(c["found"] for c in runtime.costs)
     say(f"{found} of {len(runtime.costs)} stages were found finished in {runtime.store.root}")
     say(f"rows: {runtime.output / 'results.csv'}\npage: {page}")

@@ -23,12 +23,13 @@ from moe_distill.pipelines.finish import write_stages
 from moe_distill.pipelines.full import set_stages
 from moe_distill.pipelines.pretrain import PoolTraining, pool_trainings
 from moe_distill.pipelines.stage import Pipeline, Stage, make_all
+from moe_distill.results.frames import texts_of
 from moe_distill.results.known_rows import Results
 from moe_distill.results.rank_correlation import AGREEMENT, agreement
 from moe_distill.results.row_files import merge_rows, write_csv
 from moe_distill.results.run_tables import is_job, publish
 from moe_distill.results.schema import MeasureRow, columns_of
-from moe_distill.results.set_names import set_of
+from moe_distill.results.set_names import set_name
 from moe_distill.seeding import stream
 from moe_distill.store.identity import describe, key
 from moe_distill.store.locks import locked
@@ -230,7 +231,7 @@ def _dealt(real: RealSet, sizes: Sequence[int], draw: int) -> list[Part]:
 def _agree(sweep: Path) -> None:
     """Write ``agreement.csv`` of all a sweep's sets so far, those of equal data, method and budget together."""
     with locked(sweep / ".lock", "paths.runs"):
-        rows = [{**r, "set_fingerprint": set_of(r)} for r in merge_rows([sweep / "measures.csv"], MeasureRow)]
+        rows = texts_of(merge_rows([sweep / "measures.csv"], MeasureRow).with_columns(set_name()))
         groups = dict.fromkeys(tuple(row[c] for c in CONDITIONS) for row in rows)
         told = [
             {**dict(zip(CONDITIONS, group, strict=True)), **found}

@@ -5,7 +5,7 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -40,6 +40,9 @@ from moe_distill.store.store import commit
 from moe_distill.terminal import say, show
 from moe_distill.training.recipe import Recipe
 from moe_distill.validation.values import Share, Text, checked
+
+if TYPE_CHECKING:
+    import polars as pl
 
 COLUMNS = columns_of(ScoreRow)
 
@@ -247,11 +250,12 @@ def _told_of(exam: Examination, own: Candidate, plan: Distillation, train: RealS
     }
 
 
-def _show(lines: Sequence[Mapping[str, str]], runtime: Runtime) -> None:
+def _show(table: "pl.DataFrame", runtime: Runtime) -> None:
     shown = Table(title=f"{runtime.experiment}: scores, best LRS first")
     for column in ("set", "network", *SCORES):
         shown.add_column(column, justify="left" if column in ("set", "network") else "right")
-    for row in sorted(lines, key=lambda r: -float(r["lrs"])):
-        shown.add_row(row["roster"], row["architecture"], *(f"{float(row[s]):.3f}" for s in SCORES))
+    best_first = table.sort("lrs", descending=True, maintain_order=True)
+    for roster, architecture, *values in best_first.select("roster", "architecture", *SCORES).iter_rows():
+        shown.add_row(roster, architecture, *(f"{value:.3f}" for value in values))
     show(shown)
     say(f"scores: {runtime.output / 'scores.csv'}")

@@ -21,7 +21,7 @@ def leads_svg(name: str, lines: Sequence[Row], narrow: bool, unit: str = "points
 
     Args:
         name: Unique on the page; prefix of every id.
-        lines: Lines of :func:`~moe_distill.results.comparison.comparisons`; those without pairs are left out.
+        lines: Lines of :func:`~moe_distill.results.comparison.compare`; those without pairs are left out.
         narrow: Names stand above their dots instead of at their left.
         unit: What a hundredth is.
     """

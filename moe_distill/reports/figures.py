@@ -32,7 +32,7 @@ def along_svg(name: str, points: Sequence[Row], axis: str) -> str:
 
     Args:
         name: Unique on the page; prefix of every id.
-        points: Lines of :func:`~moe_distill.results.aggregate.along` of one data set.
+        points: Lines of :func:`~moe_distill.results.aggregate.accuracy_curve` of one data set.
         axis: The name of the axis.
     """
     lines: dict[str, list[Row]] = {}

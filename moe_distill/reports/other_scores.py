@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moe_distill.reports.tables import Entry, Line, Sheet, best_of, entry, grouped
-from moe_distill.results.aggregate import cells
-from moe_distill.results.comparison import comparisons, said, spans
-from moe_distill.results.question import Question
+from moe_distill.results.aggregate import aggregate
+from moe_distill.results.comparison import compare, describe_replicates, format_difference
+from moe_distill.results.question import Question, to_frame
 from moe_distill.results.rows import COLUMNS, Row
 from moe_distill.results.wording import count
 
@@ -31,14 +31,20 @@ def probed(lines: Sequence[Mapping[str, str]]) -> list[Row]:
 
 
 def scored(lines: Sequence[Mapping[str, str]]) -> list[Row]:
-    """Return lines of ``scores.csv`` as rows: a score stands for the architecture, and the network for the seed.
+    """Return lines of ``scores.csv`` as rows: a score stands for the architecture, a network's number for the seed.
 
     So replicates of a score are networks, and two sets are paired by network.
     """
     rows: list[Row] = []
+    networks = list(dict.fromkeys(line["architecture"] for line in lines))
     for line in lines:
         about = {c: line[c] for c in (*COLUMNS, *_SETTINGS) if c in line}
-        about = {**dict.fromkeys(COLUMNS, ""), **about, "recipe": line["syn_any_recipe"], "seed": line["architecture"]}
+        about = {
+            **dict.fromkeys(COLUMNS, ""),
+            **about,
+            "recipe": line["syn_any_recipe"],
+            "seed": str(networks.index(line["architecture"])),
+        }
         rows += [{**about, "architecture": name, "accuracy_last": line[column]} for name, column in SCORES.items()]
     return rows
 
@@ -48,12 +54,12 @@ def _but(line: Mapping[str, str], *columns: str) -> dict[str, str]:
 
 
 def score_leads(rows: Sequence[Row], question: Question) -> list[dict[str, Any]]:
-    """Return the lines of ``comparisons`` for the scores of which more is better, paired by network.
+    """Return the lines of ``compare`` for the scores of which more is better, paired by network.
 
     Raises:
-        InputError: See :func:`~moe_distill.results.question.framed`.
+        InputError: See :func:`~moe_distill.results.question.to_frame`.
     """
-    lines = [c for c in comparisons(rows, question).to_dicts() if c["architecture"] in LED]
+    lines = [c for c in compare(to_frame(rows, question), question).to_dicts() if c["architecture"] in LED]
     told = {c["n"]: f"{count([c['n']], 'network')}, one distillation seed" for c in lines}
     return [{**c, "over": told[c["n"]] if "pair" in c["over"] else c["over"]} for c in lines]
 
@@ -62,9 +68,9 @@ def score_sheet(rows: Sequence[Row], question: Question) -> Sheet:
     """Return the table of scores, times 100: sets by data set, budget and method, where there are several of these.
 
     Raises:
-        InputError: See :func:`~moe_distill.results.aggregate.cells`.
+        InputError: See :func:`~moe_distill.results.aggregate.aggregate`.
     """
-    found = [c for c in cells(rows, question).to_dicts() if c["architecture"] in SCORES]
+    found = [c for c in aggregate(to_frame(rows, question), question).to_dicts() if c["architecture"] in SCORES]
     leads = score_leads(rows, question)
     kinds = list(dict.fromkeys(c["kind"] for c in leads))
     columns = [(name, kind) for name in SCORES for kind in ("", *(kinds if name in LED else ()))]
@@ -75,7 +81,7 @@ def score_sheet(rows: Sequence[Row], question: Question) -> Sheet:
         of = (variant["dataset"], variant["variant"])
         held = {(s, ""): entry(by.get((*of, s)), best.get((of[0], variant["budget"], s))) for s in SCORES}
         own = [c for c in leads if (c["dataset"], c["variant"]) == of]
-        held |= {(c["architecture"], c["kind"]): Entry(said(c)) for c in own}
+        held |= {(c["architecture"], c["kind"]): Entry(format_difference(c)) for c in own}
         groups.setdefault(title, []).append(Line(of[1], tuple(held.get(column, Entry("")) for column in columns)))
     heads = ("set", *(f"over {kind}" if kind else name for name, kind in columns))
     return Sheet(heads, groups, tuple(_notes(rows, found, leads)))
@@ -93,6 +99,6 @@ def _notes(rows: Sequence[Row], found: Sequence[Row], leads: Sequence[Row]) -> l
     if overs := dict.fromkeys(c["over"] for c in leads if c["difference"] is not None):
         notes.append(
             "Beside a score: lead in it over an opponent of the same budget and recipe, times 100, ± half of the 95 % "
-            f"interval over {spans(overs)}."
+            f"interval over {describe_replicates(overs)}."
         )
     return notes

@@ -19,7 +19,7 @@ _NOTE = (
 
 def agreement_of(sweep: Path) -> list[dict[str, str]]:
     """Return the lines that a sweep's measurements left; none where nothing was measured."""
-    return left_in(sweep / TABLE, read_table)
+    return left_in(sweep / TABLE, read_table) or []
 
 
 def agreement_section(lines: Sequence[Mapping[str, str]]) -> Markup:

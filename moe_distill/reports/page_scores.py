@@ -20,7 +20,7 @@ def scores_section(rows: Sequence[Row], question: Question) -> Markup:
         question: What is asked of them.
 
     Raises:
-        InputError: See :func:`~moe_distill.results.question.framed`.
+        InputError: See :func:`~moe_distill.results.question.to_frame`.
     """
     from moe_distill.reports.typeset import html_table
 

@@ -84,7 +84,9 @@ def set_names(rows: Sequence[Row]) -> dict[str, str]:
     for row, name in zip(rows, names, strict=True):
         prints.setdefault(name, set()).add(set_of(row))
     return {
-        set_of(row): f"{name}{_SEED}{row['distill_seed']}" if len(prints[name]) > 1 else name
+        set_of(row): f"{name}{_SEED}{'' if row['distill_seed'] is None else row['distill_seed']}"
+        if len(prints[name]) > 1
+        else name
         for row, name in zip(rows, names, strict=True)
     }
 

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from moe_distill.reports import page_agreement
 from moe_distill.reports.layout import joined, line, section, table
+from moe_distill.results.frames import texts_of
 from moe_distill.results.row_files import merge_rows
 from moe_distill.results.schema import SCHEMAS
 
@@ -33,7 +34,7 @@ def tables_of(sweep: Path, jobs: Sequence[Path]) -> dict[str, Lines]:
     found: dict[str, Lines] = {page_agreement.TABLE: agreed} if agreed else {}
     for name in TITLES:
         lines: dict[tuple[str, ...], dict[str, str]] = {}
-        for row in (row for job in jobs for row in merge_rows([job / name], SCHEMAS[name])):
+        for row in (row for job in jobs for row in texts_of(merge_rows([job / name], SCHEMAS[name]))):
             lines.setdefault(tuple(row.values()), row)
         if lines:
             found[name] = list(lines.values())

@@ -17,7 +17,7 @@ from moe_distill.reports.page_costs import costs_section, duration, merged_costs
 from moe_distill.reports.page_sets import curves_section, images_section, projections_section, read_distilled
 from moe_distill.reports.svg import colours_of, legend, swatch
 from moe_distill.results.aggregate import finite
-from moe_distill.results.comparison import leads_over_random, said
+from moe_distill.results.comparison import format_difference, leads_over_random
 from moe_distill.results.rows import RANDOM, RANDOM_TILED, table, variant_names
 from moe_distill.results.set_names import set_of
 from moe_distill.results.wording import count, in_percent
@@ -120,7 +120,7 @@ def _compared(accuracies: Accuracies, best: str) -> tuple[str, list[tuple[str, s
             low, high = (100 * (lead.difference + side * lead.half) for side in (-1, 1))
             text += f" (95\u00a0% interval {low:+.1f} to {high:+.1f}, {lead.over})"
         texts.append(text)
-        tiles.append((said(vars(lead)), f"points over {words[kind]}"))
+        tiles.append((format_difference(vars(lead)), f"points over {words[kind]}"))
     return "".join(f", {text}" for text in texts), tiles
 
 

@@ -29,9 +29,10 @@ from moe_distill.reports.page_transfer import transfer_section
 from moe_distill.reports.run_page import header, repeat_section
 from moe_distill.reports.svg import colours_of, fitting, legend
 from moe_distill.reports.tables import sheet
-from moe_distill.results.aggregate import AVERAGE, along, cells
-from moe_distill.results.comparison import SEEDS, comparisons, losing, said, spans
-from moe_distill.results.question import Question, framed
+from moe_distill.results.aggregate import AVERAGE, accuracy_curve, aggregate
+from moe_distill.results.comparison import compare, describe_replicates, format_difference, losing
+from moe_distill.results.intervals import SEEDS
+from moe_distill.results.question import Question, to_frame
 from moe_distill.results.rows import RANDOM, REAL, Row, is_random, is_trained
 from moe_distill.results.set_names import set_of
 from moe_distill.results.wording import count
@@ -76,7 +77,7 @@ def build_sweep_page(report: SweepReport) -> str:
     Raises:
         InputError: The question does not fit the rows, or a set is damaged.
     """
-    frame = framed(report.scores or report.rows, report.question)
+    frame = to_frame(report.scores or report.rows, report.question)
     names = frame["variant"].to_list()
     colours = colours_of(names)
     named = set_names(frame.to_dicts())
@@ -116,7 +117,7 @@ def _headline(report: SweepReport, spent: Sequence[Row]) -> Markup:
     done = sum(r.state == "done" for r in reports)
     tiles = [(f"{done} of {len(reports)}", "cells done")]
     if rows:
-        seeds = len({r["distill_seed"] for r in rows if not is_random(r)} - {""})
+        seeds = len({r["distill_seed"] for r in rows if not is_random(r)} - {"", None})
         tiles += [(f"{len(rows):,}", "students"), (str(seeds), "distillation seed" + "s" * (seeds != 1))]
     if spent:
         tiles += [(duration(spent), "of computing, shared stages once")]
@@ -133,7 +134,7 @@ def _verdict(report: SweepReport) -> Markup:
     if report.scores:
         lines, kinds = score_leads(report.scores, question), {name: f"by {name}" for name in LED}
     else:
-        lines = comparisons(report.rows, question).to_dicts() if report.rows else []
+        lines = compare(to_frame(report.rows, question), question).to_dicts() if report.rows else []
         kinds = {AVERAGE: "on average over networks"}
     found = [c for c in lines if c["kind"] not in REAL and c["half"] is not None]
     parts = (_stand([c for c in found if c["architecture"] == kind], told) for kind, told in kinds.items())
@@ -150,7 +151,7 @@ def _stand(lines: Sequence[Row], told: str) -> Markup:
 def _decided(lines: Sequence[Row], told: str) -> Markup:
     ahead = sum(c["difference"] - c["half"] > 0 for c in lines)
     behind = sum(c["difference"] + c["half"] < 0 for c in lines)
-    over = spans(c["over"] for c in lines)
+    over = describe_replicates(c["over"] for c in lines)
     text = Markup("Of {} {}, <strong>{} ahead</strong>, {} behind, {} undecided at 95\u00a0% ({}).")
     of = count([len(lines)], "comparison")
     return text.format(of, told, ahead, behind, len(lines) - ahead - behind, over)
@@ -165,7 +166,7 @@ def _answer(rows: Sequence[Row], question: Question) -> Markup:
 
 
 def _leads(rows: Sequence[Row], question: Question) -> Markup:
-    lines = [c for c in comparisons(rows, question).to_dicts() if c["kind"] not in REAL]
+    lines = [c for c in compare(to_frame(rows, question), question).to_dicts() if c["kind"] not in REAL]
     if not any(c["difference"] is not None for c in lines):
         return Markup("")
     note = "By how much each variant leads over its opponent, by network; the diamond is their average."
@@ -177,7 +178,7 @@ def _along(rows: Sequence[Row], question: Question) -> Markup:
         return Markup("")
     cards = []
     for by in ("variant", "architecture"):
-        found = along(rows, question, by)
+        found = accuracy_curve(to_frame(rows, question), question, by)
         for number, (_, points) in enumerate(found.group_by("dataset", maintain_order=True)):
             svg = along_svg(f"along-{by}-{number}", points.to_dicts(), question.axis)
             cards.append(Markup('<div class="scroll">{}</div>').format(svg))
@@ -189,7 +190,7 @@ def _bars(rows: Sequence[Row], question: Question, colours: Mapping[str, int]) -
     cards = []
     grouped: dict[str, dict[str, dict[str, Any]]] = {}
     networks: dict[str, None] = {}
-    for cell in cells(rows, question).to_dicts():
+    for cell in aggregate(to_frame(rows, question), question).to_dicts():
         if cell["architecture"] != AVERAGE:
             networks[cell["architecture"]] = None
             own = grouped.setdefault(cell["dataset"], {}).setdefault(cell["variant"], {})
@@ -203,9 +204,11 @@ def _bars(rows: Sequence[Row], question: Question, colours: Mapping[str, int]) -
 
 
 def _behind(rows: Sequence[Row], question: Question) -> Markup:
-    lines = [c for c in losing(rows, question).to_dicts() if c["kind"] != RANDOM]
+    lines = [c for c in losing(to_frame(rows, question), question).to_dicts() if c["kind"] != RANDOM]
     if not lines:
         return Markup("")
-    body = joined([line(c["variant"], [c["architecture"], said(c).replace("-", "−"), c["opponent"]]) for c in lines])
+    body = joined(
+        [line(c["variant"], [c["architecture"], format_difference(c).replace("-", "−"), c["opponent"]]) for c in lines]
+    )
     note = "Networks that learn less from a variant than from its opponent, the furthest behind first, in points."
     return section("Where it falls behind", note, [table(("variant", "network", "lead", "opponent"), [body])])

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 
 from moe_distill.escaping import in_markdown
 from moe_distill.reports.layout import section, whole_page
-from moe_distill.results.aggregate import AVERAGE, cells
-from moe_distill.results.comparison import SEEDS, comparisons, named, said, spans
-from moe_distill.results.question import Question
-from moe_distill.results.rows import RANDOM, RANDOM_TILED, Row, is_random
+from moe_distill.results.aggregate import AVERAGE, aggregate
+from moe_distill.results.comparison import compare, describe_replicates, format_difference
+from moe_distill.results.intervals import SEEDS
+from moe_distill.results.opponents import format_conditions
+from moe_distill.results.question import Question, to_frame
+from moe_distill.results.rows import RANDOM, RANDOM_TILED, Row, Rows, is_random
 from moe_distill.results.wording import count, percent
 from moe_distill.store.store import write_text
 
 if TYPE_CHECKING:
+    import polars as pl
     from rich.table import Table
 
 MISSING, DIVERGED, MARK, OF_ONE = "–", "diverged", "†", "‡"
@@ -48,17 +51,18 @@ class Sheet:
     notes: tuple[str, ...]
 
 
-def sheet(rows: Sequence[Row], question: Question) -> Sheet:
+def sheet(rows: Rows, question: Question) -> Sheet:
     """Return the table of result rows: variants by data set, budget and method, where there are several of these.
 
     Raises:
-        InputError: See :func:`~moe_distill.results.aggregate.cells`.
+        InputError: See :func:`~moe_distill.results.aggregate.aggregate`.
     """
-    found = cells(rows, question).to_dicts()
-    overall = [c for c in comparisons(rows, question).to_dicts() if c["architecture"] == AVERAGE]
+    frame = to_frame(rows, question)
+    found = aggregate(frame, question).to_dicts()
+    overall = [c for c in compare(frame, question).to_dicts() if c["architecture"] == AVERAGE]
     networks = list(dict.fromkeys(c["architecture"] for c in found))
     shown = [n for n in networks if n != AVERAGE or len(networks) > 2]
-    asked = [*map(named, question.rivals), RANDOM, RANDOM_TILED]
+    asked = [*map(format_conditions, question.rivals), RANDOM, RANDOM_TILED]
     kinds = [k for k in dict.fromkeys(asked) if any(c["kind"] == k for c in overall)]
     by = {(c["dataset"], c["variant"], c["architecture"]): c for c in found}
     best, seeds, overs = best_of(found), seeds_of(found), _overs(overall)
@@ -66,12 +70,16 @@ def sheet(rows: Sequence[Row], question: Question) -> Sheet:
     for title, variant in grouped(found):
         of = (variant["dataset"], variant["variant"])
         figures = [entry(by.get((*of, n)), best.get((of[0], variant["budget"], n))) for n in shown]
-        leads = {c["kind"]: said(c) + overs.get(c["over"], "") for c in overall if (c["dataset"], c["variant"]) == of}
+        leads = {
+            c["kind"]: format_difference(c) + overs.get(c["over"], "")
+            for c in overall
+            if (c["dataset"], c["variant"]) == of
+        }
         counted = [Entry(seeds[of])] if seeds else []
         entries = (*counted, *figures, *(Entry(leads.get(kind, "")) for kind in kinds))
         groups.setdefault(title, []).append(Line(of[1], entries, _is_real(variant)))
     heads = ("trained on", *["seeds"] * bool(seeds), *shown, *(f"over {kind}" for kind in kinds))
-    return Sheet(heads, groups, tuple(_notes(rows, found, overall, question)))
+    return Sheet(heads, groups, tuple(_notes(frame, found, overall, question)))
 
 
 def _is_real(variant: Row) -> bool:
@@ -125,7 +133,7 @@ def best_of(found: Sequence[Row]) -> dict[tuple[str, int, str], float]:
 
 
 def entry(cell: Row | None, best: float | None) -> Entry:
-    """Return what stands in the place of a line of :func:`~moe_distill.results.aggregate.cells`."""
+    """Return what stands in the place of a line of :func:`~moe_distill.results.aggregate.aggregate`."""
     if cell is None:
         return Entry(MISSING)
     paper = "" if cell["paper"] is None else percent(cell["paper"])
@@ -137,7 +145,7 @@ def entry(cell: Row | None, best: float | None) -> Entry:
     return Entry(text + f" {MARK}" * (cell["diverged"] > 0), paper, cell["mean"] == best)
 
 
-def _notes(rows: Sequence[Row], found: Sequence[Row], overall: Sequence[Row], question: Question) -> list[str]:
+def _notes(frame: "pl.DataFrame", found: Sequence[Row], overall: Sequence[Row], question: Question) -> list[str]:
     cell = [c for c in found if c["architecture"] != AVERAGE and c["students"]]
     if not cell:
         return ["No student was trained yet."]
@@ -145,7 +153,7 @@ def _notes(rows: Sequence[Row], found: Sequence[Row], overall: Sequence[Row], qu
     students = count(sorted(c["students"] for c in cell), "student")
     seeds = count(sorted(c["distillations"] for c in cell), "distillation seed")
     judged = f"Test accuracy on {' and '.join(datasets)} after the last epoch"
-    if onto := dict.fromkeys(r["onto"] for r in rows if r.get("onto")):
+    if "onto" in frame.columns and (onto := [*filter(None, frame["onto"].unique(maintain_order=True))]):
         judged = f"Test accuracy on {' and '.join(onto)} of a linear probe of students of {' and '.join(datasets)}"
     notes = [
         f"{judged}, in percent: mean ± standard deviation of the sample, {students} a cell ({seeds}); the best of each "
@@ -160,7 +168,9 @@ def _notes(rows: Sequence[Row], found: Sequence[Row], overall: Sequence[Row], qu
         lead = f"Last {columns}: lead over an opponent of the same budget and recipe, in points"
         several = len({c["architecture"] for c in cell}) > 1
         plain, marked = (
-            spans(o + ", for these networks" * (several and SEEDS not in o) for o in overs if bool(overs[o]) == m)
+            describe_replicates(
+                o + ", for these networks" * (several and SEEDS not in o) for o in overs if bool(overs[o]) == m
+            )
             for m in (False, True)
         )
         apart = f"; {OF_ONE} over {marked}, which tells nothing of other seeds" * bool(marked)

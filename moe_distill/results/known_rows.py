@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from moe_distill.errors import InputError
-from moe_distill.results.row_files import once, read_rows, values_of
-from moe_distill.results.schema import ResultRow, impossible
+from moe_distill.results.row_files import Columns, once, read_columns
+from moe_distill.results.schema import ResultRow, as_stored, impossible
 from moe_distill.store.store import Store
 
 KIND = "result"
@@ -79,14 +79,14 @@ class Results:
     @functools.cached_property
     def _tables(self) -> tuple[dict[str, dict[str, Any]], list[InputError]]:
         """Rows by key, and why tables cannot be read: what matters only to whom a row is missing."""
-        rows: list[dict[str, Any]] = []
+        tables: list[Columns] = []
         refused: list[InputError] = []
         for path in sorted(Path(self.tables).glob("*/results.csv")) if self.tables else ():
             try:
-                rows += [values_of(row, ResultRow) for row in read_rows(path, ResultRow)]
+                tables.append(read_columns(path, ResultRow))
             except InputError as error:
                 refused.append(error)
-        return once(rows), refused
+        return _by_key(once(tables, ResultRow)), refused
 
     def _stored(self, key: str) -> dict[str, Any] | None:
         """Return a row of the store; one that claims what cannot be is set aside, so that it is made again."""
@@ -98,3 +98,10 @@ class Results:
             return row
         self.store.set_aside(folder, f"row.json {flaw}")
         return None
+
+
+def _by_key(columns: Columns) -> dict[str, dict[str, Any]]:
+    """Return rows by key, each value as the store would have it: sizes and what is empty as text."""
+    cells = [[as_stored(value) for value in values] for values in columns.values()]
+    rows = (dict(zip(columns, line, strict=True)) for line in zip(*cells, strict=True))
+    return {row["config_hash"]: row for row in rows}

@@ -2,17 +2,27 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_TENSOR_DIGITS = 64
-_FINGERPRINT = re.compile(rf"[0-9a-f]{{{_TENSOR_DIGITS}}}-[0-9a-f]+")
+if TYPE_CHECKING:
+    import polars as pl
+
+# Rows from before fingerprints covered how tensors are read have the first part alone.
+_OF_TENSORS = r"^([0-9a-f]{64})-[0-9a-f]+$"
+_FINGERPRINT = re.compile(_OF_TENSORS)
 
 
 def set_of(row: Mapping[str, Any]) -> str:
-    """Return what names the set a row's student was trained on: the part of its fingerprint that covers the tensors.
+    """Return what names a row's set: the part of its fingerprint that covers the tensors.
 
-    Rows from before fingerprints covered how tensors are read have this part alone. Joined by it, rows of one set are
-    told as such whenever they were written.
+    Joined by it, rows of one set are recognised as such whenever they were written.
     """
     name = str(row["set_fingerprint"])
-    return name[:_TENSOR_DIGITS] if _FINGERPRINT.fullmatch(name) else name
+    return match[1] if (match := _FINGERPRINT.fullmatch(name)) else name
+
+
+def set_name() -> "pl.Expr":
+    """Return :func:`set_of` of a frame's rows, under the name of its column."""
+    import polars as pl
+
+    return pl.col("set_fingerprint").str.replace(_OF_TENSORS, "$1")

@@ -83,7 +83,7 @@ class Cell:
         if results.all_committed(self.keys):
             return True
         told = finished and stages_of(sweep / self.folder) is not None
-        return told and bool(merge_rows([sweep / self.folder / "results.csv"], ResultRow))
+        return told and not merge_rows([sweep / self.folder / "results.csv"], ResultRow).is_empty()
 
     def attempts(self, sweep: Path) -> list[Attempt]:
         """Return the attempts at it, the first one first.

@@ -15,13 +15,14 @@ from moe_distill.reports.page_costs import merged_costs
 from moe_distill.reports.page_tables import tables_of
 from moe_distill.reports.tables import Sheet, readme_table, sheet
 from moe_distill.results.attempts import last_state
+from moe_distill.results.frames import texts_of
 from moe_distill.results.known_rows import Results
 from moe_distill.results.question import Question, paper_rows
 from moe_distill.results.row_files import merge_rows
 from moe_distill.results.rows import COLUMNS, Row, distinct
 from moe_distill.results.run_tables import is_sweep, merged
 from moe_distill.results.schema import ResultRow
-from moe_distill.results.set_names import set_of
+from moe_distill.results.set_names import set_name
 from moe_distill.results.stages import FILE, Stages, stages_of
 from moe_distill.results.wording import count
 from moe_distill.store.store import Store, write_text
@@ -83,10 +84,10 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     from moe_distill.reports.sweep_page import SweepReport
 
     sweep = Sweep.read(folder) or Sweep("", {}, ())
-    here = merged(folder, results=results)
+    here = texts_of(merged(folder, results=results))
     jobs = _jobs(folder, sweep.scales)
     tables = tables_of(folder, [*jobs])
-    rows: Sequence[Row] = distinct(_asked(sweep, here, results))
+    rows: Sequence[Row] = texts_of(distinct(_asked(sweep, here, results)))
     rows, scores = rows or probed(tables.get("probe.csv", ())), scored(tables.get("scores.csv", ()))
     told = [stages for stages in jobs.values() if stages is not None]
     costs = [cost for stages in told for cost in stages.spent]
@@ -121,14 +122,17 @@ def _teachers(jobs: Mapping[Path, Stages | None]) -> dict[str, float]:
 
     What a job did not look at, as its rows were committed before, is not known and left out.
     """
+    import polars as pl
+
     found: dict[str, float] = {}
     for job, stages in jobs.items():
         costs = stages.spent if stages is not None else []
         if not any(c["stage"] == "distill" for c in costs):
             continue
         costs = [c for c in costs if c["stage"] == "pretrain"]
-        own = [r for r in merge_rows(job.glob("results.csv"), ResultRow) if r["overrides"]]
-        found |= {set_of(r): sum(c["seconds"] for c in merged_costs(costs)) for r in own}
+        rows = merge_rows(job.glob("results.csv"), ResultRow).filter(~pl.col("is_baseline"))
+        seconds = sum(c["seconds"] for c in merged_costs(costs))
+        found |= dict.fromkeys(rows.select(set_name()).to_series(), seconds)
     return found
 
 

@@ -1,6 +1,7 @@
 """Annotations taken apart, and said in words."""
 
 import difflib
+import functools
 import inspect
 import math
 import types
@@ -63,6 +64,7 @@ def origin_of(annotation: Any) -> Any:
     return known.get(origin, origin)
 
 
+@functools.cache
 def bounds_of(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     """Return an annotation without its metadata, and these."""
     if get_origin(annotation) is not Annotated:

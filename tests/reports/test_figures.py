@@ -9,13 +9,14 @@ from conftest_rows import students
 
 from moe_distill.reports.comparison_chart import leads_svg
 from moe_distill.reports.figures import Dot, _label_places, along_svg, scatter_svg
-from moe_distill.results.aggregate import AVERAGE, along
-from moe_distill.results.comparison import comparisons
-from moe_distill.results.question import Question
+from moe_distill.results.aggregate import AVERAGE, accuracy_curve
+from moe_distill.results.comparison import compare
+from moe_distill.results.question import Question, to_frame
 
 ROWS = students("figures", ("dm12x1", "dm6x2", "dm3x4", "random12x1"))
-POINTS = along(ROWS, Question(axis="noe"), "variant").to_dicts()
-LEADS = comparisons(ROWS, Question(against={"noe": 1})).to_dicts()
+ALONG, AGAINST = Question(axis="noe"), Question(against={"noe": 1})
+POINTS = accuracy_curve(to_frame(ROWS, ALONG), ALONG, "variant").to_dicts()
+LEADS = compare(to_frame(ROWS, AGAINST), AGAINST).to_dicts()
 DOTS = [Dot(f"set {i} & <more>", 0.1 * (i % 4), 20 + (i % 3) / 7, f"kind {i % 2}") for i in range(12)]
 FIGURES = {
     "along": along_svg("along", POINTS, "noe"),

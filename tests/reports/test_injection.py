@@ -8,7 +8,7 @@ import re
 
 import pytest
 import torch
-from conftest_rows import students, trained
+from conftest_rows import students, texts_in, trained
 from markupsafe import Markup
 
 from moe_distill.escaping import from_csv, in_csv, in_markdown
@@ -23,7 +23,7 @@ from moe_distill.reports.tables import markdown, sheet
 from moe_distill.reports.typeset import html_table, latex_table
 from moe_distill.results.attempts import Attempt
 from moe_distill.results.question import Question
-from moe_distill.results.row_files import merge_rows, read_table, write_csv
+from moe_distill.results.row_files import read_table, write_csv
 from moe_distill.results.rows import COLUMNS
 from moe_distill.results.schema import ResultRow
 from moe_distill.synthetic.formats.card import Known, card
@@ -91,7 +91,7 @@ def test_no_column_of_a_row_acts_in_a_page_markdown_or_latex(varies, tmp_path):
     ]
     rows = [{**r, "config_hash": str(i)} for i, r in enumerate(rows)]
     write_csv(tmp_path / "t.csv", rows, COLUMNS)
-    rows = merge_rows([tmp_path / "t.csv"], ResultRow)
+    rows = texts_in([tmp_path / "t.csv"])
     assert len(rows) == len(made)
     answer = sheet(rows, Question(claim=ATTACK))
     cost = {"stage": ATTACK, "what": ATTACK, "found": True, "seconds": 1.0, "peak_memory_mb": 1.0}
@@ -136,7 +136,7 @@ class Keyed:
 def test_no_cell_of_a_table_is_a_formula_and_each_is_read_as_it_was(tmp_path):
     rows = [{"config_hash": str(i), "a": text} for i, text in enumerate((*FORMULAS, *PLAIN))]
     write_csv(tmp_path / "t.csv", rows, ("config_hash", "a"))
-    assert read_table(tmp_path / "t.csv") == rows == merge_rows([tmp_path / "t.csv"], Keyed)
+    assert read_table(tmp_path / "t.csv") == rows == texts_in([tmp_path / "t.csv"], Keyed)
     with (tmp_path / "t.csv").open(newline="") as file:
         cells = [line["a"] for line in csv.DictReader(file)]
     assert all(cell.startswith("'") for cell in cells[: len(FORMULAS)]) and cells[len(FORMULAS) :] == [*PLAIN]

@@ -3,15 +3,16 @@
 import pytest
 from conftest_rows import row
 
-from moe_distill.results.comparison import comparisons
-from moe_distill.results.question import Question
+from moe_distill.results.comparison import compare
+from moe_distill.results.question import Question, to_frame
 
 ONE = {"architecture": "a", "accuracy_last": "0.5", "distill_seed": "0", "seed": "0"}
 LADDER = (("none", "none"), ("paper", "none"), ("paper", "cross_expert"))
 
 
 def opposed(rows, **question):
-    found = comparisons(rows, Question(**question)).to_dicts()
+    asked = Question(**question)
+    found = compare(to_frame(rows, asked), asked).to_dicts()
     return {(c["variant"], c["kind"]): c["opponent"] for c in found}
 
 
@@ -39,8 +40,8 @@ def test_a_method_may_be_the_opponent_of_all_others():
         ("dm10x2", "rded"): "rded20x1",
         **dict.fromkeys([("dm10x2", "random"), ("rded20x1", "random")], "random20x1"),
     }
-    named = comparisons(rows, Question(against={"method": "random"})).to_dicts()
-    assert [c["opponent"] for c in named if c["variant"] == "rded20x1"] == ["random20x1"] * 2
+    named = opposed(rows, against={"method": "random"})
+    assert [o for (v, _), o in named.items() if v == "rded20x1"] == ["random20x1"]
 
 
 def test_variants_climb_a_ladder_of_opponents():

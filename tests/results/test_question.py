@@ -7,7 +7,8 @@ import pytest
 from conftest_rows import to_come
 
 from moe_distill.errors import InputError
-from moe_distill.results.question import Question, asked, framed, meets, paper_rows, published
+from moe_distill.results.frames import frame_of
+from moe_distill.results.question import Question, load_question, meets, paper_rows, published, to_frame
 from moe_distill.results.rows import COLUMNS, variant_names
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -31,15 +32,25 @@ def row(roster="dm5x2", **more):
         ("idm5-vgg11x2", "idm5", "roster", False),
         ("1", 1, "noe", True),
         ("12", 1, "noe", False),
+        ("7+3", "7+3", "ipc", True),
+        ("5", 5, "ipc", True),
+        ("0.25", 0.25, "width", True),
+        ("0.25", "wide", "width", False),
     ],
 )
 def test_a_condition_is_met_by_its_value_and_by_titles_that_begin_with_it(value, wanted, column, met):
-    assert meets({column: value}, {column: wanted}) is met
+    frame = frame_of([row(**{column: value})])
+    assert frame.select(meets(frame, {column: wanted})).item() is met
 
 
 def accuracy(name, **conditions):
     own = {"regulariser": "none", "recipe": {"idm": "dsa"}.get(conditions.get("method"), conditions.get("method"))}
-    return published(row(**{**own, **conditions}), Question(paper=paper_rows(EXPERIMENTS / name / "paper.csv")))
+    return in_paper({**own, **conditions}, Question(paper=paper_rows(EXPERIMENTS / name / "paper.csv")))
+
+
+def in_paper(conditions, question):
+    """Return what the paper has for a row that meets some conditions."""
+    return published(frame_of([row(**conditions)]), question).item()
 
 
 @pytest.mark.parametrize(
@@ -77,7 +88,7 @@ def test_every_published_accuracy_is_found_again_by_its_own_conditions(name, lin
     assert len(paper) == lines
     for one in paper:
         conditions = {c: v for c, v in one.items() if c != "accuracy"}
-        assert published(row(**conditions), question) == pytest.approx(float(one["accuracy"]) / 100, abs=1e-12)
+        assert in_paper(conditions, question) == pytest.approx(float(one["accuracy"]) / 100, abs=1e-12)
 
 
 def test_tables_of_the_paper_agree_where_they_overlap():
@@ -93,9 +104,9 @@ def test_the_papers_file_is_that_of_the_experiment_or_none_and_one_that_is_named
     file = EXPERIMENTS / experiment / "paper.csv"
     told = composed(f"+experiment={experiment}", f"paths.tables={EXPERIMENTS}").question.paper
     assert told == (str(file) if file.is_file() else None)
-    assert asked(paper=told).paper == paper_rows(file)
+    assert load_question(paper=told).paper == paper_rows(file)
     with pytest.raises(InputError, match=r"^paper=5: a file of published accuracies"):
-        asked(paper="5")
+        load_question(paper="5")
 
 
 def test_a_paper_that_cannot_be_read_is_refused(tmp_path):
@@ -109,56 +120,56 @@ def test_a_paper_that_cannot_be_read_is_refused(tmp_path):
             Question(paper=[{"dataset": "d", **wrong}])
     twice = Question(paper=[{"dataset": "d", "accuracy": "1"}, {"method": "dm", "dataset": "", "accuracy": "2"}])
     with pytest.raises(InputError, match=r"paper=1\.00 and 2\.00: one accuracy for method dm"):
-        published(row(), twice)
+        in_paper({}, twice)
 
 
 def test_names_are_told_by_the_lines_that_a_question_names():
     rows = [row(diversity=d, fusion=f, dataset=s) for s in "de" for d, f in (("none", "none"), ("paper", "vanilla"))]
-    assert framed(rows, Question(lines=["method", "fusion"]))["variant"].to_list() == ["dm none", "dm vanilla"] * 2
-    assert framed(rows, Question())["variant"].to_list() == variant_names(rows, within=("dataset",))
-    assert framed(rows, Question())["variant"].to_list() == ["dm5x2 none", "dm5x2 paper"] * 2
+    assert to_frame(rows, Question(lines=["method", "fusion"]))["variant"].to_list() == ["dm none", "dm vanilla"] * 2
+    assert to_frame(rows, Question())["variant"].to_list() == variant_names(rows, within=("dataset",))
+    assert to_frame(rows, Question())["variant"].to_list() == ["dm5x2 none", "dm5x2 paper"] * 2
 
 
 def test_a_student_of_whom_two_rows_tell_counts_once():
     """Random images of one expert are trained on alike whether or not the other cells mix across experts."""
     rows = [row(config_hash=f"{h}{s}", commit=h, seed=s) for h in "xy" for s in "01"]
     another = row(config_hash="z0", accuracy_last="0.6", recipe_key="other")
-    assert framed(rows, Question())["config_hash"].to_list() == ["x0", "x1"]
-    assert framed(rows, Question(lines=["method"]))["variant"].to_list() == ["dm", "dm"]
-    assert len(framed([*rows, another], Question())) == 3
+    assert to_frame(rows, Question())["config_hash"].to_list() == ["x0", "x1"]
+    assert to_frame(rows, Question(lines=["method"]))["variant"].to_list() == ["dm", "dm"]
+    assert len(to_frame([*rows, another], Question())) == 3
     with pytest.raises(InputError, match=r"question\.lines=dm"):
-        framed([*rows, another], Question(lines=["method"]))
+        to_frame([*rows, another], Question(lines=["method"]))
 
 
 def test_a_selection_that_draws_nothing_counts_once_whatever_its_seed():
     rows = [row("kcenter10x1", distill_seed=d, set_fingerprint="f", seed=s) for d in "012" for s in "01"]
-    assert framed(rows, Question())["distill_seed"].to_list() == ["", ""]
-    assert len(framed([{**r, "set_fingerprint": f"f{r['distill_seed']}"} for r in rows], Question())) == 6
+    assert to_frame(rows, Question())["distill_seed"].to_list() == [None, None]
+    assert len(to_frame([{**r, "set_fingerprint": f"f{r['distill_seed']}"} for r in rows], Question())) == 6
 
 
 def test_students_that_no_other_column_tells_apart_are_told_apart_by_their_width():
     rows = [row(width=w, set_fingerprint="f", accuracy_last=a) for w, a in (("0.25", "0.4"), ("1.0", "0.6"))]
-    assert framed(rows, Question())["variant"].to_list() == ["dm5x2 width=0.25", "dm5x2 width=1.0"]
+    assert to_frame(rows, Question())["variant"].to_list() == ["dm5x2 width=0.25", "dm5x2 width=1.0"]
 
 
 def test_lines_that_lump_students_together_are_refused():
     rows = [row(recipe=recipe, fusion=fusion) for recipe, fusion in (("dsa", "none"), ("idc", "vanilla"))]
     with pytest.raises(InputError, match=r"question\.lines=dm: also what tells its rows apart: fusion, recipe"):
-        framed(rows, Question(lines=["method"]))
+        to_frame(rows, Question(lines=["method"]))
 
 
 @pytest.mark.parametrize(("setting", "value"), [("against", {"moe": 1}), ("axis", "moe"), ("lines", ["method", "moe"])])
 def test_a_question_about_no_column_is_refused(setting, value):
     with pytest.raises(InputError, match=rf"question\.{setting}=moe: columns among experiment"):
-        framed([row()], Question(**{setting: value}))
-    assert framed([], Question(**{setting: value})).is_empty()
+        to_frame([row()], Question(**{setting: value}))
+    assert to_frame([], Question(**{setting: value})).is_empty()
 
 
 def test_students_to_come_take_the_name_that_their_rows_will_have():
     rows = [row(recipe="dsa", seed=s, architecture="a", iterations="300", set_fingerprint="f") for s in "01"]
     rows.append(row("dm10x1", ipc="10", architecture="a"))
     coming = to_come(row(recipe=r, architecture=a, seed="0") for r in ("dsa", "idc") for a in "ab")
-    frame = framed([*rows, *coming], Question())
+    frame = to_frame([*rows, *coming], Question())
     assert frame.select("variant", "architecture").rows()[len(rows) :] == [
         ("dm5x2 dsa", "b"),
         ("dm5x2 idc", "a"),
@@ -166,7 +177,7 @@ def test_students_to_come_take_the_name_that_their_rows_will_have():
     ]
     assert frame["accuracy"].null_count() == 3
     assert frame["variant"].to_list()[:2] == ["dm5x2 dsa"] * 2
-    alone = framed(coming, Question(lines=["roster", "recipe"]))
+    alone = to_frame(coming, Question(lines=["roster", "recipe"]))
     assert alone["variant"].to_list() == ["dm5x2 dsa", "dm5x2 dsa", "dm5x2 idc", "dm5x2 idc"]
 
 
@@ -192,4 +203,4 @@ def test_the_papers_files_are_tables_of_known_columns():
 def test_published_accuracies_that_cannot_be_are_refused_by_their_file(tmp_path, content, said):
     (tmp_path / "paper.csv").write_bytes(content)
     with pytest.raises(InputError, match=said):
-        asked(paper=str(tmp_path / "paper.csv"))
+        load_question(paper=str(tmp_path / "paper.csv"))

@@ -92,7 +92,7 @@ def test_rows_of_one_set_are_joined_whether_or_not_its_fingerprint_covered_its_r
     old, new = "a" * 64, "a" * 64 + "-" + "b" * 16
     rows = [row("dm1x1", distill_seed=0, set_fingerprint=f, seed=s) for f, s in ((old, 0), (new, 1), (new, 0))]
     assert variant_names(rows) == ["dm1x1"] * 3
-    assert [r["seed"] for r in distinct(rows)] == [0, 1]
+    assert distinct(rows)["seed"].to_list() == [0, 1]
     assert set_of({"set_fingerprint": "[('init', 'a-b')]"}) == "[('init', 'a-b')]"  # of a set to come
 
 

@@ -9,6 +9,7 @@ from conftest_rows import awaiting, trained
 
 from moe_distill.errors import InputError
 from moe_distill.pipelines.finish import write_page
+from moe_distill.results.frames import texts_of
 from moe_distill.results.known_rows import KIND, Results
 from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS
@@ -52,8 +53,8 @@ def sweep(tmp_path):
 
 
 READERS = {
-    "a table": lambda sweep, results: rows_in([sweep / "job" / "results.csv"], results),
-    "the sweep's table": lambda sweep, results: merged(sweep, results=results),
+    "a table": lambda sweep, results: texts_of(rows_in([sweep / "job" / "results.csv"], results)),
+    "the sweep's table": lambda sweep, results: texts_of(merged(sweep, results=results)),
     "the sweep's page": lambda sweep, results: gathered(sweep, results).rows,
 }
 

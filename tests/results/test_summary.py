@@ -8,8 +8,8 @@ from conftest_rows import NETWORKS, students, to_come
 from scipy.stats import t
 
 from moe_distill.errors import InputError
-from moe_distill.results.aggregate import AVERAGE, along, cells
-from moe_distill.results.question import Question
+from moe_distill.results.aggregate import AVERAGE, accuracy_curve, aggregate
+from moe_distill.results.question import Question, to_frame
 
 WORLDS = {
     "whole": {},
@@ -18,6 +18,14 @@ WORLDS = {
     "diverged students": {"diverged": 0.4, "distill_seeds": (0, 1)},
     "both": {"lost": 0.2, "diverged": 0.2},
 }
+
+
+def aggregated(rows, question):
+    return aggregate(to_frame(rows, question), question)
+
+
+def curve(rows, question, by):
+    return accuracy_curve(to_frame(rows, question), question, by)
 
 
 def world(name):
@@ -33,7 +41,7 @@ def held(rows, dataset, roster, network):
 @pytest.mark.parametrize("name", WORLDS)
 def test_cells_are_what_a_loop_over_the_rows_counts(name):
     rows = world(name)
-    found = cells(rows, Question()).to_dicts()
+    found = aggregated(rows, Question()).to_dicts()
     for cell in (c for c in found if c["architecture"] != AVERAGE):
         values, seeds = held(rows, cell["dataset"], cell["variant"], cell["architecture"])
         finite = [v for v in values if not math.isnan(v)]
@@ -51,7 +59,7 @@ def test_cells_are_what_a_loop_over_the_rows_counts(name):
 @pytest.mark.parametrize("name", WORLDS)
 def test_averages_are_of_the_means_of_all_architectures_or_missing(name):
     rows = world(name)
-    found = cells(rows, Question()).to_dicts()
+    found = aggregated(rows, Question()).to_dicts()
     averages = [c for c in found if c["architecture"] == AVERAGE]
     seen = []
     for average in averages:
@@ -71,7 +79,7 @@ def test_cells_without_rows_stand_as_missing():
     there = {(r["roster"], r["architecture"], r["distill_seed"], r["seed"]) for r in rows}
     rows += to_come(r for r in asked if (r["roster"], r["architecture"], r["distill_seed"], r["seed"]) not in there)
     paper = [{"dataset": "toys", "ipc": "10", "architecture": "vgg11", "accuracy": "40"}]
-    found = cells(rows, Question(paper=paper)).to_dicts()
+    found = aggregated(rows, Question(paper=paper)).to_dicts()
     assert {c["asked"] for c in found} == {2} and max(c["distillations"] for c in found) == 1
     told = {(c["variant"], c["architecture"]): (c["students"], c["mean"] is None, c["paper"]) for c in found}
     assert told == {
@@ -88,15 +96,15 @@ def test_the_papers_number_stands_by_cells_whose_rows_all_meet_its_conditions():
     rows = students("mixed", ("dm5x2",), ("convnet3",), fusion="none")
     rows += students("unmixed", ("dm5x2",), ("convnet3",), fusion="vanilla", seeds=range(3, 6))
     paper = [{"fusion": "none", "architecture": "convnet3", "accuracy": "40"}]
-    apart = cells(rows, Question(paper=paper)).to_dicts()
+    apart = aggregated(rows, Question(paper=paper)).to_dicts()
     told = {c["variant"]: c["paper"] for c in apart if c["architecture"] == AVERAGE}
     assert told == {"dm5x2 none": 0.4, "dm5x2 vanilla": None}
-    together = cells(rows, Question(paper=paper, lines=["method"])).to_dicts()
+    together = aggregated(rows, Question(paper=paper, lines=["method"])).to_dicts()
     assert {c["paper"] for c in together} == {None}
 
 
 def test_nothing_is_summed_up_to_nothing():
-    assert cells([], Question()).is_empty()
+    assert aggregated([], Question()).is_empty()
 
 
 def line_of(rows, x, networks, seeds):
@@ -123,7 +131,7 @@ def line_of(rows, x, networks, seeds):
 @pytest.mark.parametrize("by", ["variant", "architecture"])
 def test_points_along_an_axis_are_means_of_seeds_or_students(name, by):
     rows = students(f"axis {name}", ("dm12x1", "dm6x2", "dm4x3"), **WORLDS[name])
-    found = along(rows, Question(axis="noe"), by).to_dicts()
+    found = curve(rows, Question(axis="noe"), by).to_dicts()
     lines = {"dm": NETWORKS} if by == "variant" else {n: (n,) for n in NETWORKS}
     seen = 0
     for line, networks in lines.items():
@@ -149,18 +157,18 @@ def test_points_along_an_axis_are_means_of_seeds_or_students(name, by):
 def test_lines_along_an_axis_are_named_by_what_the_question_names():
     rows = students("lines", ("dm12x1", "dm6x2", "random12x1"), ("vgg11",))
     rows += students("idc", ("dm12x1",), ("vgg11",), recipe="idc")
-    named = along(rows, Question(axis="noe"), "variant")["line"].unique(maintain_order=True).to_list()
+    named = curve(rows, Question(axis="noe"), "variant")["line"].unique(maintain_order=True).to_list()
     assert named == ["dm dsa", "random dsa", "dm idc"]
-    by = along(rows, Question(axis="noe", lines=["recipe", "noe", "method"]), "variant")
+    by = curve(rows, Question(axis="noe", lines=["recipe", "noe", "method"]), "variant")
     assert by["line"].unique(maintain_order=True).to_list() == ["dsa dm", "dsa random", "idc dm"]
-    several = along(rows + students("ten", ("dm10x1", "dm5x2"), ("vgg11",)), Question(axis="noe"), "variant")
+    several = curve(rows + students("ten", ("dm10x1", "dm5x2"), ("vgg11",)), Question(axis="noe"), "variant")
     assert several["line"].unique(maintain_order=True).to_list() == [
         f"{line} budget {n}" for line, n in (("dm dsa", 12), ("random dsa", 12), ("dm idc", 12), ("dm dsa", 10))
     ]
-    budgets = along(rows, Question(axis="budget", lines=["roster", "recipe"]), "variant")
+    budgets = curve(rows, Question(axis="budget", lines=["roster", "recipe"]), "variant")
     assert budgets["x"].unique().to_list() == [12.0]
     with pytest.raises(InputError, match=r"question\.lines"):
-        along(rows + students("w", ("dm12x1",), ("vgg11",), fusion="vanilla"), Question(axis="noe"), "variant")
+        curve(rows + students("w", ("dm12x1",), ("vgg11",), fusion="vanilla"), Question(axis="noe"), "variant")
     for axis in (None, "recipe"):
         with pytest.raises(InputError, match="a column of numbers"):
-            along(rows, Question(axis=axis), "variant")
+            curve(rows, Question(axis=axis), "variant")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import moe_distill
+from moe_distill.results.frames import texts_of
 from moe_distill.results.row_files import merge_rows, write_csv
 from moe_distill.store import identity
 from moe_distill.store import store as records
@@ -117,12 +118,12 @@ def test_merged_rows_stand_once_in_the_order_first_met(tmp_path):
     first, second = tmp_path / "1.csv", tmp_path / "2.csv"
     write_csv(first, [{"config_hash": h, "a": f"first {h}"} for h in "ba"], ["config_hash", "a"])
     write_csv(second, [{"config_hash": h, "a": f"second {h}", "b": 1} for h in "cab"], ["b", "a", "config_hash"])
-    assert merge_rows([first, second], Row) == [
+    assert texts_of(merge_rows([first, second], Row)) == [
         {"config_hash": "b", "a": "first b", "b": ""},
         {"config_hash": "a", "a": "first a", "b": ""},
         {"config_hash": "c", "a": "second c", "b": "1"},
     ]
-    assert merge_rows([], Row) == []
+    assert merge_rows([], Row).is_empty()
 
 
 def test_commit_names_the_head_its_changes_and_outside_git_the_version(tmp_path, monkeypatch):

@@ -15,8 +15,9 @@ from hydra.utils import instantiate
 
 from moe_distill.config.schema import conf_dir
 from moe_distill.results.known_rows import Results
-from moe_distill.results.question import framed
-from moe_distill.results.rows import COLUMNS, is_trained, settings_of
+from moe_distill.results.question import to_frame
+from moe_distill.results.rows import COLUMNS, is_trained
+from moe_distill.results.settings import parse_settings
 from moe_distill.run import run
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import Cell, Sweep
@@ -160,7 +161,7 @@ def test_every_swept_value_changes_the_set_or_how_it_is_judged(swept):
     own = {i: rows for i, rows in asked.items() if rows}
     if not own:
         pytest.skip("a single run sets nothing apart, and other pipelines judge no set by students")
-    swept_ = {i: settings_of(rows[0]) for i, rows in own.items()}
+    swept_ = {i: parse_settings(rows[0]["overrides"]) for i, rows in own.items()}
     for i, rows in own.items():
         assert headlines[i] == pytest.approx(sum(float(r["accuracy_last"]) for r in rows) / len(rows), abs=1e-12)
     for a, b in itertools.combinations(swept_, 2):
@@ -179,7 +180,7 @@ def test_each_variant_has_one_set_of_its_own(swept):
         pytest.skip("no job trains students")
     prints = collections.defaultdict(set)
     for row in suite.rows(sweep):
-        asked = tuple(sorted((k, v) for k, v in settings_of(row).items() if k not in JUDGING))
+        asked = tuple(sorted((k, v) for k, v in parse_settings(row["overrides"]).items() if k not in JUDGING))
         prints[row["roster"], row["regulariser"], asked].add(row["set_fingerprint"])
     assert all(len(p) == 1 for p in prints.values()) and len(set.union(*prints.values())) == len(prints)
 
@@ -217,10 +218,10 @@ def test_students_to_come_stand_where_they_will_when_they_are_trained(swept):
     if not asked:
         pytest.skip("no job trains students")
     assert asked <= {r["config_hash"] for r in suite.rows(sweep)}
-    every = framed(rows, question)
+    every = to_frame(rows, question)
     for kept in ([], rows[::2], rows[: len(rows) // 2]):
         left = [r if r in kept else {c: r[c] if c in cells[0].awaited[0] else None for c in r} for r in rows]
-        frame = framed(left, question)
+        frame = to_frame(left, question)
         assert frame["accuracy"].null_count() == len(frame) - len(kept)
         assert len(frame) == len(every) and frame["variant"].n_unique() == every["variant"].n_unique()
 

@@ -1,0 +1,31 @@
+"""What a job set on its command line, as the column ``overrides`` of its rows holds it."""
+
+_OPENING, _CLOSING, _QUOTES = "[{(", "]})", "'\""
+
+
+def parse_settings(overrides: str) -> dict[str, str]:
+    """Return settings by key: of ``data=digits,ipc=[7,3]`` ``{"data": "digits", "ipc": "[7,3]"}``.
+
+    A comma within brackets or quotes belongs to a value. The plus signs by which Hydra adds a key are left
+    out.
+    """
+    parts = (part.partition("=") for part in _split_at_commas(overrides) if part)
+    return {key.lstrip("+"): value for key, _, value in parts}
+
+
+def _split_at_commas(text: str) -> list[str]:
+    parts, begin, depth, quote = [], 0, 0, ""
+    for place, char in enumerate(text):
+        if quote:
+            # As in Hydra's grammar, a backslash before the quote makes it a character of the text.
+            quote = "" if char == quote and text[place - 1] != "\\" else quote
+        elif char in _QUOTES:
+            quote = char
+        elif char in _OPENING:
+            depth += 1
+        elif char in _CLOSING:
+            depth = max(0, depth - 1)
+        elif char == "," and depth == 0:
+            parts.append(text[begin:place])
+            begin = place + 1
+    return [*parts, text[begin:]]
