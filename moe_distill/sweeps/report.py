@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from moe_distill.context.run_context import Runtime
 from moe_distill.errors import InputError
 from moe_distill.pipelines.finish import write_page
+from moe_distill.reports.answers import answers_of
+from moe_distill.reports.cost_table import merged_costs, seconds_of
 from moe_distill.reports.other_scores import probed, score_sheet, scored
-from moe_distill.reports.page_cells import CellReport
-from moe_distill.reports.page_costs import merged_costs
-from moe_distill.reports.page_tables import tables_of
-from moe_distill.reports.tables import Sheet, readme_table, sheet
-from moe_distill.results.attempts import last_state
+from moe_distill.reports.sections import CellReport, links_in, tables_of
+from moe_distill.reports.tables import readme_table, sheet
+from moe_distill.reports.transfer import transfer_of
+from moe_distill.results.attempts import LOG, last_state
 from moe_distill.results.known_rows import Results
 from moe_distill.results.question import Question, paper_rows
 from moe_distill.results.row_files import merge_rows
@@ -29,6 +30,17 @@ from moe_distill.sweeps.status import last_lines
 if TYPE_CHECKING:
     from moe_distill.reports.sweep_page import SweepReport
 
+# What a sweep's page links to beside it, where it is there.
+_FILES = {
+    "results.csv": "rows (results.csv)",
+    "scores.csv": "scores.csv",
+    "probe.csv": "probe.csv",
+    "measures.csv": "measures.csv",
+    "agreement.csv": "agreement.csv",
+    "table.md": "table in Markdown",
+    "table.tex": "table in LaTeX",
+    "table.html": "table alone",
+}
 _DECIDED = ("architecture", "seed")  # by a row's key, whatever a table says
 
 
@@ -63,37 +75,45 @@ def report_sweep(folder: Path, results: Results) -> str:
 
     page = folder / "report.html"
     report = gathered(folder, results)
-    if report.scores or report.rows:  # first, so that they stand whatever a picture fails by
-        readme_table(folder, _answer(report, folder / "paper.csv"), report.question.claim)
-    write_text(page, build_sweep_page(report))
+    answers = report.answer
+    if answers.variants:  # first, so that they stand whatever a picture fails by
+        table = score_sheet(answers) if report.scores else sheet(answers)
+        readme_table(folder, table, answers.named, answers.question.claim)
+    write_text(page, build_sweep_page(replace(report, links=links_in(folder, _FILES))))
     tables = [folder / name for name in ("results.csv", "scores.csv", "probe.csv")]
     return "\n".join([*(f"rows: {table}" for table in tables if table.is_file()), f"page: {page}"])
 
 
-def _answer(report: "SweepReport", paper: Path) -> Sheet:
-    """Return the table that answers the question; accuracies that a file there has published go before others."""
-    if report.scores:
-        return score_sheet(report.scores, report.question)
-    given = paper_rows(paper)
-    return sheet(report.rows, replace(report.question, paper=given) if given else report.question)
-
-
 def gathered(folder: Path, results: Results) -> "SweepReport":
-    """Return all that the page of a sweep tells, from what lies in its folder."""
+    """Return all that the page of a sweep tells, from what lies in its folder.
+
+    Accuracies that a ``paper.csv`` there has published go before those that the question names.
+    """
     from moe_distill.reports.sweep_page import SweepReport
 
     sweep = Sweep.read(folder) or Sweep("", {}, ())
     here = merged(folder, results=results)
     jobs = _jobs(folder, sweep.scales)
     tables = tables_of(folder, [*jobs])
-    rows: Sequence[Row] = distinct(_asked(sweep, here, results))
-    rows, scores = rows or probed(tables.get("probe.csv", ())), scored(tables.get("scores.csv", ()))
-    told = [stages for stages in jobs.values() if stages is not None]
-    costs = [cost for stages in told for cost in stages.spent]
-    sets = [named for stages in told for named in stages.sets_there]
-    cells = [_told(cell, folder, results) for cell in sweep.cells]
-    about, question, teachers = (folder.name, sweep.command), Question(**sweep.question), _teachers(jobs)
-    return SweepReport(*about, question, rows, scores, cells, costs, sets, tables, teachers, _facts(told))
+    scores = scored(tables.get("scores.csv", ()))
+    rows: Sequence[Row] = () if scores else distinct(_asked(sweep, here, results))
+    rows = rows or ([] if scores else probed(tables.get("probe.csv", ())))
+    question = Question(**sweep.question)
+    if published := paper_rows(folder / "paper.csv"):
+        question = replace(question, paper=published)
+    known = [stages for stages in jobs.values() if stages is not None]
+    return SweepReport(
+        title=folder.name,
+        command=sweep.command,
+        answers=answers_of(rows, question, _teachers(jobs)),
+        scores=answers_of(scores, question) if scores else None,
+        transfer=transfer_of(rows, question),
+        cells=[_reported(cell, folder, results) for cell in sweep.cells],
+        costs=[cost for stages in known for cost in stages.costs],
+        sets=[named for stages in known for named in stages.sets_there],
+        tables=tables,
+        facts=_facts(known),
+    )
 
 
 def _facts(jobs: Sequence[Stages]) -> dict[str, str]:
@@ -123,12 +143,12 @@ def _teachers(jobs: Mapping[Path, Stages | None]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for job, stages in jobs.items():
-        costs = stages.spent if stages is not None else []
-        if not any(c["stage"] == "distill" for c in costs):
+        costs = stages.costs if stages is not None else ()
+        if not any(cost.stage == "distill" for cost in costs):
             continue
-        costs = [c for c in costs if c["stage"] == "pretrain"]
+        pretrained = [cost for cost in costs if cost.stage == "pretrain"]
         own = [r for r in merge_rows(job.glob("results.csv"), ResultRow) if r["overrides"]]
-        found |= {set_of(r): sum(c["seconds"] for c in merged_costs(costs)) for r in own}
+        found |= {set_of(r): seconds_of(merged_costs(pretrained)) for r in own}
     return found
 
 
@@ -154,7 +174,15 @@ def _asked(sweep: Sweep, here: Sequence[dict[str, str]], results: Results) -> li
     return [*found.values(), *(r for k, r in known.items() if k not in found and (not scales or r["scale"] in scales))]
 
 
-def _told(cell: Cell, folder: Path, results: Results) -> CellReport:
-    own, tried = folder / cell.folder, cell.attempts(folder)
-    last = last_state(own, tried) if tried else "missing"
-    return CellReport(cell.name, cell.state(folder, results), tried, last, last_lines(own), cell.command)
+def _reported(cell: Cell, folder: Path, results: Results) -> CellReport:
+    attempts = cell.attempts(folder)
+    last = last_state(folder / cell.folder, attempts) if attempts else "missing"
+    return CellReport(
+        name=cell.name,
+        state=cell.state(folder, results),
+        attempts=attempts,
+        last=last,
+        log=last_lines(folder / cell.folder),
+        command=cell.command,
+        links=links_in(folder, {f"{cell.folder}/report.html": "page", f"{cell.folder}/{LOG}": "log"}),
+    )
