@@ -83,7 +83,8 @@ def swept(rows: Sequence[Row], frame: "pl.DataFrame", question: Question) -> Swe
     if len(numeric) == 2:
         return Swept(numeric, heat_maps=_heat_maps(frame, numeric, others))
     if len(numeric) == 1:
-        lines = question.lines or [*dict.fromkeys(("method", "recipe", *others))]
+        # Those that do not vary stand in no line's name.
+        lines = question.lines or [*dict.fromkeys(("method", "recipe", *others, "ipc", "noe", *numeric))]
         try:
             return Swept(numeric, _panels(rows, replace(question, axis=numeric[0], lines=lines)))
         except InputError:  # nobody asked for this axis: where rows do not fit it, the page goes without

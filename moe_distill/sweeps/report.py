@@ -1,7 +1,7 @@
 """Build a run's or a sweep's tables and pages again from what lies in its folder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from moe_distill.reports.transfer import transfer_of
 from moe_distill.results.attempts import LOG, last_state
 from moe_distill.results.known_rows import Results
 from moe_distill.results.question import Question, paper_rows
-from moe_distill.results.row_files import merge_rows
+from moe_distill.results.row_files import merge_rows, read_rows
 from moe_distill.results.rows import COLUMNS, Row, distinct
 from moe_distill.results.run_tables import is_sweep, merged
 from moe_distill.results.schema import ResultRow
@@ -114,6 +114,35 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
         tables=tables,
         facts=_facts(known),
     )
+
+
+def committed_sweep(table: Path, command: str, question: Question, scale: str) -> Sweep | None:
+    """Return the sweep that left an experiment's committed rows, whose page needs neither its data nor its sets.
+
+    Args:
+        table: The experiment's ``results.csv``.
+        command: What repeats the sweep.
+        question: What the experiment asks.
+        scale: Rows of other scales are left out.
+
+    Returns:
+        A cell for each job that left rows, by what its command line set; None where no row is of that scale.
+
+    Raises:
+        InputError: The table cannot be read.
+    """
+    rows = [row for row in read_rows(table, ResultRow) if row["scale"] == scale] if table.is_file() else []
+    jobs: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        jobs.setdefault(row["overrides"], []).append(row)
+    baselines = jobs.pop("", [])
+    if not jobs:
+        return None
+    first, *others = jobs
+    # Baselines are of every job; they are told once, with the first.
+    awaited = {first: [*jobs[first], *baselines], **{name: jobs[name] for name in others}}
+    cells = tuple(Cell(name, f"committed-{n}", "", tuple(own)) for n, (name, own) in enumerate(awaited.items()))
+    return Sweep(command, asdict(question), cells, (scale,))
 
 
 def _facts(jobs: Sequence[Stages]) -> dict[str, str]:
