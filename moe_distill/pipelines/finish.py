@@ -16,13 +16,15 @@ from rich.table import Table
 from moe_distill.context.run_context import Runtime
 from moe_distill.evaluation.headline import over_random
 from moe_distill.reports.gallery import set_picture
-from moe_distill.reports.run_page import build_page
+from moe_distill.reports.run_page import RunReport, build_page
+from moe_distill.reports.sections import Link, links_in
 from moe_distill.results.aggregate import finite
+from moe_distill.results.attempts import LOG
 from moe_distill.results.comparison import format_difference, leads_over_random
 from moe_distill.results.frames import texts_of
 from moe_distill.results.known_rows import Results
 from moe_distill.results.rows import table
-from moe_distill.results.run_tables import publish, rows_in
+from moe_distill.results.run_tables import is_job, publish, rows_in
 from moe_distill.results.stages import FILE, Spent, Stages
 from moe_distill.results.wording import in_percent
 from moe_distill.store.store import commit, write_json, write_text
@@ -71,8 +73,20 @@ def write_page(folder: Path, stages: Stages, results: Results) -> Path:
         results: The rows that are done, wherever they were made.
     """
     rows = texts_of(rows_in(folder.glob("results.csv"), results))
-    page = build_page(folder.name, stages.command, rows, stages.spent, stages.sets_there, stages.facts)
-    write_text(folder / "report.html", page)
+    links = links_in(folder, {"results.csv": "rows (results.csv)", LOG: "log"})
+    if is_job(folder):  # whose page is written once its jobs have ended, however they did
+        links.insert(0, Link("page of the sweep", "../report.html"))
+    report = RunReport(
+        title=folder.name,
+        command=stages.command,
+        rows=rows,
+        costs=stages.costs,
+        sets=stages.sets_there,
+        facts=stages.facts,
+        links=links,
+        is_job=is_job(folder),
+    )
+    write_text(folder / "report.html", build_page(report))
     return folder / "report.html"
 
 

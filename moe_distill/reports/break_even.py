@@ -5,10 +5,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
-
-from moe_distill.reports.layout import joined, line, section, table
-from moe_distill.reports.page_costs import duration
 from moe_distill.results.rows import Row
 from moe_distill.results.set_names import set_of
 
@@ -52,35 +48,17 @@ def break_even(rows: Sequence[Row], variants: Sequence[str], teachers: Mapping[s
             not known are left out.
     """
     full: dict[_Of, list[float]] = {}
-    own: dict[tuple[_Of, str, str], list[tuple[float, float]]] = {}
+    of_sets: dict[tuple[_Of, str, str], list[tuple[float, float]]] = {}
     for row, variant in zip(rows, variants, strict=True):
         of = (*(str(row.get(c) or "") for c in _DATA), str(row["architecture"]))
         if row["method"] == FULL:
             full.setdefault(of, []).append(float(row["train_seconds"]))
         elif row["distill_seconds"] not in ("", None) and set_of(row) in teachers:
             made = float(row["distill_seconds"]) + teachers[set_of(row)]
-            own.setdefault((of, variant, str(row["method"])), []).append((made, float(row["train_seconds"])))
-    found = []
-    for (of, variant, _), costs in own.items():
+            of_sets.setdefault((of, variant, str(row["method"])), []).append((made, float(row["train_seconds"])))
+    lines = []
+    for (of, variant, _), costs in of_sets.items():
         if of in full:
             made, training = (statistics.mean(column) for column in zip(*costs, strict=True))
-            found.append(BreakEven(variant, of[-1], made, training, statistics.mean(full[of])))
-    return found
-
-
-def break_even_section(lines: Sequence[BreakEven]) -> Markup:
-    """Return the comparison as a section of a page; nothing without lines."""
-    if not lines:
-        return Markup("")
-    body = joined([line(b.variant, [b.network, *_times(b.made, b.training, b.full), _pays(b)]) for b in lines])
-    heads = ("set", "network", "teachers and distilling", "a training on it", "on all data", "pays after trainings")
-    note = "Wall times of this machine; teachers are counted in full for each set, though sets share them."
-    return section("When distilling pays", note, [table(heads, [body])])
-
-
-def _times(*seconds: float) -> list[str]:
-    return [duration([{"seconds": s}]) for s in seconds]
-
-
-def _pays(b: BreakEven) -> Markup:
-    return Markup("<b>{}</b>").format(f"{b.after:,.0f}" if math.isfinite(b.after) else "never")
+            lines.append(BreakEven(variant, of[-1], made, training, statistics.mean(full[of])))
+    return lines

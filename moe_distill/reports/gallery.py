@@ -3,13 +3,12 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from markupsafe import Markup
 from PIL import Image
 
-from moe_distill.reports.layout import joined
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 CELL_PIXELS = 48
@@ -60,47 +59,82 @@ def data_uri(image: Image.Image, form: str = "png") -> str:
     return f"data:image/{form};base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-Way = Mapping[int, torch.Tensor]
+Snapshots = Mapping[int, torch.Tensor]
 """Images of an expert on the way: uint8 pixels (N, C, H, W) by iteration."""
 
 
-def gallery(members: Sequence[SyntheticSet], ways: Mapping[int, Way] | None = None, name: str = "set") -> Markup:
-    """Return the pictures of all experts side by side, class names at their left.
+@dataclass(frozen=True)
+class Shot:
+    """A picture of an expert's images.
+
+    Attributes:
+        step: Its place on the slider; None where there is no slider.
+        about: What is said of it, for whom cannot see it.
+        address: The picture itself.
+        hidden: Whether the slider is elsewhere at first.
+    """
+
+    step: int | None
+    about: str
+    address: str
+    hidden: bool
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An expert's pictures, all of one size in pixels."""
+
+    caption: str
+    width: int
+    height: int
+    shots: Sequence[Shot]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of all experts of a set.
+
+    Attributes:
+        name: Unique on the page; names the slider.
+        classes: Their names, which stand at the left.
+        cell: The height of a row of images, in pixels.
+        steps: The iterations that the slider goes through; none where there is no slider.
+        figures: One for each expert.
+    """
+
+    name: str
+    classes: Sequence[str]
+    cell: int
+    steps: Sequence[int]
+    figures: Sequence[Figure]
+
+
+def gallery(
+    members: Sequence[SyntheticSet], snapshots: Mapping[int, Snapshots] | None = None, name: str = "set"
+) -> Gallery:
+    """Return the pictures of all experts side by side.
 
     Args:
         members: The experts' sets.
-        ways: How they came about, by expert: a slider then goes through the iterations that all of these have. As these
-            pictures are many, they are WebP, enlarged by the browser; the last one is exact.
+        snapshots: How they came about, by expert: a slider then goes through the iterations that all of these have. As
+            these pictures are many, they are WebP, enlarged by the browser; the last one is exact.
         name: Unique on the page; names the slider.
     """
-    classes = members[0].provenance.classes
-    names = joined([Markup('<li title="{0}">{0}</li>').format(c) for c in classes])
-    cell = cell_pixels(members[0]) + 1
-    steps = sorted(set.intersection(*(set(way) for way in ways.values()))) if ways else []
-    figures = joined([_figure(m, (ways or {}).get(m.provenance.expert, {}), steps) for m in members])
-    html = Markup('<div class="grids"><ol class="classes" style="--cell:{}px">{}</ol>{}</div>')
-    grids = html.format(cell, names, figures)
-    return _slider(name, steps) + grids if len(steps) > 1 else grids
+    shots = snapshots or {}
+    common = sorted(set.intersection(*(set(of) for of in shots.values()))) if shots else []
+    steps = common if len(common) > 1 else []
+    figures = [_figure(member, shots.get(member.provenance.expert, {}), steps) for member in members]
+    return Gallery(name, members[0].provenance.classes, cell_pixels(members[0]) + 1, steps, figures)
 
 
-def _slider(name: str, steps: Sequence[int]) -> Markup:
-    html = Markup(
-        '<div class="way"><label for="{name}">iteration</label>'
-        '<input type="range" id="{name}" min="0" max="{last}" value="{last}" data-steps="{steps}" />'
-        '<output for="{name}">{at}</output></div>'
-    )
-    return html.format(name=name, last=len(steps) - 1, steps=" ".join(map(str, steps)), at=steps[-1])
-
-
-def _figure(member: SyntheticSet, way: Way, steps: Sequence[int]) -> Markup:
+def _figure(member: SyntheticSet, snapshots: Snapshots, steps: Sequence[int]) -> Figure:
     p = member.provenance
     last = set_picture(member)
-    on_the_way = [(n, i, data_uri(grid_picture(way[i], p.ipc), "webp")) for n, i in enumerate(steps[:-1]) if i in way]
-    image = Markup('<img{} width="{}" height="{}" alt="images stored by expert {}{}" src="{}" />')
-    size = (last.width, last.height)
-    hidden = Markup(' hidden data-step="{}"')
-    shots = [image.format(hidden.format(n), *size, p.expert, f" at iteration {i}", u) for n, i, u in on_the_way]
-    step = Markup(' data-step="{}"').format(len(steps) - 1) if shots else ""
-    shots.append(image.format(step, *size, p.expert, "", data_uri(last)))
-    caption = Markup("<figcaption>expert {} · {} · ipc {}</figcaption>").format(p.expert, p.method, p.ipc)
-    return Markup("<figure>{}{}</figure>").format(caption, joined(shots))
+    about = f"images stored by expert {p.expert}"
+    shots = [
+        Shot(n, f"{about} at iteration {i}", data_uri(grid_picture(snapshots[i], p.ipc), "webp"), hidden=True)
+        for n, i in enumerate(steps[:-1])
+        if i in snapshots
+    ]
+    shots.append(Shot(len(steps) - 1 if shots else None, about, data_uri(last), hidden=False))
+    return Figure(f"expert {p.expert} · {p.method} · ipc {p.ipc}", last.width, last.height, shots)

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 from moe_distill.escaping import in_markdown
-from moe_distill.reports.layout import section, whole_page
-from moe_distill.results.aggregate import AVERAGE, aggregate
-from moe_distill.results.comparison import compare, describe_replicates, format_difference
+from moe_distill.reports import rendering
+from moe_distill.reports.answers import Answers, Cell, Lead, Variant
+from moe_distill.results.aggregate import AVERAGE
+from moe_distill.results.comparison import describe_replicates, format_difference
 from moe_distill.results.intervals import SEEDS
 from moe_distill.results.opponents import format_conditions
-from moe_distill.results.question import Question, to_frame
-from moe_distill.results.rows import RANDOM, RANDOM_TILED, Row, Rows, is_random
+from moe_distill.results.rows import RANDOM, RANDOM_TILED
 from moe_distill.results.wording import count, percent
 from moe_distill.store.store import write_text
 
 if TYPE_CHECKING:
-    import polars as pl
     from rich.table import Table
 
 MISSING, DIVERGED, MARK, OF_ONE = "–", "diverged", "†", "‡"
@@ -51,122 +52,94 @@ class Sheet:
     notes: tuple[str, ...]
 
 
-def sheet(rows: Rows, question: Question) -> Sheet:
-    """Return the table of result rows: variants by data set, budget and method, where there are several of these.
-
-    Raises:
-        InputError: See :func:`~moe_distill.results.aggregate.aggregate`.
-    """
-    frame = to_frame(rows, question)
-    found = aggregate(frame, question).to_dicts()
-    overall = [c for c in compare(frame, question).to_dicts() if c["architecture"] == AVERAGE]
-    networks = list(dict.fromkeys(c["architecture"] for c in found))
+def sheet(answers: Answers) -> Sheet:
+    """Return the table of accuracies and leads: variants by data set, budget and method, where there are several."""
+    overall = [c for c in answers.leads if c.architecture == AVERAGE]
+    networks = list(dict.fromkeys(c.architecture for c in answers.cells))
     shown = [n for n in networks if n != AVERAGE or len(networks) > 2]
-    asked = [*map(format_conditions, question.rivals), RANDOM, RANDOM_TILED]
-    kinds = [k for k in dict.fromkeys(asked) if any(c["kind"] == k for c in overall)]
-    by = {(c["dataset"], c["variant"], c["architecture"]): c for c in found}
-    best, seeds, overs = best_of(found), seeds_of(found), _overs(overall)
+    asked = [*map(format_conditions, answers.question.rivals), RANDOM, RANDOM_TILED]
+    present = {c.kind for c in overall}
+    kinds = [kind for kind in dict.fromkeys(asked) if kind in present]
+    by = {(c.dataset, c.variant, c.architecture): c for c in answers.cells}
+    best, seeds, overs = best_of(answers.cells), seeds_of(answers.cells), _overs(overall)
+    leads = {(c.dataset, c.variant, c.kind): format_difference(vars(c)) + overs.get(c.over, "") for c in overall}
     groups: dict[str, list[Line]] = {}
-    for title, variant in grouped(found):
-        of = (variant["dataset"], variant["variant"])
-        figures = [entry(by.get((*of, n)), best.get((of[0], variant["budget"], n))) for n in shown]
-        leads = {
-            c["kind"]: format_difference(c) + overs.get(c["over"], "")
-            for c in overall
-            if (c["dataset"], c["variant"]) == of
-        }
+    for v in answers.variants:
+        of = (v.dataset, v.name)
         counted = [Entry(seeds[of])] if seeds else []
-        entries = (*counted, *figures, *(Entry(leads.get(kind, "")) for kind in kinds))
-        groups.setdefault(title, []).append(Line(of[1], entries, _is_real(variant)))
+        figures = [entry(by.get((*of, n)), best.get((v.dataset, v.budget, n))) for n in shown]
+        entries = (*counted, *figures, *(Entry(leads.get((*of, kind), "")) for kind in kinds))
+        groups.setdefault(v.group, []).append(Line(v.name, entries, v.real))
     heads = ("trained on", *["seeds"] * bool(seeds), *shown, *(f"over {kind}" for kind in kinds))
-    return Sheet(heads, groups, tuple(_notes(frame, found, overall, question)))
+    return Sheet(heads, groups, tuple(_notes(answers, overall)))
 
 
-def _is_real(variant: Row) -> bool:
-    return is_random(variant) or variant["method"] == "full_dataset"
-
-
-def grouped(found: Sequence[Row]) -> list[tuple[str, Row]]:
-    """Return variants by data set, budget, method and noe, real images last, with their groups' titles."""
-    variants = list({(c["dataset"], c["variant"]): c for c in found}.values())
-    distilled = [v["method"] for v in variants if not _is_real(v)]
-    real = [v["method"] for v in variants if _is_real(v)]
-    methods = [*dict.fromkeys(distilled), *sorted(real, key=lambda m: (m == "full_dataset", m == RANDOM))]
-    datasets = list(dict.fromkeys(v["dataset"] for v in variants))
-    told = {"dataset": len(datasets) > 1, "budget": len({v["budget"] for v in variants}) > 1}
-    told["method"] = 1 < len(set(distilled)) <= len(distilled) / 2
-    place = {id(v): (datasets.index(v["dataset"]), v["budget"], methods.index(v["method"]), v["noe"]) for v in variants}
-    ordered = sorted(variants, key=lambda v: place[id(v)])
-    words = {"dataset": "{}", "budget": "budget {}", "method": "{}"}
-    return [(" · ".join(words[c].format(v[c]) for c in words if told[c]), v) for v in ordered]
-
-
-def seeds_of(found: Sequence[Row]) -> dict[tuple[str, str], str]:
+def seeds_of(found: Sequence[Cell]) -> dict[tuple[str, str], str]:
     """Return of how many distillation seeds a variant has every cell that is asked for: ``3``, or ``1 of 3``.
 
     Nothing where all variants have all, and equally many.
     """
     counts: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for cell in found:
-        if cell["architecture"] != AVERAGE and cell["asked"]:
-            counts.setdefault((cell["dataset"], cell["variant"]), []).append((cell["distillations"], cell["asked"]))
+        if cell.architecture != AVERAGE and cell.asked:
+            counts.setdefault((cell.dataset, cell.variant), []).append((cell.distillations, cell.asked))
     told = {of: (min(n for n, _ in own), max(n for _, n in own)) for of, own in counts.items()}
     if len({*told.values()}) < 2 and all(has == asked for has, asked in told.values()):
         return {}
     return {of: f"{has} of {asked}" if has < asked else str(has) for of, (has, asked) in told.items()}
 
 
-def _overs(overall: Sequence[Row]) -> dict[str, str]:
+def _overs(overall: Sequence[Lead]) -> dict[str, str]:
     """Return what marks a lead by what its interval is over: students where others are over distillation seeds."""
-    overs = dict.fromkeys(c["over"] for c in overall if c["difference"] is not None)
+    overs = dict.fromkeys(c.over for c in overall if c.difference is not None)
     mixed = len({SEEDS in over for over in overs}) > 1
     return {over: f" {OF_ONE}" * (mixed and SEEDS not in over) for over in overs}
 
 
-def best_of(found: Sequence[Row]) -> dict[tuple[str, int, str], float]:
+def best_of(found: Sequence[Cell]) -> dict[tuple[str, int, str], float]:
     """Return the highest mean by data set, budget and architecture, where there are several."""
     means: dict[tuple[str, int, str], list[float]] = {}
     for cell in found:
-        if cell["mean"] is not None:
-            means.setdefault((cell["dataset"], cell["budget"], cell["architecture"]), []).append(cell["mean"])
+        if cell.mean is not None:
+            means.setdefault((cell.dataset, cell.budget, cell.architecture), []).append(cell.mean)
     return {of: max(values) for of, values in means.items() if len(values) > 1}
 
 
-def entry(cell: Row | None, best: float | None) -> Entry:
-    """Return what stands in the place of a line of :func:`~moe_distill.results.aggregate.aggregate`."""
+def entry(cell: Cell | None, best: float | None) -> Entry:
+    """Return what stands in the place of a line of :func:`~moe_distill.results.aggregate.cells`."""
     if cell is None:
         return Entry(MISSING)
-    paper = "" if cell["paper"] is None else percent(cell["paper"])
-    if cell["mean"] is None:
-        all_diverged = cell["architecture"] != AVERAGE and cell["diverged"] > 0
+    paper = "" if cell.paper is None else percent(cell.paper)
+    if cell.mean is None:
+        all_diverged = cell.architecture != AVERAGE and cell.diverged > 0
         return Entry(DIVERGED if all_diverged else MISSING, paper)
-    text = percent(cell["mean"])
-    text += "" if cell["sd"] is None else f" ± {percent(cell['sd'])}"
-    return Entry(text + f" {MARK}" * (cell["diverged"] > 0), paper, cell["mean"] == best)
+    text = percent(cell.mean)
+    text += "" if cell.sd is None else f" ± {percent(cell.sd)}"
+    return Entry(text + f" {MARK}" * (cell.diverged > 0), paper, cell.mean == best)
 
 
-def _notes(frame: "pl.DataFrame", found: Sequence[Row], overall: Sequence[Row], question: Question) -> list[str]:
-    cell = [c for c in found if c["architecture"] != AVERAGE and c["students"]]
+def _notes(answers: Answers, overall: Sequence[Lead]) -> list[str]:
+    cell = [c for c in answers.cells if c.architecture != AVERAGE and c.students]
     if not cell:
         return ["No student was trained yet."]
-    datasets = dict.fromkeys(c["dataset"] for c in found)
-    students = count(sorted(c["students"] for c in cell), "student")
-    seeds = count(sorted(c["distillations"] for c in cell), "distillation seed")
-    judged = f"Test accuracy on {' and '.join(datasets)} after the last epoch"
-    if "onto" in frame.columns and (onto := [*filter(None, frame["onto"].unique(maintain_order=True))]):
-        judged = f"Test accuracy on {' and '.join(onto)} of a linear probe of students of {' and '.join(datasets)}"
+    students = count(sorted(c.students for c in cell), "student")
+    seeds = count(sorted(c.distillations for c in cell), "distillation seed")
+    judged = f"Test accuracy on {' and '.join(answers.datasets)} after the last epoch"
+    if answers.onto:
+        onto = " and ".join(answers.onto)
+        judged = f"Test accuracy on {onto} of a linear probe of students of {' and '.join(answers.datasets)}"
     notes = [
         f"{judged}, in percent: mean ± standard deviation of the sample, {students} a cell ({seeds}); the best of each "
         "budget in bold.",
     ]
-    if any(c["paper"] is not None for c in found):
-        scales = [s for s in dict.fromkeys(c["scale"] for c in cell) if s and s != "paper"]
+    if any(c.paper is not None for c in answers.cells):
+        scales = [s for s in dict.fromkeys(c.scale for c in cell) if s and s != "paper"]
         apart = f" of its full protocol; the others are of scale={','.join(scales)}" if scales else ""
         notes.append(f"In parentheses: the paper's accuracy{apart}.")
     if overs := _overs(overall):
-        columns = "columns" if len({c["kind"] for c in overall}) > 1 else "column"
+        columns = "columns" if len({c.kind for c in overall}) > 1 else "column"
         lead = f"Last {columns}: lead over an opponent of the same budget and recipe, in points"
-        several = len({c["architecture"] for c in cell}) > 1
+        several = len({c.architecture for c in cell}) > 1
         plain, marked = (
             describe_replicates(
                 o + ", for these networks" * (several and SEEDS not in o) for o in overs if bool(overs[o]) == m
@@ -175,7 +148,7 @@ def _notes(frame: "pl.DataFrame", found: Sequence[Row], overall: Sequence[Row], 
         )
         apart = f"; {OF_ONE} over {marked}, which tells nothing of other seeds" * bool(marked)
         notes.append(f"{lead} ± half of the 95 % interval over {plain}{apart}.")
-    if lost := sum(c["diverged"] for c in cell):
+    if lost := sum(c.diverged for c in cell):
         notes.append(f"{MARK} Left out: {count([lost], 'student')} that diverged.")
     return notes
 
@@ -183,17 +156,17 @@ def _notes(frame: "pl.DataFrame", found: Sequence[Row], overall: Sequence[Row], 
 def markdown(table: Sheet) -> str:
     """Return the table as aligned Markdown, names of groups in bold lines of their own, notes below."""
     lines = [[*map(in_markdown, table.heads)]]
-    for title, own in table.groups.items():
+    for title, members in table.groups.items():
         lines += [[f"**{in_markdown(title)}**", *[""] * (len(table.heads) - 1)]] * bool(title)
-        lines += [[_name_in_markdown(n), *map(_entry_in_markdown, n.entries)] for n in own]
+        lines += [[_name_in_markdown(n), *map(_entry_in_markdown, n.entries)] for n in members]
     wide = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     rule = [":" + "-" * (wide[0] - 1), *("-" * (w - 1) + ":" for w in wide[1:])]
     padded = [
-        [line[0].ljust(wide[0]), *(text.rjust(w) for text, w in zip(line[1:], wide[1:], strict=True))]
+        Markup(" | ").join(map(Markup, [line[0].ljust(wide[0]), *map(str.rjust, line[1:], wide[1:])]))
         for line in (lines[0], rule, *lines[1:])
     ]
     notes = textwrap.wrap(" ".join(map(in_markdown, table.notes)), 120, break_on_hyphens=False)
-    return "\n".join([*(f"| {' | '.join(line)} |" for line in padded), "", *notes, ""])
+    return rendering.markdown("table", lines=padded, notes=map(Markup, notes))
 
 
 def _name_in_markdown(line: Line) -> str:
@@ -205,6 +178,21 @@ def _entry_in_markdown(entry: Entry) -> str:
     text = in_markdown(entry.text)
     text = f"**{text}**" if entry.best else text
     return f"{text} ({in_markdown(entry.paper)})" if entry.paper else text
+
+
+def latex_table(table: Sheet) -> str:
+    """Return the table as LaTeX; the document needs the package ``booktabs``."""
+    return rendering.latex("table", sheet=table)
+
+
+def html_table(table: Sheet, variants: Mapping[str, Variant] | None = None) -> Markup:
+    """Return the table as a piece of a page; it scrolls sideways where it is wider than the page.
+
+    Args:
+        table: What it says.
+        variants: The variants that its lines are of: their names are told in words too, beside their colours.
+    """
+    return rendering.part("table", table, variants or {})
 
 
 def terminal(table: Sheet, title: str) -> "Table":
@@ -229,12 +217,17 @@ def _in_terminal(entry: Entry) -> str:
     return f"{text} [dim]({entry.paper})[/dim]" if entry.paper else text
 
 
-def readme_table(folder: Path, table: Sheet, claim: str) -> list[Path]:
-    """Write ``table.md``, ``table.tex`` and ``table.html`` into a folder and return their places."""
-    from moe_distill.reports.typeset import html_table, latex_table
+def readme_table(folder: Path, table: Sheet, variants: Mapping[str, Variant], claim: str) -> list[Path]:
+    """Write ``table.md``, ``table.tex`` and ``table.html`` into a folder and return their places.
 
-    card = section(folder.name, claim, [html_table(table, "table")])
-    texts = {"md": markdown(table), "tex": latex_table(table), "html": whole_page(folder.name, [card])}
+    Args:
+        folder: Where they go.
+        table: What they say.
+        variants: The variants that its lines are of, by name.
+        claim: What the page says above its table.
+    """
+    page = rendering.page("table", title=folder.name, claim=claim, sheet=table, variants=variants)
+    texts = {"md": markdown(table), "tex": latex_table(table), "html": page}
     places = [folder / f"table.{ending}" for ending in texts]
     for place, text in zip(places, texts.values(), strict=True):
         write_text(place, text)

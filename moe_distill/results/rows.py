@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from moe_distill.results.frames import COLUMNS, Row, Rows, as_text, frame_of, is_trained, trained
+from moe_distill.results.schema import sizes_of
 from moe_distill.results.set_names import set_name
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ def budget() -> "pl.Expr":
 
     sizes = pl.col("ipc")
     return pl.when(sizes.list.len() > 1).then(sizes.list.sum()).otherwise(sizes.list.first() * pl.col("noe"))
+
+
+def budget_of(row: Row) -> int:
+    """Return the images per class of all experts of a row together, its cells as they stand in a file."""
+    sizes = sizes_of(str(row["ipc"]))
+    return sum(sizes) if len(sizes) > 1 else sizes[0] * int(row["noe"])
 
 
 def distinct(rows: Rows) -> "pl.DataFrame":

@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from moe_distill.config.resolving import as_typed, settled
 from moe_distill.config.schema import written
 from moe_distill.data.sources.shared import Shelf
+from moe_distill.data.sources.tree import KEY as DATA
+from moe_distill.errors import InputError
 from moe_distill.pipelines.stage import Missing, Pipeline, UnknownCost
 from moe_distill.results.known_rows import Results
 from moe_distill.results.question import Question
@@ -55,13 +57,34 @@ def done_already(configs: Sequence[DictConfig]) -> list[bool]:
 
 
 def after(configs: Sequence[DictConfig]) -> str:
-    """Build the sweep's tables and page, also of what failed; return where they are."""
+    """Build the sweep's tables and page, also of what failed; return where they are.
+
+    Where the data are not on this machine, the page is of the rows that the experiment has committed.
+    """
     from moe_distill.sweeps.report import report_sweep
 
-    folder = _folder(configs)
-    with guard_disk(written(configs[0].paths, _folder(configs))):
-        asked(built(configs)).write(folder)
-        return report_sweep(folder, _results(configs[0]))
+    folder, results = _folder(configs), _results(configs[0])
+    with guard_disk(written(configs[0].paths, folder)):
+        try:
+            sweep, note = asked(built(configs)), ""
+        except InputError as error:
+            if error.key != DATA or (committed := _committed(configs)) is None:
+                raise
+            sweep, note = committed, f"the page is of the committed rows, as {DATA}={error.value} holds no data\n"
+        sweep.write(folder)
+        return note + report_sweep(folder, results)
+
+
+def _committed(configs: Sequence[DictConfig]) -> Sweep | None:
+    """Return the sweep that left the committed rows of an experiment, of the scale that is asked for."""
+    from moe_distill.sweeps.report import committed_sweep
+
+    cfg = configs[0]
+    if cfg.paths.tables is None:
+        return None
+    question = hydra.utils.instantiate(cfg.question, _convert_="all")
+    table = Path(cfg.paths.tables) / cfg.name / "results.csv"
+    return committed_sweep(table, _command(), question, str(cfg.scale_name))
 
 
 def status(configs: Sequence[DictConfig]) -> str:

@@ -1,7 +1,7 @@
 """Build a run's or a sweep's tables and pages again from what lies in its folder."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +9,17 @@ from omegaconf import DictConfig
 
 from moe_distill.errors import InputError
 from moe_distill.pipelines.finish import write_page
+from moe_distill.reports.answers import answers_of
+from moe_distill.reports.cost_table import merged_costs, seconds_of
 from moe_distill.reports.other_scores import probed, score_sheet, scored
-from moe_distill.reports.page_cells import CellReport
-from moe_distill.reports.page_costs import merged_costs
-from moe_distill.reports.page_tables import tables_of
-from moe_distill.reports.tables import Sheet, readme_table, sheet
-from moe_distill.results.attempts import last_state
+from moe_distill.reports.sections import CellReport, links_in, tables_of
+from moe_distill.reports.tables import readme_table, sheet
+from moe_distill.reports.transfer import transfer_of
+from moe_distill.results.attempts import LOG, last_state
 from moe_distill.results.frames import texts_of
 from moe_distill.results.known_rows import Results
 from moe_distill.results.question import Question, paper_rows
-from moe_distill.results.row_files import merge_rows
+from moe_distill.results.row_files import merge_rows, read_rows
 from moe_distill.results.rows import COLUMNS, Row, distinct
 from moe_distill.results.run_tables import is_sweep, merged
 from moe_distill.results.schema import ResultRow
@@ -32,6 +33,17 @@ from moe_distill.sweeps.status import last_lines
 if TYPE_CHECKING:
     from moe_distill.reports.sweep_page import SweepReport
 
+# What a sweep's page links to beside it, where it is there.
+_FILES = {
+    "results.csv": "rows (results.csv)",
+    "scores.csv": "scores.csv",
+    "probe.csv": "probe.csv",
+    "measures.csv": "measures.csv",
+    "agreement.csv": "agreement.csv",
+    "table.md": "table in Markdown",
+    "table.tex": "table in LaTeX",
+    "table.html": "table alone",
+}
 _DECIDED = ("architecture", "seed")  # by a row's key, whatever a table says
 
 
@@ -64,37 +76,74 @@ def report_sweep(folder: Path, results: Results) -> str:
 
     page = folder / "report.html"
     report = gathered(folder, results)
-    if report.scores or report.rows:  # first, so that they stand whatever a picture fails by
-        readme_table(folder, _answer(report, folder / "paper.csv"), report.question.claim)
-    write_text(page, build_sweep_page(report))
+    answers = report.answer
+    if answers.variants:  # first, so that they stand whatever a picture fails by
+        table = score_sheet(answers) if report.scores else sheet(answers)
+        readme_table(folder, table, answers.named, answers.question.claim)
+    write_text(page, build_sweep_page(replace(report, links=links_in(folder, _FILES))))
     tables = [folder / name for name in ("results.csv", "scores.csv", "probe.csv")]
     return "\n".join([*(f"rows: {table}" for table in tables if table.is_file()), f"page: {page}"])
 
 
-def _answer(report: "SweepReport", paper: Path) -> Sheet:
-    """Return the table that answers the question; accuracies that a file there has published go before others."""
-    if report.scores:
-        return score_sheet(report.scores, report.question)
-    given = paper_rows(paper)
-    return sheet(report.rows, replace(report.question, paper=given) if given else report.question)
-
-
 def gathered(folder: Path, results: Results) -> "SweepReport":
-    """Return all that the page of a sweep tells, from what lies in its folder."""
+    """Return all that the page of a sweep tells, from what lies in its folder.
+
+    Accuracies that a ``paper.csv`` there has published go before those that the question names.
+    """
     from moe_distill.reports.sweep_page import SweepReport
 
     sweep = Sweep.read(folder) or Sweep("", {}, ())
     here = texts_of(merged(folder, results=results))
     jobs = _jobs(folder, sweep.scales)
     tables = tables_of(folder, [*jobs])
-    rows: Sequence[Row] = texts_of(distinct(_asked(sweep, here, results)))
-    rows, scores = rows or probed(tables.get("probe.csv", ())), scored(tables.get("scores.csv", ()))
-    told = [stages for stages in jobs.values() if stages is not None]
-    costs = [cost for stages in told for cost in stages.spent]
-    sets = [named for stages in told for named in stages.sets_there]
-    cells = [_told(cell, folder, results) for cell in sweep.cells]
-    about, question, teachers = (folder.name, sweep.command), Question(**sweep.question), _teachers(jobs)
-    return SweepReport(*about, question, rows, scores, cells, costs, sets, tables, teachers, _facts(told))
+    scores = scored(tables.get("scores.csv", ()))
+    rows: Sequence[Row] = () if scores else texts_of(distinct(_asked(sweep, here, results)))
+    rows = rows or ([] if scores else probed(tables.get("probe.csv", ())))
+    question = Question(**sweep.question)
+    if published := paper_rows(folder / "paper.csv"):
+        question = replace(question, paper=published)
+    known = [stages for stages in jobs.values() if stages is not None]
+    return SweepReport(
+        title=folder.name,
+        command=sweep.command,
+        answers=answers_of(rows, question, _teachers(jobs)),
+        scores=answers_of(scores, question) if scores else None,
+        transfer=transfer_of(rows, question),
+        cells=[_reported(cell, folder, results) for cell in sweep.cells],
+        costs=[cost for stages in known for cost in stages.costs],
+        sets=[named for stages in known for named in stages.sets_there],
+        tables=tables,
+        facts=_facts(known),
+    )
+
+
+def committed_sweep(table: Path, command: str, question: Question, scale: str) -> Sweep | None:
+    """Return the sweep that left an experiment's committed rows, whose page needs neither its data nor its sets.
+
+    Args:
+        table: The experiment's ``results.csv``.
+        command: What repeats the sweep.
+        question: What the experiment asks.
+        scale: Rows of other scales are left out.
+
+    Returns:
+        A cell for each job that left rows, by what its command line set; None where no row is of that scale.
+
+    Raises:
+        InputError: The table cannot be read.
+    """
+    rows = [row for row in texts_of(read_rows(table, ResultRow)) if row["scale"] == scale] if table.is_file() else []
+    jobs: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        jobs.setdefault(row["overrides"], []).append(row)
+    baselines = jobs.pop("", [])
+    if not jobs:
+        return None
+    first, *others = jobs
+    # Baselines are of every job; they are told once, with the first.
+    awaited = {first: [*jobs[first], *baselines], **{name: jobs[name] for name in others}}
+    cells = tuple(Cell(name, f"committed-{n}", "", tuple(own)) for n, (name, own) in enumerate(awaited.items()))
+    return Sweep(command, asdict(question), cells, (scale,))
 
 
 def _facts(jobs: Sequence[Stages]) -> dict[str, str]:
@@ -126,12 +175,12 @@ def _teachers(jobs: Mapping[Path, Stages | None]) -> dict[str, float]:
 
     found: dict[str, float] = {}
     for job, stages in jobs.items():
-        costs = stages.spent if stages is not None else []
-        if not any(c["stage"] == "distill" for c in costs):
+        costs = stages.costs if stages is not None else ()
+        if not any(cost.stage == "distill" for cost in costs):
             continue
-        costs = [c for c in costs if c["stage"] == "pretrain"]
+        pretrained = [cost for cost in costs if cost.stage == "pretrain"]
         rows = merge_rows(job.glob("results.csv"), ResultRow).filter(~pl.col("is_baseline"))
-        seconds = sum(c["seconds"] for c in merged_costs(costs))
+        seconds = seconds_of(merged_costs(pretrained))
         found |= dict.fromkeys(rows.select(set_name()).to_series(), seconds)
     return found
 
@@ -158,7 +207,15 @@ def _asked(sweep: Sweep, here: Sequence[dict[str, str]], results: Results) -> li
     return [*found.values(), *(r for k, r in known.items() if k not in found and (not scales or r["scale"] in scales))]
 
 
-def _told(cell: Cell, folder: Path, results: Results) -> CellReport:
-    own, tried = folder / cell.folder, cell.attempts(folder)
-    last = last_state(own, tried) if tried else "missing"
-    return CellReport(cell.name, cell.state(folder, results), tried, last, last_lines(own), cell.command)
+def _reported(cell: Cell, folder: Path, results: Results) -> CellReport:
+    attempts = cell.attempts(folder)
+    last = last_state(folder / cell.folder, attempts) if attempts else "missing"
+    return CellReport(
+        name=cell.name,
+        state=cell.state(folder, results),
+        attempts=attempts,
+        last=last,
+        log=last_lines(folder / cell.folder),
+        command=cell.command,
+        links=links_in(folder, {f"{cell.folder}/report.html": "page", f"{cell.folder}/{LOG}": "log"}),
+    )

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from moe_distill.reports.break_even import BreakEven, break_even, break_even_section
+from moe_distill.reports.break_even import BreakEven, break_even
+from moe_distill.reports.sections import break_even_section
 
 
 @pytest.mark.parametrize("costs", [(100.0, 1.0, 11.0), (95.0, 1.0, 11.0), (0.0, 1.0, 2.0), (7.0, 0.5, 0.75)])
@@ -35,7 +36,9 @@ def test_sets_are_held_against_all_data_of_their_own_set_and_network():
     (found,) = break_even(rows, variants, {"p": 70.0})
     assert break_even(rows, variants, {}) == []  # what its teachers cost is not known
     assert found == BreakEven("dm5x2", "a", 100.0, 3.0, 100.0) and found.after == 2
-    assert "dm5x2" in break_even_section([found]) and break_even_section([]) == ""
+    ((_, sheet),) = break_even_section([found]).tables
+    (line,) = sheet.groups[""]
+    assert (line.name, line.entries[-1].text) == ("dm5x2", "2") and break_even_section([]) is None
 
 
 def test_images_of_one_size_are_held_against_those_of_that_size():

@@ -1,5 +1,6 @@
 """The figures of an experiment: that they can be read, and that marks stand where the numbers say."""
 
+import dataclasses
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -7,24 +8,25 @@ import xml.etree.ElementTree as ET
 import pytest
 from conftest_rows import students
 
-from moe_distill.reports.comparison_chart import leads_svg
-from moe_distill.reports.figures import Dot, _label_places, along_svg, scatter_svg
-from moe_distill.results.aggregate import AVERAGE, accuracy_curve
-from moe_distill.results.comparison import compare
-from moe_distill.results.question import Question, to_frame
+from moe_distill.reports.answers import answers_of
+from moe_distill.reports.charts import leads_svg, panel_svg
+from moe_distill.reports.set_charts import Dot, _label_places, scatter_svg
+from moe_distill.reports.swept import Panel, Point
+from moe_distill.results.aggregate import AVERAGE
+from moe_distill.results.question import Question
 
 ROWS = students("figures", ("dm12x1", "dm6x2", "dm3x4", "random12x1"))
-ALONG, AGAINST = Question(axis="noe"), Question(against={"noe": 1})
-POINTS = accuracy_curve(to_frame(ROWS, ALONG), ALONG, "variant").to_dicts()
-LEADS = compare(to_frame(ROWS, AGAINST), AGAINST).to_dicts()
+ALONG = answers_of(ROWS, Question(axis="noe"))
+PANEL = ALONG.swept.panels[0]
+ANSWERS = answers_of(ROWS, Question(against={"noe": 1}))
+LEADS, LOOKS = ANSWERS.leads, ANSWERS.looks
 DOTS = [Dot(f"set {i} & <more>", 0.1 * (i % 4), 20 + (i % 3) / 7, f"kind {i % 2}") for i in range(12)]
 FIGURES = {
-    "along": along_svg("along", POINTS, "noe"),
-    "leads": leads_svg("leads", LEADS, narrow=False),
-    "narrow leads": leads_svg("narrow-leads", LEADS, narrow=True),
+    "along": panel_svg("along", PANEL, "noe", ALONG.looks),
+    "leads": leads_svg("leads", LEADS, LOOKS),
     "scatter": scatter_svg("scatter", DOTS, "dCor² <unbiased>", "accuracy & more"),
-    "nothing along": along_svg("nothing-along", [], "noe"),
-    "no leads": leads_svg("no-leads", [], narrow=False),
+    "nothing along": panel_svg("nothing-along", Panel("d", "n", {}), "noe", {}),
+    "no leads": leads_svg("no-leads", [], {}),
     "no dots": scatter_svg("no-dots", [Dot("a", math.nan, 1.0)], "x", "y"),
 }
 
@@ -51,21 +53,27 @@ def test_figures_are_xml_of_the_pages_colours_and_can_stand_side_by_side(name):
 
 
 def test_points_stand_at_their_means():
-    drawn = shapes(FIGURES["along"], 0)
-    own = [p for p in POINTS if p["line"] == "dm"]
-    assert [p["x"] for p in own] == [1, 2, 4] and len(drawn) == 3
+    own = PANEL.lines["dm"]
+    look = ALONG.looks["dm"]
+    drawn = shapes(FIGURES["along"], look.hue)
+    assert [p.x for p in own] == [1, 2, 4] and len(drawn) == 3
     (x0, y0), (x1, y1), (x2, y2) = drawn
     assert (x2 - x0) / (x1 - x0) == pytest.approx(3, rel=1e-3)
-    m0, m1, m2 = (p["mean"] for p in own)
+    m0, m1, m2 = (p.mean for p in own)
     assert (y2 - y0) / (y1 - y0) == pytest.approx((m2 - m0) / (m1 - m0), rel=1e-2)
     assert {"dm", "random", "noe", "1", "2", "4"} <= set(words(FIGURES["along"]))
     assert "var(--c7)" in FIGURES["along"]
 
 
+def test_no_line_of_a_chart_has_the_look_of_a_variant():
+    variants = {v.look for v in ALONG.variants}
+    assert not {ALONG.looks[line] for line in PANEL.lines} & variants and len(variants) == 4
+
+
 def test_an_axis_of_many_decades_is_logarithmic():
     def at(values):
-        points = [{"line": "a", "x": float(x), "mean": 0.5, "half": 0.1} for x in values]
-        svg = along_svg("axis", points, "x")
+        panel = Panel("d", "n", {"a": [Point(float(x), 0.5, 0.1) for x in values]})
+        svg = panel_svg("axis", panel, "x", {"a": next(iter(LOOKS.values()))})
         return [x for x, _ in shapes(svg, 0)], words(svg)
 
     steep, ticks = at((1, 10, 100))
@@ -76,16 +84,15 @@ def test_an_axis_of_many_decades_is_logarithmic():
     assert (zero[2] - zero[1]) / (zero[1] - zero[0]) == pytest.approx(9, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["leads", "narrow leads"])
-def test_every_lead_has_its_mark_and_the_average_is_of_ink(name):
-    text = words(FIGURES[name])
+def test_every_lead_has_its_mark_of_its_variants_colour_and_each_network_a_shape():
+    text = words(FIGURES["leads"])
     assert "dm6x2" in text and text.count("over dm12x1") == 2 and {AVERAGE, "convnet3", "vgg11"} <= set(text)
-    shown = [c for c in LEADS if c["architecture"] == "convnet3"]
-    drawn = [x for x, _ in shapes(FIGURES[name], 0)]
-    assert len(drawn) == len(shown) == 5
-    a, b, c = (shown[i]["difference"] for i in (0, 1, 2))
+    own = [c for c in LEADS if c.variant == "dm6x2"]
+    drawn = [x for x, _ in shapes(FIGURES["leads"], LOOKS["dm6x2"].hue)]
+    assert len(drawn) == len(own) == 8  # three networks and their average, over one expert and over random images
+    a, b, c = (own[i].difference for i in (0, 1, 2))
     assert (drawn[1] - drawn[0]) / (drawn[2] - drawn[0]) == pytest.approx((b - a) / (c - a), rel=1e-2)
-    alone = leads_svg("one", [{**c, "half": None} for c in LEADS[:1]], name != "leads")
+    alone = leads_svg("one", [dataclasses.replace(LEADS[0], half=None)], LOOKS)
     assert "fill-opacity: 0" in alone or "fill: none" in alone
 
 

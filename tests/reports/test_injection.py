@@ -12,20 +12,20 @@ from conftest_rows import students, texts_in, trained
 from markupsafe import Markup
 
 from moe_distill.escaping import from_csv, in_csv, in_markdown
+from moe_distill.reports import rendering
+from moe_distill.reports.answers import answers_of
 from moe_distill.reports.gallery import gallery
-from moe_distill.reports.layout import section, table, whole_page
-from moe_distill.reports.page_agreement import agreement_section
-from moe_distill.reports.page_cells import CellReport, cells_section
-from moe_distill.reports.page_sets import Distilled, images_section
-from moe_distill.reports.page_tables import tables_section
-from moe_distill.reports.run_page import build_page
-from moe_distill.reports.tables import markdown, sheet
-from moe_distill.reports.typeset import html_table, latex_table
+from moe_distill.reports.looks import Look
+from moe_distill.reports.run_page import RunReport, build_page
+from moe_distill.reports.sections import CellReport, Link, address_of, table_sections
+from moe_distill.reports.sets import Distilled, images_section
+from moe_distill.reports.tables import Entry, Line, Sheet, html_table, latex_table, markdown, sheet
 from moe_distill.results.attempts import Attempt
 from moe_distill.results.question import Question
 from moe_distill.results.row_files import read_table, write_csv
 from moe_distill.results.rows import COLUMNS
 from moe_distill.results.schema import ResultRow
+from moe_distill.results.stages import Spent
 from moe_distill.synthetic.formats.card import Known, card
 from moe_distill.synthetic.provenance import Provenance
 from moe_distill.synthetic.synthetic_set import SyntheticSet, union
@@ -47,6 +47,19 @@ def a_set(name, attack=ATTACK):
     return SyntheticSet(torch.zeros(2, 1, 8, 8), Provenance(**about))
 
 
+def shown(*sets):
+    """Return a page of sets."""
+    section = images_section([Distilled(title, title, Look(0), together, path) for title, together, path in sets])
+    return page_with(section)
+
+
+def page_with(*sections):
+    """Return the page of a run with these sections of sets."""
+    about = {"kicker": "", "title": "t", "code": "", "links": (), "best": None, "sentence": "", "tiles": ()}
+    about |= {"accuracy": None, "accuracy_note": "", "variants": {}, "bars": (), "costs": None}
+    return rendering.page("run", **about, set_sections=sections, command="", facts={})
+
+
 def attempt(**more):
     about = {"began": 0.0, "command": "run", "commit": "c", "host": "h", "boot": "b", "process": 1}
     return Attempt(**{**about, "process_began": 1.0, "ended": 60.0, **more})
@@ -54,7 +67,8 @@ def attempt(**more):
 
 def test_what_turns_the_writing_or_moves_a_cursor_is_spelt_out_on_a_page(tmp_path):
     acts = "a\x1b[31mred", "\u202egnp", "\x00\x85\u2066"
-    text = whole_page(acts[0], [images_section([Distilled(acts[1], 0, union([a_set("classes", acts[2])]), tmp_path)])])
+    text = shown((acts[1], union([a_set("classes", acts[2])]), tmp_path))
+    text += build_page(RunReport(acts[0], ""))
     assert not set(text) & set("\x1b\u202e\x00\x85\u2066") and "\\u202egnp" in text and "a\\x1b[31mred" in text
 
 
@@ -62,8 +76,7 @@ def test_what_turns_the_writing_or_moves_a_cursor_is_spelt_out_on_a_page(tmp_pat
 def test_no_field_of_a_set_acts_on_a_page_or_a_card(name, tmp_path):
     together = union([a_set(name)])
     ways = {together.members[0].provenance.expert: {i: torch.zeros(2, 1, 8, 8, dtype=torch.uint8) for i in (0, 5)}}
-    shown = images_section([Distilled(ATTACK, 0, together, tmp_path)])
-    pages = whole_page(ATTACK, [shown, gallery(together.members, ways)])
+    pages = shown((ATTACK, together, tmp_path)) + rendering.part("gallery", gallery(together.members, ways))
     known = Known({"name": ATTACK}, [(ATTACK, ATTACK, ATTACK)])
     for text in (pages, card(together, 2, known, f"/{ATTACK}")):
         assert len(text) > 500 and not RAW.search(text)
@@ -74,8 +87,9 @@ def test_no_field_of_an_attempt_acts_on_a_page():
     texts = [f.name for f in dataclasses.fields(Attempt) if f.type in (str, str | None)]
     assert {"error", "commit", "command", "host"} <= set(texts)
     tried = [attempt(**{name: ATTACK}) for name in texts]
-    report = CellReport(ATTACK, ATTACK, tried, ATTACK, ATTACK, ATTACK)
-    text = whole_page("t", [cells_section([report])])
+    links = [Link(ATTACK, address_of(ATTACK))]
+    report = CellReport(ATTACK, ATTACK, tried, ATTACK, ATTACK, ATTACK, links)
+    text = rendering.part("cells", [report])
     assert "alert(1)" in text and not RAW.search(text)
 
 
@@ -93,10 +107,12 @@ def test_no_column_of_a_row_acts_in_a_page_markdown_or_latex(varies, tmp_path):
     write_csv(tmp_path / "t.csv", rows, COLUMNS)
     rows = texts_in([tmp_path / "t.csv"])
     assert len(rows) == len(made)
-    answer = sheet(rows, Question(claim=ATTACK))
-    cost = {"stage": ATTACK, "what": ATTACK, "found": True, "seconds": 1.0, "peak_memory_mb": 1.0}
-    page = build_page(ATTACK, ATTACK, rows, [{**cost, "steps": 1, "images": 1}], [], {ATTACK: ATTACK})
-    page += whole_page("t", [html_table(answer, "t"), tables_section({"probe.csv": rows})])
+    answers = answers_of(rows, Question(claim=ATTACK))
+    answer = sheet(answers)
+    cost = Spent(ATTACK, ATTACK, True, 1.0, 1.0, 1, 1)
+    page = build_page(RunReport(ATTACK, ATTACK, rows, [cost], [], {ATTACK: ATTACK}, is_job=True))
+    page += html_table(answer, answers.named)
+    page += "".join(rendering.part("tables", made) for made in table_sections({"probe.csv": rows}))
     for text in (page, markdown(answer), latex_table(answer)):
         assert "alert(1)" in text and not RAW.search(text)
 
@@ -104,18 +120,27 @@ def test_no_column_of_a_row_acts_in_a_page_markdown_or_latex(varies, tmp_path):
 def test_what_networks_and_measures_are_called_does_not_act():
     about = dict.fromkeys(("first", "second", "within", "dataset"), ATTACK)
     lines = [{**about, "compared": c, "rho": "1", "low": "0", "high": "1", "sets": "4"} for c in ("architectures",)]
-    assert not RAW.search(agreement_section(lines)) and "alert(1)" in agreement_section(lines)
+    text = "".join(rendering.part("tables", made) for made in table_sections({"agreement.csv": lines}))
+    assert not RAW.search(text) and "alert(1)" in text
 
 
 def test_whatever_is_no_markup_is_escaped_where_it_is_put_in():
     """Who forgets the markup shows it as text, and runs nothing."""
-    for page in (section("<b>", "<b>", ["<b>"]), table(["<b>"], ["<b>"]), whole_page("<b>", ["<b>"])):
-        assert "<b>" not in page
-    assert "<b>x</b>" in section("h", "n", [Markup("<b>x</b>")])
+    table = Sheet(("<u>", "<u>"), {"<u>": [Line("<u>", (Entry("<u>", "<u>"),))]}, ("<u>",))
+    for text in (html_table(table), markdown(table), build_page(RunReport("<u>", "<u>"))):
+        assert "<u>" not in text and "&lt;u&gt;" in text
+    assert r"\textless{}u\textgreater{}" in latex_table(table) and "<u>" not in latex_table(table)
+    assert "<u>x</u>" in html_table(Sheet((Markup("<u>x</u>"),), {}, ()))
+
+
+def test_a_link_leads_nowhere_but_to_a_file_beside_the_page():
+    for name in ("javascript:alert(1)", "//evil.example/x", "a?b#c/d", "https://evil.example"):
+        address = address_of(name)
+        assert address.startswith("./") and not set(address) & set(":?#\"'<> ")
 
 
 def test_the_policy_of_a_page_lets_its_own_script_run_and_no_other():
-    page = whole_page("t", [Markup("<p>x</p>")])
+    page = build_page(RunReport("t", "<script>alert(1)</script>"))
     policy = re.search('Content-Security-Policy" content="([^"]*)"', page)[1]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     (script,) = re.findall("<script>(.*?)</script>", page, re.DOTALL)

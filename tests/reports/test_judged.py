@@ -8,6 +8,7 @@ from conftest_rows import row, trained
 from scipy.stats import t
 
 from moe_distill.pipelines import measure, probe, score
+from moe_distill.reports.answers import answers_of
 from moe_distill.reports.other_scores import LED, SCORES, probed, score_leads, score_sheet, scored
 from moe_distill.reports.tables import sheet
 from moe_distill.results.known_rows import Results
@@ -60,7 +61,7 @@ def half(values):
 
 def test_a_lead_in_a_score_is_paired_by_network():
     lines = score_lines()
-    found = {(c["variant"], c["architecture"]): c for c in score_leads(scored(lines), Question(**ASKED))}
+    found = {(c.variant, c.architecture): c for c in score_leads(answers_of(scored(lines), Question(**ASKED)))}
     assert set(found) == {("dm5x2", name) for name in LED}
     for name in LED:
         one, two = (
@@ -69,14 +70,14 @@ def test_a_lead_in_a_score_is_paired_by_network():
         )
         differences = [two[n] - one[n] for n in NETWORKS]
         line = found["dm5x2", name]
-        assert line["difference"] == pytest.approx(statistics.mean(differences), abs=1e-12)
-        assert line["half"] == pytest.approx(half(differences), abs=1e-12)
-        assert (line["n"], line["over"]) == (4, "4 networks, one distillation seed")
+        assert line.difference == pytest.approx(statistics.mean(differences), abs=1e-12)
+        assert line.half == pytest.approx(half(differences), abs=1e-12)
+        assert (line.n, line.over) == (4, "4 networks, one distillation seed")
 
 
 def test_several_distillation_seeds_are_what_an_interval_of_a_score_is_over():
     lines = score_lines(distill_seeds=("0", "1", "2"))
-    (found,) = (c for c in score_leads(scored(lines), Question(**ASKED)) if c["architecture"] == "ARS")
+    (found,) = (c for c in score_leads(answers_of(scored(lines), Question(**ASKED))) if c.architecture == "ARS")
     mean = {
         (roster, d): statistics.mean(
             float(line["ars"]) for line in lines if (line["roster"], line["distill_seed"]) == (roster, d)
@@ -85,12 +86,12 @@ def test_several_distillation_seeds_are_what_an_interval_of_a_score_is_over():
         for d in "012"
     }
     differences = [mean["dm5x2", d] - mean["dm10x1", d] for d in "012"]
-    assert found["half"] == pytest.approx(half(differences), abs=1e-12) and found["over"] == "3 distillation seeds"
+    assert found.half == pytest.approx(half(differences), abs=1e-12) and found.over == "3 distillation seeds"
 
 
 def test_a_sheet_of_scores_has_a_line_for_each_set_whatever_rates_its_networks_took():
     lines = score_lines()
-    table = score_sheet(scored(lines), Question(**ASKED))
+    table = score_sheet(answers_of(scored(lines), Question(**ASKED)))
     over = "over noe=1"
     assert table.heads == ("set", "LRS", over, "ARS", over, "IOR", over, "HLR", "α", "β")
     (group,) = table.groups.values()
@@ -105,12 +106,12 @@ def test_a_sheet_of_scores_has_a_line_for_each_set_whatever_rates_its_networks_t
             assert told[name].text == f"{100 * mean:.1f} ± {100 * statistics.stdev(values[place]):.1f}"
             assert told[name].best == (name != "HLR" and mean == max(map(statistics.mean, values)))
     assert "over 4 networks (1 distillation seed)" in table.notes[0]
-    assert score_sheet(scored(lines), Question()).heads == ("set", *SCORES)
+    assert score_sheet(answers_of(scored(lines), Question())).heads == ("set", *SCORES)
 
 
 def test_sets_scored_with_several_weights_stay_apart():
     one = [{**line, "w": w, "overrides": f"pipeline.w={w}"} for w in ("0.5", "0.25") for line in score_lines(["dm5x2"])]
-    (group,) = score_sheet(scored(one), Question()).groups.values()
+    (group,) = score_sheet(answers_of(scored(one), Question())).groups.values()
     assert len(group) == 2 and all("w=0." in line.name for line in group)
 
 
@@ -119,9 +120,11 @@ def test_probes_are_compared_as_students_are():
     students = [{**row(line["roster"]), **{c: line[c] for c in COLUMNS if c in line}} for line in lines]
     students = [{**s, "accuracy_last": line["accuracy"]} for s, line in zip(students, lines, strict=True)]
     asked = Question(**ASKED)
-    assert sheet(probed(lines), asked).groups == sheet(students, asked).groups
+    assert sheet(answers_of(probed(lines), asked)).groups == sheet(answers_of(students, asked)).groups
     assert (
-        sheet(probed(lines), asked).notes[0].startswith("Test accuracy on others of a linear probe of students of toys")
+        sheet(answers_of(probed(lines), asked))
+        .notes[0]
+        .startswith("Test accuracy on others of a linear probe of students of toys")
     )
     assert probed([{"roster": "dm5x2", "accuracy": "0.5"}]) == []  # recorded before lines told what their set is
 

@@ -14,10 +14,14 @@ from PIL import Image
 from scipy.stats import t
 
 from moe_distill.errors import InputError
+from moe_distill.reports import rendering
 from moe_distill.reports.gallery import gallery, grid_picture, set_picture
-from moe_distill.reports.page_sets import images_section, read_distilled
-from moe_distill.reports.run_page import build_page
+from moe_distill.reports.looks import Look
+from moe_distill.reports.run_page import RunReport, build_page
+from moe_distill.reports.sections import Link
+from moe_distill.reports.sets import images_section, read_distilled
 from moe_distill.results.rows import COLUMNS
+from moe_distill.results.stages import Spent
 from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet, union
 from moe_distill.synthetic.tiling import Tiling
 
@@ -54,8 +58,7 @@ def row(roster, architecture, seed, accuracy, fingerprint=""):
 
 
 def cost(stage, what, found, seconds):
-    about = {"stage": stage, "what": what, "found": found}
-    return {**about, "seconds": seconds, "peak_memory_mb": 2048.0, "steps": 1000, "images": 250000}
+    return Spent(stage, what, found, seconds, 2048.0, 1000, 250000)
 
 
 ACCURACIES = {
@@ -80,8 +83,11 @@ def world(tmp_path):
     return rows, [("dm2x2", dm), ("random4x1", rgb)]
 
 
+LINKS = [Link("rows & more", "./results.csv")]
+
+
 def page_of(rows=(), costs=(), sets=()):
-    return build_page("quick <start>", "run 'a<b'", rows, costs, sets, {"<u>": "</dl>"})
+    return build_page(RunReport("quick <start>", "run 'a<b'", rows, costs, sets, {"<u>": "</dl>"}, LINKS))
 
 
 def plain(page):
@@ -130,7 +136,7 @@ def test_the_page_makes_no_request(world):
     attributes = [pair for element in ET.fromstring(page).iter() for pair in element.attrib.items()]
     addresses = [v for k, v in attributes if k in ("src", "href", "srcset", "action", XLINK)]
     ids = [v for k, v in attributes if k == "id"]
-    assert len(addresses) > 4 and all(a.startswith(("data:", "#")) for a in addresses)
+    assert len(addresses) > 4 and all(a.startswith(("data:", "#", "./")) for a in addresses)
     assert not re.search(r"@import|url\((?!#)|<script[^>]+src[^>]+src", page)
     assert len(ids) == len(set(ids)) > 0
 
@@ -146,8 +152,8 @@ def test_the_page_says_what_the_rows_say(world):
     half = t.ppf(0.975, freedom) * math.sqrt(sum(squares)) / 2
     interval = f"{5 / 3 - half:+.1f} to {5 / 3 + half:+.1f}"
     assert f"(95 % interval {interval}, 6 pairs of students, one distillation seed)" in text
-    table = re.search(r"<tbody>(.*?)</tbody>", page)[1]
-    cells = re.findall(r"<td( class=\"best\")?>(.*?)</td>", table)
+    table = re.search(r"<tbody>(.*?)</tbody>", page, re.DOTALL)[1]
+    cells = re.findall(r"<td>(<b>)?(.*?)(?:</b>)?</td>", table)
     assert [t for _, t in cells] == ["63.0 ± 2.0", "52.0 ± 2.0", "57.5", "57.7 ± 2.5", "54.0 ± 1.0", "55.8"]
     assert [bool(b) for b, _ in cells] == [True, False, True, False, True, False]
     assert "3 students per network" in text
@@ -164,7 +170,8 @@ def test_the_page_shows_the_sets_and_their_curves(world):
     assert "2 experts · 1,500 iterations · dCor² unbiased 0.123" in text
     assert "expert 1 · dm · ipc 2" in text
     assert text.count("matching loss") == 1 and text.count("dependence of experts") == 1
-    assert set(re.findall(r"stroke: var\(--c(\d)\)", page)) == {"0"}
+    assert set(re.findall(r"stroke: var\(--c(\d)\)", page)) == {"0"}  # of the only set with curves
+    assert "DM, 2 experts of 2 images a class" in text and "Random real images, 4 a class" in text
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
 
 
@@ -173,7 +180,7 @@ def test_pictures_on_the_way_are_small_and_near_and_the_last_is_exact():
     stored, rng = len(one.images), torch.Generator().manual_seed(0)
     coarse_NCHW = torch.randint(0, 256, (stored, 1, 8, 8), generator=rng).float().expand(-1, 3, -1, -1)
     pixels_NCHW = torch.nn.functional.interpolate(coarse_NCHW, size=32, mode="bilinear").to(torch.uint8)
-    shown = gallery([one], {0: {0: pixels_NCHW, 9: pixels_NCHW}})
+    shown = rendering.part("gallery", gallery([one], {0: {0: pixels_NCHW, 9: pixels_NCHW}}))
     found = re.findall(r'src="data:image/(\w+);base64,([^"]*)"', shown)
     shot, last = (Image.open(io.BytesIO(base64.b64decode(data))) for _, data in found)
     assert [form for form, _ in found] == ["webp", "png"]
@@ -217,7 +224,7 @@ def test_one_experts_file_is_shown_too_and_a_missing_one_refused(world):
     file = world[1][0][1] / "expert_0.safetensors"
     text = plain(page_of(sets=[("mine", file)] * 2))
     assert text.count("expert 0 · dm") == 1 and "1 expert" in text and "iterations" not in text
-    assert "1 of 6 sets are shown" in images_section([read_distilled("mine", file, {}, {})], left_out=5)
+    assert "1 of 6 sets are shown" in images_section([read_distilled("mine", "", Look(0), file)], left_out=5).note
     with pytest.raises(InputError, match="set="):
         page_of(sets=[("gone", file.with_name("gone.safetensors"))])
 
@@ -231,7 +238,7 @@ def test_students_that_diverged_are_named_and_left_out():
     assert "Left out: 3 students that diverged" in text
     # IDM's network that learned is ahead, but of the other there is none: no average is made of what is left.
     assert "60.0 ± 14.1" in text and "dm2x1 reaches 40.0 % on average over 2 networks." in text
-    assert "idm2x190.0––" in re.sub(r"\s", "", text)
+    assert "idm2x1IDM,1expertof2imagesaclass90.0––" in re.sub(r"\s", "", text)
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
 
 

@@ -3,13 +3,8 @@
 import pytest
 from conftest_sets import a_set
 
-from moe_distill.reports.page_sets import (
-    curves_section,
-    images_section,
-    projections_section,
-    read_distilled,
-    snapshots_of,
-)
+from moe_distill.reports.looks import Look
+from moe_distill.reports.sets import Manifest, read_distilled, set_sections, snapshots_of
 
 FILES = ("manifest.json", "features_2d.csv", "curves.csv", "snapshots/expert_0-1.safetensors")
 WRONG = {
@@ -24,8 +19,9 @@ def test_a_damaged_file_beside_a_set_is_left_out_of_the_page(tmp_path, capsys, f
     a_set().save(tmp_path / "expert_0.safetensors")
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_bytes(wrong)
-    shown = [read_distilled("toys", tmp_path, {}, {})]
-    assert shown[0].manifest == {} and snapshots_of(tmp_path) == {}
-    assert curves_section(shown) == projections_section(shown) == "" and "toys" in images_section(shown)
+    shown = [read_distilled("toys", "", Look(0), tmp_path)]
+    assert shown[0].manifest == Manifest() and snapshots_of(tmp_path) == {}
+    (images,) = set_sections(shown)  # neither curves nor features
+    assert [card.title for card in images.cards] == ["toys"]
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith(f"{tmp_path / file}: left out of the page") for line in lines)

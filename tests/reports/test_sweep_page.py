@@ -1,12 +1,22 @@
 """What the page of a sweep calls things."""
 
-from types import SimpleNamespace
+import re
+import time
 
-from conftest_rows import row
+import pytest
+from conftest_rows import row, students, trained
 
-from moe_distill.reports.page_sets import picked, set_names
-from moe_distill.reports.page_transfer import transfer_dots
+from moe_distill.reports import answers
+from moe_distill.reports.naming import in_words, set_names
+from moe_distill.reports.sets import picked
+from moe_distill.reports.transfer import transfer_dots
+from moe_distill.results.known_rows import Results
 from moe_distill.results.question import Question
+from moe_distill.results.row_files import write_csv
+from moe_distill.results.rows import COLUMNS
+from moe_distill.store.store import Store
+from moe_distill.sweeps.jobs import Cell, Sweep
+from moe_distill.sweeps.report import gathered, report_sweep
 
 
 def test_a_set_that_is_judged_in_several_ways_is_named_by_what_made_it():
@@ -24,10 +34,9 @@ def test_sets_of_several_distillation_seeds_are_told_apart_and_one_of_each_is_sh
     rows.append(row("dm10x1", distill_seed="0", set_fingerprint="alone"))
     names = set_names(rows)
     assert list(names.values()) == [*(f"{n} seed {d}" for n in ("dm5x2", "idm5x2") for d in "012"), "dm10x1"]
-    sets = [SimpleNamespace(title=name) for name in names.values()]
-    shown, left_out = picked(sets, most=4)
-    assert [s.title for s in shown] == ["dm5x2 seed 0", "dm5x2 seed 1", "idm5x2 seed 0", "dm10x1"] and left_out == 3
-    assert picked(sets) == (sets, 0)
+    titles = [*names.values()]
+    assert [titles[i] for i in picked(titles, most=4)] == ["dm5x2 seed 0", "dm5x2 seed 1", "idm5x2 seed 0", "dm10x1"]
+    assert picked(titles) == [*range(len(titles))]
 
 
 def test_sets_are_correlated_with_sets_of_their_own_data_and_mixing_only():
@@ -54,3 +63,90 @@ def test_a_set_that_a_network_lacks_is_correlated_with_none():
     ]
     (dots,) = transfer_dots(rows, Question(correlate="dcor2_unbiased"), "dcor2_unbiased").values()
     assert [d.x for d in dots] == [0, 2]
+
+
+def swept(settings, **more):
+    """Return the rows of jobs with these command lines, two distillation seeds each."""
+    return [
+        {**r, "overrides": f"{of},seed={r['distill_seed']}", "set_fingerprint": f"{of} {r['distill_seed']}"}
+        for of in settings
+        for r in students(of, ("dm5x2",), distill_seeds=(0, 1), **more)
+    ]
+
+
+def test_a_numeric_setting_that_jobs_vary_is_an_axis_though_no_experiment_says_so():
+    rows = swept([f"method.lr={lr}" for lr in ("0.1", "0.2", "0.4")])
+    found = answers.answers_of(rows, Question()).swept
+    assert list(found.axes) == ["method.lr"] and found.heat_maps == ()
+    assert [p.network for p in found.panels] == ["average", "convnet3", "vgg11", "alexnet"]
+    for panel in found.panels:
+        (points,) = panel.lines.values()
+        assert [p.x for p in points] == [0.1, 0.2, 0.4]
+        own = [r for r in rows if r["architecture"] == panel.network or panel.network == "average"]
+        means = [[float(r["accuracy_last"]) for r in own if f"lr={x}," in r["overrides"]] for x in (0.1, 0.2, 0.4)]
+        assert [p.mean for p in points] == pytest.approx([sum(v) / len(v) for v in means])
+
+
+def test_two_settings_make_a_map_and_words_or_seeds_make_none():
+    rows = []
+    for ipc, noe in ((1, 1), (1, 2), (2, 1), (2, 2)):
+        of = f"ipc={ipc},noe={noe}"
+        rows += [{**r, "overrides": of, "set_fingerprint": of} for r in students(of, (f"dm{ipc}x{noe}",))]
+    found = answers.answers_of([*rows, *students("baseline", ("random4x1",))], Question()).swept
+    (heat,) = found.heat_maps
+    assert list(found.axes) == ["ipc", "noe"] and (heat.rows, heat.columns) == ([1, 2], [1, 2])
+    own = [float(r["accuracy_last"]) for r in rows if r["overrides"] == "ipc=2,noe=1"]
+    assert heat.means[1][0] == pytest.approx(sum(own) / len(own))  # as many students of each network
+    for settings in (["method=dm", "method=idm"], ["width=a", "width=1"], ["method.lr=1"]):
+        assert answers.answers_of(swept(settings), Question()).swept == answers.Swept()
+
+
+def test_every_part_of_a_page_has_the_variants_in_one_order():
+    rows = students("order", ("random10x1", "idm5x2", "dm5x2", "idm10x1", "dm10x1"))
+    found = answers.answers_of(rows, Question(against={"noe": 1}))
+    order = [v.name for v in found.variants]
+    assert order == ["idm10x1", "idm5x2", "dm10x1", "dm5x2", "random10x1"] and list(found.looks) == order
+    assert list(dict.fromkeys(lead.variant for lead in found.leads)) == order[:-1]
+
+
+def test_variants_are_told_in_words():
+    words = {"idm5x2": "IDM, 2 experts of 5 images a class", "dm10x1": "DM, 1 expert of 10 images a class"}
+    words |= {"random10x1": "Random real images, 10 a class", "rded1x1": "RDED, 1 expert of 1 image a class"}
+    assert {name: in_words(row(name)) for name in words} == words
+    assert in_words({"method": "dm", "ipc": "7+3", "noe": "2"}) == "DM, 2 experts of 7 and 3 images a class"
+    mixed = in_words({"method": "idm+rded", "ipc": "10", "noe": "2"})
+    assert mixed == "IDM and RDED, 2 experts of 10 images a class"
+    assert in_words({"method": "random_tiled", "ipc": "10", "noe": "1"}) == "Random real images, tiled, 10 a class"
+
+
+def large_sweep(folder, jobs):
+    """Write the folder of a sweep of that many jobs of twenty students; return the number of rows."""
+    (folder / "multirun.yaml").touch()
+    cells = []
+    for job in range(jobs):
+        about = {"overrides": f"method.lr={job},seed=0", "set_fingerprint": str(job)}
+        students = [(network, seed) for network in "abcd" for seed in range(5)]
+        rows = [
+            trained("dm5x2", f"{job} {a} {s}", str(0.3 + job / (2 * jobs)), architecture=a, seed=str(s), **about)
+            for a, s in students
+        ]
+        (folder / str(job)).mkdir()
+        write_csv(folder / str(job) / "results.csv", rows, COLUMNS)
+        cells.append(Cell(about["overrides"], str(job), "run", tuple(rows)))
+    Sweep("run", {}, tuple(cells)).write(folder)
+    return 20 * jobs
+
+
+def test_a_large_sweep_has_its_page_in_time_that_grows_with_its_rows(tmp_path):
+    """What templates and charts take, apart from the reading of rows: 5 s for 10,000 of them would be all of it."""
+    from moe_distill.reports.sweep_page import build_sweep_page
+
+    rows = large_sweep(tmp_path, jobs=40)
+    report = gathered(tmp_path, Results(Store(tmp_path / "store")))
+    build_sweep_page(report)  # imports matplotlib
+    began = time.process_time()
+    page = build_sweep_page(report)
+    assert (time.process_time() - began) / rows < 2e-3
+    assert f"<b>{rows}</b><span>students" in page and len(re.findall('class="length', page)) == 40 * 4
+    report_sweep(tmp_path, Results(Store(tmp_path / "store")))
+    assert '<a href="./results.csv">' in (tmp_path / "report.html").read_text()

@@ -3,31 +3,48 @@
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from moe_distill.reports.figures import Dot, scatter_svg
-from moe_distill.reports.layout import joined, paragraphs_of, section
+from moe_distill.reports.set_charts import Dot, scatter_svg
 from moe_distill.results.question import Question, to_frame
 from moe_distill.results.rank_correlation import rank_correlation
 from moe_distill.results.rows import Row
 
+_MIN_SETS = 3
 
-def transfer_section(rows: Sequence[Row], question: Question) -> Markup:
+
+@dataclass(frozen=True)
+class Correlation:
+    """Sets that differ in nothing that decides accuracies by itself: what they share, ρ in words, and their chart."""
+
+    alike: str
+    rho: str
+    chart: Markup
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The quantity, and its correlation among each group of comparable sets."""
+
+    quantity: str
+    correlations: Sequence[Correlation]
+
+
+def transfer_of(rows: Sequence[Row], question: Question) -> Transfer | None:
     """Return how the quantity that a question correlates goes with what sets are worth to other networks, if any."""
     if question.correlate is None:
-        return Markup("")
-    cards = []
+        return None
+    found = []
     for number, (alike, dots) in enumerate(transfer_dots(rows, question, question.correlate).items()):
-        if len(dots) < 3:
+        if len(dots) < _MIN_SETS:
             continue
         rho, low, high, n = rank_correlation([d.x for d in dots], [d.y for d in dots])
         interval = f" (95\u00a0% interval {low:+.2f} to {high:+.2f})" if math.isfinite(low) else ""
-        about = paragraphs_of(alike, f"Over {n} sets: {rho:+.2f}{interval}.")
         svg = scatter_svg(f"correlation-{number}", dots, question.correlate, "accuracy of the other networks, %")
-        cards.append(joined([about, Markup('<div class="scroll">{}</div>').format(svg)]))
-    note = "A dot is a set. Spearman's rank correlation, of sets of one data set, method, split, recipe and mixing."
-    return section(f"{question.correlate} and transfer", note, cards)
+        found.append(Correlation(alike, f"Over {n} sets: {rho:+.2f}{interval}.", svg))
+    return Transfer(question.correlate, found) if found else None
 
 
 def transfer_dots(rows: Sequence[Row], question: Question, quantity: str) -> dict[str, list[Dot]]:

@@ -1,0 +1,49 @@
+"""What stands for a variant wherever a page shows it: one colour and one way of filling it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from moe_distill.results.rows import RANDOM
+
+_HUES, _GREY, _FILLS = 7, 7, 3
+_DASHES: tuple[object, ...] = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)))
+
+
+@dataclass(frozen=True)
+class Look:
+    """A colour of the page's style sheet, and how it is filled once all colours are taken.
+
+    Attributes:
+        hue: The number n of the colour ``var(--c<n>)``.
+        fill: 0 is solid, 1 hollow and 2 striped; lines are solid, dashed and dotted.
+    """
+
+    hue: int
+    fill: int = 0
+
+    @property
+    def mark(self) -> str:
+        """What matplotlib draws with where this colour is meant (see :mod:`moe_distill.reports.svg`)."""
+        return f"#0a0b{self.hue:02x}"
+
+    @property
+    def dash(self) -> object:
+        """The line style of matplotlib."""
+        return _DASHES[self.fill]
+
+
+def looks_of(names: Sequence[str]) -> dict[str, Look]:
+    """Return a look for each name, in order: greys for random images, the colours in turn for all others.
+
+    Twenty-one names that are not of random images look different; later ones begin anew.
+    """
+    looks: dict[str, Look] = {}
+    random = other = 0
+    for name in dict.fromkeys(names):
+        if name.startswith(RANDOM):
+            looks[name] = Look(_GREY, random % _FILLS)
+            random += 1
+        else:
+            looks[name] = Look(other % _HUES, other // _HUES % _FILLS)
+            other += 1
+    return looks

@@ -1,0 +1,227 @@
+"""What stands on pages beside the answer, as values for templates: links, cells of a sweep, and smaller tables."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from moe_distill.reports.answers import Lead
+from moe_distill.reports.break_even import BreakEven
+from moe_distill.reports.cost_table import duration
+from moe_distill.reports.tables import Entry, Line, Sheet
+from moe_distill.results.attempts import STARTING, Attempt
+from moe_distill.results.comparison import format_difference
+from moe_distill.results.frames import texts_of
+from moe_distill.results.rank_correlation import AGREEMENT
+from moe_distill.results.row_files import left_in, merge_rows, read_table
+from moe_distill.results.rows import RANDOM
+from moe_distill.results.schema import SCHEMAS
+from moe_distill.results.wording import count
+
+LOST = ("failed", "stopped", "killed", "restarted")
+AGREEMENT_TABLE = "agreement.csv"
+# What a pipeline calls its table, and what the page says of it.
+TITLES = {
+    "measures.csv": "Dependence of the experts, beside real images dealt out at random",
+    "scores.csv": "Scores, network by network",
+    "probe.csv": "Linear probe, student by student",
+}
+_LEFT_OUT = ("config_hash", "set_fingerprint", "commit", "network_seed", "overrides")
+_MAX_LINES = 200
+
+CsvLines = Sequence[Mapping[str, str]]
+"""Lines of a table that a pipeline left, each cell a text."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a page leads to: a text, and the address relative to the page."""
+
+    text: str
+    address: str
+
+
+def links_in(folder: Path, names: Mapping[str, str]) -> list[Link]:
+    """Return links to those files of a folder that are there.
+
+    Args:
+        folder: The page's own.
+        names: What each file is called, by its path relative to the folder.
+    """
+    return [Link(text, address_of(name)) for name, text in names.items() if (folder / name).is_file()]
+
+
+def address_of(name: str) -> str:
+    """Return a path as a relative address, which cannot be read as one of another scheme or machine."""
+    return f"./{quote(name)}"
+
+
+@dataclass(frozen=True)
+class CellReport:
+    """A cell of a sweep as its page shows it.
+
+    Attributes:
+        name: What its command line sets apart from the others.
+        state: See :meth:`~moe_distill.sweeps.jobs.Cell.state`.
+        attempts: The attempts at it, the first one first.
+        last: What became of the last one.
+        log: The last lines it printed.
+        command: What runs it alone.
+        links: To its page and its log, where they are.
+    """
+
+    name: str
+    state: str
+    attempts: Sequence[Attempt]
+    last: str
+    log: str
+    command: str
+    links: Sequence[Link] = ()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it came to no good end."""
+        return self.state in LOST
+
+    @property
+    def tries(self) -> list[str]:
+        """Each attempt in a line."""
+        states = [*("lost: killed, or its machine restarted" for _ in self.attempts[1:]), self.last]
+        return [_in_a_line(a, state) for a, state in zip(self.attempts, states, strict=False)]
+
+    @property
+    def counted(self) -> str:
+        """How many attempts there were; empty where there were none."""
+        return count([len(self.attempts)], "attempt") if self.attempts else ""
+
+
+def _in_a_line(attempt: Attempt, state: str) -> str:
+    began = datetime.fromtimestamp(attempt.began, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    outcome = state if attempt.outcome in (None, STARTING) else attempt.outcome
+    took = f" after {duration(attempt.ended - attempt.began)}" if attempt.ended else ""
+    error = f": {attempt.error}" if attempt.error else ""
+    return f"{began}, {outcome}{took}{error} ({attempt.commit})"
+
+
+@dataclass(frozen=True)
+class TableSection:
+    """A section of tables: its heading, a note, and each table under a title of its own, which may be empty."""
+
+    heading: str
+    note: str
+    tables: Sequence[tuple[str, Sheet]]
+
+
+def tables_of(sweep: Path, jobs: Sequence[Path]) -> dict[str, CsvLines]:
+    """Return the lines of other pipelines' tables of a sweep's jobs, each once, by the table's name; agreement first.
+
+    Args:
+        sweep: Its folder.
+        jobs: The folders of its jobs.
+    """
+    agreed = left_in(sweep / AGREEMENT_TABLE, read_table) or []
+    found: dict[str, CsvLines] = {AGREEMENT_TABLE: agreed} if agreed else {}
+    for name in TITLES:
+        lines: dict[tuple[str, ...], dict[str, str]] = {}
+        for row in (row for job in jobs for row in texts_of(merge_rows([job / name], SCHEMAS[name]))):
+            lines.setdefault(tuple(row.values()), row)
+        if lines:
+            found[name] = list(lines.values())
+    return found
+
+
+def table_sections(tables: Mapping[str, CsvLines]) -> list[TableSection]:
+    """Return what was compared as sections, then each other table as one, with the columns that vary."""
+    others = [_as_section(TITLES[name], lines) for name, lines in tables.items() if name in TITLES]
+    return [*_agreements(tables.get(AGREEMENT_TABLE, ())), *others]
+
+
+def _as_section(title: str, lines: CsvLines) -> TableSection:
+    known = [c for c in lines[0] if c not in _LEFT_OUT]
+    columns = [c for c in known if len({line.get(c) for line in lines}) > 1] or known[:1]
+    constant = {c: lines[0][c] for c in known if c not in columns and lines[0][c]}
+    body = [as_line(*(_rounded(line.get(c) or "") for c in columns)) for line in lines[:_MAX_LINES]]
+    note = ", ".join(f"{c} {_rounded(v)}" for c, v in constant.items())
+    note += f". The first {_MAX_LINES} of {len(lines)} lines." * (len(lines) > _MAX_LINES)
+    return TableSection(title, note, [("", Sheet(tuple(columns), {"": body}, ()))])
+
+
+def as_line(name: str, *texts: str) -> Line:
+    """Return a line of a table from its texts."""
+    return Line(name, tuple(map(Entry, texts)))
+
+
+def _rounded(text: str) -> str:
+    """Return a number with a point to four digits, anything else as it is."""
+    try:
+        return f"{float(text):.4g}" if "." in text else text
+    except ValueError:
+        return text
+
+
+def _agreements(lines: CsvLines) -> list[TableSection]:
+    """Return a section of the architectures and one of the measures that were compared, where any were."""
+    note = (
+        "Spearman's rank correlation over sets of equal data, method and budget, with its 95\u00a0% interval, which "
+        "fewer than four sets do not give."
+    )
+    sections = []
+    for what, by_pair in (("architectures", False), ("measures", True)):
+        own = [line for line in lines if line["compared"] == what]
+        subject = "networks" if what == "architectures" else what
+        if own:
+            tables = _agreement_sheets(own, by_pair)
+            sections.append(TableSection(f"Do {subject} put the sets in one order?", note, tables))
+    return sections
+
+
+def _agreement_sheets(lines: CsvLines, by_pair: bool) -> list[tuple[str, Sheet]]:
+    """Return a table for each group of comparable sets: a line for each pair if ``by_pair``, else a column."""
+    groups: dict[str, dict[str, dict[str, str]]] = {}
+    for compared in lines:
+        group = ", ".join(f"{k} {v}" for k, v in compared.items() if k not in AGREEMENT or k == "sets")
+        pair, within = f"{compared['first']} ~ {compared['second']}", compared["within"]
+        down, across = (pair, within) if by_pair else (within, pair)
+        groups.setdefault(group, {}).setdefault(down, {})[across] = _correlation(compared)
+    sheets = []
+    for group, by_line in groups.items():
+        columns = list(dict.fromkeys(across for cells in by_line.values() for across in cells))
+        body = [as_line(down, *(cells.get(c, "") for c in columns)) for down, cells in by_line.items()]
+        sheets.append((group, Sheet(("measures" if by_pair else "measure", *columns), {"": body}, ())))
+    return sheets
+
+
+def _correlation(compared: Mapping[str, str]) -> str:
+    rho, low, high = (float(compared[c]) for c in ("rho", "low", "high"))
+    if not math.isfinite(rho):
+        return "undefined"
+    text = f"{rho:+.2f}" + f" ({low:+.2f} to {high:+.2f})" * math.isfinite(low)
+    return text.replace("-", "−")
+
+
+def losing_section(losing: Sequence[Lead]) -> TableSection | None:
+    """Return the networks that learn less from a variant than from its opponent; None where there are none."""
+    lines = [
+        as_line(c.variant, c.architecture, format_difference(vars(c)), c.opponent) for c in losing if c.kind != RANDOM
+    ]
+    if not lines:
+        return None
+    note = "Networks that learn less from a variant than from its opponent, the furthest behind first, in points."
+    sheet = Sheet(("variant", "network", "lead", "opponent"), {"": lines}, ())
+    return TableSection("Where it falls behind", note, [("", sheet)])
+
+
+def break_even_section(lines: Sequence[BreakEven]) -> TableSection | None:
+    """Return after how many trainings each set pays; None where that is not known of any."""
+    if not lines:
+        return None
+    heads = ("set", "network", "teachers and distilling", "a training on it", "on all data", "pays after trainings")
+    body = []
+    for b in lines:
+        after = Entry(f"{b.after:,.0f}" if math.isfinite(b.after) else "never", best=True)
+        times = map(Entry, (b.network, duration(b.made), duration(b.training), duration(b.full)))
+        body.append(Line(b.variant, (*times, after)))
+    note = "Wall times of this machine; teachers are counted in full for each set, though sets share them."
+    return TableSection("When distilling pays", note, [("", Sheet(heads, {"": body}, ()))])

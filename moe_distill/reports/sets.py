@@ -1,0 +1,208 @@
+"""Distilled sets on a page: their images, how these came about, and where their features lie."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from markupsafe import Markup
+
+from moe_distill.reports.gallery import Gallery, gallery
+from moe_distill.reports.looks import Look
+from moe_distill.reports.naming import without_seed
+from moe_distill.reports.set_charts import Place, curve_panels, features_svg
+from moe_distill.results.wording import count
+from moe_distill.store.damage import MANIFEST, Unreadable, say
+from moe_distill.store.tensor_files import load_whole
+from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion, union
+from moe_distill.training.trainer import read_curves
+
+MAX_SETS = 12
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was recorded beside a set: how long it was distilled, and how much its experts depend on one another."""
+
+    iterations: int | None = None
+    dcor2_unbiased: float | None = None
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A set as the page shows it.
+
+    Attributes:
+        title: What it is called.
+        words: The same in words; empty where no row is about it.
+        look: How charts draw it.
+        sets: The set.
+        folder: Where it lies.
+    """
+
+    title: str
+    words: str
+    look: Look
+    sets: SyntheticUnion
+    folder: Path
+
+    @property
+    def manifest(self) -> Manifest:
+        """What was recorded beside it; nothing where that is missing or something else."""
+        file = self.folder / MANIFEST
+        try:
+            noted = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+            if not noted:
+                return Manifest()
+            dependence = noted["dcor2_unbiased"]
+            return Manifest(int(noted["iterations"]), None if dependence is None else float(dependence))
+        except (LookupError, TypeError, *Unreadable) as error:
+            _left_out(file, error)
+            return Manifest()
+
+
+def read_distilled(title: str, words: str, look: Look, path: Path) -> Distilled:
+    """Read a set.
+
+    Args:
+        title: What it is called.
+        words: The same in words.
+        look: How charts draw it.
+        path: A folder as the store holds it, or one expert's file.
+
+    Raises:
+        InputError: The set is missing or damaged.
+    """
+    return Distilled(title, words, look, load_union(path), path)
+
+
+def load_union(path: Path) -> SyntheticUnion:
+    """Return the set of a folder as the store holds it, or of one expert's file.
+
+    Raises:
+        InputError: The set is missing or damaged.
+    """
+    loaded = SyntheticSet.load(path)
+    return loaded if isinstance(loaded, SyntheticUnion) else union([loaded])
+
+
+def picked(titles: Sequence[str], most: int = MAX_SETS) -> list[int]:
+    """Return the places of the sets that a page has room for, one distillation seed of each before another."""
+    met: Counter[str] = Counter()
+    turns = []
+    for title in titles:
+        name = without_seed(title)
+        turns.append(met[name])
+        met[name] += 1
+    return sorted(sorted(range(len(titles)), key=lambda i: turns[i])[:most])
+
+
+@dataclass(frozen=True)
+class SetCard:
+    """What is shown of a set under one heading: its name, a note, and pictures or drawings."""
+
+    title: str
+    words: str
+    look: Look
+    note: str
+    pictures: Gallery | None = None
+    drawings: Sequence[Markup] = ()
+
+
+@dataclass(frozen=True)
+class SetsSection:
+    """Sets under one heading, and whether their cards stand side by side."""
+
+    heading: str
+    note: str
+    cards: Sequence[SetCard]
+    side_by_side: bool = False
+
+
+def set_sections(distilled: Sequence[Distilled], left_out: int = 0) -> list[SetsSection]:
+    """Return images, features and curves of sets, those sections left out that nothing is known for.
+
+    Args:
+        distilled: The sets.
+        left_out: How many more there are, for which the page has no room.
+    """
+    sections = (images_section(distilled, left_out), features_section(distilled), curves_section(distilled))
+    return [section for section in sections if section.cards]
+
+
+def images_section(distilled: Sequence[Distilled], left_out: int = 0) -> SetsSection:
+    """Return the stored images of sets, with a slider over how they came about where that was kept."""
+    cards = []
+    for number, shown in enumerate(distilled):
+        manifest, words = shown.manifest, [count([len(shown.sets.members)], "expert")]
+        if manifest.iterations:
+            words.append(count([manifest.iterations], "iteration"))
+        if manifest.dcor2_unbiased is not None:
+            words.append(f"dCor² unbiased {manifest.dcor2_unbiased:.3f}")
+        pictures = gallery(shown.sets.members, snapshots_of(shown.folder), f"set-{number}")
+        cards.append(SetCard(shown.title, shown.words, shown.look, " · ".join(words), pictures))
+    note = "What each expert stores, a row for each class."
+    note += f" {len(distilled)} of {len(distilled) + left_out} sets are shown." if left_out else ""
+    return SetsSection("Distilled images", note, cards, side_by_side=True)
+
+
+def curves_section(distilled: Sequence[Distilled]) -> SetsSection:
+    """Return what was logged while sets were distilled."""
+    cards = []
+    for number, shown in enumerate(distilled):
+        panels = curve_panels(f"curves-{number}", read_curves(shown.folder / "curves.csv"), shown.look)
+        if panels:
+            cards.append(SetCard(shown.title, shown.words, shown.look, "", drawings=panels))
+    note = "Matching loss of each expert, and how much the experts depend on one another: lower is more diverse."
+    return SetsSection("Curves", note, cards)
+
+
+def features_section(distilled: Sequence[Distilled]) -> SetsSection:
+    """Return where the features of the experts' images lie, for the sets that noted it."""
+    cards = []
+    for number, shown in enumerate(distilled):
+        places, share = _projection(shown.folder / "features_2d.csv")
+        if places:
+            svg = features_svg(f"features-{number}", places, shown.look)
+            note = f"Both axes show {100 * share:.0f}\u00a0% of the variance."
+            cards.append(SetCard(shown.title, shown.words, shown.look, note, drawings=[svg]))
+    note = (
+        "Features of all decoded images under the first network of φ, on their two principal axes. A small dot is an "
+        "image; a large mark with a number is the mean of that class in one expert, and thin lines join the experts' "
+        "means of a class."
+    )
+    return SetsSection("Features of the experts", note, cards)
+
+
+def _projection(path: Path) -> tuple[list[Place], float]:
+    """Return the place of each image, and the share of the variance that both axes show."""
+    if not path.is_file():
+        return [], 0.0
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        places = [Place(float(r["x"]), float(r["y"]), r["label"], f"expert {r['expert']}") for r in rows]
+        return places, float(rows[0]["share"]) if rows else 0.0
+    except (csv.Error, LookupError, TypeError, ValueError) as error:
+        _left_out(path, error)
+        return [], 0.0
+
+
+def _left_out(path: Path, error: Exception) -> None:
+    """Say of a file beside a set, which is no part of it, that the page goes without."""
+    say(f"{path}: left out of the page, as it cannot be read ({' '.join(str(error).split()) or type(error).__name__})")
+
+
+def snapshots_of(folder: Path) -> dict[int, dict[int, torch.Tensor]]:
+    """Return the images of each expert on the way, uint8 pixels (N, C, H, W) by iteration, where a set kept them."""
+    found: dict[int, dict[int, torch.Tensor]] = {}
+    for path in (folder / "snapshots").glob("expert_*-*.safetensors"):
+        try:
+            expert, iteration = map(int, path.stem.removeprefix("expert_").split("-"))
+            found.setdefault(expert, {})[iteration] = load_whole(path)["pixels"]
+        except (LookupError, ValueError) as error:
+            _left_out(path, error)
+    return {expert: dict(sorted(shots.items())) for expert, shots in sorted(found.items())}
