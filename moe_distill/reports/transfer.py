@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from moe_distill.reports.set_charts import Dot, scatter_svg
+from moe_distill.results.frames import as_text
 from moe_distill.results.question import Question, to_frame
 from moe_distill.results.rank_correlation import rank_correlation
 from moe_distill.results.rows import Row
@@ -58,6 +59,7 @@ def transfer_dots(rows: Sequence[Row], question: Question, quantity: str) -> dic
 
     frame = to_frame([r for r in rows if r.get(quantity) not in ("", None)], question)
     others = dict.fromkeys(frame["architecture"].to_list()[:1]) if frame["architecture"].n_unique() > 1 else {}
+    frame = frame.with_columns(as_text("ipc"))
     kept = frame.filter(pl.col("accuracy").is_finite() & ~pl.col("architecture").is_in(list(others)))
     found: dict[str, list[Dot]] = {}
     alike = ("dataset", "method", "ipc", "noe", "recipe", "fusion")

@@ -161,11 +161,11 @@ def published(frame: "pl.DataFrame", question: Question) -> "pl.Series":
     every = frame.select(pl.concat_list(accuracies).list.drop_nulls().list.unique())
     several = every.with_row_index("place").filter(pl.nth(1).list.len() > 1)
     if not several.is_empty():
-        place, found = several.row(0)
+        place, values = several.row(0)
         row = frame.select(as_text(c) for c in _DESCRIBING if c in frame.columns).row(place, named=True)
         about = ", ".join(f"{c} {value}" for c, value in row.items() if value)
-        accuracies_found = " and ".join(f"{100 * accuracy:.2f}" for accuracy in sorted(found))
-        raise InputError("paper", accuracies_found, f"one accuracy for {about}")
+        each = " and ".join(f"{100 * value:.2f}" for value in sorted(values))
+        raise InputError("paper", each, f"one accuracy for {about}")
     return every.to_series().list.first().alias("paper")
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from moe_distill.pipelines import evaluate
+from moe_distill.evaluation import students
 from moe_distill.training.classifier import Classifier
 
 RATES = (0.001, 0.02)
@@ -37,7 +37,7 @@ def watching():
             return super().tested()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "Classifier", Watched)
+        patch.setattr(students, "Classifier", Watched)
         yield seen
 
 
