@@ -99,7 +99,7 @@ from moe_distill.errors import LostRank
         (["hydra.job.chdir=true"], "hydra.job.chdir=True: false: relative paths are those"),
         (["~fusion"], "fusion=null: one of additive, cross_expert"),
         (["~recipe"], "recipe=null: one of clom_teacher"),
-        (["~stages"], "plan=null: "),
+        (["~stages"], "presets=null: left as it is"),
         (["+student_epochs.foo=3"], "student_epochs.foo=3: no such key; there are clom_teacher"),
         (["students={}"], "students={}: one of convnet3"),
         (["name=../x"], "name=../x: the name of one folder"),
