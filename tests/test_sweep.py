@@ -26,13 +26,14 @@ def distill(plan, runtime):
     return inner(plan, runtime)
 
 full.distill = distill
-main()
+if __name__ == "__main__":
+    main()
 """
 TINY = ("scale=smoke", "students=convnet3", "seeds=1", "recipe.epochs=1", "logger=none", "threads=1", "method=dm")
 
 
 def sweep(home, *given):
-    path = os.pathsep.join([str(home), str(ROOT), str(ROOT / "moe_distill" / "launcher")])
+    path = os.pathsep.join([str(home), str(ROOT), str(ROOT / "moe_distill" / "sweeps")])
     env = {k: v for k, v in os.environ.items() if k != "MOE_DISTILL_HOME"}
     env |= {"PYTHONPATH": path, "MENDED": str(home / "mended"), "COLUMNS": "200"}
     arguments = [sys.executable, "-m", "app", "+experiment=table4", *TINY, *given]

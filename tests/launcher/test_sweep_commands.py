@@ -38,7 +38,7 @@ def composed(plugin):
 
         def jobs(*overrides, cells):
             config = loader.load_configuration("config", list(overrides), RunMode.MULTIRUN)
-            made = plugin.ProcessLauncher(1, None, "moe_distill.run")
+            made = plugin.ProcessLauncher(1, None, "moe_distill.run", warm=False)
             context = HydraContext(config_loader=loader, callbacks=None)
             made.setup(hydra_context=context, task_function=moe_distill.run.main, config=config)
             task = list(config.hydra.overrides.task)
@@ -90,7 +90,7 @@ def test_settings_that_were_set_aside_are_the_jobs_and_the_commands(monkeypatch,
     seen = []
     monkeypatch.setattr("moe_distill.sweeps.hooks.after", lambda configs: seen.extend(configs) or "")
     config = composed[1].load_configuration("config", given[1:], RunMode.MULTIRUN)
-    made = plugin.ProcessLauncher(1, None, "moe_distill.run")
+    made = plugin.ProcessLauncher(1, None, "moe_distill.run", warm=False)
     context = HydraContext(config_loader=composed[1], callbacks=None)
     made.setup(hydra_context=context, task_function=moe_distill.run.main, config=config)
     made.launch([[*config.hydra.overrides.task, f"split={split}"] for split in ("5x2", "10x1")], 0)
