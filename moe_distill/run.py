@@ -71,7 +71,8 @@ def _run(cfg: DictConfig) -> float | None:
             failed = False
         finally:
             runtime.mirror.finish(failed)
-    return headline.get("accuracy")
+        tried.headline = headline.get("accuracy")
+    return tried.headline
 
 
 def _by_hand() -> bool:

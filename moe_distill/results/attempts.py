@@ -44,6 +44,7 @@ class Attempt:
             it works, and after a kill.
         error: The last line of an error.
         work: What tells it from other work (see ``identity`` of :mod:`~moe_distill.sweeps.jobs`), once it is known.
+        headline: The number that the run returned; None where it has none, or did not finish.
     """
 
     began: NotNegative
@@ -57,6 +58,7 @@ class Attempt:
     outcome: Literal["finished", "failed", "stopped", "starting"] | None = None
     error: str | None = None
     work: str | None = None
+    headline: float | None = None
 
     def state(self, touched: float) -> str:
         """Say what became of it.
@@ -102,6 +104,11 @@ def state_of(folder: Path) -> str:
 def last_state(folder: Path, tried: Sequence[Attempt]) -> str:
     """Return the state of the last one of some attempts at the run of a folder."""
     return tried[-1].state((folder / FILE).stat().st_mtime)
+
+
+def headline_of(folder: Path) -> float | None:
+    """Return the number that the run of a folder returned when it finished last; None where it has none."""
+    return next((one.headline for one in reversed(attempts_of(folder)) if one.outcome == "finished"), None)
 
 
 def works_here(folder: Path) -> bool:

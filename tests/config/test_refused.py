@@ -35,7 +35,7 @@ COMPOSED = [
     (["optimizer.momentum=0.5"], "optimizer.momentum=0.5: with a plus in front, +optimizer.momentum=0.5"),
     (["~fusion"], "fusion=null: one of additive, cross_expert"),
     (["~recipe"], "recipe=null: one of clom_teacher"),
-    (["~stages"], "plan=null: "),
+    (["~stages"], "presets=null: "),
     (["experts=uneven", 'experts.ipcs="[7,3]"'], "experts.ipcs=[7,3]: a list in brackets, without quotes"),
     (["experts=uneven", "experts.ipcs=7"], "experts.ipcs=7: a list in brackets"),
     (["experts=idm_rded"], "recipe=???: one that is named, as what else was chosen leaves it open: clom_teacher"),

@@ -34,7 +34,7 @@ def composed(tmp_path, plugin):
 
 def launcher(plugin, composed, *overrides, module="no_such_module"):
     compose, context = composed
-    made = plugin.ProcessLauncher(n_jobs=1, gpus=None, module=module)
+    made = plugin.ProcessLauncher(n_jobs=1, gpus=None, module=module, warm=False)
     made.setup(hydra_context=context, task_function=launcher, config=compose("hydra/launcher=process", *overrides))
     return made
 
@@ -47,6 +47,7 @@ def test_the_options_are_a_config_group(plugin, composed):
         "n_jobs": 1,
         "gpus": "0,1;2,3",
         "module": None,
+        "warm": True,
     }
 
 

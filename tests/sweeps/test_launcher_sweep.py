@@ -72,6 +72,8 @@ def command(app, *arguments, start=("-m", "tiny")):
     """What to run, and how."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "moe_distill" / "sweeps")])
     env = os.environ | {"PYTHONPATH": path, "MASTER_PORT": "1", "LOCAL_RANK": "1"}
+    if not any("launcher" in argument for argument in arguments):
+        arguments = (*arguments, "hydra.launcher.warm=false")  # of what the suite imports, this app needs nothing
     return {"args": [sys.executable, *start, *arguments], "cwd": app, "env": env, "text": True}
 
 
@@ -148,6 +150,7 @@ def test_values_and_folders_survive_quoting(app):
         r"hydra.sweep.subdir='n = ${hydra.job.num}, it\'s'",
         "hydra.launcher.n_jobs=2",
         "hydra.launcher.module=tiny",
+        "hydra.launcher.warm=false",
         start=("tiny.py",),
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -159,7 +162,9 @@ def test_values_and_folders_survive_quoting(app):
 
 
 def test_a_stopped_sweep_leaves_nothing_running(app):
-    with subprocess.Popen(**command(app, "-m", "x=1,2,3", "seconds=50", "hydra.launcher.n_jobs=2"), stdout=-1) as run:
+    with subprocess.Popen(
+        **command(app, "-m", "x=1,2,3", "seconds=50", "hydra.launcher.n_jobs=2", "hydra.launcher.warm=false"), stdout=-1
+    ) as run:
         while len(list(app.glob("out/*/began"))) < 2:
             assert run.poll() is None
             time.sleep(0.05)

@@ -58,7 +58,7 @@ class Sweep:
 
     def __init__(self, slurm, folder, *arguments):
         self.log, self.folder = folder / "sweep.log", folder
-        env = slurm.env | {"PYTHONPATH": f"{ROOT}:{ROOT / 'moe_distill' / 'launcher'}"}
+        env = slurm.env | {"PYTHONPATH": f"{ROOT}:{ROOT / 'moe_distill' / 'sweeps'}"}
         env.pop("MOE_DISTILL_HOME", None)
         if not Path(torch.__cached__).exists():  # a process imports for seconds; each that has to compile, for tens
             env |= {"PYTHONPYCACHEPREFIX": str(folder / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}

@@ -46,7 +46,7 @@ def test_a_sweep_of_an_experiment_asks_for_one_task_with_all_its_ranks(sweeping,
 def test_the_jobs_are_those_of_the_process_launcher(sweeping, monkeypatch, plugin, slurm_plugin):
     seen = []
 
-    def note(jobs, _):
+    def note(jobs, *_):
         seen.append(jobs)
         return [None] * len(jobs)
 
@@ -54,10 +54,12 @@ def test_the_jobs_are_those_of_the_process_launcher(sweeping, monkeypatch, plugi
     monkeypatch.setattr(slurm_plugin, "run_in_slurm", note)
     monkeypatch.setattr(slurm_plugin, "executor", lambda *_: None)
     for name in ("process", "submitit_slurm"):
-        sweeping(f"hydra/launcher={name}", "trainer=expert_parallel")[1]("split=5x2", "split=10x1")
+        warm = ("hydra.launcher.warm=false",) if name == "process" else ()
+        sweeping(f"hydra/launcher={name}", *warm, "trainer=expert_parallel")[1]("split=5x2", "split=10x1")
     local, remote = seen
     assert [job.folder for job in local] == [job.folder for job in remote]
     assert [job.name for job in local] == [job.name for job in remote]
+    local[1].command.remove("hydra.launcher.warm=false")
     swapped = ["hydra/launcher=submitit_slurm" if a == "hydra/launcher=process" else a for a in local[1].command]
     assert remote[1].command == swapped
 

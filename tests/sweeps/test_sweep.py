@@ -30,7 +30,8 @@ def distill(plan, runtime):
     return inner(plan, runtime)
 
 module.distill = distill
-main()
+if __name__ == "__main__":
+    main()
 """
 TINY = ("scale=smoke", "students=convnet3", "seeds=1", "recipe.epochs=1", "logger=none", "threads=1", "method=dm")
 

@@ -38,7 +38,7 @@ def composed(plugin):
 
         def jobs(*overrides, cells):
             config = loader.load_configuration("config", list(overrides), RunMode.MULTIRUN)
-            made = plugin.ProcessLauncher(1, None, "moe_distill.run")
+            made = plugin.ProcessLauncher(1, None, "moe_distill.run", warm=False)
             context = HydraContext(config_loader=loader, callbacks=None)
             made.setup(hydra_context=context, task_function=moe_distill.run.main, config=config)
             task = list(config.hydra.overrides.task)
@@ -80,7 +80,7 @@ def test_what_looks_at_a_sweep_is_called_in_place_of_its_jobs(monkeypatch, tmp_p
     monkeypatch.setattr(sys, "argv", ["status", *given])
     seen = []
     config = composed[1].load_configuration("config", given, RunMode.MULTIRUN)
-    made = plugin.ProcessLauncher(1, None, "moe_distill.run")
+    made = plugin.ProcessLauncher(1, None, "moe_distill.run", warm=False)
     context = HydraContext(config_loader=composed[1], callbacks=None)
     made.setup(hydra_context=context, task_function=moe_distill.run.main, config=config)
     with looking(Look(lambda configs: seen.extend(configs) or "", no_work)):

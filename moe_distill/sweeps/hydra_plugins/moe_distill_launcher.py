@@ -1,16 +1,19 @@
-"""Hydra launcher ``process``: every job of a sweep is an ordinary single run in a fresh process of this machine."""
+"""Hydra launcher ``process``: every job of a sweep is an ordinary single run in a process of this machine."""
 
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
+from omegaconf import DictConfig, OmegaConf
 
 from moe_distill.sweeps.launchers.composing import FreshProcessLauncher, LauncherInputError
-from moe_distill.sweeps.launchers.processes import run_jobs
+from moe_distill.sweeps.launchers.processes import Job, run_jobs, start_fresh
+from moe_distill.sweeps.launchers.warm import call_warm, can_fork, start_warm
 
 
 @dataclass
@@ -22,12 +25,15 @@ class ProcessLauncherConf:
         gpus: The sets of GPUs to share out, one job each at a time: ``"0,1;2,3"`` is two slots of two, ``auto`` is one
             slot for each visible GPU, null leaves the choice to the job. A GPU may stand in several slots.
         module: What ``python -m`` runs; null is the module that started the sweep.
+        warm: Whether jobs on the CPU start from a process that has imported what they need, once for all; false starts
+            each as a plain process, which imports for seconds.
     """
 
     _target_: str = "hydra_plugins.moe_distill_launcher.ProcessLauncher"
     n_jobs: int = 1
     gpus: str | None = None
     module: str | None = None
+    warm: bool = True
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="process", node=ProcessLauncherConf, provider="moe_distill")
@@ -66,11 +72,13 @@ def gpu_slots(n_jobs: int, gpus: str | None, environ: Mapping[str, str]) -> list
 
 
 class ProcessLauncher(FreshProcessLauncher):
-    """Run the jobs of a sweep as fresh processes; the arguments are those of ProcessLauncherConf."""
+    """Run the jobs of a sweep as processes of this machine; the arguments are those of ProcessLauncherConf."""
 
-    def __init__(self, n_jobs: int, gpus: str | None, module: str | None) -> None:
+    slots: list[str | None]
+
+    def __init__(self, n_jobs: int, gpus: str | None, module: str | None, warm: bool) -> None:
         super().__init__(module)
-        self.n_jobs, self.gpus = n_jobs, gpus
+        self.n_jobs, self.gpus, self.warm = n_jobs, gpus, warm
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs, one on each slot at a time.
@@ -79,5 +87,19 @@ class ProcessLauncher(FreshProcessLauncher):
             InputError: Options that cannot be met, or two jobs with the same folder.
             SystemExit: The sweep was stopped by a signal.
         """
-        slots = gpu_slots(self.n_jobs, self.gpus, os.environ)
-        return self.sweep(job_overrides, initial_job_idx, lambda jobs: run_jobs(jobs, slots))
+        self.slots = gpu_slots(self.n_jobs, self.gpus, os.environ)
+        return self.sweep(job_overrides, initial_job_idx)
+
+    def check(self, configs: Sequence[DictConfig]) -> None:
+        """Find out whether the jobs can be forked: none of them may come to use a GPU."""
+        on_cpu = all(OmegaConf.select(config, "trainer.accelerator") == "cpu" for config in configs)
+        without_gpu = self.gpus is None and (on_cpu or not visible_gpus(os.environ))
+        self.forks = self.warm and can_fork() and without_gpu
+
+    def run(self, jobs: Sequence[Job]) -> Sequence[str | None]:
+        """Run the jobs."""
+        return run_jobs(jobs, self.slots, start_warm if self.forks else start_fresh)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what the function returns; where jobs are forked, in a fork, which spares this process the imports."""
+        return call_warm(function, *arguments) if self.forks else super().call(function, *arguments)

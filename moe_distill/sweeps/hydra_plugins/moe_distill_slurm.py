@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from moe_distill.errors import InputError
 from moe_distill.sweeps.launchers.composing import FreshProcessLauncher, LauncherInputError
+from moe_distill.sweeps.launchers.processes import Job
 from moe_distill.sweeps.launchers.slurm import check_queue, executor, run_in_slurm
 
 
@@ -26,10 +27,14 @@ class SlurmLauncher(FreshProcessLauncher):
             InputError: Options that cannot be met, no Slurm, or two jobs with the same folder.
         """
         try:
-            submit = executor(self.folder, self.max_num_timeout, self.options)
-            return self.sweep(job_overrides, initial_job_idx, lambda jobs: run_in_slurm(jobs, submit))
+            self.submit = executor(self.folder, self.max_num_timeout, self.options)
+            return self.sweep(job_overrides, initial_job_idx)
         except InputError as error:
             raise LauncherInputError(error.key, error.value, error.allowed) from error
+
+    def run(self, jobs: Sequence[Job]) -> Sequence[str | None]:
+        """Submit the jobs and wait for them."""
+        return run_in_slurm(jobs, self.submit)
 
     def check(self, configs: Sequence[DictConfig]) -> None:
         """Refuse jobs that ask for another machine than the sweep, as those of an array are alike, or are queued.

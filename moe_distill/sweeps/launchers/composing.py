@@ -1,7 +1,7 @@
-"""What launchers of fresh processes share: every job of a sweep as the ordinary single run that repeats it.
+"""What our launchers share: every job of a sweep as the ordinary single run that repeats it, in a process of its own.
 
 Nothing leaks from job to job (environment, process groups, trackers), a crash costs one job, and the first line of a
-job's ``console.log`` is the command that repeats it. Jobs leave their results in files: a sweeper gets None from each.
+job's ``console.log`` is the command that repeats it. A sweeper gets each job's headline number.
 """
 
 import logging
@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -16,14 +17,14 @@ from hydra.core.utils import JobReturn, setup_globals
 from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from moe_distill.config.arguments import named
 from moe_distill.errors import InputError
-from moe_distill.results.attempts import works_here
+from moe_distill.results.attempts import headline_of, works_here
 from moe_distill.stopping import GOES_ON
 from moe_distill.store.locks import locked
-from moe_distill.sweeps.launchers.outcomes import counted_ends, hook_of, job_return, left, show
+from moe_distill.sweeps.launchers.outcomes import answer, counted_ends, function_of, job_return, show
 from moe_distill.sweeps.launchers.processes import Job
 from moe_distill.sweeps.looking import current_look
 
@@ -97,20 +98,30 @@ class FreshProcessLauncher(Launcher):
     context: HydraContext
     task: TaskFunction
     config: DictConfig
+    forks = False  # whether jobs start from a process that has imported everything
 
     def __init__(self, module: str | None) -> None:
         self.module = module
+        self._launched: dict[Path, DictConfig] = {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what the sweep runs; called by Hydra before ``launch``."""
         self.context, self.task, self.config = hydra_context, task_function, config
 
-    def sweep(
-        self,
-        job_overrides: Sequence[Sequence[str]],
-        initial_job_idx: int,
-        run: Callable[[Sequence[Job]], Sequence[str | None]],
-    ) -> Sequence[JobReturn]:
+    def run(self, jobs: Sequence[Job]) -> Sequence[str | None]:
+        """Run the jobs that are not done; return, for each, what went wrong in one line, or None."""
+        raise NotImplementedError
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what a function returns, which may import for seconds and load data."""
+        return function(*arguments)
+
+    def ask(self, key: str, configs: Sequence[DictConfig]) -> Any:
+        """Return what the function that a config key names returns of all jobs; None where it names none."""
+        path = OmegaConf.select(configs[0], key)
+        return None if path is None else self.call(answer, key, path, configs)
+
+    def sweep(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Compose every job, run them all, and sum up what failed.
 
         Config keys name functions, list of composed job configs -> text: ``before_sweep`` is called and its text
@@ -122,7 +133,6 @@ class FreshProcessLauncher(Launcher):
         Args:
             job_overrides: What each job's command line says.
             initial_job_idx: Number of the first job.
-            run: Runs the jobs and returns, for each, what went wrong in one line, or None.
 
         Raises:
             InputError: Options that cannot be met, two jobs with the same folder, or a sweep or job that is running.
@@ -140,33 +150,49 @@ class FreshProcessLauncher(Launcher):
         # Until a first job has begun, nothing else tells that a sweep runs there.
         with locked(jobs[0].folder.parent / ".sweep.lock", "hydra.sweep.dir", refusal=_FREE):
             check_idle(jobs)
-            outcomes = self._run(jobs, configs, run)
+            # A sweeper may launch some jobs, look at what they return, and launch more: all are one sweep.
+            earlier = [config for folder, config in self._launched.items() if folder not in {j.folder for j in jobs}]
+            self._launched |= {job.folder: config for job, config in zip(jobs, configs, strict=True)}
+            outcomes = self._run(jobs, [*earlier, *configs])
             counted = counted_ends(outcomes)
             if counted:
                 log.error("%s:\n  %s", counted, "\n  ".join(failure for failure in outcomes if failure))
-            show(hook_of("after_sweep", first), configs)
+            show(self.ask("after_sweep", [*earlier, *configs]))
         error = f"{counted}, as said above; {GOES_ON}"
-        return [job_return(c, error if failure else None) for c, failure in zip(configs, outcomes, strict=True)]
+        return [
+            job_return(config, error if failure else None, headline_of(job.folder))
+            for config, job, failure in zip(configs, jobs, outcomes, strict=True)
+        ]
 
-    def _run(
-        self, jobs: Sequence[Job], configs: Sequence[DictConfig], run: Callable[[Sequence[Job]], Sequence[str | None]]
-    ) -> list[str | None]:
+    def _run(self, jobs: Sequence[Job], configs: Sequence[DictConfig]) -> list[str | None]:
         """Say what the jobs cost, run those that are not done, and return what went wrong with each."""
-        began = time.monotonic()
-        before, done = (hook_of(name, configs[0]) for name in ("before_sweep", "done_already"))
-        imports = time.monotonic() - began  # of what each job imports too
-        show(before, configs)
-        waiting = left(jobs, done, configs)
+        imports = self._import_seconds(configs[0])
+        show(self.ask("before_sweep", configs))
+        done = (self.ask("done_already", configs) or [False] * len(jobs))[-len(jobs) :]
+        waiting = [i for i, is_done in enumerate(done) if not is_done]
+        if len(waiting) < len(jobs):
+            log.info("found: %d of %d jobs are done already", len(jobs) - len(waiting), len(jobs))
+        outcomes: list[str | None] = [None] * len(jobs)
         if waiting and imports > _SHORT_SECONDS:
             log.info("+ about %.0f s start for each of %d jobs", imports, len(waiting))
-        ended = dict(zip(waiting, run([jobs[i] for i in waiting]) if waiting else [], strict=True))
-        return [ended.get(i) for i in range(len(jobs))]
+        if waiting:
+            for i, failure in zip(waiting, self.run([jobs[i] for i in waiting]), strict=True):
+                outcomes[i] = failure
+        return outcomes
+
+    def _import_seconds(self, config: DictConfig) -> float:
+        """Return how long each job imports, by what the first question imports; forked jobs have it all."""
+        path = OmegaConf.select(config, "before_sweep")
+        began = time.monotonic()
+        if path is not None and not self.forks:
+            function_of("before_sweep", path)
+        return time.monotonic() - began
 
     def _compose_all(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[DictConfig]:
         return [self._compose(overrides, number) for number, overrides in enumerate(job_overrides, first)]
 
     def check(self, configs: Sequence[DictConfig]) -> None:
-        """Refuse, before the forecast, jobs that the launcher cannot run."""
+        """Look at all jobs before the forecast, and refuse those that the launcher cannot run."""
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
         """Compose one job as its process will, down to its folder (``hydra.runtime.output_dir``)."""

@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.errors import CompactHydraException
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from moe_distill.errors import InputError
-from moe_distill.sweeps.launchers.processes import Job, was_stopped
+from moe_distill.sweeps.launchers.processes import was_stopped
 
 log = logging.getLogger(__name__)
-Hook = Callable[[Sequence[DictConfig]], Any]
 
 
 class JobError(CompactHydraException, RuntimeError):
@@ -26,7 +26,7 @@ class EndedJob(JobReturn):
 
     @property  # type: ignore[misc]
     def return_value(self) -> Any:
-        """None; the launcher's jobs leave their results in files.
+        """The job's headline number; None where it has none.
 
         Raises:
             JobError: The job did not end well.
@@ -36,12 +36,13 @@ class EndedJob(JobReturn):
         return self._return_value
 
 
-def job_return(config: DictConfig, failure: str | None) -> JobReturn:
+def job_return(config: DictConfig, failure: str | None, headline: float | None) -> JobReturn:
     """Return the outcome as Hydra wants it; reading ``return_value`` of a job that did not end well raises JobError.
 
     Args:
         config: The job's.
         failure: How to say that it did not; None where it did.
+        headline: The number that a sweeper may optimise.
     """
     return EndedJob(
         overrides=list(config.hydra.overrides.task),
@@ -50,7 +51,7 @@ def job_return(config: DictConfig, failure: str | None) -> JobReturn:
         working_dir=str(Path.cwd()),
         task_name=config.hydra.job.name,
         status=JobStatus.FAILED if failure else JobStatus.COMPLETED,
-        _return_value=JobError(failure) if failure else None,
+        _return_value=JobError(failure) if failure else headline,
     )
 
 
@@ -64,28 +65,36 @@ def counted_ends(outcomes: Sequence[str | None]) -> str:
     return ", ".join(counts)
 
 
-def hook_of(key: str, config: DictConfig) -> Hook | None:
-    """Return the function that a config key names; None names none.
+def function_of(key: str, path: str) -> Callable[[Sequence[DictConfig]], Any]:
+    """Return the function that a config key names by a dotted path.
 
     Raises:
         InputError: There is no such function.
     """
-    path = OmegaConf.select(config, key)
     try:
-        return None if path is None else get_method(path)
+        return get_method(path)
     except (ImportError, ValueError) as error:
         raise InputError(key, path, "the dotted name of a function that can be imported, or null") from error
 
 
-def show(hook: Hook | None, configs: Sequence[DictConfig]) -> None:
-    """Print what a function says of the jobs, where there is one."""
-    if hook is not None:
-        log.info(hook(configs))
+def answer(key: str, path: str, configs: Sequence[DictConfig]) -> Any:
+    """Return what the function that a config key names returns of the jobs.
+
+    Args:
+        key: Such as ``before_sweep``.
+        path: The function's dotted name.
+        configs: All jobs'; the resolver ``${hydra:...}`` knows the last one alone.
+
+    Raises:
+        InputError: There is no such function.
+    """
+    function = function_of(key, path)
+    setup_globals()  # a process that only answers has no resolvers of Hydra's yet
+    HydraConfig.instance().set_config(configs[-1])
+    return function(configs)
 
 
-def left(jobs: Sequence[Job], done: Hook | None, configs: Sequence[DictConfig]) -> list[int]:
-    """Return the numbers of the jobs that are to be run, and say how many are done."""
-    numbers = [i for i, is_done in enumerate(done(configs) if done else [False] * len(jobs)) if not is_done]
-    if len(numbers) < len(jobs):
-        log.info("found: %d of %d jobs are done already", len(jobs) - len(numbers), len(jobs))
-    return numbers
+def show(text: str | None) -> None:
+    """Print what a function said of the jobs, if it did."""
+    if text is not None:
+        log.info(text)

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from moe_distill.results.attempts import note_end, note_start
 from moe_distill.stopping import GOES_ON, signal_of
@@ -43,6 +44,46 @@ def error_line(console: Path) -> str:
     return (errors or said or ["(it printed nothing)"])[-1]
 
 
+class Process(Protocol):
+    """What of a started process a job needs, as ``subprocess.Popen`` has it."""
+
+    @property
+    def pid(self) -> int:
+        """Its number, which is that of its session too."""
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative where a signal ended it; None while it runs."""
+
+    def wait(self) -> int:
+        """Return the exit code once it has ended."""
+
+
+# Starts a command in a session and an environment, and sends what it prints to the end of a file.
+Starter = Callable[[Sequence[str], dict[str, str], Path], Process]
+
+
+def start_fresh(command: Sequence[str], environment: dict[str, str], console: Path) -> Process:
+    """Start a command as a plain process, which imports all it needs.
+
+    Args:
+        command: The program and its arguments.
+        environment: All of the process's.
+        console: The file that takes what it prints, after what is there.
+
+    Raises:
+        OSError: The system did not let it.
+    """
+    with console.open("ab", buffering=0) as file:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
 class Job:
     """One command and, once started, its process.
 
@@ -52,7 +93,7 @@ class Job:
         command: The program and its arguments.
     """
 
-    process: subprocess.Popen[bytes]
+    process: Process
     slot: str | None
     began: float
     refused: OSError | None = None
@@ -61,7 +102,7 @@ class Job:
         self.name, self.folder, self.command = name, folder, command
         self.console = folder / "console.log"
 
-    def start(self, slot: str | None) -> None:
+    def start(self, slot: str | None, starter: Starter = start_fresh) -> None:
         """Start the process in a session of its own, confined to ``slot``; all it prints goes to ``console.log``.
 
         Raises:
@@ -70,22 +111,14 @@ class Job:
         self.slot, self.began = slot, time.monotonic()
         prefix = "" if slot is None else f"CUDA_VISIBLE_DEVICES={slot} "
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.console.open("wb", buffering=0) as file:
-            file.write(f"$ {prefix}{shlex.join(self.command)}\n".encode())
-            self.process = subprocess.Popen(
-                self.command,
-                env=child_environment(os.environ, slot),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self.console.write_text(f"$ {prefix}{shlex.join(self.command)}\n")
+        self.process = starter(self.command, child_environment(os.environ, slot), self.console)
         note_start(self.folder, self.process.pid, shlex.join(self.command))
 
-    def tried(self, slot: str | None) -> bool:
+    def tried(self, slot: str | None, starter: Starter) -> bool:
         """Start it and say whether the system let it; if not, that is how it has failed."""
         try:
-            self.start(slot)
+            self.start(slot, starter)
         except OSError as error:
             self.refused = error
         return self.refused is None
@@ -100,18 +133,23 @@ class Job:
     def over(self) -> None:
         """End what the ended process left behind, which would share its slot, and record its end if it could not."""
         self.send(signal.SIGKILL)
-        note_end(self.folder, self.process.pid, self.process.returncode, error_line(self.console))
+        note_end(self.folder, self.process.pid, self.process.wait(), error_line(self.console))
 
     def failure(self) -> str | None:
         """Return None after exit code 0, else one line: job, exit code, log, last error line; or why none was run."""
         if self.refused is not None:
             return f"{self.name}: not started: {self.refused}"
-        code = self.process.returncode
+        code = self.process.wait()
         if code == 0:
             return None
         if asked := signal_of(code):
             return f"{self.name}{_STOPPED}{asked.name} (exit code {code}), {self.console}; {GOES_ON}"
         return f"{self.name}: exit code {code}, {self.console}: {error_line(self.console)}"
+
+    def summary(self) -> str:
+        """Return one line on how it ended, after how long, and which job it was."""
+        failure = self.failure()
+        return f"{outcome_of(failure)} in {time.monotonic() - self.began:.0f} s  {failure or self.name}"
 
 
 def was_stopped(failure: str) -> bool:
@@ -137,8 +175,13 @@ def stop(jobs: Sequence[Job]) -> None:
         note_end(job.folder, job.process.pid, -signal.SIGTERM, "stopped with its sweep")
 
 
-def run_jobs(jobs: Sequence[Job], slots: Sequence[str | None]) -> list[str | None]:
+def run_jobs(jobs: Sequence[Job], slots: Sequence[str | None], starter: Starter = start_fresh) -> list[str | None]:
     """Run every job, one on each slot at a time, in order; return when the last one has ended, well or not.
+
+    Args:
+        jobs: None of them started.
+        slots: The GPUs of each job that may run at a time; None leaves them alone.
+        starter: How a process starts.
 
     Returns:
         What went wrong with each job in one line, None where nothing did.
@@ -157,7 +200,7 @@ def run_jobs(jobs: Sequence[Job], slots: Sequence[str | None]) -> list[str | Non
             over: list[Job] = []
             while waiting and free:
                 job = waiting.popleft()
-                (running if job.tried(free.popleft()) else over).append(job)
+                (running if job.tried(free.popleft(), starter) else over).append(job)
             time.sleep(POLL_SECONDS)
             for job in [job for job in running if job.process.poll() is not None]:
                 job.over()
@@ -166,10 +209,7 @@ def run_jobs(jobs: Sequence[Job], slots: Sequence[str | None]) -> list[str | Non
             for job in over:
                 free.append(job.slot)
                 ended += 1
-                failure, seconds = job.failure(), time.monotonic() - job.began
-                log.info(
-                    "[%d/%d] %s in %.0f s  %s", ended, len(jobs), outcome_of(failure), seconds, failure or job.name
-                )
+                log.info("[%d/%d] %s", ended, len(jobs), job.summary())
     finally:
         stop(running)
         for number, handler in handlers.items():
