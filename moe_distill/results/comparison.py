@@ -1,6 +1,6 @@
 """Each variant against its opponents, by students of equal network and seeds."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,10 @@ class Interval:
     half: float | None
     n: int
     over: str
+
+    def __str__(self) -> str:
+        """Return it in points: ``+1.3 ± 0.9``."""
+        return format_difference(vars(self))
 
 
 def compare(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
@@ -145,6 +149,37 @@ def intervals(differences: "pl.DataFrame", networks: "pl.DataFrame") -> "pl.Data
         ]
     )
     return found.rename({"of": "architecture", "mean": "difference"}).drop("samples")
+
+
+def lead(ahead: Rows, behind: Rows, architectures: Sequence[str] = ()) -> Interval:
+    """Return by how much the students of some rows are ahead of those of others, on average over networks.
+
+    For pairs and the interval see :func:`intervals`.
+
+    Args:
+        ahead: Result rows of one set, or of one for each distillation seed.
+        behind: Those of another.
+        architectures: The networks that are averaged; none takes all that the rows of both have.
+    """
+    import polars as pl
+
+    sides = {"ahead": frame_of(ahead), "behind": frame_of(behind)}
+    of_both = set(sides["ahead"]["architecture"]) & set(sides["behind"]["architecture"])
+    shared = [name for name in dict.fromkeys(sides["ahead"]["architecture"]) if name in of_both]
+    networks = pl.DataFrame({"dataset": "", "architecture": [*(architectures or shared)]})
+    students = pl.concat(
+        frame.select(
+            *("architecture", "seed", "distill_seed"),
+            dataset=pl.lit(""),
+            variant=pl.lit(side),
+            accuracy=pl.col("accuracy_last"),
+        )
+        for side, frame in sides.items()
+    ).filter(pl.col("architecture").is_in(networks["architecture"].to_list()))
+    line = pl.DataFrame({"dataset": [""], "variant": ["ahead"], "kind": [""], "opponent": ["behind"]})
+    found = intervals(_differences(students, line), networks).filter(architecture=AVERAGE)
+    values = found.select("difference", "half", "n", "over").rows()
+    return Interval(*values[0]) if values else Interval(None, None, 0, "no pairs of students")
 
 
 def leads_over_random(rows: Rows) -> dict[str, dict[str, tuple[str, Interval]]]:
