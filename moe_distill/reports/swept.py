@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from moe_distill.errors import InputError
 from moe_distill.results.aggregate import AVERAGE, accuracy_curve
+from moe_distill.results.frames import as_text
 from moe_distill.results.question import Question, to_frame
 from moe_distill.results.rows import Row
 from moe_distill.results.settings import parse_settings
@@ -141,7 +142,8 @@ def _heat_maps(frame: "pl.DataFrame", axes: Sequence[str], others: Sequence[str]
     import polars as pl
 
     asked = frame.filter((pl.col("overrides") != "") & pl.col("accuracy").is_finite())
-    asked = asked.with_columns(pl.col(*axes).cast(pl.Float64, strict=False)).drop_nulls([*axes])
+    numbers = [as_text(axis).cast(pl.Float64, strict=False) for axis in axes]  # experts of unlike sizes have none
+    asked = asked.with_columns(numbers).drop_nulls([*axes])
     alike = [c for c in dict.fromkeys(("dataset", "method", *others, "recipe")) if c not in axes]
     told = [c for c in alike if asked[c].n_unique() > 1] or ["method"]
     maps = []

@@ -93,11 +93,10 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     from moe_distill.reports.sweep_page import SweepReport
 
     sweep = Sweep.read(folder) or Sweep("", {}, ())
-    here = texts_of(merged(folder, results=results))
     jobs = _jobs(folder, sweep.scales)
     tables = tables_of(folder, [*jobs])
     scores = scored(tables.get("scores.csv", ()))
-    rows: Sequence[Row] = () if scores else texts_of(distinct(_asked(sweep, here, results)))
+    rows: Sequence[Row] = () if scores else gathered_rows(folder, results)
     rows = rows or ([] if scores else probed(tables.get("probe.csv", ())))
     question = Question(**sweep.question)
     if published := paper_rows(folder / "paper.csv"):
@@ -115,6 +114,12 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
         tables=tables,
         facts=_facts(known),
     )
+
+
+def gathered_rows(folder: Path, results: Results) -> list[dict[str, Any]]:
+    """Return the result rows of a sweep, once a student, also of those to come."""
+    sweep = Sweep.read(folder) or Sweep("", {}, ())
+    return texts_of(distinct(_asked(sweep, texts_of(merged(folder, results=results)), results)))
 
 
 def committed_sweep(table: Path, command: str, question: Question, scale: str) -> Sweep | None:

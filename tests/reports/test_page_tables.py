@@ -18,7 +18,7 @@ def test_lines_of_all_jobs_are_shown_once_with_what_varies(tmp_path):
     found = tables_of(tmp_path, [tmp_path / "a", tmp_path / "b"])
     assert list(found) == ["measures.csv"] and len(found["measures.csv"]) == 2
     html = shown(found)
-    assert html.count("<tr>") == 3 and "0.1235" in html and "&lt;hsic&gt;" in html and "1e-3" in html
+    assert html.count("<tr>") == 3 and "0.1235" in html and "&lt;hsic&gt;" in html and "0.001" in html
     assert "scale small" in html and "config_hash" not in html
     assert table_sections(tables_of(tmp_path / "a" / "nothing", [])) == []
 

@@ -18,7 +18,7 @@ from moe_distill.results.stages import Stages
 from moe_distill.store.identity import key
 from moe_distill.store.store import Store, write_json
 from moe_distill.sweeps.jobs import Cell, Sweep
-from moe_distill.sweeps.report import gathered, report_sweep
+from moe_distill.sweeps.report import gathered, gathered_rows, report_sweep
 
 STAGES = Stages("run", (), (), {})
 KEYS = {name: key(name) for name in ("made", "committed", "alone")}
@@ -55,7 +55,7 @@ def sweep(tmp_path):
 READERS = {
     "a table": lambda sweep, results: texts_of(rows_in([sweep / "job" / "results.csv"], results)),
     "the sweep's table": lambda sweep, results: texts_of(merged(sweep, results=results)),
-    "the sweep's page": lambda sweep, results: gathered(sweep, results).rows,
+    "the sweep's page": lambda sweep, results: gathered_rows(sweep, results),
 }
 
 
@@ -79,7 +79,7 @@ def test_a_row_tells_the_student_that_its_key_stands_for(sweep, results):
     """Whatever a table says of it: that of a run is put right, a committed one refused."""
     asked = awaiting(KEYS["alone"], seed=7, architecture="vgg11")
     Sweep("", {}, (Cell("a", "job", "run", asked),)).write(sweep)
-    told = {row["config_hash"]: (row["seed"], row["architecture"]) for row in gathered(sweep, results).rows}
+    told = {row["config_hash"]: (row["seed"], row["architecture"]) for row in gathered_rows(sweep, results)}
     assert told[KEYS["alone"]] == ("7", "vgg11")
     assert results.row(KEYS["committed"], seed=1, architecture="convnet3")["seed"] == 1
     said = f"^paths.tables={results.tables}: seed 0 in the row {KEYS['committed'][:8]}, as its key says; it has 1$"

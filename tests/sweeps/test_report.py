@@ -9,7 +9,7 @@ from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS, is_trained
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import Cell, Sweep
-from moe_distill.sweeps.report import gathered
+from moe_distill.sweeps.report import gathered, gathered_rows
 
 SPENT = {"what": "", "found": True, "seconds": 1.0, "peak_memory_mb": 1.0, "steps": 1, "images": 1}
 
@@ -23,7 +23,7 @@ def test_a_row_that_a_job_left_is_not_taken_from_elsewhere_too(tmp_path):
         write_csv(folder / "results.csv", rows, COLUMNS)
     cells = (Cell("a", "ran", "", awaiting("1", scale="small")), Cell("b", "idle", "", awaiting("1", "2")))
     Sweep("", {}, cells).write(sweep)
-    rows = gathered(sweep, Results(Store(tmp_path / "store"), tables.parent)).rows
+    rows = gathered_rows(sweep, Results(Store(tmp_path / "store"), tables.parent))
     assert [(r["config_hash"], r["recipe_key"]) for r in rows] == [("1", "abc"), ("2", "abc")]
 
 
@@ -48,10 +48,10 @@ def test_rows_of_another_scale_left_in_a_jobs_folder_do_not_stand_for_those_aske
         write_csv(folder / "results.csv", rows, COLUMNS)
     results = Results(Store(tmp_path / "store"), tables.parent)
     Sweep("", {}, (Cell("a", "one", "", awaiting("1", scale="small")),)).write(sweep)
-    assert {r["config_hash"] for r in gathered(sweep, results).rows} == {"1", "3"}
+    assert {r["config_hash"] for r in gathered_rows(sweep, results)} == {"1", "3"}
     coming = {**row("dm5x2"), "config_hash": "2", "scale": "small", "accuracy_last": None}
     Sweep("", {}, (Cell("a", "one", "", (coming,)),)).write(sweep)  # whose row is nowhere yet
-    assert {r["config_hash"]: is_trained(r) for r in gathered(sweep, results).rows} == {"2": False, "3": True}
+    assert {r["config_hash"]: is_trained(r) for r in gathered_rows(sweep, results)} == {"2": False, "3": True}
 
 
 def test_jobs_of_another_scale_left_in_the_folder_have_no_part_in_the_page(tmp_path):
@@ -75,6 +75,6 @@ def test_a_row_made_elsewhere_is_told_as_the_cell_that_asks_for_it_would(tmp_pat
     asked = [{"overrides": o, "recipe_key": "abc", "scale": "small"} for o in ("split=5x2", "")]
     awaited = (*awaiting("own", **asked[0]), *awaiting("other", **asked[1]))
     Sweep("", {}, (Cell("split=5x2", "a", "", awaited),)).write(tmp_path / "sweep")
-    found = gathered(tmp_path / "sweep", Results(Store(tmp_path / "store"), tmp_path / "tables")).rows
+    found = gathered_rows(tmp_path / "sweep", Results(Store(tmp_path / "store"), tmp_path / "tables"))
     assert [{c: r[c] for c in asked[0]} for r in found] == asked
     assert [r["accuracy_last"] for r in found] == ["0.5", "0.5"]
