@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from moe_distill.damage import MANIFEST, Unreadable, content_checksum
+from moe_distill.damage import MANIFEST, Unreadable, content_checksum, require_readable
 from moe_distill.disk import guard_disk, in_place_of
 from moe_distill.identity import HOME, SCHEMA, as_json, defaults_of, key, name_of
 from moe_distill.locks import locked
@@ -130,9 +130,10 @@ def rekey(root: Path) -> None:
         moved = sum(_moved(path.parent) for path in former)
         with in_place_of(root / MARKER) as temporary:
             temporary.write_text(f"{SCHEMA}\n")
-    stay = len(former) - moved
-    rest = f"; {stay} stay as they are, as they are damaged or what made them was revised" if stay else ""
-    say(f"{root}: {moved} artifacts of an earlier version have their new names{rest}")
+    if moved:
+        stay = len(former) - moved
+        rest = f"; {stay} stay as they are, as they are damaged or what made them was revised" if stay else ""
+        say(f"{root}: {moved} artifacts of an earlier version have their new names{rest}")
 
 
 def _schema_of(root: Path) -> int:
@@ -145,6 +146,7 @@ def _schema_of(root: Path) -> int:
 def _moved(folder: Path) -> bool:
     """Give an artifact its new key; say whether it has one. One that is damaged, or not of schema 1, stays."""
     try:
+        require_readable(folder / MANIFEST)  # whoever opens a pipe waits
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         text = json.dumps({"schema": FORMER, "settings": manifest["settings"]}, sort_keys=True)
         if manifest["schema"] != FORMER or hashlib.sha256(text.encode()).hexdigest()[:32] != folder.name:
