@@ -24,7 +24,7 @@ from moe_distill.escaping import in_csv
 from moe_distill.identity import SCHEMA, describe, identity, key
 from moe_distill.locks import locked
 from moe_distill.misfits import misfit
-from moe_distill.rekeying import rekey
+from moe_distill.rekeying import is_marked, mark, rekey
 from moe_distill.row_files import Schema, left_in, once, read_rows
 from moe_distill.values import Text
 
@@ -171,6 +171,8 @@ class Store:
             return found
         with guard_disk({"paths.store": self.root}):
             target.parent.mkdir(parents=True, exist_ok=True)
+            if not is_marked(self.root):  # it held nothing of an earlier version when it was opened
+                mark(self.root)
             with self._locked(target, waiting=f"another process makes {name}; waiting for it"):
                 if target.is_dir():  # made by another process meanwhile
                     self.found.append(name)
