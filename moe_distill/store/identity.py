@@ -124,11 +124,12 @@ def _fields_of(value: Any) -> dict[str, Any]:
 
 def _built(target: Any, settings: Mapping[str, Any], defaults: bool) -> dict[str, Any]:
     """Return the description of a class or function with settings."""
+    target_name = _importable_name(target)  # first: what has no name is refused, and may have no hash
     described = {name: _described_at(name, value, defaults) for name, value in settings.items()}
     if not defaults:
         usual = defaults_of(target)
         described = {k: v for k, v in described.items() if k not in usual or as_json(v) != usual[k]}
-    return {"_target_": _importable_name(target), **described}
+    return {"_target_": target_name, **described}
 
 
 @functools.cache
@@ -170,7 +171,7 @@ def _importable_name(target: Any) -> str:
     """
     if isinstance(target, types.BuiltinFunctionType) and isinstance(target.__self__, type | types.ModuleType | None):
         return name_of(target)
-    full = f"{target.__module__}:{target.__qualname__}"
+    full = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
     try:
         found = pkgutil.resolve_name(full)
     except (AttributeError, ImportError, ValueError):

@@ -116,44 +116,61 @@ def _is_without_batch_norm(network: Mapping[str, Any]) -> bool:
 def rekey(root: Path) -> None:
     """Give the artifacts of a store the keys that they have now, unless that was done before.
 
+    A store that holds none of them need not be writable.
+
     Raises:
-        InputError: The store cannot be written to.
+        InputError: There are some, and the store cannot be written to.
     """
-    if _schema_of(root) == SCHEMA:
+    if is_marked(root):
         return
-    former = [path for path in root.glob(f"*/*/{MANIFEST}") if path.parent.parent.name != "work"]
+    former = [path.parent for path in root.glob(f"*/*/{MANIFEST}") if _manifest_of(path.parent) is not None]
     if not former:
         return
     with guard_disk({"paths.store": root}), locked(root / "locks" / "schema.lock"):
-        if _schema_of(root) == SCHEMA:
+        if is_marked(root):
             return
-        moved = sum(_moved(path.parent) for path in former)
-        with in_place_of(root / MARKER) as temporary:
-            temporary.write_text(f"{SCHEMA}\n")
+        moved = sum(_moved(folder) for folder in former)
+        mark(root)
     stay = len(former) - moved
-    rest = f"; {stay} stay as they are, as they are damaged or what made them was revised" if stay else ""
+    rest = f"; {stay} stay as they are, as what made them was revised" if stay else ""
     say(f"{root}: {moved} artifacts of an earlier version have their new names{rest}")
 
 
-def _schema_of(root: Path) -> int:
+def is_marked(root: Path) -> bool:
+    """Say whether a store is known to hold nothing under keys of an earlier version."""
     try:
-        return int((root / MARKER).read_text())
+        return int((root / MARKER).read_text()) == SCHEMA
     except (OSError, ValueError):
-        return FORMER
+        return False
+
+
+def mark(root: Path) -> None:
+    """Note that a store holds nothing under keys of an earlier version; were it cut, the store would be read again."""
+    (root / MARKER).write_text(f"{SCHEMA}\n")
+
+
+def _manifest_of(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest of an artifact of schema 1; None of any other, and of one that is damaged."""
+    try:
+        require_readable(folder / MANIFEST)  # whoever opens a pipe waits
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        text = json.dumps({"schema": FORMER, "settings": manifest["settings"]}, sort_keys=True)
+        if manifest["schema"] != FORMER or hashlib.sha256(text.encode()).hexdigest()[:32] != folder.name:
+            return None
+        whole = "files" not in manifest or manifest["checksum"] == content_checksum(manifest)
+    except (OSError, LookupError, TypeError, *Unreadable):
+        return None
+    return manifest if whole else None
 
 
 def _moved(folder: Path) -> bool:
-    """Give an artifact its new key; say whether it has one. One that is damaged, or not of schema 1, stays."""
+    """Give an artifact of schema 1 its new key; say whether it has one."""
+    manifest = _manifest_of(folder)
+    if manifest is None:  # another process was faster
+        return False
     try:
-        require_readable(folder / MANIFEST)  # whoever opens a pipe waits
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        text = json.dumps({"schema": FORMER, "settings": manifest["settings"]}, sort_keys=True)
-        if manifest["schema"] != FORMER or hashlib.sha256(text.encode()).hexdigest()[:32] != folder.name:
-            return False
-        if "files" in manifest and manifest["checksum"] != content_checksum(manifest):
-            return False
         identity = converted(manifest["settings"])
-    except (OSError, LookupError, TypeError, AttributeError, NotFoundAgain, *Unreadable):
+    except (NotFoundAgain, LookupError, AttributeError, TypeError):  # the latter of shapes that schema 1 had at first
         return False
     target = folder.with_name(key(identity))
     if target.exists():

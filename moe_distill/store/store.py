@@ -21,7 +21,7 @@ from moe_distill.store.damage import MANIFEST, checksums, content_checksum, flaw
 from moe_distill.store.disk import expanded, guard_disk, in_place_of, keep, sync_folder
 from moe_distill.store.identity import SCHEMA, describe, identity, key
 from moe_distill.store.locks import locked
-from moe_distill.store.rekeying import rekey
+from moe_distill.store.rekeying import is_marked, mark, rekey
 from moe_distill.validation.misfits import misfit
 from moe_distill.validation.values import Text
 
@@ -162,6 +162,8 @@ class Store:
             return found
         with guard_disk({"paths.store": self.root}):
             target.parent.mkdir(parents=True, exist_ok=True)
+            if not is_marked(self.root):  # it held nothing of an earlier version when it was opened
+                mark(self.root)
             with self._locked(target, waiting=f"another process makes {name}; waiting for it"):
                 if target.is_dir():  # made by another process meanwhile
                     self.found.append(name)

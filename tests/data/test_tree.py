@@ -11,7 +11,7 @@ from moe_distill.data.sources import decoding
 from moe_distill.data.sources.folder import Folder
 from moe_distill.data.sources.tree import digest_of, held_out, read_tree
 from moe_distill.errors import InputError
-from moe_distill.store.identity import describe
+from moe_distill.store.identity import identity
 
 
 def backdated(root):
@@ -135,8 +135,9 @@ def test_a_share_of_a_tree_with_both_parts_is_refused(tmp_path, cache):
     refused(r"^data\.test_share=0\.2: null: .*own has its test/", cache, root=str(root), test_share=0.2)
 
 
-def test_the_share_is_described():
-    assert describe(Folder("x")) | {"test_share": 0.2} == describe(Folder("x", test_share=0.2))
+def test_the_share_decides_where_there_is_one():
+    assert identity(Folder("x")) == {"_target_": "Folder", "root": "x"}
+    assert identity(Folder("x", test_share=0.2)) == {"_target_": "Folder", "root": "x", "test_share": 0.2}
 
 
 def test_statistics_are_those_of_the_training_part(tmp_path, cache):

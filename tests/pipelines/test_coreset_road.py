@@ -93,5 +93,5 @@ def test_baselines_put_all_selections_beside_a_mixture_that_starts_from_one(suit
     suite("method=dm", "init=kcenter", "baselines=coresets", "students=convnet3", "seeds=1", "noe=2", "ipc=2")
     starts = {row["roster"]: row["init"] for row in suite.rows()}
     own = {f"{name}4x1": name for name in ("random", "herding", "kcenter", "kmeans")}
-    assert starts == {"dm2x2": "k_center", **own}
+    assert starts == {"dm2x2": "kcenter", **own}
     assert len(suite.artifacts("teacher")) == 1

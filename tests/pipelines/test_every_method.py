@@ -60,7 +60,9 @@ def test_experts_of_one_roster_distil_with_their_own_networks(suite, method, exp
     (row,) = suite.rows()
     assert row["roster"] == f"{method}2-convnet+{method}2-{second.lower()}"
     (folder,) = suite.artifacts("set")
-    targets = [m["network"]["target"] for m in json.loads((folder / "manifest.json").read_text())["settings"]["roster"]]
+    targets = [
+        m["network"]["_target_"] for m in json.loads((folder / "manifest.json").read_text())["settings"]["roster"]
+    ]
     assert [t.rsplit(".", 1)[-1] for t in targets] == ["ConvNet", second]
     weights = {len(np.load(path, mmap_mode="r")[0]) for path in suite.store.glob("trajectory/*/snapshots.npy")}
     assert len(weights) == (2 if method == "mtt" else 0)

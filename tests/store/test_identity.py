@@ -36,6 +36,14 @@ class Tele(Optic):
     """Other optics."""
 
 
+@dataclasses.dataclass
+class Lamp:
+    """Can be called, and has no hash."""
+
+    def __call__(self, x):
+        return x
+
+
 class Told:
     def describe(self):
         return {"told": 1}
@@ -88,7 +96,8 @@ def factory(by):
     class Local:
         pass
 
-    return [lambda x: x * by, functools.partial(bend, by=lambda x: x), Told().describe, Local]
+    lamp = functools.partial(Lamp(), x=1)
+    return [lambda x: x * by, functools.partial(bend, by=lambda x: x), Told().describe, Local, lamp]
 
 
 @pytest.mark.parametrize("place", range(len(factory(1))))
@@ -189,7 +198,7 @@ def test_a_class_that_came_to_give_other_results_has_another_name_in_keys(monkey
     assert key(Optics(1.0)) != before
 
 
-def test_names_of_ones_own_bear_their_package(monkeypatch):
+def test_names_of_ones_own_bear_their_package():
     assert name_of(Recipe) == "Recipe" and name_of(torch.optim.SGD) == "torch.SGD"
 
 

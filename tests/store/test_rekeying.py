@@ -6,6 +6,7 @@ The fixture holds settings as version 0.1.0 stored them, with the keys under whi
 import copy
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,18 @@ def test_a_new_store_has_nothing_to_be_put_in_order(tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+def test_a_store_of_now_that_may_not_be_written_can_be_read(tmp_path, monkeypatch):
+    made = Store(tmp_path).obtain("thing", {"a": 1}, lambda folder: None)
+    assert (tmp_path / MARKER).read_text() == f"{identity.SCHEMA}\n"
+    (tmp_path / MARKER).unlink()
+
+    def refused(*_, **__):
+        raise PermissionError
+
+    monkeypatch.setattr("moe_distill.store.rekeying.locked", refused)
+    assert Store(tmp_path).find("thing", {"a": 1}) == made
+
+
 @pytest.mark.parametrize("revised", ["IDC", "IDM", "MTT", "FTD", "DATM"])
 def test_what_was_made_before_its_method_was_revised_is_not_found(tmp_path, revised):
     one = copy.deepcopy(next(one for one in SETS if method_of(one) == revised))
@@ -89,9 +102,13 @@ def test_sets_that_dm_distilled_class_by_class_through_batch_norm_are_not_found(
             converted(former)
 
 
-@pytest.mark.parametrize("damage", ["{", '{"schema": 1}', '{"schema": 2, "settings": {}}'])
+@pytest.mark.parametrize("damage", ["{", '{"schema": 1}', '{"schema": 2, "settings": {}}', "[]", "a pipe"])
 def test_what_is_damaged_stays_where_it_is(tmp_path, damage):
     folder, other = put(tmp_path, FORMER[0]), put(tmp_path, FORMER[1])
-    (folder / "manifest.json").write_text(damage)
+    (folder / "manifest.json").unlink()
+    if damage == "a pipe":
+        os.mkfifo(folder / "manifest.json")
+    else:
+        (folder / "manifest.json").write_text(damage)
     Store(tmp_path)
     assert folder.is_dir() and not other.exists()

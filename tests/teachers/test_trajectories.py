@@ -179,7 +179,7 @@ def test_a_folder_that_records_something_else_is_refused(tmp_path, name):
     recorded(store, real())
     manifest = loaded(store).paths[1].with_name("manifest.json")
     told = json.loads(manifest.read_text())
-    told["settings"][name] = "other"
+    told["identity"][name] = "other"
     manifest.write_text(json.dumps(told))
     assert f"(its {name} differ" in refusal(lambda: loaded(store))
 
