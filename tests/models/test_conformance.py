@@ -1,30 +1,19 @@
 """Every file of conf/model keeps what networks promise, whichever network it names."""
 
-from pathlib import Path
-
-import hydra.utils
 import pytest
-import yaml
+from conftest_networks import LIBRARY, NAMES, loaded
 
 from moe_distill.testing import NetworkConformance
 
-FILES = sorted((Path(__file__).parents[2] / "conf" / "model").glob("*.yaml"))
-LIBRARY = [path for path in FILES if "LibraryNetwork" in path.read_text()]
 
-
-def over(paths):
-    return pytest.fixture(params=paths, ids=lambda path: path.stem)
-
-
-def made_by(path, width=0.25):
-    text = path.read_text().replace("${width}", str(width)).replace("${least_map}", "4")
-    return hydra.utils.instantiate(yaml.safe_load(text))
+def over(names):
+    return pytest.fixture(params=names)
 
 
 class TestNetworks(NetworkConformance):
-    @over([path for path in FILES if path not in LIBRARY])
+    @over([name for name in NAMES if name not in LIBRARY])
     def factory(self, request):
-        return made_by(request.param)
+        return loaded(request.param)
 
 
 class TestNetworksOnLargerImages(TestNetworks):
@@ -36,9 +25,9 @@ class TestNetworksOnLargerImages(TestNetworks):
 class TestNetworksOnTheLargestImages(NetworkConformance):
     sizes, channels = (224,), (3,)
 
-    @over([path for path in FILES if path.stem in ("convnet3", "resnet18")])
+    @over(["convnet3", "resnet18"])
     def factory(self, request):
-        return made_by(request.param, width=0.05)
+        return loaded(request.param, width=0.05)
 
 
 class TestNetworksOfALibrary(NetworkConformance):
@@ -46,8 +35,8 @@ class TestNetworksOfALibrary(NetworkConformance):
 
     @over(LIBRARY)
     def factory(self, request):
-        return made_by(request.param)
+        return loaded(request.param)
 
 
 def test_both_kinds_of_networks_are_here():
-    assert len(LIBRARY) > 4 and len(FILES) > len(LIBRARY) + 4
+    assert len(LIBRARY) > 4 and len(NAMES) > len(LIBRARY) + 4

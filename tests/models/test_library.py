@@ -1,14 +1,11 @@
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
-from hydra.utils import instantiate
+from conftest_networks import loaded
 from torch import nn
 from torchvision.models import resnet18, resnet50, swin_t
 
-from moe_distill.config.schema import conf_dir
 from moe_distill.errors import InputError
 from moe_distill.models.base import build
 from moe_distill.models.library import LibraryNetwork, patch_size, split_at_classifier
@@ -62,12 +59,6 @@ def test_bad_networks_are_named():
         split_at_classifier(nn.Sequential(nn.Linear(3, 5)), 4)
     with pytest.raises(InputError, match=r"data\.channels=2: 1 or 3"):
         LibraryNetwork(channels=2, classes=4, size=32, builder=resnet18)
-
-
-def loaded(name, **changes):
-    """Return the builder of a file of conf/model with some of its settings changed."""
-    told = yaml.safe_load((Path(conf_dir()) / "model" / f"{name}.yaml").read_text())
-    return instantiate({**told, "least_map": 4, **changes})
 
 
 def last_map(network, size):

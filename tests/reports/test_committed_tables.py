@@ -1,6 +1,6 @@
 """The tables of all committed rows, to the last digit, as they were when they were committed.
 
-``python tests/pipelines/test_committed_tables.py`` writes the hashes anew.
+``python tests/reports/test_committed_tables.py`` writes the hashes anew.
 """
 
 import csv
@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from moe_distill.config.schema import conf_dir, register
+from moe_distill.reports.answers import answers_of
 from moe_distill.reports.tables import markdown, sheet
 from moe_distill.results.aggregate import accuracy_curve
 from moe_distill.results.comparison import compare
@@ -54,9 +55,9 @@ def texts_of(name):
     """Return all that the rows of an experiment say: tables, leads, curves, and the table while rows are missing."""
     question, rows = question_of(name), rows_of(name)
     missing = [{**row, **dict.fromkeys(UNKNOWN)} if i % 3 == 0 else row for i, row in enumerate(rows)]
-    texts = {"table": markdown(sheet(rows, question)), "leads": lines_of(compare(to_frame(rows, question), question))}
-    texts["table of some"] = markdown(sheet(missing, question))
-    texts["table by roster"] = markdown(sheet(rows, replace(question, against={}, lines=None)))
+    texts = {"table": markdown(sheet(answers_of(rows, question))), "leads": lines_of(compare(to_frame(rows, question), question))}
+    texts["table of some"] = markdown(sheet(answers_of(missing, question)))
+    texts["table by roster"] = markdown(sheet(answers_of(rows, replace(question, against={}, lines=None))))
     if question.axis is not None:
         texts |= {
             f"along {by}": lines_of(accuracy_curve(to_frame(rows, question), question, by))
