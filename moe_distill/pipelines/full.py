@@ -46,12 +46,8 @@ class Full(Pipeline):
 
     def stages(self, results: Results) -> Iterator[Stage]:
         """Yield the stages of all plans, also of the baselines."""
-        train, _ = self.main_plan.data.load(results.store.cache)
-        for path, plan in self._by_path.items():
-            with within(path):
-                plan.check(train)
-            require_labels(plan, self.exam.recipe)
-        for plan in [*self.plans.values(), *self.baselines.values()]:
+        train = self._checked(results.store.cache)
+        for plan in self._all(train, results.store.cache):
             yield from stages_of(plan, self.exam, results)
 
     def run(self, runtime: Runtime) -> dict[str, Any]:
@@ -60,12 +56,9 @@ class Full(Pipeline):
         Returns:
             ``accuracy``: mean over the first plan's students; ``rows``: all result rows.
         """
-        train, _ = self.main_plan.data.load(runtime.cache)
-        for path, plan in self._by_path.items():
-            with within(path):
-                plan.check(train)
-            require_labels(plan, self.exam.recipe)
-            with within("pipeline.exam"):
+        train = self._checked(runtime.cache)
+        with within("pipeline.exam"):
+            for plan in self._by_path.values():
                 self.exam.check(train, plan.decoded(train))
         runtime.require_experts(max(plan.roster.noe for plan in self.plans.values()))
         quiet = replace(runtime, mirror=NoMirror())  # the others' curves and numbers bear the same names
@@ -86,6 +79,15 @@ class Full(Pipeline):
         plans = [*self.plans.values(), *self.baselines.values()]
         pairs = zip(plans, known, strict=True)
         return once([row for plan, of in pairs for row in SetStudents(plan, self.exam).expected_rows(results, of)])
+
+    def _checked(self, cache: Path) -> RealSet:
+        """Return the real images that all plans can work with."""
+        train, _ = self.main_plan.data.load(cache)
+        for path, plan in self._by_path.items():
+            with within(path):
+                plan.check(train)
+            require_labels(plan, self.exam.recipe)
+        return train
 
     def _all(self, train: RealSet, cache: Path) -> list[Distillation]:
         """Return all plans, less baselines whose sets an earlier one makes already.

@@ -45,7 +45,7 @@ def test_every_stage_picks_up_what_the_one_before_left(suite):
     assert float(row["accuracy_last"]) == accuracy and row["roster"] == "idm5x2"
     page = (suite.out / "report.html").read_bytes()
     (suite.out / "report.html").unlink()
-    assert alone(suite, "report") == (None, [])
+    suite.look(REPORT, *ONE)
     assert (suite.out / "report.html").read_bytes() == page
     whole, made = alone(suite, "full")
     assert (whole, made) == (accuracy, [])

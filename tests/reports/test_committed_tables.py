@@ -55,7 +55,10 @@ def texts_of(name):
     """Return all that the rows of an experiment say: tables, leads, curves, and the table while rows are missing."""
     question, rows = question_of(name), rows_of(name)
     missing = [{**row, **dict.fromkeys(UNKNOWN)} if i % 3 == 0 else row for i, row in enumerate(rows)]
-    texts = {"table": markdown(sheet(answers_of(rows, question))), "leads": lines_of(compare(to_frame(rows, question), question))}
+    texts = {
+        "table": markdown(sheet(answers_of(rows, question))),
+        "leads": lines_of(compare(to_frame(rows, question), question)),
+    }
     texts["table of some"] = markdown(sheet(answers_of(missing, question)))
     texts["table by roster"] = markdown(sheet(answers_of(rows, replace(question, against={}, lines=None))))
     if question.axis is not None:

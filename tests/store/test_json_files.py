@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest_rows import trained
+from omegaconf import OmegaConf
 
 from moe_distill.errors import InputError
 from moe_distill.results.attempts import FILE as ATTEMPTS
@@ -20,8 +21,8 @@ from moe_distill.store.identity import key
 from moe_distill.store.store import Store, write_json
 from moe_distill.sweeps.jobs import FILE as SWEEP
 from moe_distill.sweeps.jobs import Cell, Sweep
-from moe_distill.sweeps.report import gathered, report
-from moe_distill.sweeps.status import status
+from moe_distill.sweeps.report import gathered, report_folder
+from moe_distill.sweeps.status import status_of_folder
 
 SPENT = {"stage": "evaluate", "what": "x", "found": False, "seconds": 1.5, "peak_memory_mb": 9, "steps": 3, "images": 4}
 TOLD = {"command": "run", "costs": [SPENT], "sets": [["x", "/gone"]], "facts": {"commit": "c"}, "scale": "smoke"}
@@ -59,14 +60,15 @@ def sweep(tmp_path):
     write_json(folder / SWEEP, ASKED)
     write_json(folder / "job" / FILE, TOLD)
     write_csv(folder / "job" / "results.csv", [trained("dm10x1", key("x"))], COLUMNS)
-    return SimpleNamespace(output=folder, results=Results(store), experiment="x")
+    cfg = OmegaConf.create({"name": "x", "paths": {"output": str(folder), "store": str(store.root), "tables": None}})
+    return SimpleNamespace(output=folder, results=Results(store), cfg=cfg)
 
 
 def test_what_was_written_is_read(sweep):
     assert stages_of(sweep.output / "job") == Stages(
         "run", (Spent(**SPENT),), (("x", "/gone"),), {"commit": "c"}, "smoke"
     )
-    assert str(stages_of(sweep.output / "job").spent[0]["steps"]) == "3"  # a page built again is the same
+    assert str(stages_of(sweep.output / "job").costs[0].steps) == "3"  # a page built again is the same
     read = Sweep.read(sweep.output)
     assert read == Sweep("run -m", {}, (Cell(**CELL | {"awaited": tuple(CELL["awaited"])}),), ("smoke",))
     assert stages_of(sweep.output) is None and Sweep.read(sweep.output / "job") is None
@@ -83,7 +85,7 @@ def test_damaged_stages_are_missing_ones(sweep, capsys, text):
 def test_a_damaged_sweep_was_never_begun(sweep, capsys, text):
     (sweep.output / SWEEP).write_text(text)
     with pytest.raises(InputError, match="an experiment run before"):
-        status(sweep)
+        status_of_folder(sweep.cfg)
     as_damaged(capsys, sweep.output, SWEEP, text)
 
 
@@ -104,7 +106,7 @@ def test_a_sweeps_page_leaves_out_what_is_damaged(sweep, capsys):
 def test_no_report_is_made_of_damaged_stages_alone(sweep, capsys):
     (sweep.output / "job" / FILE).write_text('{"command": "ru')
     with pytest.raises(InputError, match=f"holds no {FILE}"):
-        report(sweep)
+        report_folder(sweep.cfg)
     as_damaged(capsys, sweep.output / "job", FILE, '{"command": "ru')
 
 

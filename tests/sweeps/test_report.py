@@ -64,7 +64,7 @@ def test_jobs_of_another_scale_left_in_the_folder_have_no_part_in_the_page(tmp_p
     for scales, kept in ((("small",), ["b", "c"]), ((), ["a", "b", "c"])):
         Sweep("", {}, (), scales).write(tmp_path)
         page = gathered(tmp_path, Results(Store(tmp_path / "store")))
-        assert [cost["stage"] for cost in page.costs] == kept and page.facts == {"commit": "; ".join(kept)}
+        assert [cost.stage for cost in page.costs] == kept and page.facts == {"commit": "; ".join(kept)}
         assert [line["measure"] for line in page.tables["measures.csv"]] == kept
 
 

@@ -9,6 +9,7 @@ import functools
 import itertools
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hydra.utils import instantiate
@@ -193,9 +194,12 @@ def test_the_pages_need_nothing_beside_them(swept):
     report_sweep(sweep, Results(Store(suite.store)))
     page = (sweep / "report.html").read_text()
     assert question.claim.split("'")[0] in page and page.count('class="badge done"') == len(jobs)
-    for each in [page, *(p.read_text() for p in sweep.glob("job*/report.html"))]:
-        outside = re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|#)|url\((?!data:|#)|@import|<script[^>]+src""", each)
-        assert outside == []
+    for file in [sweep / "report.html", *sweep.glob("job*/report.html")]:
+        text = file.read_text()
+        needed = re.findall(r"""src\s*=\s*["'](?!data:)|url\((?!data:|#)|@import|<script[^>]+src|<link(?![^>]+data:)""", text)
+        assert needed == []
+        links = re.findall(r"""href\s*=\s*["'](?!#|data:)([^"']*)""", text)
+        assert [link for link in links if not (file.parent / unquote(link)).is_file()] == []
     assert ("Do measures put the sets in one order?" in page) == (OTHERS.get(sweep.name) == "measures.csv")
     assert ("<h2>Scores</h2>" in page) == (sweep.name == "ddranking")
     assert ("<h2>Accuracy of a linear probe</h2>" in page) == (sweep.name == "transfer_probe")

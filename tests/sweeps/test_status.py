@@ -3,16 +3,16 @@
 import contextlib
 import json
 import time
-from types import SimpleNamespace
 
 import pytest
 from conftest_rows import awaiting
+from omegaconf import OmegaConf
 
 from moe_distill.results.attempts import FILE, attempt
 from moe_distill.results.known_rows import Results
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import Cell, Sweep
-from moe_distill.sweeps.status import last_lines, shown, status
+from moe_distill.sweeps.status import last_lines, shown, status_of_folder
 
 
 @pytest.fixture
@@ -43,14 +43,14 @@ def test_what_a_job_is_called_and_said_is_no_markup(tmp_path, results, said):
     assert f" {said} " in text and "experts.ipcs=[7,3]" in text
 
 
-def test_a_run_of_its_own_is_done_once_its_attempt_has_finished(tmp_path, results, capsys):
-    run = SimpleNamespace(output=tmp_path / "one", results=results, experiment="one")
-    for fails, said in ((True, "foretells the rest"), (False, "nothing is left to do")):
-        with contextlib.suppress(ValueError), attempt(run.output, "run"):
+def test_a_run_of_its_own_is_done_once_its_attempt_has_finished(tmp_path):
+    paths = {"output": tmp_path / "one", "store": tmp_path / "store", "tables": None}
+    cfg = OmegaConf.create({"name": "one", "paths": {k: v and str(v) for k, v in paths.items()}})
+    for fails, said in ((True, "foretells it"), (False, "nothing is left to do")):
+        with contextlib.suppress(ValueError), attempt(tmp_path / "one", "run"):
             if fails:
                 raise ValueError("no")
-        status(run)
-        assert capsys.readouterr().out.rstrip().endswith(said)
+        assert status_of_folder(cfg).endswith(said)
 
 
 def test_the_last_lines_of_a_log_show_a_bar_as_it_was_left(tmp_path):

@@ -36,8 +36,7 @@ def homes(tmp_path_factory):
 
 def rows(home):
     """Return the rows of a sweep, but for what they cost."""
-    told = merge_rows([home / "runs" / "both" / "results.csv"], ResultRow)
-    return [{name: value for name, value in row.items() if name not in COSTS} for row in told]
+    return merge_rows([home / "runs" / "both" / "results.csv"], ResultRow).drop(*COSTS).to_dicts()
 
 
 def tensors(home):
