@@ -1,4 +1,6 @@
-"""The command ``moe-distill``, which is also ``python -m moe_distill``: the entry point of :mod:`moe_distill.run`."""
+"""The command ``moe-distill``, which is also ``python -m moe_distill``: the entry point of
+:mod:`moe_distill.run`.
+"""
 
 from moe_distill import stopping
 

@@ -39,7 +39,8 @@ class Noted(TypedDict):
 
 
 def totals(costs: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Return ``cost/<stage>_seconds`` of each stage and ``cost/peak_memory_mb``; what was noted twice counts once.
+    """Return ``cost/<stage>_seconds`` of each stage and ``cost/peak_memory_mb``; what was noted twice counts
+    once.
 
     Args:
         costs: Each with its ``stage``, ``what``, ``seconds`` and ``peak_memory_mb``.

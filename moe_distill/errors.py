@@ -28,7 +28,8 @@ class LostRank(RuntimeError):
 
 
 class FieldError(InputError):
-    """An object's argument that it cannot work with: it names its own field, and whoever holds it adds the path.
+    """An object's argument that it cannot work with: it names its own field, and whoever holds it adds the
+    path.
 
     Without a field it is the object itself.
     """

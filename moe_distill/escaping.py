@@ -13,7 +13,14 @@ _MARKDOWN = re.compile(r"[\\`*\[\]|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LATEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"<": r"\textless{}", ">": r"\textgreater{}", "±": r"$\pm$", "–": "--", "†": r"\dag{}", "‡": r"\ddag{}"},
+    **{
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "±": r"$\pm$",
+        "–": "--",
+        "†": r"\dag{}",
+        "‡": r"\ddag{}",
+    },
     "·": r"$\cdot$",
 }
 _RUN_BY_SPREADSHEETS = "=+\\-@\t\r\n＝＋－＠"
@@ -28,12 +35,15 @@ def in_markdown(text: str) -> str:
 
 
 def in_latex(text: str) -> str:
-    """Return a text as LaTeX that shows it; a hyphen in front, as negative numbers have one, becomes a minus."""
+    """Return a text as LaTeX that shows it; a hyphen in front, as negative numbers have one, becomes a
+    minus.
+    """
     return re.sub("^-", "$-$", "".join(_LATEX.get(c, c) for c in printable(text)))
 
 
 def in_csv(value: object) -> object:
-    """Return a cell that no spreadsheet runs as a formula: an apostrophe goes before a text that starts like one.
+    """Return a cell that no spreadsheet runs as a formula: an apostrophe goes before a text that starts like
+    one.
 
     Numbers stay as they are. Reading by :func:`from_csv` gives the text back, whatever it was.
     """

@@ -1,4 +1,6 @@
-"""Text of strangers on its way to a terminal or a page: what would move the cursor or turn the writing is spelt out."""
+"""Text of strangers on its way to a terminal or a page: what would move the cursor or turn the writing is
+spelt out.
+"""
 
 import re
 
@@ -13,4 +15,6 @@ def printable(text: str, keep: str = "\n\t") -> str:
         text: Of whatever origin.
         keep: Such characters that stay.
     """
-    return _ACTS.sub(lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode(), text)
+    return _ACTS.sub(
+        lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode(), text
+    )

@@ -1,4 +1,6 @@
-"""Tables and pages again: ``python -m moe_distill.report``, followed by the overrides that the run was given."""
+"""Tables and pages again: ``python -m moe_distill.report``, followed by the overrides that the run was
+given.
+"""
 
 from moe_distill.run import main as run
 from moe_distill.sweeps.looking import REPORT, looking

@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from moe_distill.config.arguments import named, reordered, with_text_quoted, without_dashes
+from moe_distill.config.arguments import reordered, with_option_quoted, with_text_quoted, without_dashes
 from moe_distill.config.flags import check_flags, showing
 from moe_distill.config.overrides import check_here, check_split, check_typed
 from moe_distill.config.refusals import one_line
@@ -58,19 +58,22 @@ def _run(cfg: DictConfig) -> float | None:
     # Before anything can fail, which the record of the attempt then says.
     command = shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])
     # Or a second run would write over the first one's tables.
-    with locked(output / ".run.lock", output_key(cfg.paths), refusal=_FREE), attempt(output, command) as tried:
+    with (
+        locked(output / ".run.lock", output_key(cfg.paths), refusal=_FREE),
+        attempt(output, command) as tried,
+    ):
         resolved, runtime, pipeline = _built(cfg)
         tried.work = key([pipeline, cfg.scale_name, cfg.paths.store])
         if _by_hand():
             _question(cfg)
             _foretell(cfg, pipeline, runtime)
-        _open(runtime.mirror, pipeline, resolved)
+        _open(runtime.tracker, pipeline, resolved)
         failed = True
         try:
             headline: dict[str, Any] = pipeline.run(runtime)
             failed = False
         finally:
-            runtime.mirror.finish(failed)
+            runtime.tracker.finish(failed)
         tried.headline = headline.get("accuracy")
     return tried.headline
 
@@ -84,15 +87,21 @@ def _question(cfg: DictConfig) -> None:
     """Refuse a question that no row could answer; of a sweep, all rows to come are held against it."""
     from moe_distill.results.question import require_known
 
-    require_known(hydra.utils.instantiate(cfg.question, _convert_="all"), [name.lstrip("+") for name in at_top()])
+    require_known(
+        hydra.utils.instantiate(cfg.question, _convert_="all"), [name.lstrip("+") for name in at_top()]
+    )
 
 
 def _foretell(cfg: DictConfig, pipeline: Any, runtime: Any) -> None:
     """Print what the run is going to cost, unless nothing is known of it or nothing is left to do."""
-    from moe_distill.sweeps.forecast import told
+    from moe_distill.sweeps.forecast import format_forecast
 
     if pipeline.has_stages:
-        say(told([(pipeline, runtime.results)], str(cfg.trainer.accelerator), None, str(cfg.scale_name)))
+        say(
+            format_forecast(
+                [(pipeline, runtime.results)], str(cfg.trainer.accelerator), None, str(cfg.scale_name)
+            )
+        )
 
 
 def _built(cfg: DictConfig) -> tuple[dict[str, Any], Any, Any]:
@@ -104,14 +113,14 @@ def _built(cfg: DictConfig) -> tuple[dict[str, Any], Any, Any]:
     return resolved, runtime, pipeline.sharing(Shelf())
 
 
-def _open(mirror: Any, pipeline: Any, resolved: dict[str, Any]) -> None:
+def _open(tracker: Any, pipeline: Any, resolved: dict[str, Any]) -> None:
     """Open the mirror of a job that is about a plan; a report or an import is no experiment."""
-    from moe_distill.evaluation.headline import axes
+    from moe_distill.evaluation.headline import wandb_config
     from moe_distill.store.identity import key, word_of
 
     if pipeline.main_plan is not None:
         identity = key([resolved["name"], resolved["scale_name"], pipeline])
-        mirror.open(word_of(type(pipeline)), identity, axes(pipeline.main_plan, resolved), resolved)
+        tracker.open(word_of(type(pipeline)), identity, wandb_config(pipeline.main_plan, resolved), resolved)
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
@@ -134,13 +143,14 @@ def as_hydra_reads(arguments: list[str]) -> list[str]:
     """Return a command line's arguments as Hydra takes them."""
     plain = reordered([without_dashes(argument) for argument in arguments])
     sweeping = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(plain)
-    return [named(with_text_quoted(argument, sweeping)) for argument in plain]
+    return [with_option_quoted(with_text_quoted(argument, sweeping)) for argument in plain]
 
 
 def main() -> None:
     """Run from the command line.
 
-    Errors of input end in one line and exit code 2, a signal that asks the run to end in one line and 128 + its number.
+    Errors of input end in one line and exit code 2, a signal that asks the run to end in one line and 128 +
+    its number.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, who say them in one line
     former = next((look for word, look in FORMER.items() if word in sys.argv[1:]), None)
@@ -153,7 +163,9 @@ def main() -> None:
         except (InputError, HydraException, OmegaConfBaseException) as error:
             _fail(str(own_error(error) or one_line(error)))
         except Exception as error:
-            if isinstance(error, OSError):  # of the folder that Hydra makes for the job before it hands over to us
+            if isinstance(
+                error, OSError
+            ):  # of the folder that Hydra makes for the job before it hands over to us
                 _refuse_folder(error)
             write_error(traceback_of(error))
             sys.exit(1)

@@ -1,6 +1,7 @@
 """Every source of randomness: named CPU generators derived from one seed.
 
-Generators live on the CPU whatever the device of the tensors, so that a run draws the same numbers everywhere.
+Generators live on the CPU whatever the device of the tensors, so that a run draws the same numbers
+everywhere.
 """
 
 import hashlib
@@ -12,7 +13,8 @@ import torch
 
 
 def stream(seed: int, *names: str | int) -> torch.Generator:
-    """Return the generator of one purpose: equal (seed, names) give equal draws, any other pair independent ones.
+    """Return the generator of one purpose: equal (seed, names) give equal draws, any other pair independent
+    ones.
 
     Args:
         seed: The run's seed.
@@ -34,7 +36,9 @@ def draw_seed(rng: torch.Generator) -> int:
 
 @contextmanager
 def global_seed(rng: torch.Generator) -> Iterator[None]:
-    """Seed torch's global generator inside the block only (default initialisation and dropout know no other)."""
+    """Seed torch's global generator inside the block only (default initialisation and dropout know no
+    other).
+    """
     seed = draw_seed(rng)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

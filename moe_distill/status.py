@@ -1,4 +1,6 @@
-"""How far a run or a sweep is: ``python -m moe_distill.status``, followed by the overrides that the run was given."""
+"""How far a run or a sweep is: ``python -m moe_distill.status``, followed by the overrides that the run was
+given.
+"""
 
 from moe_distill.run import main as run
 from moe_distill.sweeps.looking import STATUS, looking

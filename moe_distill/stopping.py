@@ -1,7 +1,8 @@
 """How a run ends that is told to stop: one line, and an exit code that says so.
 
-Python ends at SIGTERM without a word, and libraries take Ctrl-C for their own (Lightning swallows both). So each signal
-that asks a run to end raises one exception here, which nobody else knows, wherever the run may be.
+Python ends at SIGTERM without a word, and libraries take Ctrl-C for their own (Lightning swallows both). So
+each signal that asks a run to end raises one exception here, which nobody else knows, wherever the run may
+be.
 """
 
 import atexit
@@ -13,7 +14,8 @@ from moe_distill.terminal import write_error
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GOES_ON = "the same command goes on"
-# Some code drops an exception that a signal raised in it, such as a destructor: it is raised again after so long.
+# Some code drops an exception that a signal raised in it, such as a destructor: it is raised again after so
+# long.
 _AGAIN_SECONDS = 10.0
 _unspoken: list["Stopped"] = []
 
@@ -43,7 +45,9 @@ def signal_of(code: int) -> signal.Signals | None:
 
 
 def heed() -> None:
-    """From here on, let signals end the run by :class:`Stopped`; those that are ignored, as under nohup, stay so."""
+    """From here on, let signals end the run by :class:`Stopped`; those that are ignored, as under nohup, stay
+    so.
+    """
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
@@ -53,7 +57,8 @@ def heed() -> None:
 def heeding() -> Iterator[None]:
     """Let signals end the block by :class:`Stopped`, say so in one line, and leave the handlers as they were.
 
-    A program that called :func:`heed` at its start is over after the block: signals then end it as the system does.
+    A program that called :func:`heed` at its start is over after the block: signals then end it as the system
+    does.
     """
     before = {number: signal.getsignal(number) for number in SIGNALS}
     heed()

@@ -21,11 +21,13 @@ def say(text: str, style: str | None = None) -> None:
 
 
 def show(table: Any) -> None:
-    """Print a rich table, as wide as it needs where no terminal shows it; its cells and title are no markup."""
+    """Print a rich table, as wide as it needs where no terminal shows it; its cells and title are no
+    markup.
+    """
     _print(_console(), table)
 
 
-def shown(table: Any) -> str:
+def rendered(table: Any) -> str:
     """Return what :func:`show` prints."""
     console = _console()
     with console.capture() as captured:
@@ -64,7 +66,9 @@ def write_error(line: str) -> None:
 
 
 def traceback_of(error: BaseException) -> str:
-    """Return an error's traceback without the frames of the libraries that called us, which tell a reader nothing."""
+    """Return an error's traceback without the frames of the libraries that called us, which tell a reader
+    nothing.
+    """
     told = TracebackException.from_exception(error)
     one: TracebackException | None = told
     while one is not None:

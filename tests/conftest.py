@@ -1,4 +1,5 @@
-"""What tests of whole runs share: a configuration at smoke scale, run in this process in a folder of its own."""
+"""What tests of whole runs share: a configuration at smoke scale, run in this process in a folder of its
+own."""
 
 import copy
 import errno
@@ -20,7 +21,8 @@ from moe_distill.config.schema import conf_dir, register
 
 @pytest.fixture(autouse=True)
 def no_job_of_hydra(monkeypatch):
-    """Start outside any job: the last one's overrides, left in this process, would stand in the rows of the next."""
+    """Start outside any job: the last one's overrides, left in this process, would stand in the rows of the
+    next."""
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
 
 
@@ -101,7 +103,8 @@ def shared_suite(tmp_path_factory, composing):
 def pytest_xdist_make_scheduler(config, log):
     """Keep a file's tests on one worker, whose fixtures they share; of test_smoke.py, an experiment's.
 
-    The marks of ``--dist loadgroup`` would say the same, but pytest-xdist 3.8 cannot hand them on under pytest 9.2.
+    The marks of ``--dist loadgroup`` would say the same, but pytest-xdist 3.8 cannot hand them on under
+    pytest 9.2.
     """
     from xdist.scheduler import LoadScopeScheduling
 

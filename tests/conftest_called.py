@@ -24,7 +24,9 @@ def called(tmp_path, monkeypatch, capfd):
 
     def call(*given):
         said = {o.split("=")[0].lstrip("+") for o in given}
-        monkeypatch.setattr(sys, "argv", ["run", *(f"{k}={v}" for k, v in USUAL.items() if k not in said), *given])
+        monkeypatch.setattr(
+            sys, "argv", ["run", *(f"{k}={v}" for k, v in USUAL.items() if k not in said), *given]
+        )
         GlobalHydra.instance().clear()
         capfd.readouterr()
         code = 0

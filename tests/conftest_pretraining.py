@@ -17,15 +17,17 @@ from moe_distill.methods.base import Method
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
 from moe_distill.store.store import Store
-from moe_distill.teachers.pool import TeacherPool
+from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.teachers.trajectories import TrajectoryPool
-from moe_distill.tracking.wandb_tracker import NoMirror
+from moe_distill.tracking.wandb_tracker import NoTracker
 from moe_distill.training.optimizers import GSAM
 from moe_distill.training.recipe import Recipe
 
 NETWORK = functools.partial(ConvNet, depth=1, width=0.0625)
 SGD = Recipe("trajectory", epochs=1, lr=0.1, weight_decay=0.0, optimizer=torch.optim.SGD, batch_size=8)
-FLAT = dataclasses.replace(SGD, optimizer=functools.partial(GSAM, rho=0.05, alpha=0.3), augment=Augmentation((Flip(),)))
+FLAT = dataclasses.replace(
+    SGD, optimizer=functools.partial(GSAM, rho=0.05, alpha=0.3), augment=Augmentation((Flip(),))
+)
 SUNK = dataclasses.replace(SGD, optimizer=functools.partial(GSAM, rho=0.0, alpha=0.3))
 POOL = TrajectoryPool(2, SGD)
 IMAGES, EPOCHS = 36, 3
@@ -55,13 +57,15 @@ class Follower(Method):
     def epochs_needed(self):
         return self._needed
 
-    def prepare(self, round_):
+    def prepare(self, context):
         with torch.no_grad():
-            for n, image in enumerate(round_.syn.images):
-                image.copy_(round_.trajectories.snapshot(n % len(round_.trajectories), EPOCHS)[:64].view_as(image))
+            for n, image in enumerate(context.syn.images):
+                image.copy_(
+                    context.trajectories.snapshot(n % len(context.trajectories), EPOCHS)[:64].view_as(image)
+                )
 
-    def iterate(self, round_, apply):
-        assert round_.trajectories.epochs == EPOCHS
+    def iterate(self, context, apply):
+        assert context.trajectories.epochs == EPOCHS
         return {"loss": torch.zeros(())}
 
     def parameter_groups(self, syn):
@@ -73,9 +77,16 @@ def follower(**settings):
 
 
 def plan(*members, **changes):
-    pool = TeacherPool(1, NETWORK, dataclasses.replace(SGD, epochs=1))
+    pool = PretrainedNetworks(1, NETWORK, dataclasses.replace(SGD, epochs=1))
     usual = Distillation(
-        Data(), Roster(members), Stratified(), NETWORK, pool, None, functools.partial(torch.optim.SGD, lr=0.1), 0
+        Data(),
+        Roster(members),
+        Stratified(),
+        NETWORK,
+        pool,
+        None,
+        functools.partial(torch.optim.SGD, lr=0.1),
+        0,
     )
     return dataclasses.replace(usual, **changes)
 
@@ -84,5 +95,7 @@ def plan(*members, **changes):
 def runtime(tmp_path):
     """A runtime on a fresh store."""
     before = torch.get_num_threads()
-    yield Runtime(Store(tmp_path / "store"), tmp_path, Hardware("cpu"), NoMirror(), threads=1, checkpoint_seconds=0.0)
+    yield Runtime(
+        Store(tmp_path / "store"), tmp_path, Hardware("cpu"), NoTracker(), threads=1, checkpoint_seconds=0.0
+    )
     torch.set_num_threads(before)

@@ -21,14 +21,21 @@ def row(roster, **more):
     return {**dict.fromkeys(COLUMNS, ""), **own, "diversity": mixed, "scale": "small", **more}
 
 
-def students(name, rosters, networks=NETWORKS, distill_seeds=(0,), seeds=range(3), lost=0.0, diverged=0.0, **more):
+def students(
+    name, rosters, networks=NETWORKS, distill_seeds=(0,), seeds=range(3), lost=0.0, diverged=0.0, **more
+):
     """Return rows of random accuracies; whole students are lost, or diverged, with those probabilities."""
     rng = stream(0, "rows", name)
     rows = []
     for roster, network, d, s in itertools.product(rosters, networks, distill_seeds, seeds):
         value, gone, broken = torch.rand(3, generator=rng, dtype=torch.float64).tolist()
         accuracy = "nan" if broken < diverged else repr(value)
-        about = {"architecture": network, "distill_seed": str(d), "seed": str(s), "set_fingerprint": f"{roster} {d}"}
+        about = {
+            "architecture": network,
+            "distill_seed": str(d),
+            "seed": str(s),
+            "set_fingerprint": f"{roster} {d}",
+        }
         if gone >= lost:
             rows.append(row(roster, **about, accuracy_last=accuracy, **more))
     return rows
@@ -54,7 +61,18 @@ def trained(roster, key, accuracy="0.5", **more):
     """Return the row of a student as a run's table has it, every column filled that no row is without."""
     of_set = {"partition": "none", "init": "random", "iterations": "2", "fusion": "none"}
     of_student = {"architecture": "convnet3", "width": "0.25", "distill_seed": "0", "seed": "0"}
-    reached = {"accuracy_last": accuracy, "accuracy_best": accuracy, "lr": "0.01", "epochs": "3", "steps": "3"}
-    spent = {"images_decoded": "10", "distill_seconds": "1.5", "train_seconds": "2.5", "peak_memory_mb": "100.0"}
+    reached = {
+        "accuracy_last": accuracy,
+        "accuracy_best": accuracy,
+        "lr": "0.01",
+        "epochs": "3",
+        "steps": "3",
+    }
+    spent = {
+        "images_decoded": "10",
+        "distill_seconds": "1.5",
+        "train_seconds": "2.5",
+        "peak_memory_mb": "100.0",
+    }
     where = {"device": "cpu", "dtype": "float32", "commit": "c1", "set_fingerprint": f"of {roster}"}
     return row(roster, **{**of_set, **of_student, **reached, **spent, **where, "config_hash": key, **more})

@@ -38,9 +38,12 @@ class Suite:
             self(*given)
 
     def cells(self, *given):
-        """Return the command lines of a sweep's jobs as Hydra splits them; one empty line where nothing is swept."""
+        """Return the command lines of a sweep's jobs as Hydra splits them; one empty line where nothing is
+        swept."""
         sweeper = instantiate(self.compose(*given, return_hydra_config=True).hydra.sweeper)
-        parsed = OverridesParser.create().parse_overrides([f"{k}={v}" for k, v in (sweeper.params or {}).items()])
+        parsed = OverridesParser.create().parse_overrides(
+            [f"{k}={v}" for k, v in (sweeper.params or {}).items()]
+        )
         return [list(job) for job in sweeper.split_arguments(parsed, max_batch_size=None)[0]] or [[]]
 
     def rows(self, folder=None):

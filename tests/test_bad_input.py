@@ -1,6 +1,7 @@
 """What a user does wrong ends in exactly one line on stderr, exit code 2, and nothing in the store.
 
-Here are whole command lines, some of each kind; ``config/test_refused.py`` has what a configuration alone shows.
+Here are whole command lines, some of each kind; ``config/test_refused.py`` has what a configuration alone
+shows.
 """
 
 import os
@@ -20,8 +21,14 @@ from moe_distill.errors import LostRank
     ("given", "said"),
     [
         (["method=foo"], "method=foo: one of datm, dc, dm, dsa, first, ftd"),
-        *(([f"split={s}"], f"split={s}: images per class and experts, such as 5x2") for s in ("5", "0x2", "axb", "5x")),
-        (["-m", "split=5x2,5x1001"], "split=5x1001: images per class and experts, such as 5x2, of at most 1000"),
+        *(
+            ([f"split={s}"], f"split={s}: images per class and experts, such as 5x2")
+            for s in ("5", "0x2", "axb", "5x")
+        ),
+        (
+            ["-m", "split=5x2,5x1001"],
+            "split=5x1001: images per class and experts, such as 5x2, of at most 1000",
+        ),
         (["split=null"], "split=null: images per class and experts, such as 5x2"),
         (["split=5x2", "ipc=7"], "ipc=7: left out: split=5x2 sets ipc and noe"),
         (["~split"], "split=null: a value: nothing sets it"),
@@ -32,13 +39,28 @@ from moe_distill.errors import LostRank
         (["seed=null"], "seed=null: a whole number"),
         (["data=[digits]"], "data=[digits]: one of cifar10, cifar100, digits"),
         (["method=[dm,idm]"], "method=[dm,idm]: one of datm, dc"),
-        (["seed=${nope}"], "seed=${nope}: a value, or a reference that leads to one (Interpolation key 'nope'"),
-        (["-m", "split=1x2,5x2", "seed=${oc.env:NO_PE}"], "seed=${oc.env:NO_PE}: a value, or a reference that leads"),
-        (["width=${from_row:3,{}}"], "width=${from_row:3,{}}: a value, or a reference that leads to one (ValueError"),
+        (
+            ["seed=${nope}"],
+            "seed=${nope}: a value, or a reference that leads to one (Interpolation key 'nope'",
+        ),
+        (
+            ["-m", "split=1x2,5x2", "seed=${oc.env:NO_PE}"],
+            "seed=${oc.env:NO_PE}: a value, or a reference that leads",
+        ),
+        (
+            ["width=${from_row:3,{}}"],
+            "width=${from_row:3,{}}: a value, or a reference that leads to one (ValueError",
+        ),
         (["recipe.batch_size=" + "9" * 300], "recipe.batch_size=999"),
-        (["pipeline=measure", "pipeline.measures={}"], "pipeline.measures={}: left out: what is there is kept"),
+        (
+            ["pipeline=measure", "pipeline.measures={}"],
+            "pipeline.measures={}: left out: what is there is kept",
+        ),
         (["pipeline=measure", "pipeline.judges={}"], "pipeline.judges={}: left out: what is there is kept"),
-        (["-m", "split=1x2,5x2", "before_sweep=foo"], "before_sweep=foo: the dotted name of a function that can be"),
+        (
+            ["-m", "split=1x2,5x2", "before_sweep=foo"],
+            "before_sweep=foo: the dotted name of a function that can be",
+        ),
         (["+question.axis=foo"], "question.axis=foo: columns among experiment"),
         (["+question.lines=[foo]"], "question.lines=foo: columns among experiment"),
         (["hydra.searchpath=[file:///nope]"], "hydra.searchpath=file:///nope: folders of yamls"),
@@ -49,7 +71,10 @@ from moe_distill.errors import LostRank
             ["-m", "split=1x2,5x2", "pipeline=status", "hydra/launcher=basic"],
             "hydra/launcher=basic: process or",
         ),
-        (["method=idc", "method.factor=3"], "method.factor=3: 1 to 2, so that cells of 8-pixel images have 4 pixels"),
+        (
+            ["method=idc", "method.factor=3"],
+            "method.factor=3: 1 to 2, so that cells of 8-pixel images have 4 pixels",
+        ),
         (["method=mtt", "model=efficientnet_b0"], "model="),
         (["partition=random", "ipc=10", "noe=10"], "ipc=10: at most "),
         (["foo=1"], "foo=1: no such key; there are after_sweep, augment, baselines"),
@@ -61,8 +86,14 @@ from moe_distill.errors import LostRank
             "shorten.dm.real_batch=16: left out: the method has its own value",
         ),
         (["method.factor=100"], "method.factor=100: at most 8, the side of an image in pixels"),
-        (["+optimizer.momentum=-1"], "optimizer.momentum=-1: what the optimiser takes: Invalid momentum value"),
-        (["recipe.batch_size=99", "students=large"], "students.resnet50=LibraryNetwork: one that can be built"),
+        (
+            ["+optimizer.momentum=-1"],
+            "optimizer.momentum=-1: what the optimiser takes: Invalid momentum value",
+        ),
+        (
+            ["recipe.batch_size=99", "students=large"],
+            "students.resnet50=LibraryNetwork: one that can be built",
+        ),
         (["trainer.max_epochs=3"], "trainer.max_epochs=3: no such key; there are accelerator, devices"),
         (["paths.output=/proc/x"], "paths.output=/proc/x: a folder that can be"),
         (["hydra.run.dir=/proc/x"], "hydra.run.dir=/proc/x: a folder that can be"),
@@ -75,16 +106,25 @@ from moe_distill.errors import LostRank
         (["+experiment=1"], "experiment=1: one of ablate_dcor"),
         (["fusion=null"], "fusion=null: one of additive, cross_expert"),
         (["split=5x2", "ipc=7"], "ipc=7: left out: split=5x2 sets ipc and noe; give the split alone"),
-        (["+experiment=table1", "noe=2"], "noe=2: left out: split=5x2 sets ipc and noe; give the split alone"),
+        (
+            ["+experiment=table1", "noe=2"],
+            "noe=2: left out: split=5x2 sets ipc and noe; give the split alone",
+        ),
         (["-m", "experts=uneven", 'experts.ipcs="[7,3]","[5,5]"'], "experts.ipcs=[7,3]: a list in brackets"),
         (["experts=uneven", "experts.ipcs=7"], "experts.ipcs=7: a list in brackets"),
         (["ipc"], "Error parsing override 'ipc'"),
         (["pipeline=evaluate"], "set=idm5x2: a set distilled before; "),
         (["pipeline=report"], "name=single: an experiment run before"),
         (["pipeline=workspace"], "pipeline=workspace: with a Weights & Biases key: run `wandb login` once"),
-        (["logger=wandb", "logger.mode=online"], "logger.mode=online: offline, or with a Weights & Biases key"),
+        (
+            ["logger=wandb", "logger.mode=online"],
+            "logger.mode=online: offline, or with a Weights & Biases key",
+        ),
         (["pipeline=evaluate", "pipeline.path=gone"], "pipeline.path=gone: a set written by this package"),
-        (["pipeline=probe", "+data@pipeline.onto=folder", "pipeline.onto.root=gone"], "pipeline.onto.root=gone: a fol"),
+        (
+            ["pipeline=probe", "+data@pipeline.onto=folder", "pipeline.onto.root=gone"],
+            "pipeline.onto.root=gone: a fol",
+        ),
         (["data=folder"], "data.root=None: a folder with train/<class>/*"),
         (["data=folder", "data.root=gone"], "data.root=gone: a folder with train/<class>/*"),
     ],
@@ -137,7 +177,9 @@ def other_test_classes(root):
 def test_a_bad_class_folder_is_named_by_its_file(called, tmp_path, spoil):
     root = tree(tmp_path / "images")
     where, allowed = spoil(root)
-    said = refused(called, tmp_path / "store", "data=folder", f"data.root={root}", "method=first", "ipc=1", "noe=1")
+    said = refused(
+        called, tmp_path / "store", "data=folder", f"data.root={root}", "method=first", "ipc=1", "noe=1"
+    )
     assert said.startswith(f"data.root={where}: {allowed}")
 
 
@@ -149,7 +191,9 @@ def distilled(called, tmp_path):
     return manifest.parent
 
 
-@pytest.mark.parametrize(("classes", "size", "what"), [(2, 8, "classes"), (10, 12, "image shape"), (10, 8, "mean")])
+@pytest.mark.parametrize(
+    ("classes", "size", "what"), [(2, 8, "classes"), (10, 12, "image shape"), (10, 8, "mean")]
+)
 def test_a_set_is_not_evaluated_against_other_data(called, tmp_path, distilled, classes, size, what):
     root = tree(tmp_path / "images", [str(c) for c in range(classes)], size=size)
     other = ("data=folder", f"data.root={root}", "ipc=1", "noe=1")
@@ -171,7 +215,10 @@ def test_a_download_without_a_network_says_what_to_set_instead(called, tmp_path,
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
     monkeypatch.setattr(socket, "socket", unreachable)
     onto = refused(called, tmp_path / "store", "pipeline=probe", "split=1x2", "+data@pipeline.onto=cifar10")
-    assert onto.startswith("pipeline.onto.root=None: cifar10 cannot be had") and "set it to a folder with" in onto
+    assert (
+        onto.startswith("pipeline.onto.root=None: cifar10 cannot be had")
+        and "set it to a folder with" in onto
+    )
     said = refused(called, tmp_path / "store", "data=cifar10", "augment=dsa")
     assert said.startswith("data.root=None: cifar10 cannot be had") and "set it to a folder with" in said
 

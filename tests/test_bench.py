@@ -27,7 +27,9 @@ def tiny(case):
     """Return the case at width 8, one image per class and few draws of everything."""
     given = case.method.keywords
     smaller = {name: value for name, value in FEWER.items() if name in given}
-    smaller |= {name: functools.partial(given[name], **less) for name, less in NESTED.items() if name in given}
+    smaller |= {
+        name: functools.partial(given[name], **less) for name, less in NESTED.items() if name in given
+    }
     method = functools.partial(case.method, **smaller)
     return dataclasses.replace(case, method=method, width=0.0625, ipc=1, images=60, side=8, classes=3)
 
@@ -88,7 +90,9 @@ def test_rounds_are_ours_reference_reference_ours():
     log = []
     bench.play(Side("ours", log), Side("reference", log), 2)
     assert log == [
-        (name, 2 * k + i) for k in (0, 1) for name, i in (("ours", 1), ("reference", 1), ("reference", 2), ("ours", 2))
+        (name, 2 * k + i)
+        for k in (0, 1)
+        for name, i in (("ours", 1), ("reference", 1), ("reference", 2), ("ours", 2))
     ]
 
 
@@ -139,7 +143,9 @@ def test_a_record_takes_the_place_of_the_one_of_its_name(tmp_path):
 
 
 def test_the_table_has_a_line_for_each_record():
-    record = bench.measure(TINY["dm"], rounds=1, peak=lambda case, which: {"ours": 1234.0, "reference": 5678.0}[which])
+    record = bench.measure(
+        TINY["dm"], rounds=1, peak=lambda case, which: {"ours": 1234.0, "reference": 5678.0}[which]
+    )
     console = Console(width=250, record=True, file=io.StringIO())
     console.print(bench.table([record, {**record, "name": "other"}]))
     text = console.export_text()

@@ -72,7 +72,9 @@ def broken(tmp_path, monkeypatch):
         report = use_cases.create_report(use_cases.read_user_options(str(PYPROJECT)), cache_dir=None)
         assert not report.could_not_run and not report.invalid_contract_options
         by_name = {contract["name"]: identity for identity, contract in CONTRACTS.items()}
-        return {by_name[contract.name] for contract, check in report.get_contracts_and_checks() if not check.kept}
+        return {
+            by_name[contract.name] for contract, check in report.get_contracts_and_checks() if not check.kept
+        }
 
     return broken
 
@@ -121,8 +123,6 @@ def test_every_module_is_under_the_contracts_on_libraries():
 
 
 def test_the_entry_point_answers_without_loading_torch():
-    code = (
-        "import sys, moe_distill.run; sys.exit(' '.join({'torch', 'pytorch_lightning', 'wandb'} & {*sys.modules}) or 0)"
-    )
+    code = "import sys, moe_distill.run; sys.exit(' '.join({'torch', 'pytorch_lightning', 'wandb'} & {*sys.modules}) or 0)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,8 @@ from moe_distill.config.schema import conf_dir, experiments_dir
 
 FOLDERS = Path(experiments_dir())
 EXPERIMENTS = sorted(p.stem for p in (Path(conf_dir()) / "experiment").glob("*.yaml"))
-# What they show is no difference between distilled sets: costs, pictures, students of real data, a page to start from.
+# What they show is no difference between distilled sets: costs, pictures, students of real data, a page to
+# start from.
 UNCOMPARED = {"cost", "cost_teachers", "viz_highres", "full_data", "quickstart"}
 ASKED = [
     *(f"T{n}" for n in range(1, 7)),
@@ -50,13 +51,17 @@ def test_sets_are_compared_over_three_distillation_seeds_in_the_published_protoc
     seeded = {n for n, sweep in raw.items() if "seed" in sweep.get("sweeper", {}).get("params", {})}
     assert seeded == {*EXPERIMENTS} - UNCOMPARED
     assert {raw[n]["sweeper"]["params"]["seed"] for n in seeded} == {"${sweep.seed}"}
-    seeds = {s: OmegaConf.load(conf / "scale" / f"{s}.yaml").sweep.seed for s in ("smoke", "small", "gpu", "paper")}
+    seeds = {
+        s: OmegaConf.load(conf / "scale" / f"{s}.yaml").sweep.seed for s in ("smoke", "small", "gpu", "paper")
+    }
     assert seeds == {"smoke": "0", "small": "0", "gpu": "0", "paper": "0,1,2"}
 
 
 def test_the_leads_that_no_table_shows_are_what_the_readme_says(capsys, monkeypatch):
     text = Path(experiments_dir(), "README.md").read_text().partition("## Leads that no table shows")[2]
-    code = textwrap.dedent("\n".join(line for line in text.splitlines() if line.startswith("    ") or not line))
+    code = textwrap.dedent(
+        "\n".join(line for line in text.splitlines() if line.startswith("    ") or not line)
+    )
     monkeypatch.chdir(Path(experiments_dir()).parent)
     exec(compile(code, "experiments/README.md", "exec"), {})
     assert capsys.readouterr().out.splitlines() == re.findall(r"  # (\S+ ± \S+)$", code, re.MULTILINE)

@@ -1,6 +1,7 @@
 """Every published number: what each method is filled with, by data set, normalisation and ipc.
 
-``golden/published.json`` was written before the rows became Python, by composing the configuration of each place.
+``golden/published.json`` was written before the rows became Python, by composing the configuration of each
+place.
 """
 
 import functools
@@ -21,7 +22,10 @@ GOLDEN = json.loads((Path(__file__).parent / "golden/published.json").read_text(
 PLACES = [place.split() for place in GOLDEN["places"]]
 METHODS = sorted({method for method, _, _ in PLACES})
 # How the authors of a method read a data set, where that is not by its channels.
-WHITENED = (("mtt", "cifar10"), *((method, data) for method in ("ftd", "datm") for data in ("cifar10", "cifar100")))
+WHITENED = (
+    ("mtt", "cifar10"),
+    *((method, data) for method in ("ftd", "datm") for data in ("cifar10", "cifar100")),
+)
 READ_BY = {**dict.fromkeys(WHITENED, "zca"), ("idc", "cifar100"): "cifar10", ("mtt", "cifar100"): "cifar10"}
 
 
@@ -61,4 +65,7 @@ def test_python_asks_a_method_for_its_published_settings():
 
 def test_a_setting_is_found_at_its_path():
     method = functools.partial(IDM, queue=functools.partial(dict, steps=3))
-    assert setting_at(method, ["queue", "steps"]) == 3 and setting_at(method, ["queue", "nope", "deeper"]) is None
+    assert (
+        setting_at(method, ["queue", "steps"]) == 3
+        and setting_at(method, ["queue", "nope", "deeper"]) is None
+    )

@@ -15,7 +15,7 @@ from moe_distill.experts.coordinator import Diversity, DiversityCoordinator
 from moe_distill.experts.expert import Expert
 from moe_distill.experts.mixture import Mixture
 from moe_distill.experts.roster import ExpertSpec, Roster
-from moe_distill.experts.shared import Workshop
+from moe_distill.experts.shared import SharedResources
 from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
 from moe_distill.models.base import build
@@ -27,7 +27,10 @@ from moe_distill.training.classifier import Classifier
 from moe_distill.training.cohort import InTurn, Stacked, cohort
 from moe_distill.training.recipe import Recipe
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
 pytestmark.append(pytest.mark.usefixtures("exact_matrix_products"))
 
 NETWORK = functools.partial(ConvNet, depth=2, width=0.25)
@@ -50,7 +53,8 @@ QUEUE = functools.partial(
 SPECS = {
     "dm": ExpertSpec(functools.partial(DM, lr=0.1, **COMMON), 3),
     "idm": ExpertSpec(
-        functools.partial(IDM, lr=0.05, ce_weight=0.5, factor=2, queue=QUEUE, networks_see="part", **COMMON), 3
+        functools.partial(IDM, lr=0.05, ce_weight=0.5, factor=2, queue=QUEUE, networks_see="part", **COMMON),
+        3,
     ),
 }
 RECIPE = Recipe("r", epochs=2, lr=0.02, batch_size=16, augment=AUGMENT)
@@ -68,8 +72,8 @@ def networks(count, device):
 
 
 def expert(name, device, number=0):
-    workshop = Workshop(real(), NETWORK, torch.optim.SGD, 0)
-    return Expert(number, SPECS[name], torch.arange(number, 60, 2), workshop).to(device)
+    resources = SharedResources(real(), NETWORK, torch.optim.SGD, 0)
+    return Expert(number, SPECS[name], torch.arange(number, 60, 2), resources).to(device)
 
 
 def test_a_real_set_moves_and_draws_the_same_images():
@@ -88,9 +92,9 @@ def test_a_real_set_moves_and_draws_the_same_images():
 def test_an_expert_lies_on_its_device_with_all_it_works_with(name):
     made = expert(name, "cuda")
     made.start()
-    round_ = made.round(0)
-    placed = [made.synthetic.images, made.synthetic.labels, round_.real.images_NCHW, round_.whole.labels_N]
-    placed += list(round_.new_network(stream(0, "n")).parameters())
+    context = made.round(0)
+    placed = [made.synthetic.images, made.synthetic.labels, context.real.images_NCHW, context.whole.labels_N]
+    placed += list(context.new_network(stream(0, "n")).parameters())
     assert {t.device.type for t in placed} == {"cuda"}
     assert made.rng.device.type == "cpu"
 
@@ -127,7 +131,9 @@ def test_a_student_on_the_device_takes_the_steps_of_the_cpu():
     torch.testing.assert_close(there, here, rtol=2e-3, atol=1e-4)
     for name, weight in gpu.cohort.weights_of(0).items():
         assert weight.device.type == "cuda"
-        torch.testing.assert_close(weight.detach().cpu(), cpu.cohort.weights_of(0)[name], rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(
+            weight.detach().cpu(), cpu.cohort.weights_of(0)[name], rtol=1e-2, atol=1e-3
+        )
 
 
 def test_students_together_on_the_device_are_students_in_turn():
@@ -152,7 +158,7 @@ def coordinated(device):
     """Return every expert's extra gradient of one measurement."""
     members = tuple(SPECS.values())
     parts = [torch.arange(i, 60, 2) for i in range(2)]
-    mixture = Mixture(Roster(members), parts, Workshop(real(), NETWORK, torch.optim.SGD, 0))
+    mixture = Mixture(Roster(members), parts, SharedResources(real(), NETWORK, torch.optim.SGD, 0))
     for number, name in enumerate(SPECS):
         mixture.experts[str(number)] = expert(name, device, number)
         mixture.experts[str(number)].start()

@@ -1,4 +1,5 @@
-"""Keys stay what they are: a table of those of known settings, so that a change that loses stored sets is seen.
+"""Keys stay what they are: a table of those of known settings, so that a change that loses stored sets is
+seen.
 
 ``python tests/test_key_table.py`` writes the table anew, for whoever means to change keys.
 """
@@ -22,7 +23,17 @@ from moe_distill.store.identity import defaults_of, key, name_of
 GOLDEN = Path(__file__).parent / "golden"
 KEYS, DEFAULTS = (json.loads((GOLDEN / f"{name}.json").read_text()) for name in ("keys", "defaults"))
 # The rooms whose classes stand in keys.
-DESCRIBED = ("data", "diversity", "evaluation", "experts", "methods", "models", "synthetic", "teachers", "training")
+DESCRIBED = (
+    "data",
+    "diversity",
+    "evaluation",
+    "experts",
+    "methods",
+    "models",
+    "synthetic",
+    "teachers",
+    "training",
+)
 JOBS = [
     *(f"method={m}" for m in ("dc", "dsa", "dm", "idm", "idc", "mtt", "ftd", "datm", "random", "kcenter")),
     "method=rded recipe=rded diversity=none",
@@ -36,17 +47,23 @@ JOBS = [
 def keys_of(job):
     """Return what a job on digits is stored under: its set, and the first student of each architecture."""
     cfg = compose("config", ["data=digits", "scale=small", "paths.output=/none", *job.split()])
-    plan, exam = (instantiate(cfg[name], _convert_="all") for name in ("plan", "exam"))
+    plan, protocol = (instantiate(cfg[name], _convert_="all") for name in ("plan", "protocol"))
     train, test = plan.data.load(Path())
     settings = plan.settings(train, Path())
-    return {"set": key(settings), **{name: exam.keys(settings, test, name)[0] for name in exam.students}}
+    return {
+        "set": key(settings),
+        **{name: protocol.keys(settings, test, name)[0] for name in protocol.students},
+    }
 
 
 def defaults():
-    """Return the defaults of the package's public dataclasses, and of whatever a yaml names, by what keys call them."""
+    """Return the defaults of the package's public dataclasses, and of whatever a yaml names, by what keys
+    call them."""
     named = set()
     for file in Path(conf_dir()).rglob("*.yaml"):
-        named |= {pkgutil.resolve_name(t) for t in re.findall(r"_target_: (moe_distill[\w.]+)", file.read_text())}
+        named |= {
+            pkgutil.resolve_name(t) for t in re.findall(r"_target_: (moe_distill[\w.]+)", file.read_text())
+        }
     for info in pkgutil.walk_packages(moe_distill.__path__, "moe_distill."):
         if info.name.split(".")[1] in DESCRIBED:
             module = importlib.import_module(info.name)
@@ -82,7 +99,9 @@ def test_a_default_stays_or_its_class_is_revised():
 
 def test_no_two_things_that_a_yaml_names_have_one_name_in_keys():
     files = [file.read_text() for file in Path(conf_dir()).rglob("*.yaml")]
-    targets = {pkgutil.resolve_name(t) for text in files for t in re.findall(r"_target_: (moe_distill[\w.]+)", text)}
+    targets = {
+        pkgutil.resolve_name(t) for text in files for t in re.findall(r"_target_: (moe_distill[\w.]+)", text)
+    }
     names = [name_of(target) for target in targets]
     assert len(names) > 90 and len({*names}) == len(names), sorted(n for n in {*names} if names.count(n) > 1)
 

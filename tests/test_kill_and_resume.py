@@ -1,7 +1,8 @@
-"""Real processes, killed or stopped at random moments and started again, or started twice at once on one store.
+"""Real processes, killed or stopped at random moments and started again, or started twice at once on one
+store.
 
-``SIGNALS=30 pytest -s tests/test_kill_and_resume.py`` sends 30 each of SIGKILL, SIGTERM and SIGINT over four methods;
-without it, one each to one of them.
+``SIGNALS=30 pytest -s tests/test_kill_and_resume.py`` sends 30 each of SIGKILL, SIGTERM and SIGINT over four
+methods; without it, one each to one of them.
 """
 
 import json
@@ -21,7 +22,8 @@ from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 pytestmark = pytest.mark.slow
 
-# A process imports for seconds: this one imports once, does no work, and forks a real process for every command line.
+# A process imports for seconds: this one imports once, does no work, and forks a real process for every
+# command line.
 SERVER = """
 import json, os, signal, sys
 import torch, pytorch_lightning, torchvision, sklearn.datasets
@@ -70,7 +72,11 @@ class Processes:
     def __init__(self, folder):
         self.folder = folder
         self.server = subprocess.Popen(
-            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder
+            [sys.executable, "-c", SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=folder,
         )
         assert self.server.stdout.readline() == "ready\n"
 
@@ -82,8 +88,14 @@ class Processes:
 
     def start(self, store, pipeline, log="log", more=()):
         """Start a stage on a store; return its process id."""
-        paths = [f"paths.store={store}", f"paths.output={self.folder}/out-{log}", f"hydra.run.dir={self.folder}/hydra"]
-        return self.ask({"argv": [*JOB, f"pipeline={pipeline}", *paths, *more], "log": str(self.folder / log)})
+        paths = [
+            f"paths.store={store}",
+            f"paths.output={self.folder}/out-{log}",
+            f"hydra.run.dir={self.folder}/hydra",
+        ]
+        return self.ask(
+            {"argv": [*JOB, f"pipeline={pipeline}", *paths, *more], "log": str(self.folder / log)}
+        )
 
     def said(self, log):
         """Return the end of a log."""
@@ -96,7 +108,8 @@ class Processes:
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory):
-    """The process that forks, with one pretrained φ in its folder's ``store`` and a set distilled without a break."""
+    """The process that forks, with one pretrained φ in its folder's ``store`` and a set distilled without a
+    break."""
     served = Processes(Path(tmp_path_factory.mktemp("killed")))
     for pipeline in ("pretrain", "distill"):
         assert served.wait(served.start(served.folder / "calm", pipeline)) == 0
@@ -188,7 +201,9 @@ def bits(store):
     kinds = ("set", "teacher", "trajectory", "result")
     for file in sorted(path for kind in kinds for path in store.glob(f"{kind}/*/*")):
         if file.name == "row.json":
-            found[file.relative_to(store)] = {k: v for k, v in json.loads(file.read_text()).items() if k not in COSTS}
+            found[file.relative_to(store)] = {
+                k: v for k, v in json.loads(file.read_text()).items() if k not in COSTS
+            }
         elif file.is_file() and file.name != "manifest.json":
             found[file.relative_to(store)] = file.read_bytes()
     return found

@@ -71,17 +71,33 @@ LAWS: dict[str, tuple[Callable[[ast.AST], bool], str, str]] = {
     ".cuda()": (lambda n: calls(n).endswith(".cuda"), "f(x).cuda()", "torch.cuda.empty_cache()"),
     "a literal cuda": (names_cuda, "x.to('cuda:0')", "print_ = 'cudagraphs'"),
     "a global statement": (lambda n: isinstance(n, ast.Global), "def f():\n    global x", "globals()"),
-    "import *": (lambda n: any(i.endswith(".*") for i in imported(n)), "from torch import *", "from torch import nn"),
+    "import *": (
+        lambda n: any(i.endswith(".*") for i in imported(n)),
+        "from torch import *",
+        "from torch import nn",
+    ),
     "print": (lambda n: calls(n) == "print", "def f():\n    print(1)", "console.print(1)"),
-    "argparse": (lambda n: any(i.startswith("argparse") for i in imported(n)), "import argparse", "import ast"),
+    "argparse": (
+        lambda n: any(i.startswith("argparse") for i in imported(n)),
+        "import argparse",
+        "import ast",
+    ),
     "trainer.global_step": (
         lambda n: isinstance(n, ast.Attribute) and n.attr == "global_step",
         "self.trainer.global_step",
         "self.iteration",
     ),
     "sync_dist": (synchronises, "self.log('x', x, sync_dist=True)", "self.log('x', x)"),
-    "if method ==": (lambda n: compares(n, "method"), "if spec.method == 'idm': pass", "if method is None: pass"),
-    "if dataset ==": (lambda n: compares(n, "dataset"), "x = 1 if dataset in ('a', 'b') else 2", "dataset == other"),
+    "if method ==": (
+        lambda n: compares(n, "method"),
+        "if spec.method == 'idm': pass",
+        "if method is None: pass",
+    ),
+    "if dataset ==": (
+        lambda n: compares(n, "dataset"),
+        "x = 1 if dataset in ('a', 'b') else 2",
+        "dataset == other",
+    ),
     "a seed of its own": (seeds, "torch.manual_seed(0)", "stream(seed, 'x')"),
 }
 MORE_SEEDS = (
@@ -114,10 +130,16 @@ def long_functions(source: str) -> Iterator[str]:
 
 
 def early_ends(source: str) -> Iterator[str]:
-    """Yield the tests of a source that return, or go on to the next turn, before their end, as if they had tested."""
+    """Yield the tests of a source that return, or go on to the next turn, before their end, as if they had
+    tested."""
     for test in ast.walk(ast.parse(source)):
         if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
-            inner = {n for f in ast.walk(test) if f is not test and isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
+            inner = {
+                n
+                for f in ast.walk(test)
+                if f is not test and isinstance(f, ast.FunctionDef)
+                for n in ast.walk(f)
+            }
             if any(isinstance(node, ast.Return | ast.Continue) for node in {*ast.walk(test)} - inner):
                 yield test.name
 
@@ -142,7 +164,9 @@ def test_no_file_is_too_long():
 
 
 def test_no_function_is_too_long():
-    assert [f"{path}: {found}" for path in PACKAGE + TESTS for found in long_functions(path.read_text())] == []
+    assert [
+        f"{path}: {found}" for path in PACKAGE + TESTS for found in long_functions(path.read_text())
+    ] == []
 
 
 def test_the_package_breaks_no_law():

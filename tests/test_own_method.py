@@ -1,4 +1,5 @@
-"""A method of a user's own is one Python file and one yaml; rows, published or theirs, fill what it leaves open."""
+"""A method of a user's own is one Python file and one yaml; rows, published or theirs, fill what it leaves
+open."""
 
 import json
 
@@ -16,12 +17,12 @@ class Toy(Method):
     def __init__(self, iterations, lr, init, momentum=0.25):
         self.iterations, self.lr, self.init, self.momentum = iterations, lr, init, momentum
 
-    def prepare(self, round_):
-        ipc = round_.syn.provenance.ipc
-        fill_by_class(round_.syn, lambda c: self.init(round_.real, c, ipc, round_.rng))
+    def prepare(self, context):
+        ipc = context.syn.provenance.ipc
+        fill_by_class(context.syn, lambda c: self.init(context.real, c, ipc, context.rng))
 
-    def iterate(self, round_, apply):
-        return {"loss": apply(round_.syn.images.square().sum())}
+    def iterate(self, context, apply):
+        return {"loss": apply(context.syn.images.square().sum())}
 
     def parameter_groups(self, syn):
         return [{"params": [syn.images], "lr": self.lr, "momentum": self.momentum}]
@@ -72,4 +73,6 @@ def test_a_method_of_ones_own_needs_a_module_and_a_yaml(called, toy, tmp_path, t
 
 def test_a_setting_of_ones_own_method_that_nothing_fills_is_named(called, toy, tmp_path):
     (tmp_path / "conf/method/toy.yaml").write_text(PLAIN.replace("init: ${init}", "init: ???"))
-    assert refused(called, tmp_path / "store", *toy).startswith("method.init=: a value: neither the scale nor a")
+    assert refused(called, tmp_path / "store", *toy).startswith(
+        "method.init=: a value: neither the scale nor a"
+    )

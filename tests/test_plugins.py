@@ -1,4 +1,5 @@
-"""Parts of somebody else's, outside the package, are held to what ours promise: right ones pass, wrong ones fail."""
+"""Parts of somebody else's, outside the package, are held to what ours promise: right ones pass, wrong ones
+fail."""
 
 import pytest
 
@@ -23,21 +24,21 @@ class Pixels(Method):
     def __init__(self, iterations, batch=8, init=random_real):
         self.iterations, self.batch, self.init = iterations, batch, init
 
-    def prepare(self, round_):
-        ipc = round_.syn.provenance.ipc
-        fill_by_class(round_.syn, lambda c: self.init(round_.real, c, ipc, round_.rng))
+    def prepare(self, context):
+        ipc = context.syn.provenance.ipc
+        fill_by_class(context.syn, lambda c: self.init(context.real, c, ipc, context.rng))
 
-    def iterate(self, round_, apply):
+    def iterate(self, context, apply):
         loss = 0
-        for c in range(len(round_.real.classes)):
-            real = round_.real.class_batch(c, self.batch, round_.rng)
-            loss = loss + squared_distance_of_means(real.flatten(1), round_.syn.of_class(c).flatten(1))
+        for c in range(len(context.real.classes)):
+            real = context.real.class_batch(c, self.batch, context.rng)
+            loss = loss + squared_distance_of_means(real.flatten(1), context.syn.of_class(c).flatten(1))
         return {"loss": apply(loss)}
 
     def parameter_groups(self, syn):
         return [{"params": [syn.images], "lr": 0.1}]
 
-    def forwards(self, classes, ipc, per_class):
+    def forward_passes(self, classes, ipc, per_class):
         return classes * (3.0 * ipc + self.batch)
 
 
@@ -91,19 +92,25 @@ class TestNoise(DataConformance):
 WRONG = {
     # draws from the global generator
     "test_the_seed_alone_decides_the_images": (
-        "round_.rng)\n            loss",
+        "context.rng)\n            loss",
         "torch.Generator().manual_seed(torch.seed()))\n            loss",
     ),
     # looks at all of the data
-    "test_it_reads_its_part_alone": ("round_.real.class_batch", "round_.whole.class_batch"),
+    "test_it_reads_its_part_alone": ("context.real.class_batch", "context.whole.class_batch"),
     # moves images itself
-    "test_images_move_by_apply_alone": ('return {"loss"', 'round_.syn.images.data.add_(1.0); return {"loss"'),
+    "test_images_move_by_apply_alone": (
+        'return {"loss"',
+        'context.syn.images.data.add_(1.0); return {"loss"',
+    ),
     # keeps a count that is in no state
-    "test_an_interrupted_expert_goes_on_bit_for_bit": ("loss = 0", "self.n = getattr(self, 'n', 0) + 1; loss = self.n"),
+    "test_an_interrupted_expert_goes_on_bit_for_bit": (
+        "loss = 0",
+        "self.n = getattr(self, 'n', 0) + 1; loss = self.n",
+    ),
     # costs less for more images
     "test_costs_and_parameter_groups_agree_with_what_moves": ("3.0 * ipc", "-3.0 * ipc"),
     # fills every class with images of the first
-    "test_initial_images_bear_the_label_of_their_class": ("round_.real, c, ipc", "round_.real, 0, ipc"),
+    "test_initial_images_bear_the_label_of_their_class": ("context.real, c, ipc", "context.real, 0, ipc"),
     # takes images of any size
     "test_size_outside_the_range_is_named": ("        check_size(size)\n", ""),
     # prefers one of its arguments

@@ -18,7 +18,18 @@ def test_equal_names_draw_equally():
 
 
 def test_any_other_name_draws_independently():
-    names = [(0,), (1,), (0, "a"), (1, "a"), (0, "b"), (0, "a", 0), (0, "a", 1), (0, "a", "b"), (0, "b", "a"), (-1,)]
+    names = [
+        (0,),
+        (1,),
+        (0, "a"),
+        (1, "a"),
+        (0, "b"),
+        (0, "a", 0),
+        (0, "a", 1),
+        (0, "a", "b"),
+        (0, "b", "a"),
+        (-1,),
+    ]
     for one, other in itertools.combinations([draws(*n) for n in names], 2):
         assert abs(float(np.corrcoef(one, other)[0, 1])) < 0.35  # five standard errors at n = 200
         assert not set(one.tolist()) & set(other.tolist())
@@ -26,7 +37,10 @@ def test_any_other_name_draws_independently():
 
 def test_a_seed_is_taken_from_the_hash_of_the_names():
     # the first eight bytes of `printf 0/demo | sha256sum`, little-endian, without the top bit
-    assert stream(0, "demo").initial_seed() == int.from_bytes(bytes.fromhex("2b65a5db6d2e7120"), "little") % 2**63
+    assert (
+        stream(0, "demo").initial_seed()
+        == int.from_bytes(bytes.fromhex("2b65a5db6d2e7120"), "little") % 2**63
+    )
 
 
 def test_large_and_negative_seeds_are_taken():

@@ -25,11 +25,13 @@ def test_any_split_says_both_numbers_and_the_settled_one_says_what_was_set(compo
     cfg = composed(*typed)
     assert (cfg.ipc, cfg.noe) == split
     roster = instantiate(cfg.experts, _convert_="all")
-    assert ([m.ipc for m in roster.members], roster.noe) == ([split[0]] * split[1], split[1])
+    assert ([m.ipc for m in roster.members], roster.num_experts) == ([split[0]] * split[1], split[1])
     assert settled(cfg)["split"] == "x".join(map(str, split))
 
 
-@pytest.mark.parametrize("split", ["5", "x2", "5x", "0x2", "5x0", "05x2", "5x2x1", "axb", "5X2", "5 x 2", "5x1001"])
+@pytest.mark.parametrize(
+    "split", ["5", "x2", "5x", "0x2", "5x0", "05x2", "5x2x1", "axb", "5X2", "5 x 2", "5x1001"]
+)
 def test_what_is_no_split_is_named_as_it_was_typed(composed, split):
     with pytest.raises(InputError, match=rf"^split={split}: images per class and experts, such as 5x2"):
         settled(composed(f"split='{split}'"))

@@ -1,4 +1,5 @@
-"""A signal ends a run by one exception, in one line, with an exit code that says so; also where code drops it."""
+"""A signal ends a run by one exception, in one line, with an exit code that says so; also where code drops
+it."""
 
 import os
 import signal

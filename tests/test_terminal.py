@@ -15,7 +15,7 @@ from moe_distill.results.known_rows import Results
 from moe_distill.store.locks import locked
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import Cell, Sweep
-from moe_distill.sweeps.status import shown
+from moe_distill.sweeps.status import format_status
 
 LONG = "/tmp/[/b]" + "a long [red]name/" * 20
 
@@ -30,7 +30,7 @@ def test_texts_and_tables_are_whole_and_no_markup(capsys):
     said = capsys.readouterr().out
     assert said.startswith(f"page: {LONG}\n{LONG}: title\n")
     assert any(LONG in line and ":smile: [/]" in line for line in said.splitlines())
-    assert terminal.shown(table) in said
+    assert terminal.rendered(table) in said
 
 
 ACTS = "a\x1b]0;owned\x07b\x1b[2J\u202ec\x9b31m\r"
@@ -61,7 +61,9 @@ def test_a_run_in_a_folder_with_markup_ends_and_its_command_can_be_pasted(suite,
     monkeypatch.setattr(sys, "argv", given)
     suite.out = suite.home / "o[/b]ut"
     here = f"paths.output='{suite.out}'"
-    suite(here, "method=random", "split=1x1", "students=convnet3", "seeds=1", "recipe.epochs=1", "name='a[b]c'")
+    suite(
+        here, "method=random", "split=1x1", "students=convnet3", "seeds=1", "recipe.epochs=1", "name='a[b]c'"
+    )
     said = capsys.readouterr().out
     assert f"page: {suite.out}/report.html\n" in said and "a[b]c: test accuracy" in said
     command = json.loads((suite.out / "stages.json").read_text())["command"]
@@ -72,7 +74,7 @@ def test_the_last_words_of_a_job_are_not_its_command(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / LOG).write_text("$ python -m app a very long command\n")
     cell = Cell("x=1", "a", "", ({"config_hash": "other"},))
-    text = shown(Sweep("", {}, (cell,)), tmp_path, Results(Store(tmp_path / "store")), "")
+    text = format_status(Sweep("", {}, (cell,)), tmp_path, Results(Store(tmp_path / "store")), "")
     assert "1 failed" in text and "very long command" not in text
 
 

@@ -21,7 +21,8 @@ SHORT += ["shorten.idm.iterations=3", "recipe.epochs=2", "features.recipe.epochs
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
-    """The interpreter of an environment that holds the wheel; what the wheel needs is borrowed from this one."""
+    """The interpreter of an environment that holds the wheel; what the wheel needs is borrowed from this
+    one."""
     home = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(home)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
@@ -29,13 +30,16 @@ def python(tmp_path_factory):
     site = next((home / "env").glob("lib/python*/site-packages"))
     (wheel,) = home.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(site)
-    # a folder named here is searched, but its own .pth files, such as that of an editable install, are not read
+    # a folder named here is searched, but its own .pth files, such as that of an editable install, are not
+    # read
     (site / "borrowed.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     return home / "env" / "bin" / "python"
 
 
 def run(python, folder, *arguments):
-    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MOE_DISTILL_HOME")}
+    env = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MOE_DISTILL_HOME")
+    }
     command = [str(python), "-m", *arguments]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -54,7 +58,9 @@ def test_the_quickstart_runs_from_an_empty_folder(python, tmp_path):
     assert (made / "report.html").stat().st_size > 10_000
     table = rows(made / "results.csv")
     assert {row["roster"] for row in table} == {"idm5x2", "idm10x1", "random10x1"} and len(table) == 12
-    assert {row["commit"] for row in table} == {moe_distill.__version__}  # no checkout: it is the wheel that ran
+    assert {row["commit"] for row in table} == {
+        moe_distill.__version__
+    }  # no checkout: it is the wheel that ran
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 

@@ -1,4 +1,6 @@
-"""Times one iteration of each method against a naive reference, and writes runs/speed/bench.json and a table."""
+"""Times one iteration of each method against a naive reference, and writes runs/speed/bench.json and a
+table.
+"""
 
 import json
 import multiprocessing
@@ -45,7 +47,8 @@ def relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 def median_error(found_NCHW: torch.Tensor, exact_NCHW: torch.Tensor) -> float:
-    """Return the median over images of the error, which a single activation that rounding moves across 0 leaves as is.
+    """Return the median over images of the error, which a single activation that rounding moves across 0
+    leaves as is.
 
     The whole gradient's error is that of the few images with such an activation, where there is one.
     """
@@ -83,7 +86,9 @@ def play(ours: Side, reference: Side, rounds: int) -> Record:
 def peak_mb(case: Case, which: str) -> float:
     """Return the memory, in MiB, by which a side's first iteration exceeds what the process held before."""
     network = ConvNet(3, 2, 8, width=0.0625)
-    F.cross_entropy(network(torch.zeros(2, 3, 8, 8)), torch.tensor([0, 1])).backward()  # libraries are loaded now
+    F.cross_entropy(
+        network(torch.zeros(2, 3, 8, 8)), torch.tensor([0, 1])
+    ).backward()  # libraries are loaded now
     side = BUILDERS[which](case, torch.float32)
     here = torch.device("cpu")
     base = Meter(here).read(0, 0)["peak_memory_mb"]
@@ -127,7 +132,15 @@ def measure(case: Case, rounds: int, peak: Peak = peak_mb_alone) -> Record:
     counted = {"reference_gflop": flops / 1e9, "reference_gflop_per_cpu_second": speed}
     about = {"name": case.name, "setting": case.setting, "dtype": "float32", "rounds": rounds}
     exact_by = "reference" if case.exact_by_reference else "ours"
-    return {**about, **times, **peaks, **errors, "error_against": f"{exact_by} in float64", **counted, **where()}
+    return {
+        **about,
+        **times,
+        **peaks,
+        **errors,
+        "error_against": f"{exact_by} in float64",
+        **counted,
+        **where(),
+    }
 
 
 def chosen(only: str) -> list[Case]:
@@ -148,7 +161,9 @@ def keep(record: Record, path: Path) -> list[Record]:
     """Put a record in the place of the one of its name; return all records of the file."""
     kept = json.loads(path.read_text()) if path.is_file() else []
     names = [case.name for case in CASES]
-    records = sorted([r for r in kept if r["name"] != record["name"]] + [record], key=lambda r: names.index(r["name"]))
+    records = sorted(
+        [r for r in kept if r["name"] != record["name"]] + [record], key=lambda r: names.index(r["name"])
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, records)
     return records
@@ -156,9 +171,22 @@ def keep(record: Record, path: Path) -> list[Record]:
 
 def table(records: list[Record]) -> Table:
     """Return the records as a table."""
-    heads = ("case", "seconds", "reference", "wall ratio", "CPU ratio", "reference GFLOP/s", "peak MiB", "reference")
+    heads = (
+        "case",
+        "seconds",
+        "reference",
+        "wall ratio",
+        "CPU ratio",
+        "reference GFLOP/s",
+        "peak MiB",
+        "reference",
+    )
     shown = Table(
-        *heads, "gradient error (median image)", "reference", "rounds", title="ours / naive reference, one iteration"
+        *heads,
+        "gradient error (median image)",
+        "reference",
+        "rounds",
+        title="ours / naive reference, one iteration",
     )
     for r in records:
         ratios = (
@@ -167,7 +195,8 @@ def table(records: list[Record]) -> Table:
         )
         peaks = (f"{r[name]:.0f}" for name in ("peak_mb", "reference_peak_mb"))
         errors = (
-            f"{r[f'{of}gradient_error']:.0e} ({r[f'{of}gradient_error_median']:.0e})" for of in ("", "reference_")
+            f"{r[f'{of}gradient_error']:.0e} ({r[f'{of}gradient_error_median']:.0e})"
+            for of in ("", "reference_")
         )
         seconds = (f"{r[name]:.2f}" for name in ("seconds", "reference_seconds"))
         reached = f"{r['reference_gflop_per_cpu_second']:.0f}"

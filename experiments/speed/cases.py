@@ -19,7 +19,7 @@ from moe_distill.methods.idm import IDM
 from moe_distill.methods.matching.distances import layerwise_cosine, sum_squares
 from moe_distill.methods.matching.trajectories import adjoint, tesla
 from moe_distill.methods.mtt import MTT
-from moe_distill.teachers.early_network import EarlyNetwork
+from moe_distill.teachers.early_network import EarlyStageNetwork
 from moe_distill.teachers.network_queue import NetworkQueue
 from moe_distill.training.mixing import CutMix
 
@@ -40,8 +40,8 @@ class Case:
         images: Real images, colour noise.
         side: Their side in pixels.
         classes: Number of classes.
-        exact_by_reference: Whether the gradient in float64 that both are held against is the naive program's; else it
-            is the package's, where the naive program would not fit into memory.
+        exact_by_reference: Whether the gradient in float64 that both are held against is the naive program's;
+            else it is the package's, where the naive program would not fit into memory.
     """
 
     name: str
@@ -68,10 +68,24 @@ def no_teachers() -> None:
 
 DSA_GROUPS = Augmentation(one_of=(Color(), Crop(), Cutout(), Flip(), Scale(), Rotate()))
 MATCHING: Settings = {"iterations": 1_000_000, "momentum": 0.5, "real_batch": 256}
-GRADIENTS: Settings = {**MATCHING, "lr": 0.1, "outer": 1, "inner": 1, "network_lr": 0.01, "network_batch": 256}
+GRADIENTS: Settings = {
+    **MATCHING,
+    "lr": 0.1,
+    "outer": 1,
+    "inner": 1,
+    "network_lr": 0.01,
+    "network_batch": 256,
+}
 GRADIENTS |= {"distance": layerwise_cosine}
 NETWORKS: Settings = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
-QUEUE: Settings = {"capacity": 100, "first": 3, "renew_every": 30, "trained": 2, "steps": 2, "batch_size": 256}
+QUEUE: Settings = {
+    "capacity": 100,
+    "first": 3,
+    "renew_every": 30,
+    "trained": 2,
+    "steps": 2,
+    "batch_size": 256,
+}
 EARLY: Settings = {
     "renew_every": 100,
     "n_data": 2000,
@@ -119,7 +133,7 @@ IDC_METHOD = functools.partial(
     formation="single",
     networks_see="part",
     distance=sum_squares,
-    source=functools.partial(EarlyNetwork, **EARLY, **NETWORKS, cutmix=CutMix(0.5, 1.0)),
+    source=functools.partial(EarlyStageNetwork, **EARLY, **NETWORKS, cutmix=CutMix(0.5, 1.0)),
     augment=Augmentation((Crop(),), before=(Color(),), after=(Cutout(),)),
     init=first_real,
 )
@@ -137,5 +151,12 @@ CASES = (
     Case("idc", IDC_METHOD, NaiveIDC, "an inner iteration, 64 real, 2048 to train on"),
     Case("mtt_small", SHORT, NaiveMTT, "an iteration, adjoint against unroll, N = 10", width=0.25),
     Case("tesla_small", SHORT_TESLA, NaiveTesla, "an iteration of TESLA, N = 10", width=0.25),
-    Case("mtt", LONG, NaiveMTT, "an iteration, adjoint against unroll, N = 30", width=1.0, exact_by_reference=False),
+    Case(
+        "mtt",
+        LONG,
+        NaiveMTT,
+        "an iteration, adjoint against unroll, N = 30",
+        width=1.0,
+        exact_by_reference=False,
+    ),
 )

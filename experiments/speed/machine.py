@@ -13,7 +13,9 @@ from moe_distill.store.store import commit
 
 def where() -> dict[str, Any]:
     """Return threads, date, hardware, load average, settings of the allocator, and versions."""
-    allocator = {name: value for name, value in os.environ.items() if name.startswith(("MALLOC_", "LD_PRELOAD"))}
+    allocator = {
+        name: value for name, value in os.environ.items() if name.startswith(("MALLOC_", "LD_PRELOAD"))
+    }
     return {
         "threads": torch.get_num_threads(),
         "date": f"{datetime.now():%Y-%m-%d %H:%M}",

@@ -9,14 +9,17 @@ from moe_distill.seeding import draw_seed, stream
 
 
 def gradients(network: torch.nn.Module, x_NCHW: Tensor, c: int, keep_graph: bool) -> tuple[Tensor, ...]:
-    """Return the gradient of the mean cross-entropy of images of one class by every parameter of a network."""
+    """Return the gradient of the mean cross-entropy of images of one class by every parameter of a
+    network.
+    """
     loss = F.cross_entropy(network(x_NCHW), torch.full((len(x_NCHW),), c))
     found = torch.autograd.grad(loss, list(network.parameters()), create_graph=keep_graph)
     return found if keep_graph else tuple(g.detach().clone() for g in found)
 
 
 class NaiveDC(Reference):
-    """One matching under a fresh network: losses of all classes summed, one full backward pass (DC, Eq. 9-10).
+    """One matching under a fresh network: losses of all classes summed, one full backward pass (DC, Eq.
+    9-10).
 
     The same program is DSA's, which only augments.
     """
@@ -45,7 +48,9 @@ class NaiveDC(Reference):
 def row_cosine_distance(real: Tensor, synthetic: Tensor) -> Tensor:
     """Return Σ_rows [1 - ⟨r, s⟩ / (‖r‖ ‖s‖ + 10⁻⁶)] (DC, Eq. 10)."""
     r, s = real.reshape(len(real), -1), synthetic.reshape(len(synthetic), -1)
-    return torch.sum(1 - torch.sum(r * s, dim=-1) / (torch.norm(r, dim=-1) * torch.norm(s, dim=-1) + 0.000001))
+    return torch.sum(
+        1 - torch.sum(r * s, dim=-1) / (torch.norm(r, dim=-1) * torch.norm(s, dim=-1) + 0.000001)
+    )
 
 
 class NaiveIDC(Reference):
@@ -70,7 +75,9 @@ class NaiveIDC(Reference):
         if iteration % self.source["renew_every"] == 0:
             self.network = self.start.new_network(self.rng).train()
             lr, momentum, decay = (self.source[name] for name in ("lr", "momentum", "weight_decay"))
-            self.sgd = torch.optim.SGD(self.network.parameters(), lr=lr, momentum=momentum, weight_decay=decay)
+            self.sgd = torch.optim.SGD(
+                self.network.parameters(), lr=lr, momentum=momentum, weight_decay=decay
+            )
             self.images.data.clamp_(0, 1)
         draw_seed(self.rng)  # the package draws one here, for networks that drop units out
         for c in self.classes:

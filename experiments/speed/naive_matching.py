@@ -41,7 +41,9 @@ class Pooled:
 
 
 class NaiveIDM(Reference):
-    """A class at a time: real images with graph, synthetic ones twice, weights differentiated too (IDM, §3.2-3.4)."""
+    """A class at a time: real images with graph, synthetic ones twice, weights differentiated too (IDM,
+    §3.2-3.4).
+    """
 
     def __init__(self, start: Start) -> None:
         super().__init__(start)
@@ -50,7 +52,9 @@ class NaiveIDM(Reference):
 
     def _pooled(self, network: Network) -> Pooled:
         lr, momentum, decay = (self.queue[name] for name in ("lr", "momentum", "weight_decay"))
-        return Pooled(network, torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=decay))
+        return Pooled(
+            network, torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=decay)
+        )
 
     def iterate(self, iteration: int) -> None:
         """Move the images once a class, then train two networks of the pool."""

@@ -12,7 +12,9 @@ from moe_distill.seeding import stream
 
 
 class Drawn(NamedTuple):
-    """What an iteration draws: flat weights to start from and to reach, and each step's images and augmentation."""
+    """What an iteration draws: flat weights to start from and to reach, and each step's images and
+    augmentation.
+    """
 
     start_P: Tensor
     target_P: Tensor
@@ -24,7 +26,9 @@ class NaiveMTT(Reference):
     """Autograd through every step of the student (MTT, Algorithm 1)."""
 
     def __init__(self, start: Start) -> None:
-        rate = torch.tensor(start.settings["step_size"])  # float32, as sets keep it, before any other precision
+        rate = torch.tensor(
+            start.settings["step_size"]
+        )  # float32, as sets keep it, before any other precision
         self.rate = torch.nn.Parameter(rate.to(start.images_NCHW.dtype))
         self.order: list[int] = []
         self.shell: torch.nn.Module | None = None
@@ -88,7 +92,9 @@ class NaiveMTT(Reference):
 
 
 class NaiveTesla(NaiveMTT):
-    """Two passes, each step's weights taken as constants (TESLA, §3.2); the image gradient keeps its factor 2."""
+    """Two passes, each step's weights taken as constants (TESLA, §3.2); the image gradient keeps its factor
+    2.
+    """
 
     def iterate(self, iteration: int) -> None:
         """Sum the student's slopes, then contract each of them again with the miss."""

@@ -14,7 +14,7 @@ from experiments.speed.start import Reference, Side, Start
 from moe_distill.data.real_set import RealSet
 from moe_distill.experts.expert import Expert
 from moe_distill.experts.roster import ExpertSpec
-from moe_distill.experts.shared import Workshop
+from moe_distill.experts.shared import SharedResources
 from moe_distill.methods.idm import IDM
 from moe_distill.methods.mtt import MTT
 from moe_distill.models.base import Network, NetworkFactory, build
@@ -51,7 +51,9 @@ class Recorded(Trajectories):
     def __init__(self, case: Case) -> None:
         super().__init__(())
         real = real_images(case, torch.float32)
-        object.__setattr__(self, "weights", [_trained(case, real, stream(t, "teacher")) for t in range(TEACHERS)])
+        object.__setattr__(
+            self, "weights", [_trained(case, real, stream(t, "teacher")) for t in range(TEACHERS)]
+        )
 
     def __len__(self) -> int:
         return TEACHERS
@@ -63,7 +65,9 @@ class Recorded(Trajectories):
 
 
 def _trained(case: Case, real: RealSet, rng: torch.Generator) -> list[Tensor]:
-    network = build(network_of(case, torch.float32), channels=3, classes=case.classes, size=case.side, rng=rng)
+    network = build(
+        network_of(case, torch.float32), channels=3, classes=case.classes, size=case.side, rng=rng
+    )
     sgd = torch.optim.SGD(network.parameters(), 0.01)
     snapshots = [_flat(network)]
     for _ in range(EPOCHS):
@@ -95,8 +99,8 @@ class Ours:
     def __init__(self, case: Case, dtype: torch.dtype) -> None:
         teachers = {0: Recorded(case)} if case.method.func is MTT else {}
         real = real_images(case, dtype)
-        workshop = Workshop(real, network_of(case, dtype), torch.optim.SGD, 0, trajectories=teachers)
-        self.expert = Expert(0, ExpertSpec(case.method, case.ipc), torch.arange(len(real)), workshop)
+        resources = SharedResources(real, network_of(case, dtype), torch.optim.SGD, 0, trajectories=teachers)
+        self.expert = Expert(0, ExpertSpec(case.method, case.ipc), torch.arange(len(real)), resources)
         self.expert.synthetic.to(dtype)
         self.expert.start()
         self.images = self.expert.synthetic.images
@@ -110,19 +114,19 @@ class Ours:
 def naive(case: Case, dtype: torch.dtype) -> Reference:
     """Return the naive program in the state of an expert before its first iteration."""
     expert = Ours(case, dtype).expert
-    round_, method = expert.round(0), expert.method
+    context, method = expert.round(0), expert.method
     networks = [copy.deepcopy(e.network) for e in method.queue.entries] if isinstance(method, IDM) else []
     return case.reference(
         Start(
             settings=case.method.keywords,
-            images_NCHW=round_.syn.images.detach().clone(),
+            images_NCHW=context.syn.images.detach().clone(),
             ipc=case.ipc,
             tiling=method.tiling,
-            real=round_.real,
-            new_network=round_.new_network,
-            rng=round_.rng,
+            real=context.real,
+            new_network=context.new_network,
+            rng=context.rng,
             networks=networks,
-            trajectories=round_.trajectories,
+            trajectories=context.trajectories,
         )
     )
 

@@ -25,7 +25,9 @@ class Side(Protocol):
 
 
 class Collected:
-    """The gradient of the images by which a side's optimiser moves them, summed over the steps of an iteration."""
+    """The gradient of the images by which a side's optimiser moves them, summed over the steps of an
+    iteration.
+    """
 
     def __init__(self, side: Side) -> None:
         self.images, self.gradient = side.images, torch.zeros_like(side.images)
@@ -66,8 +68,8 @@ class Start:
 class Reference(ABC):
     """A method as its paper and its published program do it, plain PyTorch, class after class.
 
-    Real images are kept as normalised float32, as the published programs keep them. Draws come in the order of the
-    package's own, so that both sides see the same numbers.
+    Real images are kept as normalised float32, as the published programs keep them. Draws come in the order
+    of the package's own, so that both sides see the same numbers.
     """
 
     def __init__(self, start: Start) -> None:

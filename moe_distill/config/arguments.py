@@ -35,7 +35,7 @@ _BRACKETS = ("[", "{", *(f"{name}(" for name in create_functions().definitions))
 _TOO_LONG = re.compile(r"(?<![\w.])\d[\d_]{308,}")
 
 
-def named(override: str) -> str:
+def with_option_quoted(override: str) -> str:
     """Return an override with its value in quotes where it names a group's option by what is no name.
 
     So do ``model=7``, ``students={}`` and ``data=[digits]``.
@@ -47,13 +47,17 @@ def named(override: str) -> str:
     if not equals or not group or not (Path(conf_dir()) / group).is_dir():
         return override
     parsed = OverridesParser.create().parse_override(override)
-    names = (str, dict, list) if key.startswith("+") else (str, dict)  # of several yamls at once, what is added
+    names = (
+        (str, dict, list) if key.startswith("+") else (str, dict)
+    )  # of several yamls at once, what is added
     is_name = parsed.is_sweep_override() or (isinstance(parsed.value(), names) and parsed.value() != {})
     return override if is_name else f"{key}='{value}'"
 
 
 def reordered(arguments: Sequence[str]) -> list[str]:
-    """Put Hydra's flags, with their values, before the overrides, which argparse wants in one piece; each flag once."""
+    """Put Hydra's flags, with their values, before the overrides, which argparse wants in one piece; each
+    flag once.
+    """
     actions = {option: action for action in get_args_parser()._actions for option in action.option_strings}
     flags: dict[str, list[str]] = {}
     overrides = []
@@ -64,8 +68,13 @@ def reordered(arguments: Sequence[str]) -> list[str]:
         if action is None:
             overrides.append(argument)
             continue
-        takes_next = action.nargs is None or (action.choices is not None and bool(left) and left[0] in action.choices)
-        flags[action.dest] = [argument, *([left.pop(0)] if takes_next and "=" not in argument and left else [])]
+        takes_next = action.nargs is None or (
+            action.choices is not None and bool(left) and left[0] in action.choices
+        )
+        flags[action.dest] = [
+            argument,
+            *([left.pop(0)] if takes_next and "=" not in argument and left else []),
+        ]
     return [*(part for flag in flags.values() for part in flag), *overrides]
 
 
@@ -75,7 +84,9 @@ def takes_path(key: str) -> bool:
 
 
 def without_dashes(argument: str) -> str:
-    """Return ``--key=value``, as agents of Weights & Biases write it, as ``key=value``; Hydra's own flags stay."""
+    """Return ``--key=value``, as agents of Weights & Biases write it, as ``key=value``; Hydra's own flags
+    stay.
+    """
     flag, equals, _ = argument.partition("=")
     flags = [option for action in get_args_parser()._actions for option in action.option_strings]
     if not equals or not flag.startswith("--") or any(option.startswith(flag) for option in flags):
@@ -86,9 +97,9 @@ def without_dashes(argument: str) -> str:
 def with_text_quoted(argument: str, sweeping: bool) -> str:
     """Return an override with its value in quotes where that is text that Hydra would not read as it is.
 
-    Hydra knows letters of English alone, and takes ``= ( [ #`` and others for grammar. A path that it would read as
-    something else is quoted too: one with a comma is one path, unless the command line sweeps: then commas part texts,
-    and a text that holds one wants quotes of its own.
+    Hydra knows letters of English alone, and takes ``= ( [ #`` and others for grammar. A path that it would
+    read as something else is quoted too: one with a comma is one path, unless the command line sweeps: then
+    commas part texts, and a text that holds one wants quotes of its own.
 
     Args:
         argument: Of the command line.
@@ -113,7 +124,9 @@ def with_text_quoted(argument: str, sweeping: bool) -> str:
     values = value.split(",") if sweeping and "${" not in value else [value]
     quoted = f"{key}={','.join(QuotedString(one, Quote.single).with_quotes() for one in values)}"
     if _parsed(f"{key}=0") is None:
-        raise InputError(key, value, "a key that is names parted by dots, after an @ too: +data@pipeline.onto")
+        raise InputError(
+            key, value, "a key that is names parted by dots, after an @ too: +data@pipeline.onto"
+        )
     if not is_text or _parsed(quoted) is None:
         raise InputError(key, value, "a value whose quotes and brackets are closed")
     return quoted

@@ -15,18 +15,45 @@ from moe_distill.validation.wording import listed
 
 _MAY_BE_NULL = ("augment", "diversity", "regulariser")
 _NODES = (
-    *("paths", "data", "normalisation", "augment", "init", "partition", "model", "method", "presets", "experts"),
-    *("features", "diversity", "regulariser", "optimizer", "students", "recipe", "fusion", "baselines", "trainer"),
-    *("logger", "pipeline", "plan", "exam", "runtime", "question"),
+    *(
+        "paths",
+        "data",
+        "normalisation",
+        "augment",
+        "init",
+        "partition",
+        "model",
+        "method",
+        "presets",
+        "experts",
+    ),
+    *(
+        "features",
+        "diversity",
+        "regulariser",
+        "optimizer",
+        "students",
+        "recipe",
+        "fusion",
+        "baselines",
+        "trainer",
+    ),
+    *("logger", "pipeline", "plan", "protocol", "runtime", "question"),
 )
 LEFT_OUT = "???"  # OmegaConf's mark of a setting without a value: published rows fill it
 _OF_CLOM = ("networks", "epochs")  # what its yamls look up among what a scale shortens
 _MOST_ELSEWHERE = 10**5  # of what another library counts: it would say nothing, and begin
 _MARKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "_target_": (lambda value: isinstance(value, str) and value != "", "the dotted name of a class or function"),
+    "_target_": (
+        lambda value: isinstance(value, str) and value != "",
+        "the dotted name of a class or function",
+    ),
     "_partial_": (lambda value: isinstance(value, bool), "true or false"),
     "_recursive_": (lambda value: isinstance(value, bool), "true or false"),
-    "_convert_": (lambda value: value in ("none", "partial", "object", "all"), "none, partial, object or all"),
+    "_convert_": (
+        lambda value: value in ("none", "partial", "object", "all"),
+        "none, partial, object or all",
+    ),
     "_args_": (lambda value: isinstance(value, list), "a list"),
 }
 
@@ -78,17 +105,24 @@ def check_groups(tree: Mapping[str, Any], options: Callable[[str], Sequence[str]
     """
     for name in (n for n in tree if n in _NODES):
         node = tree[name]
-        needs = getattr(_WITHOUT_TARGET[name], "__required_keys__", ()) if name in _WITHOUT_TARGET else ["_target_"]
+        needs = (
+            getattr(_WITHOUT_TARGET[name], "__required_keys__", ())
+            if name in _WITHOUT_TARGET
+            else ["_target_"]
+        )
         whole = isinstance(node, dict) and node.keys() >= {*needs}
         if whole or (node is None and name in _MAY_BE_NULL):
             continue
         shown = "null" if node is None or isinstance(node, dict) else node
         names = options(name)
-        raise InputError(name, shown, f"one of {', '.join(names)}" if names else "left as it is, or its settings set")
+        raise InputError(
+            name, shown, f"one of {', '.join(names)}" if names else "left as it is, or its settings set"
+        )
 
 
 def check(tree: Mapping[str, Any], spine: type) -> None:
-    """Refuse keys that targets do not take and values that do not fit, also of what is built only after hours.
+    """Refuse keys that targets do not take and values that do not fit, also of what is built only after
+    hours.
 
     Args:
         tree: The resolved configuration.
@@ -97,7 +131,9 @@ def check(tree: Mapping[str, Any], spine: type) -> None:
     Raises:
         InputError: A key or a value does not fit.
     """
-    if (found := problem_of(spine, {name: value for name, value in tree.items() if name not in _NODES})) is not None:
+    if (
+        found := problem_of(spine, {name: value for name, value in tree.items() if name not in _NODES})
+    ) is not None:
         raise InputError(found.field, found.value, found.allowed)
     for name in (n for n in _WITHOUT_TARGET if n in tree):
         if (inner := misfit(_WITHOUT_TARGET[name], tree[name])) is not None:
@@ -111,7 +147,10 @@ def _check_node(tree: Any, path: str, filled: bool = False) -> None:
     """Check what a tree is to build; ``filled`` says that it is part of a method, which presets complete."""
     filled = filled or _may_be_a_method(tree)
     entries = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ()
-    for name, value in entries:  # first: whether a node fits where it stands shows once its own target is known
+    for (
+        name,
+        value,
+    ) in entries:  # first: whether a node fits where it stands shows once its own target is known
         _check_node(value, f"{path}.{name}" if path else str(name), filled)
     if isinstance(tree, dict) and "_target_" in tree:
         with within(path):
@@ -147,7 +186,9 @@ def check_heeded(tree: Mapping[str, Any], typed: Mapping[str, str]) -> None:
     Raises:
         InputError: There is one.
     """
-    shortened = {key.lstrip("+"): value for key, value in typed.items() if key.lstrip("+").startswith("shorten.")}
+    shortened = {
+        key.lstrip("+"): value for key, value in typed.items() if key.lstrip("+").startswith("shorten.")
+    }
     methods = list(_methods_of(tree)) if shortened else []
     for key, value in shortened.items():
         _, of, *path = key.split(".")
@@ -190,7 +231,8 @@ def check_factors(tree: Mapping[str, Any], networks: Iterable[str]) -> None:
 
     Args:
         tree: The resolved configuration, checked.
-        networks: Names of networks, of which students bear the names; those that are trained have theirs beside them.
+        networks: Names of networks, of which students bear the names; those that are trained have theirs
+            beside them.
 
     Raises:
         InputError: There are any.
@@ -210,7 +252,9 @@ def _methods_of(tree: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _may_be_a_method(tree: Any) -> bool:
-    """Say whether a tree is to build a method, or what cannot be built, as the check of the tree itself will say."""
+    """Say whether a tree is to build a method, or what cannot be built, as the check of the tree itself will
+    say.
+    """
     if not is_node(tree):
         return False
     try:
@@ -228,7 +272,9 @@ def _is_method(target: Any) -> bool:
 def takes_of(target: str) -> list[str]:
     """Return the parameters of a class or function, by its dotted name, that a yaml may set."""
     parameters = parameters_of(pkgutil.resolve_name(target)).values()
-    return [p.name for p in parameters if p.name != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    return [
+        p.name for p in parameters if p.name != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    ]
 
 
 def _check_target(node: Mapping[str, Any], filled: bool) -> None:
@@ -262,8 +308,12 @@ def _target_of(node: Mapping[str, Any]) -> Any:
         target = pkgutil.resolve_name(node["_target_"])
         parameters_of(target)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise FieldError("_target_", node["_target_"], f"a class or function that can be imported ({error})") from error
+        raise FieldError(
+            "_target_", node["_target_"], f"a class or function that can be imported ({error})"
+        ) from error
     if inspect.isabstract(target):
         lacking = ", ".join(sorted(target.__abstractmethods__))
-        raise FieldError("_target_", node["_target_"], f"a class that defines {lacking}, which {target.__name__} lacks")
+        raise FieldError(
+            "_target_", node["_target_"], f"a class that defines {lacking}, which {target.__name__} lacks"
+        )
     return target

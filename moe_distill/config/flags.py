@@ -24,7 +24,9 @@ def check_flags(arguments: Sequence[str]) -> str | None:
     """
 
     def refuse(message: str) -> NoReturn:
-        raise InputError("flags", shlex.join(a for a in arguments if a.startswith("-")), f"{message}; see --hydra-help")
+        raise InputError(
+            "flags", shlex.join(a for a in arguments if a.startswith("-")), f"{message}; see --hydra-help"
+        )
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
@@ -34,7 +36,9 @@ def check_flags(arguments: Sequence[str]) -> str | None:
         raise InputError("--experimental-rerun", given.experimental_rerun, allowed)
     for name, beside in (("resolve", given.cfg or given.help), ("package", given.cfg)):
         if getattr(given, name) and not beside:
-            raise InputError(f"--{name}", getattr(given, name), "beside --cfg job, of which it says what is shown")
+            raise InputError(
+                f"--{name}", getattr(given, name), "beside --cfg job, of which it says what is shown"
+            )
     if len(asked := [f"--{name}" for name in _COMMANDS if getattr(given, name)]) > 1:
         raise InputError("flags", " ".join(asked), "one of them")
     if given.config_dir is not None and not Path(given.config_dir).is_dir():

@@ -10,8 +10,11 @@ from moe_distill.validation.misfits import misfit
 from moe_distill.validation.values import FolderName
 from moe_distill.validation.wording import no_such
 
-# The first name of what an interpolation refers to: mine of ${mine}, ${mine.of}, ${..mine} and ${oc.select:mine,3}.
-_REFERS = re.compile(r"\$\{(?:oc\.(?:select|dict\.keys|dict\.values):)?[.\[]*([^\s.:,{}\[\]]+)(?=[\s.,}\[\]])")
+# The first name of what an interpolation refers to: mine of ${mine}, ${mine.of}, ${..mine} and
+# ${oc.select:mine,3}.
+_REFERS = re.compile(
+    r"\$\{(?:oc\.(?:select|dict\.keys|dict\.values):)?[.\[]*([^\s.:,{}\[\]]+)(?=[\s.,}\[\]])"
+)
 
 
 def check_top(tree: Mapping[str, Any], hydra: str, spine: Collection[str], known: Iterable[str]) -> None:
@@ -36,7 +39,8 @@ def check_top(tree: Mapping[str, Any], hydra: str, spine: Collection[str], known
 
 
 def check_split(overrides: Iterable[str]) -> None:
-    """Refuse a job's ``ipc`` or ``noe`` beside its ``split``, which sets both and would then name what it is not.
+    """Refuse a job's ``ipc`` or ``noe`` beside its ``split``, which sets both and would then name what it is
+    not.
 
     Args:
         overrides: What the job's command line says.
@@ -52,7 +56,8 @@ def check_split(overrides: Iterable[str]) -> None:
 
 
 def check_typed(arguments: Iterable[str]) -> None:
-    """Refuse settings by which Hydra would write beside the run, that change nothing, or that skip what a run does.
+    """Refuse settings by which Hydra would write beside the run, that change nothing, or that skip what a run
+    does.
 
     Args:
         arguments: The command line.
@@ -77,7 +82,8 @@ def check_typed(arguments: Iterable[str]) -> None:
 
 
 def check_here(hydra: Any) -> None:
-    """Refuse to change into the job's folder, from where relative paths would lead elsewhere, and yamls of nowhere.
+    """Refuse to change into the job's folder, from where relative paths would lead elsewhere, and yamls of
+    nowhere.
 
     Args:
         hydra: Hydra's own settings.
@@ -89,4 +95,6 @@ def check_here(hydra: Any) -> None:
         if place.startswith("file://") and not Path(place.removeprefix("file://")).is_dir():
             raise InputError("hydra.searchpath", place, "folders of yamls that are there")
     if hydra.job.chdir:
-        raise InputError("hydra.job.chdir", True, "false: relative paths are those of the folder where one types")
+        raise InputError(
+            "hydra.job.chdir", True, "false: relative paths are those of the folder where one types"
+        )

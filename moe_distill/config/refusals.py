@@ -44,7 +44,9 @@ def one_line(error: BaseException) -> str:
     if (said := _of_names(lines)) is not None:
         return said
     kept = [
-        line for line in lines if not line.startswith(("Config search path", "provider=", "Set the env", "See https"))
+        line
+        for line in lines
+        if not line.startswith(("Config search path", "provider=", "Set the env", "See https"))
     ]
     inner = " ".join(str(cause).split())
     return " ".join(kept if cause is error else [*kept, f"({type(cause).__name__}: {inner})"])
@@ -68,19 +70,25 @@ def _of_names(lines: list[str]) -> str | None:
         return f"{override}: with a plus in front, +{override}, as nothing of that group is chosen yet"
     if lines[0].startswith(_OPEN):
         group = lines[0].removeprefix(_OPEN).partition("'")[0]
-        return f"{group}=???: one that is named, as what else was chosen leaves it open: {', '.join(lines[2:])}"
+        return (
+            f"{group}=???: one that is named, as what else was chosen leaves it open: {', '.join(lines[2:])}"
+        )
     return None
 
 
 def _taken_away(path: str, there: str) -> str:
-    """Return which group's option was taken away that the path of a yaml, such as ``${method}/${data}``, is made of."""
+    """Return which group's option was taken away that the path of a yaml, such as ``${method}/${data}``, is
+    made of.
+    """
     groups = re.findall(r"\$\{(\w+)\}", path)
     group = next((name for name in groups if name not in there.split(", ")), path)
     return f"{group}=null: one of {', '.join(options(group))}"
 
 
 def _unresolved(error: InterpolationResolutionError) -> str:
-    """Return what is wrong with the key that another one refers to: it was taken away, or is no node, or of no use."""
+    """Return what is wrong with the key that another one refers to: it was taken away, or is no node, or of
+    no use.
+    """
     said = str(error).splitlines()[0]
     parent: Any = HydraConfig.get() if HydraConfig.initialized() else error.parent_node
     root = None if parent is None else parent._get_root()
@@ -95,9 +103,13 @@ def _unresolved(error: InterpolationResolutionError) -> str:
 
 
 def _at_fault(root: Any, said: str) -> tuple[str | None, str]:
-    """Return key and text of the interpolation that cannot be resolved, not of those that refer to it in turn."""
+    """Return key and text of the interpolation that cannot be resolved, not of those that refer to it in
+    turn.
+    """
     texts = dict(_interpolations(OmegaConf.to_container(root, resolve=False)))
-    own_first = sorted(texts, key=lambda key: key.startswith("hydra."))  # where the command line stands once more
+    own_first = sorted(
+        texts, key=lambda key: key.startswith("hydra.")
+    )  # where the command line stands once more
     failing = [key for key in own_first if _failure(root, key) == said]
     roots = [key for key in failing if {*_REFERENCE.findall(texts[key])}.isdisjoint({*failing} - {key})]
     return next(((key, texts[key]) for key in [*roots, *failing]), (None, ""))
@@ -107,7 +119,9 @@ def _interpolations(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Yield path and text of every interpolation in plain containers."""
     if isinstance(tree, str) and "${" in tree:
         yield path, tree
-    for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
+    for name, value in (
+        tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    ):
         yield from _interpolations(value, f"{path}.{name}" if path else str(name))
 
 
@@ -120,7 +134,9 @@ def _failure(root: Any, key: str) -> str | None:
 
 
 def _group_and_name(file: str) -> tuple[str, str]:
-    """Part the path of a yaml that is not there: the group is the longest that there is, the rest was typed."""
+    """Part the path of a yaml that is not there: the group is the longest that there is, the rest was
+    typed.
+    """
     parts = file.split("/")
     groups = ["/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
     group = next((one for one in groups if options(one)), groups[0] if groups else "")
@@ -128,7 +144,8 @@ def _group_and_name(file: str) -> tuple[str, str]:
 
 
 def no_such_key(override: str, parent: Any) -> str:
-    """Return what is wrong with an override of a key that a yaml does not list, whose object may take it all the same.
+    """Return what is wrong with an override of a key that a yaml does not list, whose object may take it all
+    the same.
 
     Args:
         override: As typed.

@@ -1,4 +1,6 @@
-"""From a composed configuration to a checked one; and errors of what is built of it, by the names the user typed."""
+"""From a composed configuration to a checked one; and errors of what is built of it, by the names the user
+typed.
+"""
 
 import contextlib
 import re
@@ -12,7 +14,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from moe_distill.config.checking import check, check_epochs, check_factors, check_groups, check_heeded, check_shortened
+from moe_distill.config.checking import (
+    check,
+    check_epochs,
+    check_factors,
+    check_groups,
+    check_heeded,
+    check_shortened,
+)
 from moe_distill.config.overrides import check_top
 from moe_distill.config.schema import Config, at_top, options
 from moe_distill.errors import FieldError, InputError
@@ -62,7 +71,8 @@ def _check_root(written: Any) -> None:
 
 
 def check_paths(cfg: DictConfig) -> None:
-    """Refuse what is missing at the top, or folders that are none: even the record of an attempt could not be kept.
+    """Refuse what is missing at the top, or folders that are none: even the record of an attempt could not be
+    kept.
 
     Raises:
         InputError: There is such.
@@ -100,7 +110,9 @@ def own_error(error: BaseException | None) -> InputError | None:
 
 
 def _of_a_builder(error: BaseException) -> InputError | None:
-    """Return an error of a class or function of somebody else's that Hydra was to build, as one of its node's."""
+    """Return an error of a class or function of somebody else's that Hydra was to build, as one of its
+    node's.
+    """
     target, path = _TARGET.search(str(error)), _key_of(error)
     if target is None or not path:
         return None
@@ -113,7 +125,9 @@ def _of_a_builder(error: BaseException) -> InputError | None:
 
 
 def _key_of(error: BaseException) -> str:
-    """Return the key of the node that Hydra failed to build, as one types it (``transforms.0``); empty without one."""
+    """Return the key of the node that Hydra failed to build, as one types it (``transforms.0``); empty
+    without one.
+    """
     found = _FULL_KEY.search(str(error)) if isinstance(error, InstantiationException) else None
     return re.sub(r"\[(\d+)\]", r".\1", found[1]) if found else ""
 
@@ -123,8 +137,8 @@ def typed_key(key: str, written: Any) -> str:
 
     Args:
         key: With dots, as ``plan.roster.method.lr``.
-        written: The configuration in plain containers, nothing resolved: where ``plan.roster`` is ``${experts}`` and
-            ``experts.method`` is ``${method}``, it is ``method.lr``.
+        written: The configuration in plain containers, nothing resolved: where ``plan.roster`` is
+            ``${experts}`` and ``experts.method`` is ``${method}``, it is ``method.lr``.
     """
     node, names = written, key.split(".")
     for place, name in enumerate(names):

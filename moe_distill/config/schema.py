@@ -34,7 +34,16 @@ from moe_distill.validation.values import (
 
 NAMELESS = "single"  # what a run is called where nobody names it
 # Names of jobs leave out what is the same for all of a sweep, or decides no result.
-SHARED_BY_JOBS = ("+experiment", "experiment", "scale", "logger", "data.root", "paths.runs", "paths.store", "threads")
+SHARED_BY_JOBS = (
+    "+experiment",
+    "experiment",
+    "scale",
+    "logger",
+    "data.root",
+    "paths.runs",
+    "paths.store",
+    "threads",
+)
 
 
 @dataclass
@@ -59,7 +68,8 @@ class Config:
         shorten: Settings by method that the scale puts in the place of published ones.
         student_epochs: Epochs by recipe name where the scale gives single recipes other epochs than the rest.
         sweep: The axes of a sweep at this scale, read by experiments.
-        before_sweep: Dotted path of what is called with a sweep's jobs before they start; what it returns is shown.
+        before_sweep: Dotted path of what is called with a sweep's jobs before they start; what it returns is
+            shown.
         done_already: The same, called next; says of each job whether it is to be left out.
         after_sweep: The same, after the last one has ended.
         question: What an experiment asks, and of which comparison the answer is read.
@@ -113,7 +123,7 @@ class Config:
     logger: Any = None
     pipeline: Any = None
     plan: Any = None
-    exam: Any = None
+    protocol: Any = None
     runtime: Any = None
 
 
@@ -125,9 +135,13 @@ def conf_dir() -> str:
 
 
 def experiments_dir() -> str | None:
-    """Return the folder of the experiments and their committed tables, placed as :func:`conf_dir`; None without one."""
+    """Return the folder of the experiments and their committed tables, placed as :func:`conf_dir`; None
+    without one.
+    """
     here = Path(__file__).resolve().parents[1]
-    return next((str(place) for place in (here / "experiments", here.parent / "experiments") if place.is_dir()), None)
+    return next(
+        (str(place) for place in (here / "experiments", here.parent / "experiments") if place.is_dir()), None
+    )
 
 
 def written(paths: Any, output: Path) -> dict[str, Path]:
@@ -143,7 +157,9 @@ def written(paths: Any, output: Path) -> dict[str, Path]:
 
 
 def output_key(paths: Any) -> str:
-    """Return the key by which a user sets the run's folder: Hydra's, unless ``paths.output`` was set itself."""
+    """Return the key by which a user sets the run's folder: Hydra's, unless ``paths.output`` was set
+    itself.
+    """
     return "hydra.run.dir" if OmegaConf.is_interpolation(paths, "output") else "paths.output"
 
 
@@ -153,7 +169,9 @@ def options(group: str) -> list[str]:
 
 
 def at_top() -> list[str]:
-    """Return what one may set at the top: values and groups, these with a plus where the defaults choose nothing."""
+    """Return what one may set at the top: values and groups, these with a plus where the defaults choose
+    nothing.
+    """
     folder, values = Path(conf_dir()), {f.name for f in fields(Config)}
     spine: Any = OmegaConf.load(folder / "config.yaml")
     chosen = {name for one in spine.defaults if OmegaConf.is_dict(one) for name in one}
@@ -162,7 +180,9 @@ def at_top() -> list[str]:
 
 
 def job_overrides() -> str:
-    """Return what the job's command line sets, less what runs of one experiment share; nothing outside Hydra."""
+    """Return what the job's command line sets, less what runs of one experiment share; nothing outside
+    Hydra.
+    """
     return HydraConfig.get().job.override_dirname if HydraConfig.initialized() else ""
 
 
@@ -186,26 +206,33 @@ def run_dir(runs: Any, name: Any) -> str:
 
 def register() -> None:
     """Tell Hydra the spine and the resolvers the yaml uses."""
-    # Where hydra-submitit-launcher is installed, Hydra checks our options of that name by its types, and says so.
+    # Where hydra-submitit-launcher is installed, Hydra checks our options of that name by its types, and says
+    # so.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/submitit_slurm' is validated against")
     ConfigStore.instance().store(name="spine", node=Config)
     OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
     OmegaConf.register_new_resolver("job_name", job_name, replace=True)
     # Else a run and a sweep that nobody names would write over one another's tables.
-    OmegaConf.register_new_resolver("sweep_name", lambda name: "sweep" if name == NAMELESS else name, replace=True)
+    OmegaConf.register_new_resolver(
+        "sweep_name", lambda name: "sweep" if name == NAMELESS else name, replace=True
+    )
     OmegaConf.register_new_resolver("shared_by_jobs", lambda: list(SHARED_BY_JOBS), replace=True)
     OmegaConf.register_new_resolver("job_overrides", job_overrides, replace=True)
     OmegaConf.register_new_resolver("experiments_dir", experiments_dir, replace=True)
     OmegaConf.register_new_resolver("store_of", _store_of, replace=True)
     OmegaConf.register_new_resolver("paper_of", _paper_of, replace=True)
     OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
-    OmegaConf.register_new_resolver("gpus", lambda accelerator, n: n if accelerator == "gpu" else None, replace=True)
+    OmegaConf.register_new_resolver(
+        "gpus", lambda accelerator, n: n if accelerator == "gpu" else None, replace=True
+    )
     OmegaConf.register_new_resolver("of_split", _of_split, replace=True)
     OmegaConf.register_new_resolver("from_row", _from_row, replace=True)
     OmegaConf.register_new_resolver("of_nearest_row", _of_nearest_row, replace=True)
     OmegaConf.register_new_resolver("recipe_of", _recipe_of, replace=True)
     OmegaConf.register_new_resolver("alpha_of_clom", _alpha_of_clom, replace=True)
-    OmegaConf.register_new_resolver("joined", lambda *lists: [one for each in lists for one in each], replace=True)
+    OmegaConf.register_new_resolver(
+        "joined", lambda *lists: [one for each in lists for one in each], replace=True
+    )
     OmegaConf.register_new_resolver("count", lambda listed: len(listed or ()), replace=True)
 
 

@@ -14,7 +14,8 @@ from moe_distill.validation.wording import Where
 Devices = Annotated[
     int, Where(lambda n: 1 <= n <= 1000, "a whole number of at least 1; CUDA_VISIBLE_DEVICES says which GPUs")
 ]
-# A stage's module keeps its clock: one pass over the iterations that are left, nothing cut, repeated or added.
+# A stage's module keeps its clock: one pass over the iterations that are left, nothing cut, repeated or
+# added.
 _FIXED = {"max_epochs": 1, "limit_val_batches": 0, "use_distributed_sampler": False}
 _QUIET = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
 
@@ -22,7 +23,8 @@ _QUIET = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_m
 @checked
 @dataclass(frozen=True)
 class Hardware:
-    """Where, and on how many devices; nothing else, as no other option of a Trainer is in the keys of results.
+    """Where, and on how many devices; nothing else, as no other option of a Trainer is in the keys of
+    results.
 
     Args:
         accelerator: ``auto`` takes GPUs where there are any.
@@ -44,7 +46,9 @@ class Hardware:
         if self.devices > 1 and self.strategy is None:
             raise FieldError("devices", self.devices, "1, or experts over processes: trainer=expert_parallel")
         if self.accelerator != "cpu" and 0 < torch.cuda.device_count() < self.devices:
-            raise FieldError("devices", self.devices, f"at most {torch.cuda.device_count()}, the GPUs visible here")
+            raise FieldError(
+                "devices", self.devices, f"at most {torch.cuda.device_count()}, the GPUs visible here"
+            )
 
     def __call__(self, **more: Any) -> pl.Trainer:
         """Return a Trainer over all devices.

@@ -1,4 +1,6 @@
-"""What decides the last bits of a number besides its key: the processor, the instructions used, the threads."""
+"""What decides the last bits of a number besides its key: the processor, the instructions used, the
+threads.
+"""
 
 import os
 import platform
@@ -28,13 +30,17 @@ def require_full_precision() -> None:
     for name, exact in _ROUNDING.items():
         value = os.environ.get(name, exact)
         if value.upper() not in (exact, ""):
-            raise InputError(name, value, f"{exact}, or not set: float32 would be rounded, of which no key tells")
+            raise InputError(
+                name, value, f"{exact}, or not set: float32 would be rounded, of which no key tells"
+            )
 
 
 def hardware(device: torch.device) -> str:
-    """Return what a device computes with, as a column of the results: equal keys and equal hardware give equal bits.
+    """Return what a device computes with, as a column of the results: equal keys and equal hardware give
+    equal bits.
 
-    A sum over several threads is added in another order than over one, and wider vector instructions likewise.
+    A sum over several threads is added in another order than over one, and wider vector instructions
+    likewise.
     """
     if device.type != "cpu":
         major, minor = torch.cuda.get_device_capability(device)

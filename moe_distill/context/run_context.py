@@ -24,7 +24,7 @@ from moe_distill.training.trainer import TrainerFactory, fit
 from moe_distill.validation.values import Count, FolderName, NotNegative, Text, Threads, checked
 
 
-class Mirror(Protocol):
+class Tracker(Protocol):
     """Shows a run elsewhere; the store stays the truth."""
 
     def loggers(self) -> Sequence[Any]:
@@ -52,14 +52,16 @@ class Runtime:
         store: Folder of the artifacts.
         output: Folder of this run's tables and pages.
         trainer: Makes the Lightning Trainer of the mixture; every other stage takes one device of it.
-        mirror: Shows the run elsewhere.
+        tracker: Shows the run elsewhere.
         experiment: Recorded with every result, as is ``scale``.
         scale: See ``experiment``.
-        threads: Threads a process; None takes ``OMP_NUM_THREADS``, or shares the cores out over the processes.
+        threads: Threads a process; None takes ``OMP_NUM_THREADS``, or shares the cores out over the
+            processes.
         checkpoint_seconds: Least time between two checkpoints of a stage.
         curves_every: Iterations between two points of a curve.
         tables: Folder of the experiments' committed tables, whose rows count as done; None counts none.
-        overrides: What the command line of this job of a sweep sets apart from the others, recorded with its results.
+        overrides: What the command line of this job of a sweep sets apart from the others, recorded with its
+            results.
         question: What the experiment asks of its rows.
 
     Attributes:
@@ -70,7 +72,7 @@ class Runtime:
     store: Store
     output: Path
     trainer: Hardware
-    mirror: Mirror
+    tracker: Tracker
     experiment: FolderName = "none"
     scale: Text = "paper"
     threads: Threads | None = None
@@ -103,28 +105,32 @@ class Runtime:
         """Processes of the mixture."""
         return self.trainer.devices
 
-    def require_experts(self, noe: int) -> None:
-        """Refuse more processes than experts, some of which would only wait; a single expert takes one process.
+    def require_experts(self, num_experts: int) -> None:
+        """Refuse more processes than experts, some of which would only wait; a single expert takes one
+        process.
 
         Raises:
             InputError: There are more.
         """
-        if 1 < noe < self.processes:
-            raise InputError("trainer.devices", self.processes, f"at most {noe}, as many as there are experts")
+        if 1 < num_experts < self.processes:
+            raise InputError(
+                "trainer.devices", self.processes, f"at most {num_experts}, as many as there are experts"
+            )
 
     @property
-    def alone(self) -> TrainerFactory:
+    def single_process_trainer(self) -> TrainerFactory:
         """The Trainer of a stage that runs in this process."""
         # Named, or Lightning would requeue the Slurm job it runs in, as does whoever started that.
         plugins = [LightningEnvironment()]
         return functools.partial(self.trainer, devices=1, strategy="auto", plugins=plugins)
 
     @property
-    def spread(self) -> TrainerFactory:
+    def parallel_trainer(self) -> TrainerFactory:
         """The Trainer of the mixture, over all its processes."""
         if self.processes == 1:
-            return self.alone
-        # A copy: Lightning takes what a Trainer set on its strategy for settings that contradict the next one's.
+            return self.single_process_trainer
+        # A copy: Lightning takes what a Trainer set on its strategy for settings that contradict the next
+        # one's.
         return functools.partial(self.trainer, strategy=copy.deepcopy(self.trainer.strategy))
 
     @property
@@ -135,7 +141,7 @@ class Runtime:
     @property
     def device(self) -> torch.device:
         """Where single-process stages run."""
-        return self.alone(logger=False).strategy.root_device
+        return self.single_process_trainer(logger=False).strategy.root_device
 
     @functools.cached_property
     def results(self) -> Results:
@@ -143,27 +149,30 @@ class Runtime:
         return Results(self.store, self.tables)
 
     def fit(self, module: pl.LightningModule, work: Path, label: str) -> dict[str, float]:
-        """Run a module in this process, resumable, on the run's own threads whatever ran before; return its cost."""
+        """Run a module in this process, resumable, on the run's own threads whatever ran before; return its
+        cost.
+        """
         torch.set_num_threads(self.threads_of(1))
         return fit(
             module,
-            self.alone,
+            self.single_process_trainer,
             work,
             label,
             checkpoint_seconds=self.checkpoint_seconds,
             curves_every=self.curves_every,
         )
 
-    def spent(self, stage: str, what: str, cost: Mapping[str, float], found: bool) -> None:
+    def record_cost(self, stage: str, what: str, cost: Mapping[str, float], found: bool) -> None:
         """Note the cost of a stage for the report and the dashboard."""
         self.costs.append({"stage": stage, "what": what, "found": found, **cost})
-        self.mirror.summary(totals(self.costs))
+        self.tracker.summary(totals(self.costs))
 
 
 def keep_freed_memory() -> None:
     """Let the C library reuse large blocks instead of returning them to the system at once.
 
-    Every activation is such a block; asking the system for each again takes up to a third of a training step on a CPU.
+    Every activation is such a block; asking the system for each again takes up to a third of a training step
+    on a CPU.
     """
     trim_threshold, mmap_threshold = -1, -3
     try:

@@ -20,9 +20,11 @@ def threads_of_environment() -> int | None:
 
 
 def cores() -> int:
-    """Return how many cores this process may use: those it is bound to, at most its quota and what Slurm says.
+    """Return how many cores this process may use: those it is bound to, at most its quota and what Slurm
+    says.
 
-    Slurm says so too where it does not bind processes to them; containers and systemd limit the time, not the cores.
+    Slurm says so too where it does not bind processes to them; containers and systemd limit the time, not the
+    cores.
 
     Raises:
         InputError: Slurm says more than there can be.
@@ -54,11 +56,15 @@ def _quotas() -> Iterator[float]:
                 yield from _share(_words(folder / "cpu.max"))
         elif "cpu" in controllers.split(","):
             for folder in _upwards(_MOUNT / "cpu", name):
-                yield from _share([*_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us")])
+                yield from _share(
+                    [*_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us")]
+                )
 
 
 def _upwards(mount: Path, name: str) -> Iterator[Path]:
-    """Yield a cgroup's folder and those above it; in a container the mount may show the process's own as its root."""
+    """Yield a cgroup's folder and those above it; in a container the mount may show the process's own as its
+    root.
+    """
     folder = mount / name.strip("/")
     yield from (folder, *(above for above in folder.parents if above == mount or mount in above.parents))
 
@@ -71,6 +77,8 @@ def _words(file: Path) -> list[str]:
 
 
 def _share(words: list[str]) -> Iterator[float]:
-    """Yield quota over period, both in microseconds; nothing where the quota is ``max`` or -1, or not to be read."""
+    """Yield quota over period, both in microseconds; nothing where the quota is ``max`` or -1, or not to be
+    read.
+    """
     if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]):
         yield int(words[0]) / int(words[1])

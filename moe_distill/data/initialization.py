@@ -1,6 +1,7 @@
 """What a synthetic image starts as.
 
-Each initialiser returns ``n`` standardised images (n, C, H, W) of class ``c`` from an expert's part of the real data.
+Each initialiser returns ``n`` standardised images (n, C, H, W) of class ``c`` from an expert's part of the
+real data.
 """
 
 from collections.abc import Callable
@@ -40,16 +41,19 @@ def needs_images(init: Initial) -> bool:
 def mix(
     real: RealSet, c: int, n: int, rng: torch.Generator, factor: Count = 2, of: Initial = first_real
 ) -> torch.Tensor:
-    """Compose each image of ``factor x factor`` images, shrunk by taking nearest pixels (IDC's "mix" initialisation).
+    """Compose each image of ``factor x factor`` images, shrunk by taking nearest pixels (IDC's "mix"
+    initialisation).
 
-    Image k·n + m of the n·factor² that ``of`` gives becomes cell k, counted row by row, of composed image m. Where the
-    class has fewer, they are taken again from the first on. Of a side that ``factor`` does not divide, the first
-    cells are a pixel longer.
+    Image k·n + m of the n·factor² that ``of`` gives becomes cell k, counted row by row, of composed image m.
+    Where the class has fewer, they are taken again from the first on. Of a side that ``factor`` does not
+    divide, the first cells are a pixel longer.
     """
     return stitched(exactly(of, real, c, n * factor**2, rng), factor, real.size)
 
 
 def exactly(of: Initial, real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
-    """Return ``n`` images that ``of`` gives; where the class has fewer, they are taken again from the first on."""
+    """Return ``n`` images that ``of`` gives; where the class has fewer, they are taken again from the first
+    on.
+    """
     images = of(real, c, n, rng)
     return images[torch.arange(n, device=images.device) % len(images)]

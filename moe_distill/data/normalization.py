@@ -41,7 +41,9 @@ class Whitening:
     matrix_DD: torch.Tensor
     inverse_DD: torch.Tensor
     source: str
-    _placed: dict[tuple[torch.device, torch.dtype], Matrices] = field(default_factory=dict, init=False, repr=False)
+    _placed: dict[tuple[torch.device, torch.dtype], Matrices] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @cached_property
     def digest(self) -> str:
@@ -84,11 +86,15 @@ class Whitening:
                 held = cls(mean_D, matrix_DD, inverse_DD, about["source"])
             whole = held.digest == about["digest"]
         except FileNotFoundError as error:
-            raise InputError("set", path, "the whitening the images were made with; this file is missing") from error
+            raise InputError(
+                "set", path, "the whitening the images were made with; this file is missing"
+            ) from error
         except PermissionError:
             raise
         except (SafetensorError, LookupError, TypeError, OSError) as error:
-            raise InputError("set", path, f"a whole whitening; this file is truncated or damaged ({error})") from error
+            raise InputError(
+                "set", path, f"a whole whitening; this file is truncated or damaged ({error})"
+            ) from error
         if not whole:
             raise InputError("set", path, "a whole whitening; this file is damaged")
         if held.source != source:
@@ -164,16 +170,16 @@ def check_statistics(
         allowed = f"{count} from 0 to 1, one a channel, as pixels go from 0 to 1"
         raise InputError(f"{key}.mean", mean, allowed)
     if std is not None and not _are_numbers(std, channels, lambda value: LEAST_STD <= value <= 1):
-        allowed = (
-            f"{count}, one a channel, from {LEAST_STD:.4f} (1/255, a step of 8 bits) to 1, as pixels go from 0 to 1"
-        )
+        allowed = f"{count}, one a channel, from {LEAST_STD:.4f} (1/255, a step of 8 bits) to 1, as pixels go from 0 to 1"
         raise InputError(f"{key}.std", std, allowed)
 
 
 def _are_numbers(values: object, count: int | None, fit: Callable[[float], bool]) -> bool:
     if not isinstance(values, list | tuple) or len(values) not in ((1, 3) if count is None else (count,)):
         return False
-    return all(isinstance(value, Real) and not isinstance(value, bool) and fit(float(value)) for value in values)
+    return all(
+        isinstance(value, Real) and not isinstance(value, bool) and fit(float(value)) for value in values
+    )
 
 
 def _digest_in(path: Path) -> str | None:

@@ -1,7 +1,8 @@
 """Pieces of real images: cut at random, ranked by a teacher, put together, kept in eight bits.
 
-Sun, Shi, Yu and Lin, "On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation Paradigm",
-CVPR 2024 (RDED), section 4. Which pieces are cut is drawn first; the rest are pure functions of images and draws.
+Sun, Shi, Yu and Lin, "On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation
+Paradigm", CVPR 2024 (RDED), section 4. Which pieces are cut is drawn first; the rest are pure functions of
+images and draws.
 """
 
 import io
@@ -43,7 +44,9 @@ def draw_crops(rng: torch.Generator, images: int, crops: int, size: int) -> Crop
 
 
 def cut(x_NCHW: Tensor, crops: Crops, size: int) -> Tensor:
-    """Return the squares, resized (bilinear, with antialias) to ``size`` pixels a side: (N, M, C, size, size)."""
+    """Return the squares, resized (bilinear, with antialias) to ``size`` pixels a side: (N, M, C, size,
+    size).
+    """
     n, m = crops.side_NM.shape
     image_P = torch.arange(n, device=x_NCHW.device).repeat_interleave(m)
     top_P, left_P, side_P = (drawn.flatten().to(x_NCHW.device) for drawn in crops)
@@ -60,13 +63,16 @@ def cut(x_NCHW: Tensor, crops: Crops, size: int) -> Tensor:
 
 
 def framed(x_NCHW: Tensor, size: int) -> Tensor:
-    """Return images in the middle of zeros, ``size`` pixels a side; an odd line is added below and on the right."""
+    """Return images in the middle of zeros, ``size`` pixels a side; an odd line is added below and on the
+    right.
+    """
     before, after = (size - x_NCHW.shape[-1]) // 2, (size - x_NCHW.shape[-1] + 1) // 2
     return F.pad(x_NCHW, (before, after, before, after))
 
 
 def easiest(loss_NM: Tensor, keep: int) -> tuple[Tensor, Tensor]:
-    """Return image and crop, (keep,) each, of the lowest losses, lowest first; one crop an image, of equals the first.
+    """Return image and crop, (keep,) each, of the lowest losses, lowest first; one crop an image, of equals
+    the first.
 
     Args:
         loss_NM: Loss of each crop of each image; the lower, the more realistic.
@@ -80,8 +86,8 @@ def easiest(loss_NM: Tensor, keep: int) -> tuple[Tensor, Tensor]:
 def stitched(x_KCHW: Tensor, factor: int, size: int) -> Tensor:
     """Compose n = K / factor² images of ``size`` pixels a side, each of ``factor`` × ``factor`` given ones.
 
-    Given image k·n + j becomes cell k, counted row by row, of composed image j, shrunk or enlarged by taking nearest
-    pixels. Of a side that ``factor`` does not divide, the first cells are a pixel longer.
+    Given image k·n + j becomes cell k, counted row by row, of composed image j, shrunk or enlarged by taking
+    nearest pixels. Of a side that ``factor`` does not divide, the first cells are a pixel longer.
     """
     sides = [size // factor + (i < size % factor) for i in range(factor)]
     cells = iter(x_KCHW.split(len(x_KCHW) // factor**2))
@@ -90,14 +96,17 @@ def stitched(x_KCHW: Tensor, factor: int, size: int) -> Tensor:
 
 
 def draw_orders(rng: torch.Generator, images: int, factor: int) -> Tensor:
-    """Draw a permutation of the ``factor`` columns and one of the rows of each image, (N, 2, factor) int64."""
+    """Draw a permutation of the ``factor`` columns and one of the rows of each image, (N, 2, factor)
+    int64.
+    """
     return torch.rand(images, 2, factor, generator=rng).argsort(dim=-1)
 
 
 def shuffled(x_NCHW: Tensor, order_N2F: Tensor) -> Tensor:
     """Return stitched images with their columns of patches, then their rows, in the given order.
 
-    Of a side that the number of patches does not divide, the first strips are a pixel longer, as in :func:`stitched`.
+    Of a side that the number of patches does not divide, the first strips are a pixel longer, as in
+    :func:`stitched`.
     """
     size, factor = x_NCHW.shape[-1], order_N2F.shape[-1]
     widths = [len(strip) for strip in torch.arange(size).tensor_split(factor)]
@@ -110,7 +119,8 @@ def shuffled(x_NCHW: Tensor, order_N2F: Tensor) -> Tensor:
 
 
 def draw_regions(rng: torch.Generator, images: int, size: int, least: float) -> Tensor:
-    """Draw a region of each image as torchvision's RandomResizedCrop does: top, left, height and width, (N, 4) int64.
+    """Draw a region of each image as torchvision's RandomResizedCrop does: top, left, height and width, (N,
+    4) int64.
 
     Args:
         rng: A CPU generator.
@@ -121,7 +131,10 @@ def draw_regions(rng: torch.Generator, images: int, size: int, least: float) -> 
     from torchvision.transforms import RandomResizedCrop  # slow to import, and only stitched sets need it
 
     with global_seed(rng):
-        drawn = [RandomResizedCrop.get_params(torch.empty(1, size, size), [least, 1.0], _RATIOS) for _ in range(images)]
+        drawn = [
+            RandomResizedCrop.get_params(torch.empty(1, size, size), [least, 1.0], _RATIOS)
+            for _ in range(images)
+        ]
     return torch.tensor(drawn)
 
 
@@ -140,7 +153,12 @@ def in_eight_bits(raw_NCHW: Tensor) -> Tensor:
 
 def through_jpeg(raw_NCHW: Tensor, quality: int = 75) -> Tensor:
     """Return raw pixels in [0, 1] of 1 or 3 channels as they come back from JPEG files."""
-    return torch.stack([_through_jpeg(pixels_CHW, quality) for pixels_CHW in _bytes(raw_NCHW).cpu()]).to(raw_NCHW) / 255
+    return (
+        torch.stack([_through_jpeg(pixels_CHW, quality) for pixels_CHW in _bytes(raw_NCHW).cpu()]).to(
+            raw_NCHW
+        )
+        / 255
+    )
 
 
 def _bytes(raw_NCHW: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from moe_distill.errors import InputError
 KINDS = {".jpg": "jpeg", ".jpeg": "jpeg", ".jfif": "jpeg", ".jpe": "jpeg", ".png": "png", ".bmp": "bmp"}
 KINDS |= {".gif": "gif", ".webp": "webp", ".avif": "avif", ".tif": "tiff", ".tiff": "tiff", ".ppm": "ppm"}
 KINDS |= {".pgm": "ppm"}
-# Pillow knows more formats, some of which start other programs (EPS); a file's name does not decide what is in it.
+# Pillow knows more formats, some of which start other programs (EPS); a file's name does not decide what is
+# in it.
 FORMATS = tuple(sorted({kind.upper() for kind in KINDS.values()}))
 # What file managers, archivers and file servers leave in folders; names that begin with a dot besides.
 LITTER = {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
@@ -39,7 +40,7 @@ def readable(path: Path, key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = shown(error.filename or path)
+        where = printable_path(error.filename or path)
         raise InputError(key, where, f"a file or folder that can be read ({error.strerror})") from error
 
 
@@ -59,7 +60,9 @@ def entries(folder: Path, key: str) -> list[Path]:
         try:
             str(path).encode()
         except UnicodeEncodeError as error:
-            raise InputError(key, shown(path), "folders and files with names in UTF-8; rename this one") from error
+            raise InputError(
+                key, printable_path(path), "folders and files with names in UTF-8; rename this one"
+            ) from error
     return [path for path in paths if path.name[0] != "." and path.name.lower() not in LITTER]
 
 
@@ -81,7 +84,7 @@ def class_folders(part: Path, key: str) -> dict[str, Path]:
         if is_folder and name in folders:
             twins = f"{folders[name].name!a} and {path.name!a}"
             allowed = f"one folder a class; {name} is there in two Unicode forms, {twins}: merge them"
-            raise InputError(key, shown(part), allowed)
+            raise InputError(key, printable_path(part), allowed)
         if is_folder:
             folders[name] = path
     return dict(sorted(folders.items()))
@@ -102,7 +105,9 @@ def pictures_in(folder: Path, key: str) -> list[Path]:
         with readable(path, key):
             is_picture = path.suffix.lower() in KINDS and path.is_file()
         if not is_picture:
-            raise InputError(key, shown(path), f"nothing but images in class folders ({', '.join(KINDS)})")
+            raise InputError(
+                key, printable_path(path), f"nothing but images in class folders ({', '.join(KINDS)})"
+            )
     return paths
 
 
@@ -132,17 +137,23 @@ def opened(path: Path, key: str, data: bytes | None = None) -> Iterator[Image.Im
         with Image.open(path if data is None else io.BytesIO(data), formats=FORMATS) as image:
             bits = _BITS[image.format](image) if image.format and image.format in _BITS else 8
             if bits > 8:
-                raise InputError(key, shown(path), f"images of 8 bits a channel; this one has {bits}")
+                raise InputError(
+                    key, printable_path(path), f"images of 8 bits a channel; this one has {bits}"
+                )
             yield image
     except InputError:
         raise
     except Image.DecompressionBombError as error:
-        raise InputError(key, shown(path), f"images of at most {MOST_PIXELS:,} pixels; {error}") from error
+        raise InputError(
+            key, printable_path(path), f"images of at most {MOST_PIXELS:,} pixels; {error}"
+        ) from error
     except Exception as error:  # decoders raise nearly anything where the bytes are wrong
         if isinstance(error, OSError) and error.errno:
-            raise InputError(key, shown(path), f"an image that can be read ({error.strerror})") from error
+            raise InputError(
+                key, printable_path(path), f"an image that can be read ({error.strerror})"
+            ) from error
         allowed = f"whole images; this file is broken or truncated, or more than Pillow takes ({error})"
-        raise InputError(key, shown(path), allowed) from error
+        raise InputError(key, printable_path(path), allowed) from error
 
 
 def header(path: Path, key: str) -> tuple[tuple[int, int], str]:
@@ -194,14 +205,15 @@ def _bits_of_avif(image: Any) -> int:
     return max((_AV1_BITS[flag >> 5 & 3] for flag in flags), default=8)
 
 
-# Bits a channel as the file has them: of several channels, Pillow's mode is that of the 8 bits it reduces them to.
+# Bits a channel as the file has them: of several channels, Pillow's mode is that of the 8 bits it reduces
+# them to.
 _BITS: Mapping[str, Callable[[Any], int]] = {
     **{"PNG": _bits_of_png, "TIFF": _bits_of_tiff},
     **{"PPM": _bits_of_ppm, "AVIF": _bits_of_avif},
 }
 
 
-def shown(path: Path | str) -> str:
+def printable_path(path: Path | str) -> str:
     """Return a path for a message: what cannot be printed, as bytes that are not UTF-8, is escaped."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,4 +1,6 @@
-"""A whole image data set as one uint8 tensor: real batches are tiny and many, so no loader stands in between."""
+"""A whole image data set as one uint8 tensor: real batches are tiny and many, so no loader stands in
+between.
+"""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -29,7 +31,8 @@ class RealSet:
         whitening: What takes the place of mean and std in what networks see.
 
     Raises:
-        InputError: Where mean or std do not have one number a channel, or one that pixels in [0, 1] cannot have.
+        InputError: Where mean or std do not have one number a channel, or one that pixels in [0, 1] cannot
+            have.
     """
 
     images_NCHW: torch.Tensor
@@ -90,7 +93,9 @@ class RealSet:
         return replace(self, images_NCHW=self.images_NCHW.to(device), labels_N=self.labels_N.to(device))
 
     def subset(self, indices_M: torch.Tensor) -> "RealSet":
-        """Return the images of these indices, in their order, with the classes and statistics of the whole."""
+        """Return the images of these indices, in their order, with the classes and statistics of the
+        whole.
+        """
         rows_M = indices_M.to(self.device)
         return replace(self, images_NCHW=self.images_NCHW[rows_M], labels_N=self.labels_N[rows_M])
 
@@ -123,7 +128,9 @@ class RealSet:
         return self.at(rows[torch.randperm(len(rows), generator=rng)[:n]])[0]
 
     def batch(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return min(n, N) normalised images and their labels, uniform over the whole set without replacement."""
+        """Return min(n, N) normalised images and their labels, uniform over the whole set without
+        replacement.
+        """
         return self.at(torch.randperm(len(self), generator=rng)[:n])
 
     @cached_property
@@ -154,11 +161,13 @@ def pixel_statistics(images_NCHW: torch.Tensor) -> tuple[Statistics, Statistics]
     """Return mean and population standard deviation of each channel of uint8 images, in units of [0, 1].
 
     Exact up to one rounding: computed in float64 from the histogram of the 256 values. The deviation of a
-    channel that changes by less than one grey level, 1/255, the smallest step of a pixel, counts as that: to divide by
-    less would blow up noise.
+    channel that changes by less than one grey level, 1/255, the smallest step of a pixel, counts as that: to
+    divide by less would blow up noise.
     """
     values_V = torch.arange(256, dtype=torch.float64) / 255
-    counts_CV = torch.stack([torch.bincount(plane.flatten(), minlength=256) for plane in images_NCHW.unbind(1)])
+    counts_CV = torch.stack(
+        [torch.bincount(plane.flatten(), minlength=256) for plane in images_NCHW.unbind(1)]
+    )
     share_CV = counts_CV.double() / counts_CV.sum(1, keepdim=True)
     mean_C = share_CV @ values_V
     std_C = (share_CV * (values_V - mean_C[:, None]).square()).sum(1).sqrt()
@@ -175,7 +184,8 @@ def train_and_test(
     """Return the training and the test set, which share everything but images and labels.
 
     Args:
-        arrays: ``{train,test}_images`` uint8 of shape (N, C, H, W) and ``{train,test}_labels`` int64 of shape (N,).
+        arrays: ``{train,test}_images`` uint8 of shape (N, C, H, W) and ``{train,test}_labels`` int64 of shape
+            (N,).
         classes: Class names.
         statistics: Mean and std of the channels, of the training images.
         name: The data set.

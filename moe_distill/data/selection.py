@@ -1,7 +1,7 @@
 """Which images of a class stand for it, by their features.
 
-Each function returns min(n, N) distinct rows of the features f_ND of one class, as int64 on the CPU, in the order they
-were chosen. Distances are Euclidean, in float64; of rows that are equally good the first is taken.
+Each function returns min(n, N) distinct rows of the features f_ND of one class, as int64 on the CPU, in the
+order they were chosen. Distances are Euclidean, in float64; of rows that are equally good the first is taken.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +17,11 @@ Selection = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
 def herding(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
     """Choose rows whose running mean stays as near to the mean of all as one more row can bring it.
 
-    Row k is the one, not chosen before, with the least ‖(k + 1)·μ - s - f‖, s being the sum of the k before it.
+    Row k is the one, not chosen before, with the least ‖(k + 1)·μ - s - f‖, s being the sum of the k before
+    it.
 
-    Source: Welling, "Herding Dynamical Weights to Learn", ICML 2009, as in Rebuffi et al., "iCaRL", CVPR 2017, Alg. 4.
+    Source: Welling, "Herding Dynamical Weights to Learn", ICML 2009, as in Rebuffi et al., "iCaRL", CVPR
+        2017, Alg. 4.
     """
     f_ND = f_ND.double()
     mean_D, sum_D = f_ND.mean(0), torch.zeros_like(f_ND[0])
@@ -32,9 +34,11 @@ def herding(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
 
 @called("kcenter")
 def k_center(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
-    """Choose the row nearest the mean, then again and again the one farthest from the nearest of those chosen.
+    """Choose the row nearest the mean, then again and again the one farthest from the nearest of those
+    chosen.
 
-    Source: Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018,
+    Source: Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR
+        2018,
     Alg. 1.
     """
     f_ND = f_ND.double()
@@ -49,7 +53,8 @@ def k_center(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
 
 @called("kmeans")
 def k_means(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
-    """Choose for each centre of n clusters the nearest row; the nearest left where an earlier centre has it already.
+    """Choose for each centre of n clusters the nearest row; the nearest left where an earlier centre has it
+    already.
 
     Source: the k-means selection of Cui et al., "DC-BENCH: Dataset Condensation Benchmark", NeurIPS 2022.
     """

@@ -61,15 +61,19 @@ class ZCA:
         """
         train, test = self.source.load(cache)
         if train.size > LARGEST:
-            raise InputError("data.size", train.size, f"at most {LARGEST} pixels a side for normalisation=zca")
+            raise InputError(
+                "data.size", train.size, f"at most {LARGEST} pixels a side for normalisation=zca"
+            )
         if len(train) < 2:
             raise InputError("data", train.name, "at least 2 training images for normalisation=zca")
-        whitening = obtained(train, self.eps, cache)
+        whitening = whitening_of(train, self.eps, cache)
         return replace(train, whitening=whitening), replace(test, whitening=whitening)
 
 
-def obtained(train: RealSet, eps: float, cache: Path) -> Whitening:
-    """Return the whitening of these training images, from the cache where it lies whole; fit and keep it otherwise."""
+def whitening_of(train: RealSet, eps: float, cache: Path) -> Whitening:
+    """Return the whitening of these training images, from the cache where it lies whole; fit and keep it
+    otherwise.
+    """
     source = hashlib.sha256(repr(("zca", float(eps), train.fingerprint)).encode()).hexdigest()
     path = cache / f"zca-{source}.safetensors"
     with locked(Path(f"{path}.lock")):
@@ -99,10 +103,11 @@ def fit(images_NCHW: torch.Tensor, eps: float, source: str) -> Whitening:
 
 
 def moments(images_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean (D,) and unbiased covariance (D, D) of uint8 images scaled to [0, 1], flattened in the order C, H, W.
+    """Return mean (D,) and unbiased covariance (D, D) of uint8 images scaled to [0, 1], flattened in the
+    order C, H, W.
 
-    Sums and products of pixels are exact integers, whatever the order they are added in; only the last step rounds,
-    in float64.
+    Sums and products of pixels are exact integers, whatever the order they are added in; only the last step
+    rounds, in float64.
     """
     pixels_ND = images_NCHW.cpu().flatten(1)
     n, d = pixels_ND.shape

@@ -11,7 +11,7 @@ from moe_distill.diversity.pairing import Features, matched_rows
 from moe_distill.models.base import Network
 from moe_distill.seeding import stream
 
-MOST_ROWS = 1024
+MAX_ROWS = 1024
 
 Part = tuple[torch.Tensor, torch.Tensor]
 """One expert's decoded images as networks see them (N, C, H, W), and their labels (N,)."""
@@ -19,8 +19,10 @@ Part = tuple[torch.Tensor, torch.Tensor]
 
 @torch.no_grad()
 def dependence(f: Features, g: Features, measure: Measure) -> float:
-    """Return a measure of two sets' features, rows matched by index within classes; NaN if there are too few rows."""
-    rows_f, rows_g = matched_rows(f, g, measure.paired, "index", MOST_ROWS, stream(0, "dependence"))
+    """Return a measure of two sets' features, rows matched by index within classes; NaN if there are too few
+    rows.
+    """
+    rows_f, rows_g = matched_rows(f, g, measure.paired, "index", MAX_ROWS, stream(0, "dependence"))
     if min(len(rows_f), len(rows_g)) < measure.least_rows:
         return float("nan")
     return float(measure(f.take(rows_f).features_ND, g.take(rows_g).features_ND))

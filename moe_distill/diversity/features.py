@@ -32,9 +32,11 @@ class FeaturePool:
 
 
 def projected(features_ND: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """Return features on their two principal axes, (N, 2) float64, and the share of the variance that they show.
+    """Return features on their two principal axes, (N, 2) float64, and the share of the variance that they
+    show.
 
-    An axis points to where the largest coordinate on it is positive, so that equal features give equal pictures.
+    An axis points to where the largest coordinate on it is positive, so that equal features give equal
+    pictures.
 
     Args:
         features_ND: At least three rows.
@@ -57,7 +59,8 @@ def features_of(network: Network, images_NCHW: torch.Tensor) -> torch.Tensor:
 def features_of_set(network: Network, real: RealSet) -> torch.Tensor:
     """Return penultimate features (N, D) of real images, on the CPU.
 
-    Images are standardised in chunks too: all of a large set at once would need many times the memory of its pixels.
+    Images are standardised in chunks too: all of a large set at once would need many times the memory of its
+    pixels.
     """
     chunks = real.images_NCHW.split(_CHUNK)
     return torch.cat([features_of(network, real.normalised(chunk)).cpu() for chunk in chunks])

@@ -1,9 +1,10 @@
 """Diversity of two feature matrices by the alignment of their Gram matrices: distance correlation, CKA, HSIC.
 
-One identity carries the file: with the Gram matrices ``K`` and ``L`` of paired rows, centred to ``A`` and ``B``, the
-inner product ⟨A, B⟩ is HSIC, and ⟨A, B⟩ / sqrt(⟨A, A⟩⟨B, B⟩) is CKA. The kernel −½‖x − y‖ turns them into a quarter of
-the squared distance covariance and into the squared distance correlation (Sejdinovic et al., Annals of Statistics
-2013, theorem 24). Double centring gives the biased estimators, U-centring the bias-corrected ones.
+One identity carries the file: with the Gram matrices ``K`` and ``L`` of paired rows, centred to ``A`` and
+``B``, the inner product ⟨A, B⟩ is HSIC, and ⟨A, B⟩ / sqrt(⟨A, A⟩⟨B, B⟩) is CKA. The kernel −½‖x − y‖ turns
+them into a quarter of the squared distance covariance and into the squared distance correlation (Sejdinovic
+et al., Annals of Statistics 2013, theorem 24). Double centring gives the biased estimators, U-centring the
+bias-corrected ones.
 """
 
 import warnings
@@ -32,7 +33,9 @@ def unit_rows(f_ND: Tensor) -> Tensor:
 
 
 def distance_gram(f_ND: Tensor) -> Tensor:
-    """Return −½ the Euclidean distances of all pairs of rows, (N, N); its gradient at equal rows is 0, not NaN."""
+    """Return −½ the Euclidean distances of all pairs of rows, (N, N); its gradient at equal rows is 0, not
+    NaN.
+    """
     x_ND = _centred_rows(f_ND)
     # The shortcut by matrix products cancels catastrophically in float32.
     return -0.5 * torch.cdist(x_ND, x_ND, compute_mode="donot_use_mm_for_euclid_dist")
@@ -52,7 +55,9 @@ def rbf_gram(f_ND: Tensor) -> Tensor:
 
 
 def median_bandwidth(distance_NN: Tensor) -> Tensor:
-    """Return the median off-diagonal distance, detached; where that is 0 the mean, and 1 if all distances are 0."""
+    """Return the median off-diagonal distance, detached; where that is 0 the mean, and 1 if all distances are
+    0.
+    """
     pairs_P = distance_NN.detach()[torch.ones_like(distance_NN, dtype=torch.bool).triu(1)]
     # torch.median takes the lower of two middle values: average it with the upper one.
     median = 0.5 * (pairs_P.median() - pairs_P.neg().median())
@@ -66,7 +71,9 @@ def double_centre(gram_NN: Tensor) -> Tensor:
 
 
 def u_centre(gram_NN: Tensor) -> Tensor:
-    """U-centre a symmetric matrix; its diagonal is ignored and comes back 0 (Székely and Rizzo 2014, eq. 2.7)."""
+    """U-centre a symmetric matrix; its diagonal is ignored and comes back 0 (Székely and Rizzo 2014, eq.
+    2.7).
+    """
     n = len(gram_NN)
     diagonal_NN = torch.eye(n, dtype=torch.bool, device=gram_NN.device)
     hollow_NN = gram_NN.masked_fill(diagonal_NN, 0)
@@ -82,8 +89,8 @@ def alignment(gram_NN: Tensor, other_NN: Tensor, centring: Centring, normalise: 
         gram_NN: Symmetric Gram matrix of the first features.
         other_NN: The same of the second features, rows in the same order.
         centring: ``double`` (biased, N ≥ 2) or ``u`` (bias-corrected, signed, N ≥ 4).
-        normalise: The ratio ⟨A, B⟩ / sqrt(⟨A, A⟩⟨B, B⟩), 0 if either matrix is centred to nothing; else the mean
-            product ⟨A, B⟩/N² (double) or ⟨A, B⟩/(N(N − 3)) (u).
+        normalise: The ratio ⟨A, B⟩ / sqrt(⟨A, A⟩⟨B, B⟩), 0 if either matrix is centred to nothing; else the
+            mean product ⟨A, B⟩/N² (double) or ⟨A, B⟩/(N(N − 3)) (u).
 
     Returns:
         A scalar: normalised in [0, 1] (double) or [−1, 1] (u), else in units of the product of the kernels.
@@ -104,14 +111,18 @@ def _centred_rows(f_ND: Tensor) -> Tensor:
 
 
 def _above_rounding(x: Tensor, source: Tensor, over: tuple[int, ...]) -> Tensor:
-    """Return ``x`` with zeros, and no gradient, where it is nothing but the rounding of what it was made from."""
+    """Return ``x`` with zeros, and no gradient, where it is nothing but the rounding of what it was made
+    from.
+    """
     floor = 32 * torch.finfo(x.dtype).eps * source.detach().abs().amax(over, keepdim=True)
     # NaN fails the comparison and stays: a diverged set must not look independent.
     return torch.where(x.detach().abs().amax(over, keepdim=True) <= floor, 0, x)
 
 
 def _unit_peak(x: Tensor) -> Tensor:
-    """Divide by the largest magnitude, a constant that cancels in the ratio but keeps its squares from underflow."""
+    """Divide by the largest magnitude, a constant that cancels in the ratio but keeps its squares from
+    underflow.
+    """
     peak = x.detach().abs().max()
     return x / torch.where(peak == 0, 1, peak)
 
@@ -122,11 +133,14 @@ class Measure(ABC):
 
     paired: ClassVar[bool] = True
     words: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """What users call its variants, and the settings in which each differs from the defaults; its own name if none."""
+    """What users call its variants, and the settings in which each differs from the defaults; its own name if
+    none."""
 
     @property
     def title(self) -> str:
-        """What results call it: the nearest of its words, with each setting that the word does not stand for."""
+        """What results call it: the nearest of its words, with each setting that the word does not stand
+        for.
+        """
         titles: list[list[str]] = []
         for word, settings in (self.words or {word_of(type(self)): {}}).items():
             usual = {f.name: f.default for f in fields(self)} | dict(settings)
@@ -157,9 +171,13 @@ class Measure(ABC):
             InputError: Not matrices, too few rows, or a paired measure given unequal numbers of rows.
         """
         if f_ND.ndim != 2 or g_MD.ndim != 2:
-            raise self._error(f"needs features (rows, dimensions), not {tuple(f_ND.shape)} and {tuple(g_MD.shape)}")
+            raise self._error(
+                f"needs features (rows, dimensions), not {tuple(f_ND.shape)} and {tuple(g_MD.shape)}"
+            )
         if min(len(f_ND), len(g_MD)) < self.least_rows:
-            raise self._error(f"needs {self.least_rows} rows or more of each set, got {len(f_ND)} and {len(g_MD)}")
+            raise self._error(
+                f"needs {self.least_rows} rows or more of each set, got {len(f_ND)} and {len(g_MD)}"
+            )
         if self.paired and len(f_ND) != len(g_MD):
             raise self._error(f"needs as many rows of either set, got {len(f_ND)} and {len(g_MD)}")
         dtype = torch.promote_types(torch.promote_types(f_ND.dtype, g_MD.dtype), torch.float32)
@@ -187,7 +205,8 @@ class _Alignment(Measure):
 @checked
 @dataclass(frozen=True)
 class DistanceCorrelation(_Alignment):
-    """Squared distance correlation dCor² (Székely, Rizzo and Bakirov 2007; as a loss: Zhen et al., ECCV 2022).
+    """Squared distance correlation dCor² (Székely, Rizzo and Bakirov 2007; as a loss: Zhen et al., ECCV
+    2022).
 
     Biased it saturates near 1 once D ≫ N; U-centred it is signed, and minimised raw it runs to −1.
 
@@ -246,7 +265,9 @@ class CKA(_Kernel):
 @checked
 @dataclass(frozen=True)
 class HSIC(_Kernel):
-    """Hilbert-Schmidt independence criterion (biased: Gretton et al. 2005, /N²; unbiased: Song et al. 2012)."""
+    """Hilbert-Schmidt independence criterion (biased: Gretton et al. 2005, /N²; unbiased: Song et al.
+    2012).
+    """
 
     def _value(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:
         return self._align(self._gram(f_ND), self._gram(g_MD), normalise=False)

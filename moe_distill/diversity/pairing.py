@@ -31,8 +31,9 @@ def matched_rows(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return row indices into ``f`` and ``g``, class by class.
 
-    Two synthetic sets have no natural pairing; rows of one class are matched by their place in it, or at random. Where
-    a paired measure meets classes of different size, the larger is subsampled without replacement (never tiled).
+    Two synthetic sets have no natural pairing; rows of one class are matched by their place in it, or at
+    random. Where a paired measure meets classes of different size, the larger is subsampled without
+    replacement (never tiled).
 
     Args:
         f: One expert's features; ``g`` the other's.
@@ -69,7 +70,9 @@ def scoped(measure: Measure, f: Features, g: Features, scope: str) -> torch.Tens
     """Apply a measure to all rows, to each class (mean over classes), or to rows less their class means."""
     classes = f.labels_N.unique().tolist()
     if scope == "per_class":
-        return torch.stack([measure(*(x.features_ND[x.labels_N == c] for x in (f, g))) for c in classes]).mean()
+        return torch.stack(
+            [measure(*(x.features_ND[x.labels_N == c] for x in (f, g))) for c in classes]
+        ).mean()
     if scope == "class_centred":
         return measure(_centred(f, classes), _centred(g, classes))
     return measure(f.features_ND, g.features_ND)

@@ -11,7 +11,8 @@ from moe_distill.store.identity import called
 
 
 def discrepancy(gram_PP: Tensor, n: int) -> Tensor:
-    """Return the squared kernel distance of the first ``n`` pooled rows and the rest (Gretton et al. 2012, eq. 5).
+    """Return the squared kernel distance of the first ``n`` pooled rows and the rest (Gretton et al. 2012,
+    eq. 5).
 
     Args:
         gram_PP: Gram matrix of the pooled rows, (n + m, n + m).
@@ -51,7 +52,9 @@ class Orthogonality(_Unpaired):
 @called("mmd")
 @dataclass(frozen=True)
 class NegativeMMD(_Unpaired):
-    """−MMD² with an RBF kernel, σ the median pooled distance as a constant, in [−2, 0] (Gretton et al. 2012)."""
+    """−MMD² with an RBF kernel, σ the median pooled distance as a constant, in [−2, 0] (Gretton et al.
+    2012).
+    """
 
     def _value(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:
         return -discrepancy(rbf_gram(torch.cat([f_ND, g_MD])), len(f_ND))
@@ -71,9 +74,9 @@ class NegativeEnergy(_Unpaired):
 class NegativeCorrelation(_Unpaired):
     """Negative correlation learning on mean features, ≤ 0, in feature units squared (Liu and Yao 1999).
 
-    The penalty Σ_i (f_i − f̄)·Σ_{j≠i} (f_j − f̄) of two sets' means f_i is −½‖f_1 − f_2‖². Summed over all pairs of K
-    experts it is K/2 times the penalty of all of them together. Meant for ``diversity.scope=per_class``, where the
-    means are those of a class.
+    The penalty Σ_i (f_i − f̄)·Σ_{j≠i} (f_j − f̄) of two sets' means f_i is −½‖f_1 − f_2‖². Summed over all
+    pairs of K experts it is K/2 times the penalty of all of them together. Meant for
+    ``diversity.scope=per_class``, where the means are those of a class.
     """
 
     def _value(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:

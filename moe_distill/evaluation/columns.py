@@ -37,7 +37,7 @@ def columns_of_plan(plan: Distillation) -> dict[str, Any]:
         "partition": word_of(type(plan.split)),
         "init": "+".join(sorted(init)),
         "ipc": plan.roster.ipc,
-        "noe": plan.roster.noe,
+        "noe": plan.roster.num_experts,
         "diversity": plan.term.title if plan.term else "none",
         "regulariser": plan.regulariser.title if plan.regulariser and plan.learns else "none",
         "distill_seed": plan.seed,

@@ -1,9 +1,10 @@
 """Scores of distilled sets that set apart what labels, augmentation and recipe contribute (DD-Ranking).
 
-All accuracies are fractions in [0, 1], as in DD-Ranking's documentation, whose scores then lie in [0, 1]. The code of
-its version 0.2.0 puts percent into the same exponentials, so that what it prints (an LRS of -0.16 for many a set)
-cannot be compared with these. ``real``, ``syn`` and ``rnd`` name what was trained on: all real images, the distilled
-set, as many random real images. ``hard`` is a training towards hard labels; ``any`` the set's own recipe.
+All accuracies are fractions in [0, 1], as in DD-Ranking's documentation, whose scores then lie in [0, 1]. The
+code of its version 0.2.0 puts percent into the same exponentials, so that what it prints (an LRS of -0.16 for
+many a set) cannot be compared with these. ``real``, ``syn`` and ``rnd`` name what was trained on: all real
+images, the distilled set, as many random real images. ``hard`` is a training towards hard labels; ``any`` the
+set's own recipe.
 """
 
 import math
@@ -34,7 +35,8 @@ def alpha(*, real_hard: float, syn_hard: float, syn_any: float, rnd_any: float, 
 
 
 def lrs(*, real_hard: float, syn_hard: float, syn_any: float, rnd_any: float, w: float = 0.5) -> float:
-    """Return the label-robust score, α brought to [0, 1]; 0.269 is that of a set no better than its baselines.
+    """Return the label-robust score, α brought to [0, 1]; 0.269 is that of a set no better than its
+    baselines.
 
     At w = 0.5 even a set that recovers everything stays far below 1: read α, HLR and IOR beside it.
     """
@@ -58,7 +60,9 @@ def beta(*, syn_any: float, rnd_any: float, syn_plain: float, rnd_plain: float, 
 
 def ars(*, syn_any: float, rnd_any: float, syn_plain: float, rnd_plain: float, gamma: float = 0.5) -> float:
     """Return the augmentation-robust score, β (see :func:`beta`) brought to [0, 1] as LRS is."""
-    return normalised(beta(syn_any=syn_any, rnd_any=rnd_any, syn_plain=syn_plain, rnd_plain=rnd_plain, gamma=gamma))
+    return normalised(
+        beta(syn_any=syn_any, rnd_any=rnd_any, syn_plain=syn_plain, rnd_plain=rnd_plain, gamma=gamma)
+    )
 
 
 def normalised(difference: float) -> float:

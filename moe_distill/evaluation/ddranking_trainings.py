@@ -1,4 +1,6 @@
-"""What a score compares: a set under its own and plain recipes with all real images and with as many random ones."""
+"""What a score compares: a set under its own and plain recipes with all real images and with as many random
+ones.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +11,8 @@ from annotated_types import Gt, Lt, MinLen
 
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
-from moe_distill.evaluation.protocol import Examination
-from moe_distill.evaluation.training_set import Candidate, candidate_of_real
+from moe_distill.evaluation.protocol import EvaluationProtocol
+from moe_distill.evaluation.training_set import TrainingSet, training_set_of_real
 from moe_distill.results.schema import TRAININGS
 from moe_distill.seeding import stream
 from moe_distill.training.fusion import Fusion
@@ -30,7 +32,8 @@ class Search:
 
     Args:
         lrs: The rates tried, the first of the best is taken; a single one is taken as it is.
-        select_on: What judges them: ``held_out`` real training images, or the ``test`` set as in the published code.
+        select_on: What judges them: ``held_out`` real training images, or the ``test`` set as in the
+            published code.
         held_out: Share of every class of the real training images that is held out.
     """
 
@@ -56,11 +59,14 @@ class Search:
             wanted: Random images per class: as many as the set stores.
 
         Raises:
-            InputError: The kept part has too few; where all real images are too few, that is no fault of the share.
+            InputError: The kept part has too few; where all real images are too few, that is no fault of the
+                share.
         """
         left = int(self.split(real)[0].counts().min()) if self.needs_held_out else wanted
         if left < wanted <= int(real.counts().min()):
-            allowed = f"a share that leaves {wanted} images of each class, as many as the set has; it leaves {left}"
+            allowed = (
+                f"a share that leaves {wanted} images of each class, as many as the set has; it leaves {left}"
+            )
             raise InputError("pipeline.held_out", self.held_out, allowed)
 
     def split(self, real: RealSet) -> tuple[RealSet, RealSet]:
@@ -82,7 +88,7 @@ class Search:
         return real.subset(torch.cat(kept).sort().values), real.subset(torch.cat(held).sort().values)
 
 
-def random_subset(real: RealSet, test: RealSet, stored: Sequence[int], student: int) -> Candidate:
+def random_subset(real: RealSet, test: RealSet, stored: Sequence[int], student: int) -> TrainingSet:
     """Return the random real images that one student trains on, as many per class as a set stores.
 
     Args:
@@ -97,13 +103,24 @@ def random_subset(real: RealSet, test: RealSet, stored: Sequence[int], student: 
     rng, wanted = stream(student, "score", "random subset"), sum(stored)
     smallest = int(real.counts().min())
     if wanted > smallest:
-        allowed = f"at most {smallest}, the real images of the smallest class that random ones can be drawn from"
+        allowed = (
+            f"at most {smallest}, the real images of the smallest class that random ones can be drawn from"
+        )
         raise InputError("ipc × noe", wanted, allowed)
     classes = range(len(real.classes))
-    drawn = [real.class_indices(c)[torch.randperm(len(real.class_indices(c)), generator=rng)[:wanted]] for c in classes]
-    whole = candidate_of_real(real.subset(torch.cat(drawn)), test)
+    drawn = [
+        real.class_indices(c)[torch.randperm(len(real.class_indices(c)), generator=rng)[:wanted]]
+        for c in classes
+    ]
+    whole = training_set_of_real(real.subset(torch.cat(drawn)), test)
     experts_M = torch.arange(len(stored)).repeat_interleave(torch.tensor(stored)).repeat(len(classes))
-    columns = {**whole.columns, "method": "random", "roster": f"random{wanted}x1", "ipc": wanted, "init": "random"}
+    columns = {
+        **whole.columns,
+        "method": "random",
+        "roster": f"random{wanted}x1",
+        "ipc": wanted,
+        "init": "random",
+    }
     columns["distill_seed"] = student  # whose own images they are
     settings = {**whole.settings, "dealt": list(stored)}
     return replace(whole, pool=replace(whole.pool, experts_M=experts_M), settings=settings, columns=columns)
@@ -120,39 +137,46 @@ class Training:
         fusion: How images of different experts are mixed meanwhile.
     """
 
-    finals: Sequence[Candidate]
-    trials: Sequence[Candidate]
+    finals: Sequence[TrainingSet]
+    trials: Sequence[TrainingSet]
     recipe: Recipe
     fusion: Fusion
 
 
-Dealt = Callable[[RealSet, int], Candidate]
+Dealt = Callable[[RealSet, int], TrainingSet]
 """Draws the random images of a part of the real data that a student, by its seed, trains on."""
 
 
 def trainings(
-    own: Candidate, data: tuple[RealSet, RealSet], dealt: Dealt, exam: Examination, real: Recipe, search: Search
+    own: TrainingSet,
+    data: tuple[RealSet, RealSet],
+    dealt: Dealt,
+    protocol: EvaluationProtocol,
+    real: Recipe,
+    search: Search,
 ) -> dict[str, Training]:
     """Return the six trainings by name; all images lie on the device.
 
-    The plain ones leave out everything that changes images while a student trains: augmentation, CutMix, fusion.
-    Towards hard labels a set is trained by its own recipe where these are its labels, else by the plain one, as
-    published.
+    The plain ones leave out everything that changes images while a student trains: augmentation, CutMix,
+    fusion. Towards hard labels a set is trained by its own recipe where these are its labels, else by the
+    plain one, as published.
     """
     train, test = data
     search.check(train, sum(own.stored))
-    finals = trials = _candidates(own, train, test, dealt, exam.numbers)
+    finals = trials = _candidates(own, train, test, dealt, protocol.numbers)
     if search.needs_held_out:
         kept, judge = search.split(train)
-        parts = _candidates(own, kept, test, dealt, exam.numbers)
-        trials = {name: [_judged_by(judge, c) for c in candidates] for name, candidates in parts.items()}
-    plain = exam.recipe
+        parts = _candidates(own, kept, test, dealt, protocol.numbers)
+        trials = {
+            name: [_judged_by(judge, c) for c in training_sets] for name, training_sets in parts.items()
+        }
+    plain = protocol.recipe
     if any(changes is not None for changes in (plain.augment, plain.cutmix, plain.pixels)):
         plain = replace(plain, name=f"{plain.name}-plain", augment=None, cutmix=None, pixels=None)
-    any_way = (exam.recipe, exam.fusion)
+    any_way = (protocol.recipe, protocol.fusion)
     ways = {
         "syn_any": any_way,
-        "rnd_any": (unlabelled(exam.recipe), exam.fusion),
+        "rnd_any": (unlabelled(protocol.recipe), protocol.fusion),
         "syn_hard": any_way if labels_of(own) == "hard" else (replace(plain, labels="hard"), NoFusion()),
         "real_hard": (real, NoFusion()),
         "syn_plain": (plain, NoFusion()),
@@ -162,26 +186,34 @@ def trainings(
 
 
 def _candidates(
-    own: Candidate, part: RealSet, test: RealSet, dealt: Dealt, students: Sequence[int]
-) -> dict[str, list[Candidate]]:
+    own: TrainingSet, part: RealSet, test: RealSet, dealt: Dealt, students: Sequence[int]
+) -> dict[str, list[TrainingSet]]:
     random = [dealt(part, student) for student in students]
     own_and_random = {"syn_any": [own], "rnd_any": random, "syn_plain": [own], "rnd_plain": random}
-    return {**own_and_random, "syn_hard": [hard_labelled(own)], "real_hard": [candidate_of_real(part, test)]}
+    return {
+        **own_and_random,
+        "syn_hard": [hard_labelled(own)],
+        "real_hard": [training_set_of_real(part, test)],
+    }
 
 
 def unlabelled(recipe: Recipe) -> Recipe:
-    """Return a set's recipe for images that have no soft labels of their own: a temperature then has none to act on."""
+    """Return a set's recipe for images that have no soft labels of their own: a temperature then has none to
+    act on.
+    """
     stored = recipe.labels == "set" and recipe.temperature != 1
     return replace(recipe, labels="hard") if stored else recipe
 
 
-def labels_of(candidate: Candidate) -> str:
-    """Name what students of a candidate are trained towards: ``hard`` labels, ``soft`` ones, or a ``teacher``'s."""
-    soft = "hard" if candidate.pool.targets_MC is None else "soft"
-    return soft if candidate.pool.label is None else "teacher"
+def labels_of(training_set: TrainingSet) -> str:
+    """Name what students of a candidate are trained towards: ``hard`` labels, ``soft`` ones, or a
+    ``teacher``'s.
+    """
+    soft = "hard" if training_set.pool.targets_MC is None else "soft"
+    return soft if training_set.pool.label is None else "teacher"
 
 
-def hard_labelled(own: Candidate) -> Candidate:
+def hard_labelled(own: TrainingSet) -> TrainingSet:
     """Return a hard set as it is; others without soft labels, teacher and the step size learned with them."""
     if labels_of(own) == "hard":
         return own
@@ -190,7 +222,7 @@ def hard_labelled(own: Candidate) -> Candidate:
     return replace(own, pool=pool, lr=None, settings={"hard_labels_of": own.settings}, columns=columns)
 
 
-def _judged_by(judge: RealSet, candidate: Candidate) -> Candidate:
-    columns = {**candidate.columns, "roster": f"{candidate.columns['roster']} held out"}
-    settings = {"trained_on": candidate.settings, "judged_by": judge.fingerprint}
-    return replace(candidate, test=judge, settings=settings, columns=columns)
+def _judged_by(judge: RealSet, training_set: TrainingSet) -> TrainingSet:
+    columns = {**training_set.columns, "roster": f"{training_set.columns['roster']} held out"}
+    settings = {"trained_on": training_set.settings, "judged_by": judge.fingerprint}
+    return replace(training_set, test=judge, settings=settings, columns=columns)

@@ -1,4 +1,6 @@
-"""What students are trained towards: the set's own labels, its classes alone, or what a teacher says of each batch."""
+"""What students are trained towards: the set's own labels, its classes alone, or what a teacher says of each
+batch.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,7 +10,7 @@ import torch
 
 from moe_distill.context.run_context import Runtime
 from moe_distill.errors import InputError
-from moe_distill.evaluation.training_set import Candidate
+from moe_distill.evaluation.training_set import TrainingSet
 from moe_distill.experts.distillation import Distillation
 from moe_distill.models.base import Network
 from moe_distill.training.mixing import tempered
@@ -24,33 +26,35 @@ def require_labels(plan: Distillation, recipe: Recipe) -> None:
         InputError: There is no teacher, or a temperature has no soft labels to act on.
     """
     if recipe.labels == "teacher_online" and plan.labeller is None:
-        allowed = (
-            f"hard or set for {plan.roster}, which has no teacher that labels; an expert of method=rded brings one"
-        )
+        allowed = f"hard or set for {plan.roster}, which has no teacher that labels; an expert of method=rded brings one"
         raise InputError("recipe.labels", recipe.labels, allowed)
     if _tempers_the_sets(recipe) and not any(m.method().learns_labels for m in plan.roster.members):
         raise InputError("recipe.labels", recipe.labels, _SOFT)
 
 
 def labeller_settings(plan: Distillation, recipe: Recipe) -> dict[str, Any]:
-    """Return what the students' labels add to what decides them: the teacher, where one labels their batches."""
+    """Return what the students' labels add to what decides them: the teacher, where one labels their
+    batches.
+    """
     return {"labeller": plan.labeller} if recipe.labels == "teacher_online" else {}
 
 
-def relabelled(candidate: Candidate, plan: Distillation, recipe: Recipe, runtime: Runtime) -> Candidate:
+def with_recipe_labels(
+    training_set: TrainingSet, plan: Distillation, recipe: Recipe, runtime: Runtime
+) -> TrainingSet:
     """Return the candidate with the labels that the recipe asks for.
 
     Args:
-        candidate: What students are trained on.
+        training_set: What students are trained on.
         plan: Whose roster names the teacher.
         recipe: Says which labels.
         runtime: Where the teacher is kept.
 
     Raises:
-        InputError: There is no such teacher, it was trained on other classes or images, or the set holds no soft labels
-            for the recipe's temperature.
+        InputError: There is no such teacher, it was trained on other classes or images, or the set holds no
+            soft labels for the recipe's temperature.
     """
-    pool = candidate.pool
+    pool = training_set.pool
     if recipe.labels == "hard":
         pool = dataclasses.replace(pool, targets_MC=None)
     elif recipe.labels == "teacher_online":
@@ -63,7 +67,9 @@ def relabelled(candidate: Candidate, plan: Distillation, recipe: Recipe, runtime
         if pool.targets_MC is None:
             raise InputError("recipe.labels", recipe.labels, _SOFT)
         pool = dataclasses.replace(pool, targets_MC=tempered(pool.targets_MC, recipe.temperature))
-    return dataclasses.replace(candidate, pool=pool, settings={**candidate.settings, **labeller_settings(plan, recipe)})
+    return dataclasses.replace(
+        training_set, pool=pool, settings={**training_set.settings, **labeller_settings(plan, recipe)}
+    )
 
 
 def _tempers_the_sets(recipe: Recipe) -> bool:
@@ -71,7 +77,9 @@ def _tempers_the_sets(recipe: Recipe) -> bool:
 
 
 def labels_by(network: Network, temperature: float) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return what maps standardised images (B, C, H, W) to softmax(logits / T), (B, classes), without gradient."""
+    """Return what maps standardised images (B, C, H, W) to softmax(logits / T), (B, classes), without
+    gradient.
+    """
 
     @torch.no_grad()
     def label(x_NCHW: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from moe_distill.validation.values import Students, checked
 
 @checked
 @dataclass(frozen=True)
-class Examination:
+class EvaluationProtocol:
     """How sets are judged.
 
     Args:
@@ -66,15 +66,23 @@ class Examination:
         return key(self.recipe)[:8]
 
     def columns(self, name: str, experts: int) -> dict[str, Any]:
-        """Return the columns of rows about one architecture's students on a set of some experts that it decides."""
+        """Return the columns of rows about one architecture's students on a set of some experts that it
+        decides.
+        """
         width = getattr(self.students[name], "keywords", {}).get("width", 1.0)
-        about = {"recipe": self.recipe.name, "recipe_key": self.recipe_key, "architecture": name, "width": width}
+        about = {
+            "recipe": self.recipe.name,
+            "recipe_key": self.recipe_key,
+            "architecture": name,
+            "width": width,
+        }
         return {"fusion": self.fusion.describe_for(experts), **about}
 
     def settings(self, trained_on: Mapping[str, Any], test: RealSet, name: str) -> dict[str, Any]:
         """Return what decides one architecture's students and accuracies but for their seeds.
 
-        The name is part of it: it decides a student's random stream, and its rate where the recipe gives it one.
+        The name is part of it: it decides a student's random stream, and its rate where the recipe gives it
+        one.
         """
         return {
             "set": trained_on,
@@ -86,6 +94,8 @@ class Examination:
         }
 
     def keys(self, trained_on: Mapping[str, Any], test: RealSet, name: str) -> dict[int, str]:
-        """Return what each row of one architecture is stored under (its ``config_hash``), by the student's seed."""
+        """Return what each row of one architecture is stored under (its ``config_hash``), by the student's
+        seed.
+        """
         common = identity(self.settings(trained_on, test, name))
         return {seed: key({**common, "seed": seed}) for seed in self.numbers}

@@ -14,29 +14,29 @@ from moe_distill.evaluation.columns import columns_of_plan, columns_of_real
 from moe_distill.experts.distillation import NOTED, Distillation
 from moe_distill.store.identity import describe
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
-from moe_distill.training.batches import Pool, real_pool, tensor_pool
+from moe_distill.training.batches import TrainingPool, real_pool, tensor_pool
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TrainingSet:
     """What networks are trained on, with the columns that say so.
 
-    ``spent`` is what it cost to make (seconds and MiB), ``stored`` the images per class that each expert keeps of it,
-    ``dependence`` the unbiased dCor² between its experts where it is known.
+    ``cost`` is what it cost to make (seconds and MiB), ``stored`` the images per class that each expert keeps
+    of it, ``dependence`` the unbiased dCor² between its experts where it is known.
     """
 
-    pool: Pool
+    pool: TrainingPool
     test: RealSet
     size: int
     lr: float | None
     settings: dict[str, Any]
     columns: dict[str, Any]
-    spent: Mapping[str, Any]
+    cost: Mapping[str, Any]
     stored: tuple[int, ...] = ()
     dependence: float | None = None
 
 
-def candidate_of(plan: Distillation, runtime: Runtime, path: str | None = None) -> Candidate:
+def training_set_of(plan: Distillation, runtime: Runtime, path: str | None = None) -> TrainingSet:
     """Return the plan's distilled set, or the set at ``path``, to be trained on.
 
     Raises:
@@ -56,7 +56,7 @@ def candidate_of(plan: Distillation, runtime: Runtime, path: str | None = None) 
     return replace(_stitched(found, plan), dependence=about["dcor2_unbiased"])
 
 
-def _of_path(path: Path, plan: Distillation, train: RealSet, test: RealSet, runtime: Runtime) -> Candidate:
+def _of_path(path: Path, plan: Distillation, train: RealSet, test: RealSet, runtime: Runtime) -> TrainingSet:
     sets = SyntheticSet.load(path)
     settings = {**_settings_of_file(path, sets), "data": train.fingerprint, "statistics": train.statistics}
     unknown = {"seconds": "", "peak_memory_mb": 0.0}
@@ -66,18 +66,18 @@ def _of_path(path: Path, plan: Distillation, train: RealSet, test: RealSet, runt
     return replace(_stitched(found, plan), settings={**settings, "pieces": list(plan.pieces)})
 
 
-def candidate_of_real(train: RealSet, test: RealSet) -> Candidate:
+def training_set_of_real(train: RealSet, test: RealSet) -> TrainingSet:
     """Return real images to be trained on; both sets lie on the device."""
     columns = {**columns_of_real(train), "distill_seed": "", "width": ""}
     settings = {"real": train.fingerprint, "statistics": train.statistics}
     nothing = {"seconds": 0.0, "peak_memory_mb": 0.0}
-    return Candidate(real_pool(train), test, train.size, None, settings, columns, nothing)
+    return TrainingSet(real_pool(train), test, train.size, None, settings, columns, nothing)
 
 
-def _stitched(candidate: Candidate, plan: Distillation) -> Candidate:
+def _stitched(training_set: TrainingSet, plan: Distillation) -> TrainingSet:
     """Return the candidate with what its experts stitch its images of."""
-    pieces_M = torch.tensor(plan.pieces)[candidate.pool.experts_M]
-    return replace(candidate, pool=replace(candidate.pool, pieces_M=pieces_M))
+    pieces_M = torch.tensor(plan.pieces)[training_set.pool.experts_M]
+    return replace(training_set, pool=replace(training_set.pool, pieces_M=pieces_M))
 
 
 def _distilled(
@@ -87,11 +87,13 @@ def _distilled(
     runtime: Runtime,
     settings: dict[str, Any],
     columns: dict[str, Any],
-    spent: Mapping[str, Any],
-) -> Candidate:
+    cost: Mapping[str, Any],
+) -> TrainingSet:
     together = SyntheticSet.load(path)
     device = runtime.device
-    together.require(train.classes, train.channels, train.size, train.mean, train.std, train.normalisation.source)
+    together.require(
+        train.classes, train.channels, train.size, train.mean, train.std, train.normalisation.source
+    )
     decoded = together.raw()
     images = train.normalisation.standardised(decoded.images_MCHW).to(device)
     labels, experts, targets = decoded.labels_M, decoded.experts_M, decoded.targets_MC
@@ -99,7 +101,9 @@ def _distilled(
     columns["set_fingerprint"] = together.fingerprint()
     runtime.sets.append((columns["roster"], path))
     stored = tuple(m.provenance.ipc for m in together.members)
-    return Candidate(pool, test.to(device), train.size, together.learned_rate, settings, columns, spent, stored)
+    return TrainingSet(
+        pool, test.to(device), train.size, together.learned_rate, settings, columns, cost, stored
+    )
 
 
 def _columns_of(plan: Distillation, train: RealSet, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,8 +115,8 @@ def _columns_of(plan: Distillation, train: RealSet, about: Mapping[str, Any]) ->
 def _settings_of_file(path: Path, sets: SyntheticUnion) -> dict[str, Any]:
     """Return what decides the images students see: the numbers, and how each member's are read.
 
-    Keys name the tensors and their reading apart, as they did when a fingerprint covered the tensors alone. Classes,
-    statistics and whitening are those of the data, which the keys hold.
+    Keys name the tensors and their reading apart, as they did when a fingerprint covered the tensors alone.
+    Classes, statistics and whitening are those of the data, which the keys hold.
     """
     read = [(p.space, p.ipc, describe(p.tiling)) for p in (m.provenance for m in sets.members)]
     # A file of one expert is called by its own tensors, as it was when it was no union.

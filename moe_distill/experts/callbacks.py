@@ -31,8 +31,8 @@ class SaveSets(pl.Callback):
 class Snapshots(pl.Callback):
     """Keeps how each expert's images looked on the way: ``expert_<number>-<iteration>.safetensors``, uint8.
 
-    They are taken at the start, at the end, and in between each time twice as many iterations are done. Of more than
-    ten classes the first ten are kept.
+    They are taken at the start, at the end, and in between each time twice as many iterations are done. Of
+    more than ten classes the first ten are kept.
 
     Args:
         folder: Where to; it outlives a kill.
@@ -62,7 +62,9 @@ class Snapshots(pl.Callback):
 
 
 def due(total: int) -> set[int]:
-    """Return the iterations at which snapshots are taken: the last of ``total``, half of it, and so on, up to eight."""
+    """Return the iterations at which snapshots are taken: the last of ``total``, half of it, and so on, up to
+    eight.
+    """
     return {total >> halvings for halvings in range(_SHOTS)} - {0}
 
 

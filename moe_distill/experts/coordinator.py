@@ -1,8 +1,9 @@
 """The diversity coordinator: what keeps the experts apart.
 
-Every few iterations it measures pairs of experts on features of their decoded images. Each expert differentiates its
-own side against detached features of the others, which is exactly its gradient of the full sum over pairs, so nothing
-is differentiated through a collective. The gradient is added once, before that expert's next image step.
+Every few iterations it measures pairs of experts on features of their decoded images. Each expert
+differentiates its own side against detached features of the others, which is exactly its gradient of the full
+sum over pairs, so nothing is differentiated through a collective. The gradient is added once, before that
+expert's next image step.
 """
 
 import itertools
@@ -33,15 +34,17 @@ class Diversity:
     Args:
         measure: Of two feature matrices; lower is more diverse.
         weight: Factor of the gradient, or of its norm relative to the matching gradient.
-        weight_is: ``absolute``: weight times the gradient. ``share``: the gradient scaled to ``weight`` times the norm
-            of the previous iteration's summed matching gradient (nothing is added at iteration 0).
+        weight_is: ``absolute``: weight times the gradient. ``share``: the gradient scaled to ``weight`` times
+            the norm of the previous iteration's summed matching gradient (nothing is added at iteration 0).
         every: Iterations between two applications.
         pairs: Unordered pairs drawn for each; None takes all.
-        scope: ``global``: all rows. ``per_class``: mean over classes. ``class_centred``: class means removed first.
+        scope: ``global``: all rows. ``per_class``: mean over classes. ``class_centred``: class means removed
+            first.
         pairing: Which rows of one class belong together in a paired measure: by ``index``, or ``shuffled``.
         max_rows: Rows per expert at most; larger sets are subsampled evenly over the classes.
         name: What it is called in results; None says the measure's name and settings.
-        implied: The settings that the name stands for where they are not the defaults; others are told beside it.
+        implied: The settings that the name stands for where they are not the defaults; others are told beside
+            it.
     """
 
     measure: Measure
@@ -53,16 +56,24 @@ class Diversity:
     pairing: Literal["index", "shuffled"] = "index"
     max_rows: Count = 1024
     name: Text | None = field(default=None, metadata={"describe": False})
-    implied: Mapping[str, Text | int | float | None] | None = field(default=None, metadata={"describe": False})
+    implied: Mapping[str, Text | int | float | None] | None = field(
+        default=None, metadata={"describe": False}
+    )
 
     @property
     def title(self) -> str:
         """What results call it, with every setting that the name, or the defaults, do not say."""
         measure = self.measure.title
         usual = {f.name: f.default for f in fields(self)} | dict(self.implied or {})
-        named = [self.name] if self.name and usual["measure"] == measure else [*filter(None, [self.name]), measure]
+        named = (
+            [self.name]
+            if self.name and usual["measure"] == measure
+            else [*filter(None, [self.name]), measure]
+        )
         settings = (f.name for f in fields(self) if f.name not in ("measure", "name", "implied"))
-        return "-".join([*named, *(f"{n}{getattr(self, n)}" for n in settings if getattr(self, n) != usual[n])])
+        return "-".join(
+            [*named, *(f"{n}{getattr(self, n)}" for n in settings if getattr(self, n) != usual[n])]
+        )
 
     def require_rows(self, decoded: Sequence[int], classes: int) -> None:
         """Refuse sets of too few images for the measure, before any work.
@@ -75,10 +86,14 @@ class Diversity:
             InputError: They are too few.
         """
         per_class = min(*decoded, max(1, self.max_rows // classes))
-        rows, of_what = (per_class, "a class") if self.scope == "per_class" else (per_class * classes, "an expert")
+        rows, of_what = (
+            (per_class, "a class") if self.scope == "per_class" else (per_class * classes, "an expert")
+        )
         least = self.measure.least_rows
         if rows < least:
-            allowed = f"none (diversity=none), or more images per class: it compares {least} of {of_what} at least"
+            allowed = (
+                f"none (diversity=none), or more images per class: it compares {least} of {of_what} at least"
+            )
             told = f"{allowed}, here are {rows} ({classes} classes)"
             if self.scope == "per_class":
                 raise FieldError("scope", self.scope, told)
@@ -110,7 +125,7 @@ class DiversityCoordinator(pl.Callback):
         """Measure the pairs and hold every expert's gradient ready."""
         self.pending = {}
         iteration = mixture.iteration
-        if iteration % self.diversity.every or mixture.roster.noe < 2:
+        if iteration % self.diversity.every or mixture.roster.num_experts < 2:
             return
         phi = self.pool.draw(self.rng)
         own = {e.number: _features(e, phi) for e in mixture.mine}
@@ -124,8 +139,8 @@ class DiversityCoordinator(pl.Callback):
                 self.pending[id(expert.synthetic.images)] = extra
         mixture.extra = {**self.values, **shown}
 
-    def _pairs(self, noe: int) -> list[tuple[int, int]]:
-        pairs = list(itertools.combinations(range(noe), 2))
+    def _pairs(self, num_experts: int) -> list[tuple[int, int]]:
+        pairs = list(itertools.combinations(range(num_experts), 2))
         if self.diversity.pairs is None or self.diversity.pairs >= len(pairs):
             return pairs
         drawn = torch.randperm(len(pairs), generator=self.rng)[: self.diversity.pairs]
@@ -142,7 +157,9 @@ class DiversityCoordinator(pl.Callback):
                     value = scoped(d.measure, own[a].take(rows_a), everyone[b].take(rows_b), d.scope)
                     terms[a] = terms[a] + value if a in terms else value
             with torch.no_grad():
-                values.append(float(scoped(d.measure, everyone[i].take(rows[0]), everyone[j].take(rows[1]), d.scope)))
+                values.append(
+                    float(scoped(d.measure, everyone[i].take(rows[0]), everyone[j].take(rows[1]), d.scope))
+                )
                 unbiased.append(dependence(everyone[i], everyone[j], unbiased_dcor2))
         mean = {"diversity/measure": values, "diversity/dcor2_unbiased": unbiased}
         self.values = {name: sum(v) / len(v) for name, v in mean.items()}
@@ -156,7 +173,9 @@ class DiversityCoordinator(pl.Callback):
         scale = self.diversity.weight * expert.matching_norm / norm.clamp_min(torch.finfo(norm.dtype).tiny)
         return gradient * scale
 
-    def on_before_optimizer_step(self, trainer: pl.Trainer, mixture: Mixture, optimizer: torch.optim.Optimizer) -> None:  # type: ignore[override]
+    def on_before_optimizer_step(  # type: ignore[override]
+        self, trainer: pl.Trainer, mixture: Mixture, optimizer: torch.optim.Optimizer
+    ) -> None:
         """Add the gradient that is ready, once."""
         for parameter in optimizer.param_groups[0]["params"]:
             if id(parameter) in self.pending:

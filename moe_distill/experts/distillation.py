@@ -16,20 +16,24 @@ from moe_distill.errors import FieldError, InputError, within
 from moe_distill.experts.coordinator import Diversity
 from moe_distill.experts.filling import kind_of
 from moe_distill.experts.roster import Roster
-from moe_distill.experts.shared import OptimizerFactory, Workshop
+from moe_distill.experts.shared import OptimizerFactory, SharedResources
 from moe_distill.methods.base import Regulariser
 from moe_distill.models.base import Network, NetworkFactory, rehearse
 from moe_distill.seeding import stream
 from moe_distill.store.identity import describe, key
 from moe_distill.store.store import Store
-from moe_distill.teachers.pool import TeacherPool
+from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
 from moe_distill.training.recipe import check_optimizer
 from moe_distill.validation.misfits import missing_of
 from moe_distill.validation.values import Whole, checked
 
 KIND = "set"
-NOTED: Mapping[str, Any] = {"cost": Noted, "iterations": Whole, "dcor2_unbiased": float | None}  # in its manifest
+NOTED: Mapping[str, Any] = {
+    "cost": Noted,
+    "iterations": Whole,
+    "dcor2_unbiased": float | None,
+}  # in its manifest
 
 
 @checked
@@ -53,7 +57,7 @@ class Distillation:
     roster: Roster
     partition: Partition
     network: NetworkFactory
-    features: TeacherPool
+    features: PretrainedNetworks
     diversity: Diversity | None
     optimizer: OptimizerFactory
     seed: int
@@ -67,7 +71,7 @@ class Distillation:
     @property
     def term(self) -> Diversity | None:
         """The diversity term that has an effect."""
-        return self.diversity if self.roster.noe > 1 and self.learns else None
+        return self.diversity if self.roster.num_experts > 1 and self.learns else None
 
     @property
     def regularizing(self) -> Regulariser | None:
@@ -77,7 +81,7 @@ class Distillation:
     @property
     def split(self) -> Partition:
         """The partition that has an effect."""
-        return self.partition if self.roster.noe > 1 else NoSplit()
+        return self.partition if self.roster.num_experts > 1 else NoSplit()
 
     @property
     def needs_features(self) -> bool:
@@ -85,18 +89,25 @@ class Distillation:
         return self.term is not None or self.split.needs_features
 
     def trajectory_pools(self, real: RealSet) -> dict[int, TrajectoryPool]:
-        """Return the teachers of each expert whose method matches trajectories, for the epochs of all data it needs."""
+        """Return the teachers of each expert whose method matches trajectories, for the epochs of all data it
+        needs.
+        """
         built = {number: m.method() for number, m in enumerate(self.roster.members)}
-        pools = {n: m.teachers.for_epochs(m.epochs_needed) for n, m in built.items() if m.teachers is not None}
+        pools = {
+            n: m.teachers.for_epochs(m.epochs_needed) for n, m in built.items() if m.teachers is not None
+        }
         return {n: pool.on(real) for n, pool in pools.items()}
 
     @property
-    def pretrained(self) -> dict[int, Mapping[str, TeacherPool]]:
+    def pretrained(self) -> dict[int, Mapping[str, PretrainedNetworks]]:
         """The pools of networks that each expert's method asks for, by name."""
         return {number: member.method().all_pools for number, member in enumerate(self.roster.members)}
 
-    def taught(self, train: RealSet, test: RealSet, cache: Path) -> list[tuple[TeacherPool, RealSet, RealSet]]:
-        """Return each pool of networks that is needed, once, with what its networks are trained and tested on.
+    def taught(
+        self, train: RealSet, test: RealSet, cache: Path
+    ) -> list[tuple[PretrainedNetworks, RealSet, RealSet]]:
+        """Return each pool of networks that is needed, once, with what its networks are trained and tested
+        on.
 
         Raises:
             InputError: A pool's own data cannot serve.
@@ -110,7 +121,7 @@ class Distillation:
         return list(needed.values())
 
     @property
-    def labeller(self) -> TeacherPool | None:
+    def labeller(self) -> PretrainedNetworks | None:
         """The teacher that can label students' batches: the first expert's that has one."""
         return next((pool for m in self.roster.members if (pool := m.method().labeller) is not None), None)
 
@@ -120,9 +131,13 @@ class Distillation:
         return tuple(m.method().pieces for m in self.roster.members)
 
     def settings(self, real: RealSet, cache: Path) -> dict[str, Any]:
-        """Return what decides the distilled set, less what has no effect; ``cache`` is where data are kept."""
+        """Return what decides the distilled set, less what has no effect; ``cache`` is where data are
+        kept.
+        """
         # Their folders may come to hold other images.
-        own = [pool for pool in (self.regularizing.pools if self.regularizing else ()) if pool.data is not None]
+        own = [
+            pool for pool in (self.regularizing.pools if self.regularizing else ()) if pool.data is not None
+        ]
         decides = {
             "data": real.fingerprint,
             "statistics": real.statistics,
@@ -134,7 +149,8 @@ class Distillation:
             "optimizer": self.optimizer,
             "seed": self.seed,
             "regulariser": self.regularizing,
-            "seen_by_pools": list(dict.fromkeys(pool.sets(real, real, cache)[0].fingerprint for pool in own)) or None,
+            "seen_by_pools": list(dict.fromkeys(pool.sets(real, real, cache)[0].fingerprint for pool in own))
+            or None,
         }
         return {name: value for name, value in decides.items() if value is not None}
 
@@ -142,8 +158,9 @@ class Distillation:
         """Refuse what cannot be distilled, before any work.
 
         Raises:
-            InputError: A class has fewer images than an expert is to hold, a method cannot work with the data, the
-                diversity term has too few images to compare, or teachers cannot be what they should.
+            InputError: A class has fewer images than an expert is to hold, a method cannot work with the
+                data, the diversity term has too few images to compare, or teachers cannot be what they
+                should.
         """
         for member in self.roster.members:
             with within(f"roster.{member.where}"):
@@ -160,20 +177,20 @@ class Distillation:
                 pool.check(real, self.network_of(number))
         self._check_networks(real)
 
-    def forwards(self, real: RealSet) -> float | None:
+    def forward_passes(self, real: RealSet) -> float | None:
         """Return images sent forward by the whole distillation, a backward pass counted as two.
 
         A regulariser is taken to be added once an iteration. None where a method does not say its own.
         """
         classes = len(real.classes)
-        per_class, total = len(real) // classes // self.roster.noe, 0.0
+        per_class, total = len(real) // classes // self.roster.num_experts, 0.0
         for method, ipc in ((member.method(), member.ipc) for member in self.roster.members):
-            if (iteration := method.forwards(classes, ipc, per_class)) is None:
+            if (iteration := method.forward_passes(classes, ipc, per_class)) is None:
                 return None
             total += method.iterations * iteration
             if self.regulariser is not None and method.trainable:
                 decoded = classes * ipc * method.tiling.per_image
-                total += method.iterations * self.regulariser.forwards(decoded, len(real))
+                total += method.iterations * self.regulariser.forward_passes(decoded, len(real))
         return total
 
     def decoded(self, real: RealSet) -> int:
@@ -194,7 +211,7 @@ class Distillation:
                     pool.check(shape, len(real))
 
     @property
-    def _pools_by_path(self) -> list[tuple[str, TeacherPool]]:
+    def _pools_by_path(self) -> list[tuple[str, PretrainedNetworks]]:
         """The pools of networks that are needed, with where they stand in what makes the plan."""
         members = [
             (f"roster.{member.where}.{name}", pool)
@@ -207,7 +224,7 @@ class Distillation:
 
     def _fewest(self, real: RealSet) -> list[int]:
         """Return for each expert how many images of their smallest class it is going to see."""
-        noe, smallest = self.roster.noe, int(real.counts().min())
+        noe, smallest = self.roster.num_experts, int(real.counts().min())
         if smallest < (1 if isinstance(self.split, NoSplit) else noe):
             raise InputError("noe", noe, f"at most {smallest}, the images of the smallest class")
         if self.split.needs_features:  # which are not there yet; such parts are balanced
@@ -220,21 +237,28 @@ class Distillation:
         """Return what builds the architecture that an expert distils with."""
         return self.roster.members[number].network or self.network
 
-    def workshop(self, real: RealSet, trajectories: Mapping[int, Trajectories], store: Store) -> Workshop:
+    def resources(
+        self, real: RealSet, trajectories: Mapping[int, Trajectories], store: Store
+    ) -> SharedResources:
         """Return what the experts work with; trajectories by the expert's number.
 
         Raises:
             InputError: Networks of a pool were not trained yet, or cannot serve.
         """
-        loaded = {key(pool): pool.load(store, real) for pool, *_ in self.taught(real, real, store.root / "data")}
-        return Workshop(
+        loaded = {
+            key(pool): pool.load(store, real) for pool, *_ in self.taught(real, real, store.root / "data")
+        }
+        return SharedResources(
             real,
             self.network,
             self.optimizer,
             self.seed,
             describe(self.settings(real, store.root / "data")),
             trajectories,
-            {n: {name: loaded[key(pool)] for name, pool in pools.items()} for n, pools in self.pretrained.items()},
+            {
+                n: {name: loaded[key(pool)] for name, pool in pools.items()}
+                for n, pools in self.pretrained.items()
+            },
             self.regulariser,
             [loaded[key(pool)] for pool in self.regularizing.pools] if self.regularizing else (),
         )
@@ -246,12 +270,14 @@ class Distillation:
             InputError: They were not trained yet, or are damaged.
         """
         pools = self.trajectory_pools(real)
-        return {n: pool.load(store, pool.seen(real, parts[n]), self.network_of(n)) for n, pool in pools.items()}
+        return {
+            n: pool.load(store, pool.seen(real, parts[n]), self.network_of(n)) for n, pool in pools.items()
+        }
 
     def parts(self, real: RealSet, store: Store) -> Parts:
         """Return each expert's indices into the real training data."""
         features = functools.partial(_features, self, store) if self.split.needs_features else None
-        return self.split.split(real, self.roster.noe, stream(self.seed, "partition"), features)
+        return self.split.split(real, self.roster.num_experts, stream(self.seed, "partition"), features)
 
     def find(self, store: Store, real: RealSet) -> Path:
         """Return the folder of the distilled set.

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.roster import ExpertSpec
-from moe_distill.experts.shared import Workshop
-from moe_distill.methods.base import Round
+from moe_distill.experts.shared import SharedResources
+from moe_distill.methods.base import IterationContext
 from moe_distill.models.base import Network, build
 from moe_distill.seeding import stream
 from moe_distill.synthetic.provenance import provenance_of
@@ -27,18 +27,18 @@ class Expert(pl.LightningModule):
         number: Its place in the roster.
         spec: Its method and ipc.
         part: Indices of its real images in the whole.
-        workshop: What all experts share.
+        resources: What all experts share.
     """
 
-    def __init__(self, number: int, spec: ExpertSpec, part: torch.Tensor, workshop: Workshop) -> None:
+    def __init__(self, number: int, spec: ExpertSpec, part: torch.Tensor, resources: SharedResources) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.number, self.spec, self.workshop = number, spec, workshop
+        self.number, self.spec, self.resources = number, spec, resources
         self.method = spec.method()
         self.part = part
-        self.rng = stream(workshop.seed, "expert", number)
-        self.regulariser = workshop.regulariser if self.method.trainable else None
-        self.rng_regulariser = stream(workshop.seed, "regulariser", number)
+        self.rng = stream(resources.seed, "expert", number)
+        self.regulariser = resources.regulariser if self.method.trainable else None
+        self.rng_regulariser = stream(resources.seed, "regulariser", number)
         self.iteration = 0
         self.matching_norm = 0.0
         self.shown: dict[str, float] = {}
@@ -46,7 +46,7 @@ class Expert(pl.LightningModule):
         self._real: RealSet | None = None
 
     def _blank(self) -> SyntheticSet:
-        whole = self.workshop.whole
+        whole = self.resources.whole
         provenance = provenance_of(
             whole,
             method=self.spec.name,
@@ -54,7 +54,7 @@ class Expert(pl.LightningModule):
             ipc=self.spec.ipc,
             space=whole.space if self.method.space == "standardised" else self.method.space,
             tiling=self.method.tiling,
-            settings=self.workshop.settings,
+            settings=self.resources.settings,
         )
         shape = (len(whole.classes) * self.spec.ipc, whole.channels, whole.size, whole.size)
         method = self.method
@@ -75,41 +75,49 @@ class Expert(pl.LightningModule):
     @property
     def images_seen(self) -> int:
         """Forward equivalents so far."""
-        whole = self.workshop.whole
+        whole = self.resources.whole
         per_class = len(self.part) // len(whole.classes)
-        each = self.method.forwards(len(whole.classes), self.spec.ipc, per_class) or 0.0  # where it does not say
+        each = (
+            self.method.forward_passes(len(whole.classes), self.spec.ipc, per_class) or 0.0
+        )  # where it does not say
         if self.regulariser is not None:
             decoded = len(self.synthetic.images) * self.method.tiling.per_image
-            each += self.regulariser.forwards(decoded, len(whole))
+            each += self.regulariser.forward_passes(decoded, len(whole))
         return int(self.iteration * each)
 
     def new_network(self, rng: torch.Generator) -> Network:
         """Build a network of the expert's distilling architecture on its device."""
-        whole = self.workshop.whole
+        whole = self.resources.whole
         shape = {"channels": whole.channels, "classes": len(whole.classes), "size": whole.size}
-        return build(self.spec.network or self.workshop.network, **shape, rng=rng).to(self.synthetic.images.device)
+        return build(self.spec.network or self.resources.network, **shape, rng=rng).to(
+            self.synthetic.images.device
+        )
 
-    def round(self, iteration: int) -> Round:
+    def context(self, iteration: int) -> IterationContext:
         """Return what the method may see."""
         device = self.synthetic.images.device
-        whole = self.workshop.real_on(device)
+        whole = self.resources.real_on(device)
         if self._real is None or self._real.device != device:
             self._real = whole.subset(self.part)
-        trajectories = self.workshop.trajectories.get(self.number)
-        networks = self.workshop.pretrained_on(self.number, device)
-        return Round(iteration, self.synthetic, self._real, whole, self.new_network, self.rng, trajectories, networks)
+        trajectories = self.resources.trajectories.get(self.number)
+        networks = self.resources.pretrained_on(self.number, device)
+        return IterationContext(
+            iteration, self.synthetic, self._real, whole, self.new_network, self.rng, trajectories, networks
+        )
 
     def regularisation(self) -> torch.Tensor:
         """Return the gradient of the regulariser by the images as they are."""
         assert self.regulariser is not None
         device = self.synthetic.images.device
-        networks = self.workshop.regulariser_networks_on(device)
-        loss = self.regulariser.loss(self.synthetic, self.workshop.real_on(device), networks, self.rng_regulariser)
+        networks = self.resources.regulariser_networks_on(device)
+        loss = self.regulariser.loss(
+            self.synthetic, self.resources.real_on(device), networks, self.rng_regulariser
+        )
         return torch.autograd.grad(loss, self.synthetic.images)[0]
 
     def start(self) -> None:
         """Fill the set's initial images."""
-        self.method.start(self.round(0))
+        self.method.start(self.context(0))
         self.synthetic.update_average(0.0)
 
     def iterate(self, iteration: int, optimizer: Any, owner: pl.LightningModule) -> None:
@@ -126,7 +134,7 @@ class Expert(pl.LightningModule):
         if iteration >= self.total:
             return
         apply = Apply(self, optimizer, owner)
-        scalars = self.method.iterate(self.round(iteration), apply)
+        scalars = self.method.iterate(self.context(iteration), apply)
         self.shown = {name: float(value) for name, value in scalars.items()}
         if self.method.ema is not None:
             self.synthetic.update_average(self.method.ema)
@@ -140,7 +148,9 @@ class Expert(pl.LightningModule):
         for name, value in {**self.shown, **held}.items():
             if not math.isfinite(value):
                 where = f"expert {self.number} ({self.spec.name}) at iteration {iteration}"
-                allowed = "finite numbers; the last good checkpoint is kept, try smaller learning rates in method"
+                allowed = (
+                    "finite numbers; the last good checkpoint is kept, try smaller learning rates in method"
+                )
                 raise InputError(f"{name} of {where}", value, allowed)
 
     def configure_model(self) -> None:
@@ -151,7 +161,7 @@ class Expert(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the set's optimiser; None for a set that never moves."""
         groups = self.method.parameter_groups(self.synthetic)
-        return self.workshop.optimizer(groups) if groups else None
+        return self.resources.optimizer(groups) if groups else None
 
     def train_dataloader(self) -> DataLoader[int]:
         """Hand out the iterations that are left."""
@@ -179,17 +189,19 @@ class Expert(pl.LightningModule):
     def take_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state` returned."""
         self.synthetic.load_state_dict(state["images"])
-        self.method.load_state_dict(state["method"], self.round(state["iteration"]))
+        self.method.load_state_dict(state["method"], self.context(state["iteration"]))
         self.rng.set_state(state["rng"])
         self.rng_regulariser.set_state(state["rng_regulariser"])
         self.iteration, self.matching_norm = state["iteration"], state["matching_norm"]
 
 
 class Apply:
-    """The one place images move: backward, the expert's own term, those of others inside the optimiser's step, clear.
+    """The one place images move: backward, the expert's own term, those of others inside the optimiser's
+    step, clear.
 
-    It sums the matching gradients of the iteration, before any term is added, for their norm. The expert's regulariser
-    is added to every step of all images; where a method moves class by class, to the first of an iteration.
+    It sums the matching gradients of the iteration, before any term is added, for their norm. The expert's
+    regulariser is added to every step of all images; where a method moves class by class, to the first of an
+    iteration.
     """
 
     def __init__(self, expert: Expert, optimizer: Any, owner: pl.LightningModule) -> None:

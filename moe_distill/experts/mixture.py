@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from moe_distill.experts.expert import Expert
 from moe_distill.experts.roster import Roster
-from moe_distill.experts.shared import Workshop
+from moe_distill.experts.shared import SharedResources
 from moe_distill.training.trainer import gather_objects, ticks
 
 
@@ -22,13 +22,13 @@ class Mixture(pl.LightningModule):
     Args:
         roster: Who the experts are.
         parts: Indices of each expert's real images.
-        workshop: What all experts share.
+        resources: What all experts share.
     """
 
-    def __init__(self, roster: Roster, parts: list[torch.Tensor], workshop: Workshop) -> None:
+    def __init__(self, roster: Roster, parts: list[torch.Tensor], resources: SharedResources) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.roster, self.parts, self.workshop = roster, parts, workshop
+        self.roster, self.parts, self.resources = roster, parts, resources
         self.total = max(member.method().iterations for member in roster.members)
         self.experts = nn.ModuleDict()
         self.iteration = 0
@@ -52,8 +52,8 @@ class Mixture(pl.LightningModule):
     def configure_model(self) -> None:
         """Build this rank's experts once the ranks exist."""
         if not self.experts:
-            for number in range(self.global_rank, self.roster.noe, self.trainer.world_size):
-                expert = Expert(number, self.roster.members[number], self.parts[number], self.workshop)
+            for number in range(self.global_rank, self.roster.num_experts, self.trainer.world_size):
+                expert = Expert(number, self.roster.members[number], self.parts[number], self.resources)
                 self.experts[str(number)] = expert.to(self.trainer.strategy.root_device)
 
     def on_fit_start(self) -> None:
@@ -92,8 +92,12 @@ class Mixture(pl.LightningModule):
         del checkpoint["loops"]  # the clock is ours, and the ranks' loops differ
         checkpoint["state_dict"] = {}
         checkpoint["iteration"] = self.iteration
-        checkpoint["extra"] = {name: value for part in gather_objects(self.extra) for name, value in part.items()}
-        checkpoint["experts"] = {number: state for part in gather_objects(mine) for number, state in part.items()}
+        checkpoint["extra"] = {
+            name: value for part in gather_objects(self.extra) for name, value in part.items()
+        }
+        checkpoint["experts"] = {
+            number: state for part in gather_objects(mine) for number, state in part.items()
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take this rank's experts, whoever wrote them."""
@@ -101,4 +105,6 @@ class Mixture(pl.LightningModule):
         for number, expert in self.experts.items():
             expert.take_state(checkpoint["experts"][number])  # type: ignore[operator]
         checkpoint["state_dict"] = self.state_dict()
-        checkpoint["optimizer_states"] = [checkpoint["experts"][str(e.number)]["optimizer"] for e in self.learners]
+        checkpoint["optimizer_states"] = [
+            checkpoint["experts"][str(e.number)]["optimizer"] for e in self.learners
+        ]

@@ -1,8 +1,8 @@
 """The processes of a mixture: started together, watched, and ended together.
 
-A rank that dies, is stopped or comes to no end leaves the others waiting in a collective. Each rank therefore beats
-from a thread of its own, and counts its steps; the process that started them ends all of them, and says which one it
-was, when one dies, falls silent, or is at one step for long while another waits.
+A rank that dies, is stopped or comes to no end leaves the others waiting in a collective. Each rank therefore
+beats from a thread of its own, and counts its steps; the process that started them ends all of them, and says
+which one it was, when one dies, falls silent, or is at one step for long while another waits.
 """
 
 import contextlib
@@ -16,7 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
-from pytorch_lightning.strategies.launchers.multiprocessing import _GlobalStateSnapshot, _MultiProcessingLauncher
+from pytorch_lightning.strategies.launchers.multiprocessing import (
+    _GlobalStateSnapshot,
+    _MultiProcessingLauncher,
+)
 from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, start_processes
 from tqdm import tqdm
 
@@ -44,8 +47,8 @@ class WatchedRanks(_MultiProcessingLauncher):
         """Run the function in every rank and return what the first one returns.
 
         Raises:
-            LostRank: A rank died, did not move for ``SILENT_BEATS`` seconds, or was at one step while another waited
-                for ``STEP_BEATS`` seconds.
+            LostRank: A rank died, did not move for ``SILENT_BEATS`` seconds, or was at one step while another
+                waited for ``STEP_BEATS`` seconds.
             ProcessRaisedException: A rank raised; its traceback is the message.
         """
         spawning = multiprocessing.get_context("spawn")
@@ -54,7 +57,8 @@ class WatchedRanks(_MultiProcessingLauncher):
         self._beats, self._steps = (spawning.Array("Q", count, lock=False) for _ in range(2))
         answers = spawning.SimpleQueue()
         task = (trainer, function, args, kwargs, answers, _GlobalStateSnapshot.capture())
-        # The ranks inherit it: a terminal sends Ctrl-C to all, and only this process is to answer. None is lost here.
+        # The ranks inherit it: a terminal sends Ctrl-C to all, and only this process is to answer. None is
+        # lost here.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             ranks = start_processes(self._wrapping_function, task, len(self._beats), join=False)
@@ -76,7 +80,8 @@ class WatchedRanks(_MultiProcessingLauncher):
     def _wrapping_function(self, process_idx: int, *task: Any) -> None:
         """Run in a rank."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {*SIGNALS} - {signal.SIGINT})
-        # Bars are not shared; tqdm's lock between processes would be a semaphore that a killed rank leaves behind.
+        # Bars are not shared; tqdm's lock between processes would be a semaphore that a killed rank leaves
+        # behind.
         tqdm.set_lock(threading.RLock())
         threading.Thread(target=_beat, args=(self._beats, process_idx), daemon=True).start()
         self._rank = process_idx
@@ -108,7 +113,8 @@ def watch(ranks: ProcessContext, beats: Sequence[int], steps: Sequence[int]) -> 
         steps: How often each has begun or ended a step.
 
     Raises:
-        LostRank: One was ended by a signal, ended with an exit code of its own, has fallen silent, or comes to no end.
+        LostRank: One was ended by a signal, ended with an exit code of its own, has fallen silent, or comes
+            to no end.
         ProcessRaisedException: One raised.
     """
     processes = ranks.processes
@@ -124,7 +130,9 @@ def watch(ranks: ProcessContext, beats: Sequence[int], steps: Sequence[int]) -> 
             if silent[rank] >= (SILENT_BEATS if seen[rank] else IMPORTING_BEATS):
                 raise LostRank(_lost(rank, process, f"has not moved for {silent[rank] * BEAT_SECONDS:.0f} s"))
             since[rank] = 0 if steps[rank] != begun[rank] else since[rank] + (not ended)
-        long = [i for i, process in enumerate(processes) if process.exitcode is None and since[i] >= STEP_BEATS]
+        long = [
+            i for i, process in enumerate(processes) if process.exitcode is None and since[i] >= STEP_BEATS
+        ]
         waiting, at_work = ([i for i in long if steps[i] % 2 == odd] for odd in (0, 1))
         if waiting and at_work:
             took = f"{since[at_work[0]] * BEAT_SECONDS:.0f} s"
@@ -141,7 +149,9 @@ def watch(ranks: ProcessContext, beats: Sequence[int], steps: Sequence[int]) -> 
             pass
     except ProcessExitedException as error:
         process = processes[error.error_index]
-        raise LostRank(_lost(error.error_index, process, f"ended with exit code {error.exit_code}")) from error
+        raise LostRank(
+            _lost(error.error_index, process, f"ended with exit code {error.exit_code}")
+        ) from error
 
 
 def _lost(rank: int, process: Any, how: str) -> str:

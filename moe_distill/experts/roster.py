@@ -72,7 +72,7 @@ class Roster:
     members: tuple[ExpertSpec, ...]
 
     @property
-    def noe(self) -> int:
+    def num_experts(self) -> int:
         """Number of experts."""
         return len(self.members)
 
@@ -100,7 +100,7 @@ class Roster:
     def __str__(self) -> str:
         """Return a word such as ``idm5x2``, ``dm5+idm5`` or ``idm5-factor1+idm5-factor2``."""
         names = [str(m) + self._apart(m) for m in self.members]
-        return f"{names[0]}x{self.noe}" if len(set(names)) == 1 else "+".join(names)
+        return f"{names[0]}x{self.num_experts}" if len(set(names)) == 1 else "+".join(names)
 
     def _apart(self, member: ExpertSpec) -> str:
         """Return the settings of a member in which others of the same word differ from it."""
@@ -143,7 +143,9 @@ def uneven(
 
 
 @checked
-def listed(members: Sequence[Member] | Mapping[Any, Member], presets: Presets, ipc: Count, noe: Experts) -> Roster:
+def listed(
+    members: Sequence[Member] | Mapping[Any, Member], presets: Presets, ipc: Count, noe: Experts
+) -> Roster:
     """Return a roster of members that may differ in method, settings, network and ipc.
 
     Args:
@@ -161,7 +163,9 @@ def listed(members: Sequence[Member] | Mapping[Any, Member], presets: Presets, i
     total = sum(row["ipc"] for row in rows.values())
     if len(rows) != noe or total != ipc * noe:
         have = f"{len(rows)} members with {total} images per class"
-        raise InputError("experts", have, f"a roster that agrees with the split: noe={noe}, ipc * noe = {ipc * noe}")
+        raise InputError(
+            "experts", have, f"a roster that agrees with the split: noe={noe}, ipc * noe = {ipc * noe}"
+        )
     return Roster(tuple(_specified(row, presets, total, path) for path, row in rows.items()))
 
 

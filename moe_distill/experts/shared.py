@@ -16,7 +16,7 @@ Pools = Mapping[int, Mapping[str, Sequence[Network]]]
 
 
 @dataclass(frozen=True)
-class Workshop:
+class SharedResources:
     """What all experts of a run work with.
 
     Attributes:
@@ -49,7 +49,9 @@ class Workshop:
         return self._placed[device]
 
     def pretrained_on(self, number: int, device: torch.device) -> Mapping[str, Sequence[Network]]:
-        """Return the networks of an expert's pools by name, moved to a device where they are not there yet."""
+        """Return the networks of an expert's pools by name, moved to a device where they are not there
+        yet.
+        """
         pools = self.pretrained.get(number, {})
         return {name: [network.to(device) for network in pool] for name, pool in pools.items()}
 

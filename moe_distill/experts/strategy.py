@@ -17,7 +17,8 @@ StartMethod = Literal["spawn", "fork", "forkserver"]
 class ExpertParallelStrategy(DDPStrategy):
     """DDP's processes and collectives without its wrapper: ranks hold different experts.
 
-    Plain DDP would broadcast the first rank's images over the others' and turn the mixture into copies of one expert.
+    Plain DDP would broadcast the first rank's images over the others' and turn the mixture into copies of one
+    expert.
 
     Args:
         start_method: How processes start, inside one stage.
@@ -36,12 +37,16 @@ class ExpertParallelStrategy(DDPStrategy):
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         """Run a step, which whoever watches the ranks can see; they meet between steps only."""
-        watched = self._launcher.step() if isinstance(self._launcher, WatchedRanks) else contextlib.nullcontext()
+        watched = (
+            self._launcher.step() if isinstance(self._launcher, WatchedRanks) else contextlib.nullcontext()
+        )
         with watched:
             return super().training_step(*args, **kwargs)
 
     def on_train_start(self) -> None:
-        """Let SIGTERM end a rank at once: Lightning's handler would broadcast out of step with the other ranks."""
+        """Let SIGTERM end a rank at once: Lightning's handler would broadcast out of step with the other
+        ranks.
+        """
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def configure_ddp(self) -> None:

@@ -16,8 +16,8 @@ from moe_distill.methods.presets.rows import Presets, Settings, published_row
 from moe_distill.models.base import Network
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
-from moe_distill.teachers.feature_initializer import Selected
-from moe_distill.teachers.pool import TeacherPool
+from moe_distill.teachers.feature_initializer import FeatureInitializer
+from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
 
 
@@ -27,11 +27,13 @@ class Apply(Protocol):
     def __call__(
         self, loss: torch.Tensor | None = None, *, grads: Mapping[str, torch.Tensor] | None = None
     ) -> torch.Tensor:
-        """Move the set by the gradient of ``loss``, or by ``grads`` (by parameter name) where they come ready-made."""
+        """Move the set by the gradient of ``loss``, or by ``grads`` (by parameter name) where they come
+        ready-made.
+        """
 
 
 @dataclass(frozen=True)
-class Round:
+class IterationContext:
     """What a method may see in one iteration.
 
     Attributes:
@@ -39,11 +41,12 @@ class Round:
         syn: The expert's own set.
         real: The expert's own part of the real data.
         whole: All real data, for networks that a method is told to train on all of it.
-        new_network: Builds a network of the distilling architecture, initialised from the generator it is given.
+        new_network: Builds a network of the distilling architecture, initialised from the generator it is
+            given.
         rng: The expert's random stream.
         trajectories: Its teachers', where its method asks for them.
-        pretrained: The networks of each of the method's pools by its name (:attr:`Method.all_pools`), frozen, in
-            evaluation mode.
+        pretrained: The networks of each of the method's pools by its name (:attr:`Method.all_pools`), frozen,
+            in evaluation mode.
     """
 
     iteration: int
@@ -59,27 +62,29 @@ class Round:
 class Method(ABC):
     """A distillation method: one instance an expert, plain PyTorch.
 
-    A method decides *when* images move, by calling ``apply``, never *how*. It reads real images from ``round.real``
-    alone, unless its networks are told to see all of them.
+    A method decides *when* images move, by calling ``apply``, never *how*. It reads real images from
+    ``context.real`` alone, unless its networks are told to see all of them.
 
     Attributes:
         iterations: Iterations it runs; 0 for a selection.
         trainable: False if its images never move.
-        row_by: Which ipc picks the row of published settings, the nearest in ratio: that of the whole budget, or the
-            expert's own.
+        row_by: Which ipc picks the row of published settings, the nearest in ratio: that of the whole budget,
+            or the expert's own.
         space: What the stored numbers are.
         step_size: First value of the step size that is learned with the images; None if none is.
         learns_labels: Whether the set holds soft labels: learned with the images, or a teacher's.
         ema: Decay of the moving average of the images, taken after each iteration; None keeps none.
         teachers: Those whose trajectories it matches; None if it matches none.
         pools: Networks trained on real data that it asks for, by the name under which it finds them in
-            ``round.pretrained``; its initialiser asks for its own (:attr:`all_pools`).
+            ``context.pretrained``; its initialiser asks for its own (:attr:`all_pools`).
         init: What the images start as, where ``prepare`` asks.
-        labeller: The pool whose network labels students' batches where their recipe asks for it; None if none can.
+        labeller: The pool whose network labels students' batches where their recipe asks for it; None if none
+            can.
         pieces: Patches a side of which each stored image is stitched.
         moves_by_class: Whether ``apply`` moves one class at a time, so that an iteration is as many steps.
         presets: Published settings by data set; a configuration and :meth:`published` look them up.
-        revision: Raised by whoever changes the images that equal settings give: older sets are then no longer found.
+        revision: Raised by whoever changes the images that equal settings give: older sets are then no longer
+            found.
     """
 
     iterations: int = 0
@@ -87,9 +92,9 @@ class Method(ABC):
     learns_labels: bool = False
     ema: float | None = None
     teachers: TrajectoryPool | None = None
-    pools: Mapping[str, TeacherPool] = MappingProxyType({})
+    pools: Mapping[str, PretrainedNetworks] = MappingProxyType({})
     init: Initial = staticmethod(random_real)
-    labeller: TeacherPool | None = None
+    labeller: PretrainedNetworks | None = None
     pieces: int = 1
     moves_by_class: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
@@ -122,9 +127,12 @@ class Method(ABC):
         return 0
 
     @property
-    def all_pools(self) -> Mapping[str, TeacherPool]:
+    def all_pools(self) -> Mapping[str, PretrainedNetworks]:
         """The method's pools, and that of an initialiser that looks through a network as ``init``."""
-        return {**self.pools, **({"init": self.init.pool} if isinstance(self.init, Selected) else {})}
+        return {
+            **self.pools,
+            **({"init": self.init.pool} if isinstance(self.init, FeatureInitializer) else {}),
+        }
 
     def check(self, real: RealSet) -> None:
         """Refuse real data that the method cannot work with, before any work.
@@ -149,17 +157,17 @@ class Method(ABC):
         if ipc > fewest and needs_images(self.init):
             raise InputError("ipc", ipc, f"at most {fewest}, the images an expert sees of the smallest class")
 
-    def start(self, round_: Round) -> None:
+    def start(self, context: IterationContext) -> None:
         """Hand an initialiser the network that it looks through, then :meth:`prepare`."""
-        if isinstance(self.init, Selected):
-            self.init = replace(self.init, network=round_.pretrained["init"][0])
-        self.prepare(round_)
+        if isinstance(self.init, FeatureInitializer):
+            self.init = replace(self.init, network=context.pretrained["init"][0])
+        self.prepare(context)
 
     @abstractmethod
-    def prepare(self, round_: Round) -> None:
+    def prepare(self, context: IterationContext) -> None:
         """Fill the set's initial images and build what the method keeps."""
 
-    def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
+    def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
         """Run one iteration; return scalars to show, the matching loss as ``loss``."""
         return {}
 
@@ -167,7 +175,7 @@ class Method(ABC):
         """Return the optimiser's groups: each trainable tensor of the set with its own settings."""
         return []
 
-    def forwards(self, classes: int, ipc: int, per_class: int) -> float | None:
+    def forward_passes(self, classes: int, ipc: int, per_class: int) -> float | None:
         """Return images sent forward in one iteration, a backward pass counted as two (for cost forecasts).
 
         None where the method does not say, whose cost is then not foretold; a selection has no iterations.
@@ -183,7 +191,7 @@ class Method(ABC):
         """Return what the next iteration depends on besides images and the random stream."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any], round_: Round) -> None:
+    def load_state_dict(self, state: dict[str, Any], context: IterationContext) -> None:
         """Go on from what :meth:`state_dict` returned."""
         return
 
@@ -192,7 +200,7 @@ class Regulariser(Protocol):
     """A differentiable function of an expert's whole set, carried by any method that moves images."""
 
     @property
-    def pools(self) -> Sequence[TeacherPool]:
+    def pools(self) -> Sequence[PretrainedNetworks]:
         """Networks trained on real data that it asks for, one pool an architecture."""
 
     @property
@@ -210,7 +218,7 @@ class Regulariser(Protocol):
             InputError: There are such.
         """
 
-    def forwards(self, decoded: int, real: int) -> float:
+    def forward_passes(self, decoded: int, real: int) -> float:
         """Return images sent forward in one evaluation, a backward pass counted as two (for cost forecasts).
 
         Args:
@@ -232,7 +240,8 @@ class Regulariser(Protocol):
 
 
 def fill_by_class(syn: SyntheticSet, images_of: Callable[[int], torch.Tensor]) -> None:
-    """Put what ``images_of`` gives for class c, (ipc, C, H, W) in the stored space, in the place of its images.
+    """Put what ``images_of`` gives for class c, (ipc, C, H, W) in the stored space, in the place of its
+    images.
 
     Raises:
         ValueError: It gives another number of images.
@@ -247,5 +256,7 @@ def fill_by_class(syn: SyntheticSet, images_of: Callable[[int], torch.Tensor]) -
 
 
 def squared_distance_of_means(real_ND: torch.Tensor, synthetic_MD: torch.Tensor) -> torch.Tensor:
-    """Return ‖mean ψ(real) − mean ψ(synthetic)‖², summed over the D features (DM Eq. 4); real carries no gradient."""
+    """Return ‖mean ψ(real) − mean ψ(synthetic)‖², summed over the D features (DM Eq. 4); real carries no
+    gradient.
+    """
     return (real_ND.detach().mean(0) - synthetic_MD.mean(0)).square().sum()

@@ -7,10 +7,10 @@ import torch
 from moe_distill.data.initialization import exactly, first_real, random_real
 from moe_distill.data.normalization import Space
 from moe_distill.data.selection import Selection, herding, k_center, k_means
-from moe_distill.methods.base import Method, Round, fill_by_class
+from moe_distill.methods.base import IterationContext, Method, fill_by_class
 from moe_distill.synthetic.tiling import Tiling
-from moe_distill.teachers.feature_initializer import Selected
-from moe_distill.teachers.pool import TeacherPool
+from moe_distill.teachers.feature_initializer import FeatureInitializer
+from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.validation.values import Few, checked
 
 
@@ -23,10 +23,10 @@ class Coreset(Method):
     trainable: ClassVar[bool] = False
     space: ClassVar[Space] = "raw"
 
-    def prepare(self, round_: Round) -> None:
+    def prepare(self, context: IterationContext) -> None:
         """Copy the selected images, class by class, as raw pixels."""
-        real, ipc = round_.real, round_.syn.provenance.ipc
-        fill_by_class(round_.syn, lambda c: real.normalisation.raw(self.init(real, c, ipc, round_.rng)))
+        real, ipc = context.real, context.syn.provenance.ipc
+        fill_by_class(context.syn, lambda c: real.normalisation.raw(self.init(real, c, ipc, context.rng)))
 
 
 class Random(Coreset):
@@ -51,12 +51,14 @@ class Chosen(Coreset):
 
     choose: Selection
 
-    def __init__(self, pool: TeacherPool) -> None:
-        self.init = Selected(self.choose, pool)
+    def __init__(self, pool: PretrainedNetworks) -> None:
+        self.init = FeatureInitializer(self.choose, pool)
 
 
 class Herding(Chosen):
-    """Takes the images of each class whose mean feature follows the class's (`moe_distill.data.selection.herding`)."""
+    """Takes the images of each class whose mean feature follows the class's
+    (`moe_distill.data.selection.herding`).
+    """
 
     choose = staticmethod(herding)
 
@@ -68,16 +70,19 @@ class KCenter(Chosen):
 
 
 class KMeans(Chosen):
-    """Takes the images of each class nearest to centres of its features (`moe_distill.data.selection.k_means`)."""
+    """Takes the images of each class nearest to centres of its features
+    (`moe_distill.data.selection.k_means`).
+    """
 
     choose = staticmethod(k_means)
 
 
 class Tiled(Coreset):
-    """Shrinks selected images and stores ``factor x factor`` of them in the place of one, before any distilling.
+    """Shrinks selected images and stores ``factor x factor`` of them in the place of one, before any
+    distilling.
 
-    The fair opponent of IDM (§3.2) and IDC (§3.1), which store their images so: same bytes, same decode, four times
-    the images. Where a class has fewer images than tiles, they are taken again from the first on.
+    The fair opponent of IDM (§3.2) and IDC (§3.1), which store their images so: same bytes, same decode, four
+    times the images. Where a class has fewer images than tiles, they are taken again from the first on.
 
     Args:
         factor: Tiles per side of a stored image, at least 1.
@@ -91,15 +96,15 @@ class Tiled(Coreset):
         """As IDC's: row by row, padded with gray."""
         return Tiling(self.factor, fill=0.5)
 
-    def prepare(self, round_: Round) -> None:
+    def prepare(self, context: IterationContext) -> None:
         """Store the shrunk images, class by class, as raw pixels."""
-        real, ipc = round_.real, round_.syn.provenance.ipc
+        real, ipc = context.real, context.syn.provenance.ipc
 
         def stored(c: int) -> torch.Tensor:
-            tiles = exactly(self.init, real, c, ipc * self.tiling.per_image, round_.rng)
+            tiles = exactly(self.init, real, c, ipc * self.tiling.per_image, context.rng)
             return self.tiling.store(list(real.normalisation.raw(tiles).split(ipc)))
 
-        fill_by_class(round_.syn, stored)
+        fill_by_class(context.syn, stored)
 
 
 @checked
@@ -120,9 +125,9 @@ class ChosenTiled(Tiled):
 
     choose: Selection
 
-    def __init__(self, pool: TeacherPool, factor: Few) -> None:
+    def __init__(self, pool: PretrainedNetworks, factor: Few) -> None:
         super().__init__(factor)
-        self.init = Selected(self.choose, pool)
+        self.init = FeatureInitializer(self.choose, pool)
 
 
 class HerdingTiled(ChosenTiled):

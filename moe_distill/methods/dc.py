@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from moe_distill.data.augmentation.dsa import Augmentation
 from moe_distill.data.initialization import Initial
-from moe_distill.methods.base import Apply, Method, Round, fill_by_class
+from moe_distill.methods.base import Apply, IterationContext, Method, fill_by_class
 from moe_distill.methods.matching.distances import Distance
 from moe_distill.methods.matching.gradients import class_gradients
 from moe_distill.methods.presets.dc import PRESETS
@@ -26,12 +26,13 @@ STATISTICS_BATCH = 16
 
 @checked
 class DC(Method):
-    """Each iteration draws a fresh network, then takes turns: match its gradients, train it on the synthetic set.
+    """Each iteration draws a fresh network, then takes turns: match its gradients, train it on the synthetic
+    set.
 
-    Published loops, outer × inner: 1 × 1 at ipc 1, 10 × 50 at 10, 20 × 25 at 20, 30 × 20 at 30, 40 × 15 at 40 and
-    50 × 10 at 50. For other ipc the rule is ours: ipc × 50 from 2 to 9, so that a network takes as many steps between
-    matchings as at 10 where an epoch is one batch; else the nearest row, which above 50 is the authors' own advice. No
-    network is trained after its last matching, so at ipc 1 none is trained at all.
+    Published loops, outer × inner: 1 × 1 at ipc 1, 10 × 50 at 10, 20 × 25 at 20, 30 × 20 at 30, 40 × 15 at 40
+    and 50 × 10 at 50. For other ipc the rule is ours: ipc × 50 from 2 to 9, so that a network takes as many
+    steps between matchings as at 10 where an epoch is one batch; else the nearest row, which above 50 is the
+    authors' own advice. No network is trained after its last matching, so at ipc 1 none is trained at all.
 
     Args:
         iterations: Networks that are drawn (published: 1001).
@@ -43,8 +44,8 @@ class DC(Method):
         network_lr: Learning rate of the network, trained by SGD without momentum or weight decay.
         network_batch: Synthetic images per step of the network.
         distance: Distance of the real and the synthetic gradients of all parameters, summed over the classes.
-        augment: In matching, one draw a class for real and synthetic images together; in training, a draw an image.
-            DC has none.
+        augment: In matching, one draw a class for real and synthetic images together; in training, a draw an
+            image. DC has none.
         init: What the images start as.
     """
 
@@ -68,51 +69,57 @@ class DC(Method):
         self.outer, self.inner, self.network_lr, self.network_batch = outer, inner, network_lr, network_batch
         self.distance, self.augment, self.init = distance, augment, init
 
-    def prepare(self, round_: Round) -> None:
+    def prepare(self, context: IterationContext) -> None:
         """Fill the images class by class."""
-        ipc = round_.syn.provenance.ipc
-        fill_by_class(round_.syn, lambda c: self.init(round_.real, c, ipc, round_.rng))
+        ipc = context.syn.provenance.ipc
+        fill_by_class(context.syn, lambda c: self.init(context.real, c, ipc, context.rng))
 
-    def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
-        """Move all images ``outer`` times under one network; the loss is the mean over these, summed over classes."""
-        network = round_.new_network(round_.rng)
+    def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
+        """Move all images ``outer`` times under one network; the loss is the mean over these, summed over
+        classes.
+        """
+        network = context.new_network(context.rng)
         optimizer = torch.optim.SGD(network.parameters(), self.network_lr)
-        total = round_.syn.images.new_zeros(())
-        with global_seed(round_.rng):
+        total = context.syn.images.new_zeros(())
+        with global_seed(context.rng):
             for step in range(self.outer):
                 if step:
-                    self._train(network, optimizer, round_)
-                _freeze_statistics(network.train(), round_)
-                loss, gradient = self._match(network, round_)
+                    self._train(network, optimizer, context)
+                _freeze_statistics(network.train(), context)
+                loss, gradient = self._match(network, context)
                 apply(grads={"images": gradient})
                 total += loss
         return {"loss": total / self.outer}
 
-    def _match(self, network: Network, round_: Round) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss of all classes and the images' gradient, summed so that one class's graph is in memory."""
-        gradient, weights = torch.zeros_like(round_.syn.images), list(network.parameters())
+    def _match(self, network: Network, context: IterationContext) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss of all classes and the images' gradient, summed so that one class's graph is in
+        memory.
+        """
+        gradient, weights = torch.zeros_like(context.syn.images), list(network.parameters())
         total = gradient.new_zeros(())
-        for c in range(len(round_.real.classes)):
-            real = round_.real.class_batch(c, self.real_batch, round_.rng)
-            synthetic = round_.syn.of_class(c)
+        for c in range(len(context.real.classes)):
+            real = context.real.class_batch(c, self.real_batch, context.rng)
+            synthetic = context.syn.of_class(c)
             if self.augment is not None:
-                plan = self.augment.draw(round_.rng, 1, real.shape[-1], shared=True)
+                plan = self.augment.draw(context.rng, 1, real.shape[-1], shared=True)
                 real, synthetic = self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
             target = class_gradients(network, real, c, weights)
             loss = self.distance(target, class_gradients(network, synthetic, c, weights, keep_graph=True))
-            gradient += torch.autograd.grad(loss, round_.syn.images)[0]
+            gradient += torch.autograd.grad(loss, context.syn.images)[0]
             total += loss.detach()
         return total, gradient
 
-    def _train(self, network: Network, optimizer: torch.optim.SGD, round_: Round) -> None:
+    def _train(self, network: Network, optimizer: torch.optim.SGD, context: IterationContext) -> None:
         """Train the network for ``inner`` epochs on the images as they are now."""
-        images, labels = (part.detach() for part in round_.syn.decode())
+        images, labels = (part.detach() for part in context.syn.decode())
         network.train()
         for _ in range(self.inner):
-            for rows in torch.randperm(len(labels), generator=round_.rng).split(self.network_batch):
+            for rows in torch.randperm(len(labels), generator=context.rng).split(self.network_batch):
                 x, y = images[rows.to(images.device)], labels[rows.to(labels.device)]
                 if self.augment is not None:
-                    x = self.augment.apply(x, self.augment.draw(round_.rng, len(x), x.shape[-1], shared=False))
+                    x = self.augment.apply(
+                        x, self.augment.draw(context.rng, len(x), x.shape[-1], shared=False)
+                    )
                 optimizer.zero_grad(set_to_none=True)
                 F.cross_entropy(network(x), y).backward()
                 optimizer.step()
@@ -121,19 +128,19 @@ class DC(Method):
         """Return the images' group."""
         return [{"params": [syn.images], "lr": self.lr, "momentum": self.momentum}]
 
-    def forwards(self, classes: int, ipc: int, per_class: int) -> float:
+    def forward_passes(self, classes: int, ipc: int, per_class: int) -> float:
         """Return forward equivalents of an iteration; a gradient of a gradient costs nine."""
         matching = classes * (3 * min(self.real_batch, per_class) + 9 * ipc)
         return self.outer * matching + (self.outer - 1) * self.inner * 3 * classes * ipc
 
 
-def _freeze_statistics(network: Network, round_: Round) -> None:
+def _freeze_statistics(network: Network, context: IterationContext) -> None:
     """Let layers with running statistics see real images of all classes once, then go by these statistics."""
     layers = [module for module in network.modules() if getattr(module, "running_mean", None) is not None]
     if not layers:
         return
-    classes = range(len(round_.real.classes))
+    classes = range(len(context.real.classes))
     with torch.no_grad():
-        network(torch.cat([round_.real.class_batch(c, STATISTICS_BATCH, round_.rng) for c in classes]))
+        network(torch.cat([context.real.class_batch(c, STATISTICS_BATCH, context.rng) for c in classes]))
     for layer in layers:
         layer.eval()

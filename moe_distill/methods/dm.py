@@ -10,7 +10,7 @@ import torch
 
 from moe_distill.data.augmentation.dsa import Augmentation
 from moe_distill.data.initialization import Initial
-from moe_distill.methods.base import Apply, Method, Round, fill_by_class, squared_distance_of_means
+from moe_distill.methods.base import Apply, IterationContext, Method, fill_by_class, squared_distance_of_means
 from moe_distill.methods.presets.dm import PRESETS
 from moe_distill.methods.presets.rows import Presets
 from moe_distill.models.base import Network, normalises_over_batch
@@ -25,9 +25,9 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 class DM(Method):
     """Each iteration draws a fresh network and takes one joint step for all classes.
 
-    A network with batch norm sees the images of all classes in one pass, real and synthetic apart, in train mode:
-    statistics of one class would hide just what tells it from the others. Any other is matched class by class, which is
-    the same sum, and only one class's graph is in memory.
+    A network with batch norm sees the images of all classes in one pass, real and synthetic apart, in train
+    mode: statistics of one class would hide just what tells it from the others. Any other is matched class by
+    class, which is the same sum, and only one class's graph is in memory.
 
     Args:
         iterations: Steps of the images (published: 20 001).
@@ -55,34 +55,34 @@ class DM(Method):
         self.iterations, self.lr, self.momentum, self.real_batch = iterations, lr, momentum, real_batch
         self.augment, self.init = augment, init
 
-    def prepare(self, round_: Round) -> None:
+    def prepare(self, context: IterationContext) -> None:
         """Fill the images class by class."""
-        ipc = round_.syn.provenance.ipc
-        fill_by_class(round_.syn, lambda c: self.init(round_.real, c, ipc, round_.rng))
+        ipc = context.syn.provenance.ipc
+        fill_by_class(context.syn, lambda c: self.init(context.real, c, ipc, context.rng))
 
-    def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
+    def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
         """Match every class under one fresh network, then move all images once."""
-        network = round_.new_network(round_.rng).requires_grad_(False).train()
-        pairs = (self._pair(round_, c) for c in range(len(round_.real.classes)))
+        network = context.new_network(context.rng).requires_grad_(False).train()
+        pairs = (self._pair(context, c) for c in range(len(context.real.classes)))
         matched = _in_one_pass if normalises_over_batch(network) else _class_by_class
-        loss, gradient = matched(network, pairs, round_.syn.images)
+        loss, gradient = matched(network, pairs, context.syn.images)
         apply(grads={"images": gradient})
         return {"loss": loss}
 
-    def _pair(self, round_: Round, c: int) -> Pair:
+    def _pair(self, context: IterationContext, c: int) -> Pair:
         """Draw the real images of a class; augment them and the synthetic ones alike."""
-        real = round_.real.class_batch(c, self.real_batch, round_.rng)
-        synthetic = round_.syn.of_class(c)
+        real = context.real.class_batch(c, self.real_batch, context.rng)
+        synthetic = context.syn.of_class(c)
         if self.augment is None:
             return real, synthetic
-        plan = self.augment.draw(round_.rng, 1, real.shape[-1], shared=True)
+        plan = self.augment.draw(context.rng, 1, real.shape[-1], shared=True)
         return self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
 
     def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
         """Return the images' group."""
         return [{"params": [syn.images], "lr": self.lr, "momentum": self.momentum}]
 
-    def forwards(self, classes: int, ipc: int, per_class: int) -> float:
+    def forward_passes(self, classes: int, ipc: int, per_class: int) -> float:
         """Return forward equivalents of an iteration."""
         return classes * (min(self.real_batch, per_class) + 3 * ipc)
 
@@ -106,5 +106,7 @@ def _in_one_pass(network: Network, pairs: Iterable[Pair], images: torch.Tensor) 
     with torch.no_grad():
         targets = network.embed(torch.cat(real)).split([len(x) for x in real])
     features = network.embed(torch.cat(synthetic)).split([len(x) for x in synthetic])
-    loss = torch.stack([squared_distance_of_means(f, g) for f, g in zip(targets, features, strict=True)]).sum()
+    loss = torch.stack(
+        [squared_distance_of_means(f, g) for f, g in zip(targets, features, strict=True)]
+    ).sum()
     return loss.detach(), torch.autograd.grad(loss, images)[0]

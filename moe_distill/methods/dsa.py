@@ -7,7 +7,8 @@ from moe_distill.methods.dc import DC
 
 
 class DSA(DC):
-    """DC whose real and synthetic images are augmented alike when matched, and each by itself when trained on.
+    """DC whose real and synthetic images are augmented alike when matched, and each by itself when trained
+    on.
 
     Everything else is :class:`~moe_distill.methods.dc.DC`, the rule of its loops included.
     """

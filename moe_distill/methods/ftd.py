@@ -1,6 +1,7 @@
 """FTD: trajectory matching with flat trajectories.
 
-Du, Jiang, Tan, Zhou and Li, "Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation", CVPR 2023.
+Du, Jiang, Tan, Zhou and Li, "Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation",
+CVPR 2023.
 """
 
 from typing import ClassVar
@@ -13,8 +14,8 @@ from moe_distill.methods.presets.rows import Presets
 class FTD(MTT):
     """MTT whose teachers train towards flat minima, and whose images are averaged over the iterations.
 
-    Both are settings: the optimiser of the teachers' recipe (GSAM) and ``ema``. The published one judges the average
-    with a network that was trained on the last images before; here fresh networks do.
+    Both are settings: the optimiser of the teachers' recipe (GSAM) and ``ema``. The published one judges the
+    average with a network that was trained on the last images before; here fresh networks do.
     """
 
     presets: ClassVar[Presets] = PRESETS

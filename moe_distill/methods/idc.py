@@ -14,7 +14,7 @@ from moe_distill.data.normalization import Space
 from moe_distill.data.real_set import RealSet
 from moe_distill.data.shuffled_epochs import ShuffledEpochs
 from moe_distill.errors import FieldError, within
-from moe_distill.methods.base import Apply, Method, Round, fill_by_class
+from moe_distill.methods.base import Apply, IterationContext, Method, fill_by_class
 from moe_distill.methods.matching.distances import Distance
 from moe_distill.methods.matching.gradients import class_gradients
 from moe_distill.methods.presets.idc import PRESETS
@@ -23,7 +23,7 @@ from moe_distill.models.base import Network
 from moe_distill.seeding import global_seed
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
-from moe_distill.teachers.early_network import EarlyNetwork
+from moe_distill.teachers.early_network import EarlyStageNetwork
 from moe_distill.validation.values import Count, Momentum, Positive, checked
 
 FORMATIONS = ("single", "multi", "bound")
@@ -34,25 +34,29 @@ SMALLEST_CELL = 4
 class IDC(Method):
     """Matches class by class the gradients of convolution weights under a network early in its training.
 
-    The class steps share one momentum buffer, so a class's gradient goes on moving its images during the steps of the
-    classes after it, as in the published method. Images are raw pixels and may leave [0, 1] between two renewals of
-    the network, each of which clamps them. Real batches of a class walk through shuffled epochs; a class with fewer
-    images gives all of them.
+    The class steps share one momentum buffer, so a class's gradient goes on moving its images during the
+    steps of the classes after it, as in the published method. Images are raw pixels and may leave [0, 1]
+    between two renewals of the network, each of which clamps them. Real batches of a class walk through
+    shuffled epochs; a class with fewer images gives all of them.
 
     Args:
-        iterations: Inner iterations: every class once, then the training of the network (published: 2000 · 100).
-        lr: Learning rate of the images at 10 images per class and ``base_size``; see :meth:`parameter_groups`.
+        iterations: Inner iterations: every class once, then the training of the network (published: 2000 ·
+            100).
+        lr: Learning rate of the images at 10 images per class and ``base_size``; see
+            :meth:`parameter_groups`.
         base_size: Image side in pixels that ``lr`` is for.
         momentum: Momentum of the images.
         real_batch: Real images per class and step.
         synthetic_batch: Decoded images per class and step at most, drawn at random.
         factor: Cells per side of a stored image (published: 2 for 32 pixels, 1 = plain images, called IDC-I).
-        formation: How class steps decode: ``single``: every image in factor² cells. ``multi``: for each factor up to
-            it. ``bound``: as finely as ``synthetic_batch`` allows. The finished set is decoded as ``single``.
+        formation: How class steps decode: ``single``: every image in factor² cells. ``multi``: for each
+            factor up to it. ``bound``: as finely as ``synthetic_batch`` allows. The finished set is decoded
+            as ``single``.
         networks_see: Whether the network trains on the expert's part or on all real data.
         distance: Of two lists of gradients, a scalar (published for CIFAR: the sum of squared differences).
         source: Makes the networks.
-        augment: Augmentation of the standardised images, one draw a class for real and synthetic images together.
+        augment: Augmentation of the standardised images, one draw a class for real and synthetic images
+            together.
         init: What every cell starts as.
     """
 
@@ -72,7 +76,7 @@ class IDC(Method):
         formation: Literal["single", "multi", "bound"],
         networks_see: Literal["part", "all"],
         distance: Distance,
-        source: Callable[[], EarlyNetwork],
+        source: Callable[[], EarlyStageNetwork],
         augment: Augmentation | None,
         init: Initial,
     ) -> None:
@@ -100,39 +104,41 @@ class IDC(Method):
             allowed = f"1 to {most}, so that cells of {real.size}-pixel images have 4 pixels a side"
             raise FieldError("factor", self.factor, allowed)
 
-    def prepare(self, round_: Round) -> None:
+    def prepare(self, context: IterationContext) -> None:
         """Fill every cell with its own real image, shrunk."""
-        self._epochs = [ShuffledEpochs() for _ in round_.real.classes]
+        self._epochs = [ShuffledEpochs() for _ in context.real.classes]
 
         def raw(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
             return real.normalisation.raw(self.init(real, c, n, rng)).clamp(0, 1)
 
-        ipc = round_.syn.provenance.ipc
-        fill_by_class(round_.syn, lambda c: mix(round_.real, c, ipc, round_.rng, self.factor, raw))
+        ipc = context.syn.provenance.ipc
+        fill_by_class(context.syn, lambda c: mix(context.real, c, ipc, context.rng, self.factor, raw))
 
-    def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
+    def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
         """Move the images once a class, then train the network; begin with a fresh one when it is time."""
-        if round_.iteration % self.source.renew_every == 0:
-            self.source.renew(round_.new_network, round_.rng)
+        if context.iteration % self.source.renew_every == 0:
+            self.source.renew(context.new_network, context.rng)
             with torch.no_grad():
-                round_.syn.images.clamp_(0, 1)
-        total = round_.syn.images.new_zeros(())
-        with global_seed(round_.rng):
-            for c in range(len(round_.real.classes)):
-                loss = self._class_loss(round_, self.source.network, c)
-                apply(grads={"images": torch.autograd.grad(loss, round_.syn.images)[0]})
+                context.syn.images.clamp_(0, 1)
+        total = context.syn.images.new_zeros(())
+        with global_seed(context.rng):
+            for c in range(len(context.real.classes)):
+                loss = self._class_loss(context, self.source.network, c)
+                apply(grads={"images": torch.autograd.grad(loss, context.syn.images)[0]})
                 total += loss.detach()
-            self.source.train(round_.whole if self.networks_see == "all" else round_.real, round_.rng)
+            self.source.train(context.whole if self.networks_see == "all" else context.real, context.rng)
         return {"loss": total}
 
-    def _class_loss(self, round_: Round, network: Network, c: int) -> torch.Tensor:
-        rows = self._epochs[c].next(round_.real.class_indices(c), self.real_batch, round_.rng)
-        real, _ = round_.real.at(rows)
-        synthetic = self._class_batch(round_.syn, c, round_.rng)
+    def _class_loss(self, context: IterationContext, network: Network, c: int) -> torch.Tensor:
+        rows = self._epochs[c].next(context.real.class_indices(c), self.real_batch, context.rng)
+        real, _ = context.real.at(rows)
+        synthetic = self._class_batch(context.syn, c, context.rng)
         if self.augment is not None:
-            plan = self.augment.draw(round_.rng, 1, real.shape[-1], shared=True)
+            plan = self.augment.draw(context.rng, 1, real.shape[-1], shared=True)
             real, synthetic = self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
-        weights = [w for w in network.parameters() if w.dim() > 2]  # of convolutions, as in the published code
+        weights = [
+            w for w in network.parameters() if w.dim() > 2
+        ]  # of convolutions, as in the published code
         target = class_gradients(network, real, c, weights)
         return self.distance(target, class_gradients(network, synthetic, c, weights, keep_graph=True))
 
@@ -154,18 +160,23 @@ class IDC(Method):
         lr = self.lr * syn.provenance.ipc / 10 * (syn.images.shape[-1] / self.base_size) ** 2
         return [{"params": [syn.images], "lr": lr, "momentum": self.momentum}]
 
-    def forwards(self, classes: int, ipc: int, per_class: int) -> float:
+    def forward_passes(self, classes: int, ipc: int, per_class: int) -> float:
         """Return forward equivalents of an iteration; a differentiated training step counts as three."""
         synthetic = min(ipc * self.tiling.per_image, self.synthetic_batch)
         return classes * (3 * min(self.real_batch, per_class) + 9 * synthetic) + 3 * self.source.n_data
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the network and each class's epoch; how long the network has served follows from the iteration."""
-        return {"source": self.source.state_dict(), "epochs": [epochs.state_dict() for epochs in self._epochs]}
+        """Return the network and each class's epoch; how long the network has served follows from the
+        iteration.
+        """
+        return {
+            "source": self.source.state_dict(),
+            "epochs": [epochs.state_dict() for epochs in self._epochs],
+        }
 
-    def load_state_dict(self, state: dict[str, Any], round_: Round) -> None:
+    def load_state_dict(self, state: dict[str, Any], context: IterationContext) -> None:
         """Rebuild the network and go on in the epochs."""
-        self.source.load_state_dict(state["source"], round_.new_network)
+        self.source.load_state_dict(state["source"], context.new_network)
         self._epochs = [ShuffledEpochs() for _ in state["epochs"]]
         for epochs, left in zip(self._epochs, state["epochs"], strict=True):
             epochs.load_state_dict(left)

@@ -1,4 +1,5 @@
-"""IDM: distribution matching with partition storage, a queue of partly trained networks and a classification term.
+"""IDM: distribution matching with partition storage, a queue of partly trained networks and a classification
+term.
 
 Zhao, Li, Qin and Yu, "Improved Distribution Matching for Dataset Condensation", CVPR 2023, §3.2-3.4.
 """
@@ -12,7 +13,7 @@ from moe_distill.data.augmentation.dsa import Augmentation
 from moe_distill.data.initialization import Initial, exactly
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import FieldError, within
-from moe_distill.methods.base import Apply, Method, Round, fill_by_class, squared_distance_of_means
+from moe_distill.methods.base import Apply, IterationContext, Method, fill_by_class, squared_distance_of_means
 from moe_distill.methods.presets.idm import PRESETS
 from moe_distill.methods.presets.rows import Presets
 from moe_distill.synthetic.synthetic_set import SyntheticSet
@@ -25,8 +26,8 @@ from moe_distill.validation.values import Count, Momentum, NotNegative, Positive
 class IDM(Method):
     """Matches class by class under one network of the queue, moving the whole set once a class.
 
-    The steps share one momentum buffer, so a class's gradient goes on moving its images during the steps of the classes
-    after it, as in the published method.
+    The steps share one momentum buffer, so a class's gradient goes on moving its images during the steps of
+    the classes after it, as in the published method.
 
     Args:
         iterations: Iterations (published: 20 001).
@@ -78,55 +79,59 @@ class IDM(Method):
         if self.factor > real.size:
             raise FieldError("factor", self.factor, f"at most {real.size}, the side of an image in pixels")
 
-    def prepare(self, round_: Round) -> None:
+    def prepare(self, context: IterationContext) -> None:
         """Fill every tile with an image of its own, shrunk; start the queue."""
-        fill_by_class(round_.syn, lambda c: self._collages(round_, c))
-        self.queue.start(round_.new_network, round_.rng)
+        fill_by_class(context.syn, lambda c: self._collages(context, c))
+        self.queue.start(context.new_network, context.rng)
 
-    def _collages(self, round_: Round, c: int) -> torch.Tensor:
-        ipc = round_.syn.provenance.ipc
-        tiles = exactly(self.init, round_.real, c, ipc * self.tiling.per_image, round_.rng)
+    def _collages(self, context: IterationContext, c: int) -> torch.Tensor:
+        ipc = context.syn.provenance.ipc
+        tiles = exactly(self.init, context.real, c, ipc * self.tiling.per_image, context.rng)
         return self.tiling.store(list(tiles.split(ipc)))
 
-    def iterate(self, round_: Round, apply: Apply) -> dict[str, torch.Tensor]:
+    def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
         """Renew the queue, move the images once a class, then train some of the queue."""
-        self.queue.renew(round_.iteration, round_.new_network, round_.rng)
-        network, accuracy = self.queue.draw(round_.rng)
-        matching, classification = round_.syn.images.new_zeros(2)
-        for c in range(len(round_.real.classes)):
-            match, ce = self._class_loss(round_, network.eval().requires_grad_(False), c)
+        self.queue.renew(context.iteration, context.new_network, context.rng)
+        network, accuracy = self.queue.draw(context.rng)
+        matching, classification = context.syn.images.new_zeros(2)
+        for c in range(len(context.real.classes)):
+            match, ce = self._class_loss(context, network.eval().requires_grad_(False), c)
             apply(match + self.ce_weight * 100 * accuracy * ce)
             matching += match.detach()
-            classification += ce.detach() / len(round_.real.classes)
+            classification += ce.detach() / len(context.real.classes)
         network.requires_grad_(True)
-        self.queue.train(round_.whole if self.networks_see == "all" else round_.real, round_.rng)
+        self.queue.train(context.whole if self.networks_see == "all" else context.real, context.rng)
         return {"loss": matching, "ce": classification, "network_accuracy": matching.new_tensor(accuracy)}
 
-    def _class_loss(self, round_: Round, network: Any, c: int) -> tuple[torch.Tensor, torch.Tensor]:
-        real = round_.real.class_batch(c, self.real_batch, round_.rng)
-        synthetic = round_.syn.of_class(c)
+    def _class_loss(
+        self, context: IterationContext, network: Any, c: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        real = context.real.class_batch(c, self.real_batch, context.rng)
+        synthetic = context.syn.of_class(c)
         if self.augment is not None:
-            plan = self.augment.draw(round_.rng, 1, real.shape[-1], shared=True)
+            plan = self.augment.draw(context.rng, 1, real.shape[-1], shared=True)
             real, synthetic = self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
         with torch.no_grad():
             target = network.embed(real)
         features = network.embed(synthetic)
         labels = torch.full((len(features),), c, device=features.device)
-        return squared_distance_of_means(target, features), F.cross_entropy(network.classifier(features), labels)
+        return squared_distance_of_means(target, features), F.cross_entropy(
+            network.classifier(features), labels
+        )
 
     def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
         """Return the images' group."""
         return [{"params": [syn.images], "lr": self.lr, "momentum": self.momentum}]
 
-    def forwards(self, classes: int, ipc: int, per_class: int) -> float:
+    def forward_passes(self, classes: int, ipc: int, per_class: int) -> float:
         """Return forward equivalents of an iteration."""
         matching = classes * (min(self.real_batch, per_class) + 3 * ipc * self.tiling.per_image)
-        return matching + self.queue.forwards()
+        return matching + self.queue.forward_passes()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the queue."""
         return {"queue": self.queue.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any], round_: Round) -> None:
+    def load_state_dict(self, state: dict[str, Any], context: IterationContext) -> None:
         """Rebuild the queue."""
-        self.queue.load_state_dict(state["queue"], round_.new_network)
+        self.queue.load_state_dict(state["queue"], context.new_network)

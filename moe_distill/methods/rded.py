@@ -1,8 +1,9 @@
 """RDED: real patches that a teacher finds easy, stitched together; nothing is learned.
 
-Sun, Shi, Yu and Lin, "On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation Paradigm",
-CVPR 2024. The teacher sees patches normalised by the data set's own statistics, as it did in its training; those that
-were published were trained with the statistics of ImageNet, and see patches so, whatever the data set.
+Sun, Shi, Yu and Lin, "On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation
+Paradigm", CVPR 2024. The teacher sees patches normalised by the data set's own statistics, as it did in its
+training; those that were published were trained with the statistics of ImageNet, and see patches so, whatever
+the data set.
 """
 
 from typing import ClassVar, Literal
@@ -14,11 +15,11 @@ from moe_distill.data.normalization import Space
 from moe_distill.data.patches import cut, draw_crops, easiest, framed, in_eight_bits, stitched, through_jpeg
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import FieldError, InputError
-from moe_distill.methods.base import Method, Round, fill_by_class
+from moe_distill.methods.base import IterationContext, Method, fill_by_class
 from moe_distill.methods.presets.rded import PRESETS
 from moe_distill.methods.presets.rows import Presets
 from moe_distill.models.base import Network
-from moe_distill.teachers.pool import TeacherPool
+from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.validation.values import Count, checked
 
 _CHUNK = 512
@@ -31,9 +32,10 @@ class RDED(Method):
     Args:
         mipc: Real images per class that patches are cut from; all of the expert's where it has fewer.
         crops: Patches cut from each; the one with the lowest cross-entropy stands for the image.
-        factor: Each stored image is stitched of ``factor`` × ``factor`` patches; 1 for 32 pixels, 2 for larger images.
-        storage: As which the images are kept: "float", "png" (whole 255ths) or "jpeg75" (as published: JPEG files of
-            quality 75, which is visible at 32 pixels).
+        factor: Each stored image is stitched of ``factor`` × ``factor`` patches; 1 for 32 pixels, 2 for
+            larger images.
+        storage: As which the images are kept: "float", "png" (whole 255ths) or "jpeg75" (as published: JPEG
+            files of quality 75, which is visible at 32 pixels).
         labels: "hard", or "teacher_stored": the set holds the teacher's logits of its images.
         teacher: The pool of one network that ranks the patches and can label students' batches.
 
@@ -52,7 +54,7 @@ class RDED(Method):
         factor: Count,
         storage: Literal["float", "png", "jpeg75"],
         labels: Literal["hard", "teacher_stored"],
-        teacher: TeacherPool,
+        teacher: PretrainedNetworks,
     ) -> None:
         if teacher.networks != 1:
             raise FieldError("teacher.networks", teacher.networks, "1")
@@ -83,29 +85,27 @@ class RDED(Method):
         candidates = min(self.mipc, fewest)
         if ipc * self.factor**2 > candidates:
             whence = "method.mipc or the images an expert sees of the smallest class"
-            allowed = (
-                f"at most {candidates // self.factor**2}: {candidates} candidates ({whence}), {self.factor**2} each"
-            )
+            allowed = f"at most {candidates // self.factor**2}: {candidates} candidates ({whence}), {self.factor**2} each"
             raise InputError("ipc", ipc, allowed)
 
-    def prepare(self, round_: Round) -> None:
+    def prepare(self, context: IterationContext) -> None:
         """Fill the set class by class; then its soft labels, where it holds them."""
-        fill_by_class(round_.syn, lambda c: self._images(round_, c))
-        if (labels := round_.syn.soft_labels) is not None:
+        fill_by_class(context.syn, lambda c: self._images(context, c))
+        if (labels := context.syn.soft_labels) is not None:
             with torch.no_grad():
-                labels.copy_(_logits(_teacher(round_), round_.syn.standardised()))
+                labels.copy_(_logits(_teacher(context), context.syn.standardised()))
 
     @torch.no_grad()
-    def _images(self, round_: Round, c: int) -> torch.Tensor:
-        real, rng = round_.real, round_.rng
+    def _images(self, context: IterationContext, c: int) -> torch.Tensor:
+        real, rng = context.real, context.rng
         rows = real.class_indices(c)
         rows = rows[torch.randperm(len(rows), generator=rng)[: self.mipc]].to(real.device)
         crops = draw_crops(rng, len(rows), self.crops, real.size)
         patches_NMCHW = cut(real.images_NCHW[rows].float() / 255, crops, real.size // self.factor)
         seen = framed(real.normalisation.standardised(patches_NMCHW.flatten(0, 1)), real.size)
-        logits_PC = _logits(_teacher(round_), seen)
+        logits_PC = _logits(_teacher(context), seen)
         loss_P = F.cross_entropy(logits_PC, torch.full_like(logits_PC[:, 0], c).long(), reduction="none")
-        kept = easiest(loss_P.view(patches_NMCHW.shape[:2]), round_.syn.provenance.ipc * self.factor**2)
+        kept = easiest(loss_P.view(patches_NMCHW.shape[:2]), context.syn.provenance.ipc * self.factor**2)
         return self._stored(stitched(patches_NMCHW[kept], self.factor, real.size))
 
     def _stored(self, raw_NCHW: torch.Tensor) -> torch.Tensor:
@@ -117,8 +117,8 @@ class RDED(Method):
         return raw_NCHW
 
 
-def _teacher(round_: Round) -> Network:
-    (network,) = round_.pretrained["teacher"]
+def _teacher(context: IterationContext) -> Network:
+    (network,) = context.pretrained["teacher"]
     return network
 
 

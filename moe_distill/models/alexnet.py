@@ -1,4 +1,6 @@
-"""AlexNet for small images, as in DC (arXiv:2006.05929): five convolutions, no norm, no hidden linear layer."""
+"""AlexNet for small images, as in DC (arXiv:2006.05929): five convolutions, no norm, no hidden linear
+layer.
+"""
 
 from torch import nn
 
@@ -14,7 +16,8 @@ POOLED = (0, 1, 4)
 @called("alexnet")
 @checked
 class AlexNet(Network):
-    """Five convolutions, each with ReLU, a max pooling after the first, the second and the last, then the classifier.
+    """Five convolutions, each with ReLU, a max pooling after the first, the second and the last, then the
+    classifier.
 
     The classifier sees a map of at most 4 × 4 pixels; it is smaller for images below 32 pixels.
 

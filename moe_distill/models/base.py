@@ -1,4 +1,6 @@
-"""What every network promises, how one is built from a seed, and the layers and size rules the networks share."""
+"""What every network promises, how one is built from a seed, and the layers and size rules the networks
+share.
+"""
 
 import math
 from typing import Literal, Protocol
@@ -44,14 +46,20 @@ class Network(nn.Module):
 
 
 class NetworkFactory(Protocol):
-    """Anything that makes a network for given data: a class of this package with its other arguments filled in."""
+    """Anything that makes a network for given data: a class of this package with its other arguments filled
+    in.
+    """
 
     def __call__(self, *, channels: int, classes: int, size: int) -> Network:
-        """Return a new network for images of ``channels`` × ``size`` × ``size`` pixels and ``classes`` labels."""
+        """Return a new network for images of ``channels`` × ``size`` × ``size`` pixels and ``classes``
+        labels.
+        """
         ...
 
 
-def build(factory: NetworkFactory, *, channels: int, classes: int, size: int, rng: torch.Generator) -> Network:
+def build(
+    factory: NetworkFactory, *, channels: int, classes: int, size: int, rng: torch.Generator
+) -> Network:
     """Build a network on the CPU whose default initialisation is drawn from ``rng`` alone.
 
     Args:
@@ -69,12 +77,15 @@ def build(factory: NetworkFactory, *, channels: int, classes: int, size: int, rn
 
 
 def normalises_over_batch(network: nn.Module) -> bool:
-    """Say whether an image's features depend on the others of its batch, in train mode: whether there is batch norm."""
+    """Say whether an image's features depend on the others of its batch, in train mode: whether there is
+    batch norm.
+    """
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
 def rehearse(factory: NetworkFactory, *, channels: int, classes: int, size: int, batch: int = 2) -> None:
-    """Refuse a network that cannot be built, or trained on such a batch, without memory or time for its weights.
+    """Refuse a network that cannot be built, or trained on such a batch, without memory or time for its
+    weights.
 
     Args:
         factory: Makes the network.
@@ -104,7 +115,9 @@ def rehearse(factory: NetworkFactory, *, channels: int, classes: int, size: int,
 
 
 def check_size(size: int) -> None:
-    """Raise ``InputError`` unless images of ``size`` × ``size`` pixels are within what the networks can take."""
+    """Raise ``InputError`` unless images of ``size`` × ``size`` pixels are within what the networks can
+    take.
+    """
     if not SMALLEST <= size <= LARGEST:
         raise InputError("data.size", size, f"{SMALLEST} to {LARGEST} pixels")
 
@@ -112,8 +125,8 @@ def check_size(size: int) -> None:
 def stem_side(channels: int, size: int) -> int:
     """Return the side of the first convolution's output map, in pixels.
 
-    It is the side of the image, but for 28 × 28 gray images, which the first padding enlarges to 32 × 32 (as DC,
-    arXiv:2006.05929, does for MNIST and FashionMNIST).
+    It is the side of the image, but for 28 × 28 gray images, which the first padding enlarges to 32 × 32 (as
+    DC, arXiv:2006.05929, does for MNIST and FashionMNIST).
 
     Raises:
         InputError: If the size is not supported.
@@ -123,22 +136,27 @@ def stem_side(channels: int, size: int) -> int:
 
 
 def kept_poolings(side: int, poolings: int) -> int:
-    """Return how many of a network's 2 × 2 poolings, counted from the first, a map of ``side`` pixels leaves room for.
+    """Return how many of a network's 2 × 2 poolings, counted from the first, a map of ``side`` pixels leaves
+    room for.
 
-    Each pooling but the network's last is followed by a convolution, whose input must keep at least 2 × 2 pixels: an
-    instance norm over a single value is a constant. The last pooling may go down to one pixel.
+    Each pooling but the network's last is followed by a convolution, whose input must keep at least 2 × 2
+    pixels: an instance norm over a single value is a constant. The last pooling may go down to one pixel.
     """
     room = side.bit_length() - 2
     return poolings if poolings - 1 <= room else room
 
 
 def scaled(base_width: int, factor: float) -> int:
-    """Return the number of channels of a layer of ``base_width`` channels in a network ``factor`` times as wide."""
+    """Return the number of channels of a layer of ``base_width`` channels in a network ``factor`` times as
+    wide.
+    """
     return max(1, round(base_width * factor))
 
 
 def instance_norm(channels: int) -> nn.GroupNorm:
-    """Return an instance norm without running statistics: one group a channel, so that train and eval mode agree."""
+    """Return an instance norm without running statistics: one group a channel, so that train and eval mode
+    agree.
+    """
     return nn.GroupNorm(channels, channels, eps=1e-5)
 
 
@@ -146,7 +164,8 @@ def instance_norm(channels: int) -> nn.GroupNorm:
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
     """Return the normalisation called ``norm`` for maps of ``channels`` channels.
 
-    "group" takes four groups (fewer where the channels cannot be parted so), "layer" one group of all channels.
+    "group" takes four groups (fewer where the channels cannot be parted so), "layer" one group of all
+    channels.
     """
     match norm:
         case "instance":
@@ -162,5 +181,7 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
 
 
 def conv_norm_relu(channels: int, width: int, norm: Norm, padding: int = 1) -> list[nn.Module]:
-    """Return a 3 × 3 convolution from ``channels`` to ``width`` channels, its normalisation and its activation."""
+    """Return a 3 × 3 convolution from ``channels`` to ``width`` channels, its normalisation and its
+    activation.
+    """
     return [nn.Conv2d(channels, width, 3, padding=padding), norm_layer(norm, width), nn.ReLU(inplace=True)]

@@ -27,7 +27,13 @@ class ConvNet(Network):
     """
 
     def __init__(
-        self, channels: int, classes: int, size: int, depth: Depth = 3, width: Width = 1.0, norm: Norm = "instance"
+        self,
+        channels: int,
+        classes: int,
+        size: int,
+        depth: Depth = 3,
+        width: Width = 1.0,
+        norm: Norm = "instance",
     ) -> None:
         side, planes = stem_side(channels, size), scaled(128, width)
         kept = kept_poolings(side, depth)

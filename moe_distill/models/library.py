@@ -16,8 +16,9 @@ from moe_distill.validation.values import Few, Share, Side, checked
 class LibraryNetwork(Network):
     """Any network for colour images that ends in a linear layer, such as those of torchvision.
 
-    Gray images are repeated to three channels. What the library puts before its last linear layer, dropout included,
-    belongs to the features. The library's own initialisation is kept. Its attention may be fused, which has no second
+    Gray images are repeated to three channels. What the library puts before its last linear layer, dropout
+    included, belongs to the features. The library's own initialisation is kept. Its attention may be fused,
+    which has no second
     derivative: a transformer then cannot serve a method that matches gradients.
 
     Args:
@@ -25,15 +26,18 @@ class LibraryNetwork(Network):
         classes: Number of labels.
         size: Height and width of an image, in pixels.
         builder: Makes the network; called with ``num_classes``.
-        tokens: For a transformer on patches: how many patches to aim for along a side; the builder is then called with
-            ``image_size`` and ``patch_size`` too.
-        least_map: For a network made for large images: the side, in pixels, that its last map is to have at least. As
-            many of its halvings as that takes are left out, from the first one on; see :func:`keep_map`.
-        norm: What takes the place of the library's normalisation (:func:`moe_distill.models.base.norm_layer`); the
-            builder is then called with ``norm_layer`` too. None leaves the library's, such as batch norm.
+        tokens: For a transformer on patches: how many patches to aim for along a side; the builder is then
+            called with ``image_size`` and ``patch_size`` too.
+        least_map: For a network made for large images: the side, in pixels, that its last map is to have at
+            least. As many of its halvings as that takes are left out, from the first one on; see
+            :func:`keep_map`.
+        norm: What takes the place of the library's normalisation
+            (:func:`moe_distill.models.base.norm_layer`); the builder is then called with ``norm_layer`` too.
+            None leaves the library's, such as batch norm.
 
     Raises:
-        InputError: If the size is not supported, or the network does not end in a linear layer of ``classes`` outputs.
+        InputError: If the size is not supported, or the network does not end in a linear layer of ``classes``
+            outputs.
     """
 
     def __init__(
@@ -82,7 +86,8 @@ def swin(
     stochastic_depth_prob: Share,
     num_classes: int,
 ) -> SwinTransformer:
-    """Return torchvision's Swin transformer (Liu et al. 2021), called as :class:`LibraryNetwork` calls a transformer.
+    """Return torchvision's Swin transformer (Liu et al. 2021), called as :class:`LibraryNetwork` calls a
+    transformer.
 
     Args:
         image_size: Unused: windows tile a map of any size, padded at its border.
@@ -96,15 +101,18 @@ def swin(
     """
     patches = [patch_size, patch_size]
     shape = {"embed_dim": embed_dim, "depths": depths, "num_heads": num_heads, "window_size": window_size}
-    return SwinTransformer(patches, **shape, stochastic_depth_prob=stochastic_depth_prob, num_classes=num_classes)
+    return SwinTransformer(
+        patches, **shape, stochastic_depth_prob=stochastic_depth_prob, num_classes=num_classes
+    )
 
 
 def keep_map(network: nn.Module, size: int, least: int) -> None:
-    """Leave out, in place, as many halvings as it takes for the last map of ``size``-pixel images to be ``least`` wide.
+    """Leave out, in place, as many halvings as it takes for the last map of ``size``-pixel images to be
+    ``least`` wide.
 
     Halvings go from the first one on, so that at 32 pixels a ResNet has the stem of its CIFAR form: its first
-    convolution and its max pooling keep the size (only the kernel stays 7 × 7). A halving is every layer of stride 2
-    at one depth, that of a shortcut included.
+    convolution and its max pooling keep the size (only the kernel stays 7 × 7). A halving is every layer of
+    stride 2 at one depth, that of a shortcut included.
     """
     halvings = _halvings(network)
     kept = max(0, (size // least).bit_length() - 1)
@@ -117,7 +125,9 @@ def keep_map(network: nn.Module, size: int, least: int) -> None:
 
 def _halvings(network: nn.Module) -> list[list[nn.Conv2d | nn.MaxPool2d]]:
     """Return the layers of stride 2 in the order of depth, those at the same depth together."""
-    strided = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.MaxPool2d) and m.stride in (2, (2, 2))]
+    strided = [
+        m for m in network.modules() if isinstance(m, nn.Conv2d | nn.MaxPool2d) and m.stride in (2, (2, 2))
+    ]
     sides: dict[nn.Module, int] = {}
     hooks = [m.register_forward_pre_hook(lambda m, x: sides.update({m: x[0].shape[-1]})) for m in strided]
     was, _ = network.training, network.eval()
@@ -137,7 +147,9 @@ def split_at_classifier(network: nn.Module, classes: int) -> tuple[nn.Module, nn
     """
     linears = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not linears or linears[-1][1].out_features != classes:
-        raise InputError("model.builder", type(network).__name__, f"a network whose last layer is linear, to {classes}")
+        raise InputError(
+            "model.builder", type(network).__name__, f"a network whose last layer is linear, to {classes}"
+        )
     name, classifier = linears[-1]
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, nn.Identity())

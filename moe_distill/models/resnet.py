@@ -41,7 +41,8 @@ class BasicBlock(nn.Module):
 
 @checked
 class ResNet(Network):
-    """A first convolution, four stages of residual blocks, the mean of the last map, a classifier on 512 features.
+    """A first convolution, four stages of residual blocks, the mean of the last map, a classifier on 512
+    features.
 
     Args:
         channels: Channels of an image.
@@ -57,9 +58,12 @@ class ResNet(Network):
     blocks: ClassVar[int]
     """Residual blocks of a stage."""
 
-    def __init__(self, channels: int, classes: int, size: int, width: Width = 1.0, norm: Norm = "instance") -> None:
+    def __init__(
+        self, channels: int, classes: int, size: int, width: Width = 1.0, norm: Norm = "instance"
+    ) -> None:
         side, planes = stem_side(channels, size), scaled(WIDTHS[0], width)
-        # A strided convolution rounds a half up, and its own output is normalised: count halvings down to 2 pixels.
+        # A strided convolution rounds a half up, and its own output is normalised: count halvings down to 2
+        # pixels.
         halvings = (side - 1).bit_length() - 1
         layers: list[nn.Module] = [
             nn.Conv2d(channels, planes, 3, padding=1 + (side - size) // 2, bias=False),
@@ -84,6 +88,8 @@ class ResNet18(ResNet):
 
 @called("resnet10")
 class ResNet10(ResNet):
-    """The ResNet of one block a stage; of width 0.5 and norm batch it has the layers of IDC's (arXiv:2205.14959)."""
+    """The ResNet of one block a stage; of width 0.5 and norm batch it has the layers of IDC's
+    (arXiv:2205.14959).
+    """
 
     blocks: ClassVar[int] = 1

@@ -1,4 +1,6 @@
-"""VGG11 for small images (arXiv:1409.1556, configuration A, a norm after each convolution, one linear layer)."""
+"""VGG11 for small images (arXiv:1409.1556, configuration A, a norm after each convolution, one linear
+layer).
+"""
 
 from torch import nn
 
@@ -23,7 +25,9 @@ class VGG11(Network):
         InputError: If the size is not supported.
     """
 
-    def __init__(self, channels: int, classes: int, size: int, width: Width = 1.0, norm: Norm = "instance") -> None:
+    def __init__(
+        self, channels: int, classes: int, size: int, width: Width = 1.0, norm: Norm = "instance"
+    ) -> None:
         side = stem_side(channels, size)
         kept = kept_poolings(side, len(STAGES))
         padding, planes = 1 + (side - size) // 2, channels

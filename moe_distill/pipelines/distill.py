@@ -85,7 +85,9 @@ class Distilling(Stage):
         if results.store.has(KIND, settings):
             return []
         work = Work.on(self.plan.network, self.train)
-        return [Missing(f"distill {self.plan.roster}", key(settings), work, self.plan.forwards(self.train))]
+        return [
+            Missing(f"distill {self.plan.roster}", key(settings), work, self.plan.forward_passes(self.train))
+        ]
 
     def make(self, runtime: Runtime) -> list[ResultRow]:
         """Distil, unless that is done; leaves no rows."""
@@ -97,8 +99,8 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
     """Distil the plan's sets, going on from the last checkpoint; a finished distillation is left alone.
 
     Returns:
-        ``experts``, ``iterations`` and ``dcor2_unbiased``: mean over pairs of experts and networks of the φ pool, None
-        where there are no pairs or no pool.
+        ``experts``, ``iterations`` and ``dcor2_unbiased``: mean over pairs of experts and networks of the φ
+        pool, None where there are no pairs or no pool.
     """
     train, _ = plan.data.load(runtime.cache)
     with within("plan"):
@@ -109,11 +111,11 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
     found = runtime.store.count_made(KIND) == before  # also where another process made it meanwhile
     noted = runtime.store.noted(folder, **NOTED)
     term = f" {plan.term.title}" if plan.term else ""
-    runtime.spent("distill", f"{plan.roster}{term}", noted["cost"], found)
+    runtime.record_cost("distill", f"{plan.roster}{term}", noted["cost"], found)
     if found or runtime.processes > 1:  # else they were told while it ran
-        replay(read_curves(folder / "curves.csv"), runtime.mirror.loggers())
-    runtime.mirror.summary({"dcor2_unbiased": noted["dcor2_unbiased"]})
-    return {"experts": plan.roster.noe, **{k: noted[k] for k in ("iterations", "dcor2_unbiased")}}
+        replay(read_curves(folder / "curves.csv"), runtime.tracker.loggers())
+    runtime.tracker.summary({"dcor2_unbiased": noted["dcor2_unbiased"]})
+    return {"experts": plan.roster.num_experts, **{k: noted[k] for k in ("iterations", "dcor2_unbiased")}}
 
 
 def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
     parts = plan.parts(train, runtime.store)
     save_tensors({f"expert_{i}": part.clone() for i, part in enumerate(parts)}, folder / "parts.safetensors")
     trajectories = plan.trajectories(train, parts, runtime.store)
-    mixture = Mixture(plan.roster, parts, plan.workshop(train, trajectories, runtime.store))
+    mixture = Mixture(plan.roster, parts, plan.resources(train, trajectories, runtime.store))
     threads = runtime.threads_of(runtime.processes)
     callbacks: list[pl.Callback] = [Threads(threads), SaveSets(folder), Snapshots(work / SNAPSHOTS)]
     phi = plan.features.load(runtime.store, train) if plan.needs_features else []
@@ -149,18 +151,20 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
     }
 
 
-def _run(mixture: Mixture, work: Path, callbacks: Sequence[pl.Callback], runtime: Runtime) -> Mapping[str, float]:
+def _run(
+    mixture: Mixture, work: Path, callbacks: Sequence[pl.Callback], runtime: Runtime
+) -> Mapping[str, float]:
     single = runtime.processes == 1
     try:
         return fit(
             mixture,
-            runtime.spread,
+            runtime.parallel_trainer,
             work,
             f"distill {mixture.roster}",
             callbacks=callbacks,
             checkpoint_seconds=runtime.checkpoint_seconds,
             curves_every=runtime.curves_every,
-            loggers=runtime.mirror.loggers() if single else (),
+            loggers=runtime.tracker.loggers() if single else (),
         )
     except ProcessRaisedException as error:
         last = str(error).strip().splitlines()[-1]
@@ -172,12 +176,14 @@ def _run(mixture: Mixture, work: Path, callbacks: Sequence[pl.Callback], runtime
 
 
 def write_projection(sets: SyntheticUnion, network: Network, path: Path) -> None:
-    """Write where the features of the experts' decoded images lie on their two principal axes: a row an image.
+    """Write where the features of the experts' decoded images lie on their two principal axes: a row an
+    image.
 
     Args:
         sets: The experts' sets.
         network: The first of φ.
-        path: A CSV with the columns ``expert, label, x, y, share``; the last is the variance that both axes show.
+        path: A CSV with the columns ``expert, label, x, y, share``; the last is the variance that both axes
+            show.
     """
     members = [member.final() for member in sets.members]
     features = [features_of(network, m.standardised().detach()) for m in members]
@@ -191,7 +197,9 @@ def write_projection(sets: SyntheticUnion, network: Network, path: Path) -> None
 
 
 def mean_dependence(sets: SyntheticUnion, phi: Sequence[Network]) -> float:
-    """Return the unbiased dCor² of the experts' decoded images, averaged over pairs and over the networks of φ."""
+    """Return the unbiased dCor² of the experts' decoded images, averaged over pairs and over the networks of
+    φ.
+    """
     members = [member.final() for member in sets.members]
     parts: list[Part] = [(m.standardised().detach(), m.decode()[1]) for m in members]
     return mean_dependences(parts, [network.cpu() for network in phi], {"dcor2": unbiased_dcor2})["dcor2"]

@@ -12,12 +12,12 @@ from moe_distill.data.real_set import RealSet
 from moe_distill.errors import within
 from moe_distill.evaluation.columns import columns_of_plan, columns_of_real
 from moe_distill.evaluation.headline import accuracies
-from moe_distill.evaluation.labels import labeller_settings, relabelled, require_labels
-from moe_distill.evaluation.protocol import Examination
-from moe_distill.evaluation.students import as_this_runs, examine
-from moe_distill.evaluation.training_set import Candidate, candidate_of, candidate_of_real
+from moe_distill.evaluation.labels import labeller_settings, require_labels, with_recipe_labels
+from moe_distill.evaluation.protocol import EvaluationProtocol
+from moe_distill.evaluation.students import as_this_runs, train_students
+from moe_distill.evaluation.training_set import TrainingSet, training_set_of, training_set_of_real
 from moe_distill.experts.distillation import Distillation
-from moe_distill.pipelines.finish import conclude
+from moe_distill.pipelines.finish import finish_run
 from moe_distill.pipelines.stage import Missing, Pipeline, ResultRow, Stage, UnknownCost, Work, make_all, once
 from moe_distill.results.known_rows import Results
 from moe_distill.store.identity import key
@@ -28,7 +28,7 @@ class Students(Stage):
     """Students of a set, by one protocol."""
 
     plan: Distillation
-    exam: Examination
+    protocol: EvaluationProtocol
 
     @property
     @abstractmethod
@@ -45,13 +45,15 @@ class Students(Stage):
 
     @abstractmethod
     def columns(self, train: RealSet) -> ResultRow:
-        """Return the columns of rows that are known of the set before it is made, given the real training images."""
+        """Return the columns of rows that are known of the set before it is made, given the real training
+        images.
+        """
 
     def keys(self, results: Results) -> dict[tuple[str, int], str]:
         """Return what each row is stored under, by the student's architecture and seed."""
         _, test = self.plan.data.load(results.store.cache)
         decided = self.trained_on(results)
-        by_name = {name: self.exam.keys(decided, test, name) for name in self.exam.students}
+        by_name = {name: self.protocol.keys(decided, test, name) for name in self.protocol.students}
         return {(name, seed): address for name, keys in by_name.items() for seed, address in keys.items()}
 
     def missing(self, results: Results) -> list[Missing]:
@@ -59,12 +61,14 @@ class Students(Stage):
         train, test = self.plan.data.load(results.store.cache)
         decided, images = self.trained_on(results), self.images(train)
         stages = []
-        for name, network in self.exam.students.items():
-            keys = self.exam.keys(decided, test, name).values()
+        for name, network in self.protocol.students.items():
+            keys = self.protocol.keys(decided, test, name).values()
             if students := sum(not results.has(address) for address in keys):
-                address = key(self.exam.settings(decided, test, name))
-                forwards = self.exam.recipe.forwards(images, len(test), students)
-                stages.append(Missing(f"students {self.title}", address, Work.on(network, train), forwards))
+                address = key(self.protocol.settings(decided, test, name))
+                forward_passes = self.protocol.recipe.forward_passes(images, len(test), students)
+                stages.append(
+                    Missing(f"students {self.title}", address, Work.on(network, train), forward_passes)
+                )
         return stages
 
     def expected_rows(self, results: Results, known: Mapping[str, str]) -> list[ResultRow]:
@@ -73,7 +77,7 @@ class Students(Stage):
         columns = {**self.columns(train), **known}
         experts = int(columns["noe"])
         return [
-            {**self.exam.columns(name, experts), **columns, "seed": seed, "config_hash": address}
+            {**self.protocol.columns(name, experts), **columns, "seed": seed, "config_hash": address}
             for (name, seed), address in self.keys(results).items()
         ]
 
@@ -84,12 +88,12 @@ class SetStudents(Students):
 
     Attributes:
         plan: The distillation, and the data.
-        exam: How the set is judged.
+        protocol: How the set is judged.
         path: A set's file or folder instead of the plan's set.
     """
 
     plan: Distillation
-    exam: Examination
+    protocol: EvaluationProtocol
     path: str | None = None
 
     @property
@@ -100,7 +104,10 @@ class SetStudents(Students):
     def trained_on(self, results: Results) -> dict[str, Any]:
         """Return what decides the plan's set and its labels."""
         train, _ = self.plan.data.load(results.store.cache)
-        return {**self.plan.settings(train, results.store.cache), **labeller_settings(self.plan, self.exam.recipe)}
+        return {
+            **self.plan.settings(train, results.store.cache),
+            **labeller_settings(self.plan, self.protocol.recipe),
+        }
 
     def images(self, train: RealSet) -> int:
         """Return how many images the set is decoded to."""
@@ -117,7 +124,7 @@ class SetStudents(Students):
             UnknownCost: The set is in a file.
         """
         require_plans_set(self.path)
-        require_labels(self.plan, self.exam.recipe)
+        require_labels(self.plan, self.protocol.recipe)
         return super().missing(results)
 
     def expected_rows(self, results: Results, known: Mapping[str, str]) -> list[ResultRow]:
@@ -132,16 +139,20 @@ class SetStudents(Students):
         """Train what is missing; rows that are all committed are taken as they are."""
         if self.path is None and self.are_committed(runtime.results):
             return self._committed(runtime)
-        candidate = candidate_of(self.plan, runtime, self.path)
-        return _judged(relabelled(candidate, self.plan, self.exam.recipe, runtime), self.exam, runtime)
+        training_set = training_set_of(self.plan, runtime, self.path)
+        return _judged(
+            with_recipe_labels(training_set, self.plan, self.protocol.recipe, runtime), self.protocol, runtime
+        )
 
     def _committed(self, runtime: Runtime) -> list[ResultRow]:
         keys = self.keys(runtime.results)
         found = [runtime.results.row(k, architecture=name, seed=seed) for (name, seed), k in keys.items()]
-        rows = [as_this_runs(row, {}, self.exam, runtime) for row in found]
-        runtime.spent("evaluate", f"{self.plan.roster}, committed rows", cost_of(rows), True)
+        rows = [as_this_runs(row, {}, self.protocol, runtime) for row in found]
+        runtime.record_cost("evaluate", f"{self.plan.roster}, committed rows", cost_of(rows), True)
         dependence = rows[0].get("dcor2_unbiased")
-        runtime.mirror.summary({**accuracies(rows), "dcor2_unbiased": float(dependence) if dependence else None})
+        runtime.tracker.summary(
+            {**accuracies(rows), "dcor2_unbiased": float(dependence) if dependence else None}
+        )
         return rows
 
 
@@ -151,11 +162,11 @@ class RealStudents(Students):
 
     Attributes:
         plan: Names the data.
-        exam: How they are judged.
+        protocol: How they are judged.
     """
 
     plan: Distillation
-    exam: Examination
+    protocol: EvaluationProtocol
 
     @property
     def title(self) -> str:
@@ -166,7 +177,7 @@ class RealStudents(Students):
         """Return what decides the images, and their labels."""
         train, _ = self.plan.data.load(results.store.cache)
         images = {"real": train.fingerprint, "statistics": train.statistics}
-        return {**images, **labeller_settings(self.plan, self.exam.recipe)}
+        return {**images, **labeller_settings(self.plan, self.protocol.recipe)}
 
     def images(self, train: RealSet) -> int:
         """Return how many there are."""
@@ -179,10 +190,12 @@ class RealStudents(Students):
     def make(self, runtime: Runtime) -> list[ResultRow]:
         """Train what is missing."""
         train, test = (part.to(runtime.device) for part in self.plan.data.load(runtime.cache))
-        with within("pipeline.exam"):
-            self.exam.check(train, len(train))
-        candidate = relabelled(candidate_of_real(train, test), self.plan, self.exam.recipe, runtime)
-        return _judged(candidate, self.exam, runtime)
+        with within("pipeline.protocol"):
+            self.protocol.check(train, len(train))
+        training_set = with_recipe_labels(
+            training_set_of_real(train, test), self.plan, self.protocol.recipe, runtime
+        )
+        return _judged(training_set, self.protocol, runtime)
 
 
 def require_plans_set(path: str | None) -> None:
@@ -202,21 +215,21 @@ class Evaluate(Pipeline):
 
     Args:
         plan: The distillation, and the data.
-        exam: How the set is judged.
+        protocol: How the set is judged.
         path: A set's file or folder instead of the plan's set.
     """
 
     plan: Distillation
-    exam: Examination
+    protocol: EvaluationProtocol
     path: Text | None = None
 
     def stages(self, results: Results) -> Iterator[Stage]:
         """Yield the students."""
         if self.path is None:
             train, _ = self.plan.data.load(results.store.cache)
-            with within("pipeline.exam"):
-                self.exam.check(train, self.plan.decoded(train))
-        yield SetStudents(self.plan, self.exam, self.path)
+            with within("pipeline.protocol"):
+                self.protocol.check(train, self.plan.decoded(train))
+        yield SetStudents(self.plan, self.protocol, self.path)
 
     def run(self, runtime: Runtime) -> dict[str, Any]:
         """Train the students that are missing, and conclude.
@@ -229,7 +242,7 @@ class Evaluate(Pipeline):
     def expected_rows(self, results: Results, scale: str, overrides: str) -> list[ResultRow]:
         """Return the students' rows."""
         known = {"scale": scale, "overrides": overrides}
-        return once(SetStudents(self.plan, self.exam, self.path).expected_rows(results, known))
+        return once(SetStudents(self.plan, self.protocol, self.path).expected_rows(results, known))
 
 
 @checked
@@ -239,15 +252,15 @@ class UpperBound(Pipeline):
 
     Args:
         plan: Names the data.
-        exam: How they are judged.
+        protocol: How they are judged.
     """
 
     plan: Distillation
-    exam: Examination
+    protocol: EvaluationProtocol
 
     def stages(self, results: Results) -> Iterator[Stage]:
         """Yield the students."""
-        yield RealStudents(self.plan, self.exam)
+        yield RealStudents(self.plan, self.protocol)
 
     def run(self, runtime: Runtime) -> dict[str, Any]:
         """Train the students that are missing, and conclude; returns as :meth:`Evaluate.run`."""
@@ -256,16 +269,16 @@ class UpperBound(Pipeline):
     def expected_rows(self, results: Results, scale: str, overrides: str) -> list[ResultRow]:
         """Return the students' rows."""
         known = {"scale": scale, "overrides": overrides}
-        return once(RealStudents(self.plan, self.exam).expected_rows(results, known))
+        return once(RealStudents(self.plan, self.protocol).expected_rows(results, known))
 
 
 def concluded(rows: list[ResultRow], runtime: Runtime) -> dict[str, Any]:
     """Conclude a run by its students' rows; return their mean ``accuracy``, and ``rows``."""
-    conclude(rows, runtime)
+    finish_run(rows, runtime)
     return {"accuracy": accuracies(rows).get("accuracy", math.nan), "rows": rows}
 
 
-def _judged(candidate: Candidate, exam: Examination, runtime: Runtime) -> list[ResultRow]:
-    rows: list[ResultRow] = examine(candidate, exam, runtime)["rows"]
-    runtime.mirror.summary({**accuracies(rows), "dcor2_unbiased": candidate.dependence})
+def _judged(training_set: TrainingSet, protocol: EvaluationProtocol, runtime: Runtime) -> list[ResultRow]:
+    rows: list[ResultRow] = train_students(training_set, protocol, runtime)["rows"]
+    runtime.tracker.summary({**accuracies(rows), "dcor2_unbiased": training_set.dependence})
     return rows

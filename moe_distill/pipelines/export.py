@@ -47,7 +47,8 @@ class Export(Pipeline):
     layout: Literal["safetensors", "folder", "ddranking", "huggingface"] = "safetensors"
 
     def run(self, runtime: Runtime) -> dict[str, Any]:
-        """Write the files and say how exact they are; a ``results.csv`` in the run's folder gives the card's scores.
+        """Write the files and say how exact they are; a ``results.csv`` in the run's folder gives the card's
+        scores.
 
         Returns:
             ``set``: the folder; ``exact``: how exact it is, in words.

@@ -25,7 +25,7 @@ from moe_distill.results.frames import texts_of
 from moe_distill.results.known_rows import Results
 from moe_distill.results.rows import table
 from moe_distill.results.run_tables import is_job, publish, rows_in
-from moe_distill.results.stages import FILE, Spent, Stages
+from moe_distill.results.stages import FILE, StageCost, Stages
 from moe_distill.results.wording import in_percent
 from moe_distill.store.store import commit, write_json, write_text
 from moe_distill.synthetic.synthetic_set import SyntheticSet
@@ -35,18 +35,20 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def conclude(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
+def finish_run(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
     """Write ``results.csv``, ``stages.json`` and ``report.html``, show the table, mirror the lot."""
     shown = publish(rows, runtime.output, results=runtime.results)
     page = write_stages(runtime)
-    mirror(rows, runtime)
+    log_rows(rows, runtime)
     _print(shown, runtime, page)
 
 
 def write_stages(runtime: Runtime) -> Path:
-    """Write ``stages.json``, what a run did and what it cost, and ``report.html``, whose place is returned."""
+    """Write ``stages.json``, what a run did and what it cost, and ``report.html``, whose place is
+    returned.
+    """
     command = shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])
-    costs = tuple(Spent(**cost) for cost in runtime.costs)
+    costs = tuple(StageCost(**cost) for cost in runtime.costs)
     sets = tuple((label, str(folder)) for label, folder in runtime.sets)
     stages = Stages(command, costs, sets, facts(), runtime.scale)
     write_json(runtime.output / FILE, asdict(stages))
@@ -90,14 +92,16 @@ def write_page(folder: Path, stages: Stages, results: Results) -> Path:
     return folder / "report.html"
 
 
-def mirror(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
-    """Show pictures, rows and costs elsewhere; the job's own set, which comes first, under names of its own."""
+def log_rows(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
+    """Show pictures, rows and costs elsewhere; the job's own set, which comes first, under names of its
+    own.
+    """
     for i, (label, folder) in enumerate(runtime.sets):
         members = SyntheticSet.load(folder).members
         pictures = {f"{label} expert {m.provenance.expert}": set_picture(m) for m in members}
-        runtime.mirror.images(f"distilled/{label}" if i else "distilled", pictures)
-    runtime.mirror.results(rows, runtime.costs)
-    runtime.mirror.summary(over_random(rows))
+        runtime.tracker.images(f"distilled/{label}" if i else "distilled", pictures)
+    runtime.tracker.results(rows, runtime.costs)
+    runtime.tracker.summary(over_random(rows))
 
 
 def _print(rows: "pl.DataFrame", runtime: Runtime, page: Path) -> None:

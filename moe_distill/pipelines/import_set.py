@@ -33,10 +33,13 @@ class Reading:
     """How the user says that a set is to be read.
 
     Args:
-        space: What the numbers are, ``raw``, ``standardised`` or ``zca``; ``auto`` decides where it is certain.
+        space: What the numbers are, ``raw``, ``standardised`` or ``zca``; ``auto`` decides where it is
+            certain.
         name: The method's name in records; None takes what the files say.
-        factor: Tiles a side of a stored image; None is what the layout has, 2 for ``idm``; ``idc`` holds both kinds.
-        by_column: Tiles are numbered column by column (IDM) instead of row by row (IDC); None is as the layout has it.
+        factor: Tiles a side of a stored image; None is what the layout has, 2 for ``idm``; ``idc`` holds both
+            kinds.
+        by_column: Tiles are numbered column by column (IDM) instead of row by row (IDC); None is as the
+            layout has it.
         convention: Whose order of the classes and whose statistics the numbers go by, a name in
             ``formats.conventions`` or ``ours``; ``auto`` goes by what the files or their layout tell.
         classes: Class names or WordNet ids in the order of the labels, which go before the convention's.
@@ -57,9 +60,13 @@ class Reading:
         """
         conventions.require_convention(self.convention, train.name)
         if self.factor is None and layout.tiled:
-            raise InputError("pipeline.factor", None, "1 for IDC-I, 2 for IDC (3 on ImageNet): the file does not say")
+            raise InputError(
+                "pipeline.factor", None, "1 for IDC-I, 2 for IDC (3 on ImageNet): the file does not say"
+            )
         if self.factor is not None and not 1 <= self.factor <= train.size:
-            raise InputError("pipeline.factor", self.factor, f"a whole number from 1 to {train.size}, or null")
+            raise InputError(
+                "pipeline.factor", self.factor, f"a whole number from 1 to {train.size}, or null"
+            )
         return self
 
 
@@ -108,14 +115,18 @@ class ImportSet(Pipeline):
         train, wanted = _wanted(self.data, runtime, limit)
         how = Reading(self.space, self.name, self.factor, self.by_column, self.convention, self.classes)
         reading = how.checked(chosen, train)
-        made = _made(chosen.read(where, wanted), reading, wanted, train, {"from": self.path, "layout": chosen.name})
+        made = _made(
+            chosen.read(where, wanted), reading, wanted, train, {"from": self.path, "layout": chosen.name}
+        )
         with new_folder(target) as folder:
             made.save(folder / "expert_0.safetensors")
         _tell(made, target, _permuted(made, train))
         return {"images": len(made.images), "set": str(target)}
 
 
-def _checked(path: str | None, to: str | None, runtime: Runtime, largest_gib: float) -> tuple[Path, Path, int]:
+def _checked(
+    path: str | None, to: str | None, runtime: Runtime, largest_gib: float
+) -> tuple[Path, Path, int]:
     """Return where to write, where to read, and how many bytes at most."""
     target = expanded(to, "pipeline.to") if to else runtime.output / "imported"
     check_new(target)
@@ -125,13 +136,17 @@ def _checked(path: str | None, to: str | None, runtime: Runtime, largest_gib: fl
 
 
 def _wanted(data: DataSource, runtime: Runtime, limit: int) -> tuple[RealSet, Wanted]:
-    """Return the training data and what of it a set must fit: WordNet ids too, also where data is read whitened."""
+    """Return the training data and what of it a set must fit: WordNet ids too, also where data is read
+    whitened.
+    """
     train, _ = data.load(runtime.cache)
     synsets = tuple(getattr(getattr(data, "source", data), "wnids", ()))
     return train, Wanted(train.classes, (train.channels, train.size, train.size), limit, synsets)
 
 
-def _made(foreign: Foreign, reading: Reading, wanted: Wanted, train: RealSet, source: dict[str, Any]) -> SyntheticSet:
+def _made(
+    foreign: Foreign, reading: Reading, wanted: Wanted, train: RealSet, source: dict[str, Any]
+) -> SyntheticSet:
     """Return what was read as a set, checked; ``source`` is what its settings say of where it comes from."""
     where = source["from"]
     order = conventions.label_order(foreign, train.name, wanted, reading.convention, reading.classes)
@@ -159,7 +174,9 @@ def _made(foreign: Foreign, reading: Reading, wanted: Wanted, train: RealSet, so
 def _in_space(
     images_NCHW: torch.Tensor, foreign: Foreign, reading: Reading, train: RealSet, where: str
 ) -> tuple[torch.Tensor, Space, dict[str, Any]]:
-    """Return images as the data here has them: raw, or by its own normalisation; their space; and what was changed."""
+    """Return images as the data here has them: raw, or by its own normalisation; their space; and what was
+    changed.
+    """
     told = conventions.statistics_of(foreign, train.name, reading.convention)
     mean, std = told or (train.mean, train.std)
     seen = Normalisation(mean, std, train.whitening)

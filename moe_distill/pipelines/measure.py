@@ -1,4 +1,6 @@
-"""Measure: how much the experts of a set depend on one another, as networks of several architectures see them."""
+"""Measure: how much the experts of a set depend on one another, as networks of several architectures see
+them.
+"""
 
 import json
 import statistics
@@ -12,10 +14,10 @@ from rich.table import Table
 
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
-from moe_distill.diversity.dependence import MOST_ROWS, Part, mean_dependences
+from moe_distill.diversity.dependence import MAX_ROWS, Part, mean_dependences
 from moe_distill.diversity.measures import Measure as DiversityMeasure
 from moe_distill.errors import InputError
-from moe_distill.evaluation.training_set import Candidate, candidate_of
+from moe_distill.evaluation.training_set import TrainingSet, training_set_of
 from moe_distill.experts.distillation import Distillation
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.pipelines.evaluate import require_plans_set
@@ -34,7 +36,7 @@ from moe_distill.seeding import stream
 from moe_distill.store.identity import describe, key
 from moe_distill.store.locks import locked
 from moe_distill.store.store import commit, write_json
-from moe_distill.teachers.pool import TeacherPool
+from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.terminal import say, show
 from moe_distill.validation.values import Count, Text, Whole, checked
 
@@ -48,7 +50,8 @@ COLUMNS = columns_of(MeasureRow)
 @checked
 @dataclass(frozen=True)
 class Measure(Pipeline):
-    """Measure a plan's set, distilled first where it is not yet, or the set at a path; leaves ``measures.csv``.
+    """Measure a plan's set, distilled first where it is not yet, or the set at a path; leaves
+    ``measures.csv``.
 
     Args:
         plan: The distillation, and the data.
@@ -56,8 +59,8 @@ class Measure(Pipeline):
         measures: By name.
         networks: Networks of each architecture.
         seed: Their seed.
-        draws: How often as many real training images, dealt out at random as the set is to its experts, are measured
-            for comparison: what experts that know nothing of one another give. 0 leaves this out.
+        draws: How often as many real training images, dealt out at random as the set is to its experts, are
+            measured for comparison: what experts that know nothing of one another give. 0 leaves this out.
         path: A set's file or folder.
     """
 
@@ -70,13 +73,14 @@ class Measure(Pipeline):
     path: Text | None = None
 
     @property
-    def pools(self) -> dict[str, TeacherPool]:
+    def pools(self) -> dict[str, PretrainedNetworks]:
         """The networks of each architecture, by its name."""
         alike = replace(self.plan.features, networks=self.networks, seed=self.seed)
         return {name: replace(alike, network=network) for name, network in self.judges.items()}
 
     def stages(self, results: Results) -> Iterator[Stage]:
-        """Yield what makes the set, and the networks that judge it; what the measures take of them is left out.
+        """Yield what makes the set, and the networks that judge it; what the measures take of them is left
+        out.
 
         Raises:
             UnknownCost: The set is at a path.
@@ -86,7 +90,7 @@ class Measure(Pipeline):
         for pool in self.pools.values():
             yield from self._judging(pool, results)
 
-    def _judging(self, pool: TeacherPool, results: Results) -> list[PoolTraining]:
+    def _judging(self, pool: PretrainedNetworks, results: Results) -> list[PoolTraining]:
         train, test = self.plan.data.load(results.store.cache)
         return pool_trainings([(pool, *pool.sets(train, test, results.store.cache))])
 
@@ -97,17 +101,26 @@ class Measure(Pipeline):
             ``rows``: a row for each architecture and measure.
 
         Raises:
-            InputError: A single expert, too few real images to compare with, too few of the set's for all measures, or
-                no such set.
+            InputError: A single expert, too few real images to compare with, too few of the set's for all
+                measures, or no such set.
         """
         train, _ = self.plan.data.load(runtime.cache)
-        candidate, measures = self._obtained(train, runtime)
+        training_set, measures = self._obtained(train, runtime)
         rows = []
         for name, pool in self.pools.items():
-            accuracies = [a for stage in self._judging(pool, runtime.results) for a in stage.accuracies(runtime)]
-            about = {"architecture": name, "networks": self.networks, "network_seed": self.seed, "draws": self.draws}
+            accuracies = [
+                a for stage in self._judging(pool, runtime.results) for a in stage.accuracies(runtime)
+            ]
+            about = {
+                "architecture": name,
+                "networks": self.networks,
+                "network_seed": self.seed,
+                "draws": self.draws,
+            }
             about["network_accuracy"] = statistics.mean(accuracies)
-            rows += [{**about, **row} for row in _rows(candidate, pool, measures, self.draws, train, runtime)]
+            rows += [
+                {**about, **row} for row in _rows(training_set, pool, measures, self.draws, train, runtime)
+            ]
         publish(rows, runtime.output, "measures.csv")
         write_stages(runtime)
         if is_job(runtime.output):
@@ -115,25 +128,27 @@ class Measure(Pipeline):
         _show(rows, runtime)
         return {"rows": rows}
 
-    def _obtained(self, train: RealSet, runtime: Runtime) -> tuple[Candidate, Mapping[str, DiversityMeasure]]:
+    def _obtained(
+        self, train: RealSet, runtime: Runtime
+    ) -> tuple[TrainingSet, Mapping[str, DiversityMeasure]]:
         """Return the set, distilled now where it is not yet, and what it can be measured by.
 
         What cannot be measured is refused before any work.
         """
         if self.path is not None:
-            candidate = candidate_of(self.plan, runtime, self.path)
-            _require("pipeline.path", self.path, _sizes(candidate), self.draws, train)
-            return candidate, _computable(self.measures, _sizes(candidate), train)
+            training_set = training_set_of(self.plan, runtime, self.path)
+            _require("pipeline.path", self.path, _sizes(training_set), self.draws, train)
+            return training_set, _computable(self.measures, _sizes(training_set), train)
         roster = self.plan.roster
-        _require("noe", roster.noe, roster.decoded_per_class, self.draws, train)
+        _require("noe", roster.num_experts, roster.decoded_per_class, self.draws, train)
         computable = _computable(self.measures, roster.decoded_per_class, train)
         make_all(set_stages(self.plan, runtime.results), runtime)
-        return candidate_of(self.plan, runtime), computable
+        return training_set_of(self.plan, runtime), computable
 
 
-def _sizes(candidate: Candidate) -> list[int]:
+def _sizes(training_set: TrainingSet) -> list[int]:
     """Return the decoded images per class of each expert."""
-    return (candidate.pool.experts_M.bincount() // candidate.pool.classes).tolist()
+    return (training_set.pool.experts_M.bincount() // training_set.pool.classes).tolist()
 
 
 def _require(name: str, value: Any, sizes: Sequence[int], draws: int, train: RealSet) -> None:
@@ -142,7 +157,9 @@ def _require(name: str, value: Any, sizes: Sequence[int], draws: int, train: Rea
         raise InputError(name, value, "a set of at least 2 experts, whose dependence can be measured")
     smallest, wanted = int(train.counts().min()), sum(_compared(sizes, train))
     if draws < 0 or (draws and wanted > smallest):
-        allowed = f"0, or at least 1 where a class has {wanted} real images to draw (the smallest has {smallest})"
+        allowed = (
+            f"0, or at least 1 where a class has {wanted} real images to draw (the smallest has {smallest})"
+        )
         raise InputError("pipeline.draws", draws, allowed)
 
 
@@ -163,12 +180,12 @@ def _computable(
 
 def _compared(sizes: Sequence[int], train: RealSet) -> list[int]:
     """Return how many images of each class are compared of experts that have ``sizes`` of them."""
-    return [min(size, max(1, MOST_ROWS // len(train.classes))) for size in sizes]
+    return [min(size, max(1, MAX_ROWS // len(train.classes))) for size in sizes]
 
 
 def _rows(
-    candidate: Candidate,
-    pool: TeacherPool,
+    training_set: TrainingSet,
+    pool: PretrainedNetworks,
     measures: Mapping[str, DiversityMeasure],
     draws: int,
     train: RealSet,
@@ -177,16 +194,16 @@ def _rows(
     """Return the rows of one architecture, from the store or computed now."""
     own, _ = pool.sets(train, train, runtime.cache)
     seen_by = [pool.settings(own, index) for index in range(pool.networks)]
-    common = {"networks": seen_by, "measures": describe(measures), "most_rows": MOST_ROWS}
-    of_set = {**common, "set": candidate.settings}
-    dealt = _compared(_sizes(candidate), train)
+    common = {"networks": seen_by, "measures": describe(measures), "most_rows": MAX_ROWS}
+    of_set = {**common, "set": training_set.settings}
+    dealt = _compared(_sizes(training_set), train)
     real = {"data": train.fingerprint, "statistics": train.statistics, "sizes": dealt, "draws": draws}
 
     def networks() -> list[Network]:
         return [network.to(runtime.device) for network in pool.load(runtime.store, train)]
 
     def make(folder: Path) -> None:
-        write_json(folder / "values.json", mean_dependences(_parts(candidate), networks(), measures))
+        write_json(folder / "values.json", mean_dependences(_parts(training_set), networks(), measures))
 
     def make_real(folder: Path) -> None:
         judging, images = networks(), train.to(runtime.device)
@@ -194,8 +211,10 @@ def _rows(
         write_json(folder / "values.json", {name: [values[name] for values in drawn] for name in measures})
 
     held = json.loads((runtime.store.obtain(KIND, of_set, make) / "values.json").read_text())
-    chance = json.loads((runtime.store.obtain(KIND_REAL, {**common, **real}, make_real) / "values.json").read_text())
-    told = {**{column: candidate.columns[column] for column in _OF_SET}, "commit": commit()}
+    chance = json.loads(
+        (runtime.store.obtain(KIND_REAL, {**common, **real}, make_real) / "values.json").read_text()
+    )
+    told = {**{column: training_set.columns[column] for column in _OF_SET}, "commit": commit()}
     told |= {"experiment": runtime.experiment, "scale": runtime.scale}
     told["width"] = getattr(pool.network, "keywords", {}).get("width", 1.0)
     return [
@@ -209,16 +228,18 @@ def _rows(
     ]
 
 
-def _parts(candidate: Candidate) -> list[Part]:
+def _parts(training_set: TrainingSet) -> list[Part]:
     """Return the final decoded images of each expert."""
-    pool = candidate.pool
-    rows = [pool.experts_M.eq(expert).nonzero().squeeze(1) for expert in range(len(candidate.stored))]
+    pool = training_set.pool
+    rows = [pool.experts_M.eq(expert).nonzero().squeeze(1) for expert in range(len(training_set.stored))]
     images = [pool.take(rows_N) for rows_N in rows]
     return [(x, pool.labels_M[rows_N].to(x.device)) for x, rows_N in zip(images, rows, strict=True)]
 
 
 def _dealt(real: RealSet, sizes: Sequence[int], draw: int) -> list[Part]:
-    """Return disjoint random parts of the real images, ``sizes`` of every class, in the order of the classes."""
+    """Return disjoint random parts of the real images, ``sizes`` of every class, in the order of the
+    classes.
+    """
     rng = stream(draw, "measure", "real")
     parts: list[list[torch.Tensor]] = [[] for _ in sizes]
     for rows in (real.class_indices(c) for c in range(len(real.classes))):
@@ -229,7 +250,9 @@ def _dealt(real: RealSet, sizes: Sequence[int], draw: int) -> list[Part]:
 
 
 def _agree(sweep: Path) -> None:
-    """Write ``agreement.csv`` of all a sweep's sets so far, those of equal data, method and budget together."""
+    """Write ``agreement.csv`` of all a sweep's sets so far, those of equal data, method and budget
+    together.
+    """
     with locked(sweep / ".lock", "paths.runs"):
         rows = texts_of(merge_rows([sweep / "measures.csv"], MeasureRow).with_columns(set_name()))
         groups = dict.fromkeys(tuple(row[c] for c in CONDITIONS) for row in rows)
@@ -242,12 +265,16 @@ def _agree(sweep: Path) -> None:
 
 
 def _show(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
-    shown = Table(title=f"{runtime.experiment}: dependence of the experts of {rows[0]['roster']} / of real images")
+    shown = Table(
+        title=f"{runtime.experiment}: dependence of the experts of {rows[0]['roster']} / of real images"
+    )
     shown.add_column("measure")
     for name in dict.fromkeys(row["architecture"] for row in rows):
         shown.add_column(name, justify="right")
     for name in dict.fromkeys(row["measure"] for row in rows):
-        own = [[row[c] for c in ("value", "real_mean") if row[c] != ""] for row in rows if row["measure"] == name]
+        own = [
+            [row[c] for c in ("value", "real_mean") if row[c] != ""] for row in rows if row["measure"] == name
+        ]
         shown.add_row(name, *(" / ".join(f"{value:.3g}" for value in pair) for pair in own))
     show(shown)
     say(f"rows: {runtime.output / 'measures.csv'}")

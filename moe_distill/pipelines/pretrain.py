@@ -23,7 +23,7 @@ from moe_distill.store.identity import key
 from moe_distill.store.store import Store
 from moe_distill.teachers import pool as pool_module
 from moe_distill.teachers import trajectories
-from moe_distill.teachers.pool import TeacherPool, save_weights
+from moe_distill.teachers.pool import PretrainedNetworks, save_weights
 from moe_distill.teachers.recording import Recording
 from moe_distill.teachers.trajectories import TrajectoryPool
 from moe_distill.training.batches import real_pool
@@ -54,7 +54,8 @@ class Pretrain(Pipeline):
 
 
 def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
-    """Train what the plan needs: φ and the networks of pools, trajectories on what their expert's teachers see.
+    """Train what the plan needs: φ and the networks of pools, trajectories on what their expert's teachers
+    see.
 
     Networks already in the store are left alone.
 
@@ -82,12 +83,14 @@ def pretraining(plan: Distillation, results: Results) -> Iterator["Training"]:
     stages: dict[str, TrajectoryTraining] = {}
     for number, pool in pools.items():
         seen, network = pool.seen(train, parts[number]), plan.network_of(number)
-        stage = TrajectoryTraining(pool, f"{plan.roster} expert {number + 1}", network, seen, test, plan, train)
+        stage = TrajectoryTraining(
+            pool, f"{plan.roster} expert {number + 1}", network, seen, test, plan, train
+        )
         stages.setdefault(key([pool, seen.fingerprint, network]), stage)
     yield from stages.values()
 
 
-def pool_trainings(taught: Iterable[tuple[TeacherPool, RealSet, RealSet]]) -> list["PoolTraining"]:
+def pool_trainings(taught: Iterable[tuple[PretrainedNetworks, RealSet, RealSet]]) -> list["PoolTraining"]:
     """Return a training for each network of some pools, once.
 
     Args:
@@ -101,7 +104,7 @@ def _parts(plan: Distillation, train: RealSet, store: Store) -> Parts:
     """Return what each expert sees; where that is not known before φ is trained, parts of the same sizes."""
     phi = (plan.features.settings(train, index) for index in range(plan.features.networks))
     if plan.split.needs_features and not all(store.has(pool_module.KIND, settings) for settings in phi):
-        return Stratified().split(train, plan.roster.noe, stream(0, "forecast"))
+        return Stratified().split(train, plan.roster.num_experts, stream(0, "forecast"))
     return plan.parts(train, store)
 
 
@@ -129,7 +132,7 @@ class PoolTraining(Training):
         test: The images it is tested on.
     """
 
-    pool: TeacherPool
+    pool: PretrainedNetworks
     index: int
     seen: RealSet
     test: RealSet
@@ -143,9 +146,9 @@ class PoolTraining(Training):
         """Return the network, unless it is there."""
         if results.store.has(pool_module.KIND, self.settings):
             return []
-        forwards = 3.0 * self.pool.recipe.total_epochs * len(self.seen)
+        forward_passes = 3.0 * self.pool.recipe.total_epochs * len(self.seen)
         work = Work.on(self.pool.network, self.seen)
-        return [Missing("teachers", key(self.settings), work, forwards, snapshots=1)]
+        return [Missing("teachers", key(self.settings), work, forward_passes, snapshots=1)]
 
     def accuracies(self, runtime: Runtime) -> list[float]:
         """Train it, unless it is there."""
@@ -156,8 +159,8 @@ class PoolTraining(Training):
 class TrajectoryTraining(Training):
     """The teachers of one expert whose method matches trajectories.
 
-    Trajectories are large: where the plan's set is there, nobody is going to read them, and their files are not
-    compared with their checksums.
+    Trajectories are large: where the plan's set is there, nobody is going to read them, and their files are
+    not compared with their checksums.
 
     Attributes:
         pool: The teachers.
@@ -181,7 +184,11 @@ class TrajectoryTraining(Training):
         """Return each teacher that is not there, nor a longer one that begins as it does."""
         pool, seen, network = self.pool, self.seen, self.network
         numbers = [i for i in range(pool.networks) if not pool.is_trained(results.store, seen, network, i)]
-        work, cost, snapshots = Work.on(network, seen), pool.forwards(seen), pool.recipe.total_epochs + 1
+        work, cost, snapshots = (
+            Work.on(network, seen),
+            pool.forward_passes(seen),
+            pool.recipe.total_epochs + 1,
+        )
         keys = [key(pool.settings(seen, network, index)) for index in numbers]
         return [Missing("trajectories", address, work, cost, snapshots) for address in keys]
 
@@ -191,7 +198,7 @@ class TrajectoryTraining(Training):
         return _trajectories(self.pool, self.name, self.network, self.seen, self.test, runtime, verify=read)
 
 
-def _network(pool: TeacherPool, index: int, train: RealSet, test: RealSet, runtime: Runtime) -> float:
+def _network(pool: PretrainedNetworks, index: int, train: RealSet, test: RealSet, runtime: Runtime) -> float:
     settings = pool.settings(train, index)
     what = f"{pool.recipe.name} {pool.architecture} ({train.name}, {pool.recipe.total_epochs} epochs) {index + 1}"
     before = runtime.store.count_made(pool_module.KIND)
@@ -206,7 +213,7 @@ def _network(pool: TeacherPool, index: int, train: RealSet, test: RealSet, runti
 
     folder = runtime.store.obtain(pool_module.KIND, settings, make)
     noted = runtime.store.noted(folder, **pool_module.NOTED)
-    runtime.spent("pretrain", what, noted["cost"], runtime.store.count_made(pool_module.KIND) == before)
+    runtime.record_cost("pretrain", what, noted["cost"], runtime.store.count_made(pool_module.KIND) == before)
     return float(noted["accuracy"])
 
 
@@ -237,7 +244,7 @@ def _trajectories(
     total = {name: sum(cost[name] for cost in costs) for name in ("seconds", "steps", "images")}
     total["peak_memory_mb"] = max(cost["peak_memory_mb"] for cost in costs)
     found = runtime.store.count_made(trajectories.KIND) == before
-    runtime.spent("pretrain", f"trajectories of {who}", total, found)
+    runtime.record_cost("pretrain", f"trajectories of {who}", total, found)
     return accuracies
 
 
@@ -288,6 +295,11 @@ def _classifier(
 
 
 def _told(classifier: Classifier, cost: dict[str, float], train: RealSet) -> dict[str, Any]:
-    trained_on = {"data": train.name, "variant": train.variant, "classes": train.classes, "images": len(train)}
+    trained_on = {
+        "data": train.name,
+        "variant": train.variant,
+        "classes": train.classes,
+        "images": len(train),
+    }
     accuracy = classifier.accuracies[max(classifier.accuracies)][0]
     return {"cost": cost, "accuracy": accuracy, "trained_on": trained_on}

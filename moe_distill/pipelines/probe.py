@@ -1,4 +1,6 @@
-"""Linear probe: what the features of a student, frozen after its training on a set, are worth for real images."""
+"""Linear probe: what the features of a student, frozen after its training on a set, are worth for real
+images.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,10 +18,10 @@ from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import DataSource, RealSet
 from moe_distill.data.sources.tree import KEY as DATA_KEY
 from moe_distill.errors import InputError, renamed
-from moe_distill.evaluation.labels import relabelled, require_labels
-from moe_distill.evaluation.protocol import Examination
+from moe_distill.evaluation.labels import require_labels, with_recipe_labels
+from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.evaluation.students import students_on
-from moe_distill.evaluation.training_set import Candidate, candidate_of
+from moe_distill.evaluation.training_set import TrainingSet, training_set_of
 from moe_distill.experts.distillation import Distillation
 from moe_distill.models.base import Network
 from moe_distill.pipelines.evaluate import SetStudents, require_plans_set
@@ -46,18 +48,19 @@ _ROUNDS, _CHUNK = 1000, 512
 class Probe(Pipeline):
     """Train students on a set, freeze them, and test a logistic regression on their features of real images.
 
-    Leaves ``probe.csv``: a row an architecture and seed, beside the same network as it was before its training.
+    Leaves ``probe.csv``: a row an architecture and seed, beside the same network as it was before its
+    training.
 
     Args:
         plan: The distillation whose set the students are trained on.
-        exam: How they are trained: as in an evaluation.
+        protocol: How they are trained: as in an evaluation.
         path: A set's file or folder instead of the plan's, which is distilled now where it is not yet.
         onto: The real data of the probe, of the same size and channels; None takes the set's own.
         images_per_class: Real training images of each class, drawn at random; None takes all.
     """
 
     plan: Distillation
-    exam: Examination
+    protocol: EvaluationProtocol
     path: Text | None = None
     onto: DataSource | None = None
     images_per_class: Count | None = None
@@ -69,7 +72,7 @@ class Probe(Pipeline):
             UnknownCost: The set is at a path.
         """
         require_plans_set(self.path)
-        require_labels(self.plan, self.exam.recipe)
+        require_labels(self.plan, self.protocol.recipe)
         yield from set_stages(self.plan, results)
         yield Probing(self)
 
@@ -93,7 +96,7 @@ class Probe(Pipeline):
         write_stages(runtime)
         _show(rows, runtime)
         mean = sum(row["accuracy"] for row in rows) / len(rows)
-        runtime.mirror.summary({"accuracy_probe": mean})
+        runtime.tracker.summary({"accuracy_probe": mean})
         return {"accuracy": mean, "rows": rows}
 
 
@@ -109,62 +112,89 @@ class Probing(Stage):
 
     def missing(self, results: Results) -> list[Missing]:
         """Return every student, done or not: they are trained again to be probed."""
-        plan, exam = self.of.plan, self.of.exam
+        plan, protocol = self.of.plan, self.of.protocol
         train, test = plan.data.load(results.store.cache)
         other, tested = self.of.data_of(results.store.cache)
         per_class = self.of.images_per_class
         fitted_to = len(other.classes) * per_class if per_class else len(other)
-        looks = exam.seeds * 2 * (len(tested) + fitted_to)  # before and after the training
-        forwards = looks + exam.recipe.forwards(plan.decoded(train), len(test), exam.seeds)
-        decided = SetStudents(plan, exam).trained_on(results)
-        decides = [decided, exam.recipe, list(exam.numbers), other.fingerprint, per_class]
+        looks = protocol.seeds * 2 * (len(tested) + fitted_to)  # before and after the training
+        forward_passes = looks + protocol.recipe.forward_passes(
+            plan.decoded(train), len(test), protocol.seeds
+        )
+        decided = SetStudents(plan, protocol).trained_on(results)
+        decides = [decided, protocol.recipe, list(protocol.numbers), other.fingerprint, per_class]
         name = f"students to probe of {plan.roster}, done or not, less the classifiers"
-        networks = exam.students.items()
-        return [Missing(name, key([decides, who]), Work.on(network, train), forwards) for who, network in networks]
+        networks = protocol.students.items()
+        return [
+            Missing(name, key([decides, who]), Work.on(network, train), forward_passes)
+            for who, network in networks
+        ]
 
     def make(self, runtime: Runtime) -> list[ResultRow]:
         """Train and probe the students that are missing; return a row each."""
-        plan, exam = self.of.plan, self.of.exam
-        candidate = relabelled(candidate_of(plan, runtime, self.of.path), plan, exam.recipe, runtime)
+        plan, protocol = self.of.plan, self.of.protocol
+        training_set = with_recipe_labels(
+            training_set_of(plan, runtime, self.of.path), plan, protocol.recipe, runtime
+        )
         train, test = self.of.data_of(runtime.cache)
-        shape, wanted = (train.channels, train.size), (candidate.test.channels, candidate.test.size)
+        shape, wanted = (train.channels, train.size), (training_set.test.channels, training_set.test.size)
         if shape != wanted:
             value, allowed = f"{train.name}, {shape[1]} pixels", f"{wanted[0]} × {wanted[1]}² as the set's"
             raise InputError("pipeline.onto", value, allowed)
-        train, test = (_as_seen(part, candidate.test).to(runtime.device) for part in (train, test))
+        train, test = (_as_seen(part, training_set.test).to(runtime.device) for part in (train, test))
         train = _balanced(train, self.of.images_per_class)
-        return [row for name in exam.students for row in _probed(name, candidate, exam, runtime, train, test)]
+        return [
+            row
+            for name in protocol.students
+            for row in _probed(name, training_set, protocol, runtime, train, test)
+        ]
 
 
 def _probed(
-    name: str, candidate: Candidate, exam: Examination, runtime: Runtime, train: RealSet, test: RealSet
+    name: str,
+    training_set: TrainingSet,
+    protocol: EvaluationProtocol,
+    runtime: Runtime,
+    train: RealSet,
+    test: RealSet,
 ) -> list[ResultRow]:
-    common = exam.settings(candidate.settings, candidate.test, name)
+    common = protocol.settings(training_set.settings, training_set.test, name)
     settings = {
         **common,
-        "seeds": list(exam.numbers),
+        "seeds": list(protocol.numbers),
         "onto": [train.fingerprint, test.fingerprint],
         "statistics": train.statistics,
     }
 
     def make(folder: Path) -> None:
-        classifier = students_on(name, exam.numbers, candidate, exam)
+        classifier = students_on(name, protocol.numbers, training_set, protocol)
         before = [fitted(network, train, test) for network in classifier.students]
-        runtime.fit(classifier, runtime.store.work(KIND, settings), f"{candidate.columns['roster']} → {name} probe")
+        runtime.fit(
+            classifier, runtime.store.work(KIND, settings), f"{training_set.columns['roster']} → {name} probe"
+        )
         scores = []
         for i, network in enumerate(classifier.students):
             network.load_state_dict(classifier.cohort.weights_of(i))
             network.to(train.device)  # whence the fit took it away
-            own = {"seed": exam.numbers[i], "accuracy": fitted(network, train, test), "accuracy_untrained": before[i]}
+            own = {
+                "seed": protocol.numbers[i],
+                "accuracy": fitted(network, train, test),
+                "accuracy_untrained": before[i],
+            }
             scores.append(own)
         write_json(folder / "scores.json", scores)
 
     held = json.loads((runtime.store.obtain(KIND, settings, make) / "scores.json").read_text())
     told = {
-        **{column: candidate.columns[column] for column in COLUMNS if column in candidate.columns},
+        **{column: training_set.columns[column] for column in COLUMNS if column in training_set.columns},
         **{"experiment": runtime.experiment, "scale": runtime.scale, "overrides": runtime.overrides},
-        **{"architecture": name, "recipe": exam.recipe.name, "recipe_key": exam.recipe_key, "commit": commit()},
-        "fusion": exam.fusion.describe_for(len(candidate.pool.experts_M.unique())),
+        **{
+            "architecture": name,
+            "recipe": protocol.recipe.name,
+            "recipe_key": protocol.recipe_key,
+            "commit": commit(),
+        },
+        "fusion": protocol.fusion.describe_for(len(training_set.pool.experts_M.unique())),
         "onto": train.name,
         "images_per_class": int(train.counts().max()),
     }
@@ -177,7 +207,9 @@ def _show(found: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
         shown.add_column(column, justify="left" if column == "network" else "right")
     for name in dict.fromkeys(row["architecture"] for row in found):
         own = [row for row in found if row["architecture"] == name]
-        shown.add_row(name, *(in_percent([row[c] for row in own]) for c in ("accuracy", "accuracy_untrained")))
+        shown.add_row(
+            name, *(in_percent([row[c] for row in own]) for c in ("accuracy", "accuracy_untrained"))
+        )
     show(shown)
     say(f"rows: {runtime.output / 'probe.csv'}")
 
@@ -206,7 +238,9 @@ def _balanced(real: RealSet, per_class: int | None) -> RealSet:
     if per_class is None:
         return real
     if not 0 < per_class <= fewest:
-        raise InputError("pipeline.images_per_class", per_class, f"1 to {fewest}, the images of the smallest class")
+        raise InputError(
+            "pipeline.images_per_class", per_class, f"1 to {fewest}, the images of the smallest class"
+        )
     rng, labels_N = stream(0, "probe"), real.labels_N.cpu()
     rows = [labels_N.eq(c).nonzero().squeeze(1) for c in range(len(real.classes))]
     return real.subset(torch.cat([r[torch.randperm(len(r), generator=rng)[:per_class]] for r in rows]))

@@ -1,4 +1,6 @@
-"""Score: what a set is worth apart from its labels, its augmentation and its learning rate (DD-Ranking's protocol)."""
+"""Score: what a set is worth apart from its labels, its augmentation and its learning rate (DD-Ranking's
+protocol).
+"""
 
 import functools
 import math
@@ -23,13 +25,13 @@ from moe_distill.evaluation.ddranking_trainings import (
     trainings,
     unlabelled,
 )
-from moe_distill.evaluation.labels import relabelled
-from moe_distill.evaluation.protocol import Examination
-from moe_distill.evaluation.students import examine
-from moe_distill.evaluation.training_set import Candidate, candidate_of
+from moe_distill.evaluation.labels import with_recipe_labels
+from moe_distill.evaluation.protocol import EvaluationProtocol
+from moe_distill.evaluation.students import train_students
+from moe_distill.evaluation.training_set import TrainingSet, training_set_of
 from moe_distill.experts.distillation import Distillation
 from moe_distill.pipelines.evaluate import SetStudents, require_plans_set
-from moe_distill.pipelines.finish import conclude
+from moe_distill.pipelines.finish import finish_run
 from moe_distill.pipelines.full import set_stages
 from moe_distill.pipelines.stage import Missing, Pipeline, ResultRow, Stage, Work, make_all, once
 from moe_distill.results.known_rows import Results
@@ -57,7 +59,7 @@ class Score(Pipeline):
 
     Args:
         plan: Whose set is scored, and the data.
-        exam: The set's own recipe, the networks and how many students of each.
+        protocol: The set's own recipe, the networks and how many students of each.
         real: How students of all real images are trained.
         lrs: See :class:`Search`, as for ``select_on`` and ``held_out``.
         select_on: See ``lrs``.
@@ -68,7 +70,7 @@ class Score(Pipeline):
     """
 
     plan: Distillation
-    exam: Examination
+    protocol: EvaluationProtocol
     real: Recipe
     lrs: Rates
     select_on: SelectOn
@@ -105,7 +107,7 @@ class Score(Pipeline):
         self.search.check(train, self.plan.roster.budget if self.path is None else 0)  # before any work
         make_all(set_stages(self.plan, runtime.results, self.path), runtime)
         table, students = Scoring(self).scored(runtime)
-        conclude(students, runtime)
+        finish_run(students, runtime)
         _show(publish(table, runtime.output, "scores.csv"), runtime)
         return _summed(table, runtime)
 
@@ -122,17 +124,24 @@ class Scoring(Stage):
 
     def missing(self, results: Results) -> list[Missing]:
         """Return every training of every rate, as if none were done."""
-        of, plan, exam = self.of, self.of.plan, self.of.exam
+        of, plan, protocol = self.of, self.of.plan, self.of.protocol
         train, test = plan.data.load(results.store.cache)
         random = len(train.classes) * plan.roster.budget
-        trained = [(exam.recipe, plan.decoded(train))] * 3 + [(exam.recipe, random)] * 2 + [(of.real, len(train))]
-        students = exam.seeds * (len(of.lrs) + 1 if len(of.lrs) > 1 else 1)
-        forwards = sum(recipe.forwards(images, len(test), students) for recipe, images in trained)
-        settings = [exam.recipe, list(exam.numbers), of.real, of.lrs, of.select_on, of.held_out]
-        decides = [SetStudents(plan, exam).trained_on(results), *settings]
+        trained = (
+            [(protocol.recipe, plan.decoded(train))] * 3
+            + [(protocol.recipe, random)] * 2
+            + [(of.real, len(train))]
+        )
+        students = protocol.seeds * (len(of.lrs) + 1 if len(of.lrs) > 1 else 1)
+        forward_passes = sum(recipe.forward_passes(images, len(test), students) for recipe, images in trained)
+        settings = [protocol.recipe, list(protocol.numbers), of.real, of.lrs, of.select_on, of.held_out]
+        decides = [SetStudents(plan, protocol).trained_on(results), *settings]
         name = f"six trainings to score {plan.roster}, done or not"
-        networks = exam.students.items()
-        return [Missing(name, key([decides, who]), Work.on(network, train), forwards) for who, network in networks]
+        networks = protocol.students.items()
+        return [
+            Missing(name, key([decides, who]), Work.on(network, train), forward_passes)
+            for who, network in networks
+        ]
 
     def make(self, runtime: Runtime) -> list[ResultRow]:
         """Train what is missing and return the students' rows."""
@@ -140,41 +149,61 @@ class Scoring(Stage):
 
     def scored(self, runtime: Runtime) -> tuple[list[dict[str, Any]], list[ResultRow]]:
         """Train what is missing; return a row of scores for each architecture, and the students' rows."""
-        of, plan, exam, search = self.of, self.of.plan, self.of.exam, self.of.search
+        of, plan, protocol, search = self.of, self.of.plan, self.of.protocol, self.of.search
         train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
-        own = relabelled(candidate_of(plan, runtime, of.path), plan, exam.recipe, runtime)
-        dealt = functools.partial(_dealt, own, test, plan, exam.recipe, runtime)
-        compared = trainings(own, (train, test), dealt, exam, of.real, search)
+        own = with_recipe_labels(training_set_of(plan, runtime, of.path), plan, protocol.recipe, runtime)
+        dealt = functools.partial(_dealt, own, test, plan, protocol.recipe, runtime)
+        compared = trainings(own, (train, test), dealt, protocol, of.real, search)
         done = {
-            name: {training: _trained(compared[training], name, exam, search, runtime) for training in TRAININGS}
-            for name in exam.students
+            name: {
+                training: _trained(compared[training], name, protocol, search, runtime)
+                for training in TRAININGS
+            }
+            for name in protocol.students
         }
-        common = {**_told_of(exam, own, plan, train, search), "w": of.w, "gamma": of.gamma}
-        table = [_row(name, done[name], own, exam, of.real, common) for name in exam.students]
+        common = {**_told_of(protocol, own, plan, train, search), "w": of.w, "gamma": of.gamma}
+        table = [_row(name, done[name], own, protocol, of.real, common) for name in protocol.students]
         return table, once([row for by in done.values() for _, students in by.values() for row in students])
 
 
 def _summed(table: Sequence[Mapping[str, Any]], runtime: Runtime) -> dict[str, Any]:
     mean = {score: statistics.mean(row[score] for row in table) for score in ("lrs", "ars")}
-    runtime.mirror.summary(mean)
+    runtime.tracker.summary(mean)
     return {"accuracy": mean["lrs"], "rows": table}
 
 
 def _dealt(
-    own: Candidate, test: RealSet, plan: Distillation, recipe: Recipe, runtime: Runtime, part: RealSet, student: int
-) -> Candidate:
-    return relabelled(random_subset(part, test, own.stored, student), plan, unlabelled(recipe), runtime)
+    own: TrainingSet,
+    test: RealSet,
+    plan: Distillation,
+    recipe: Recipe,
+    runtime: Runtime,
+    part: RealSet,
+    student: int,
+) -> TrainingSet:
+    return with_recipe_labels(
+        random_subset(part, test, own.stored, student), plan, unlabelled(recipe), runtime
+    )
 
 
 def _row(
-    name: str, done: Mapping[str, Done], own: Candidate, exam: Examination, real: Recipe, common: Mapping[str, Any]
+    name: str,
+    done: Mapping[str, Done],
+    own: TrainingSet,
+    protocol: EvaluationProtocol,
+    real: Recipe,
+    common: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the row of one architecture from what each training told."""
-    told = {f"{training}_{what}": value for training, (values, _) in done.items() for what, value in values.items()}
+    told = {
+        f"{training}_{what}": value
+        for training, (values, _) in done.items()
+        for what, value in values.items()
+    }
     _, students = done["syn_any"]
     of_run = ("experiment", "scale", "architecture", "width", "fusion", "overrides")
     about = {column: students[0][column] for column in of_run}
-    decided = key([exam.settings(own.settings, own.test, name), list(exam.numbers), real, common])
+    decided = key([protocol.settings(own.settings, own.test, name), list(protocol.numbers), real, common])
     found = scored(told, common["w"], common["gamma"])
     return {**own.columns, **about, **common, **found, **told, "config_hash": decided, "commit": commit()}
 
@@ -198,16 +227,24 @@ def scored(told: Mapping[str, Any], w: float, gamma: float) -> dict[str, float]:
     }
 
 
-def _trained(training: Training, name: str, exam: Examination, search: Search, runtime: Runtime) -> Done:
-    """Choose one architecture's learning rate, train its students, and return what a score tells and their rows."""
+def _trained(
+    training: Training, name: str, protocol: EvaluationProtocol, search: Search, runtime: Runtime
+) -> Done:
+    """Choose one architecture's learning rate, train its students, and return what a score tells and their
+    rows.
+    """
 
-    def students(candidates: Sequence[Candidate], recipe: Recipe) -> list[dict[str, Any]]:
-        alike = replace(exam, students={name: exam.students[name]}, recipe=recipe, fusion=training.fusion)
-        if len(candidates) == 1:
-            return examine(candidates[0], alike, runtime)["rows"]
-        each = [replace(alike, seeds=1, first=seed) for seed in exam.numbers]
-        pairs = zip(candidates, each, strict=True)
-        return [row for candidate, one in pairs for row in examine(candidate, one, runtime)["rows"]]
+    def students(training_sets: Sequence[TrainingSet], recipe: Recipe) -> list[dict[str, Any]]:
+        alike = replace(
+            protocol, students={name: protocol.students[name]}, recipe=recipe, fusion=training.fusion
+        )
+        if len(training_sets) == 1:
+            return train_students(training_sets[0], alike, runtime)["rows"]
+        each = [replace(alike, seeds=1, first=seed) for seed in protocol.numbers]
+        pairs = zip(training_sets, each, strict=True)
+        return [
+            row for training_set, one in pairs for row in train_students(training_set, one, runtime)["rows"]
+        ]
 
     def at(rate: float) -> Recipe:
         return replace(training.recipe, lr=rate, lr_factors={})
@@ -234,13 +271,15 @@ def _trained(training: Training, name: str, exam: Examination, search: Search, r
     return values, trained
 
 
-def _told_of(exam: Examination, own: Candidate, plan: Distillation, train: RealSet, search: Search) -> dict[str, Any]:
-    recipe = exam.recipe
+def _told_of(
+    protocol: EvaluationProtocol, own: TrainingSet, plan: Distillation, train: RealSet, search: Search
+) -> dict[str, Any]:
+    recipe = protocol.recipe
     groups = recipe.augment and (*recipe.augment.before, *recipe.augment.one_of, *recipe.augment.after)
     acting = [*(groups or ()), *([recipe.cutmix] if recipe.cutmix else [])]
     names = [*(recipe.pixels.names if recipe.pixels else ()), *(type(op).__name__.lower() for op in acting)]
     return {
-        "students": exam.seeds,
+        "students": protocol.seeds,
         "teacher": key(plan.labeller) if own.pool.label else "",
         "select_on": search.rule,
         "held_out": search.held_out if search.needs_held_out else "",

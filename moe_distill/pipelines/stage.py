@@ -8,14 +8,15 @@ from typing import Any, NamedTuple, Self
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
 from moe_distill.data.sources.shared import Shared, Shelf
-from moe_distill.evaluation.protocol import Examination
+from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.experts.distillation import Distillation
 from moe_distill.models.base import NetworkFactory
 from moe_distill.results.known_rows import Results
 from moe_distill.store.identity import word_of
 
 ResultRow = dict[str, Any]
-"""A student's row, see :class:`~moe_distill.results.schema.ResultRow`; of one to come, what is known of it."""
+"""A student's row, see :class:`~moe_distill.results.schema.ResultRow`; of one to come, what is known of
+it."""
 
 
 class UnknownCost(Exception):
@@ -44,14 +45,15 @@ class Missing:
         name: What it is called.
         address: What it is stored under; what two jobs share counts once.
         work: The network that works on it.
-        forwards: How many images go forward, a backward pass counted as two; None where its method does not say.
+        forward_passes: How many images go forward, a backward pass counted as two; None where its method does not
+            say.
         snapshots: How many times the network's weights are written, in 32 bits each.
     """
 
     name: str
     address: str
     work: Work
-    forwards: float | None
+    forward_passes: float | None
     snapshots: int = 0
 
 
@@ -83,8 +85,9 @@ class Stage(ABC):
 class Pipeline(ABC):
     """What a run does.
 
-    Its stages are listed lazily: which images an expert's teachers see may only be known once the networks before them
-    are trained. Who runs the stages makes each before asking for the next; who only lists them sees a stand-in.
+    Its stages are listed lazily: which images an expert's teachers see may only be known once the networks
+    before them are trained. Who runs the stages makes each before asking for the next; who only lists them
+    sees a stand-in.
     """
 
     @property
@@ -93,9 +96,9 @@ class Pipeline(ABC):
         return getattr(self, "plan", None)
 
     @property
-    def protocol(self) -> Examination | None:
+    def main_protocol(self) -> EvaluationProtocol | None:
         """How sets are judged, where they are."""
-        return getattr(self, "exam", None)
+        return getattr(self, "protocol", None)
 
     @property
     def has_stages(self) -> bool:

@@ -1,6 +1,7 @@
 """What result rows answer, as values that tables, charts and pages take.
 
-This is the only module of the room that reads frames and rows of ``results``; everything else is given what it makes.
+This is the only module of the room that reads frames and rows of ``results``; everything else is given what
+it makes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 
 from moe_distill.reports.break_even import FULL, BreakEven, break_even
 from moe_distill.reports.looks import Look, looks_of
-from moe_distill.reports.naming import in_words, set_names
+from moe_distill.reports.naming import describe_set, set_names
 from moe_distill.reports.swept import Swept, swept
 from moe_distill.results.aggregate import AVERAGE, aggregate
 from moe_distill.results.comparison import compare
@@ -131,7 +132,9 @@ class Answers:
         return sorted(behind, key=lambda c: c.difference or 0.0)
 
 
-def answers_of(rows: Sequence[Row], question: Question, teachers: Mapping[str, float] | None = None) -> Answers:
+def answers_of(
+    rows: Sequence[Row], question: Question, teachers: Mapping[str, float] | None = None
+) -> Answers:
     """Return what rows answer.
 
     Args:
@@ -185,11 +188,15 @@ def _variants(found: Sequence[Cell], texts: Sequence[Row]) -> list[Variant]:
     return [
         Variant(
             name=c.variant,
-            words=in_words(first[c.dataset, c.variant]),
+            words=describe_set(first[c.dataset, c.variant]),
             dataset=c.dataset,
             group=" · ".join(
                 text
-                for column, text in (("dataset", c.dataset), ("budget", f"budget {c.budget}"), ("method", c.method))
+                for column, text in (
+                    ("dataset", c.dataset),
+                    ("budget", f"budget {c.budget}"),
+                    ("method", c.method),
+                )
                 if several[column]
             ),
             real=c.method in real,

@@ -33,19 +33,23 @@ class BreakEven:
 
     @property
     def after(self) -> float:
-        """The fewest trainings n for which made + n · training ≤ n · full; infinite where a training saves nothing."""
+        """The fewest trainings n for which made + n · training ≤ n · full; infinite where a training saves
+        nothing.
+        """
         saved = self.full - self.training
         return math.ceil(self.made / saved) if saved > 0 else math.inf
 
 
-def break_even(rows: Sequence[Row], variants: Sequence[str], teachers: Mapping[str, float]) -> list[BreakEven]:
+def break_even(
+    rows: Sequence[Row], variants: Sequence[str], teachers: Mapping[str, float]
+) -> list[BreakEven]:
     """Return what each set costs and saves, for networks also trained on all data of the same set and size.
 
     Args:
         rows: Result rows, with ``data.size`` where the command line set it.
         variants: What each row's set is called.
-        teachers: Seconds that the networks trained beforehand took, by the set's fingerprint; sets of which that is
-            not known are left out.
+        teachers: Seconds that the networks trained beforehand took, by the set's fingerprint; sets of which
+            that is not known are left out.
     """
     full: dict[_Of, list[float]] = {}
     of_sets: dict[tuple[_Of, str, str], list[tuple[float, float]]] = {}
@@ -55,7 +59,9 @@ def break_even(rows: Sequence[Row], variants: Sequence[str], teachers: Mapping[s
             full.setdefault(of, []).append(float(row["train_seconds"]))
         elif row["distill_seconds"] not in ("", None) and set_of(row) in teachers:
             made = float(row["distill_seconds"]) + teachers[set_of(row)]
-            of_sets.setdefault((of, variant, str(row["method"])), []).append((made, float(row["train_seconds"])))
+            of_sets.setdefault((of, variant, str(row["method"])), []).append(
+                (made, float(row["train_seconds"]))
+            )
     lines = []
     for (of, variant, _), costs in of_sets.items():
         if of in full:

@@ -51,7 +51,9 @@ class Bars:
     groups: Mapping[str, Sequence[Bar]]
 
 
-def bars_of(title: str, variants: Sequence[Variant], values: Mapping[tuple[str, str], Sequence[float]]) -> Bars:
+def bars_of(
+    title: str, variants: Sequence[Variant], values: Mapping[tuple[str, str], Sequence[float]]
+) -> Bars:
     """Return bars of mean accuracies, which lie, a group for each network.
 
     Args:
@@ -70,7 +72,9 @@ def bars_of(title: str, variants: Sequence[Variant], values: Mapping[tuple[str, 
             if of in kept:
                 mean, spread = statistics.mean(kept[of]), spreads[of]
                 ends = (100 * max(0.0, mean - spread) / longest, 100 * (mean + spread) / longest)
-                groups.setdefault(network, []).append(Bar(variant, percent(mean), 100 * mean / longest, *ends))
+                groups.setdefault(network, []).append(
+                    Bar(variant, percent(mean), 100 * mean / longest, *ends)
+                )
     return Bars(title, groups)
 
 
@@ -112,7 +116,11 @@ def _dot(axes: "Axes", lead: Lead, y: float, networks: Sequence[str], look: Look
     half = None if lead.half is None else 100 * lead.half
     average = lead.architecture == AVERAGE
     style: dict[str, Any] = {"marker": _shape(lead.architecture, networks), "color": look.mark, "ls": "none"}
-    style |= {"ms": 6.5 if average else 4.5, "elinewidth": 2.0 if average else 1.2, "alpha": 1 if average else 0.75}
+    style |= {
+        "ms": 6.5 if average else 4.5,
+        "elinewidth": 2.0 if average else 1.2,
+        "alpha": 1 if average else 0.75,
+    }
     filled = "none" if half is None else look.mark
     axes.errorbar(100 * (lead.difference or 0.0), y, xerr=half, mfc=filled, **style)
 
@@ -123,8 +131,16 @@ def _shape(network: str, networks: Sequence[str]) -> str:
 
 
 def _shape_legend(axes: "Axes", networks: Sequence[str]) -> None:
-    dots = [axes.plot([], [], _shape(n, networks), color=INK, ms=6 if n == AVERAGE else 4.5)[0] for n in networks]
-    look: dict[str, Any] = {"ncols": 6, "fontsize": 8, "handletextpad": 0.3, "columnspacing": 1.4, "labelcolor": INK}
+    dots = [
+        axes.plot([], [], _shape(n, networks), color=INK, ms=6 if n == AVERAGE else 4.5)[0] for n in networks
+    ]
+    look: dict[str, Any] = {
+        "ncols": 6,
+        "fontsize": 8,
+        "handletextpad": 0.3,
+        "columnspacing": 1.4,
+        "labelcolor": INK,
+    }
     axes.legend(dots, networks, **ABOVE, **look)
 
 
@@ -187,8 +203,8 @@ class HeatTable:
         title: What all have in common.
         corner: The names of both settings, that of the rows first.
         columns: The values of the second setting.
-        rows: A value of the first with, for each column, the accuracy in percent and how strongly it is shaded, from 0
-            for the lowest of the table to 100 for the highest.
+        rows: A value of the first with, for each column, the accuracy in percent and how strongly it is
+            shaded, from 0 for the lowest of the table to 100 for the highest.
     """
 
     title: str
@@ -203,6 +219,8 @@ def heat_table(heat_map: HeatMap, axes: Sequence[str]) -> HeatTable:
     low, high = min(known, default=0.0), max(known, default=0.0)
     rows = []
     for value, means in zip(heat_map.rows, heat_map.means, strict=True):
-        cells = [("–", 0.0) if m is None else (percent(m), 100 * (m - low) / ((high - low) or 1.0)) for m in means]
+        cells = [
+            ("–", 0.0) if m is None else (percent(m), 100 * (m - low) / ((high - low) or 1.0)) for m in means
+        ]
         rows.append((f"{value:g}", cells))
     return HeatTable(heat_map.title, (axes[0], axes[1]), [f"{value:g}" for value in heat_map.columns], rows)

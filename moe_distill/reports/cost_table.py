@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from moe_distill.results.stages import Spent
+from moe_distill.results.stages import StageCost
 from moe_distill.results.wording import count
 
 
@@ -41,7 +41,7 @@ class Costs:
     note: str
 
 
-def costs_of(spent: Sequence[Spent]) -> Costs | None:
+def costs_of(spent: Sequence[StageCost]) -> Costs | None:
     """Return the costs of stages; None where there are none."""
     if not spent:
         return None
@@ -57,7 +57,7 @@ def costs_of(spent: Sequence[Spent]) -> Costs | None:
     return Costs(groups, _cost("total", spent), note)
 
 
-def _cost(name: str, costs: Sequence[Spent], percent: float | None = None) -> CostLine:
+def _cost(name: str, costs: Sequence[StageCost], percent: float | None = None) -> CostLine:
     memory = max(cost.peak_memory_mb for cost in costs)
     size = f"{memory:.0f} MiB" if memory < 1024 else f"{memory / 1024:.1f} GiB"
     sums = f"{sum(cost.steps for cost in costs):,}", f"{sum(cost.images for cost in costs):,}"
@@ -65,16 +65,18 @@ def _cost(name: str, costs: Sequence[Spent], percent: float | None = None) -> Co
     return CostLine(name, found, percent, duration(seconds_of(costs)), (size, *sums))
 
 
-def merged_costs(costs: Sequence[Spent]) -> list[Spent]:
-    """Return each stage once: what plans share is noted by each of them, and was found only if all of them found it."""
-    once: dict[str, Spent] = {}
+def merged_costs(costs: Sequence[StageCost]) -> list[StageCost]:
+    """Return each stage once: what plans share is noted by each of them, and was found only if all of them
+    found it.
+    """
+    once: dict[str, StageCost] = {}
     for cost in costs:
         first = once.setdefault(json.dumps({**vars(cost), "found": None}), cost)
         once[json.dumps({**vars(cost), "found": None})] = replace(first, found=first.found and cost.found)
     return list(once.values())
 
 
-def seconds_of(costs: Sequence[Spent]) -> float:
+def seconds_of(costs: Sequence[StageCost]) -> float:
     """Return the time of stages together."""
     return sum(cost.seconds for cost in costs)
 

@@ -27,11 +27,12 @@ def _factor(size: int) -> int:
 
 
 def set_picture(synthetic: SyntheticSet) -> Image.Image:
-    """Return one expert's stored images as a grid: a row for each class, a column for each image, gaps of one pixel.
+    """Return one expert's stored images as a grid: a row for each class, a column for each image, gaps of one
+    pixel.
 
-    Where an average of the images is what is evaluated, that is shown. Images are mapped to raw pixels by the set's own
-    normalisation, clamped to [0, 1] for viewing, and enlarged by an integer factor (nearest neighbour) to about 48
-    pixels. Tiled images are shown as they are stored.
+    Where an average of the images is what is evaluated, that is shown. Images are mapped to raw pixels by the
+    set's own normalisation, clamped to [0, 1] for viewing, and enlarged by an integer factor (nearest
+    neighbour) to about 48 pixels. Tiled images are shown as they are stored.
 
     Returns:
         A picture of mode ``L`` (one channel) or ``RGB``, classes · (cell + 1) − 1 pixels high.
@@ -42,18 +43,24 @@ def set_picture(synthetic: SyntheticSet) -> Image.Image:
 
 
 def grid_picture(pixels_NCHW: torch.Tensor, ipc: int, factor: int = 1) -> Image.Image:
-    """Return class-major images of uint8 pixels as a grid, ``ipc`` to a row, each pixel ``factor`` pixels wide."""
+    """Return class-major images of uint8 pixels as a grid, ``ipc`` to a row, each pixel ``factor`` pixels
+    wide.
+    """
     side = pixels_NCHW.shape[-1] * factor
     large_NCHW = pixels_NCHW.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     framed_NCHW = F.pad(large_NCHW, (0, 1, 0, 1), value=_GAP)
     classes = len(pixels_NCHW) // ipc
     grid = framed_NCHW.unflatten(0, (classes, ipc)).permute(2, 0, 3, 1, 4)
     grid_CHW = grid.reshape(len(grid), classes * (side + 1), ipc * (side + 1))[:, :-1, :-1]
-    return Image.fromarray(grid_CHW[0].numpy() if len(grid) == 1 else grid_CHW.permute(1, 2, 0).contiguous().numpy())
+    return Image.fromarray(
+        grid_CHW[0].numpy() if len(grid) == 1 else grid_CHW.permute(1, 2, 0).contiguous().numpy()
+    )
 
 
 def data_uri(image: Image.Image, form: str = "png") -> str:
-    """Return a picture as a ``data:`` address that needs no file: ``png``, which loses nothing, or ``webp``."""
+    """Return a picture as a ``data:`` address that needs no file: ``png``, which loses nothing, or
+    ``webp``.
+    """
     buffer = io.BytesIO()
     image.save(buffer, format=form, quality=_QUALITY)
     return f"data:image/{form};base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -116,8 +123,8 @@ def gallery(
 
     Args:
         members: The experts' sets.
-        snapshots: How they came about, by expert: a slider then goes through the iterations that all of these have. As
-            these pictures are many, they are WebP, enlarged by the browser; the last one is exact.
+        snapshots: How they came about, by expert: a slider then goes through the iterations that all of these
+            have. As these pictures are many, they are WebP, enlarged by the browser; the last one is exact.
         name: Unique on the page; names the slider.
     """
     shots = snapshots or {}

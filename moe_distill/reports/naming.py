@@ -18,7 +18,7 @@ _SELECTIONS = {
 }
 
 
-def in_words(row: Row) -> str:
+def describe_set(row: Row) -> str:
     """Return what a row's student was trained on: ``IDM, 2 experts of 5 images a class``."""
     methods = str(row["method"]).split("+")
     sizes, experts = str(row["ipc"]).replace("+", " and "), str(row["noe"])

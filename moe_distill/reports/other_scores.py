@@ -1,4 +1,6 @@
-"""Sets judged otherwise than by their students' accuracies, in the words of result rows: probes, and scores."""
+"""Sets judged otherwise than by their students' accuracies, in the words of result rows: probes, and
+scores.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +11,8 @@ from moe_distill.results.comparison import describe_replicates, format_differenc
 from moe_distill.results.rows import COLUMNS, Row
 from moe_distill.results.wording import count
 
-# Columns of ``scores.csv`` by what they are called; of the first three more is better and their leads are told.
+# Columns of ``scores.csv`` by what they are called; of the first three more is better and their leads are
+# told.
 SCORES = {"LRS": "lrs", "ARS": "ars", "IOR": "ior", "HLR": "hlr", "α": "alpha", "β": "beta"}
 LED = tuple(SCORES)[:3]
 _LEAST = ("HLR",)
@@ -17,7 +20,9 @@ _SETTINGS = ("w", "gamma", "select_on", "held_out")
 
 
 def probed(lines: Sequence[Mapping[str, str]]) -> list[Row]:
-    """Return lines of ``probe.csv`` as rows of students, those left out that do not tell what their set is."""
+    """Return lines of ``probe.csv`` as rows of students, those left out that do not tell what their set
+    is.
+    """
     return [
         {
             **dict.fromkeys(COLUMNS, ""),
@@ -30,7 +35,8 @@ def probed(lines: Sequence[Mapping[str, str]]) -> list[Row]:
 
 
 def scored(lines: Sequence[Mapping[str, str]]) -> list[Row]:
-    """Return lines of ``scores.csv`` as rows: a score stands for the architecture, a network's number for the seed.
+    """Return lines of ``scores.csv`` as rows: a score stands for the architecture, a network's number for the
+    seed.
 
     So replicates of a score are networks, and two sets are paired by network.
     """
@@ -40,7 +46,9 @@ def scored(lines: Sequence[Mapping[str, str]]) -> list[Row]:
         about = {c: line[c] for c in (*COLUMNS, *_SETTINGS) if c in line}
         network = {"recipe": line["syn_any_recipe"], "seed": str(networks.index(line["architecture"]))}
         about = {**dict.fromkeys(COLUMNS, ""), **about, **network}
-        rows += [{**about, "architecture": name, "accuracy_last": line[column]} for name, column in SCORES.items()]
+        rows += [
+            {**about, "architecture": name, "accuracy_last": line[column]} for name, column in SCORES.items()
+        ]
     return rows
 
 
@@ -56,7 +64,9 @@ def score_leads(answers: Answers) -> list[Lead]:
 
 
 def score_sheet(answers: Answers) -> Sheet:
-    """Return the table of scores, times 100: sets by data set, budget and method, where there are several of these."""
+    """Return the table of scores, times 100: sets by data set, budget and method, where there are several of
+    these.
+    """
     found = [c for c in answers.cells if c.architecture in SCORES]
     leads = score_leads(answers)
     kinds = list(dict.fromkeys(c.kind for c in leads))

@@ -1,6 +1,7 @@
 """Templates filled in: each kind of document escapes, by itself, every value that is put into it.
 
-A value is text unless it is :class:`~markupsafe.Markup`, so that whoever forgets to mark markup shows it as text.
+A value is text unless it is :class:`~markupsafe.Markup`, so that whoever forgets to mark markup shows it as
+text.
 """
 
 import base64
@@ -29,7 +30,9 @@ def page(template: str, **values: object) -> str:
     environment = _html()
     script = environment.get_template("page.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    text = environment.get_template(f"{template}.html.j2").render(values, script=Markup(script), digest=digest)
+    text = environment.get_template(f"{template}.html.j2").render(
+        values, script=Markup(script), digest=digest
+    )
     return printable(text)  # what turns the writing of a line would turn that of its neighbours
 
 

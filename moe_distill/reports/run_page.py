@@ -12,7 +12,7 @@ from moe_distill.reports.break_even import FULL
 from moe_distill.reports.charts import Bars, bars_of
 from moe_distill.reports.cost_table import costs_of, duration, merged_costs, seconds_of
 from moe_distill.reports.looks import Look, looks_of
-from moe_distill.reports.naming import in_words
+from moe_distill.reports.naming import describe_set
 from moe_distill.reports.sections import Link
 from moe_distill.reports.sets import load_union, read_distilled, set_sections
 from moe_distill.reports.tables import Entry, Line, Sheet
@@ -20,7 +20,7 @@ from moe_distill.results.aggregate import finite
 from moe_distill.results.comparison import Interval, format_difference, leads_over_random
 from moe_distill.results.rows import RANDOM, RANDOM_TILED, Row, budget_of, table, variant_names
 from moe_distill.results.set_names import set_of
-from moe_distill.results.stages import Spent
+from moe_distill.results.stages import StageCost
 from moe_distill.results.wording import count, in_percent
 
 _OPPONENTS = {RANDOM: "random real images", RANDOM_TILED: "random real images tiled as its own"}
@@ -53,7 +53,9 @@ class RunAnswers:
     sets: Mapping[str, str]
 
     def means(self, variant: Variant) -> list[float]:
-        """Return a variant's mean by network (NaN where there is none) and, last, the average of all of these."""
+        """Return a variant's mean by network (NaN where there is none) and, last, the average of all of
+        these.
+        """
         cells = [self.accuracies.get((variant.name, network), []) for network in self.networks]
         by = [statistics.mean(finite(cell) or [math.nan]) for cell in cells]
         return [*by, statistics.mean(by or [math.nan])]
@@ -73,7 +75,7 @@ def run_answers(rows: Sequence[Row]) -> RunAnswers:
     variants = [
         Variant(
             name=name,
-            words=in_words(first[name]),
+            words=describe_set(first[name]),
             dataset=str(first[name]["dataset"]),
             group="",
             real=name.startswith((RANDOM, FULL)),
@@ -106,7 +108,7 @@ class RunReport:
     title: str
     command: str
     rows: Sequence[Row] = ()
-    costs: Sequence[Spent] = ()
+    costs: Sequence[StageCost] = ()
     sets: Sequence[tuple[str, Path]] = ()
     facts: Mapping[str, str] | None = None
     links: Sequence[Link] = ()
@@ -114,7 +116,8 @@ class RunReport:
 
 
 def build_page(report: RunReport) -> str:
-    """Return the page of a run as HTML that makes no request anywhere; what is missing leaves its section out.
+    """Return the page of a run as HTML that makes no request anywhere; what is missing leaves its section
+    out.
 
     Raises:
         InputError: A set is missing or damaged.
@@ -125,7 +128,9 @@ def build_page(report: RunReport) -> str:
     for label, path in dict.fromkeys(report.sets):
         title = answers.sets.get(load_union(path).tensors_fingerprint(), label)
         known = named.get(title)
-        distilled.append(read_distilled(title, known.words if known else "", known.look if known else Look(0), path))
+        distilled.append(
+            read_distilled(title, known.words if known else "", known.look if known else Look(0), path)
+        )
     spent, best = merged_costs(report.costs), answers.best()
     datasets = dict.fromkeys(variant.dataset for variant in answers.variants)
     subject = f"{answers.variants[0].words}, on {' and '.join(datasets)}" if answers.variants else ""
@@ -150,7 +155,9 @@ def build_page(report: RunReport) -> str:
 
 
 def _sentence(answers: RunAnswers, best: Variant) -> str:
-    """Return how good the best variant is, after its name: on average, and beside random images of its budget."""
+    """Return how good the best variant is, after its name: on average, and beside random images of its
+    budget.
+    """
     means = answers.means(best)
     texts = []
     for kind, lead in answers.leads.get(best.name, {}).items():
@@ -170,7 +177,7 @@ def _average(means: Sequence[float]) -> str:
     return f"{100 * means[-1]:.1f}\u00a0%"
 
 
-def _tiles(answers: RunAnswers, best: Variant | None, spent: Sequence[Spent]) -> list[Tile]:
+def _tiles(answers: RunAnswers, best: Variant | None, spent: Sequence[StageCost]) -> list[Tile]:
     tiles = []
     if best:
         tiles.append(Tile(_average(answers.means(best)), f"test accuracy, {best.name}"))

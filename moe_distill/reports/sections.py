@@ -1,4 +1,6 @@
-"""What stands on pages beside the answer, as values for templates: links, cells of a sweep, and smaller tables."""
+"""What stands on pages beside the answer, as values for templates: links, cells of a sweep, and smaller
+tables.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -107,7 +109,9 @@ def _in_a_line(attempt: Attempt, state: str) -> str:
 
 @dataclass(frozen=True)
 class TableSection:
-    """A section of tables: its heading, a note, and each table under a title of its own, which may be empty."""
+    """A section of tables: its heading, a note, and each table under a title of its own, which may be
+    empty.
+    """
 
     heading: str
     note: str
@@ -115,7 +119,8 @@ class TableSection:
 
 
 def tables_of(sweep: Path, jobs: Sequence[Path]) -> dict[str, CsvLines]:
-    """Return the lines of other pipelines' tables of a sweep's jobs, each once, by the table's name; agreement first.
+    """Return the lines of other pipelines' tables of a sweep's jobs, each once, by the table's name;
+    agreement first.
 
     Args:
         sweep: Its folder.
@@ -178,7 +183,9 @@ def _agreements(lines: CsvLines) -> list[TableSection]:
 
 
 def _agreement_sheets(lines: CsvLines, by_pair: bool) -> list[tuple[str, Sheet]]:
-    """Return a table for each group of comparable sets: a line for each pair if ``by_pair``, else a column."""
+    """Return a table for each group of comparable sets: a line for each pair if ``by_pair``, else a
+    column.
+    """
     groups: dict[str, dict[str, dict[str, str]]] = {}
     for compared in lines:
         group = ", ".join(f"{k} {v}" for k, v in compared.items() if k not in AGREEMENT or k == "sets")
@@ -202,9 +209,13 @@ def _correlation(compared: Mapping[str, str]) -> str:
 
 
 def losing_section(losing: Sequence[Lead]) -> TableSection | None:
-    """Return the networks that learn less from a variant than from its opponent; None where there are none."""
+    """Return the networks that learn less from a variant than from its opponent; None where there are
+    none.
+    """
     lines = [
-        as_line(c.variant, c.architecture, format_difference(vars(c)), c.opponent) for c in losing if c.kind != RANDOM
+        as_line(c.variant, c.architecture, format_difference(vars(c)), c.opponent)
+        for c in losing
+        if c.kind != RANDOM
     ]
     if not lines:
         return None
@@ -217,7 +228,14 @@ def break_even_section(lines: Sequence[BreakEven]) -> TableSection | None:
     """Return after how many trainings each set pays; None where that is not known of any."""
     if not lines:
         return None
-    heads = ("set", "network", "teachers and distilling", "a training on it", "on all data", "pays after trainings")
+    heads = (
+        "set",
+        "network",
+        "teachers and distilling",
+        "a training on it",
+        "on all data",
+        "pays after trainings",
+    )
     body = []
     for b in lines:
         after = Entry(f"{b.after:,.0f}" if math.isfinite(b.after) else "never", best=True)

@@ -1,4 +1,6 @@
-"""Charts of sets: curves of their distillation, features of their images, and one quantity against another."""
+"""Charts of sets: curves of their distillation, features of their images, and one quantity against
+another.
+"""
 
 import math
 import statistics
@@ -83,10 +85,11 @@ class Place:
 
 
 def features_svg(name: str, places: Sequence[Place], look: Look) -> Markup:
-    """Return where images lie: small dots, above them the mean of each class of each expert; axes of equal scale.
+    """Return where images lie: small dots, above them the mean of each class of each expert; axes of equal
+    scale.
 
-    Experts are told apart by shape and by a filled or hollow mark. Lines join the means that experts have of a class,
-    so that long lines show experts that differ.
+    Experts are told apart by shape and by a filled or hollow mark. Lines join the means that experts have of
+    a class, so that long lines show experts that differ.
 
     Args:
         name: Unique on the page; prefix of every id.
@@ -99,14 +102,20 @@ def features_svg(name: str, places: Sequence[Place], look: Look) -> Markup:
         means: dict[str, list[tuple[float, float]]] = {}
         for number, expert in enumerate(experts):
             own = [p for p in places if p.expert == expert]
-            shape: dict[str, Any] = {"marker": _SHAPES[number % len(_SHAPES)], "ls": "none", "color": look.mark}
+            shape: dict[str, Any] = {
+                "marker": _SHAPES[number % len(_SHAPES)],
+                "ls": "none",
+                "color": look.mark,
+            }
             axes.plot([p.x for p in own], [p.y for p in own], ms=2.6, alpha=0.4, mew=0, **shape)
             for label in classes:
                 of_class = [p for p in own if p.label == label]
                 if of_class:
                     mean = statistics.mean(p.x for p in of_class), statistics.mean(p.y for p in of_class)
                     means.setdefault(label, []).append(mean)
-                    _class_mark(axes, mean, label if len(classes) <= _MAX_CLASSES else "", shape, number % 2 == 0)
+                    _class_mark(
+                        axes, mean, label if len(classes) <= _MAX_CLASSES else "", shape, number % 2 == 0
+                    )
             filled = look.mark if number % 2 == 0 else CARD
             axes.plot([], [], label=expert, ms=7, mfc=filled, **shape)
         for joined in means.values():
@@ -119,11 +128,17 @@ def features_svg(name: str, places: Sequence[Place], look: Look) -> Markup:
     return svg[0]
 
 
-def _class_mark(axes: "Axes", at: tuple[float, float], label: str, shape: Mapping[str, Any], is_filled: bool) -> None:
-    """Draw the mean of a class with its label within, which has the page's colour where the mark is filled."""
+def _class_mark(
+    axes: "Axes", at: tuple[float, float], label: str, shape: Mapping[str, Any], is_filled: bool
+) -> None:
+    """Draw the mean of a class with its label within, which has the page's colour where the mark is
+    filled.
+    """
     size = 13 if label else 6
     axes.plot(*at, ms=size, zorder=3, mew=1.2, mfc=shape["color"] if is_filled else CARD, **shape)
-    text = axes.annotate(label, at, ha="center", va="center_baseline", fontsize=9 if len(label) < 3 else 6, zorder=4)
+    text = axes.annotate(
+        label, at, ha="center", va="center_baseline", fontsize=9 if len(label) < 3 else 6, zorder=4
+    )
     text.set(color=CARD if is_filled else INK, in_layout=False)
 
 
@@ -156,7 +171,9 @@ def scatter_svg(name: str, dots: Sequence[Dot], x: str, y: str) -> Markup:
             axes.plot([d.x for d in own], [d.y for d in own], "o", color=looks[kind].mark, label=kind, ms=5.5)
         axes.margins(0.08, 0.1)
         for dot, (right, points) in zip(shown, _label_places(shown, inches), strict=True):
-            text = axes.annotate(dot.label, (dot.x, dot.y), (7 if right else -7, points), textcoords="offset points")
+            text = axes.annotate(
+                dot.label, (dot.x, dot.y), (7 if right else -7, points), textcoords="offset points"
+            )
             text.set(ha="left" if right else "right", va="center", fontsize=8)
         axes.grid(axis="x", lw=0.7)
         axes.set_xlabel(x)
@@ -167,9 +184,11 @@ def scatter_svg(name: str, dots: Sequence[Dot], x: str, y: str) -> Markup:
 
 
 def _label_places(dots: Sequence[Dot], inches: tuple[float, float]) -> list[tuple[bool, float]]:
-    """Return for each dot whether its label stands at its right, and how many points above it so that none overlap.
+    """Return for each dot whether its label stands at its right, and how many points above it so that none
+    overlap.
 
-    Labels of dots in the right third stand at the left. A label moves down below those already placed that it touches.
+    Labels of dots in the right third stand at the left. A label moves down below those already placed that it
+    touches.
     """
     if not dots:
         return []
@@ -184,7 +203,9 @@ def _label_places(dots: Sequence[Dot], inches: tuple[float, float]) -> list[tupl
         right, width = dots[i].x <= low + 0.67 * (high - low), 7 + 4.6 * len(dots[i].label)
         start, end = (x + 5, x + width) if right else (x - width, x - 5)
         height = y
-        while touched := [h for left, rest, h in taken if left < end and rest > start and abs(h - height) < 9]:
+        while touched := [
+            h for left, rest, h in taken if left < end and rest > start and abs(h - height) < 9
+        ]:
             height = min(touched) - 10
         taken.append((start, end, height))
         places[i] = (right, height - y)

@@ -25,7 +25,9 @@ MAX_SETS = 12
 
 @dataclass(frozen=True)
 class Manifest:
-    """What was recorded beside a set: how long it was distilled, and how much its experts depend on one another."""
+    """What was recorded beside a set: how long it was distilled, and how much its experts depend on one
+    another.
+    """
 
     iterations: int | None = None
     dcor2_unbiased: float | None = None
@@ -90,7 +92,9 @@ def load_union(path: Path) -> SyntheticUnion:
 
 
 def picked(titles: Sequence[str], most: int = MAX_SETS) -> list[int]:
-    """Return the places of the sets that a page has room for, one distillation seed of each before another."""
+    """Return the places of the sets that a page has room for, one distillation seed of each before
+    another.
+    """
     met: Counter[str] = Counter()
     turns = []
     for title in titles:
@@ -156,7 +160,9 @@ def curves_section(distilled: Sequence[Distilled]) -> SetsSection:
         panels = curve_panels(f"curves-{number}", read_curves(shown.folder / "curves.csv"), shown.look)
         if panels:
             cards.append(SetCard(shown.title, shown.words, shown.look, "", drawings=panels))
-    note = "Matching loss of each expert, and how much the experts depend on one another: lower is more diverse."
+    note = (
+        "Matching loss of each expert, and how much the experts depend on one another: lower is more diverse."
+    )
     return SetsSection("Curves", note, cards)
 
 
@@ -193,11 +199,15 @@ def _projection(path: Path) -> tuple[list[Place], float]:
 
 def _left_out(path: Path, error: Exception) -> None:
     """Say of a file beside a set, which is no part of it, that the page goes without."""
-    say(f"{path}: left out of the page, as it cannot be read ({' '.join(str(error).split()) or type(error).__name__})")
+    say(
+        f"{path}: left out of the page, as it cannot be read ({' '.join(str(error).split()) or type(error).__name__})"
+    )
 
 
 def snapshots_of(folder: Path) -> dict[int, dict[int, torch.Tensor]]:
-    """Return the images of each expert on the way, uint8 pixels (N, C, H, W) by iteration, where a set kept them."""
+    """Return the images of each expert on the way, uint8 pixels (N, C, H, W) by iteration, where a set kept
+    them.
+    """
     found: dict[int, dict[int, torch.Tensor]] = {}
     for path in (folder / "snapshots").glob("expert_*-*.safetensors"):
         try:

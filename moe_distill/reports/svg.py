@@ -11,12 +11,17 @@ from markupsafe import Markup, escape
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Matplotlib draws with these marks; in the SVG they become what the page's style sheet decides, light or dark. The
-# marks of variants' colours are #0a0b00 to #0a0b07, see ``looks``.
+# Matplotlib draws with these marks; in the SVG they become what the page's style sheet decides, light or
+# dark. The marks of variants' colours are #0a0b00 to #0a0b07, see ``looks``.
 INK, LINE, CARD = "#0a0bff", "#0a0bfe", "#0a0bfd"
 LOG_FROM_RATIO = 30.0
 # Where a legend stands: above the axes, its left on theirs.
-ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0.2, "frameon": False}
+ABOVE: dict[str, Any] = {
+    "loc": "lower left",
+    "bbox_to_anchor": (0, 1.01),
+    "borderaxespad": 0.2,
+    "frameon": False,
+}
 _PIXELS_A_POINT = 1.75
 
 
@@ -27,16 +32,26 @@ def axes_of(name: str, label: str, inches: tuple[float, float]) -> "Iterator[tup
     Args:
         name: Unique on the page; prefix of every id.
         label: What the chart shows, for whom cannot see it.
-        inches: Width and height; a page shows a chart at most 126 pixels an inch wide, and at least half of that.
+        inches: Width and height; a page shows a chart at most 126 pixels an inch wide, and at least half of
+            that.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     drawn: list[Markup] = []
-    style: dict[Any, Any] = {"svg.hashsalt": name, "svg.fonttype": "none", "text.parse_math": False, "font.size": 9}
-    colours: dict[Any, Any] = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
-    with mpl.rc_context({**style, **colours, "axes.edgecolor": LINE, "grid.color": LINE, "axes.axisbelow": True}):
+    style: dict[Any, Any] = {
+        "svg.hashsalt": name,
+        "svg.fonttype": "none",
+        "text.parse_math": False,
+        "font.size": 9,
+    }
+    colours: dict[Any, Any] = dict.fromkeys(
+        ("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK
+    )
+    with mpl.rc_context(
+        {**style, **colours, "axes.edgecolor": LINE, "grid.color": LINE, "axes.axisbelow": True}
+    ):
         figure = Figure(figsize=inches, layout="constrained", facecolor="none")
         axes = figure.add_subplot(facecolor="none")
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -45,12 +60,16 @@ def axes_of(name: str, label: str, inches: tuple[float, float]) -> "Iterator[tup
         yield axes, drawn
         buffer = io.StringIO()
         no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=no_metadata)  # savefig would lay out and draw twice
+        FigureCanvasSVG(figure).print_svg(
+            buffer, metadata=no_metadata
+        )  # savefig would lay out and draw twice
     drawn.append(_inline(buffer.getvalue(), name, label))
 
 
 def _inline(svg: str, name: str, label: str) -> Markup:
-    """Turn a file's SVG, in which matplotlib has escaped all text, into one that can stand on a page beside others."""
+    """Turn a file's SVG, in which matplotlib has escaped all text, into one that can stand on a page beside
+    others.
+    """
     svg = svg[svg.index("<svg") :]
     # The file's own style would apply to the whole page.
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)

@@ -1,4 +1,6 @@
-"""The page of a sweep: what was asked, the answer so far, what was made, what it cost, and what became of each cell."""
+"""The page of a sweep: what was asked, the answer so far, what was made, what it cost, and what became of
+each cell.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ from moe_distill.results.aggregate import AVERAGE
 from moe_distill.results.comparison import describe_replicates
 from moe_distill.results.intervals import SEEDS
 from moe_distill.results.rows import REAL, is_random
-from moe_distill.results.stages import Spent
+from moe_distill.results.stages import StageCost
 from moe_distill.results.wording import count
 
 
@@ -57,7 +59,7 @@ class SweepReport:
     scores: Answers | None
     transfer: Transfer | None
     cells: Sequence[CellReport]
-    costs: Sequence[Spent]
+    costs: Sequence[StageCost]
     sets: Sequence[tuple[str, Path]]
     tables: Mapping[str, CsvLines]
     facts: Mapping[str, str]
@@ -140,12 +142,15 @@ def _distilled(report: SweepReport) -> tuple[list[Distilled], int]:
     return [ordered[i] for i in room], len(ordered) - len(room)
 
 
-def _tiles(report: SweepReport, spent: Sequence[Spent]) -> list[Tile]:
+def _tiles(report: SweepReport, spent: Sequence[StageCost]) -> list[Tile]:
     done = sum(cell.state == "done" for cell in report.cells)
     tiles = [Tile(f"{done} of {len(report.cells)}", "cells done")]
     if students := report.answers.students:
         seeds = report.answers.distillations
-        tiles += [Tile(f"{students:,}", "students"), Tile(str(seeds), "distillation seed" + "s" * (seeds != 1))]
+        tiles += [
+            Tile(f"{students:,}", "students"),
+            Tile(str(seeds), "distillation seed" + "s" * (seeds != 1)),
+        ]
     if spent:
         tiles.append(Tile(duration(seconds_of(spent)), "of computing, shared stages once"))
     if wrong := sum(cell.state in LOST for cell in report.cells):
@@ -182,7 +187,9 @@ def _verdict(lines: Sequence[Lead], kind: str) -> Verdict:
 
 
 def _leads(report: SweepReport) -> Markup | None:
-    """Return the chart of leads over opponents that are no random images; None where there is nothing to draw."""
+    """Return the chart of leads over opponents that are no random images; None where there is nothing to
+    draw.
+    """
     leads = score_leads(report.scores) if report.scores else report.answers.leads
     lines = [c for c in leads if c.kind not in REAL]
     if all(c.difference is None for c in lines):

@@ -20,7 +20,9 @@ _NO_AXIS = ("seed", "seeds", "threads")
 
 @dataclass(frozen=True)
 class Point:
-    """An accuracy (a fraction) at a value of a swept setting, with half of its 95 % interval where it has one."""
+    """An accuracy (a fraction) at a value of a swept setting, with half of its 95 % interval where it has
+    one.
+    """
 
     x: float
     mean: float
@@ -29,7 +31,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Panel:
-    """Accuracies along one setting, a line each by its name, of one data set and network or the networks' average."""
+    """Accuracies along one setting, a line each by its name, of one data set and network or the networks'
+    average.
+    """
 
     dataset: str
     network: str
@@ -69,7 +73,8 @@ class Swept:
 
 
 def swept(rows: Sequence[Row], frame: "pl.DataFrame", question: Question) -> Swept:
-    """Return accuracies along the question's axis, or where it names none over the numeric settings that jobs vary.
+    """Return accuracies along the question's axis, or where it names none over the numeric settings that jobs
+    vary.
 
     Args:
         rows: Result rows.
@@ -142,7 +147,9 @@ def _heat_maps(frame: "pl.DataFrame", axes: Sequence[str], others: Sequence[str]
     import polars as pl
 
     asked = frame.filter((pl.col("overrides") != "") & pl.col("accuracy").is_finite())
-    numbers = [as_text(axis).cast(pl.Float64, strict=False) for axis in axes]  # experts of unlike sizes have none
+    numbers = [
+        as_text(axis).cast(pl.Float64, strict=False) for axis in axes
+    ]  # experts of unlike sizes have none
     asked = asked.with_columns(numbers).drop_nulls([*axes])
     alike = [c for c in dict.fromkeys(("dataset", "method", *others, "recipe")) if c not in axes]
     told = [c for c in alike if asked[c].n_unique() > 1] or ["method"]

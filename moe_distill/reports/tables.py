@@ -1,4 +1,6 @@
-"""The table of an experiment: what its cells say, for the terminal, a README, and files beside the results."""
+"""The table of an experiment: what its cells say, for the terminal, a README, and files beside the
+results.
+"""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -27,7 +29,9 @@ MISSING, DIVERGED, MARK, OF_ONE = "–", "diverged", "†", "‡"
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in one place of a table: a figure, the paper's beside it, whether it is its budget's best."""
+    """What stands in one place of a table: a figure, the paper's beside it, whether it is its budget's
+    best.
+    """
 
     text: str
     paper: str = ""
@@ -45,7 +49,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table as words: heads of the columns, lines by group (of an empty name where there is one), and notes."""
+    """A table as words: heads of the columns, lines by group (of an empty name where there is one), and
+    notes.
+    """
 
     heads: tuple[str, ...]
     groups: Mapping[str, Sequence[Line]]
@@ -53,7 +59,9 @@ class Sheet:
 
 
 def sheet(answers: Answers) -> Sheet:
-    """Return the table of accuracies and leads: variants by data set, budget and method, where there are several."""
+    """Return the table of accuracies and leads: variants by data set, budget and method, where there are
+    several.
+    """
     overall = [c for c in answers.leads if c.architecture == AVERAGE]
     networks = list(dict.fromkeys(c.architecture for c in answers.cells))
     shown = [n for n in networks if n != AVERAGE or len(networks) > 2]
@@ -62,7 +70,9 @@ def sheet(answers: Answers) -> Sheet:
     kinds = [kind for kind in dict.fromkeys(asked) if kind in present]
     by = {(c.dataset, c.variant, c.architecture): c for c in answers.cells}
     best, seeds, overs = best_of(answers.cells), seeds_of(answers.cells), _overs(overall)
-    leads = {(c.dataset, c.variant, c.kind): format_difference(vars(c)) + overs.get(c.over, "") for c in overall}
+    leads = {
+        (c.dataset, c.variant, c.kind): format_difference(vars(c)) + overs.get(c.over, "") for c in overall
+    }
     groups: dict[str, list[Line]] = {}
     for v in answers.variants:
         of = (v.dataset, v.name)
@@ -90,7 +100,9 @@ def seeds_of(found: Sequence[Cell]) -> dict[tuple[str, str], str]:
 
 
 def _overs(overall: Sequence[Lead]) -> dict[str, str]:
-    """Return what marks a lead by what its interval is over: students where others are over distillation seeds."""
+    """Return what marks a lead by what its interval is over: students where others are over distillation
+    seeds.
+    """
     overs = dict.fromkeys(c.over for c in overall if c.difference is not None)
     mixed = len({SEEDS in over for over in overs}) > 1
     return {over: f" {OF_ONE}" * (mixed and SEEDS not in over) for over in overs}
@@ -142,7 +154,9 @@ def _notes(answers: Answers, overall: Sequence[Lead]) -> list[str]:
         several = len({c.architecture for c in cell}) > 1
         plain, marked = (
             describe_replicates(
-                o + ", for these networks" * (several and SEEDS not in o) for o in overs if bool(overs[o]) == m
+                o + ", for these networks" * (several and SEEDS not in o)
+                for o in overs
+                if bool(overs[o]) == m
             )
             for m in (False, True)
         )
@@ -208,7 +222,9 @@ def terminal(table: Sheet, title: str) -> "Table":
             shown.add_section()
             shown.add_row(f"[bold]{plain(name)}[/bold]")
         for line in own:
-            shown.add_row(plain(line.name), *map(_in_terminal, line.entries), style="dim" if line.selection else None)
+            shown.add_row(
+                plain(line.name), *map(_in_terminal, line.entries), style="dim" if line.selection else None
+            )
     return shown
 
 

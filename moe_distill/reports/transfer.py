@@ -18,7 +18,9 @@ _MIN_SETS = 3
 
 @dataclass(frozen=True)
 class Correlation:
-    """Sets that differ in nothing that decides accuracies by itself: what they share, ρ in words, and their chart."""
+    """Sets that differ in nothing that decides accuracies by itself: what they share, ρ in words, and their
+    chart.
+    """
 
     alike: str
     rho: str
@@ -34,7 +36,9 @@ class Transfer:
 
 
 def transfer_of(rows: Sequence[Row], question: Question) -> Transfer | None:
-    """Return how the quantity that a question correlates goes with what sets are worth to other networks, if any."""
+    """Return how the quantity that a question correlates goes with what sets are worth to other networks, if
+    any.
+    """
     if question.correlate is None:
         return None
     found = []
@@ -43,27 +47,34 @@ def transfer_of(rows: Sequence[Row], question: Question) -> Transfer | None:
             continue
         rho, low, high, n = rank_correlation([d.x for d in dots], [d.y for d in dots])
         interval = f" (95\u00a0% interval {low:+.2f} to {high:+.2f})" if math.isfinite(low) else ""
-        svg = scatter_svg(f"correlation-{number}", dots, question.correlate, "accuracy of the other networks, %")
+        svg = scatter_svg(
+            f"correlation-{number}", dots, question.correlate, "accuracy of the other networks, %"
+        )
         found.append(Correlation(alike, f"Over {n} sets: {rho:+.2f}{interval}.", svg))
     return Transfer(question.correlate, found) if found else None
 
 
 def transfer_dots(rows: Sequence[Row], question: Question, quantity: str) -> dict[str, list[Dot]]:
-    """Return a dot for each set: a quantity, which is a column, and the mean accuracy (percent) of the other networks.
+    """Return a dot for each set: a quantity, which is a column, and the mean accuracy (percent) of the other
+    networks.
 
-    Sets are apart, under a name, that differ in what decides accuracies by itself: data, method, split, recipe, fusion.
-    Networks but the first are the others: students are listed with the one that distilled in front. A set that one of
-    them lacks is left out, as means over other networks do not compare.
+    Sets are apart, under a name, that differ in what decides accuracies by itself: data, method, split,
+    recipe, fusion. Networks but the first are the others: students are listed with the one that distilled in
+    front. A set that one of them lacks is left out, as means over other networks do not compare.
     """
     import polars as pl
 
     frame = to_frame([r for r in rows if r.get(quantity) not in ("", None)], question)
-    others = dict.fromkeys(frame["architecture"].to_list()[:1]) if frame["architecture"].n_unique() > 1 else {}
+    others = (
+        dict.fromkeys(frame["architecture"].to_list()[:1]) if frame["architecture"].n_unique() > 1 else {}
+    )
     frame = frame.with_columns(as_text("ipc"))
     kept = frame.filter(pl.col("accuracy").is_finite() & ~pl.col("architecture").is_in(list(others)))
     found: dict[str, list[Dot]] = {}
     alike = ("dataset", "method", "ipc", "noe", "recipe", "fusion")
-    for (*shared, variant, _), own in kept.group_by(*alike, "variant", "set_fingerprint", maintain_order=True):
+    for (*shared, variant, _), own in kept.group_by(
+        *alike, "variant", "set_fingerprint", maintain_order=True
+    ):
         if own["architecture"].n_unique() < kept.filter(dataset=shared[0])["architecture"].n_unique():
             continue
         x, mean = float(own[quantity][0]), statistics.mean(own["accuracy"])

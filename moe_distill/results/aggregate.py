@@ -136,7 +136,8 @@ def _replicates(rows: "pl.DataFrame") -> "pl.DataFrame":
         rows: Students of a finite accuracy, with ``networks``, the number of networks that a mean needs.
 
     Returns:
-        The columns of a point, ``accuracy`` and ``several``, whether the point has several distillation seeds.
+        The columns of a point, ``accuracy`` and ``several``, whether the point has several distillation
+        seeds.
     """
     import polars as pl
 

@@ -1,7 +1,7 @@
 """What became of a run: each attempt at it, written into the run's folder as it begins and as it ends.
 
-A kill, a full disk or a restarted machine cannot write its own end. Whoever reads the record later tells from the
-process, the machine's start and the record's age whether an attempt without an end still works.
+A kill, a full disk or a restarted machine cannot write its own end. Whoever reads the record later tells from
+the process, the machine's start and the record's age whether an attempt without an end still works.
 """
 
 import contextlib
@@ -37,13 +37,14 @@ class Attempt:
     Attributes:
         began: When, in seconds since 1970, as is ``ended``; None while it works, and after a kill.
         command: What repeats it.
-        host: The machine, with what tells its start from its other ones (``boot``), the process, and how many seconds
-            after that start this one was started. Neither changes where the machine's clock is set.
-        outcome: ``finished``, ``failed`` or ``stopped`` (by a signal that asks for it); ``starting`` from the moment
-            its launcher starts its process until that, having imported for seconds, takes the record over; None while
-            it works, and after a kill.
+        host: The machine, with what tells its start from its other ones (``boot``), the process, and how many
+            seconds after that start this one was started. Neither changes where the machine's clock is set.
+        outcome: ``finished``, ``failed`` or ``stopped`` (by a signal that asks for it); ``starting`` from the
+            moment its launcher starts its process until that, having imported for seconds, takes the record
+            over; None while it works, and after a kill.
         error: The last line of an error.
-        work: What tells it from other work (see ``identity`` of :mod:`~moe_distill.sweeps.jobs`), once it is known.
+        work: What tells it from other work (see ``identity`` of :mod:`~moe_distill.sweeps.jobs`), once it is
+            known.
         headline: The number that the run returned; None where it has none, or did not finish.
     """
 
@@ -63,11 +64,13 @@ class Attempt:
     def state(self, touched: float) -> str:
         """Say what became of it.
 
-        One of ``finished``, ``failed``, ``stopped``, ``running``, ``killed`` and ``restarted`` (the machine was).
+        One of ``finished``, ``failed``, ``stopped``, ``running``, ``killed`` and ``restarted`` (the machine
+        was).
 
         Args:
-            touched: When its record was last written, which a living attempt does every half a minute; what is left of
-                an attempt on another machine. A time to come is no sign of life, but for what clocks differ by.
+            touched: When its record was last written, which a living attempt does every half a minute; what
+                is left of an attempt on another machine. A time to come is no sign of life, but for what
+                clocks differ by.
         """
         if self.outcome not in (None, STARTING):
             return self.outcome
@@ -83,7 +86,9 @@ class Attempt:
 
 
 def attempts_of(folder: Path) -> list[Attempt]:
-    """Return the attempts at the run of a folder, the first one first; none where their record cannot be read."""
+    """Return the attempts at the run of a folder, the first one first; none where their record cannot be
+    read.
+    """
     try:
         require_readable(folder / FILE)
         return [Attempt(**told) for told in json.loads((folder / FILE).read_text())]
@@ -118,7 +123,8 @@ def works_here(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def attempt(folder: Path, command: str) -> Iterator[Attempt]:
-    """Record the block as an attempt at the run of a folder, and how it ended; the block may say what its work is.
+    """Record the block as an attempt at the run of a folder, and how it ended; the block may say what its
+    work is.
 
     Args:
         folder: The run's; made where it is missing.
@@ -158,7 +164,9 @@ def note_start(folder: Path, process: int, command: str) -> None:
     with contextlib.suppress(OSError, psutil.Error):  # the process works whether or not this can be written
         started = _attempt_of(process, command)
         started.outcome = STARTING
-        recorded = ((one.process, one.process_began) for one in attempts_of(folder) if one.host == started.host)
+        recorded = (
+            (one.process, one.process_began) for one in attempts_of(folder) if one.host == started.host
+        )
         if not any(pid == process and abs(began - started.process_began) < 1 for pid, began in recorded):
             _write(folder, started)
 
@@ -181,11 +189,15 @@ def note_end(folder: Path, process: int, code: int, error: str) -> None:
 
 
 def _attempt_of(process: int, command: str) -> Attempt:
-    return Attempt(time.time(), command, commit(), platform.node(), _boot(), process, _uptime_at_start(process))
+    return Attempt(
+        time.time(), command, commit(), platform.node(), _boot(), process, _uptime_at_start(process)
+    )
 
 
 def _starting(folder: Path, process: int, began: float | None = None) -> Attempt | None:
-    """Return the last attempt of a process of this machine that has only been started; None where there is none."""
+    """Return the last attempt of a process of this machine that has only been started; None where there is
+    none.
+    """
     return next(
         (
             one

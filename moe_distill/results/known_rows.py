@@ -40,7 +40,9 @@ class Results:
         return False
 
     def find(self, key: str) -> dict[str, Any] | None:
-        """Return a student's row, the store's where a table has it too; None where neither has, as far as is known."""
+        """Return a student's row, the store's where a table has it too; None where neither has, as far as is
+        known.
+        """
         stored = self._stored(key)
         row = self.committed.get(key) if stored is None else stored
         return None if row is None else {**row, "config_hash": key}
@@ -64,7 +66,9 @@ class Results:
         return row
 
     def all_committed(self, keys: Sequence[str]) -> bool:
-        """Say whether tables hold every one of these rows, so that nothing need be there of what led to them."""
+        """Say whether tables hold every one of these rows, so that nothing need be there of what led to
+        them.
+        """
         return bool(keys) and all(key in self.committed for key in keys)
 
     @property
@@ -89,7 +93,9 @@ class Results:
         return _by_key(once(tables, ResultRow)), refused
 
     def _stored(self, key: str) -> dict[str, Any] | None:
-        """Return a row of the store; one that claims what cannot be is set aside, so that it is made again."""
+        """Return a row of the store; one that claims what cannot be is set aside, so that it is made
+        again.
+        """
         folder = self.store.at(KIND, key)
         if folder is None:
             return None

@@ -83,7 +83,17 @@ def _pairs(variants: "pl.DataFrame") -> "pl.DataFrame":
     import polars as pl
 
     variants = variants.select(
-        *("place", "variant", "method", "is_random", "climbed", "images_decoded", "settings", *_FAIR, *_ALIKE),
+        *(
+            "place",
+            "variant",
+            "method",
+            "is_random",
+            "climbed",
+            "images_decoded",
+            "settings",
+            *_FAIR,
+            *_ALIKE,
+        ),
         pl.selectors.starts_with("meets "),
     )
     pairs = variants.filter(pl.col("method") != RANDOM).join(

@@ -89,7 +89,9 @@ def load_question(
         InputError: As for :class:`Question`, or there is no such file, or it is no table.
     """
     if paper is not None and not Path(paper).is_file():
-        raise FieldError("paper", paper, "a file of published accuracies, such as experiments/table1/paper.csv")
+        raise FieldError(
+            "paper", paper, "a file of published accuracies, such as experiments/table1/paper.csv"
+        )
     published = [] if paper is None else read_table(Path(paper))
     try:
         return Question(claim, against or {}, axis, correlate, lines, published)
@@ -206,7 +208,9 @@ def to_frame(rows: Rows, question: Question) -> "pl.DataFrame":
 
 
 def _with_what_differs(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """Return a frame whose variants' names also say what else tells a student's rows apart, such as a width."""
+    """Return a frame whose variants' names also say what else tells a student's rows apart, such as a
+    width.
+    """
     import polars as pl
 
     student = ["dataset", "variant", "architecture", "distill_seed", "seed"]

@@ -11,7 +11,9 @@ _Table = dict[tuple[str, str], dict[str, float]]
 
 
 class RankCorrelation(NamedTuple):
-    """Spearman's ρ with its interval and the number of pairs of finite values it is of; NaN where it is undefined."""
+    """Spearman's ρ with its interval and the number of pairs of finite values it is of; NaN where it is
+    undefined.
+    """
 
     rho: float
     low: float
@@ -22,9 +24,9 @@ class RankCorrelation(NamedTuple):
 def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float = 0.95) -> RankCorrelation:
     """Return Spearman's ρ of paired values, ties at their mean rank, with a confidence interval.
 
-    The interval is symmetric in Fisher's z with the variance (1 + ρ²/2)/(n − 3) of Bonett and Wright (Psychometrika 65,
-    2000), made for |ρ| < 0.95. There ρ = ±1 would give an interval of no width: it counts as half a step between two
-    attainable values, 6/(n³ − n), short of itself (our own continuity correction).
+    The interval is symmetric in Fisher's z with the variance (1 + ρ²/2)/(n − 3) of Bonett and Wright
+    (Psychometrika 65, 2000), made for |ρ| < 0.95. There ρ = ±1 would give an interval of no width: it counts
+    as half a step between two attainable values, 6/(n³ − n), short of itself (our own continuity correction).
 
     Args:
         x: Values of n things; pairs with a value that is not finite are left out.
@@ -32,7 +34,8 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float =
         confidence: Coverage of the interval.
 
     Returns:
-        ρ, undefined (NaN) for fewer than 2 pairs or where either side is constant; the interval, undefined below 4.
+        ρ, undefined (NaN) for fewer than 2 pairs or where either side is constant; the interval, undefined
+        below 4.
     """
     pairs = [(float(a), float(b)) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
     n, nan = len(pairs), float("nan")
@@ -55,16 +58,17 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float =
 def agreement(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return how far measures, and networks, agree in the order of sets.
 
-    Sets of other data, another budget or more decoded images differ in most measures whatever their experts do: give
-    rows of sets that can be compared.
+    Sets of other data, another budget or more decoded images differ in most measures whatever their experts
+    do: give rows of sets that can be compared.
 
     Args:
-        rows: With ``set_fingerprint``, ``architecture``, ``measure`` and ``value``; several values of one set by one
-            measure and architecture count as their mean.
+        rows: With ``set_fingerprint``, ``architecture``, ``measure`` and ``value``; several values of one set
+            by one measure and architecture count as their mean.
 
     Returns:
-        A row, columns :data:`AGREEMENT`, for each unordered pair ``first``, ``second`` of measures ``within`` each
-        architecture, and of architectures ``within`` each measure, over the ``sets`` that have both values.
+        A row, columns :data:`AGREEMENT`, for each unordered pair ``first``, ``second`` of measures ``within``
+        each architecture, and of architectures ``within`` each measure, over the ``sets`` that have both
+        values.
     """
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for row in rows:

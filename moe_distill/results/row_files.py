@@ -97,7 +97,9 @@ def merge_rows(tables: Iterable[Path], schema: Schema) -> "pl.DataFrame":
 
 
 def once(tables: Sequence[Columns], schema: Schema) -> Columns:
-    """Return tables of a schema together, the first row of each key; a line tells where a later one disagrees."""
+    """Return tables of a schema together, the first row of each key; a line tells where a later one
+    disagrees.
+    """
     columns = {c: [value for table in tables for value in table[c]] for c in columns_of(schema)}
     first, disagreements = _first_of_each_key(columns)
     for line in disagreements:
@@ -138,7 +140,9 @@ class _TextTable:
                     numbers.append(reader.line_num)
                     lines.append(line)
         except UnicodeDecodeError as error:
-            raise InputError("table", path, f"{_REMEDY}; this one is not UTF-8 (byte {error.start})") from error
+            raise InputError(
+                "table", path, f"{_REMEDY}; this one is not UTF-8 (byte {error.start})"
+            ) from error
         except (FileNotFoundError, PermissionError):
             raise
         except OSError as error:

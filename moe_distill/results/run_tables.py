@@ -28,7 +28,11 @@ def publish(
     """
     output.mkdir(parents=True, exist_ok=True)
     write_csv(output / table, rows, columns_of(SCHEMAS[table]))
-    return merged(output.parent, table, results) if is_job(output) else merge_rows([output / table], SCHEMAS[table])
+    return (
+        merged(output.parent, table, results)
+        if is_job(output)
+        else merge_rows([output / table], SCHEMAS[table])
+    )
 
 
 def is_job(output: Path) -> bool:

@@ -35,7 +35,11 @@ Nan = Annotated[str, Where(lambda cell: cell == "nan", "nan")]
 Number = float | Nan
 Accuracy = Share | Nan  # a student that diverged has none
 Sizes = Annotated[
-    str, Where(lambda cell: re.fullmatch(r"[1-9]\d*(\+[1-9]\d*)*", cell) is not None, "images per class, as 10 or 7+3")
+    str,
+    Where(
+        lambda cell: re.fullmatch(r"[1-9]\d*(\+[1-9]\d*)*", cell) is not None,
+        "images per class, as 10 or 7+3",
+    ),
 ]
 Seed = Annotated[int, Ge(-(2**63)), Le(2**63 - 1)]  # what a column of whole numbers can hold
 
@@ -43,7 +47,13 @@ SCORES = ("hlr", "ior", "alpha", "lrs", "beta", "ars")
 TRAININGS = ("syn_any", "rnd_any", "syn_hard", "real_hard", "syn_plain", "rnd_plain")
 # What a row of scores says about each of these trainings, in columns such as syn_any_mean.
 _OF_TRAINING = {
-    **{"mean": Share | Empty, "std": NotNegative | Empty, "lr": Positive | Empty, "lr_from": str, "recipe": str},
+    **{
+        "mean": Share | Empty,
+        "std": NotNegative | Empty,
+        "lr": Positive | Empty,
+        "lr_from": str,
+        "recipe": str,
+    },
     **{"epochs": Count | Empty, "steps": Count | Empty, "batch_size": str, "labels": str},
 }
 
@@ -94,7 +104,9 @@ class ResultRow:
     def __post_init__(self) -> None:
         """Refuse a best accuracy that is not the best."""
         if float(self.accuracy_best) < float(self.accuracy_last):  # as a student that diverged has not
-            raise FieldError("accuracy_best", self.accuracy_best, f"at least accuracy_last, {self.accuracy_last}")
+            raise FieldError(
+                "accuracy_best", self.accuracy_best, f"at least accuracy_last, {self.accuracy_last}"
+            )
 
 
 def _until(column: str) -> dict[str, Any]:
@@ -114,7 +126,13 @@ MeasureRow = _schema(
     "MeasureRow",
     {
         **_until("data_variant"),
-        **{"ipc": Sizes | Empty, "noe": Count | Empty, "diversity": str, "distill_seed": _SEED, "set_fingerprint": str},
+        **{
+            "ipc": Sizes | Empty,
+            "noe": Count | Empty,
+            "diversity": str,
+            "distill_seed": _SEED,
+            "set_fingerprint": str,
+        },
         **{"architecture": str, "width": Positive | Empty, "measure": Text, "value": Number},
         **{"real_mean": Number | Empty, "real_sd": Number | Empty, "draws": Whole | Empty},
         **{"networks": Count | Empty, "network_seed": _SEED, "network_accuracy": Share | Empty},
@@ -125,7 +143,13 @@ ProbeRow = _schema(
     "ProbeRow",
     {
         **_until("architecture"),
-        **{"onto": str, "images_per_class": Count | Empty, "architecture": Text, "distill_seed": _SEED, "seed": _SEED},
+        **{
+            "onto": str,
+            "images_per_class": Count | Empty,
+            "architecture": Text,
+            "distill_seed": _SEED,
+            "seed": _SEED,
+        },
         **{"accuracy": Share, "accuracy_untrained": Share | Empty},
         **_OF_SET,
     },
@@ -137,12 +161,23 @@ ScoreRow = _schema(
         **{"distill_seed": _SEED, "architecture": Text, "width": Positive | Empty, "students": Count | Empty},
         **dict.fromkeys(SCORES, float | Empty),
         **{f"{training}_{what}": takes for training in TRAININGS for what, takes in _OF_TRAINING.items()},
-        **{"w": Share | Empty, "gamma": Share | Empty, "select_on": str, "held_out": Share | Empty, "lrs_tried": str},
+        **{
+            "w": Share | Empty,
+            "gamma": Share | Empty,
+            "select_on": str,
+            "held_out": Share | Empty,
+            "lrs_tried": str,
+        },
         **dict.fromkeys(("fusion", "augmentation", "normalisation", "teacher"), str),
         **_OF_SET,
     },
 )
-SCHEMAS = {"results.csv": ResultRow, "measures.csv": MeasureRow, "probe.csv": ProbeRow, "scores.csv": ScoreRow}
+SCHEMAS = {
+    "results.csv": ResultRow,
+    "measures.csv": MeasureRow,
+    "probe.csv": ProbeRow,
+    "scores.csv": ScoreRow,
+}
 
 
 def columns_of(schema: Schema) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, IsFinite
 
@@ -13,7 +13,7 @@ FILE = "stages.json"
 
 
 @dataclass(frozen=True)
-class Spent:
+class StageCost:
     """What one stage cost.
 
     Attributes:
@@ -48,15 +48,10 @@ class Stages:
     """
 
     command: str
-    costs: tuple[Spent, ...]
+    costs: tuple[StageCost, ...]
     sets: tuple[tuple[str, str], ...]
     facts: dict[str, str]
     scale: str | None = None
-
-    @property
-    def spent(self) -> list[dict[str, Any]]:
-        """The costs by their names, as pages take them."""
-        return [vars(cost) for cost in self.costs]
 
     @property
     def sets_there(self) -> list[tuple[str, Path]]:
@@ -65,5 +60,7 @@ class Stages:
 
 
 def stages_of(folder: Path) -> Stages | None:
-    """Return what the run of a folder did; None where none was concluded there, or what it left is damaged."""
+    """Return what the run of a folder did; None where none was concluded there, or what it left is
+    damaged.
+    """
     return read_json(folder / FILE, Stages)

@@ -12,12 +12,14 @@ from typing import Any
 from moe_distill import terminal
 
 MANIFEST = "manifest.json"
-# A JSON of ours is never nested this deeply; Python's reader ends in a RecursionError beyond about a thousand.
+# A JSON of ours is never nested this deeply; Python's reader ends in a RecursionError beyond about a
+# thousand.
 Unreadable = (ValueError, RecursionError)
 
 
 def require_readable(path: Path) -> None:
-    """Refuse what is no file to be read: whoever opens a pipe waits, and safetensors calls all it may not open missing.
+    """Refuse what is no file to be read: whoever opens a pipe waits, and safetensors calls all it may not
+    open missing.
 
     Raises:
         FileNotFoundError: Nothing is there, or a link to nothing.
@@ -44,7 +46,9 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def content_checksum(content: Mapping[str, Any]) -> str:
     """Return the sha256 of what a JSON file says, its own entry ``checksum`` left out."""
-    plain = json.loads(json.dumps({k: v for k, v in content.items() if k != "checksum"}))  # keys are text, as in a file
+    plain = json.loads(
+        json.dumps({k: v for k, v in content.items() if k != "checksum"})
+    )  # keys are text, as in a file
     text = json.dumps(plain, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -57,7 +61,9 @@ def flaw_of(folder: Path) -> str | None:
 
 
 def flaw_of_manifest(folder: Path) -> str | None:
-    """Return what is wrong with the manifest of an artifact, whose folder's name is its key; None where nothing is."""
+    """Return what is wrong with the manifest of an artifact, whose folder's name is its key; None where
+    nothing is.
+    """
     if not folder.is_dir():
         return "it is no folder"
     try:
@@ -79,8 +85,8 @@ def flaw_in_files(folder: Path, expected: Mapping[str, str] | None) -> str | Non
 
     Args:
         folder: Where they lie.
-        expected: The checksum of each, by its path from there; None where the folder is from before checksums were
-            kept: its files must then only be readable as what their names say they are.
+        expected: The checksum of each, by its path from there; None where the folder is from before checksums
+            were kept: its files must then only be readable as what their names say they are.
 
     Raises:
         PermissionError: A file may not be read, which is no damage.
@@ -98,8 +104,12 @@ def flaw_in_files(folder: Path, expected: Mapping[str, str] | None) -> str | Non
             return f"{name} cannot be read ({error.strerror})"
     # One more of a kind that it holds, as a further expert's set, would be read with the others.
     kinds = {Path(name).suffix for name in expected}
-    beside = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.suffix in kinds)
-    return next((f"{name} is none of its files" for name in beside if name not in expected and name != MANIFEST), None)
+    beside = (
+        path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.suffix in kinds
+    )
+    return next(
+        (f"{name} is none of its files" for name in beside if name not in expected and name != MANIFEST), None
+    )
 
 
 def _unreadable(path: Path) -> str | None:
@@ -137,7 +147,9 @@ def _require_whole_safetensors(path: Path) -> None:
 
 
 def set_aside(path: Path, why: str) -> Path:
-    """Rename a damaged file or folder to ``<name>.damaged-<number>``, say so in one line, return where it lies now."""
+    """Rename a damaged file or folder to ``<name>.damaged-<number>``, say so in one line, return where it
+    lies now.
+    """
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name}.damaged-{number}")):
         number += 1

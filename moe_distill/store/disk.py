@@ -13,12 +13,21 @@ from moe_distill.store.damage import set_aside
 
 _FULL_BELOW_BYTES = 1 << 20
 _FULL = ("no space left", "quota exceeded")
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+_REFUSED = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+)
 
 
 @contextlib.contextmanager
 def in_place_of(path: Path) -> Iterator[Path]:
-    """Give a name to write under, which then takes the place of ``path``; nothing is left where writing fails.
+    """Give a name to write under, which then takes the place of ``path``; nothing is left where writing
+    fails.
 
     A folder in that place is set aside.
     """
@@ -40,7 +49,9 @@ def keep(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have a folder's names on the disk: a file that was renamed in it is there under its new name after a crash."""
+    """Have a folder's names on the disk: a file that was renamed in it is there under its new name after a
+    crash.
+    """
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -65,7 +76,9 @@ def explained(error: BaseException, folders: Mapping[str, Path]) -> InputError |
     full = [key for key, folder in folders.items() if _is_full(folder)]
     if any(words in str(error).lower() for words in _FULL) or (number not in _REFUSED and full):
         at = within or next(iter(full or folders))
-        allowed = "a folder with room; the disk is full, nothing half-written was kept, the same command goes on"
+        allowed = (
+            "a folder with room; the disk is full, nothing half-written was kept, the same command goes on"
+        )
         return InputError(at, folders[at], allowed)
     cannot_exist = number == errno.ENOENT and within is not None and not folders[within].exists()
     if number not in _REFUSED and not cannot_exist:
@@ -91,7 +104,9 @@ def _holding(path: Path, folders: Mapping[str, Path]) -> str | None:
     """Return the key of the innermost folder that holds a path, or is made below it."""
     path = path.absolute()
     around = {k: f.absolute() for k, f in folders.items() if path.is_relative_to(f.absolute())}
-    around |= {k: f.absolute() for k, f in folders.items() if f.absolute().is_relative_to(path) and not f.exists()}
+    around |= {
+        k: f.absolute() for k, f in folders.items() if f.absolute().is_relative_to(path) and not f.exists()
+    }
     return max(around, key=lambda key: len(around[key].parts), default=None)
 
 

@@ -1,7 +1,7 @@
 """What decides a thing, as plain JSON, and the key that it is stored under.
 
-A key is made of class names and settings. Where a class stands decides nothing, and a setting that equals its default
-is left out: code can be moved, and parameters added, without any stored artifact being lost.
+A key is made of class names and settings. Where a class stands decides nothing, and a setting that equals its
+default is left out: code can be moved, and parameters added, without any stored artifact being lost.
 """
 
 import dataclasses
@@ -26,7 +26,9 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 
 def called(word: str) -> Callable[[T], T]:
-    """Have rows and tables call a class or function by the word that users type, where its own name is another."""
+    """Have rows and tables call a class or function by the word that users type, where its own name is
+    another.
+    """
 
     def mark(target: T) -> T:
         target.word = word  # type: ignore[attr-defined]
@@ -44,9 +46,9 @@ def word_of(target: Any) -> str:
 def name_of(target: Any) -> str:
     """Return what keys call a class or function, wherever it stands.
 
-    That is its name; outside this package with the top-level package in front: ``IDM``, ``torch.SGD``. A class that is
-    renamed keeps its old name as a class attribute ``identity``. Where equal settings come to give other results,
-    a class's ``revision`` is raised, which is part of the name.
+    That is its name; outside this package with the top-level package in front: ``IDM``, ``torch.SGD``. A
+    class that is renamed keeps its old name as a class attribute ``identity``. Where equal settings come to
+    give other results, a class's ``revision`` is raised, which is part of the name.
     """
     package = target.__module__.partition(".")[0]
     name = _attributes(target).get("identity", target.__qualname__)
@@ -63,8 +65,8 @@ def describe(value: Any, defaults: bool = True) -> Any:
     """Turn a built object into plain JSON that says what decides its behaviour.
 
     Partials and dataclasses become ``{"_target_": name, **settings}``; dataclass fields with
-    ``metadata={"describe": False}`` are left out. Objects may answer for themselves with ``describe()``. A whole number
-    is one number, as an integer or as a float.
+    ``metadata={"describe": False}`` are left out. Objects may answer for themselves with ``describe()``. A
+    whole number is one number, as an integer or as a float.
 
     Args:
         value: The object.
@@ -91,14 +93,14 @@ def describe(value: Any, defaults: bool = True) -> Any:
         return value.describe()
     if dataclasses.is_dataclass(value):
         return _built(type(value), _fields_of(value), defaults)
-    allowed = (
-        "what says what decides it: a number, a text, a class, a function, a dataclass, or an object with describe()"
-    )
+    allowed = "what says what decides it: a number, a text, a class, a function, a dataclass, or an object with describe()"
     raise FieldError("", value, allowed)
 
 
 def _by_name(partial: functools.partial[Any]) -> dict[str, Any]:
-    """Return a partial's arguments; those without a keyword go by their parameter where the function tells it."""
+    """Return a partial's arguments; those without a keyword go by their parameter where the function tells
+    it.
+    """
     if not partial.args:
         return partial.keywords
     try:
@@ -134,7 +136,9 @@ def _built(target: Any, settings: Mapping[str, Any], defaults: bool) -> dict[str
 
 @functools.cache
 def defaults_of(target: Any) -> Mapping[str, str]:
-    """Return the defaults of a class or function, described, as texts; those that have no description are left out."""
+    """Return the defaults of a class or function, described, as texts; those that have no description are
+    left out.
+    """
     try:
         found = {p.name: p.default for p in parameters_of(target).values() if p.default is not p.empty}
     except (ValueError, TypeError):  # of C
@@ -169,7 +173,9 @@ def _importable_name(target: Any) -> str:
     Raises:
         FieldError: It does not.
     """
-    if isinstance(target, types.BuiltinFunctionType) and isinstance(target.__self__, type | types.ModuleType | None):
+    if isinstance(target, types.BuiltinFunctionType) and isinstance(
+        target.__self__, type | types.ModuleType | None
+    ):
         return name_of(target)
     full = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
     try:

@@ -13,8 +13,8 @@ T = TypeVar("T")
 def read_json(path: Path, schema: Callable[..., T]) -> T | None:
     """Return what a file says as an object of a class, by its annotations; None where there is no file.
 
-    One that says something else is set aside, which is told in a line, and counts as missing. Whatever it has beside
-    what the class takes, as files of other versions do, is left out.
+    One that says something else is set aside, which is told in a line, and counts as missing. Whatever it has
+    beside what the class takes, as files of other versions do, is left out.
 
     Raises:
         PermissionError: It may not be read, which is no damage.

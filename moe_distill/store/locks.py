@@ -25,10 +25,11 @@ def locked(path: Path, key: str = "paths.store", waiting: str = "", refusal: str
         refusal: What is allowed instead; where it is empty, another holder is waited for.
 
     Raises:
-        InputError: The file system has no such locks, the file is one that only another user may write, or another
-            process holds it and is not to be waited for.
+        InputError: The file system has no such locks, the file is one that only another user may write, or
+            another process holds it and is not to be waited for.
     """
-    # A soft lock would be a marker file: what a killed process of another machine left would be waited for for ever.
+    # A soft lock would be a marker file: what a killed process of another machine left would be waited for
+    # for ever.
     lock = FileLock(path, fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Artifacts of schema 1, whose keys held module paths and every setting, under the keys that they have now.
 
-A store that an older version made is put in order once, when it is first opened. To be dropped with the next schema.
+A store that an older version made is put in order once, when it is first opened. To be dropped with the next
+schema.
 """
 
 import functools
@@ -22,11 +23,19 @@ FORMER = 1
 MARKER = "schema"
 # Two classes had the name of another one.
 _RENAMED = {f"{HOME}.data.partition.Random": "RandomParts", f"{HOME}.data.partition.KMeans": "KMeansParts"}
-# What these made before their revision 1 is wrong, and is not to be found; DM's only where batch norm was passed.
+# What these made before their revision 1 is wrong, and is not to be found; DM's only where batch norm was
+# passed.
 _REVISED = {"IDC", "IDM", "MTT", "FTD", "DATM"}
 _REVISED_WITH_BATCH_NORM = {"DM"}
 _WITHOUT_BATCH_NORM = ("instance", "none", "group", "layer")
-_PLAIN_NETWORKS = {"ConvNet", "AlexNet", "VGG11", "ResNet10", "ResNet18", "MLP"}  # instance norm unless they say else
+_PLAIN_NETWORKS = {
+    "ConvNet",
+    "AlexNet",
+    "VGG11",
+    "ResNet10",
+    "ResNet18",
+    "MLP",
+}  # instance norm unless they say else
 
 
 class NotFoundAgain(Exception):
@@ -54,12 +63,18 @@ def converted(settings: Any) -> Any:
     if isinstance(settings, list):
         return [converted(value) for value in settings]
     if not isinstance(settings, dict):
-        return _renamed(settings) if isinstance(settings, str) and settings.startswith(f"{HOME}.") else settings
+        return (
+            _renamed(settings) if isinstance(settings, str) and settings.startswith(f"{HOME}.") else settings
+        )
     if "target" in settings:
         return _built(settings)
     if isinstance(settings.get("roster"), list):
         members = [_member(member, settings["network"]) for member in settings["roster"]]
-        others = {name: converted(value) for name, value in settings.items() if name != "roster" and value is not None}
+        others = {
+            name: converted(value)
+            for name, value in settings.items()
+            if name != "roster" and value is not None
+        }
         return {**others, "roster": members}
     return {name: converted(value) for name, value in settings.items()}
 
@@ -145,7 +160,9 @@ def is_marked(root: Path) -> bool:
 
 
 def mark(root: Path) -> None:
-    """Note that a store holds nothing under keys of an earlier version; were it cut, the store would be read again."""
+    """Note that a store holds nothing under keys of an earlier version; were it cut, the store would be read
+    again.
+    """
     (root / MARKER).write_text(f"{SCHEMA}\n")
 
 
@@ -170,7 +187,12 @@ def _moved(folder: Path) -> bool:
         return False
     try:
         identity = converted(manifest["settings"])
-    except (NotFoundAgain, LookupError, AttributeError, TypeError):  # the latter of shapes that schema 1 had at first
+    except (
+        NotFoundAgain,
+        LookupError,
+        AttributeError,
+        TypeError,
+    ):  # the latter of shapes that schema 1 had at first
         return False
     target = folder.with_name(key(identity))
     if target.exists():
@@ -178,6 +200,8 @@ def _moved(folder: Path) -> bool:
     manifest = {**manifest, "schema": SCHEMA, "identity": identity}
     with in_place_of(folder / MANIFEST) as temporary:
         checksum = {"checksum": content_checksum(manifest)} if "files" in manifest else {}
-        temporary.write_text(json.dumps({**manifest, **checksum}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps({**manifest, **checksum}, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+        )
     folder.rename(target)
     return True

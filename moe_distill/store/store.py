@@ -1,8 +1,9 @@
 """The content-addressed store: what a stage leaves, under the hash of what decided it.
 
-An artifact is a folder ``<root>/<kind>/<key>/`` with a ``manifest.json``; its key is the sha256 of the slice of
-settings, the code schema and the fingerprints of its inputs. It is built in a temporary folder and moved into place at
-once, so that a reader sees all of it or nothing; a file lock lets two processes that want it compute it once.
+An artifact is a folder ``<root>/<kind>/<key>/`` with a ``manifest.json``; its key is the sha256 of the slice
+of settings, the code schema and the fingerprints of its inputs. It is built in a temporary folder and moved
+into place at once, so that a reader sees all of it or nothing; a file lock lets two processes that want it
+compute it once.
 """
 
 import contextlib
@@ -17,7 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from moe_distill.errors import InputError
-from moe_distill.store.damage import MANIFEST, checksums, content_checksum, flaw_of, flaw_of_manifest, set_aside
+from moe_distill.store.damage import (
+    MANIFEST,
+    checksums,
+    content_checksum,
+    flaw_of,
+    flaw_of_manifest,
+    set_aside,
+)
 from moe_distill.store.disk import expanded, guard_disk, in_place_of, keep, sync_folder
 from moe_distill.store.identity import SCHEMA, describe, identity, key
 from moe_distill.store.locks import locked
@@ -28,11 +36,15 @@ from moe_distill.validation.values import Text
 
 @functools.cache
 def commit() -> str:
-    """Return the short commit of the code, with ``+`` where it has uncommitted changes; the version outside git."""
+    """Return the short commit of the code, with ``+`` where it has uncommitted changes; the version outside
+    git.
+    """
     here = Path(__file__).resolve().parents[1]
     git = ["git", "-C", str(here)]
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        )
         dirty = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], check=False).returncode
     except (OSError, subprocess.CalledProcessError):
         from moe_distill import __version__
@@ -86,8 +98,8 @@ class Store:
     def at(self, kind: str, key: str) -> Path | None:
         """Return the folder of the finished artifact of a key, or None.
 
-        Its files are compared with their checksums when it is first asked for. One that is damaged is set aside, which
-        is told in a line, and counts as missing; so does a file or link that lies in its place.
+        Its files are compared with their checksums when it is first asked for. One that is damaged is set
+        aside, which is told in a line, and counts as missing; so does a file or link that lies in its place.
         """
         path = self.root / kind / key
         if not os.path.lexists(path):
@@ -106,7 +118,9 @@ class Store:
         self._whole.discard(path)
 
     def count_made(self, kind: str) -> int:
-        """Return how many artifacts of a kind this object made; a stage that made none more was found finished."""
+        """Return how many artifacts of a kind this object made; a stage that made none more was found
+        finished.
+        """
         return sum(name.startswith(f"{kind} ") for name in self.made)
 
     def manifest(self, folder: Path) -> dict[str, Any]:
@@ -121,25 +135,34 @@ class Store:
             **wanted: What each entry is to be, as annotations.
 
         Raises:
-            InputError: One is missing or is something else, in a manifest that no checksum vouches for: the artifact is
-                set aside, so that it is made again.
+            InputError: One is missing or is something else, in a manifest that no checksum vouches for: the
+                artifact is set aside, so that it is made again.
         """
         manifest = self.manifest(folder)
         for name, annotation in wanted.items():
             inner = misfit(annotation, manifest[name]) if name in manifest else ("", None, "")
             if inner is not None:
                 self.set_aside(folder, f"{MANIFEST} does not tell {name}{inner[0]}")
-                raise InputError("paths.store", folder, "what this package made; set aside, the same command makes it")
+                raise InputError(
+                    "paths.store", folder, "what this package made; set aside, the same command makes it"
+                )
         return {name: manifest[name] for name in wanted}
 
     def work(self, kind: str, settings: Any) -> Path:
-        """Return the folder for an unfinished artifact's checkpoints; it outlives a kill and goes once finished."""
+        """Return the folder for an unfinished artifact's checkpoints; it outlives a kill and goes once
+        finished.
+        """
         folder = self.root / "work" / f"{kind}-{key(settings)}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def obtain(
-        self, kind: str, settings: Any, make: Callable[[Path], Mapping[str, Any] | None], *, verify: bool = True
+        self,
+        kind: str,
+        settings: Any,
+        make: Callable[[Path], Mapping[str, Any] | None],
+        *,
+        verify: bool = True,
     ) -> Path:
         """Return the artifact, made now if it is not there or damaged.
 
@@ -147,7 +170,8 @@ class Store:
             kind: The sort of artifact, a folder name.
             settings: What decides it (see :func:`describe`).
             make: Fills the empty folder it is given; what it returns is added to the manifest.
-            verify: Whether its files are compared with their checksums; not where its manifest is all that is read.
+            verify: Whether its files are compared with their checksums; not where its manifest is all that is
+                read.
 
         Raises:
             InputError: The disk is full. What was finished stays; checkpoints in :meth:`work` stay too.

@@ -13,8 +13,9 @@ __all__ = ["Tensors", "cached"]
 def cached(path: Path, build: Callable[[], Tensors]) -> Tensors:
     """Return the tensors stored in ``path``; build and store them where the file is missing or damaged.
 
-    They are compared with the digest they were stored with, and a damaged file is set aside, which is told in a line.
-    Safe with several processes: one builds while the others wait, and no reader ever sees half a file.
+    They are compared with the digest they were stored with, and a damaged file is set aside, which is told in
+    a line. Safe with several processes: one builds while the others wait, and no reader ever sees half a
+    file.
 
     Args:
         path: A safetensors file; its folder is made.

@@ -1,4 +1,6 @@
-"""Tensors in a safetensors file: written whole or not at all, and told from damaged ones where they carry a digest."""
+"""Tensors in a safetensors file: written whole or not at all, and told from damaged ones where they carry a
+digest.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,7 +17,9 @@ Tensors = dict[str, torch.Tensor]
 DIGEST = "sha256"
 
 
-def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path, about: Mapping[str, str] | None = None) -> None:
+def save_tensors(
+    tensors: Mapping[str, torch.Tensor], path: Path, about: Mapping[str, str] | None = None
+) -> None:
     """Write a file, moved into place at once and on the disk before.
 
     Args:
@@ -59,7 +63,9 @@ def load_whole(path: Path) -> Tensors:
 
 
 def digest(tensors: Mapping[str, torch.Tensor], name: str) -> str:
-    """Return a sha256, in hexadecimal, over a file's name and names, types, shapes and numbers of its tensors."""
+    """Return a sha256, in hexadecimal, over a file's name and names, types, shapes and numbers of its
+    tensors.
+    """
     total = hashlib.sha256(name.encode())
     for key, tensor in sorted(tensors.items()):
         total.update(f"{key}{tensor.dtype}{tuple(tensor.shape)}".encode())

@@ -56,12 +56,21 @@ class Forecast:
         for name in dict.fromkeys(self.names.values()):
             minutes = sum(self.seconds[a] or 0.0 for a in self.names if self.names[a] == name) / 60
             lines += [f"{minutes:10.1f} min  {name}"] if minutes >= _LEAST_MINUTES else []
-        open_ones = [f"not foretold: {self.names[a]}" for a, seconds in self.seconds.items() if seconds is None]
+        open_ones = [
+            f"not foretold: {self.names[a]}" for a, seconds in self.seconds.items() if seconds is None
+        ]
         unknown = [*dict.fromkeys([*self.unknown, *open_ones])]
         disk = [f"about {self.disk / 1e9:.1f} GB of disk for networks"] if self.disk >= _LEAST_BYTES else []
-        total = f"about {in_words(self.total)} of work in {count([self.busy], 'job')}, one after the other"
+        total = (
+            f"about {format_duration(self.total)} of work in {count([self.busy], 'job')}, one after the other"
+        )
         more = ", and what is not foretold" if unknown else ""
-        return [*lines, *unknown, *disk, f"{total}, on this machine{more}; stages already in the store are left out"]
+        return [
+            *lines,
+            *unknown,
+            *disk,
+            f"{total}, on this machine{more}; stages already in the store are left out",
+        ]
 
 
 def forecast(jobs: Sequence[Job], accelerator: str, visible: str | None) -> Forecast:
@@ -91,13 +100,16 @@ def forecast(jobs: Sequence[Job], accelerator: str, visible: str | None) -> Fore
             plan = pipeline.main_plan
             names[part.address] = f"{plan.data.name} {part.name}" if plan else part.name
     per_image = dict(zip(works, speeds([*works.values()], accelerator, visible), strict=True))
-    seconds = {a: None if p.forwards is None else p.forwards * per_image[kind] for a, (kind, p) in parts.items()}
+    seconds = {
+        a: None if p.forward_passes is None else p.forward_passes * per_image[kind]
+        for a, (kind, p) in parts.items()
+    }
     written = [(part.snapshots, kind) for kind, part in parts.values() if part.snapshots]
     sizes = {kind: 4 * weights(works[kind]) for kind in {kind for _, kind in written}}
     return Forecast(names, seconds, sum(times * sizes[kind] for times, kind in written), unknown, busy)
 
 
-def told(jobs: Sequence[Job], accelerator: str, visible: str | None, scale: str = "") -> str:
+def format_forecast(jobs: Sequence[Job], accelerator: str, visible: str | None, scale: str = "") -> str:
     """Return the forecast of some jobs as text.
 
     Its first line warns of work of days without a GPU.
@@ -116,12 +128,16 @@ def told(jobs: Sequence[Job], accelerator: str, visible: str | None, scale: str 
         lines.insert(-1, memory_line(jobs, accelerator))
     if coming.total > _DAYS and not sees_gpu(accelerator):
         instead = "" if scale in _SHORT else "; scale=small is the protocol shortened for two cores"
-        lines.insert(0, f"no GPU is seen here, without which this takes about {in_words(coming.total)}{instead}")
+        lines.insert(
+            0, f"no GPU is seen here, without which this takes about {format_duration(coming.total)}{instead}"
+        )
     return "\n".join(lines)
 
 
 def memory_line(jobs: Sequence[Job], accelerator: str) -> str:
-    """Return the most memory that a recorded run of such a method, data set and network took, for all of these."""
+    """Return the most memory that a recorded run of such a method, data set and network took, for all of
+    these.
+    """
     cpu = not sees_gpu(accelerator)
     recorded: dict[tuple[Any, ...], float] = {}
     for row in jobs[0][1].committed.values():
@@ -131,19 +147,21 @@ def memory_line(jobs: Sequence[Job], accelerator: str) -> str:
     wanted = {
         (plan.roster.method, plan.data.name, name, protocol.columns(name, 1)["width"])
         for pipeline, _ in jobs
-        if (protocol := pipeline.protocol) is not None and (plan := pipeline.main_plan) is not None
+        if (protocol := pipeline.main_protocol) is not None and (plan := pipeline.main_plan) is not None
         for name in protocol.students
     }
     known = [recorded[kind] for kind in wanted if kind in recorded]
     if not known:
         return "peak memory not foretold: no run of such a method, data set and network is recorded"
     rest = (
-        "" if len(known) == len(wanted) else f"; of {len(wanted) - len(known)} of {len(wanted)} kinds none is recorded"
+        ""
+        if len(known) == len(wanted)
+        else f"; of {len(wanted) - len(known)} of {len(wanted)} kinds none is recorded"
     )
     return f"peak memory up to {max(known) / 1024:.1f} GB a job, as recorded of such runs{rest}"
 
 
-def in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a duration as a person says it."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:

@@ -33,22 +33,27 @@ def before(configs: Sequence[DictConfig]) -> str:
         configs: The composed jobs, as for all functions here.
 
     Raises:
-        InputError: A job's configuration does not fit what it names, or the rows to come do not fit the question.
+        InputError: A job's configuration does not fit what it names, or the rows to come do not fit the
+            question.
     """
     from moe_distill.results.aggregate import require_answerable
 
     with guard_disk(written(configs[0].paths, _folder(configs))):
         jobs = built(configs)
-        sweep, folder = asked(jobs), _folder(configs)
-        require_answerable([row for cell in sweep.cells for row in cell.awaited], Question(**sweep.question))
+        sweep, folder = sweep_of(jobs), _folder(configs)
+        require_answerable(
+            [row for cell in sweep.cells for row in cell.expected_rows], Question(**sweep.question)
+        )
         pairs = zip(sweep.cells, jobs, strict=True)
         cells = (replace(cell, idle=not cell.keys and _missing(job) == []) for cell, job in pairs)
         replace(sweep, cells=tuple(cells)).write(folder)
-        return foretell(_left(jobs, sweep, folder))
+        return forecast_jobs(_left(jobs, sweep, folder))
 
 
 def done_already(configs: Sequence[DictConfig]) -> list[bool]:
-    """Say of each job whether nothing of it is left to do, also for its page; :func:`before` kept what is asked."""
+    """Say of each job whether nothing of it is left to do, also for its page; :func:`before` kept what is
+    asked.
+    """
     folder, results = _folder(configs), _results(configs[0])
     sweep = Sweep.read(folder)
     if sweep is None or len(sweep.cells) != len(configs):  # nobody called it
@@ -66,11 +71,14 @@ def after(configs: Sequence[DictConfig]) -> str:
     folder, results = _folder(configs), _results(configs[0])
     with guard_disk(written(configs[0].paths, folder)):
         try:
-            sweep, note = asked(built(configs)), ""
+            sweep, note = sweep_of(built(configs)), ""
         except InputError as error:
             if error.key != DATA or (committed := _committed(configs)) is None:
                 raise
-            sweep, note = committed, f"the page is of the committed rows, as {DATA}={error.value} holds no data\n"
+            sweep, note = (
+                committed,
+                f"the page is of the committed rows, as {DATA}={error.value} holds no data\n",
+            )
         sweep.write(folder)
         return note + report_sweep(folder, results)
 
@@ -89,11 +97,11 @@ def _committed(configs: Sequence[DictConfig]) -> Sweep | None:
 
 def status(configs: Sequence[DictConfig]) -> str:
     """Return which cells are done, running, failed or missing, and the time that is left."""
-    from moe_distill.sweeps.status import shown
+    from moe_distill.sweeps.status import format_status
 
     jobs = built(configs)
-    sweep, folder = asked(jobs), _folder(configs)
-    return shown(sweep, folder, _results(configs[0]), foretell(_left(jobs, sweep, folder)))
+    sweep, folder = sweep_of(jobs), _folder(configs)
+    return format_status(sweep, folder, _results(configs[0]), forecast_jobs(_left(jobs, sweep, folder)))
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ def built(configs: Sequence[DictConfig]) -> list[Built]:
     return [_built(cfg, shelf) for cfg in configs]
 
 
-def asked(jobs: Sequence[Built]) -> Sweep:
+def sweep_of(jobs: Sequence[Built]) -> Sweep:
     """Return the sweep with its cells."""
     configs = [job.cfg for job in jobs]
     question = hydra.utils.instantiate(configs[0].question, _convert_="all")
@@ -134,9 +142,9 @@ def _command() -> str:
     return shlex.join([*_RUN.split(), *sys.argv[1:]])
 
 
-def foretell(jobs: Sequence[Built]) -> str:
+def forecast_jobs(jobs: Sequence[Built]) -> str:
     """Return what the jobs are going to cost, stages that are done left out."""
-    from moe_distill.sweeps.forecast import told
+    from moe_distill.sweeps.forecast import format_forecast
 
     if not jobs:
         return "nothing is left to do"
@@ -147,13 +155,17 @@ def foretell(jobs: Sequence[Built]) -> str:
     visible = None if slots in (None, "auto") else str(slots).split(";")[0].strip()
     scales = {str(cfg.scale_name) for cfg in configs}
     with as_typed(configs[0]):
-        return told(known, accelerator, visible, scales.pop() if len(scales) == 1 else "")
+        return format_forecast(known, accelerator, visible, scales.pop() if len(scales) == 1 else "")
 
 
 def _left(jobs: Sequence[Built], sweep: Sweep, folder: Path) -> list[Built]:
-    """Return the jobs but those that leave no rows, are done, and have lost nothing they made, as far as is known."""
+    """Return the jobs but those that leave no rows, are done, and have lost nothing they made, as far as is
+    known.
+    """
     pairs = zip(jobs, sweep.cells, strict=True)
-    return [job for job, cell in pairs if cell.keys or cell.state(folder, job.results) != DONE or _missing(job)]
+    return [
+        job for job, cell in pairs if cell.keys or cell.state(folder, job.results) != DONE or _missing(job)
+    ]
 
 
 def _cell(job: Built) -> Cell:

@@ -34,29 +34,30 @@ class Cell:
         name: What its command line sets apart from the others.
         folder: The job's folder, by its name in the sweep's.
         command: What runs it alone.
-        awaited: The result rows it is to leave, with the columns that are known beforehand; none where its pipeline
-            leaves others.
-        work: What tells its work from that of any other job: a hash of what it runs, its scale and store; None where it
-            is not known.
+        expected_rows: The result rows it is to leave, with the columns that are known beforehand; none where
+            its pipeline leaves others.
+        work: What tells its work from that of any other job: a hash of what it runs, its scale and store;
+            None where it is not known.
         idle: Whether it leaves no rows, and all that it would make was in the store when the sweep began.
     """
 
     name: str
     folder: str
     command: str
-    awaited: tuple[Annotated[Row, Predicate(is_keyed)], ...] = ()
+    expected_rows: tuple[Annotated[Row, Predicate(is_keyed)], ...] = ()
     work: str | None = None
     idle: bool = False
 
     @functools.cached_property
     def keys(self) -> tuple[str, ...]:
         """The keys of the rows that it is to leave (their ``config_hash``)."""
-        return tuple(row["config_hash"] for row in self.awaited)
+        return tuple(row["config_hash"] for row in self.expected_rows)
 
     def state(self, sweep: Path, results: Results) -> str:
         """Say how far it is: ``done``, ``missing``, or what became of its last attempt.
 
-        A cell is done when its rows are, whoever made them; where it leaves none, when an attempt at it has finished.
+        A cell is done when its rows are, whoever made them; where it leaves none, when an attempt at it has
+        finished.
         """
         if self.keys and all(results.has(row) for row in self.keys):
             return DONE
@@ -69,10 +70,11 @@ class Cell:
         return "missing" if self.keys else DONE
 
     def concluded(self, sweep: Path, results: Results) -> bool:
-        """Say whether nothing is left to do: its rows are done, and its folder holds what the sweep's page shows of it.
+        """Say whether nothing is left to do: its rows are done, and its folder holds what the sweep's page
+        shows of it.
 
-        Committed rows need no folder; others stand in its table too. One that leaves no rows is concluded where its
-        last attempt finished and what it made is still in the store.
+        Committed rows need no folder; others stand in its table too. One that leaves no rows is concluded
+        where its last attempt finished and what it made is still in the store.
         """
         tried = attempts_of(sweep / self.folder)
         finished = bool(tried) and (tried[-1].outcome, tried[-1].work) == ("finished", self.work)
@@ -88,8 +90,8 @@ class Cell:
     def attempts(self, sweep: Path) -> list[Attempt]:
         """Return the attempts at it, the first one first.
 
-        Its folder bears the same name at another scale, or with other data or another store: attempts at such work are
-        left out, and those before it of which the work is not known.
+        Its folder bears the same name at another scale, or with other data or another store: attempts at such
+        work are left out, and those before it of which the work is not known.
         """
         tried = attempts_of(sweep / self.folder)
         others = [i for i, a in enumerate(tried) if len({self.work, a.work} - {None}) > 1]

@@ -123,7 +123,8 @@ def gathered_rows(folder: Path, results: Results) -> list[dict[str, Any]]:
 
 
 def committed_sweep(table: Path, command: str, question: Question, scale: str) -> Sweep | None:
-    """Return the sweep that left an experiment's committed rows, whose page needs neither its data nor its sets.
+    """Return the sweep that left an experiment's committed rows, whose page needs neither its data nor its
+    sets.
 
     Args:
         table: The experiment's ``results.csv``.
@@ -137,7 +138,11 @@ def committed_sweep(table: Path, command: str, question: Question, scale: str) -
     Raises:
         InputError: The table cannot be read.
     """
-    rows = [row for row in texts_of(read_rows(table, ResultRow)) if row["scale"] == scale] if table.is_file() else []
+    rows = (
+        [row for row in texts_of(read_rows(table, ResultRow)) if row["scale"] == scale]
+        if table.is_file()
+        else []
+    )
     jobs: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         jobs.setdefault(row["overrides"], []).append(row)
@@ -147,7 +152,9 @@ def committed_sweep(table: Path, command: str, question: Question, scale: str) -
     first, *others = jobs
     # Baselines are of every job; they are told once, with the first.
     awaited = {first: [*jobs[first], *baselines], **{name: jobs[name] for name in others}}
-    cells = tuple(Cell(name, f"committed-{n}", "", tuple(own)) for n, (name, own) in enumerate(awaited.items()))
+    cells = tuple(
+        Cell(name, f"committed-{n}", "", tuple(own)) for n, (name, own) in enumerate(awaited.items())
+    )
     return Sweep(command, asdict(question), cells, (scale,))
 
 
@@ -168,7 +175,9 @@ def _jobs(sweep: Path, scales: Sequence[str]) -> dict[Path, Stages | None]:
     Jobs of other scales, whose folders stay where a sweep is run at two, are left out.
     """
     found = {job: stages_of(job) for job in sorted(path for path in sweep.iterdir() if path.is_dir())}
-    return {job: told for job, told in found.items() if not (scales and told) or told.scale in (None, *scales)}
+    return {
+        job: told for job, told in found.items() if not (scales and told) or told.scale in (None, *scales)
+    }
 
 
 def _teachers(jobs: Mapping[Path, Stages | None]) -> dict[str, float]:
@@ -191,14 +200,15 @@ def _teachers(jobs: Mapping[Path, Stages | None]) -> dict[str, float]:
 
 
 def _asked(sweep: Sweep, here: Sequence[dict[str, str]], results: Results) -> list[dict[str, Any]]:
-    """Return the rows of the sweep's cells, wherever they were made, and those of other jobs that ran in its folder.
+    """Return the rows of the sweep's cells, wherever they were made, and those of other jobs that ran in its
+    folder.
 
-    Those of students to come have no accuracy. Jobs of another scale have folders of the same names: their rows are
-    left out.
+    Those of students to come have no accuracy. Jobs of another scale have folders of the same names: their
+    rows are left out.
     """
     known = {row["config_hash"]: row for row in here}
     found: dict[str, dict[str, Any]] = {}
-    for row in (row for cell in sweep.cells for row in cell.awaited):
+    for row in (row for cell in sweep.cells for row in cell.expected_rows):
         key = row["config_hash"]
         if key not in found:
             there: Mapping[str, Any]
@@ -209,7 +219,10 @@ def _asked(sweep: Sweep, here: Sequence[dict[str, str]], results: Results) -> li
                 there = {**results.row(key, **decided), **row} if results.has(key) else row
             found[key] = {c: None if there.get(c) is None else str(there[c]) for c in COLUMNS}
     scales = sweep.scales or {row["scale"] for row in found.values()}
-    return [*found.values(), *(r for k, r in known.items() if k not in found and (not scales or r["scale"] in scales))]
+    return [
+        *found.values(),
+        *(r for k, r in known.items() if k not in found and (not scales or r["scale"] in scales)),
+    ]
 
 
 def _reported(cell: Cell, folder: Path, results: Results) -> CellReport:

@@ -26,7 +26,8 @@ sys.stdout.write("\\n" + json.dumps(measured(works, device)))
 
 
 def speeds(works: Sequence[Work], accelerator: str, visible: str | None) -> list[float]:
-    """Return, for each network, a third of a training step per image in seconds: what one forward pass counts for.
+    """Return, for each network, a third of a training step per image in seconds: what one forward pass counts
+    for.
 
     Args:
         works: Networks with channels, classes and size of their images.
@@ -46,7 +47,9 @@ def apart(works: Sequence[Work], device: str, visible: str | None) -> list[float
     """Measure in a process that ends with the measurement; arguments as of :func:`speeds`."""
     env = os.environ | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
     given = pickle.dumps((works, device))
-    done = subprocess.run([sys.executable, "-c", _CHILD], input=given, stdout=subprocess.PIPE, env=env, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD], input=given, stdout=subprocess.PIPE, env=env, check=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -62,7 +65,9 @@ def weights(work: Work) -> int:
 
 def _built(work: Work) -> torch.nn.Module:
     network, channels, classes, size = work
-    with torch.random.fork_rng(devices=[]):  # whatever a library draws from there, the run's own draws stay the same
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # whatever a library draws from there, the run's own draws stay the same
         return build(network, channels=channels, classes=classes, size=size, rng=stream(0, "forecast"))
 
 

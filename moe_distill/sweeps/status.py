@@ -19,15 +19,15 @@ _STYLES = {DONE: "green", "running": "cyan", "missing": "dim"}
 _LOG_TAIL_BYTES = 1 << 14
 
 
-def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
+def format_status(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
     """Return the state of a sweep as text: a line for each cell, their count, and what is left to do.
 
     Args:
         sweep: What was asked for.
         folder: Its folder.
         results: The rows that are done.
-        forecast: What the stages that are missing are going to cost, as text; also where a cell is done, of which the
-            store may have lost what it made.
+        forecast: What the stages that are missing are going to cost, as text; also where a cell is done, of
+            which the store may have lost what it made.
     """
     table = Table(title=Text(f"{folder.name}: {len(sweep.cells)} cells"), title_justify="left")
     for column in ("cell", "state", "attempts", "for", "last said"):
@@ -46,7 +46,7 @@ def shown(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
         table.add_row(Text(cell.name), shown_state, str(len(tried) or ""), took, Text(said))
     counts = Counter(states)
     summary = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-    return f"{terminal.shown(table)}{summary}\n{forecast}"
+    return f"{terminal.rendered(table)}{summary}\n{forecast}"
 
 
 def last_lines(folder: Path, most: int = 30) -> str:
@@ -57,7 +57,9 @@ def last_lines(folder: Path, most: int = 30) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
         text = file.read().decode(errors="replace")
-    redrawn = (next((part for part in reversed(line.split("\r")) if part.strip()), "") for line in text.split("\n"))
+    redrawn = (
+        next((part for part in reversed(line.split("\r")) if part.strip()), "") for line in text.split("\n")
+    )
     lines = [line.rstrip() for line in redrawn if line.strip()]
     return "\n".join(lines[-most:])
 
@@ -75,5 +77,9 @@ def status_of_folder(cfg: DictConfig) -> str:
     begun = begun or Sweep(tried[-1].command, {}, (Cell(folder.name, ".", tried[-1].command, ()),))
     results = Results(Store(cfg.paths.store), cfg.paths.tables)
     done = all(cell.state(folder, results) == DONE for cell in begun.cells)
-    rest = "nothing is left to do" if done else "the sweep's own command as python -m moe_distill.status foretells it"
-    return shown(begun, folder, results, rest)
+    rest = (
+        "nothing is left to do"
+        if done
+        else "the sweep's own command as python -m moe_distill.status foretells it"
+    )
+    return format_status(begun, folder, results, rest)

@@ -30,7 +30,9 @@ class _About:
     fingerprint: Annotated[str, MinLen(64)]
 
 
-def write_set(path: Path, tensors: Mapping[str, torch.Tensor], provenance: Provenance, fingerprint: str) -> None:
+def write_set(
+    path: Path, tensors: Mapping[str, torch.Tensor], provenance: Provenance, fingerprint: str
+) -> None:
     """Write ``path`` and the JSON beside it, each moved into place at once."""
     about = json.dumps(dataclasses.asdict(_About(provenance, fingerprint)), indent=1, sort_keys=True) + "\n"
     save_tensors(tensors, path)
@@ -49,7 +51,9 @@ def files_of(folder: Path) -> list[Path]:
         raise InputError("set", folder, "a folder with files expert_<number>.safetensors")
     names = [f"expert_{number}.safetensors" for number in range(len(found))]
     if strange := sorted(found.difference(names)):
-        allowed = f"a name expert_<number>.safetensors, where the {len(found)} of a folder are numbered from 0"
+        allowed = (
+            f"a name expert_<number>.safetensors, where the {len(found)} of a folder are numbered from 0"
+        )
         raise InputError("set", folder / strange[0], f"{allowed} without a gap")
     return [folder / name for name in names]
 
@@ -62,10 +66,14 @@ def require_roster(files: Sequence[Path], held: Sequence[Provenance]) -> None:
     """
     for number, (file, own) in enumerate(zip(files, held, strict=True)):
         if own.expert != number:
-            raise InputError("set", file, f"the set of expert {number}; this one is that of expert {own.expert}")
+            raise InputError(
+                "set", file, f"the set of expert {number}; this one is that of expert {own.expert}"
+            )
     experts = len(held[0].settings.get("roster", held))
     if len(files) != experts:
-        raise InputError("set", files[0].parent, f"the files of all {experts} experts; there are {len(files)}")
+        raise InputError(
+            "set", files[0].parent, f"the files of all {experts} experts; there are {len(files)}"
+        )
 
 
 def whitening_beside(path: Path, source: str) -> Whitening:
@@ -84,8 +92,8 @@ def read_set(path: Path) -> tuple[dict[str, torch.Tensor], Provenance, str]:
     """Return the tensors, what they are, and the fingerprint they were written with.
 
     Raises:
-        InputError: A file is missing, cannot be read, is truncated or of another kind, or a value is none that a set
-            can have.
+        InputError: A file is missing, cannot be read, is truncated or of another kind, or a value is none
+            that a set can have.
     """
     try:
         for file in (path.with_suffix(".json"), path):
@@ -95,7 +103,9 @@ def read_set(path: Path) -> tuple[dict[str, torch.Tensor], Provenance, str]:
         _require_fit(tensors, about.provenance)
         return tensors, about.provenance, about.fingerprint
     except FileNotFoundError as error:
-        raise InputError("set", path, f"a set written by this package; {error.filename} is missing") from error
+        raise InputError(
+            "set", path, f"a set written by this package; {error.filename} is missing"
+        ) from error
     except OSError as error:
         raise unreadable(path, error) from error
     except (SafetensorError, ValueError, LookupError) as error:
@@ -111,7 +121,8 @@ def fingerprint_of(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def require_sealed(path: Path, written: str, loaded: str) -> None:
-    """Refuse a set that is not what its fingerprint says; an older one, of the tensors alone, is said to be older.
+    """Refuse a set that is not what its fingerprint says; an older one, of the tensors alone, is said to be
+    older.
 
     Args:
         path: The set's file.
@@ -127,13 +138,17 @@ def require_sealed(path: Path, written: str, loaded: str) -> None:
     if written == tensors:
         _say_older(path.parent)
     elif written.partition("-")[2] != reading:
-        allowed = "the metadata it was written with; classes, statistics, space, tiling or whitening were changed"
+        allowed = (
+            "the metadata it was written with; classes, statistics, space, tiling or whitening were changed"
+        )
         raise InputError("set", path, allowed)
 
 
 @functools.cache
 def _say_older(folder: Path) -> None:
-    say(f"{folder}: a set from before fingerprints covered how it is read; its metadata are taken as they stand")
+    say(
+        f"{folder}: a set from before fingerprints covered how it is read; its metadata are taken as they stand"
+    )
 
 
 @functools.cache

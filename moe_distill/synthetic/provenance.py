@@ -33,10 +33,12 @@ class Provenance:
         mean: Per-channel mean of the real pixels scaled to [0, 1]; ``std`` likewise.
         method: Name of the distillation method; ``expert`` its place in the roster.
         ipc: Stored images per class.
-        space: What the stored numbers are: raw pixels in [0, 1], standardised by ``mean`` and ``std``, or whitened.
+        space: What the stored numbers are: raw pixels in [0, 1], standardised by ``mean`` and ``std``, or
+            whitened.
         tiling: How a stored image is decoded.
         settings: The description of everything that decided the images.
-        whitening: Source of the whitening that networks see the data through; None where it is ``mean`` and ``std``.
+        whitening: Source of the whitening that networks see the data through; None where it is ``mean`` and
+            ``std``.
     """
 
     dataset: Text
@@ -55,7 +57,10 @@ class Provenance:
 
     def reading(self) -> str:
         """Return the first digits of a sha256 of all but the tensors that decides what a student sees."""
-        tiles = {**asdict(self.tiling), "fill": float(self.tiling.fill)}  # 0 and 0.0 are one number, but two texts
+        tiles = {
+            **asdict(self.tiling),
+            "fill": float(self.tiling.fill),
+        }  # 0 and 0.0 are one number, but two texts
         statistics = [[*map(float, self.mean)], [*map(float, self.std)], self.whitening]
         decisive = [self.classes, self.ipc, self.space, tiles, statistics]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:DIGITS]
@@ -82,7 +87,13 @@ class Provenance:
         Raises:
             InputError: Anything differs.
         """
-        ours = (tuple(self.classes), tuple(own_shape), _rounded(self.mean), _rounded(self.std), self.whitening)
+        ours = (
+            tuple(self.classes),
+            tuple(own_shape),
+            _rounded(self.mean),
+            _rounded(self.std),
+            self.whitening,
+        )
         theirs = (tuple(classes), tuple(shape), _rounded(mean), _rounded(std), whitening)
         names = ("classes", "image shape", "mean", "std", "whitening")
         for what, mine, other in zip(names, ours, theirs, strict=True):
@@ -92,7 +103,9 @@ class Provenance:
 
 
 def provenance_of(real: RealSet, **more: Any) -> Provenance:
-    """Return the provenance of a set made from real images; ``more`` are its fields that these do not decide."""
+    """Return the provenance of a set made from real images; ``more`` are its fields that these do not
+    decide.
+    """
     return Provenance(
         dataset=real.name,
         data_variant=real.variant,

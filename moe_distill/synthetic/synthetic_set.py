@@ -32,13 +32,15 @@ class Decoded:
 
 
 class SyntheticSet(nn.Module):
-    """One expert's synthetic images, class-major: rows ``c * ipc`` to ``(c + 1) * ipc`` belong to class ``c``.
+    """One expert's synthetic images, class-major: rows ``c * ipc`` to ``(c + 1) * ipc`` belong to class
+    ``c``.
 
     Args:
         images_NCHW: Stored images, (classes · ipc, channels, size, size), float32.
         provenance: What they are.
         learned_rate: Step size learned together with the images, a scalar, where the method learns one.
-        soft_labels: Logits (classes · ipc, classes) learned together with the images, where the method learns them.
+        soft_labels: Logits (classes · ipc, classes) learned together with the images, where the method learns
+            them.
         average: Exponential moving average of the images, where the method keeps one: what is evaluated.
         whitening: The whitening that the provenance names.
     """
@@ -81,7 +83,9 @@ class SyntheticSet(nn.Module):
         if self.average is None:
             return self
         rate, labels = (None if t is None else t.detach() for t in (self.learned_rate, self.soft_labels))
-        return SyntheticSet(self.average, self.provenance, rate, labels, whitening=self.normalisation.whitening)
+        return SyntheticSet(
+            self.average, self.provenance, rate, labels, whitening=self.normalisation.whitening
+        )
 
     def targets(self) -> torch.Tensor:
         """Return the probabilities (M, classes) of all decoded images, in the order of :meth:`decode`."""
@@ -92,7 +96,9 @@ class SyntheticSet(nn.Module):
         return targets.repeat(self.tiling.per_image, 1)
 
     def of_class(self, c: int) -> torch.Tensor:
-        """Return the decoded images of class ``c`` in the stored space, (ipc · tiles, C, H, W), with gradient."""
+        """Return the decoded images of class ``c`` in the stored space, (ipc · tiles, C, H, W), with
+        gradient.
+        """
         ipc = self.provenance.ipc
         return self.tiling.decode(self.images[c * ipc : (c + 1) * ipc])
 
@@ -109,12 +115,16 @@ class SyntheticSet(nn.Module):
         return images_NCHW if self.provenance.space == "raw" else self.normalisation.raw(images_NCHW)
 
     def standardised(self) -> torch.Tensor:
-        """Return the decoded images standardised by the data set's statistics or whitened, as networks see them."""
+        """Return the decoded images standardised by the data set's statistics or whitened, as networks see
+        them.
+        """
         images, _ = self.decode()
         return self.normalisation.standardised(images) if self.provenance.space == "raw" else images
 
     def fingerprint(self) -> str:
-        """Return ``<tensors>-<reading>``: a sha256 over the tensors, and one over all else that students see by."""
+        """Return ``<tensors>-<reading>``: a sha256 over the tensors, and one over all else that students see
+        by.
+        """
         return f"{self.tensors_fingerprint()}-{self.provenance.reading()}"
 
     def tensors_fingerprint(self) -> str:
@@ -122,7 +132,9 @@ class SyntheticSet(nn.Module):
         return set_files.fingerprint_of(self._tensors())
 
     def dataset(self) -> TensorDataset:
-        """Return (standardised image, label) pairs as an ordinary data set; the label is a distribution if learned."""
+        """Return (standardised image, label) pairs as an ordinary data set; the label is a distribution if
+        learned.
+        """
         return union([self]).dataset()
 
     def save(self, path: str | Path) -> None:
@@ -137,8 +149,8 @@ class SyntheticSet(nn.Module):
         """Read a folder of the experts' files, or the file of one, as their union.
 
         Raises:
-            InputError: The file is missing, truncated or not what was written, or the folder's are not each that of
-                the expert its name says.
+            InputError: The file is missing, truncated or not what was written, or the folder's are not each
+                that of the expert its name says.
         """
         path = Path(path)
         if not path.is_dir():
@@ -151,7 +163,9 @@ class SyntheticSet(nn.Module):
 
     @classmethod
     def read(cls, path: Path, whitening: Whitening | None = None) -> "SyntheticSet":
-        """Read one expert's file and the whitening it names, unless that one is given; raises as :meth:`load`."""
+        """Read one expert's file and the whitening it names, unless that one is given; raises as
+        :meth:`load`.
+        """
         tensors, provenance, fingerprint = set_files.read_set(path)
         if provenance.whitening is None:
             whitening = None
@@ -198,7 +212,9 @@ class SyntheticUnion:
         return Decoded(images[order], labels[order], experts.to(labels.device)[order], targets)
 
     def fingerprint(self) -> str:
-        """Return ``<tensors>-<reading>`` of all members in order, as :meth:`SyntheticSet.fingerprint` of one."""
+        """Return ``<tensors>-<reading>`` of all members in order, as :meth:`SyntheticSet.fingerprint` of
+        one.
+        """
         reading = hashlib.sha256("".join(m.provenance.reading() for m in self.members).encode()).hexdigest()
         return f"{self.tensors_fingerprint()}-{reading[:DIGITS]}"
 
@@ -207,7 +223,9 @@ class SyntheticUnion:
         return hashlib.sha256("".join(m.tensors_fingerprint() for m in self.members).encode()).hexdigest()
 
     def dataset(self) -> TensorDataset:
-        """Return (standardised image, label) pairs as an ordinary data set; labels are distributions if learned."""
+        """Return (standardised image, label) pairs as an ordinary data set; labels are distributions if
+        learned.
+        """
         decoded = self.raw()
         targets = decoded.labels_M if decoded.targets_MC is None else decoded.targets_MC
         return TensorDataset(self.members[0].normalisation.standardised(decoded.images_MCHW), targets)
@@ -240,7 +258,11 @@ def union(sets: Sequence[SyntheticSet]) -> SyntheticUnion:
     together = SyntheticUnion(tuple(sets))
     for member in sets[1:]:
         p = member.provenance
-        together.require(p.classes, member.images.shape[1], member.images.shape[2], p.mean, p.std, p.whitening)
+        together.require(
+            p.classes, member.images.shape[1], member.images.shape[2], p.mean, p.std, p.whitening
+        )
         if p.data_fingerprint != first.data_fingerprint:
-            raise InputError("set", p.data_fingerprint[:12], f"experts of the same data, {first.data_fingerprint[:12]}")
+            raise InputError(
+                "set", p.data_fingerprint[:12], f"experts of the same data, {first.data_fingerprint[:12]}"
+            )
     return together

@@ -12,9 +12,9 @@ from annotated_types import Ge, IsFinite
 class Tiling:
     """Cut each stored image into ``factor x factor`` tiles, each enlarged to the full size.
 
-    Factor 1 stores plain images. IDM's partition and expansion (Zhao et al. 2023, §3.2) is factor 2 with the tiles by
-    column; IDC's multi-formation (Kim et al. 2022, §3.1) runs by row. Sides that the factor does not divide are padded
-    at the right and bottom with ``fill``.
+    Factor 1 stores plain images. IDM's partition and expansion (Zhao et al. 2023, §3.2) is factor 2 with the
+    tiles by column; IDC's multi-formation (Kim et al. 2022, §3.1) runs by row. Sides that the factor does not
+    divide are padded at the right and bottom with ``fill``.
 
     Args:
         factor: Tiles per side, at least 1.
@@ -43,7 +43,8 @@ class Tiling:
         return [(row, column) for row in starts for column in starts]
 
     def decode(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Return the (N·factor², C, H, W) images a network sees, tile-major: the first tile of every image first.
+        """Return the (N·factor², C, H, W) images a network sees, tile-major: the first tile of every image
+        first.
 
         Linear and differentiable: bilinear enlargement with half-pixel centres.
         """
@@ -57,14 +58,17 @@ class Tiling:
         return F.interpolate(tiles, size=(size, size), mode="bilinear", align_corners=False)
 
     def decode_every_factor(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Return the decodes for every factor from 1 to this one, one after the other (IDC's "multi" decode)."""
+        """Return the decodes for every factor from 1 to this one, one after the other (IDC's "multi"
+        decode).
+        """
         return torch.cat([replace(self, factor=k).decode(images_NCHW) for k in range(1, self.factor + 1)])
 
     def decode_within(self, images_NCHW: torch.Tensor, limit: int) -> torch.Tensor:
-        """Return at most ``limit`` decoded images, but at least one of each stored one (IDC's "bound" decode).
+        """Return at most ``limit`` decoded images, but at least one of each stored one (IDC's "bound"
+        decode).
 
-        The first images are decoded by the full factor k, as many as leave room for one of each that follows; then by
-        k - 1, and so on.
+        The first images are decoded by the full factor k, as many as leave room for one of each that follows;
+        then by k - 1, and so on.
         """
         decoded, rest = list[torch.Tensor](), images_NCHW
         for k in range(self.factor, 0, -1):
@@ -76,7 +80,9 @@ class Tiling:
         return torch.cat(decoded)
 
     def store(self, tiles_TNCHW: list[torch.Tensor]) -> torch.Tensor:
-        """Return N stored images that hold full-size images, shrunk bilinearly: one (N, C, H, W) batch per tile."""
+        """Return N stored images that hold full-size images, shrunk bilinearly: one (N, C, H, W) batch per
+        tile.
+        """
         if self.factor == 1:
             return tiles_TNCHW[0]
         size = tiles_TNCHW[0].shape[-1]

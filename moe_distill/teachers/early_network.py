@@ -1,7 +1,7 @@
 """IDC's networks: early in their training on real data (Kim et al., ICML 2022)."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -17,8 +17,9 @@ NewNetwork = Callable[[torch.Generator], Network]
 
 
 @checked
-class EarlyNetwork:
-    """One network at a time: trained on augmented and cut-mixed real data as it goes, replaced while it is young.
+class EarlyStageNetwork:
+    """One network at a time: trained on augmented and cut-mixed real data as it goes, replaced while it is
+    young.
 
     Batches walk through shuffled epochs, from one network to the next.
 
@@ -32,6 +33,8 @@ class EarlyNetwork:
         augment: Augmentation of the standardised images, each by its own draws.
         cutmix: CutMix after it.
     """
+
+    identity: ClassVar[str] = "EarlyNetwork"
 
     def __init__(
         self,

@@ -14,18 +14,23 @@ def longer_ones(folder: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> list
 
     Args:
         folder: Holds the trajectories, a folder each.
-        recipe: How it is trained. Where its rate changes on the way, its epochs decide all of it, and none is like it.
+        recipe: How it is trained. Where its rate changes on the way, its epochs decide all of it, and none is
+            like it.
         wanted: Its settings.
     """
     if recipe.drops or recipe.cosine:
         return []
     settings = identity(wanted)
-    alike = sorted((_epochs_beside(file, settings), file.parent.name) for file in folder.glob("*/manifest.json"))
+    alike = sorted(
+        (_epochs_beside(file, settings), file.parent.name) for file in folder.glob("*/manifest.json")
+    )
     return [name for epochs, name in alike if epochs > recipe.epochs]
 
 
 def _epochs_beside(manifest: Path, wanted: Mapping[str, Any]) -> int:
-    """Return the epochs of a trajectory that differs in these alone from the settings that are wanted; 0 of others."""
+    """Return the epochs of a trajectory that differs in these alone from the settings that are wanted; 0 of
+    others.
+    """
     try:
         settings = json.loads(manifest.read_text())["identity"]
         epochs = settings["recipe"]["epochs"]

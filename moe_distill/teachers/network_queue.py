@@ -45,8 +45,8 @@ class NetworkQueue:
         lr: Learning rate of the networks; momentum and weight decay likewise.
         momentum: See ``lr``.
         weight_decay: See ``lr``.
-        meter_reset: Iterations between two resets of all accuracy counts. The published code resets them whenever it
-            evaluates, which silences the cross-entropy term until a network is trained again.
+        meter_reset: Iterations between two resets of all accuracy counts. The published code resets them
+            whenever it evaluates, which silences the cross-entropy term until a network is trained again.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class NetworkQueue:
                 F.cross_entropy(logits, labels).backward()
                 entry.optimizer.step()
 
-    def forwards(self) -> float:
+    def forward_passes(self) -> float:
         """Return forward equivalents of training after one iteration."""
         return 3 * self.trained * self.steps * self.batch_size
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ NOTED: Mapping[str, Any] = {"cost": Noted, "accuracy": Share}  # in its manifest
 
 @checked
 @dataclass(frozen=True)
-class TeacherPool:
+class PretrainedNetworks:
     """Networks of one architecture, trained alike from different initialisations.
 
     Args:
@@ -36,6 +36,8 @@ class TeacherPool:
         seed: Seed of the pool; not the run's, so that runs share it.
         data: What they are trained on instead of the run's data.
     """
+
+    identity: ClassVar[str] = "TeacherPool"  # its former name, in keys
 
     networks: Count
     network: NetworkFactory
@@ -64,7 +66,8 @@ class TeacherPool:
         return word_of(getattr(self.network, "func", self.network))
 
     def sets(self, train: RealSet, test: RealSet, cache: Path) -> tuple[RealSet, RealSet]:
-        """Return what the networks are trained and tested on: the pool's own data, else the run's, which is given.
+        """Return what the networks are trained and tested on: the pool's own data, else the run's, which is
+        given.
 
         Raises:
             InputError: Its images have another size or number of channels than the run's.
@@ -95,7 +98,8 @@ class TeacherPool:
         return build(self.network, **shape, rng=stream(self.seed, "teacher", index))
 
     def load(self, store: Store, real: RealSet) -> list[Network]:
-        """Return the trained networks, frozen, in evaluation mode, for images as a run on ``real`` normalises them.
+        """Return the trained networks, frozen, in evaluation mode, for images as a run on ``real`` normalises
+        them.
 
         Raises:
             InputError: One was not trained yet, cannot be read, or was trained on other classes.
@@ -106,19 +110,27 @@ class TeacherPool:
             folder = store.find(KIND, self.settings(own, index))
             if folder is None:
                 value = f"distill ({self.architecture} {index + 1} of {self.networks} is not in {store.root})"
-                allowed = "networks trained before: run the same command with pipeline=pretrain (or full) first"
+                allowed = (
+                    "networks trained before: run the same command with pipeline=pretrain (or full) first"
+                )
                 raise InputError("pipeline", value, allowed)
             network = self.blank(own, index)
             try:
                 classes = [*store.manifest(folder)["trained_on"]["classes"]]
                 network.load_state_dict(load_whole(folder / "weights.safetensors"))
             except (LookupError, RuntimeError, TypeError, ValueError, OSError) as error:
-                store.set_aside(folder, f"it holds no weights of {self.architecture} ({type(error).__name__})")
+                store.set_aside(
+                    folder, f"it holds no weights of {self.architecture} ({type(error).__name__})"
+                )
                 value = f"{folder}, set aside"
-                raise InputError("pools", value, "one that can be read: the same command trains it again") from error
+                raise InputError(
+                    "pools", value, "one that can be read: the same command trains it again"
+                ) from error
             _require_classes(classes, own, folder)
             if own.statistics != real.statistics:
-                network = Network(Translated(network, real.normalisation, own.normalisation), network.classifier)
+                network = Network(
+                    Translated(network, real.normalisation, own.normalisation), network.classifier
+                )
             loaded.append(network.eval().requires_grad_(False))
         return loaded
 
@@ -142,7 +154,9 @@ class Translated(nn.Module):
         self.network, self.given, self.own = network, given, own
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        """Return the features (N, D) of images, mapped to raw pixels and normalised by the network's own statistics."""
+        """Return the features (N, D) of images, mapped to raw pixels and normalised by the network's own
+        statistics.
+        """
         return self.network.embed(self.own.standardised(self.given.raw(x_NCHW)))
 
 
@@ -154,15 +168,15 @@ def one_each(
     epochs: Count | None = None,
     seed: int = 0,
     data: DataSource | None = None,
-) -> tuple[TeacherPool, ...]:
+) -> tuple[PretrainedNetworks, ...]:
     """Return one pool an architecture, all trained alike.
 
     Args:
         architectures: Builders by name; the order is that of the pools.
         networks: Initialisations of each.
         recipe: How they are trained.
-        epochs: Where the training stops, for networks that are not yet good; None goes to the end. The rate falls when
-            it would have fallen.
+        epochs: Where the training stops, for networks that are not yet good; None goes to the end. The rate
+            falls when it would have fallen.
         seed: Seed of the pools.
         data: What they are trained on instead of the run's data.
 
@@ -171,7 +185,9 @@ def one_each(
     """
     if epochs is not None:
         recipe = _stopped(recipe, epochs)
-    return tuple(TeacherPool(networks, network, recipe, seed, data) for network in architectures.values())
+    return tuple(
+        PretrainedNetworks(networks, network, recipe, seed, data) for network in architectures.values()
+    )
 
 
 def _stopped(recipe: Recipe, epochs: int) -> Recipe:
@@ -180,7 +196,9 @@ def _stopped(recipe: Recipe, epochs: int) -> Recipe:
         raise FieldError("epochs", epochs, allowed)
     drops = tuple((drop + 0.5) / epochs for drop in recipe.drop_epochs if drop < epochs)  # rounded down again
     cosine = recipe.cosine * epochs / recipe.epochs
-    return replace(recipe, epochs=epochs, extra_epochs=0, drops=drops, drop_offset=0, cosine=cosine, test_points=())
+    return replace(
+        recipe, epochs=epochs, extra_epochs=0, drops=drops, drop_offset=0, cosine=cosine, test_points=()
+    )
 
 
 def _require_classes(classes: Sequence[str], real: RealSet, folder: Path) -> None:

@@ -20,8 +20,9 @@ from moe_distill.teachers.trajectories import SNAPSHOTS, opened
 class Recording:
     """Snapshots on their way to the disk, in a file that outlives a kill.
 
-    They are written, not mapped: a disk that is full then says so, where a mapped page ends the process. The checksum
-    of each is kept beside them: a file that does not hold what was written, or has none beside it, counts as missing.
+    They are written, not mapped: a disk that is full then says so, where a mapped page ends the process. The
+    checksum of each is kept beside them: a file that does not hold what was written, or has none beside it,
+    counts as missing.
 
     Args:
         folder: Where the file lies. One that a killed training left is gone on with.
@@ -29,8 +30,8 @@ class Recording:
         network: The network before training: snapshot 0, and the order of the weights.
 
     Attributes:
-        fresh: Whether there was no such file, or a damaged one: whatever else is known of an earlier attempt is of no
-            use.
+        fresh: Whether there was no such file, or a damaged one: whatever else is known of an earlier attempt
+            is of no use.
     """
 
     def __init__(self, folder: Path, epochs: int, network: Network) -> None:
@@ -43,7 +44,9 @@ class Recording:
         self.fresh = not self.path.is_file()
         if self.fresh:
             write_json(self._sums, {})
-            started = self.path.with_name("started.npy")  # a file cut short by a kill must not be gone on with
+            started = self.path.with_name(
+                "started.npy"
+            )  # a file cut short by a kill must not be gone on with
             open_memmap(started, mode="w+", dtype=np.float32, shape=shape).flush()
             started.replace(self.path)
         self._header = opened(self.path).offset
@@ -78,7 +81,9 @@ class Recording:
         lost = [epoch for epoch in range(len(opened(self.path))) if str(epoch) not in self._written]
         if lost:
             set_aside(self.path, f"snapshot {lost[0]} has no checksum in {self._sums.name}")
-            raise InputError("method.teachers", self.path, "a whole recording: the same command starts it anew")
+            raise InputError(
+                "method.teachers", self.path, "a whole recording: the same command starts it anew"
+            )
         return self.path
 
     def _flaw(self, shape: tuple[int, int]) -> str | None:
@@ -86,7 +91,9 @@ class Recording:
         try:
             snapshots = opened(self.path)
             written = json.loads(self._sums.read_text())
-            spoiled = [e for e, s in written.items() if hashlib.sha256(snapshots[int(e)].tobytes()).hexdigest() != s]
+            spoiled = [
+                e for e, s in written.items() if hashlib.sha256(snapshots[int(e)].tobytes()).hexdigest() != s
+            ]
         except InputError as error:
             return str(error.value)
         except (AttributeError, LookupError, TypeError, OSError, *Unreadable):

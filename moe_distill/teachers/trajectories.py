@@ -31,9 +31,9 @@ class Trajectories:
     """Recorded trainings of one architecture on the same images; only their addresses, whatever their size.
 
     Args:
-        paths: One file a teacher, an array (epochs + 1, P) of float32: snapshot 0 is the initialisation, snapshot e
-            the weights after e epochs over all real images, flat in the order of ``network.parameters()``, each tensor
-            row by row. A file may hold more epochs than are asked for.
+        paths: One file a teacher, an array (epochs + 1, P) of float32: snapshot 0 is the initialisation,
+            snapshot e the weights after e epochs over all real images, flat in the order of
+            ``network.parameters()``, each tensor row by row. A file may hold more epochs than are asked for.
     """
 
     paths: tuple[Path, ...]
@@ -54,7 +54,9 @@ class Trajectories:
         """
         weights_P = torch.from_numpy(np.array(opened(self.paths[teacher])[epoch]))
         if not weights_P.isfinite().all():
-            raise InputError("method.teachers", f"snapshot {epoch} of {self.paths[teacher]} is not finite", _AGAIN)
+            raise InputError(
+                "method.teachers", f"snapshot {epoch} of {self.paths[teacher]} is not finite", _AGAIN
+            )
         return weights_P
 
     def check(self, epochs_needed: int, parameters: int) -> None:
@@ -65,13 +67,15 @@ class Trajectories:
             parameters: P of the network that is going to take the weights.
 
         Raises:
-            InputError: There are too few epochs, the network is another one, a file is truncated, or its training
-                diverged.
+            InputError: There are too few epochs, the network is another one, a file is truncated, or its
+                training diverged.
         """
         for teacher, path in enumerate(self.paths):
             snapshots = opened(path)
             if len(snapshots) - 1 < epochs_needed:
-                raise InputError("method.teachers", f"{len(snapshots) - 1} epochs in {path}", f"{epochs_needed} epochs")
+                raise InputError(
+                    "method.teachers", f"{len(snapshots) - 1} epochs in {path}", f"{epochs_needed} epochs"
+                )
             if snapshots.shape[1] != parameters:
                 held = f"{snapshots.shape[1]} weights in {path}"
                 raise InputError("method.teachers", held, f"the network's own number, {parameters}")
@@ -99,16 +103,18 @@ def opened(path: Path) -> np.memmap:
 class TrajectoryPool:
     """Teachers whose way is kept: one architecture, trained alike from different initialisations.
 
-    Progress is counted in updates: an epoch, and so the way from one snapshot to the next, is as many as a pass over
-    all real images takes. Where K experts' teachers see a K-th of them each, that is about K passes over the K-th: the
-    published numbers of epochs mean the same updates for every number of experts.
+    Progress is counted in updates: an epoch, and so the way from one snapshot to the next, is as many as a
+    pass over all real images takes. Where K experts' teachers see a K-th of them each, that is about K passes
+    over the K-th: the published numbers of epochs mean the same updates for every number of experts.
 
     Args:
         networks: How many.
         recipe: How they are trained; its epochs are replaced by those a method needs (:meth:`for_epochs`).
-        networks_see: ``part``, the expert's own images, or ``all`` of them, where experts share one set of teachers.
+        networks_see: ``part``, the expert's own images, or ``all`` of them, where experts share one set of
+            teachers.
         seed: Seed of the pool; not the run's, so that runs share it.
-        every: Updates between two snapshots, see :meth:`on`; None takes one a pass over the images a teacher sees.
+        every: Updates between two snapshots, see :meth:`on`; None takes one a pass over the images a teacher
+            sees.
 
     """
 
@@ -157,8 +163,10 @@ class TrajectoryPool:
             "index": index,
         }
 
-    def forwards(self, real: RealSet) -> float:
-        """Return images sent forward by the training of one teacher of these, a backward pass counted as two."""
+    def forward_passes(self, real: RealSet) -> float:
+        """Return images sent forward by the training of one teacher of these, a backward pass counted as
+        two.
+        """
         optimizer = getattr(self.recipe.optimizer, "func", self.recipe.optimizer)
         passes = self.steps(real) / _updates(real, self.recipe)
         return 3.0 * getattr(optimizer, "passes", 1) * passes * len(real)
@@ -171,7 +179,8 @@ class TrajectoryPool:
     def longer(self, store: Store, real: RealSet, network: NetworkFactory, index: int) -> Path | None:
         """Return the folder of a trajectory that begins with one teacher's and goes on; None without one.
 
-        It serves where the rate stays what it is, so that the number of epochs decides nothing of the first ones.
+        It serves where the rate stays what it is, so that the number of epochs decides nothing of the first
+        ones.
         """
         keys = longer_ones(store.root / KIND, self.recipe, self.settings(real, network, index))
         return next((folder for k in keys if (folder := store.at(KIND, k)) is not None), None)
@@ -190,7 +199,9 @@ class TrajectoryPool:
         built = build(network, **shape, rng=self.stream(real, index))
         if any(True for _ in built.buffers()):
             name = type(built).__name__
-            raise InputError("model", f"{name} with running statistics", "a network of parameters alone: set its norm")
+            raise InputError(
+                "model", f"{name} with running statistics", "a network of parameters alone: set its norm"
+            )
         return built
 
     def check(self, real: RealSet, network: NetworkFactory) -> None:
@@ -216,7 +227,9 @@ class TrajectoryPool:
         """
         folders = [self._obtained(store, real, network, index) for index in range(self.networks)]
         loaded = Trajectories(tuple(folder / SNAPSHOTS for folder in folders))
-        loaded.check(self.recipe.total_epochs, sum(p.numel() for p in self.blank(real, network, 0).parameters()))
+        loaded.check(
+            self.recipe.total_epochs, sum(p.numel() for p in self.blank(real, network, 0).parameters())
+        )
         return loaded
 
     def _obtained(self, store: Store, real: RealSet, network: NetworkFactory, index: int) -> Path:

@@ -16,7 +16,9 @@ pytest is needed here and nowhere else in the package.
 import pytest
 
 # Or a failed assertion would show no values: pytest rewrites those of test files alone.
-pytest.register_assert_rewrite(*(f"{__name__}.{kind}" for kind in ("data", "measures", "methods", "networks")))
+pytest.register_assert_rewrite(
+    *(f"{__name__}.{kind}" for kind in ("data", "measures", "methods", "networks"))
+)
 
 from moe_distill.testing.data import DataConformance  # noqa: E402
 from moe_distill.testing.measures import MeasureConformance  # noqa: E402

@@ -15,7 +15,8 @@ from moe_distill.store.identity import describe
 
 
 class DataConformance:
-    """What every source of data promises: two parts that fit each other, the same whenever and wherever they load.
+    """What every source of data promises: two parts that fit each other, the same whenever and wherever they
+    load.
 
     Attributes:
         source: The source.

@@ -27,7 +27,8 @@ def gradient(measure: Measure, f_ND: Tensor, g_MD: Tensor) -> Tensor:
 
 
 class MeasureConformance:
-    """What every measure promises: a finite symmetric scalar, lower for more diverse sets, whose gradient adds up.
+    """What every measure promises: a finite symmetric scalar, lower for more diverse sets, whose gradient
+    adds up.
 
     Attributes:
         measure: The measure.
@@ -107,7 +108,9 @@ class MeasureConformance:
         """With as many as it says are the least it works."""
         least = tried.least_rows
         assert torch.isfinite(tried(features(least, 3), features(least, 3, name="y")))
-        with pytest.raises(InputError, match=rf"diversity\.measure={tried.title}: needs {least} rows or more"):
+        with pytest.raises(
+            InputError, match=rf"diversity\.measure={tried.title}: needs {least} rows or more"
+        ):
             tried(features(least - 1, 3), features(least - 1, 3, name="y"))
 
     def test_unequal_rows_are_for_measures_that_pair_none(self, tried: Measure) -> None:

@@ -51,7 +51,9 @@ class MethodConformance:
     def spec(self) -> ExpertSpec:
         """The expert before it is built; override it to try several methods with one class."""
         method = type(self).method
-        return ExpertSpec(method if isinstance(method, functools.partial) else functools.partial(method), self.ipc)
+        return ExpertSpec(
+            method if isinstance(method, functools.partial) else functools.partial(method), self.ipc
+        )
 
     @pytest.fixture(params=["digits", "colour"])
     def real(self, request: pytest.FixtureRequest) -> RealSet:
@@ -92,7 +94,9 @@ class MethodConformance:
             made, _ = distilled(spec, replace(real, images_NCHW=pixels), part=part)
             assert torch.equal(images(made), images(reference)) != inside
 
-    def test_an_interrupted_expert_goes_on_bit_for_bit(self, spec: ExpertSpec, real: RealSet, tmp_path: Path) -> None:
+    def test_an_interrupted_expert_goes_on_bit_for_bit(
+        self, spec: ExpertSpec, real: RealSet, tmp_path: Path
+    ) -> None:
         """All that the next iteration depends on is in the state, which a file takes."""
         whole, _ = distilled(spec, real)
         stopped, optimizer = expert(spec, real)
@@ -100,7 +104,7 @@ class MethodConformance:
         torch.save((stopped.state(), optimizer and optimizer.state_dict()), tmp_path / "state")
         state, of_optimizer = torch.load(tmp_path / "state", weights_only=True)
 
-        resumed = Expert(0, spec, stopped.part, stopped.workshop)
+        resumed = Expert(0, spec, stopped.part, stopped.resources)
         resumed.take_state(state)
         optimizer = resumed.configure_optimizers()
         if optimizer:
@@ -114,7 +118,9 @@ class MethodConformance:
     def test_any_size_gives_decoded_images_of_that_size_by_class(
         self, spec: ExpertSpec, shape: tuple[int, int]
     ) -> None:
-        """The set holds ``ipc`` images a class, in the classes' order, and decodes to images of the data's shape."""
+        """The set holds ``ipc`` images a class, in the classes' order, and decodes to images of the data's
+        shape.
+        """
         made, _ = distilled(spec, noise_set(*shape))
         syn, per_image = made.synthetic, made.method.tiling.per_image
         channels, size = shape
@@ -136,14 +142,16 @@ class MethodConformance:
         assert ((mean * 255 - 77.5) / 50).round().long().tolist() == labels.tolist()
 
     def test_costs_and_parameter_groups_agree_with_what_moves(self, spec: ExpertSpec) -> None:
-        """A trainable method has its images in one group, iterations, and a cost that grows with its images."""
+        """A trainable method has its images in one group, iterations, and a cost that grows with its
+        images.
+        """
         made, optimizer = expert(spec, noise_set(3, 12))
         method, trainable = made.method, made.method.trainable
         moved = [p for group in method.parameter_groups(made.synthetic) for p in group["params"]]
         assert len(moved) == len(set(map(id, moved)))
         assert any(p is made.synthetic.images for p in moved) == trainable
         assert (method.iterations > 0) == trainable == (optimizer is not None)
-        few, more = (method.forwards(3, ipc, 10) for ipc in (1, 2))
+        few, more = (method.forward_passes(3, ipc, 10) for ipc in (1, 2))
         if few is not None and more is not None:  # a method may leave it out
             assert (0 < few < more) if trainable else (few == more == 0)
 

@@ -14,7 +14,8 @@ CLASSES = 7
 
 
 class NetworkConformance:
-    """What every network promises: features of its width, a linear classifier on them, gradients, seeded weights.
+    """What every network promises: features of its width, a linear classifier on them, gradients, seeded
+    weights.
 
     Attributes:
         network: Makes the network: its class, or a ``functools.partial`` of it with its settings.
@@ -44,7 +45,9 @@ class NetworkConformance:
         channels, size = shape
         network = build(factory, channels=channels, classes=CLASSES, size=size, rng=stream(0, "weights"))
         assert isinstance(network, Network)
-        x_NCHW = torch.randn(2, channels, size, size, generator=stream(0, "images", channels, size)).requires_grad_()
+        x_NCHW = torch.randn(
+            2, channels, size, size, generator=stream(0, "images", channels, size)
+        ).requires_grad_()
         f_ND = network.train().embed(x_NCHW)
         assert (f_ND[0] - f_ND[1]).abs().max() > 0
         logits = network.classifier(f_ND)
@@ -58,7 +61,10 @@ class NetworkConformance:
         network.eval()
         with torch.no_grad():
             f_ND = network.embed(x_NCHW)
-            assert f_ND.shape == (2, network.feature_dim) and network.classifier.in_features == network.feature_dim
+            assert (
+                f_ND.shape == (2, network.feature_dim)
+                and network.classifier.in_features == network.feature_dim
+            )
             torch.testing.assert_close(network.classifier(f_ND), network(x_NCHW))
 
     def test_weights_come_from_the_generator_alone(self, factory: NetworkFactory) -> None:
@@ -67,7 +73,10 @@ class NetworkConformance:
         state = torch.get_rng_state()
         first, again, other = (build(factory, **shape, rng=stream(0, name)) for name in ("a", "a", "b"))
         assert torch.equal(torch.get_rng_state(), state)
-        same = [torch.equal(a, b) for a, b in zip(*(net.state_dict().values() for net in (first, again)), strict=True)]
+        same = [
+            torch.equal(a, b)
+            for a, b in zip(*(net.state_dict().values() for net in (first, again)), strict=True)
+        ]
         assert all(same)
         assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
 

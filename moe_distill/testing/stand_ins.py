@@ -1,4 +1,6 @@
-"""What methods are tried on: small data, a small network, and stand-ins for what a run trains before it distils."""
+"""What methods are tried on: small data, a small network, and stand-ins for what a run trains before it
+distils.
+"""
 
 import functools
 from types import SimpleNamespace
@@ -9,7 +11,7 @@ import torch
 from moe_distill.data.real_set import RealSet
 from moe_distill.experts.expert import Expert
 from moe_distill.experts.roster import ExpertSpec
-from moe_distill.experts.shared import Workshop
+from moe_distill.experts.shared import SharedResources
 from moe_distill.models.base import Network, build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
@@ -22,8 +24,12 @@ OWNER: Any = SimpleNamespace(manual_backward=lambda loss: loss.backward())
 
 @functools.cache
 def noise_set(channels: int, size: int) -> RealSet:
-    """Return 60 images of noise in three classes, whose brightness differs by far more than the noise does."""
-    pixels = torch.randint(0, 156, (60, channels, size, size), generator=stream(0, "conformance"), dtype=torch.uint8)
+    """Return 60 images of noise in three classes, whose brightness differs by far more than the noise
+    does.
+    """
+    pixels = torch.randint(
+        0, 156, (60, channels, size, size), generator=stream(0, "conformance"), dtype=torch.uint8
+    )
     labels = torch.arange(60) % 3
     pixels += (labels * 50).to(torch.uint8)[:, None, None, None]
     return RealSet(pixels, labels, ("a", "b", "c"), (0.4,) * channels, (0.2,) * channels, "noise", "test")
@@ -54,15 +60,19 @@ class Wandering:
         return start + 0.01 * epoch * torch.randn(start.shape, generator=stream(teacher, "way"))
 
 
-def workshop(real: RealSet, seed: int = 0) -> Workshop:
+def resources(real: RealSet, seed: int = 0) -> SharedResources:
     """Return what an expert works with: no pool, trajectory or network of it was trained."""
     pretrained = _network(real, stream(0, "pretrained")).eval().requires_grad_(False)
     trajectories = {0: cast(Trajectories, Wandering(real))}
     by_name = {"init": [pretrained], "teacher": [pretrained]}
-    return Workshop(real, NETWORK, torch.optim.SGD, seed, trajectories=trajectories, pretrained={0: by_name})
+    return SharedResources(
+        real, NETWORK, torch.optim.SGD, seed, trajectories=trajectories, pretrained={0: by_name}
+    )
 
 
-def expert(spec: ExpertSpec, real: RealSet, seed: int = 0, part: torch.Tensor | None = None) -> tuple[Expert, Any]:
+def expert(
+    spec: ExpertSpec, real: RealSet, seed: int = 0, part: torch.Tensor | None = None
+) -> tuple[Expert, Any]:
     """Return an expert at its initial images, and its optimiser, None where the images never move.
 
     Args:
@@ -72,13 +82,15 @@ def expert(spec: ExpertSpec, real: RealSet, seed: int = 0, part: torch.Tensor | 
         part: Indices of the images that it sees; None means every second one.
     """
     part = torch.arange(0, len(real), 2) if part is None else part
-    made = Expert(0, spec, part, workshop(real, seed))
+    made = Expert(0, spec, part, resources(real, seed))
     made.start()
     return made, made.configure_optimizers()
 
 
 def iterate(made: Expert, optimizer: Any, begin: int, end: int) -> None:
-    """Run the iterations from ``begin`` to before ``end``; more than the method has are left out, as in a mixture."""
+    """Run the iterations from ``begin`` to before ``end``; more than the method has are left out, as in a
+    mixture.
+    """
     for iteration in range(begin, end):
         made.iterate(iteration, optimizer, OWNER)
 

@@ -20,10 +20,12 @@ Project = Annotated[
 _TAG_LETTERS = 64
 
 
-class NoMirror:
+class NoTracker:
     """Shows nothing."""
 
-    def open(self, job_type: str, identity: str, axes: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    def open(
+        self, job_type: str, identity: str, axes: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> None:
         """Nothing to open."""
 
     def loggers(self) -> Sequence[Any]:
@@ -47,8 +49,9 @@ class NoMirror:
 class WandbMirror:
     """One Weights & Biases run a job.
 
-    A run's id is its job's own, so that the server keeps one run of a job that is repeated or resumed: the last, which
-    tells everything again. Offline each attempt leaves a folder; synced in order, they arrive at that one run.
+    A run's id is its job's own, so that the server keeps one run of a job that is repeated or resumed: the
+    last, which tells everything again. Offline each attempt leaves a folder; synced in order, they arrive at
+    that one run.
 
     Args:
         project: wandb project.
@@ -62,18 +65,21 @@ class WandbMirror:
         self.run: Any = None
         self.point: dict[str, float] = {}
 
-    def open(self, job_type: str, identity: str, axes: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    def open(
+        self, job_type: str, identity: str, axes: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> None:
         """Start the run.
 
         Args:
             job_type: The pipeline.
             identity: What decides the job, at most 64 characters.
-            axes: What charts group and order by; with the plain ones of the settings, the run's own configuration.
+            axes: What charts group and order by; with the plain ones of the settings, the run's own
+                configuration.
             settings: The whole configuration; its branches stand below ``settings``.
 
         Raises:
-            InputError: The run is to be online and there is no key, the server refuses it, or a variable of the
-                environment is not what wandb takes.
+            InputError: The run is to be online and there is no key, the server refuses it, or a variable of
+                the environment is not what wandb takes.
         """
         # Importing wandb takes seconds, and a machine without it can still distil with logger=none.
         import pydantic
@@ -91,9 +97,13 @@ class WandbMirror:
         try:
             self.run = self._started(id=identity, job_type=job_type, tags=[*tags], config=config)
         except wandb.Error as error:
-            refused = f"run {identity} was refused: {error} (if it was deleted there, restore it or change `name`)"
+            refused = (
+                f"run {identity} was refused: {error} (if it was deleted there, restore it or change `name`)"
+            )
             raise InputError("logger.mode", self.mode, f"offline; {refused}") from error
-        except pydantic.ValidationError as error:  # of the environment: all that is handed on here was checked
+        except (
+            pydantic.ValidationError
+        ) as error:  # of the environment: all that is handed on here was checked
             first = error.errors()[0]
             raise InputError(f"WANDB_{first['loc'][0]}".upper(), first["input"], first["msg"]) from error
         self.point = {name: axes[name] for name in ("ipc", "noe", "budget")}
@@ -145,8 +155,8 @@ class WandbMirror:
     def finish(self, failed: bool) -> None:
         """Close the run, so that the next job starts its own.
 
-        Its last point holds ``ipc``, ``noe`` and ``budget`` beside the numbers: a line over them joins the runs of a
-        sweep.
+        Its last point holds ``ipc``, ``noe`` and ``budget`` beside the numbers: a line over them joins the
+        runs of a sweep.
         """
         if self.run is not None:
             self.run.log(self.point)

@@ -1,4 +1,6 @@
-"""The Weights & Biases workspace as code: one page over a project's runs, by the names that the mirror writes."""
+"""The Weights & Biases workspace as code: one page over a project's runs, by the names that the mirror
+writes.
+"""
 
 from typing import Any
 
@@ -8,7 +10,12 @@ from moe_distill.tracking.wandb_tracker import require_key
 NAME = "moe_distill"
 PINNED = (
     *("config:method", "config:dataset", "config:ipc", "config:noe", "config:budget", "config:diversity"),
-    *("summary:accuracy", "summary:accuracy_over_random", "summary:dcor2_unbiased", "summary:cost/distill_seconds"),
+    *(
+        "summary:accuracy",
+        "summary:accuracy_over_random",
+        "summary:dcor2_unbiased",
+        "summary:cost/distill_seconds",
+    ),
 )
 _MOST_RUNS = 200
 
@@ -65,7 +72,9 @@ def build(entity: str, project: str) -> Any:
         entity=entity,
         project=project,
         name=NAME,
-        sections=[workspaces.Section(name=name, panels=shown, is_open=True) for name, shown in sections.items()],
+        sections=[
+            workspaces.Section(name=name, panels=shown, is_open=True) for name, shown in sections.items()
+        ],
         settings=workspaces.WorkspaceSettings(x_axis="iteration", max_runs=_MOST_RUNS),
         runset_settings=workspaces.RunsetSettings(
             groupby=[expr.Metric("Group"), expr.Metric("JobType")],
@@ -76,7 +85,9 @@ def build(entity: str, project: str) -> Any:
 
 
 def _sweep(panels: Any) -> list[Any]:
-    """Accuracy over the number of experts; every run is a point of its line, so that no run needs to hold the sweep."""
+    """Accuracy over the number of experts; every run is a point of its line, so that no run needs to hold the
+    sweep.
+    """
     lines = {"ipc": "ipc (images per class of an expert)", "budget": "budget (ipc × experts)"}
     columns = [panels.Config(n) for n in ("method", "ipc", "noe", "budget", "diversity")]
     columns += [panels.SummaryMetric(n) for n in ("dcor2_unbiased", "accuracy_over_random", "accuracy")]
@@ -130,7 +141,9 @@ def _curves(panels: Any) -> list[Any]:
 
 def _images(panels: Any) -> Any:
     axes = {"grid_x_axis": "index", "grid_y_axis": "run"}
-    return panels.MediaBrowser(title="Distilled images of each expert", media_keys=["distilled"], mode="grid", **axes)
+    return panels.MediaBrowser(
+        title="Distilled images of each expert", media_keys=["distilled"], mode="grid", **axes
+    )
 
 
 def _diversity_and_cost(panels: Any) -> list[Any]:
@@ -149,7 +162,10 @@ def _diversity_and_cost(panels: Any) -> list[Any]:
             z=panels.Config("budget"),
             log_x=True,
         ),
-        *(_bars(panels, f"Seconds: {s}", f"cost/{s}_seconds", "roster") for s in ("pretrain", "distill", "evaluate")),
+        *(
+            _bars(panels, f"Seconds: {s}", f"cost/{s}_seconds", "roster")
+            for s in ("pretrain", "distill", "evaluate")
+        ),
         _bars(panels, "Peak memory, MiB", "cost/peak_memory_mb", "roster"),
     ]
 

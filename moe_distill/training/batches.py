@@ -15,7 +15,7 @@ from moe_distill.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Pool:
+class TrainingPool:
     """Images to train on, wherever they are kept.
 
     Attributes:
@@ -24,8 +24,8 @@ class Pool:
         experts_M: The expert each image came from (zeros for real data), on the CPU.
         classes: Number of classes.
         targets_MC: Learned probabilities (M, classes) in place of the labels, or None.
-        label: Returns a teacher's probabilities (B, classes) of standardised images (B, C, H, W), in place of any
-            targets; or None.
+        label: Returns a teacher's probabilities (B, classes) of standardised images (B, C, H, W), in place of
+            any targets; or None.
         pieces_M: Patches a side of which each image is stitched; None where all are whole.
         normalisation: How the images are standardised; needed by recipes that augment pixels.
     """
@@ -49,9 +49,9 @@ class Pool:
         return self.targets_MC[index_B.to(self.targets_MC.device)]
 
 
-def real_pool(real: RealSet) -> Pool:
+def real_pool(real: RealSet) -> TrainingPool:
     """Return a pool over real images, standardised as they are taken."""
-    return Pool(
+    return TrainingPool(
         take=lambda index_B: real.normalised(real.images_NCHW[index_B.to(real.device)]),
         labels_M=real.labels_N.cpu(),
         experts_M=torch.zeros(len(real), dtype=torch.int64),
@@ -67,16 +67,16 @@ def tensor_pool(
     classes: int,
     targets_MC: torch.Tensor | None = None,
     normalisation: Normalisation | None = None,
-) -> Pool:
+) -> TrainingPool:
     """Return a pool over standardised images that lie on the device."""
 
     def take(index_B: torch.Tensor) -> torch.Tensor:
         return images_MCHW[index_B.to(images_MCHW.device)]
 
-    return Pool(take, labels_M, experts_M, classes, targets_MC, normalisation=normalisation)
+    return TrainingPool(take, labels_M, experts_M, classes, targets_MC, normalisation=normalisation)
 
 
-def fused(pool: Pool, fusion: Fusion) -> Pool:
+def fused(pool: TrainingPool, fusion: Fusion) -> TrainingPool:
     """Return the pool as a fusion leaves it before any training: itself, or its pairs mixed for good.
 
     A mixed image keeps the number of its first image's expert, and the class of both.
@@ -86,7 +86,9 @@ def fused(pool: Pool, fusion: Fusion) -> Pool:
         return pool
 
     def take(index_B: torch.Tensor) -> torch.Tensor:
-        return mixup(pool.take(pairs.first_P[index_B]), pool.take(pairs.partner_P[index_B]), pairs.lam_P[index_B])
+        return mixup(
+            pool.take(pairs.first_P[index_B]), pool.take(pairs.partner_P[index_B]), pairs.lam_P[index_B]
+        )
 
     targets_PC = None
     if pool.targets_MC is not None:
@@ -98,13 +100,15 @@ def fused(pool: Pool, fusion: Fusion) -> Pool:
 
 
 def training_batch(
-    pool: Pool, first_B: torch.Tensor, recipe: Recipe, fusion: Fusion | None, rng: torch.Generator
+    pool: TrainingPool, first_B: torch.Tensor, recipe: Recipe, fusion: Fusion | None, rng: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return images (B, C, H, W) and soft targets (B, classes) of one step; twice as many where mixed ones are added.
+    """Return images (B, C, H, W) and soft targets (B, classes) of one step; twice as many where mixed ones
+    are added.
 
-    Each constituent of a mixed image is augmented by itself, then mixed, then cut-mixed (MoE paper Eq. 4; IDC §4).
-    Images that are added to the batch are mixed as they are stored. All targets then weigh double: the mean over the
-    batch is the sum of the two halves' mean losses. A teacher that labels sees the images last, as the student does.
+    Each constituent of a mixed image is augmented by itself, then mixed, then cut-mixed (MoE paper Eq. 4; IDC
+    §4). Images that are added to the batch are mixed as they are stored. All targets then weigh double: the
+    mean over the batch is the sum of the two halves' mean losses. A teacher that labels sees the images last,
+    as the student does.
     """
     x, targets = _augmented(pool, first_B, recipe, rng)
     mix = None if fusion is None else fusion.draw(rng, first_B, pool.experts_M, pool.labels_M)
@@ -130,7 +134,7 @@ def _mixed(
 
 
 def _augmented(
-    pool: Pool, index_B: torch.Tensor, recipe: Recipe, rng: torch.Generator
+    pool: TrainingPool, index_B: torch.Tensor, recipe: Recipe, rng: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     x, targets = _stored(pool, index_B)
     if recipe.regions and pool.pieces_M is not None:
@@ -153,6 +157,6 @@ def _regions(x_BCHW: torch.Tensor, pieces_B: torch.Tensor, rng: torch.Generator)
     return x_BCHW
 
 
-def _stored(pool: Pool, index_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _stored(pool: TrainingPool, index_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     x = pool.take(index_B)
     return x, pool.targets_of(index_B).to(x.device)

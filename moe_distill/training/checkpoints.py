@@ -1,4 +1,6 @@
-"""Checkpoints of a stage: a crash leaves the old one or the new one; they are looked at before they are used."""
+"""Checkpoints of a stage: a crash leaves the old one or the new one; they are looked at before they are
+used.
+"""
 
 import hashlib
 import os
@@ -16,14 +18,18 @@ from moe_distill.store.disk import sync_folder
 
 LAST = "last.ckpt"
 _DECISION_STRIDE = 10
-_KEPT = (".csv", ".safetensors")  # what a stage leaves beside its checkpoint on the way and takes over at its end
+_KEPT = (
+    ".csv",
+    ".safetensors",
+)  # what a stage leaves beside its checkpoint on the way and takes over at its end
 
 
 class Checkpoints(pl.Callback):
-    """Saves ``last.ckpt`` when ``seconds`` have passed, on the disk before it takes the place of the one before.
+    """Saves ``last.ckpt`` when ``seconds`` have passed, on the disk before it takes the place of the one
+    before.
 
-    The first rank's watch decides for all: saving is a collective. A checkpoint names its stage, and says what the
-    files beside it held: curves that were written since, or pictures, are no part of it.
+    The first rank's watch decides for all: saving is a collective. A checkpoint names its stage, and says
+    what the files beside it held: curves that were written since, or pictures, are no part of it.
     """
 
     def __init__(self, folder: Path, seconds: float) -> None:
@@ -52,7 +58,8 @@ class Checkpoints(pl.Callback):
 
 
 def usable(work: Path) -> Path | None:
-    """Return a stage's checkpoint; one that is damaged, or whose files are, is set aside: the stage starts anew.
+    """Return a stage's checkpoint; one that is damaged, or whose files are, is set aside: the stage starts
+    anew.
 
     To be called before the ranks start, so that all of them hear the same.
     """
@@ -68,7 +75,8 @@ def usable(work: Path) -> Path | None:
 def _flaw(path: Path) -> str | None:
     """Return what is wrong with a checkpoint, or None.
 
-    A checkpoint is a zip archive with a checksum (CRC-32) of each part, which torch writes and never looks at.
+    A checkpoint is a zip archive with a checksum (CRC-32) of each part, which torch writes and never looks
+    at.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -89,7 +97,10 @@ def _flaw(path: Path) -> str | None:
 def _beside(folder: Path) -> dict[str, list[Any]]:
     """Return the size and the checksum of each file that is kept, by its path from the folder."""
     files = (path for path in sorted(folder.rglob("*")) if path.suffix in _KEPT and path.is_file())
-    return {path.relative_to(folder).as_posix(): [size := path.stat().st_size, _checksum(path, size)] for path in files}
+    return {
+        path.relative_to(folder).as_posix(): [size := path.stat().st_size, _checksum(path, size)]
+        for path in files
+    }
 
 
 def _flaw_beside(folder: Path, wanted: Mapping[str, list[Any]]) -> str | None:

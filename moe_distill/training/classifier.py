@@ -42,7 +42,7 @@ class Classifier(pl.LightningModule):
     def __init__(
         self,
         networks: Sequence[Network],
-        pool: batches.Pool,
+        pool: batches.TrainingPool,
         test: RealSet,
         recipe: Recipe,
         streams: Sequence[torch.Generator],
@@ -53,7 +53,9 @@ class Classifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         if recipe.labels == "teacher_online" and pool.label is None:
-            raise InputError("recipe.labels", recipe.labels, "set or hard: there is no teacher here that labels")
+            raise InputError(
+                "recipe.labels", recipe.labels, "set or hard: there is no teacher here that labels"
+            )
         self.automatic_optimization = False
         self.networks = torch.nn.ModuleList(networks)
         self.pool = pool if fusion is None else batches.fused(pool, fusion)
@@ -114,7 +116,9 @@ class Classifier(pl.LightningModule):
         self.losses = self.cohort.step(drawn, self.streams).tolist()
         self.images_seen += sum(len(r) for r in rows)
         self.iteration = step + 1
-        if self.iteration == self.total or (within == self.steps_per_epoch - 1 and self.recipe.tests_after(epoch)):
+        if self.iteration == self.total or (
+            within == self.steps_per_epoch - 1 and self.recipe.tests_after(epoch)
+        ):
             self.accuracies[epoch] = self.tested()
         if self.step_done is not None:
             self.step_done(self.iteration, self.cohort)
@@ -127,7 +131,9 @@ class Classifier(pl.LightningModule):
     def tested(self) -> list[float]:
         """Return every network's accuracy on the test set, as fractions; NaN of one that diverged."""
         diverged = set[int]()
-        metrics = [MulticlassAccuracy(self.pool.classes, average="micro").to(self.device) for _ in self.networks]
+        metrics = [
+            MulticlassAccuracy(self.pool.classes, average="micro").to(self.device) for _ in self.networks
+        ]
         test = self.test_set
         for begin in range(0, len(test.labels_N), _TEST_CHUNK):
             rows = slice(begin, begin + _TEST_CHUNK)

@@ -1,7 +1,7 @@
 """Plain PyTorch training: the steps of several students at once.
 
-S students train side by side, each on its own random stream, so that a student's numbers do not depend on the company
-it is trained in. On the CPU they take turns; on a device they are stacked and stepped together.
+S students train side by side, each on its own random stream, so that a student's numbers do not depend on the
+company it is trained in. On the CPU they take turns; on a device they are stacked and stepped together.
 """
 
 import functools
@@ -25,7 +25,8 @@ class Cohort(Protocol):
     def step(self, batches: Sequence[Batch], rngs: Sequence[torch.Generator]) -> torch.Tensor:
         """Take one step of every student and return the losses (S,).
 
-        Dropout and its like, which know only the global generator, draw what each student's own generator decides.
+        Dropout and its like, which know only the global generator, draw what each student's own generator
+        decides.
         """
 
     def set_lr(self, lr: float, forget_momentum: bool) -> None:
@@ -92,12 +93,16 @@ class InTurn:
 
 
 class Stacked:
-    """Students step together through ``vmap`` over stacked weights; needs networks without running statistics."""
+    """Students step together through ``vmap`` over stacked weights; needs networks without running
+    statistics.
+    """
 
     def __init__(self, networks: Sequence[Network], recipe: Recipe) -> None:
         self.skeleton = networks[0]
         stacked, _ = stack_module_state(list(networks))
-        self.weights: dict[str, torch.Tensor] = {name: nn.Parameter(w.detach().clone()) for name, w in stacked.items()}
+        self.weights: dict[str, torch.Tensor] = {
+            name: nn.Parameter(w.detach().clone()) for name, w in stacked.items()
+        }
         self.recipe, self.optimizer = recipe, recipe.optimizer_of(self.weights.items(), stacked=1)
 
     def _call(self, weights: dict[str, torch.Tensor], x_NCHW: torch.Tensor) -> torch.Tensor:
@@ -133,7 +138,10 @@ class Stacked:
 
     def state_dict(self) -> dict[str, Any]:
         """Return networks and optimisers."""
-        return {"weights": {n: w.detach() for n, w in self.weights.items()}, "optimizer": self.optimizer.state_dict()}
+        return {
+            "weights": {n: w.detach() for n, w in self.weights.items()},
+            "optimizer": self.optimizer.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` returned."""

@@ -1,4 +1,6 @@
-"""What a way of mixing the experts' images promises, and variants: beside the batch, now and then, once for good."""
+"""What a way of mixing the experts' images promises, and variants: beside the batch, now and then, once for
+good.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -14,7 +16,8 @@ _EVERY_BATCH = "a fusion that mixes every batch, or students would see batches o
 
 
 class Mix(NamedTuple):
-    """Whom each image of a batch is mixed with: indices into the union's images, and the first images' weights.
+    """Whom each image of a batch is mixed with: indices into the union's images, and the first images'
+    weights.
 
     The mixed images take the place of the batch's, or stand beside them.
     """
@@ -62,7 +65,8 @@ class Fusion(Protocol):
 @checked
 @dataclass(frozen=True)
 class Additive(Fusion):
-    """Train on the batch and on a mixed copy of it: CE(augmented originals) + CE(mixed originals, not augmented).
+    """Train on the batch and on a mixed copy of it: CE(augmented originals) + CE(mixed originals, not
+    augmented).
 
     The first image weighs more, λ ← max(λ, 1 - λ). IDM's evaluator has this form.
 
@@ -125,10 +129,12 @@ class Sometimes(Fusion):
 @checked
 @dataclass(frozen=True)
 class Offline(Fusion):
-    """Mix the images two to one, within their class, once and before any training; half as many are trained on.
+    """Mix the images two to one, within their class, once and before any training; half as many are trained
+    on.
 
-    The control of how much mixing owes to its being drawn anew for every batch. Partners are chosen at random: of
-    different experts as long as there are any, else within the one expert. An odd image of a class stays as it is.
+    The control of how much mixing owes to its being drawn anew for every batch. Partners are chosen at
+    random: of different experts as long as there are any, else within the one expert. An odd image of a class
+    stays as it is.
 
     Args:
         alpha: lam ~ Beta(alpha, alpha) of each pair.
@@ -156,15 +162,17 @@ class Offline(Fusion):
     def describe_for(self, experts: int) -> str:
         """Name it for a result."""
         return (
-            "offline" + ("" if self.alpha == 1 else f"-alpha{self.alpha:g}") + (f"-seed{self.seed}" * (self.seed > 0))
+            "offline"
+            + ("" if self.alpha == 1 else f"-alpha{self.alpha:g}")
+            + (f"-seed{self.seed}" * (self.seed > 0))
         )
 
 
 def _halves(member_N: Tensor, expert_M: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return the first images and the partners of one class, ⌈N/2⌉ each; an odd image is its own partner.
 
-    With the experts one after the other, an image and the one half the line further are of different experts unless
-    one expert holds more than half of them.
+    With the experts one after the other, an image and the one half the line further are of different experts
+    unless one expert holds more than half of them.
     """
     shuffled_N = member_N[torch.randperm(len(member_N), generator=rng)]
     rank_K = torch.randperm(int(expert_M.max()) + 1, generator=rng)
@@ -176,7 +184,9 @@ def _halves(member_N: Tensor, expert_M: Tensor, rng: torch.Generator) -> tuple[T
 
 def _require_of_batches(of: Fusion) -> None:
     if isinstance(of, Offline):
-        raise FieldError("of", "offline", "a fusion that mixes batches; offline has mixed before there are any")
+        raise FieldError(
+            "of", "offline", "a fusion that mixes batches; offline has mixed before there are any"
+        )
 
 
 def _named(word: str, of: Fusion, experts: int) -> str:

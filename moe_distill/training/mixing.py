@@ -35,7 +35,8 @@ def soft_cross_entropy(logits_NC: Tensor, targets_NC: Tensor) -> Tensor:
 
 
 def soft_divergence(logits_NC: Tensor, targets_NC: Tensor, temperature: float) -> Tensor:
-    """Return the mean over the batch of KL(targets ‖ softmax(logits / T)), in nats, not multiplied by T² (RDED).
+    """Return the mean over the batch of KL(targets ‖ softmax(logits / T)), in nats, not multiplied by T²
+    (RDED).
 
     Args:
         logits_NC: Of the student.
@@ -53,7 +54,9 @@ def tempered(probabilities_NC: Tensor, temperature: float) -> Tensor:
 
 
 class CutMixPlan(NamedTuple):
-    """The draws of one CutMix: each image's partner in the batch, the box's centre (row, column), and lambda."""
+    """The draws of one CutMix: each image's partner in the batch, the box's centre (row, column), and
+    lambda.
+    """
 
     partner_N: Tensor
     centre_2: Tensor
@@ -65,8 +68,8 @@ class CutMixPlan(NamedTuple):
 class CutMix:
     """Paste a box of another image of the batch into each one (Yun et al., ICCV 2019), with IDC's box.
 
-    The box has the side int(size * sqrt(1 - lam)), reaches side // 2 to both sides of its centre and is clipped at the
-    border; the targets are mixed by the area that is left.
+    The box has the side int(size * sqrt(1 - lam)), reaches side // 2 to both sides of its centre and is
+    clipped at the border; the targets are mixed by the area that is left.
 
     Args:
         prob: The share of batches that are mixed.
@@ -147,7 +150,8 @@ class Vanilla(Fusion):
 @checked
 @dataclass(frozen=True)
 class CrossExpert(Fusion):
-    """Mix each image with one of another expert, x̃ = λx_p + (1 - λ)x_q with x_p ∈ S_i, x_q ∈ S_j, i ≠ j (equation 4).
+    """Mix each image with one of another expert, x̃ = λx_p + (1 - λ)x_q with x_p ∈ S_i, x_q ∈ S_j, i ≠ j
+    (equation 4).
 
     Args:
         alpha: lam ~ Beta(alpha, alpha); 0 mixes nothing.
@@ -181,14 +185,18 @@ class CrossExpert(Fusion):
         acting = self._acting(experts)
         if acting != "cross_expert":
             return acting if acting == "none" else Vanilla(self.alpha, self.per).describe_for(experts)
-        return _titled(acting, self.alpha, "sample" * (self.per == "sample"), "same_class" * (self.pairing != "any"))
+        return _titled(
+            acting, self.alpha, "sample" * (self.per == "sample"), "same_class" * (self.pairing != "any")
+        )
 
     def _acting(self, experts: int) -> str:
         return "none" if self.alpha <= 0 else "cross_expert" if experts > 1 else self.alone
 
 
 def _draw_partners(rng: torch.Generator, first_B: Tensor, expert_M: Tensor, kind_M: Tensor) -> Tensor:
-    """Draw for each image an expert among the others that hold its kind, then one of that expert's images of it."""
+    """Draw for each image an expert among the others that hold its kind, then one of that expert's images of
+    it.
+    """
     kinds = int(kind_M.max()) + 1
     cell_M = expert_M * kinds + kind_M
     count_KC = cell_M.bincount(minlength=(int(expert_M.max()) + 1) * kinds).reshape(-1, kinds)

@@ -18,8 +18,9 @@ _TINY = 1e-12
 class GSAM(torch.optim.Optimizer):
     """Plain descent along d = g_p - α g_⊥ with two gradients a step.
 
-    g is the gradient at the weights θ, g_p the one at θ + e, g_⊥ the part of g that is orthogonal to g_p. Norms are
-    over all parameters jointly, so that one optimiser must hold one network. Running statistics are updated twice.
+    g is the gradient at the weights θ, g_p the one at θ + e, g_⊥ the part of g that is orthogonal to g_p.
+    Norms are over all parameters jointly, so that one optimiser must hold one network. Running statistics are
+    updated twice.
 
     Args:
         params: The parameters of one network.
@@ -54,7 +55,8 @@ class GSAM(torch.optim.Optimizer):
         """Move the weights once.
 
         Args:
-            closure: Clears the gradients, computes the loss of the same batch anew, goes backward, returns the loss.
+            closure: Clears the gradients, computes the loss of the same batch anew, goes backward, returns
+                the loss.
 
         Returns:
             The loss at the weights before the step.
@@ -83,7 +85,10 @@ def perturbation(
 
 def direction(first: list[torch.Tensor], second: list[torch.Tensor], alpha: float) -> list[torch.Tensor]:
     """Return g_p - α g_⊥ with g_⊥ = g - ⟨g, g_p⟩ g_p / ‖g_p‖² (GSAM Alg. 1)."""
-    along = sum((g * p).sum() for g, p in zip(first, second, strict=True)) / norm(second).clamp_min(_TINY).square()
+    along = (
+        sum((g * p).sum() for g, p in zip(first, second, strict=True))
+        / norm(second).clamp_min(_TINY).square()
+    )
     return [p - alpha * (g - along * p) for g, p in zip(first, second, strict=True)]
 
 

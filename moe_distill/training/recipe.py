@@ -53,7 +53,8 @@ class Recipe:
         weight_decay: As the optimiser takes it.
         optimizer: Makes the optimiser of parameters, ``lr`` and ``weight_decay``.
         batch_size: Images per step; the last, smaller batch of an epoch is kept.
-        drops: Fractions of E after which the rate falls; the rate used from epoch ``int(E * drop) + drop_offset`` on.
+        drops: Fractions of E after which the rate falls; the rate used from epoch ``int(E * drop) +
+            drop_offset`` on.
         drop_offset: See ``drops``; 2 for the DC family (falls after epoch index E//2 + 1).
         drop_factor: What the rate is multiplied by at each drop.
         cosine: How much of the half wave of a cosine the rate follows over E: it is multiplied by
@@ -63,15 +64,17 @@ class Recipe:
         cutmix: CutMix after the augmentation, or None.
         pixels: Augmentation of the pixels of a batch, ahead of all others, or None.
         lr_factors: What ``lr`` is multiplied by for a student that has its own rate, by the student's name.
-        decay_biases: Whether the weight decay acts on everything, or only on what is called a weight and has two or
-            more dimensions: not on biases, scales of norms and embeddings of places.
-        labels: What the students are trained towards: "set": the set's soft labels where it holds some, else its
-            classes; "hard": its classes; "teacher_online": what a teacher makes of each augmented and mixed batch.
-        temperature: T of KL(softmax(z_teacher / T) ‖ softmax(z_student / T)), not multiplied by T²; without effect on
-            hard labels.
-        regions: Whether images stitched of f × f patches are trained on with their patches shuffled and, each, a region
-            of at least 1 / f of its area enlarged (RDED).
-        learned_rate: Whether a step size that was learned with the set takes the place of ``lr`` and its factors.
+        decay_biases: Whether the weight decay acts on everything, or only on what is called a weight and has
+            two or more dimensions: not on biases, scales of norms and embeddings of places.
+        labels: What the students are trained towards: "set": the set's soft labels where it holds some, else
+            its classes; "hard": its classes; "teacher_online": what a teacher makes of each augmented and
+            mixed batch.
+        temperature: T of KL(softmax(z_teacher / T) ‖ softmax(z_student / T)), not multiplied by T²; without
+            effect on hard labels.
+        regions: Whether images stitched of f × f patches are trained on with their patches shuffled and,
+            each, a region of at least 1 / f of its area enlarged (RDED).
+        learned_rate: Whether a step size that was learned with the set takes the place of ``lr`` and its
+            factors.
         test_points: Fractions of E at which the published recipe tests; the last epoch is always tested.
     """
 
@@ -133,13 +136,19 @@ class Recipe:
         return learned if self.learned_rate and learned is not None else own
 
     def lr_at(self, epoch: int, first: float | None = None) -> float:
-        """Return the learning rate of an epoch index, starting from ``first`` instead of ``lr`` where given."""
+        """Return the learning rate of an epoch index, starting from ``first`` instead of ``lr`` where
+        given.
+        """
         passed = sum(epoch >= drop for drop in self.drop_epochs)
         stepped = (self.lr if first is None else first) * self.drop_factor**passed
         return stepped * (1 + math.cos(math.pi * self.cosine * epoch / self.epochs)) / 2
 
-    def optimizer_of(self, named: Iterable[tuple[str, torch.Tensor]], stacked: int = 0) -> torch.optim.Optimizer:
-        """Return the optimiser of named parameters, which begin with so many ``stacked`` dimensions of students."""
+    def optimizer_of(
+        self, named: Iterable[tuple[str, torch.Tensor]], stacked: int = 0
+    ) -> torch.optim.Optimizer:
+        """Return the optimiser of named parameters, which begin with so many ``stacked`` dimensions of
+        students.
+        """
         settings = {"lr": self.lr, "weight_decay": self.weight_decay}
         held = list(named)
         if self.decay_biases:
@@ -149,7 +158,9 @@ class Recipe:
         return self.optimizer([{"params": decayed}, {"params": others, "weight_decay": 0.0}], **settings)
 
     def loss(self, logits_NC: torch.Tensor, targets_NC: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss of a batch: cross-entropy, or the divergence from a teacher at the temperature."""
+        """Return the mean loss of a batch: cross-entropy, or the divergence from a teacher at the
+        temperature.
+        """
         if self.labels == "teacher_online" or self.temperature != 1:
             return soft_divergence(logits_NC, targets_NC, self.temperature)
         return soft_cross_entropy(logits_NC, targets_NC)
@@ -159,7 +170,7 @@ class Recipe:
         published = {int(self.epochs * f) - 1 for f in self.test_points if f < 1}
         return epoch in published or epoch == self.total_epochs - 1
 
-    def forwards(self, images: int, tested: int, students: int) -> float:
+    def forward_passes(self, images: int, tested: int, students: int) -> float:
         """Return images sent forward by trainings, a backward pass counted as two.
 
         Args:

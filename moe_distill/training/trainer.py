@@ -20,8 +20,9 @@ from moe_distill.errors import InputError
 from moe_distill.store.store import write_json
 from moe_distill.training.checkpoints import Checkpoints, usable
 
-# Lightning advises on loaders, loggers and workers that a run whose batches are ticks of a clock does not have, and on
-# ranks as tasks of Slurm, which ours are not. Said at import, so that spawned processes are as quiet as the first.
+# Lightning advises on loaders, loggers and workers that a run whose batches are ticks of a clock does not
+# have, and on ranks as tasks of Slurm, which ours are not. Said at import, so that spawned processes are as
+# quiet as the first.
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="pytorch_lightning")
 warnings.filterwarnings("ignore", message=".*(LeafSpec|treespec|`srun` command is available).*")
@@ -30,7 +31,9 @@ TrainerFactory = Callable[..., pl.Trainer]
 
 
 class Clocked(Protocol):
-    """What a module must offer: its clock and length, the images it saw, and the scalars of the last iteration."""
+    """What a module must offer: its clock and length, the images it saw, and the scalars of the last
+    iteration.
+    """
 
     iteration: int
     total: int
@@ -46,7 +49,9 @@ def ticks(begin: int, end: int) -> DataLoader[int]:
 
 
 class Complete(pl.Callback):
-    """Refuses an end of which the module has not done each of its iterations once: nothing is kept as finished."""
+    """Refuses an end of which the module has not done each of its iterations once: nothing is kept as
+    finished.
+    """
 
     def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Begin to count where the module stands; a checkpoint is read before this."""
@@ -68,7 +73,9 @@ class Complete(pl.Callback):
 
 
 class Costs(pl.Callback):
-    """Measures the stage over all its attempts and leaves ``cost.json`` (the dearest rank's seconds and memory)."""
+    """Measures the stage over all its attempts and leaves ``cost.json`` (the dearest rank's seconds and
+    memory).
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -116,7 +123,12 @@ class Bar(pl.Callback):
         """Open the bar where the module stands."""
         hidden = not trainer.is_global_zero
         self.bar = tqdm(
-            total=module.total, initial=module.iteration, desc=self.label, leave=False, disable=hidden, mininterval=0.5
+            total=module.total,
+            initial=module.iteration,
+            desc=self.label,
+            leave=False,
+            disable=hidden,
+            mininterval=0.5,
         )
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
@@ -131,8 +143,8 @@ class Bar(pl.Callback):
 class Curves(pl.Callback):
     """Appends the module's scalars to ``curves.csv`` (long form: iteration, name, value) and to the loggers.
 
-    Rows after the checkpoint a run resumes from are cut off, so that no iteration stands there twice; those before it
-    are told the loggers again.
+    Rows after the checkpoint a run resumes from are cut off, so that no iteration stands there twice; those
+    before it are told the loggers again.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
@@ -143,7 +155,9 @@ class Curves(pl.Callback):
         if not trainer.is_global_zero:
             return
         kept = [row for row in _rows_of(self.path) if int(row[0]) <= module.iteration]
-        with self.path.open("w", newline="") as file:  # as they were written: a checkpoint knows their checksum
+        with self.path.open(
+            "w", newline=""
+        ) as file:  # as they were written: a checkpoint knows their checksum
             csv.writer(file).writerows([["iteration", "name", "value"], *kept])
         replay(read_curves(self.path), trainer.loggers)
 
@@ -171,7 +185,9 @@ def replay(rows: Sequence[tuple[int, str, float]], loggers: Sequence[Any]) -> No
 
 
 def read_curves(path: Path) -> list[tuple[int, str, float]]:
-    """Return the rows of a curves file; none where there is no file. A row cut short by a kill is left out."""
+    """Return the rows of a curves file; none where there is no file. A row cut short by a kill is left
+    out.
+    """
     return [(int(iteration), name, float(value)) for iteration, name, value in _rows_of(path)]
 
 
@@ -181,7 +197,9 @@ def _rows_of(path: Path) -> list[list[str]]:
         return []
     rows: list[list[str]] = []
     with path.open(newline="", encoding="utf-8", errors="replace") as file, contextlib.suppress(csv.Error):
-        rows.extend(row for row in csv.reader(file) if len(row) == 3 and row[0].isdecimal() and _is_number(row[2]))
+        rows.extend(
+            row for row in csv.reader(file) if len(row) == 3 and row[0].isdecimal() and _is_number(row[2])
+        )
     return rows
 
 
@@ -223,7 +241,13 @@ def fit(
         InputError: The Trainer ended it before it had done all its iterations, or did some twice.
     """
     last = usable(work)
-    own = [Complete(), Costs(work), Curves(work, curves_every), Checkpoints(work, checkpoint_seconds), Bar(label)]
+    own = [
+        Complete(),
+        Costs(work),
+        Curves(work, curves_every),
+        Checkpoints(work, checkpoint_seconds),
+        Bar(label),
+    ]
     run = trainer(callbacks=[*callbacks, *own], logger=list(loggers), default_root_dir=work)
     run.fit(module, ckpt_path=None if last is None else str(last), weights_only=True)
     return json.loads((work / "cost.json").read_text())

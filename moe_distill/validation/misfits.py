@@ -1,4 +1,6 @@
-"""Whether a value fits an annotation: strict types, finite numbers, bounds, choices; and in words, what would."""
+"""Whether a value fits an annotation: strict types, finite numbers, bounds, choices; and in words, what
+would.
+"""
 
 import functools
 import inspect
@@ -13,7 +15,15 @@ from typing import Any, Literal, TypeVar, get_args, is_typeddict
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
-from moe_distill.validation.wording import LARGEST, SCALARS, Where, bounds_of, in_words, options_of, origin_of
+from moe_distill.validation.wording import (
+    LARGEST,
+    SCALARS,
+    Where,
+    bounds_of,
+    describe_value,
+    options_of,
+    origin_of,
+)
 
 
 @dataclass(frozen=True)
@@ -81,17 +91,23 @@ def builder_of(value: Any) -> functools.partial[Any] | None:
     if isinstance(value, functools.partial):
         return value
     if is_dataclass(value) and not isinstance(value, type):
-        return functools.partial(type(value), **{f.name: getattr(value, f.name) for f in fields(value) if f.init})
+        return functools.partial(
+            type(value), **{f.name: getattr(value, f.name) for f in fields(value) if f.init}
+        )
     return None
 
 
 def problem_within(value: Any, path: str = "") -> Problem | None:
-    """Return the first problem of a value that was only put together, or None: builders and records in builders too."""
+    """Return the first problem of a value that was only put together, or None: builders and records in
+    builders too.
+    """
     if (builder := builder_of(value)) is not None:
         if (found := problem_of(builder.func, builder.keywords)) is not None:
             return Problem(f"{path}{found.field}", found.value, found.allowed)
         value = builder.keywords
-    entries = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    entries = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    )
     inner = (problem_within(entry, f"{path}{name}.") for name, entry in entries)
     return next((found for found in inner if found is not None), None)
 
@@ -104,25 +120,33 @@ def missing_of(target: Callable[..., Any], arguments: Mapping[str, Any]) -> str 
 
 
 def misfit(annotation: Any, value: Any) -> tuple[str, Any, str] | None:
-    """Return which entry of a value does not fit (``""``: the value itself), that entry, and what would; or None."""
+    """Return which entry of a value does not fit (``""``: the value itself), that entry, and what would; or
+    None.
+    """
     options = options_of(annotation)
     if any(_fits(option, value) for option in options):
         return None
     if inner := next((found for option in options for found in _misfits_within(option, value)), None):
         return inner
-    words = ", or ".join(dict.fromkeys(in_words(option, value) for option in options))
+    words = ", or ".join(dict.fromkeys(describe_value(option, value) for option in options))
     return ("._target_", value["_target_"], words) if is_node(value) else ("", value, words)
 
 
 def _misfits_within(kind: Any, value: Any) -> Iterator[tuple[str, Any, str]]:
     """Yield the entries of settings by name that have no place among them, are lacking or do not fit."""
-    if not isinstance(value, Mapping) or not (is_typeddict(kind) or (origin_of(kind) is Mapping and get_args(kind))):
+    if not isinstance(value, Mapping) or not (
+        is_typeddict(kind) or (origin_of(kind) is Mapping and get_args(kind))
+    ):
         return
     declared = typing.get_type_hints(kind, include_extras=True) if is_typeddict(kind) else {}
     named, each = (Literal[*sorted(declared)], Any) if declared else get_args(kind)
     for name, entry in value.items():
         if misfit(named, name) is not None:
-            takes = f"there are {', '.join(sorted(declared))}" if declared else f"each is {in_words(named, name)}"
+            takes = (
+                f"there are {', '.join(sorted(declared))}"
+                if declared
+                else f"each is {describe_value(named, name)}"
+            )
             yield f".{name}", entry, f"no such key; {takes}"
         elif inner := misfit(declared.get(name, each), entry):
             yield f".{name}{inner[0]}", inner[1], inner[2]
@@ -134,7 +158,9 @@ def not_finite(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
     """Yield path and value of every number in plain containers that is NaN or infinite."""
     if isinstance(value, float) and not math.isfinite(value):
         yield path, value
-    entries = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    entries = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    )
     for key, entry in entries:
         yield from not_finite(entry, f"{path}.{key}" if path else str(key))
 
@@ -178,7 +204,9 @@ def _elements(kind: Any, value: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
 
 
 def _is_object(kind: Any, value: Any) -> bool:
-    """Say whether a value is, or will be, an object; of a node its class too, as whoever types it cannot know."""
+    """Say whether a value is, or will be, an object; of a node its class too, as whoever types it cannot
+    know.
+    """
     is_class = inspect.isclass(kind) and not getattr(kind, "_is_protocol", False)
     if is_class and isinstance(value, kind):
         return True
@@ -189,7 +217,9 @@ def _is_object(kind: Any, value: Any) -> bool:
     if not kind.__module__.startswith("moe_distill"):
         return True  # what makes one, only its library knows
     if not is_node(value):
-        return not inspect.isabstract(kind)  # what is there to be derived from; else, what serves alike serves
+        return not inspect.isabstract(
+            kind
+        )  # what is there to be derived from; else, what serves alike serves
     target = None if value.get("_partial_") else pkgutil.resolve_name(value["_target_"])
     return target is not None and (not inspect.isclass(target) or issubclass(target, kind))
 

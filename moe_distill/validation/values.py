@@ -1,6 +1,7 @@
 """What parameters take, in names: ``iterations: Count``; and the objects that refuse anything else.
 
-A configuration is checked by the same annotations before anything is built of it (:mod:`moe_distill.config.checking`).
+A configuration is checked by the same annotations before anything is built of it
+(:mod:`moe_distill.config.checking`).
 """
 
 import functools
@@ -31,7 +32,9 @@ def _is_split(text: str) -> bool:
 
 
 MOST_EXPERTS = 1000  # more would only be a slip
-LEAST_STD = 1 / 255  # of a channel of pixels from 0 to 1: one step of 8 bits; to divide by less would blow up noise
+LEAST_STD = (
+    1 / 255
+)  # of a channel of pixels from 0 to 1: one step of 8 bits; to divide by less would blow up noise
 Count = Annotated[int, Ge(1), Le(MOST)]
 Whole = Annotated[int, Ge(0), Le(MOST)]
 Positive = Annotated[float, Gt(0)]

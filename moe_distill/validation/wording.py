@@ -73,7 +73,7 @@ def bounds_of(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     return kind, tuple(one for m in more for one in (m if isinstance(m, GroupedMetadata) else (m,)))
 
 
-def in_words(annotation: Any, value: Any) -> str:
+def describe_value(annotation: Any, value: Any) -> str:
     """Return what an annotation takes, for someone who gave another value."""
     kind, bounds = bounds_of(annotation)
     if words := next((bound.words for bound in bounds if isinstance(bound, Where)), ""):
@@ -84,7 +84,7 @@ def in_words(annotation: Any, value: Any) -> str:
         return " or ".join(map(str, get_args(kind)))
     if origin_of(kind) is Sequence:
         part = next((p for p in get_args(kind) if p is not Ellipsis), Any)
-        each = " or ".join(in_words(option, None) for option in options_of(part))
+        each = " or ".join(describe_value(option, None) for option in options_of(part))
         is_list = isinstance(value, Sequence) and not isinstance(value, str)
         what = "a list" if is_list else "a list in brackets, without quotes, such as [7,3]"
         return f"{what}{' that is not empty' * bool(bounds)}, each {each}"
@@ -94,13 +94,15 @@ def in_words(annotation: Any, value: Any) -> str:
         return f"{_WORDS[kind]} {_limits(bounds, value)}".strip()
     if kind is Any:
         return "finite numbers"
-    return _object_in_words(kind, value)
+    return _describe_object(kind, value)
 
 
-def _object_in_words(kind: Any, value: Any) -> str:
+def _describe_object(kind: Any, value: Any) -> str:
     name = getattr(kind, "__name__", "") or "Callable"
     is_plain = (
-        value is None or isinstance(value, (*SCALARS, list)) or (isinstance(value, dict) and "_target_" not in value)
+        value is None
+        or isinstance(value, (*SCALARS, list))
+        or (isinstance(value, dict) and "_target_" not in value)
     )
     if is_plain or not inspect.isclass(kind):
         return f"what a yaml with _target_ makes: {name}"

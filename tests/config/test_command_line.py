@@ -12,9 +12,9 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from moe_distill.config.arguments import (
-    named,
     reordered,
     takes_path,
+    with_option_quoted,
     with_text_quoted,
     without_dashes,
 )
@@ -24,7 +24,9 @@ from moe_distill.errors import InputError
 from moe_distill.run import as_hydra_reads
 
 
-@pytest.mark.parametrize("overrides", ["split=5x2,method=idm", "a.b='x y',c=[1,2]", "", "x=" + "long" * 99, "../up=1"])
+@pytest.mark.parametrize(
+    "overrides", ["split=5x2,method=idm", "a.b='x y',c=[1,2]", "", "x=" + "long" * 99, "../up=1"]
+)
 def test_job_names_are_short_distinct_and_plain(overrides):
     name = job_name(overrides)
     assert re.fullmatch(r"[A-Za-z0-9._-]{9,89}", name) and not name.startswith("..")
@@ -62,7 +64,9 @@ def test_flags_stand_before_the_overrides_which_keep_their_order(given, read):
 
 
 def test_one_line_says_the_cause_and_drops_where_hydra_searched():
-    error = HydraException("Could not load 'x'.\n\nConfig search path:\n\tprovider=hydra, path=pkg\nSee https://x")
+    error = HydraException(
+        "Could not load 'x'.\n\nConfig search path:\n\tprovider=hydra, path=pkg\nSee https://x"
+    )
     assert one_line(error) == "Could not load 'x'."
     error.__cause__ = ValueError("inner")
     error.__cause__.__cause__ = KeyError("root")
@@ -72,7 +76,10 @@ def test_one_line_says_the_cause_and_drops_where_hydra_searched():
 def test_one_line_stays_one_where_the_cause_has_several():
     error = HydraException("Error merging override ipc=ten")
     error.__cause__ = ValueError("no Integer\n    full_key: ipc\n    object_type=Config")
-    assert one_line(error) == "Error merging override ipc=ten (ValueError: no Integer full_key: ipc object_type=Config)"
+    assert (
+        one_line(error)
+        == "Error merging override ipc=ten (ValueError: no Integer full_key: ipc object_type=Config)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,7 +121,7 @@ def test_an_option_that_is_none_is_named_as_it_was_typed(file, typed):
     ],
 )
 def test_a_number_that_should_name_an_option_is_quoted_and_nothing_else_is(override, said):
-    assert named(override) == said
+    assert with_option_quoted(override) == said
 
 
 ODD = [
@@ -132,7 +139,9 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("key", ["data.root", "+pipeline.onto.root", "paths.store", "pipeline.to", "hydra.run.dir"])
+@pytest.mark.parametrize(
+    "key", ["data.root", "+pipeline.onto.root", "paths.store", "pipeline.to", "hydra.run.dir"]
+)
 @pytest.mark.parametrize("path", [*ODD, "/tmp/a b", "/tmp/a\\b", "true"])
 def test_a_path_is_taken_as_it_is(key, path):
     (read,) = as_hydra_reads([f"{key}={path}"])
@@ -157,25 +166,33 @@ def test_a_sweep_parts_paths_by_commas(given, paths):
 
 
 @pytest.mark.parametrize(
-    "given", ["data.root=null", "paths.runs=${oc.env:HOME}/e", "method.lr=0.1", "~data.root", "split=5x2", "root=[1]"]
+    "given",
+    ["data.root=null", "paths.runs=${oc.env:HOME}/e", "method.lr=0.1", "~data.root", "split=5x2", "root=[1]"],
 )
 def test_what_is_no_path_or_hydra_reads_already_stays(given):
     assert with_text_quoted(given, sweeping=False) == given
 
 
 @pytest.mark.parametrize("key", ["name", "recipe.name", "+question.claim", "data.name", "split"])
-@pytest.mark.parametrize("text", ["jürgen", "größe", "a[/b]c", "a=b(1)", "of(all) it's", "a,é", "${oc.env:A,b}é"])
+@pytest.mark.parametrize(
+    "text", ["jürgen", "größe", "a[/b]c", "a=b(1)", "of(all) it's", "a,é", "${oc.env:A,b}é"]
+)
 def test_text_that_hydra_cannot_read_is_taken_as_it_is_whatever_its_key(key, text):
     (read,) = as_hydra_reads([f"{key}={text}"])
     assert OverridesParser.create().parse_override(read).value() == text and as_hydra_reads([read]) == [read]
 
 
 def test_a_sweep_parts_text_by_commas_and_keeps_its_grammar():
-    for given, read in (("name=jürgen,größe", "name='jürgen','größe'"), ("seed=range(1,3)", "seed=range(1,3)")):
+    for given, read in (
+        ("name=jürgen,größe", "name='jürgen','größe'"),
+        ("seed=range(1,3)", "seed=range(1,3)"),
+    ):
         assert as_hydra_reads([given, "-m"]) == ["-m", read]
 
 
-@pytest.mark.parametrize("given", ["students=[a,", "method={a", "name='a", "name=choice(a,é)", "experts.ipcs=[7,3"])
+@pytest.mark.parametrize(
+    "given", ["students=[a,", "method={a", "name='a", "name=choice(a,é)", "experts.ipcs=[7,3"]
+)
 def test_what_neither_hydra_reads_nor_is_text_is_refused_by_its_key(given):
     key, _, value = given.partition("=")
     with pytest.raises(InputError, match=re.escape(f"{key}={value}: a value whose quotes")):
@@ -211,7 +228,9 @@ def test_the_keys_that_take_a_path_are_those_of_the_configuration():
         for key, target in leaves(OmegaConf.to_container(OmegaConf.load(file), resolve=False), group):
             name = key.rpartition(".")[2]
             declared = (
-                "" if target is None or "${" in target else signature(get_object(target)).parameters.get(name, "")
+                ""
+                if target is None or "${" in target
+                else signature(get_object(target)).parameters.get(name, "")
             )
             if group == "paths" or "Path" in str(declared) or name in ("root", "path", "to", "dir"):
                 found.add(key)
@@ -224,7 +243,10 @@ def test_the_keys_that_take_a_path_are_those_of_the_configuration():
     [
         ("--method.lr=0.1", "method.lr=0.1"),
         ("--data.root=/tmp/é", "data.root='/tmp/é'"),
-        *((flag, flag) for flag in ("--config-dir=here", "--config-name=mine", "--cfg=job", "--info", "-m", "~model")),
+        *(
+            (flag, flag)
+            for flag in ("--config-dir=here", "--config-name=mine", "--cfg=job", "--info", "-m", "~model")
+        ),
     ],
 )
 def test_settings_that_an_agent_writes_with_dashes_are_settings(given, read):

@@ -22,12 +22,20 @@ SCALES = sorted(p.stem for p in (CONF / "scale").glob("*.yaml"))
 
 
 def jobs():
-    """Return command lines that name every option of every group: the first options of all groups, the second, …"""
+    """Return command lines that name every option of every group: the first options of all groups, the
+    second, …"""
     groups = {}
     for path in sorted(CONF.rglob("*/*.yaml")):
         groups.setdefault(str(path.parent.relative_to(CONF)), []).append(path.stem)
-    own = ("preset", "experiment", "diversity", "scale")  # a scale overrides others; the rest has its own rules
-    choices = [[f"{group}={name}" for name in names] for group, names in groups.items() if not group.startswith(own)]
+    own = (
+        "preset",
+        "experiment",
+        "diversity",
+        "scale",
+    )  # a scale overrides others; the rest has its own rules
+    choices = [
+        [f"{group}={name}" for name in names] for group, names in groups.items() if not group.startswith(own)
+    ]
     measures = [("diversity=paper", f"diversity/measure={name}") for name in groups["diversity/measure"]]
     terms = [(f"diversity={name}",) for name in groups["diversity"]] + measures
     largest = max(map(len, [*choices, terms]))
@@ -47,26 +55,28 @@ def test_every_option_composes_and_its_targets_take_its_keys(composed, job):
 
 
 def built(cfg):
-    """Return the plan and the exam of a configuration once it was checked."""
+    """Return the plan and the protocol of a configuration once it was checked."""
     settled(cfg)
-    return (instantiate(cfg[name], _convert_="all") for name in ("plan", "exam"))
+    return (instantiate(cfg[name], _convert_="all") for name in ("plan", "protocol"))
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_can_be_built(composed, experiment):
     cfg = composed(f"+experiment={experiment}", "scale=smoke")
-    plan, exam = built(cfg)
+    plan, protocol = built(cfg)
     splits = {"clom": (1, 10), "noe": (2, 12), "repro_dm_crossarch": (1, 50)}
-    assert (plan.roster.noe, plan.roster.budget) == splits.get(experiment, (2, 10))
-    students = {"cost": 1, "cost_teachers": 1, "full_data": 1, "viz_highres": 1, "dcbench": 5}.get(experiment, 4)
-    assert len(exam.students) == students and exam.seeds == cfg.seeds
+    assert (plan.roster.num_experts, plan.roster.budget) == splits.get(experiment, (2, 10))
+    students = {"cost": 1, "cost_teachers": 1, "full_data": 1, "viz_highres": 1, "dcbench": 5}.get(
+        experiment, 4
+    )
+    assert len(protocol.students) == students and protocol.seeds == cfg.seeds
 
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_an_experiment_can_be_built_at_every_scale(composed, scale):
     """No file of a scale asks which experiment it is."""
-    plan, exam = built(composed("+experiment=table1", f"scale={scale}"))
-    assert (plan.roster.noe, plan.roster.budget, len(exam.students)) == (2, 10, 4)
+    plan, protocol = built(composed("+experiment=table1", f"scale={scale}"))
+    assert (plan.roster.num_experts, plan.roster.budget, len(protocol.students)) == (2, 10, 4)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +85,7 @@ def test_an_experiment_can_be_built_at_every_scale(composed, scale):
         ({"_target_": "moe_distill.training.mixing.Vanilla", "alpa": 1.0}, "alpa"),
         ({"_target_": "moe_distill.training.mixing.Vanilla", "alpha": "much"}, "alpha"),
         ({"_target_": "moe_distill.data.augmentation.dsa.Crop", "ratio": None}, "ratio"),
-        ({"_target_": "moe_distill.teachers.pool.TeacherPool", "networks": 5}, "network"),
+        ({"_target_": "moe_distill.teachers.pool.PretrainedNetworks", "networks": 5}, "network"),
         ({"_target_": "moe_distill.methods.dm.DM", "_partial_": True, "real_batch": 2.5}, "real_batch"),
         ({"_target_": "moe_distill.methods.dm.DM", "_partial_": True, "iterations": True}, "iterations"),
     ],
@@ -101,7 +111,10 @@ def test_composition_refuses_unknown_keys_options_and_wrong_types_in_one_line(co
         ("~method", "method=null: one of datm, dc"),
         ("~seed", "seed=null: a value: nothing sets it"),
         ("~plan", "plan=null: left as it is, or its settings set"),
-        ("features.pool=foo", "features.pool=foo: settings by name, as features.single.seed refers to one of them"),
+        (
+            "features.pool=foo",
+            "features.pool=foo: settings by name, as features.single.seed refers to one of them",
+        ),
     ],
 )
 def test_what_was_taken_away_or_put_in_a_nodes_place_is_named_once_in_one_line(composed, override, said):
@@ -111,7 +124,9 @@ def test_what_was_taken_away_or_put_in_a_nodes_place_is_named_once_in_one_line(c
     assert line.startswith(said) and "\n" not in line
 
 
-@pytest.mark.parametrize(("ipc", "noe", "members"), [(5, 3, (5, 5)), (5, 2, (5, 6)), (5, 1, (5, 5)), (5, 2, (10,))])
+@pytest.mark.parametrize(
+    ("ipc", "noe", "members"), [(5, 3, (5, 5)), (5, 2, (5, 6)), (5, 1, (5, 5)), (5, 2, (10,))]
+)
 def test_a_listed_roster_must_agree_with_the_split(ipc, noe, members):
     method = functools.partial(get_object("moe_distill.methods.coreset.First"))
     rows = [{"method": method, "ipc": own} for own in members]

@@ -1,4 +1,5 @@
-"""Every value of the configuration, replaced by nonsense: refused in one line that names it, or really legal."""
+"""Every value of the configuration, replaced by nonsense: refused in one line that names it, or really
+legal."""
 
 import math
 import re
@@ -27,7 +28,13 @@ NONSENSE = {
 # Looked up, and checked once it is filled in: see the test of rows.
 ROWS = {"shorten", "presets"}
 PLAIN = ("sweep", "student_epochs")
-LOOKED_UP = ("shorten", "rded", "teacher", "recipe", "epochs")  # by the recipe itself, whose own such values they are
+LOOKED_UP = (
+    "shorten",
+    "rded",
+    "teacher",
+    "recipe",
+    "epochs",
+)  # by the recipe itself, whose own such values they are
 # Numbers that may be below zero; what another library takes, which says so once its object is made.
 SIGNED = ("seed", "implied")
 FOREIGN = ("torchvision.", "torch.")
@@ -67,7 +74,8 @@ def refusal(tree):
 
 
 def parameters(tree):
-    """Yield each parameter of a target, and each value of the top level and of its plain mappings, with its path."""
+    """Yield each parameter of a target, and each value of the top level and of its plain mappings, with its
+    path."""
     for path in leaves(tree):
         node = holder(tree, path)
         if len(path) == 1 or path[0] in PLAIN or (isinstance(node, dict) and "_target_" in node):
@@ -80,10 +88,15 @@ def parameters_but(met, tree):
 
 
 def may_be(what, target, name):
-    """Say whether a parameter may take that nonsense: a number in its bounds, text of any length, a word of a list."""
+    """Say whether a parameter may take that nonsense: a number in its bounds, text of any length, a word of a
+    list."""
     if target.startswith(FOREIGN):
         return what in ("negative", "zero") or name == "value"
-    kinds = {"negative": name in SIGNED, "wrong type": name in ("classes", "wnids"), "empty": name == "overrides"}
+    kinds = {
+        "negative": name in SIGNED,
+        "wrong type": name in ("classes", "wnids"),
+        "empty": name == "overrides",
+    }
     return kinds.get(what, what == "zero")
 
 
@@ -175,7 +188,9 @@ def test_a_value_is_named_where_it_was_typed_and_not_where_it_was_handed_on_to(c
 
 
 def test_a_folder_of_tables_that_is_not_there_is_refused_and_none_is_fine(composed, tmp_path):
-    with pytest.raises(InputError, match=r"^paths\.tables=/nowhere: a folder of experiments' tables, or null"):
+    with pytest.raises(
+        InputError, match=r"^paths\.tables=/nowhere: a folder of experiments' tables, or null"
+    ):
         settled(composed("scale=smoke", "paths.tables=/nowhere"))
     for there in ("null", tmp_path):
         settled(composed("scale=smoke", f"paths.tables={there}"))
@@ -184,8 +199,14 @@ def test_a_folder_of_tables_that_is_not_there_is_refused_and_none_is_fine(compos
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        *((name, "null: a value: nothing sets it") for name in ("seed", "width", "shorten", "sweep", "curves_every")),
-        *((name, "null: left as it is, or its settings set") for name in ("plan", "exam", "runtime", "question")),
+        *(
+            (name, "null: a value: nothing sets it")
+            for name in ("seed", "width", "shorten", "sweep", "curves_every")
+        ),
+        *(
+            (name, "null: left as it is, or its settings set")
+            for name in ("plan", "protocol", "runtime", "question")
+        ),
         ("features", "null: one of pool"),
         ("presets", "null: left as it is"),
         ("fusion", "null: one of additive"),

@@ -1,4 +1,5 @@
-"""Whatever decides a number is in a key: each setting of a plan and of its judging, changed, changes what it is."""
+"""Whatever decides a number is in a key: each setting of a plan and of its judging, changed, changes what it
+is."""
 
 import copy
 from dataclasses import fields, replace
@@ -23,7 +24,8 @@ JOBS = [
     ("method=datm",),
     ("method=rded", "recipe=rded", "partition=kmeans", "diversity=none"),
 ]
-# Settings of data and of words in records, which decide nothing of a number by themselves: pixels are in the key.
+# Settings of data and of words in records, which decide nothing of a number by themselves: pixels are in the
+# key.
 NAMES = {"name", "implied", "title"}
 # Decides memory and nothing else: the sum is the same.
 MEMORY = {"micro_batch"}
@@ -55,11 +57,13 @@ def identity():
     shelf = Shelf()
 
     def of(trees):
-        plan, exam = (instantiate(OmegaConf.create(trees[name]), _convert_="all") for name in ("plan", "exam"))
+        plan, protocol = (
+            instantiate(OmegaConf.create(trees[name]), _convert_="all") for name in ("plan", "protocol")
+        )
         plan = replace(plan, data=Shared(plan.data, shelf))
         train, test = plan.data.load(Path())
         settings = plan.settings(train, Path())
-        return key([settings, *(exam.keys(settings, test, name) for name in exam.students)])
+        return key([settings, *(protocol.keys(settings, test, name) for name in protocol.students)])
 
     return of
 
@@ -67,13 +71,16 @@ def identity():
 def deciding(trees):
     """Yield the path of each setting that decides a number and can be changed here."""
     for path in leaves(trees):
-        apart = {*path} & (NAMES | MEMORY | LOOKED_UP) or path[:2] == ("plan", "data") or path[-1] == "_partial_"
+        apart = (
+            {*path} & (NAMES | MEMORY | LOOKED_UP) or path[:2] == ("plan", "data") or path[-1] == "_partial_"
+        )
         if not apart:
             yield path
 
 
 def changed(identity, trees, path):
-    """Return the first other value of a setting with which something can be built, and the key; Nones without one."""
+    """Return the first other value of a setting with which something can be built, and the key; Nones without
+    one."""
     for other in (one for one in others(at(trees, path)) if one != at(trees, path)):
         tried = copy.deepcopy(trees)
         at(tried, path[:-1])[path[-1]] = other
@@ -87,7 +94,7 @@ def changed(identity, trees, path):
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job[0].partition("=")[2])
 def test_a_setting_that_is_changed_changes_the_key(composed, identity, job):
     cfg = composed("scale=smoke", "students=convnet3", *job)
-    trees = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("plan", "exam")}
+    trees = {name: OmegaConf.to_container(cfg[name], resolve=True) for name in ("plan", "protocol")}
     before, others_found = identity(trees), 0
     for path in deciding(trees):
         other, after = changed(identity, trees, path)
@@ -97,9 +104,10 @@ def test_a_setting_that_is_changed_changes_the_key(composed, identity, job):
 
 
 def test_where_and_how_a_run_works_says_nothing_else():
-    """None of it is in a key: what is added here must not change a number, but for last bits, which rows tell."""
+    """None of it is in a key: what is added here must not change a number, but for last bits, which rows
+    tell."""
     assert {f.name for f in fields(Hardware)} == {"accelerator", "devices", "strategy"}
-    places = {"store", "output", "tables", "mirror"}
+    places = {"store", "output", "tables", "tracker"}
     words = {"experiment", "scale", "overrides", "question"}
     pace = {"trainer", "threads", "checkpoint_seconds", "curves_every"}
     assert {f.name for f in fields(Runtime) if f.init} == places | words | pace | {"costs", "sets"}

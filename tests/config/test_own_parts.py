@@ -47,8 +47,14 @@ def own_measure(called, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("NoMeasure", "._target_=own_measures.NoMeasure: moe_distill.diversity.measures.Measure, or a class derived"),
-        ("Unfinished", "._target_=own_measures.Unfinished: a class that defines _value, which Unfinished lacks"),
+        (
+            "NoMeasure",
+            "._target_=own_measures.NoMeasure: moe_distill.diversity.measures.Measure, or a class derived",
+        ),
+        (
+            "Unfinished",
+            "._target_=own_measures.Unfinished: a class that defines _value, which Unfinished lacks",
+        ),
         ("Fails", "._target_=own_measures.Fails: RuntimeError: not today (own_measures.py, line "),
         ("makes_none", "=<own_measures.NoMeasure object at 0x"),
         ("returns", ".f=: a value: it has no default"),
@@ -59,7 +65,9 @@ def test_an_own_measure_that_cannot_serve_is_named_before_any_work(called, tmp_p
     assert refused(called, tmp_path / "store", *own_measure(name)).startswith(f"diversity.measure{said}")
 
 
-def test_a_bug_of_the_users_own_shows_their_line_without_the_frames_of_hydra_and_lightning(called, own_measure):
+def test_a_bug_of_the_users_own_shows_their_line_without_the_frames_of_hydra_and_lightning(
+    called, own_measure
+):
     code, err = called(*own_measure("Late"))
     assert code == 1 and err.endswith("AttributeError: 'Tensor' object has no attribute 'no_such'\n")
     assert "own_measures.py" in err and "coordinator.py" in err

@@ -1,4 +1,5 @@
-"""Published settings: which row a split takes, how data are read, and what distilled sets are compared with."""
+"""Published settings: which row a split takes, how data are read, and what distilled sets are compared
+with."""
 
 import dataclasses
 from pathlib import Path
@@ -24,7 +25,16 @@ IDM_ROWS = {
     ("tinyimagenet", 50): (0.8, 256, 30, 50, 1000),
 }
 LOOKING = ("herding", "kcenter", "kmeans")
-ROW_OF_SPLIT = {(1, 1): 1, (1, 2): 1, (5, 2): 10, (10, 1): 10, (10, 2): 10, (20, 1): 10, (25, 2): 50, (50, 1): 50}
+ROW_OF_SPLIT = {
+    (1, 1): 1,
+    (1, 2): 1,
+    (5, 2): 10,
+    (10, 1): 10,
+    (10, 2): 10,
+    (20, 1): 10,
+    (25, 2): 50,
+    (50, 1): 50,
+}
 
 
 def experts(cfg, ipc, noe):
@@ -97,7 +107,9 @@ def test_baselines_have_the_mixtures_budget(composed):
 )
 def test_the_tiled_opponent_is_stored_as_the_mixture_is(composed, given, opponent):
     cfg = composed("baselines=random", "ipc=5", "noe=2", *given)
-    mixture, tiled = (instantiate(n, _convert_="all") for n in (cfg.experts, cfg.baselines.random_tiled.roster))
+    mixture, tiled = (
+        instantiate(n, _convert_="all") for n in (cfg.experts, cfg.baselines.random_tiled.roster)
+    )
     assert str(tiled) == opponent
     factors = [{m.method().tiling.factor for m in roster.members} for roster in (mixture, tiled)]
     assert factors[0] == factors[1]
@@ -108,7 +120,9 @@ PUBLISHED_BY_CIFAR10 = [("mtt", "cifar100"), ("idc", "cifar100")]
 PUBLISHED_BY_CHANNEL = [("idm", "cifar100"), ("idc", "cifar10"), ("mtt", "tinyimagenet"), ("dm", "cifar10")]
 
 
-@pytest.mark.parametrize(("method", "data"), [*PUBLISHED_WHITENED, *PUBLISHED_BY_CIFAR10, *PUBLISHED_BY_CHANNEL])
+@pytest.mark.parametrize(
+    ("method", "data"), [*PUBLISHED_WHITENED, *PUBLISHED_BY_CIFAR10, *PUBLISHED_BY_CHANNEL]
+)
 def test_data_are_read_as_the_authors_of_the_method_read_them(composed, method, data):
     given = (f"method={method}", f"data={data}")
     source = instantiate(composed(*given, "normalisation=published").normalisation.data, _convert_="all")

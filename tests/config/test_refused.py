@@ -1,4 +1,5 @@
-"""What cannot be, shown by a configuration alone: refused in one line where it is composed, checked or built."""
+"""What cannot be, shown by a configuration alone: refused in one line where it is composed, checked or
+built."""
 
 import pytest
 from hydra.errors import HydraException
@@ -38,7 +39,10 @@ COMPOSED = [
     (["~stages"], "presets=null: "),
     (["experts=uneven", 'experts.ipcs="[7,3]"'], "experts.ipcs=[7,3]: a list in brackets, without quotes"),
     (["experts=uneven", "experts.ipcs=7"], "experts.ipcs=7: a list in brackets"),
-    (["experts=idm_rded"], "recipe=???: one that is named, as what else was chosen leaves it open: clom_teacher"),
+    (
+        ["experts=idm_rded"],
+        "recipe=???: one that is named, as what else was chosen leaves it open: clom_teacher",
+    ),
     (["experts=listed"], "recipe=???: one that is named"),
     (["experts=dm_idm", "recipe=dsa", "split=10x1"], "experts=2 members with 20 images per class: a roster"),
     (["data=folder", "data.root=http://x"], "data.root=http://x: a folder of this machine, or null"),
@@ -50,7 +54,10 @@ VALUES = [
     ("ipc=-1", "ipc=-1: a whole number of at least 1"),
     ("noe=0", "noe=0: a whole number of at least 1"),
     ("before_sweep=foo", "before_sweep=foo: the dotted name of a function that can be imported, or null"),
-    ("after_sweep=moe_distill.sweeps.hooks.nope", "after_sweep=moe_distill.sweeps.hooks.nope: the dotted name"),
+    (
+        "after_sweep=moe_distill.sweeps.hooks.nope",
+        "after_sweep=moe_distill.sweeps.hooks.nope: the dotted name",
+    ),
     ("recipe.lr_factors={nobody: 2}", "recipe.lr_factors.nobody=2: no such key; there are alexnet"),
     ("seeds=0", "seeds=0: a whole number of at least 1 and at most 1000"),
     ("features.networks=0", "features.networks=0: a whole number of at least 1"),

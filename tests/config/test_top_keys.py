@@ -1,4 +1,5 @@
-"""What stands at the top of a configuration and nothing reads is refused; what an interpolation refers to is read."""
+"""What stands at the top of a configuration and nothing reads is refused; what an interpolation refers to is
+read."""
 
 import pytest
 from conftest_called import refused
@@ -56,7 +57,10 @@ def test_names_are_suggested_only_where_one_is_close():
     ("first", "said"),
     [
         ("# @package _global_", "widht: in experiment/own.yaml: no such key; did you mean width?"),
-        ("", "experiment: in experiment/own.yaml: no such key; a yaml that sets other keys than its group's begins"),
+        (
+            "",
+            "experiment: in experiment/own.yaml: no such key; a yaml that sets other keys than its group's begins",
+        ),
     ],
 )
 def test_a_key_of_a_users_own_yaml_that_nothing_reads_is_named_with_the_file(called, tmp_path, first, said):

@@ -35,21 +35,28 @@ def over(runtime, strategy, processes=2):
 
 
 def test_lightning_takes_a_slurm_job_for_its_own_unless_told_otherwise(runtime, in_slurm):
-    assert isinstance(runtime.trainer(logger=False)._accelerator_connector.cluster_environment, SLURMEnvironment)
+    assert isinstance(
+        runtime.trainer(logger=False)._accelerator_connector.cluster_environment, SLURMEnvironment
+    )
     plain = pl.Trainer(accelerator="cpu", devices=2, strategy=DDPStrategy(start_method="spawn"), logger=False)
     assert isinstance(plain._accelerator_connector.cluster_environment, SLURMEnvironment)
-    assert plain.strategy.cluster_environment.world_size() == 1  # of both processes: each would be the only one
+    assert (
+        plain.strategy.cluster_environment.world_size() == 1
+    )  # of both processes: each would be the only one
 
 
 def test_a_slurm_job_is_one_task_that_starts_its_ranks_itself(runtime, in_slurm):
-    assert type(runtime.alone(logger=False)._accelerator_connector.cluster_environment) is LightningEnvironment
+    assert (
+        type(runtime.single_process_trainer(logger=False)._accelerator_connector.cluster_environment)
+        is LightningEnvironment
+    )
     several = over(runtime, ExpertParallelStrategy())
     for _ in range(2):  # every distillation of a run has a Trainer of its own, on the same strategy
-        trainer = several.spread(logger=False)
+        trainer = several.parallel_trainer(logger=False)
         environment = trainer._accelerator_connector.cluster_environment
         assert type(environment) is LightningEnvironment and not environment.creates_processes_externally
         assert (trainer.world_size, trainer.strategy.num_processes, environment.world_size()) == (2, 2, 2)
-        assert several.alone(logger=False).world_size == 1
+        assert several.single_process_trainer(logger=False).world_size == 1
 
 
 def test_only_the_strategy_that_keeps_experts_apart_runs_several_processes():
@@ -73,8 +80,13 @@ def test_an_accelerator_is_named(accelerator):
 
 
 def test_a_trainer_neither_cuts_nor_repeats_what_a_stage_promised(runtime):
-    made = runtime.alone(logger=False)
-    assert (made.max_epochs, made.max_steps, made.limit_train_batches, made.limit_val_batches) == (1, -1, 1.0, 0)
+    made = runtime.single_process_trainer(logger=False)
+    assert (made.max_epochs, made.max_steps, made.limit_train_batches, made.limit_val_batches) == (
+        1,
+        -1,
+        1.0,
+        0,
+    )
     assert (made.fast_dev_run, made.overfit_batches) == (0, 0)
     assert (made.accumulate_grad_batches, made.gradient_clip_val, made.precision) == (1, None, "32-true")
 
@@ -105,7 +117,11 @@ def test_cores(monkeypatch, bound, asked, found):
         ("0::/", {"cpu.max": "50000 100000"}, 1),
         ("0::/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "300000 100000"}, 3),
         ("0::/gone/in/a/container", {"cpu.max": "400000 100000"}, 4),
-        ("3:memory:/a\n4:cpu,cpuacct:/a", {"cpu/a/cpu.cfs_quota_us": "200000", "cpu/a/cpu.cfs_period_us": "100000"}, 2),
+        (
+            "3:memory:/a\n4:cpu,cpuacct:/a",
+            {"cpu/a/cpu.cfs_quota_us": "200000", "cpu/a/cpu.cfs_period_us": "100000"},
+            2,
+        ),
         ("4:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
     ],
 )
@@ -121,7 +137,9 @@ def test_a_quota_of_time_counts_as_so_many_cores(monkeypatch, tmp_path, process,
 
 
 @pytest.mark.parametrize(("said", "threads"), [("3", 3), ("4,2", 4), ("", 6), ("many", 6), ("0", 6)])
-def test_the_variable_of_openmp_wins_over_the_cores_and_the_setting_over_both(runtime, monkeypatch, said, threads):
+def test_the_variable_of_openmp_wins_over_the_cores_and_the_setting_over_both(
+    runtime, monkeypatch, said, threads
+):
     monkeypatch.setattr("moe_distill.context.run_context.cores", lambda: 6)
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     free = dataclasses.replace(runtime, threads=None)
@@ -168,7 +186,9 @@ def test_a_stage_runs_on_its_own_threads_whatever_ran_before_and_rows_say_how_ma
 )
 def test_an_environment_that_rounds_is_refused_as_no_key_tells_of_it(runtime, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=f"^{name}={value}: (STRICT|0), or not set: float32 would be rounded"):
+    with pytest.raises(
+        InputError, match=f"^{name}={value}: (STRICT|0), or not set: float32 would be rounded"
+    ):
         dataclasses.replace(runtime)
     for exact in ("STRICT", "strict", "0", ""):
         if exact.upper() in ("", "STRICT" if "FPMATH" in name else "0"):

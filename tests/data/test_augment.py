@@ -35,7 +35,9 @@ def test_each_group_keeps_shape_and_type_and_stays_near_float64(dtype, shared):
         assert out.dtype == dtype
         assert out.shape == x.shape
         tolerance = {torch.bfloat16: 5e-2, torch.float32: 1e-5, torch.float64: 0}[dtype]
-        torch.testing.assert_close(out.double(), Augmentation.apply(x.double(), plan), atol=tolerance, rtol=tolerance)
+        torch.testing.assert_close(
+            out.double(), Augmentation.apply(x.double(), plan), atol=tolerance, rtol=tolerance
+        )
 
 
 @pytest.mark.parametrize("op", DSA, ids=lambda op: type(op).__name__)
@@ -87,11 +89,15 @@ def test_exactly_one_group_is_drawn_each_with_equal_chance():
     assert all(len(plan.steps) == 1 for plan in plans)
     counts = Counter(type(plan.steps[0][0]) for plan in plans)
     assert len(counts) == 6
-    assert sum((count - 200) ** 2 / 200 for count in counts.values()) < 20.5  # chi-square, 5 degrees: p = 0.001
+    assert (
+        sum((count - 200) ** 2 / 200 for count in counts.values()) < 20.5
+    )  # chi-square, 5 degrees: p = 0.001
 
 
 def test_fixed_groups_act_around_the_drawn_one():
-    augmentation = Augmentation(one_of=[Crop(), Scale(), Rotate()], before=[Flip(), Color()], after=[Cutout()])
+    augmentation = Augmentation(
+        one_of=[Crop(), Scale(), Rotate()], before=[Flip(), Color()], after=[Cutout()]
+    )
     assert isinstance(augmentation.one_of, tuple)
     plan, x = augmentation.draw(stream(10), 3, 9, shared=False), images(3)
     kinds = [type(op) for op, _ in plan.steps]

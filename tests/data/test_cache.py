@@ -33,7 +33,10 @@ def test_a_damaged_file_is_set_aside_and_built_again(tmp_path, capsys, damage):
     path.write_bytes(spoiled)
     assert same(cached(path, lambda: dict(TENSORS))) and same(cached(path, never))
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"damaged: {path}: ") and (tmp_path / "tree-1.safetensors.damaged-1").read_bytes() == spoiled
+    assert (
+        line.startswith(f"damaged: {path}: ")
+        and (tmp_path / "tree-1.safetensors.damaged-1").read_bytes() == spoiled
+    )
 
 
 STRANGE = {
@@ -49,7 +52,9 @@ def test_what_is_no_file_is_set_aside_like_a_damaged_one(tmp_path, capsys, put):
     put(path)
     assert same(cached(path, lambda: dict(TENSORS))) and same(cached(path, never))
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"damaged: {path}: ") and os.path.lexists(tmp_path / "tree-1.safetensors.damaged-1")
+    assert line.startswith(f"damaged: {path}: ") and os.path.lexists(
+        tmp_path / "tree-1.safetensors.damaged-1"
+    )
 
 
 def test_a_link_to_nothing_gives_way(tmp_path):

@@ -13,7 +13,9 @@ class TestDigits(DataConformance):
 
 
 class TestFolders(DataConformance):
-    @pytest.fixture(params=[{}, {"size": 8}, {"channels": 1}, {"mean": (0.5,) * 3, "std": (0.2,) * 3}], ids=str)
+    @pytest.fixture(
+        params=[{}, {"size": 8}, {"channels": 1}, {"mean": (0.5,) * 3, "std": (0.2,) * 3}], ids=str
+    )
     def origin(self, request, tmp_path):
         return Folder(str(plant(tmp_path / "pictures", per_class=5)), **request.param)
 

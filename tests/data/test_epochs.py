@@ -30,7 +30,8 @@ def test_every_row_is_dealt_equally_often():
     hits = torch.zeros(20)
     for batch in dealt(6, 3000):  # three batches of 6 an epoch, two rows left out
         hits[torch.tensor(batch) - 100] += 1
-    # 1000 epochs hold a row with probability 0.9: 900 ± 9.5 (one standard deviation); 4 of them bound the worst.
+    # 1000 epochs hold a row with probability 0.9: 900 ± 9.5 (one standard deviation); 4 of them bound the
+    # worst.
     assert (hits - 900).abs().max() < 38
 
 

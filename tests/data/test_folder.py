@@ -18,7 +18,12 @@ from moe_distill.store.tensor_cache import cached
 
 def test_reads_every_pixel_in_order(root, cache):
     train, test = Folder(str(root)).load(cache)
-    assert (train.classes, train.variant, train.channels, train.size) == (("ant", "cat", "dog"), "folder-png", 3, 16)
+    assert (train.classes, train.variant, train.channels, train.size) == (
+        ("ant", "cat", "dog"),
+        "folder-png",
+        3,
+        16,
+    )
     assert train.labels_N.tolist() == test.labels_N.tolist() == [0, 0, 1, 1, 2, 2]
     for row, (number, i) in enumerate([(1, 0), (1, 1), (0, 0), (0, 1), (2, 0), (2, 1)]):
         for part, first in ((train, 0), (test, 100)):
@@ -114,9 +119,9 @@ def test_wordnet_ids_are_taken_as_folder_names(tmp_path, cache):
     wnids = ("n3", "n1", "n2")
     root = plant(tmp_path / "own", wnids, width=64, height=64)
     fields = {"name": "x", "classes": ["c", "a", "b"], "mean": [0.5] * 3, "std": [0.5] * 3, "size": 64}
-    train, _ = ImageNetSubset(**fields, root=str(root), url="https://example.org/x.tgz", md5=None, wnids=wnids).load(
-        cache
-    )
+    train, _ = ImageNetSubset(
+        **fields, root=str(root), url="https://example.org/x.tgz", md5=None, wnids=wnids
+    ).load(cache)
     assert (train.variant, train.classes) == ("folder-png", ("c", "a", "b"))
     assert np.array_equal(train.images_NCHW[0].permute(1, 2, 0).numpy(), np.asarray(picture(0, 64, 64)))
 
@@ -186,7 +191,9 @@ def test_refuses_classes_that_differ(root, cache):
 
 
 def test_refuses_a_single_class(tmp_path, cache):
-    refused(r"^data\.root=.*at least 2 classes; train/ has 1", cache, root=str(plant(tmp_path / "one", ("cat",))))
+    refused(
+        r"^data\.root=.*at least 2 classes; train/ has 1", cache, root=str(plant(tmp_path / "one", ("cat",)))
+    )
 
 
 @pytest.mark.parametrize("size", [7, 225])

@@ -33,7 +33,8 @@ def naive_nll(given, f_ND, y_N):
         likelihood = 0.0
         for k in range(len(bias)):
             logits = [
-                sum(f[d] * experts[k][d][c] for d in range(len(f))) + biases[k][0][c] for c in range(len(biases[k][0]))
+                sum(f[d] * experts[k][d][c] for d in range(len(f))) + biases[k][0][c]
+                for c in range(len(biases[k][0]))
             ]
             likelihood += g[k] * softmax(logits)[y]
         total -= math.log(likelihood)
@@ -77,7 +78,8 @@ def test_standardised_features_have_mean_0_and_equal_deviations():
 
 
 def ruled(seed, per=60, classes=3, dim=6):
-    """Return a set, its features and clusters: two clusters apart along one feature, each with a label rule of its own.
+    """Return a set, its features and clusters: two clusters apart along one feature, each with a label rule
+    of its own.
 
     Each class has ``per`` images in each cluster.
     """

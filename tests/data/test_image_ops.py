@@ -47,7 +47,9 @@ def naive(op, x_CHW, draw):
         return bilinear(x_CHW, np.diag([u * (1.2 - 1 / 1.2) + 1 / 1.2 for u in draw]))
     if op == "rotate":
         angle = math.pi / 180 * 15 * (2 * draw[0] - 1)
-        return bilinear(x_CHW, np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]))
+        return bilinear(
+            x_CHW, np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        )
     return naive_crop(x_CHW, draw) if op == "crop" else naive_cutout(x_CHW, draw)
 
 
@@ -100,7 +102,13 @@ def test_op_equals_the_golden_arrays(name):
     data = np.load(GOLDEN / "idm_dm.npz")
     u, v = torch.from_numpy(data["dsa_u"]), torch.from_numpy(data["dsa_v"])
     whole = {"crop": "dsa_crop_tx_ty", "cutout": "dsa_cutout_ox_oy"}
-    given = torch.from_numpy(data[whole[name]]).T if name in whole else torch.stack((u, v), 1) if name == "scale" else u
+    given = (
+        torch.from_numpy(data[whole[name]]).T
+        if name in whole
+        else torch.stack((u, v), 1)
+        if name == "scale"
+        else u
+    )
     out = getattr(ops, name)(torch.from_numpy(data["dsa_input"]), given)
     np.testing.assert_allclose(out.numpy(), data[f"dsa_{name}"], atol=3e-5)
     # the numbers above are float32: the float64 path may differ from them by their rounding only
@@ -137,9 +145,14 @@ def test_scale_and_rotate_equal_torch_in_both_corner_conventions(align_corners):
     factors = u_N2.double() * (1.5 - 1 / 1.5) + 1 / 1.5
     angles = torch.deg2rad((2 * u_N2[:, 0].double() - 1) * 40)
     rotations = torch.stack((angles.cos(), -angles.sin(), angles.sin(), angles.cos()), 1).reshape(4, 2, 2)
-    for out, maps in ((ops.scale(x, u_N2, 1.5), torch.diag_embed(factors)), (ops.rotate(x, u_N2[:, 0], 40), rotations)):
+    for out, maps in (
+        (ops.scale(x, u_N2, 1.5), torch.diag_embed(factors)),
+        (ops.rotate(x, u_N2[:, 0], 40), rotations),
+    ):
         grid = F.affine_grid(F.pad(maps, (0, 1)), list(x.shape), align_corners=align_corners)
-        torch.testing.assert_close(out, F.grid_sample(x, grid, align_corners=align_corners), atol=1e-12, rtol=0)
+        torch.testing.assert_close(
+            out, F.grid_sample(x, grid, align_corners=align_corners), atol=1e-12, rtol=0
+        )
 
 
 def test_rotate_equals_kornia():

@@ -46,7 +46,8 @@ def offline(monkeypatch):
 
 
 def plant_tiny(base):
-    """Write the published layout: two images a class in train, one in val, its name out of the classes' order."""
+    """Write the published layout: two images a class in train, one in val, its name out of the classes'
+    order."""
     lines = []
     for number, wnid in enumerate(TINY.wnids):
         for i in (0, 1):
@@ -118,12 +119,24 @@ def of_another_class(base):
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda b: shutil.rmtree(b / "train" / TINY.wnids[8]), rf"train/<wnid>/images.*lacks train/{TINY.wnids[8]}/im"),
-        (lambda b: [p.unlink() for p in (b / "train" / TINY.wnids[8] / "images").iterdir()], "images: at least one"),
+        (
+            lambda b: shutil.rmtree(b / "train" / TINY.wnids[8]),
+            rf"train/<wnid>/images.*lacks train/{TINY.wnids[8]}/im",
+        ),
+        (
+            lambda b: [p.unlink() for p in (b / "train" / TINY.wnids[8] / "images").iterdir()],
+            "images: at least one",
+        ),
         (lambda b: (b / "train" / TINY.wnids[8] / "images/x.txt").touch(), r"x\.txt: nothing but images"),
         (lambda b: shutil.rmtree(b / "val/images"), "val/images: at least one image"),
-        (lambda b: (b / "val/images/val_4.JPEG").unlink(), r"annotations\.txt: a line for each .* odds: val_4\.JPEG$"),
-        (unannotated, r"val/val_annotations\.txt: a file with the name and class of each image of val/images/"),
+        (
+            lambda b: (b / "val/images/val_4.JPEG").unlink(),
+            r"annotations\.txt: a line for each .* odds: val_4\.JPEG$",
+        ),
+        (
+            unannotated,
+            r"val/val_annotations\.txt: a file with the name and class of each image of val/images/",
+        ),
         (cut_off, r"annotations\.txt: a line for each image of val/images/.* and \d+ more$"),
         (of_another_class, rf"odds: n00000001, {TINY.wnids[5]}$"),
     ],
@@ -166,8 +179,14 @@ def test_imagenet100_takes_test_where_there_is_no_val(tmp_path, cache):
     [
         (lambda r: shutil.rmtree(r / "train" / HUNDRED.wnids[0]), rf"train/ lacks {HUNDRED.wnids[0]}$"),
         (lambda r: shutil.rmtree(r / "val"), r"val/ lacks n01558993, .* and 95 more$"),
-        (lambda r: (r / "val" / HUNDRED.wnids[2] / "x.png").unlink(), rf"{HUNDRED.wnids[2]}: at least one image"),
-        (lambda r: shutil.rmtree(r), r"train/<wnid>/\*\.JPEG and val/<wnid>/\*\.JPEG of 100 classes, or a folder with"),
+        (
+            lambda r: (r / "val" / HUNDRED.wnids[2] / "x.png").unlink(),
+            rf"{HUNDRED.wnids[2]}: at least one image",
+        ),
+        (
+            lambda r: shutil.rmtree(r),
+            r"train/<wnid>/\*\.JPEG and val/<wnid>/\*\.JPEG of 100 classes, or a folder with",
+        ),
     ],
 )
 def test_a_partial_imagenet_is_refused(tmp_path, cache, damage, told):
@@ -200,7 +219,9 @@ def test_reading_a_tree_needs_little_more_memory_than_its_pixels(tmp_path, cache
     for i in range(200):
         shutil.copy(root / "train/a/x.jpg", root / "train/b" / f"{i}.jpg")
     command = [sys.executable, "-c", PEAK, str(root), str(cache)]
-    peak, pixels = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    peak, pixels = map(
+        int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    )
     assert pixels == 204 * 3 * 224 * 224
     assert peak < 1.5 * pixels
 

@@ -47,7 +47,9 @@ def test_random_images_are_drawn_uniformly_from_the_stream():
     for _ in range(600):
         seen[places(random_real(REAL, 1, 2, rng), 1)] += 1
     share = 2 / len(seen)
-    torch.testing.assert_close(seen / 600, torch.full_like(seen, share), rtol=0, atol=5 * (share / 600) ** 0.5)
+    torch.testing.assert_close(
+        seen / 600, torch.full_like(seen, share), rtol=0, atol=5 * (share / 600) ** 0.5
+    )
     again = [random_real(REAL, 1, 3, stream(5, "i")) for _ in range(2)]
     assert torch.equal(*again) and not torch.equal(again[0], random_real(REAL, 1, 3, stream(6, "i")))
 
@@ -71,7 +73,13 @@ def test_images_have_the_shape_of_the_data_and_the_number_asked_for(initial):
 def test_mix_is_the_published_one():
     pixels = torch.from_numpy(GOLDEN["init.real_u8"])
     real = RealSet(
-        pixels.flatten(0, 1), torch.arange(2).repeat_interleave(8), ("a", "b"), (0.0,) * 3, (1.0,) * 3, "n", "v"
+        pixels.flatten(0, 1),
+        torch.arange(2).repeat_interleave(8),
+        ("a", "b"),
+        (0.0,) * 3,
+        (1.0,) * 3,
+        "n",
+        "v",
     )
     stored = torch.cat([mix(real, c, 2, stream(0, "i"), factor=2) for c in range(2)])
     torch.testing.assert_close(stored, torch.from_numpy(GOLDEN["init.mix_f2.data"]), rtol=0, atol=1e-6)
@@ -103,6 +111,8 @@ def test_mix_composes_what_it_is_told_to():
     assert torch.equal(mixed[1, :, :4, 4:], drawn[3, :, ::2, ::2])
 
 
-@pytest.mark.parametrize(("init", "needs"), [(noise, False), (random_real, True), (first_real, True), (mix, True)])
+@pytest.mark.parametrize(
+    ("init", "needs"), [(noise, False), (random_real, True), (first_real, True), (mix, True)]
+)
 def test_noise_alone_takes_no_real_images(init, needs):
     assert needs_images(init) == needs_images(functools.partial(init)) == needs

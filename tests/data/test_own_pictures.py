@@ -1,4 +1,5 @@
-"""Pictures as people have them: lying photos, names of two systems, statistics of other units, odd channels."""
+"""Pictures as people have them: lying photos, names of two systems, statistics of other units, odd
+channels."""
 
 import math
 from unicodedata import normalize
@@ -84,5 +85,8 @@ def test_a_channel_that_hardly_changes_counts_as_one_grey_level_too():
 def test_a_strip_that_would_grow_too_large_is_refused(root, cache):
     Image.new("1", (2_000_000, 1)).save(root / "test/dog/strip.png")
     refused(
-        r"strip\.png: images of at most .* once the shorter side has 16; .* 2000000x1$", cache, root=str(root), size=16
+        r"strip\.png: images of at most .* once the shorter side has 16; .* 2000000x1$",
+        cache,
+        root=str(root),
+        size=16,
     )

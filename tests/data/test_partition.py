@@ -35,7 +35,9 @@ def test_parts_are_disjoint_sorted_and_cover(real, partition, k):
 
 @pytest.mark.parametrize("partition", [Stratified(), KMeans(), Gated(starts=2, steps=20)])
 def test_classes_are_shared_out_equally(real, partition):
-    counts = torch.stack([torch.bincount(real.labels_N[part]) for part in partition.split(real, 4, stream(1), pixels)])
+    counts = torch.stack(
+        [torch.bincount(real.labels_N[part]) for part in partition.split(real, 4, stream(1), pixels)]
+    )
     assert (counts.amax(0) - counts.amin(0)).tolist() == [int(n % 4 > 0) for n in COUNTS]
 
 

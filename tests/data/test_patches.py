@@ -35,7 +35,9 @@ def test_squares_lie_inside_with_areas_from_eight_percent_to_all_of_the_image():
     for place in (top, left):
         assert place.min() == 0 and (place + side).max() == 32
     share = (side / 32) ** 2
-    assert abs(share.mean() - 0.54) < 0.01 and abs((share < 0.31).mean() - 0.25) < 0.02  # uniform in [0.08, 1]
+    assert (
+        abs(share.mean() - 0.54) < 0.01 and abs((share < 0.31).mean() - 0.25) < 0.02
+    )  # uniform in [0.08, 1]
     middle = side == 16
     assert set(top[middle]) == set(left[middle]) == set(range(17))
     assert abs(np.corrcoef(top[middle], left[middle])[0, 1]) < 0.2
@@ -48,7 +50,8 @@ def test_the_generator_alone_decides_the_squares():
 
 
 def triangle(side, size):
-    """Return the (size, side) matrix of bilinear resizing whose filter widens as the image shrinks, in float64."""
+    """Return the (size, side) matrix of bilinear resizing whose filter widens as the image shrinks, in
+    float64."""
     scale = side / size
     reach = max(1.0, scale)
     matrix = np.zeros((size, side))
@@ -66,7 +69,10 @@ def test_each_square_is_cut_where_it_was_drawn_and_resized_with_antialias(size, 
     for n in range(4):
         for m in range(3):
             top, left, side = (int(drawn[n, m]) for drawn in crops)
-            window, resize = x[n].double().numpy()[:, top : top + side, left : left + side], triangle(side, to)
+            window, resize = (
+                x[n].double().numpy()[:, top : top + side, left : left + side],
+                triangle(side, to),
+            )
             np.testing.assert_allclose(made[n, m].numpy(), resize @ window @ resize.T, rtol=0, atol=2e-6)
 
 
@@ -120,7 +126,9 @@ def test_jpeg_gives_what_a_file_of_quality_75_gives(channels):
     for image, got in zip(raw, made, strict=True):
         pixels = np.floor(image.numpy() * 255).astype(np.uint8).transpose(1, 2, 0)
         file = io.BytesIO()
-        Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(file, "JPEG")  # 75 is the usual quality
+        Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(
+            file, "JPEG"
+        )  # 75 is the usual quality
         file.seek(0)
         want = np.asarray(Image.open(file)).reshape(16, 16, channels).transpose(2, 0, 1)
         np.testing.assert_array_equal((got * 255).round().numpy(), want)

@@ -25,11 +25,20 @@ def tiff(path, bits, channels, compression=1):
     data = bytes(4 * channels * bits // 8)
     data = data if compression == 1 else zlib.compress(data)
     entries = [(256, 3, 1, 2), (257, 3, 1, 2), (258, 3, channels, 122), (259, 3, 1, compression)]
-    entries += [(262, 3, 1, 2 if channels == 3 else 1), (273, 4, 1, 200), (277, 3, 1, channels), (278, 3, 1, 2)]
+    entries += [
+        (262, 3, 1, 2 if channels == 3 else 1),
+        (273, 4, 1, 200),
+        (277, 3, 1, channels),
+        (278, 3, 1, 2),
+    ]
     entries += [(279, 4, 1, len(data))]
     entries[2] = (258, 3, channels, bits if channels == 1 else 122)
-    table = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(struct.pack("<HHII", *e) for e in entries)
-    path.write_bytes(table.ljust(122, b"\0") + struct.pack(f"<{channels}H", *[bits] * channels).ljust(78, b"\0") + data)
+    table = (
+        b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(struct.pack("<HHII", *e) for e in entries)
+    )
+    path.write_bytes(
+        table.ljust(122, b"\0") + struct.pack(f"<{channels}H", *[bits] * channels).ljust(78, b"\0") + data
+    )
     return path
 
 
@@ -75,9 +84,12 @@ def test_more_than_8_bits_a_channel_are_refused_whatever_the_kind(tmp_path, bits
 
 SHALLOW = {f"PNG, gray of {bits} bits": lambda p, bits=bits: png(p, bits, 0, 1) for bits in (1, 2, 4, 8)}
 SHALLOW |= {
-    f"PNG of {n} channels": lambda p, n=n, kind=kind: png(p, 8, kind, n) for n, kind in ((2, 4), (3, 2), (4, 6))
+    f"PNG of {n} channels": lambda p, n=n, kind=kind: png(p, 8, kind, n)
+    for n, kind in ((2, 4), (3, 2), (4, 6))
 }
-SHALLOW |= {f"PBM, PGM or PPM, {head}": lambda p, head=head: ppm(p, head) for head in (b"P4 4 4\n", b"P5 4 4 15\n")}
+SHALLOW |= {
+    f"PBM, PGM or PPM, {head}": lambda p, head=head: ppm(p, head) for head in (b"P4 4 4\n", b"P5 4 4 15\n")
+}
 SHALLOW |= {
     "PPM": lambda p: ppm(p, b"P6 4 4 255\n"),
     "TIFF": lambda p: tiff(p, 8, 3),

@@ -39,7 +39,8 @@ def test_a_picture_is_turned_as_viewers_turn_it(tmp_path, suffix, orientation):
 
 
 def translucent(mode):
-    """Return a picture of that mode whose left half is clear, with black below, and what it looks like on white."""
+    """Return a picture of that mode whose left half is clear, with black below, and what it looks like on
+    white."""
     pixels = np.asarray(STORED.convert("L")).copy()
     alpha = np.full_like(pixels, 255)
     alpha[:, :12] = 0
@@ -110,12 +111,18 @@ def test_names_that_are_not_utf8_are_refused(tmp_path, where):
     folder.mkdir(parents=True)
     (folder / (odd if where == "file" else "0.png")).write_bytes(b"")
     look = pictures_in if where == "file" else class_folders
-    refused(r"caf\\xe9: folders and files with names in UTF-8", look, folder if where == "file" else root, KEY)
+    refused(
+        r"caf\\xe9: folders and files with names in UTF-8", look, folder if where == "file" else root, KEY
+    )
 
 
 @pytest.mark.parametrize(
     "call",
-    [lambda p: entries(p, KEY), lambda p: header(p / "x.png", KEY), lambda p: pictures.content(p / "x.png", KEY)],
+    [
+        lambda p: entries(p, KEY),
+        lambda p: header(p / "x.png", KEY),
+        lambda p: pictures.content(p / "x.png", KEY),
+    ],
 )
 def test_what_may_not_be_read_is_told_in_one_line(tmp_path, monkeypatch, call):
     STORED.save(tmp_path / "x.png")
@@ -144,7 +151,9 @@ def bomb(path, width, height):
 
 def test_an_image_too_large_is_told_with_its_size_and_the_limit(tmp_path):
     path = bomb(tmp_path / "x.png", 20_000, 20_000)
-    refused(r"x\.png: images of at most 178,956,970 pixels; Image size \(400000000 pixels\)", header, path, KEY)
+    refused(
+        r"x\.png: images of at most 178,956,970 pixels; Image size \(400000000 pixels\)", header, path, KEY
+    )
 
 
 def test_a_picture_of_half_that_size_is_opened_without_a_word(tmp_path):

@@ -46,7 +46,8 @@ def test_a_transform_of_torchvision_acts_on_eight_bit_pixels(build):
 
 
 def _nudged():
-    """Return the pixels as they come back: cut down to whole numbers, as published, where rounding fell below."""
+    """Return the pixels as they come back: cut down to whole numbers, as published, where rounding fell
+    below."""
     return (NORMALISATION.raw(SEEN).clamp(0, 1) * 255).to(torch.uint8)
 
 
@@ -60,7 +61,9 @@ def test_one_window_and_one_mirror_for_all_images_of_a_batch():
     black = standardised(torch.zeros(1, 3, 1, 1))
     framed = np.where(np.isnan(framed), black, framed)
     windows = {(r, c): framed[:, :, r : r + 8, c : c + 8] for r in range(5) for c in range(5)}
-    windows = {(*where, turned): w[..., ::-1] if turned else w for where, w in windows.items() for turned in (0, 1)}
+    windows = {
+        (*where, turned): w[..., ::-1] if turned else w for where, w in windows.items() for turned in (0, 1)
+    }
     met = []
     for trial in range(300):
         found = augment(SEEN, NORMALISATION, stream(trial, "window")).numpy()
@@ -71,7 +74,9 @@ def test_one_window_and_one_mirror_for_all_images_of_a_batch():
 
 
 def test_what_lies_outside_the_range_of_pixels_is_clamped():
-    found = PixelAugmentation([partial(v2.RandomHorizontalFlip, p=0.0)])(SEEN * 100, NORMALISATION, stream(0, "c"))
+    found = PixelAugmentation([partial(v2.RandomHorizontalFlip, p=0.0)])(
+        SEEN * 100, NORMALISATION, stream(0, "c")
+    )
     raw = NORMALISATION.raw(found)
     assert raw.min() > -1e-6 and raw.max() < 1 + 1e-6
 

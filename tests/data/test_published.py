@@ -13,7 +13,8 @@ from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from moe_distill.data.sources.public_sets import Digits
 
-# Of the ids, sorted and joined by spaces: imagenet100.txt of HobbitLong/CMC, wnids.txt of tiny-imagenet-200.zip.
+# Of the ids, sorted and joined by spaces: imagenet100.txt of HobbitLong/CMC, wnids.txt of
+# tiny-imagenet-200.zip.
 LISTS = [("imagenet100", 100, "469d277522bc36e8"), ("tinyimagenet", 200, "b980fcdd5488933a")]
 CONF = Path(__file__).parents[2] / "conf/data"
 NAMED = ["cifar10", "cifar100", "stl10", "imagenette", "imagewoof", "imagenet100"]
@@ -49,8 +50,14 @@ def test_published_classes_are_complete():
 
 def test_the_yaml_gives_the_published_statistics():
     conf = {name: yaml.safe_load((CONF / f"{name}.yaml").read_text()) for name in NAMED}
-    assert (conf["cifar10"]["mean"], conf["cifar10"]["std"]) == ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010])
-    assert (conf["cifar100"]["mean"], conf["cifar100"]["std"]) == ([0.5071, 0.4866, 0.4409], [0.2673, 0.2564, 0.2762])
+    assert (conf["cifar10"]["mean"], conf["cifar10"]["std"]) == (
+        [0.4914, 0.4822, 0.4465],
+        [0.2023, 0.1994, 0.2010],
+    )
+    assert (conf["cifar100"]["mean"], conf["cifar100"]["std"]) == (
+        [0.5071, 0.4866, 0.4409],
+        [0.2673, 0.2564, 0.2762],
+    )
     assert [conf[name]["size"] for name in NAMED] == [32, 32, 64, 64, 64, 64]
     imagenet = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]
     for name in ("imagenette", "imagewoof", "imagenet100", "tinyimagenet"):
@@ -64,6 +71,7 @@ def test_the_lists_of_wordnet_ids_are_the_published_ones(name, count, hashed):
     assert len(made.wnids) == len(made.classes) == len(set(made.classes)) == count
     assert list(made.wnids) == sorted(set(made.wnids))
     assert hashlib.sha256(" ".join(made.wnids).encode()).hexdigest()[:16] == hashed
-    # ImageNet-1k's classes are sorted by WordNet id: names in another order than the ids would belong to others
+    # ImageNet-1k's classes are sorted by WordNet id: names in another order than the ids would belong to
+    # others
     places = [_IMAGENET_CATEGORIES.index(one) for one in made.classes if _IMAGENET_CATEGORIES.count(one) == 1]
     assert places == sorted(places) and len(places) >= count - 1

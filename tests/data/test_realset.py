@@ -60,7 +60,8 @@ def test_class_batch_is_uniform(real):
     hits = torch.zeros(40)
     for _ in range(2000):
         hits[ids(real, real.class_batch(0, 5, rng))] += 1
-    # Each of the 20 images is hit with probability 1/4: 500 ± 19 (one standard deviation); 5 of them bound the worst.
+    # Each of the 20 images is hit with probability 1/4: 500 ± 19 (one standard deviation); 5 of them bound
+    # the worst.
     assert (hits[real.class_indices(0)] - 500).abs().max() < 97
 
 

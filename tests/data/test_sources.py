@@ -97,7 +97,9 @@ def test_other_files_than_those_that_were_cached_are_refused(tmp_path, cache, mo
     other = shutil.copytree(root, tmp_path / "other")
     assert len(source("cifar10", root=str(root)).load(cache)[0]) == 15
     (other / "cifar-10-batches-py/data_batch_3").write_bytes(b"other pixels")
-    with pytest.raises(InputError, match=r"^data\.root=.*other/cifar-10-batches-py/data_batch_3: .*corrupted"):
+    with pytest.raises(
+        InputError, match=r"^data\.root=.*other/cifar-10-batches-py/data_batch_3: .*corrupted"
+    ):
         source("cifar10", root=str(other)).load(cache)
 
 
@@ -113,7 +115,11 @@ def test_class_names_must_be_torchvisions(tmp_path, cache, monkeypatch, cached):
 def test_stl10_is_brought_to_64(tmp_path, cache, monkeypatch):
     base = tmp_path / "own/stl10_binary"
     base.mkdir(parents=True)
-    images = {"train": noise(1, 4, 3, 96, 96), "test": noise(2, 2, 3, 96, 96), "unlabeled": noise(3, 1, 3, 96, 96)}
+    images = {
+        "train": noise(1, 4, 3, 96, 96),
+        "test": noise(2, 2, 3, 96, 96),
+        "unlabeled": noise(3, 1, 3, 96, 96),
+    }
     for part, pixels in images.items():
         pixels.transpose(0, 1, 3, 2).tofile(base / f"{part}_X.bin")  # stored column by column
         np.array([1, 10, 3, 4][: len(pixels)], dtype=np.uint8).tofile(base / f"{part}_y.bin")
@@ -135,7 +141,9 @@ def test_imagenet_subsets_from_the_archive(tmp_path, cache, name, packed, size):
     root = tmp_path / "own"
     plant(root / stem, made.wnids, 80, "JPEG")
     with Image.open(root / stem / "train" / made.wnids[3] / "x.JPEG") as image:
-        oracle = np.asarray(Compose([Resize(size), CenterCrop(size)])(image.convert("RGB"))).transpose(2, 0, 1)
+        oracle = np.asarray(Compose([Resize(size), CenterCrop(size)])(image.convert("RGB"))).transpose(
+            2, 0, 1
+        )
     if packed:
         with tarfile.open(root / f"{stem}.tgz", "w:gz") as archive:
             archive.add(root / stem, stem)
@@ -201,7 +209,9 @@ def test_one_tree_read_in_two_orders_is_cached_twice(tmp_path, cache):
 def test_other_folder_names_are_refused(tmp_path, cache):
     root = plant(tmp_path / "tree", source("cifar10").classes)
     (root / "train/cat").rename(root / "train/kitten")
-    with pytest.raises(InputError, match=r"^data\.root=.*published classes in train/: lacking cat; unexpected kitten"):
+    with pytest.raises(
+        InputError, match=r"^data\.root=.*published classes in train/: lacking cat; unexpected kitten"
+    ):
         source("cifar10", root=str(root)).load(cache)
 
 
@@ -217,7 +227,9 @@ def test_an_empty_or_missing_root_names_both_layouts(tmp_path, cache, name):
 
 @pytest.mark.parametrize("name", NAMED)
 def test_without_network_the_two_ways_out_are_told(cache, name):
-    with pytest.raises(InputError, match=r"^data\.root=None: .*no network.*set it to.*train/<class>") as caught:
+    with pytest.raises(
+        InputError, match=r"^data\.root=None: .*no network.*set it to.*train/<class>"
+    ) as caught:
         source(name).load(cache)
     assert "\n" not in str(caught.value)
 

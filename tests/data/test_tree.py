@@ -1,4 +1,5 @@
-"""Trees of class folders: what is in the files counts, not what they are called; one without parts is split."""
+"""Trees of class folders: what is in the files counts, not what they are called; one without parts is
+split."""
 
 import os
 import shutil
@@ -28,7 +29,10 @@ def test_trees_of_equal_names_sizes_and_times_are_two(tmp_path, cache):
     one, other = (backdated(plant(tmp_path / name, suffix="bmp")) for name in ("one", "other"))
     picture(999).save(other / "train/cat/0.bmp")
     backdated(other)
-    stats = [[(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(r.rglob("*.*"))] for r in (one, other)]
+    stats = [
+        [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(r.rglob("*.*"))]
+        for r in (one, other)
+    ]
     assert stats[0] == stats[1]
     first = fingerprint(one, cache)
     assert fingerprint(other, cache) != first
@@ -107,7 +111,9 @@ def test_the_share_is_met_and_copies_stay_together():
     assert chosen < held_out(digests, 0.3, None)
 
 
-@pytest.mark.parametrize(("digests", "test"), [(["1", "2"], {"1"}), (["e", "f", "d"], {"d"}), (["1", "2", "0"], None)])
+@pytest.mark.parametrize(
+    ("digests", "test"), [(["1", "2"], {"1"}), (["e", "f", "d"], {"d"}), (["1", "2", "0"], None)]
+)
 def test_each_part_keeps_an_image(digests, test):
     assert held_out(digests, 0.5, None) == (test or {"0", "1"})
 

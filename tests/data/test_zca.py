@@ -1,4 +1,5 @@
-"""Whitening against a naive float64 version and published arrays; what it is fitted to, and how the fit is kept."""
+"""Whitening against a naive float64 version and published arrays; what it is fitted to, and how the fit is
+kept."""
 
 import dataclasses
 import os
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from moe_distill.data import zca
 from moe_distill.data.normalization import Normalisation, Whitening
 from moe_distill.data.real_set import RealSet
-from moe_distill.data.zca import ZCA, fit, moments, obtained
+from moe_distill.data.zca import ZCA, fit, moments, whitening_of
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
 
@@ -30,7 +31,9 @@ def pixels(n, channels=3, size=4, seed=0, most=256):
 
 def real(n=50, size=4, channels=3, seed=0):
     statistics = (0.5,) * channels, (0.25,) * channels
-    return RealSet(pixels(n, channels, size, seed), torch.arange(n) % 2, ("a", "b"), *statistics, "toy", "test")
+    return RealSet(
+        pixels(n, channels, size, seed), torch.arange(n) % 2, ("a", "b"), *statistics, "toy", "test"
+    )
 
 
 @dataclasses.dataclass
@@ -158,12 +161,12 @@ def test_statistics_tell_whitened_data_from_other_data(tmp_path):
 
 
 def test_the_fit_is_made_once_and_found_again(tmp_path, monkeypatch):
-    first = obtained(real(), EPS, tmp_path)
+    first = whitening_of(real(), EPS, tmp_path)
     monkeypatch.setattr(zca, "fit", None)
-    again = obtained(real(), EPS, tmp_path)
+    again = whitening_of(real(), EPS, tmp_path)
     assert again.digest == first.digest and again.source == first.source
     with pytest.raises(TypeError):
-        obtained(real(), 0.2, tmp_path)
+        whitening_of(real(), 0.2, tmp_path)
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
 
 
@@ -192,23 +195,23 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_fit_is_made_again(tmp_path, damage):
-    first = obtained(real(), EPS, tmp_path)
+    first = whitening_of(real(), EPS, tmp_path)
     (path,) = tmp_path.glob("*.safetensors")
     damage(path)
     with pytest.raises(InputError, match=rf"^set={path}: .*whitening") as refused:
         Whitening.load(path, first.source)
     assert "\n" not in str(refused.value)
-    assert obtained(real(), EPS, tmp_path).digest == first.digest
+    assert whitening_of(real(), EPS, tmp_path).digest == first.digest
     assert Whitening.load(path, first.source).digest == first.digest
     assert set(load_file(path)) == {"mean", "matrix", "inverse"}
 
 
 def test_a_fit_that_may_not_be_read_is_not_set_aside(tmp_path, unreadable):
-    obtained(real(), EPS, tmp_path)
+    whitening_of(real(), EPS, tmp_path)
     (path,) = tmp_path.glob("*.safetensors")
     unreadable(path)
     with pytest.raises(PermissionError):
-        obtained(real(), EPS, tmp_path)
+        whitening_of(real(), EPS, tmp_path)
     assert path.is_file() and not [*tmp_path.glob("*.damaged-*")]
 
 

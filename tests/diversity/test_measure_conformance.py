@@ -19,7 +19,9 @@ VARIANTS = [
     *(DistanceCorrelation(l2norm=l2norm, centring=c) for l2norm, c in product((False, True), CENTRINGS)),
     PairedCosine(),
 ]
-EVERY = {measure.title: measure for measure in [*VARIANTS, *(instantiate(OmegaConf.load(p)) for p in CONFIGS)]}
+EVERY = {
+    measure.title: measure for measure in [*VARIANTS, *(instantiate(OmegaConf.load(p)) for p in CONFIGS)]
+}
 
 
 class TestMeasures(MeasureConformance):

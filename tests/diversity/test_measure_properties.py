@@ -29,7 +29,11 @@ from moe_distill.testing.measures import gradient
 
 B_DCOR = DistanceCorrelation(l2norm=False)
 U_DCOR = DistanceCorrelation(centring="u", l2norm=False)
-RATIOS = [B_DCOR, U_DCOR, *(CKA(kernel=k, centring=c) for k, c in product(("linear", "rbf"), ("double", "u")))]
+RATIOS = [
+    B_DCOR,
+    U_DCOR,
+    *(CKA(kernel=k, centring=c) for k, c in product(("linear", "rbf"), ("double", "u"))),
+]
 PRODUCTS = [
     *(DistanceCovariance(centring=c) for c in ("double", "u")),
     *(HSIC(kernel=k, centring=c) for k, c in product(("linear", "rbf"), ("double", "u"))),
@@ -89,7 +93,9 @@ def test_bandwidth_of_mostly_equal_rows_follows_the_scale():
 @pytest.mark.parametrize("measure", ALL, ids=repr)
 def test_gradcheck(measure, monkeypatch):
     # σ is a constant of the gradient: hold it still for the finite differences as well.
-    monkeypatch.setattr(measures, "median_bandwidth", lambda distance: torch.tensor(1.7, dtype=distance.dtype))
+    monkeypatch.setattr(
+        measures, "median_bandwidth", lambda distance: torch.tensor(1.7, dtype=distance.dtype)
+    )
     f, g = dependent(10, 3, 3)
     assert torch.autograd.gradcheck(measure, (f.requires_grad_(), g.requires_grad_()))
     assert gradient(measure, f.detach(), g.detach()).abs().max() > 1e-6
@@ -108,7 +114,9 @@ def test_bandwidth_is_a_constant_of_the_gradient():
 
 def test_transforms():
     f, g = randn(12, 4), randn(12, 4, name="y")
-    order = min((torch.randperm(12, generator=stream(i)) for i in range(20)), key=lambda o: float(U_DCOR(f, g[o])))
+    order = min(
+        (torch.randperm(12, generator=stream(i)) for i in range(20)), key=lambda o: float(U_DCOR(f, g[o]))
+    )
     negative = g[order]
     raw = DistanceCorrelation(centring="u")(f, negative)
     assert raw < 0

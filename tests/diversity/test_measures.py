@@ -1,4 +1,5 @@
-"""Values of the diversity measures against double loops in float64, golden arrays and values of the library dcor."""
+"""Values of the diversity measures against double loops in float64, golden arrays and values of the library
+dcor."""
 
 import math
 from itertools import combinations
@@ -50,7 +51,8 @@ def loop_gram(x, kernel):
 
 
 def loop_hsic(k, m, centring):
-    """tr(KHLH)/n² as double and quadruple sums; the unbiased one by Song et al.'s traces of hollow matrices."""
+    """tr(KHLH)/n² as double and quadruple sums; the unbiased one by Song et al.'s traces of hollow
+    matrices."""
     n, idx = len(k), range(len(k))
     if centring == "double":
         total = sum(k[i][j] * m[i][j] for i in idx for j in idx) / n**2
@@ -106,7 +108,9 @@ def test_cosines_against_loops():
 def test_discrepancies_against_loops(n, m):
     f, g = randn(n, 3), randn(m, 3, name="y") + 0.5
     pooled = torch.cat([f, g])
-    assert float(NegativeMMD()(f, g)) == pytest.approx(-loop_discrepancy(loop_gram(pooled, "rbf"), n), rel=1e-10)
+    assert float(NegativeMMD()(f, g)) == pytest.approx(
+        -loop_discrepancy(loop_gram(pooled, "rbf"), n), rel=1e-10
+    )
     energy = loop_discrepancy(loop_gram(pooled, "distance"), n)
     assert float(NegativeEnergy()(f, g)) == pytest.approx(energy, rel=1e-10)
     assert float(NegativeEnergy()(f, g)) < 0 > float(NegativeMMD()(f, g))
@@ -146,7 +150,9 @@ def test_golden_centred_matrices():
     case = "dcor/n10_p3_q5_lin"
     for side, letter in (("X", "A"), ("Y", "B")):
         distance = -2 * measures.distance_gram(torch.from_numpy(GOLDEN[f"{case}/{side}"]))
-        np.testing.assert_allclose(measures.double_centre(distance), GOLDEN[f"{case}/{letter}_double"], atol=1e-12)
+        np.testing.assert_allclose(
+            measures.double_centre(distance), GOLDEN[f"{case}/{letter}_double"], atol=1e-12
+        )
         np.testing.assert_allclose(measures.u_centre(distance), GOLDEN[f"{case}/{letter}_ucent"], atol=1e-12)
 
 
@@ -158,7 +164,9 @@ def test_against_the_library(case):
     assert float(unbiased_dcor2(f, g)) == float(U_DCOR(f, g))
     assert float(DistanceCovariance()(f, g)) == pytest.approx(LIBRARY[f"{case}/b_dcov2"], rel=1e-10)
     if f.shape[1] > 1:
-        assert float(DistanceCorrelation()(f, g)) == pytest.approx(LIBRARY[f"{case}/b_dcor2_of_unit_rows"], rel=1e-10)
+        assert float(DistanceCorrelation()(f, g)) == pytest.approx(
+            LIBRARY[f"{case}/b_dcor2_of_unit_rows"], rel=1e-10
+        )
 
 
 def test_saturation_of_the_biased_estimator():
@@ -167,7 +175,8 @@ def test_saturation_of_the_biased_estimator():
         f, g = randn(50, p), randn(50, p, name="y")
         assert float(B_DCOR(f, g)) == pytest.approx(biased, abs=slack)
         assert abs(float(U_DCOR(f, g))) < 0.1
-    # Shared class means in class order: dependent in truth, and only the corrected estimator tells the two apart.
+    # Shared class means in class order: dependent in truth, and only the corrected estimator tells the two
+    # apart.
     means = randn(10, 512, name="means").repeat_interleave(5, 0)
     f, g = means + 0.3 * f, means + 0.3 * g
     assert float(U_DCOR(f, g)) > 0.9

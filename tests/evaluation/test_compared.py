@@ -20,7 +20,7 @@ def digits(shared_suite):
 def test_random_images_are_as_many_as_the_set_stores_and_new_for_each_student(digits):
     train, test = digits
     drawn = [random_subset(train, test, (3, 1), student) for student in (0, 1, 0)]
-    pools = [candidate.pool for candidate in drawn]
+    pools = [training_set.pool for training_set in drawn]
     assert all(pool.labels_M.tolist() == [c for c in range(10) for _ in range(4)] for pool in pools)
     assert pools[0].experts_M.tolist() == [0, 0, 0, 1] * 10 and pools[0].pieces_M is None
     images = [[x.numpy().tobytes() for x in pool.take(torch.arange(40))] for pool in pools]
@@ -41,7 +41,9 @@ def test_a_share_of_every_class_is_held_out_and_the_rest_kept(digits):
     assert sorted(both) == sorted(x.numpy().tobytes() for x in train.images_NCHW)
     tiny = train.subset(torch.cat([train.class_indices(c)[:2] for c in range(10)]))
     for share in (0.01, 0.99):
-        assert [part.counts().tolist() for part in Search(RATES, "held_out", share).split(tiny)] == [[1] * 10] * 2
+        assert [part.counts().tolist() for part in Search(RATES, "held_out", share).split(tiny)] == [
+            [1] * 10
+        ] * 2
     with pytest.raises(InputError, match="single image"):
         Search(RATES, "held_out", 0.1).split(train.subset(train.class_indices(0)[:1]))
 

@@ -4,13 +4,25 @@ import pytest
 from hydra.utils import instantiate
 
 from moe_distill.evaluation.columns import columns_of_plan
-from moe_distill.evaluation.headline import accuracies, axes, over_random
+from moe_distill.evaluation.headline import accuracies, over_random, wandb_config
 from moe_distill.results.rows import COLUMNS
 
 
 def row(roster, architecture, accuracy, **more):
-    common = {"roster": roster, "method": roster.rstrip("x0123456789"), "ipc": "10", "noe": 1, "dataset": "digits"}
-    return {**dict.fromkeys(COLUMNS, ""), **common, "architecture": architecture, "accuracy_last": accuracy, **more}
+    common = {
+        "roster": roster,
+        "method": roster.rstrip("x0123456789"),
+        "ipc": "10",
+        "noe": 1,
+        "dataset": "digits",
+    }
+    return {
+        **dict.fromkeys(COLUMNS, ""),
+        **common,
+        "architecture": architecture,
+        "accuracy_last": accuracy,
+        **more,
+    }
 
 
 def test_accuracies_are_means_over_students_and_over_those_of_each_architecture():
@@ -38,7 +50,10 @@ def test_the_lead_over_random_is_of_the_first_set_and_paired_by_architecture_and
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (["method=dm", "split=10x2"], {"method": "dm", "roster": "dm10x2", "ipc": 10, "noe": 2, "budget": 20}),
+        (
+            ["method=dm", "split=10x2"],
+            {"method": "dm", "roster": "dm10x2", "ipc": 10, "noe": 2, "budget": 20},
+        ),
         (["experts=dm_idm", "recipe=dm"], {"method": "dm+idm", "roster": "dm5+idm5", "noe": 2, "budget": 10}),
         (["experts=uneven", "experts.ipcs=[7,3]"], {"roster": "idm7+idm3", "ipc": 5, "noe": 2, "budget": 10}),
         (["split=10x1"], {"diversity": "none", "partition": "none"}),
@@ -52,7 +67,7 @@ def test_the_lead_over_random_is_of_the_first_set_and_paired_by_architecture_and
 def test_axes_are_of_the_plan_that_acts_and_sizes_are_whole_numbers(suite, given, told):
     cfg = suite.compose(*given)
     plan = instantiate(cfg.plan, _convert_="all")
-    found = axes(plan, cfg)
+    found = wandb_config(plan, cfg)
     assert {name: found[name] for name in told} == told
     assert all(type(found[name]) is int for name in ("ipc", "noe", "budget"))
     assert set(columns_of_plan(plan)) <= set(COLUMNS) and set(found) - set(COLUMNS) == {"budget"}

@@ -1,4 +1,5 @@
-"""The scores against numbers worked out by hand and by exact arithmetic, their limits, and what they refuse."""
+"""The scores against numbers worked out by hand and by exact arithmetic, their limits, and what they
+refuse."""
 
 import math
 from decimal import Decimal, getcontext
@@ -70,19 +71,25 @@ def test_the_limits_are_zero_and_one():
     assert (scores.ars(**worst_lead), scores.ars(**{k: 1 - v for k, v in worst_lead.items()})) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize(("name", "better"), [("real_hard", -1), ("syn_hard", 1), ("syn_any", 1), ("rnd_any", -1)])
+@pytest.mark.parametrize(
+    ("name", "better"), [("real_hard", -1), ("syn_hard", 1), ("syn_any", 1), ("rnd_any", -1)]
+)
 def test_each_accuracy_moves_the_score_its_own_way(name, better):
     given = dict.fromkeys(ROBUST, 0.5)
     assert (scores.lrs(**{**given, name: 0.6}) - scores.lrs(**given)) * better > 0.01
 
 
 @pytest.mark.parametrize("value", [52.0, 1.0001, -0.01, float("nan")])
-@pytest.mark.parametrize(("score", "names"), [(scores.lrs, ROBUST), (scores.alpha, ROBUST), (scores.ars, LEADS)])
+@pytest.mark.parametrize(
+    ("score", "names"), [(scores.lrs, ROBUST), (scores.alpha, ROBUST), (scores.ars, LEADS)]
+)
 def test_an_accuracy_that_is_no_fraction_is_refused_by_its_name(score, names, value):
     for name in names:
         with pytest.raises(InputError) as refused:
             score(**{**dict.fromkeys(names, 0.5), name: value})
-        assert str(refused.value) == f"accuracy {name}={value}: a fraction from 0 to 1 (percent divided by 100)"
+        assert (
+            str(refused.value) == f"accuracy {name}={value}: a fraction from 0 to 1 (percent divided by 100)"
+        )
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan")])

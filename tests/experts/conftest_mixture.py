@@ -18,7 +18,7 @@ from moe_distill.experts.callbacks import SaveSets, Threads
 from moe_distill.experts.coordinator import Diversity, DiversityCoordinator
 from moe_distill.experts.mixture import Mixture
 from moe_distill.experts.roster import ExpertSpec, Roster
-from moe_distill.experts.shared import Workshop
+from moe_distill.experts.shared import SharedResources
 from moe_distill.experts.strategy import ExpertParallelStrategy
 from moe_distill.methods.coreset import Random
 from moe_distill.methods.dm import DM
@@ -79,11 +79,13 @@ def real() -> RealSet:
 def mixture(members: list[ExpertSpec], seed: int = 0) -> Mixture:
     whole = real_images()
     parts = Stratified().split(whole, len(members), stream(seed, "partition"))
-    return Mixture(Roster(tuple(members)), parts, Workshop(whole, NETWORK, torch.optim.SGD, seed))
+    return Mixture(Roster(tuple(members)), parts, SharedResources(whole, NETWORK, torch.optim.SGD, seed))
 
 
 def phi(count: int = 2) -> FeaturePool:
-    return FeaturePool([build(NETWORK, channels=3, classes=3, size=8, rng=stream(9, i)) for i in range(count)])
+    return FeaturePool(
+        [build(NETWORK, channels=3, classes=3, size=8, rng=stream(9, i)) for i in range(count)]
+    )
 
 
 def trainer(processes: int = 1) -> functools.partial[pl.Trainer]:
@@ -102,7 +104,8 @@ def trainer(processes: int = 1) -> functools.partial[pl.Trainer]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., list[SyntheticSet]]:
-    """Run a mixture to its end and return the experts' sets; a second call with one name resumes the first."""
+    """Run a mixture to its end and return the experts' sets; a second call with one name resumes the
+    first."""
 
     def go(
         members: list[ExpertSpec],

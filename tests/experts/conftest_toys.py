@@ -12,7 +12,7 @@ class Toy(Method):
     def __init__(self, lr, iterations=1, queue=None, recipe=None):
         self.lr, self.iterations, self.queue, self.recipe = lr, iterations, queue, recipe
 
-    def prepare(self, round_):
+    def prepare(self, context):
         pass
 
 

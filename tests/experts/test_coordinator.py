@@ -1,4 +1,5 @@
-"""The diversity term: the gradient each expert receives, when, how large, what is logged, and that it works."""
+"""The diversity term: the gradient each expert receives, when, how large, what is logged, and that it
+works."""
 
 import functools
 import itertools
@@ -21,7 +22,7 @@ from moe_distill.experts.coordinator import DiversityCoordinator
 from moe_distill.experts.expert import Expert
 from moe_distill.experts.mixture import Mixture
 from moe_distill.experts.roster import ExpertSpec, Roster
-from moe_distill.experts.shared import Workshop
+from moe_distill.experts.shared import SharedResources
 from moe_distill.methods.dm import DM
 from moe_distill.models.base import build
 from moe_distill.models.convnet import ConvNet
@@ -31,7 +32,10 @@ from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.training.trainer import fit, read_curves
 
 BIASED = DistanceCorrelation(centring="double", transform="none")
-ABSOLUTE, SCOPES = {"weight": 0.3, "weight_is": "absolute"}, [("per_class", "double"), ("class_centred", "double")]
+ABSOLUTE, SCOPES = (
+    {"weight": 0.3, "weight_is": "absolute"},
+    [("per_class", "double"), ("class_centred", "double")],
+)
 DIGITS_NETWORK = functools.partial(ConvNet, depth=2, width=0.25)
 
 
@@ -39,13 +43,17 @@ def bench(members, diversity, networks=1):
     """Return a mixture and a coordinator in float64, before the first iteration, without a Trainer."""
     together = mixture(members)
     for number, spec in enumerate(members):
-        expert = Expert(number, spec, together.parts[number], together.workshop)
+        expert = Expert(number, spec, together.parts[number], together.resources)
         expert.start()
         together.experts[str(number)] = expert
         if expert.method.trainable:  # some initial tiles are equal: a distance of 0 has no slope
-            expert.synthetic.images.data += 0.1 * torch.randn(expert.synthetic.images.shape, generator=stream(number))
+            expert.synthetic.images.data += 0.1 * torch.randn(
+                expert.synthetic.images.shape, generator=stream(number)
+            )
     together.double()
-    coordinator = DiversityCoordinator(diversity, FeaturePool([n.double() for n in phi(networks).networks]), 0)
+    coordinator = DiversityCoordinator(
+        diversity, FeaturePool([n.double() for n in phi(networks).networks]), 0
+    )
     coordinator.setup(None, together, "fit")
     return together, coordinator
 
@@ -96,7 +104,8 @@ def naive_term(f, g, scope, centring):
 
 
 def naive(together, network, scope="global", centring="double"):
-    """Return gradients, mean measure and mean unbiased dCor² of the full sum over pairs, differentiated as a whole."""
+    """Return gradients, mean measure and mean unbiased dCor² of the full sum over pairs, differentiated as a
+    whole."""
     leaves, features = [], []
     for e in together.mine:
         leaves.append(e.synthetic.images.detach().clone().requires_grad_())
@@ -242,7 +251,9 @@ def test_the_term_lowers_the_dependence_of_two_experts_on_digits(digits, seed, t
     for name in ("with", "without"):
         (folder := tmp_path / name).mkdir()
         parts = Stratified().split(real, 2, stream(seed, "partition"))
-        together = Mixture(Roster((spec, spec)), parts, Workshop(real, DIGITS_NETWORK, torch.optim.SGD, seed))
+        together = Mixture(
+            Roster((spec, spec)), parts, SharedResources(real, DIGITS_NETWORK, torch.optim.SGD, seed)
+        )
         callbacks = [Threads(1), SaveSets(folder)]
         callbacks += [DiversityCoordinator(relu, FeaturePool([network]), seed)] if name == "with" else []
         fit(together, trainer(), folder, name, callbacks=callbacks, curves_every=100)

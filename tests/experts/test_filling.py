@@ -1,4 +1,5 @@
-"""What fills the settings that a method leaves out: the scale, rows of the user's own, published rows, defaults."""
+"""What fills the settings that a method leaves out: the scale, rows of the user's own, published rows,
+defaults."""
 
 import functools
 
@@ -16,7 +17,9 @@ from moe_distill.training.optimizers import GSAM
 from moe_distill.training.recipe import Recipe
 
 
-@pytest.mark.parametrize("ipc, row", [(1, 1), (3, 1), (4, 10), (5, 10), (10, 10), (22, 10), (23, 50), (500, 50)])
+@pytest.mark.parametrize(
+    "ipc, row", [(1, 1), (3, 1), (4, 10), (5, 10), (10, 10), (22, 10), (23, 50), (500, 50)]
+)
 def test_the_row_nearest_in_ratio_is_taken(ipc, row):
     assert nearest_row([50, 1, 10], ipc) == row
 
@@ -78,8 +81,12 @@ def test_settings_inside_settings_are_filled_and_named_when_missing(published):
     assert method.keywords["queue"].keywords == {"capacity": 3}  # the original is left alone
     settings = {"iterations": 3, "real_batch": 2, "ce_weight": 1.0, "factor": 1, "networks_see": "part"}
     empty = functools.partial(NetworkQueue, capacity=3)
-    method = functools.partial(IDM, lr=1.0, momentum=0.5, augment=None, init=random_real, queue=empty, **settings)
-    with pytest.raises(InputError, match=r"^method=idm: settings with which its parts can be built: .*renew_every"):
+    method = functools.partial(
+        IDM, lr=1.0, momentum=0.5, augment=None, init=random_real, queue=empty, **settings
+    )
+    with pytest.raises(
+        InputError, match=r"^method=idm: settings with which its parts can be built: .*renew_every"
+    ):
         unpublished = type("IDM", (IDM,), {"presets": {}})
         same(functools.partial(unpublished, **method.keywords), Presets("any"), 1, 1)
 
@@ -110,8 +117,16 @@ def refused(build):
         ({"rows": {"toy": 5}}, "rows.toy", "settings by name"),
         ({"rows": {"toy": {"any": 5}}}, "rows.toy.any", "settings by name"),
         ({"rows": {"toy": {"any": {1: 5}}}}, "rows.toy.any.1", "settings by name"),
-        ({"rows": {"toy": {"any": {"foo": {}}}}}, "rows.toy.any.foo", "no such key; each is a number of images per"),
-        ({"rows": {"toy": {"any": {0: {}}}}}, "rows.toy.any.0", "no such key; each is a number of images per class"),
+        (
+            {"rows": {"toy": {"any": {"foo": {}}}}},
+            "rows.toy.any.foo",
+            "no such key; each is a number of images per",
+        ),
+        (
+            {"rows": {"toy": {"any": {0: {}}}}},
+            "rows.toy.any.0",
+            "no such key; each is a number of images per class",
+        ),
     ],
 )
 def test_presets_that_are_none_are_named(settings, key, said):

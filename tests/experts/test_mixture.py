@@ -32,11 +32,11 @@ class StopAt(pl.Callback):
 @pytest.mark.parametrize("member", [dm, idm])
 def test_an_expert_alone_equals_the_plain_method_and_a_mixture_of_one(member, run, tmp_path: Path):
     together = run([member()])
-    alone = Expert(0, member(), mixture([member()]).parts[0], mixture([member()]).workshop)
+    alone = Expert(0, member(), mixture([member()]).parts[0], mixture([member()]).resources)
     fit(alone, trainer(), tmp_path, "alone")
     assert same(together, [alone.synthetic])
 
-    plain = Expert(0, member(), mixture([member()]).parts[0], mixture([member()]).workshop)
+    plain = Expert(0, member(), mixture([member()]).parts[0], mixture([member()]).resources)
     plain.start()
     images, method = plain.synthetic.images, plain.method
     buffer = torch.zeros_like(images)
@@ -49,7 +49,7 @@ def test_an_expert_alone_equals_the_plain_method_and_a_mixture_of_one(member, ru
             images.sub_(method.lr * buffer)
 
     for iteration in range(method.iterations):
-        method.iterate(plain.round(iteration), apply)
+        method.iterate(plain.context(iteration), apply)
     torch.testing.assert_close(images, alone.synthetic.images, rtol=1e-5, atol=1e-6)
 
 
@@ -62,7 +62,9 @@ def test_members_without_a_term_do_not_feel_each_other(run):
 
 def test_weight_zero_is_no_coordinator_bit_for_bit(run):
     members = [idm(), dm()]
-    assert same(run(members, name="without"), run(members, term(weight=0.0, weight_is="absolute"), name="zero"))
+    assert same(
+        run(members, name="without"), run(members, term(weight=0.0, weight_is="absolute"), name="zero")
+    )
     assert not same(run(members, name="without"), run(members, term(), name="with"))
 
 
@@ -97,10 +99,10 @@ def test_experts_read_no_image_outside_their_part(run, monkeypatch):
     seen = []
     original = IDM.iterate
 
-    def watched(self, round_, apply):
-        seen.append((round_.syn.provenance.expert, {bytes(i.numpy()) for i in round_.real.images_NCHW}))
-        object.__setattr__(round_, "whole", None)
-        return original(self, round_, apply)
+    def watched(self, context, apply):
+        seen.append((context.syn.provenance.expert, {bytes(i.numpy()) for i in context.real.images_NCHW}))
+        object.__setattr__(context, "whole", None)
+        return original(self, context, apply)
 
     monkeypatch.setattr(IDM, "iterate", watched)
     run([idm(), idm()])
@@ -111,9 +113,9 @@ def test_experts_read_no_image_outside_their_part(run, monkeypatch):
 def test_a_loss_that_is_not_finite_stops_with_expert_and_iteration(run, tmp_path: Path, monkeypatch):
     original = IDM.iterate
 
-    def broken(self, round_, apply):
-        shown = original(self, round_, apply)
-        return {**shown, "loss": shown["loss"] * float("nan")} if round_.iteration == 12 else shown
+    def broken(self, context, apply):
+        shown = original(self, context, apply)
+        return {**shown, "loss": shown["loss"] * float("nan")} if context.iteration == 12 else shown
 
     monkeypatch.setattr(IDM, "iterate", broken)
     with pytest.raises(InputError, match=r"loss of expert 1 \(idm\) at iteration 12=nan"):
@@ -133,10 +135,10 @@ def test_images_that_are_not_finite_stop_though_the_loss_is(run, monkeypatch):
     """The last step spoils them: no later loss would tell."""
     original = DM.iterate
 
-    def broken(self, round_, apply):
-        shown = original(self, round_, apply)
-        if round_.iteration == 5:
-            apply(grads={"images": torch.full_like(round_.syn.images, float("nan"))})
+    def broken(self, context, apply):
+        shown = original(self, context, apply)
+        if context.iteration == 5:
+            apply(grads={"images": torch.full_like(context.syn.images, float("nan"))})
         return shown
 
     monkeypatch.setattr(DM, "iterate", broken)

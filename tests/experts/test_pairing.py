@@ -19,12 +19,13 @@ from moe_distill.experts.distillation import Distillation
 from moe_distill.experts.roster import Roster
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
-from moe_distill.teachers.pool import TeacherPool
+from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.training.recipe import Recipe
 
 
 def features(per_class, seed=0, tiles=1, labels=(0, 1, 2)):
-    """Return rows of some classes in the order of a decoded set: every class once a tile, each row of its own value."""
+    """Return rows of some classes in the order of a decoded set: every class once a tile, each row of its own
+    value."""
     labels_N = torch.tensor(labels).repeat_interleave(per_class).repeat(tiles)
     return Features(torch.randn(len(labels_N), 4, generator=stream(seed), dtype=torch.float64), labels_N)
 
@@ -79,7 +80,10 @@ def test_uneven_experts_are_compared_by_the_smaller_ones_rows_of_each_class_or_b
         assert x.labels_N[a].bincount().tolist() == y.labels_N[b].bincount().tolist() == [10 - own] * 3
         a, b = rows(x, y, paired=False)
         assert (len(set(a.tolist())), len(set(b.tolist()))) == (len(x.labels_N), len(y.labels_N))
-    few, many = Features(f.features_ND[own - 1 :], f.labels_N[own - 1 :]), g  # one row of the first class, all others
+    few, many = (
+        Features(f.features_ND[own - 1 :], f.labels_N[own - 1 :]),
+        g,
+    )  # one row of the first class, all others
     a, b = rows(few, many)
     want = [1, *[10 - own] * 2]
     assert few.labels_N[a].bincount().tolist() == many.labels_N[b].bincount().tolist() == want
@@ -95,7 +99,9 @@ def test_no_more_than_the_allowed_rows_shared_out_evenly_over_the_classes(paired
 
 
 def cosine(x, y):
-    return sum(a * b for a, b in zip(x, y, strict=True)) / (sum(a * a for a in x) * sum(b * b for b in y)) ** 0.5
+    return (
+        sum(a * b for a, b in zip(x, y, strict=True)) / (sum(a * a for a in x) * sum(b * b for b in y)) ** 0.5
+    )
 
 
 def paired_loop(f, g):
@@ -172,13 +178,19 @@ def test_a_plan_is_refused_before_anything_is_trained(real):
     two = real.subset(real.labels_N.lt(2).nonzero().squeeze(1))
     two = replace(two, classes=("a", "b"))
     network, sgd = partial(ConvNet, depth=1, width=0.0625), partial(torch.optim.SGD, lr=0.1)
-    pool = TeacherPool(1, network, Recipe("r", epochs=1))
+    pool = PretrainedNetworks(1, network, Recipe("r", epochs=1))
     plan = Distillation(Digits(), Roster(()), Stratified(), network, pool, None, sgd, seed=0)
     for ipc, scope, lacking in ((1, "global", 2), (3, "per_class", 3), (2, "global", 0), (4, "per_class", 0)):
-        for members, refused in (([dm(ipc=ipc)] * 2, lacking), ([dm(ipc=ipc)], 0), ([random(ipc=ipc)] * 2, 0)):
+        for members, refused in (
+            ([dm(ipc=ipc)] * 2, lacking),
+            ([dm(ipc=ipc)], 0),
+            ([random(ipc=ipc)] * 2, 0),
+        ):
             planned = replace(plan, roster=Roster(tuple(members)), diversity=term(scope=scope))
             if refused:
-                with pytest.raises(InputError, match=rf"diversity=.* at least, here are {refused} \(2 classes\)$"):
+                with pytest.raises(
+                    InputError, match=rf"diversity=.* at least, here are {refused} \(2 classes\)$"
+                ):
                     planned.check(two)
             else:
                 planned.check(two)

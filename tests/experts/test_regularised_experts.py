@@ -1,4 +1,5 @@
-"""A regulariser enters each step of all images, or the first of an iteration of class steps, and nothing else."""
+"""A regulariser enters each step of all images, or the first of an iteration of class steps, and nothing
+else."""
 
 import functools
 
@@ -11,33 +12,34 @@ from moe_distill.data.partition.split import Stratified
 from moe_distill.experts.callbacks import SaveSets, Threads
 from moe_distill.experts.mixture import Mixture
 from moe_distill.experts.roster import ExpertSpec, Roster
-from moe_distill.experts.shared import Workshop
+from moe_distill.experts.shared import SharedResources
 from moe_distill.methods.base import Method
 from moe_distill.methods.regularizers.clom import CCLoM, CLoM
 from moe_distill.models.base import build
 from moe_distill.seeding import stream
 from moe_distill.synthetic.synthetic_set import SyntheticSet
-from moe_distill.teachers.pool import TeacherPool
+from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.training.recipe import Recipe
 from moe_distill.training.trainer import fit
 
-POOL = TeacherPool(2, NETWORK, Recipe("t", epochs=1))
+POOL = PretrainedNetworks(2, NETWORK, Recipe("t", epochs=1))
 LR, MOMENTUM, STEPS, ITERATIONS = 0.1, 0.5, 3, 3
 
 
 class Whole(Method):
-    """Moves all images three times an iteration; the matching gradient is a number that grows from step to step."""
+    """Moves all images three times an iteration; the matching gradient is a number that grows from step to
+    step."""
 
     iterations = ITERATIONS
 
-    def prepare(self, round_):
+    def prepare(self, context):
         with torch.no_grad():
-            round_.syn.images.fill_(1.0)
+            context.syn.images.fill_(1.0)
 
-    def iterate(self, round_, apply):
+    def iterate(self, context, apply):
         for step in range(STEPS):
-            number = float(round_.iteration * STEPS + step)
-            apply(grads={"images": torch.full_like(round_.syn.images, number)})
+            number = float(context.iteration * STEPS + step)
+            apply(grads={"images": torch.full_like(context.syn.images, number)})
         return {"loss": torch.zeros(())}
 
     def parameter_groups(self, syn):
@@ -51,11 +53,12 @@ class ByClass(Whole):
 
 
 class Pull:
-    """Half a random number times the squared images: its gradient is that number times the images as they are."""
+    """Half a random number times the squared images: its gradient is that number times the images as they
+    are."""
 
     pools = ()
 
-    def forwards(self, decoded, real):
+    def forward_passes(self, decoded, real):
         return 0.0
 
     def loss(self, syn, real, networks, rng):
@@ -79,8 +82,10 @@ def by_hand(number, by_class):
 def mixture(members, regulariser, networks=()):
     whole = real_images()
     parts = Stratified().split(whole, len(members), stream(0, "partition"))
-    workshop = Workshop(whole, NETWORK, torch.optim.SGD, 0, regulariser_networks=networks, regulariser=regulariser)
-    return Mixture(Roster(tuple(members)), parts, workshop)
+    resources = SharedResources(
+        whole, NETWORK, torch.optim.SGD, 0, regulariser_networks=networks, regulariser=regulariser
+    )
+    return Mixture(Roster(tuple(members)), parts, resources)
 
 
 @pytest.mark.parametrize("kinds", [[Whole], [ByClass], [Whole, ByClass], [ByClass, ByClass]])
@@ -117,7 +122,9 @@ def images(tmp_path):
         work, out = (tmp_path / name / kind for kind in ("work", "out"))
         for folder in (work, out):
             folder.mkdir(parents=True, exist_ok=True)
-        made = mixture([dm(iterations), idm(iterations), random()], regulariser, [pool] if regulariser else [])
+        made = mixture(
+            [dm(iterations), idm(iterations), random()], regulariser, [pool] if regulariser else []
+        )
         own = [*callbacks, Threads(1), SaveSets(out)]
         fit(made, trainer(), work, name, callbacks=own, checkpoint_seconds=0.0, curves_every=1)
         return torch.stack([m.images.detach() for m in SyntheticSet.load(out).members])

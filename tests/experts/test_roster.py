@@ -31,7 +31,7 @@ def member(kind, ipc, **settings):
 )
 def test_a_roster_in_words(members, word, budget, method, ipc):
     roster = Roster(tuple(member(*m) for m in members))
-    assert (str(roster), roster.noe, roster.budget) == (word, len(members), budget)
+    assert (str(roster), roster.num_experts, roster.budget) == (word, len(members), budget)
     assert (roster.method, roster.ipc) == (method, ipc)
 
 
@@ -39,7 +39,11 @@ def test_a_roster_in_words(members, word, budget, method, ipc):
 def test_the_row_is_that_of_the_budget_or_of_the_experts_own_ipc(published, kind, row):
     roster = same(functools.partial(kind, recipe=3), Presets("any"), ipc=3, noe=2)
     assert [m.row for m in roster.members] == [row, row]
-    assert roster.members[1].method.keywords == {"lr": float(row), "iterations": ROWS[row]["iterations"], "recipe": 3}
+    assert roster.members[1].method.keywords == {
+        "lr": float(row),
+        "iterations": ROWS[row]["iterations"],
+        "recipe": 3,
+    }
 
 
 @pytest.mark.parametrize(
@@ -54,7 +58,11 @@ def test_the_row_is_that_of_the_budget_or_of_the_experts_own_ipc(published, kind
             "no such key; there are ipc, method, network",
         ),
         ({"method": functools.partial(Random), "ipc": 0}, "members.b.ipc", "a whole number of at least 1"),
-        ({"method": functools.partial(Random), "presets": {}}, "members.b.presets", "no such key; there are ipc"),
+        (
+            {"method": functools.partial(Random), "presets": {}},
+            "members.b.presets",
+            "no such key; there are ipc",
+        ),
         ({"method": 5}, "members.b.method", "what a yaml with _target_ makes"),
     ],
 )
@@ -89,7 +97,8 @@ def test_members_alike_in_word_are_told_apart_by_what_differs_and_by_nothing_els
     assert str(Roster(tuple(lone))) == "idm5-factor2+idm5-factor1+dm5"
     assert str(Roster((member(DM, 6, lr=1.0), member(DM, 4, lr=2.0)))) == "dm6+dm4"
     deep, flat = (
-        ExpertSpec(functools.partial(DM, lr=1.0), 5, None, functools.partial(ConvNet, depth=d)) for d in (3, 1)
+        ExpertSpec(functools.partial(DM, lr=1.0), 5, None, functools.partial(ConvNet, depth=d))
+        for d in (3, 1)
     )
     assert str(Roster((deep, flat))) == "dm5-convnet-depth3+dm5-convnet-depth1"
     assert str(Roster((deep, deep))) == "dm5-convnetx2"

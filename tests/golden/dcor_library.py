@@ -1,7 +1,8 @@
 """Make ``dcor_library.npz``: what the library dcor says of inputs of more lengths than ``dcor_clom.npz`` has.
 
-``uv run --no-project --with dcor==0.7 tests/golden/dcor_library.py``. The library is not among the packages of the
-tests, as it compiles itself when imported: tens of seconds in each process, and on one machine a crash in each.
+``uv run --no-project --with dcor==0.7 tests/golden/dcor_library.py``. The library is not among the packages
+of the tests, as it compiles itself when imported: tens of seconds in each process, and on one machine a crash
+in each.
 """
 
 from pathlib import Path

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from moe_distill.data.real_set import RealSet
-from moe_distill.methods.base import Method, Round
+from moe_distill.methods.base import IterationContext, Method
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import global_seed, stream
 from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet
@@ -26,10 +26,10 @@ def new_network(rng: torch.Generator) -> nn.Module:
 
 
 @pytest.fixture
-def round_of(real: RealSet) -> Callable[..., Round]:
+def round_of(real: RealSet) -> Callable[..., IterationContext]:
     """Build a round in float64, so that references are exact."""
 
-    def build(method: Method, ipc: int, seed: int = 0) -> Round:
+    def build(method: Method, ipc: int, seed: int = 0) -> IterationContext:
         provenance = Provenance(
             "noise",
             "test",
@@ -44,7 +44,9 @@ def round_of(real: RealSet) -> Callable[..., Round]:
             method.tiling,
         )
         syn = SyntheticSet(torch.zeros(3 * ipc, 3, 8, 8, dtype=torch.float64), provenance)
-        return Round(0, syn, DoubleReal(real), DoubleReal(real), new_network, stream(seed, "round"))
+        return IterationContext(
+            0, syn, DoubleReal(real), DoubleReal(real), new_network, stream(seed, "round")
+        )
 
     return build
 

@@ -71,14 +71,14 @@ class Teachers:
 
 def begin(round_of, method):
     """Return a method's round at its initial images, and a way to move them as an expert does."""
-    round_ = round_of(method, IPC)
-    blank = round_.syn
+    context = round_of(method, IPC)
+    blank = context.syn
     rate = torch.tensor(method.step_size, dtype=torch.float64)
     soft = torch.zeros(len(blank.images), 3, dtype=torch.float64) if method.learns_labels else None
     syn = SyntheticSet(blank.images.detach(), blank.provenance, learned_rate=rate, soft_labels=soft)
-    round_ = dataclasses.replace(round_, syn=syn, trajectories=Teachers())
-    method.prepare(round_)
-    round_.trajectories.asked.clear()
+    context = dataclasses.replace(context, syn=syn, trajectories=Teachers())
+    method.prepare(context)
+    context.trajectories.asked.clear()
     optimizer = torch.optim.SGD(method.parameter_groups(syn))
     moves = []
 
@@ -89,8 +89,10 @@ def begin(round_of, method):
             syn.get_parameter(name).grad = gradient
         optimizer.step()
 
-    return SimpleNamespace(round=round_, syn=syn, apply=apply, moves=moves, optimizer=optimizer)
+    return SimpleNamespace(context=context, syn=syn, apply=apply, moves=moves, optimizer=optimizer)
 
 
 def run(method, made, iterations):
-    return [method.iterate(dataclasses.replace(made.round, iteration=i), made.apply) for i in range(iterations)]
+    return [
+        method.iterate(dataclasses.replace(made.context, iteration=i), made.apply) for i in range(iterations)
+    ]

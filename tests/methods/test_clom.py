@@ -14,16 +14,19 @@ from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
 from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
-from moe_distill.teachers.pool import TeacherPool
+from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.training.recipe import Recipe
 
-POOL = TeacherPool(1, functools.partial(ConvNet, depth=1), Recipe("t", epochs=2))
+POOL = PretrainedNetworks(1, functools.partial(ConvNet, depth=1), Recipe("t", epochs=2))
 SPACES, PLAIN = ["raw", "standardised"], Tiling()
 
 
 def networks(*counts):
     """Return frozen float64 networks for pools of these sizes."""
-    return [[new_network(stream(i, j)).eval().requires_grad_(False) for j in range(n)] for i, n in enumerate(counts)]
+    return [
+        [new_network(stream(i, j)).eval().requires_grad_(False) for j in range(n)]
+        for i, n in enumerate(counts)
+    ]
 
 
 def synthetic(real, space="standardised", tiling=PLAIN, soft=False, ipc=2):
@@ -108,14 +111,18 @@ def test_features_given_directly_have_the_gradient_of_the_ratio():
     found = share_of_own_class(f, y, g, t, 3)
     wanted = ratio(f, y, g.detach(), t)
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=0)
-    torch.testing.assert_close(torch.autograd.grad(found, f)[0], torch.autograd.grad(wanted, f)[0], rtol=1e-8, atol=0)
+    torch.testing.assert_close(
+        torch.autograd.grad(found, f)[0], torch.autograd.grad(wanted, f)[0], rtol=1e-8, atol=0
+    )
     assert not torch.autograd.grad(share_of_own_class(f, y, g, t, 3), g, allow_unused=True)[0]
 
 
 def test_the_ratio_is_one_class_in_so_many_by_chance_and_nothing_where_classes_are_alone():
     f, g = (torch.randn(n, 64, generator=stream(n)) for n in (500, 4000))
     labels = functools.partial(torch.randint, 10, generator=stream(1))
-    assert float(share_of_own_class(f, labels((500,)), g, labels((4000,)), 10)) == pytest.approx(0.1, abs=0.003)
+    assert float(share_of_own_class(f, labels((500,)), g, labels((4000,)), 10)) == pytest.approx(
+        0.1, abs=0.003
+    )
     axes, y = torch.eye(10), torch.arange(10)
     assert float(share_of_own_class(2 * axes, y, 3 * axes, y, 10)) == pytest.approx(0.0, abs=1e-6)
     assert float(share_of_own_class(axes, y, axes, y.roll(1), 10)) > 0.1
@@ -131,7 +138,9 @@ def test_features_without_a_distance_give_a_finite_ratio(f):
 @pytest.mark.parametrize("term", [CLoM([POOL]), CCLoM([POOL])], ids=["clom", "cclom"])
 def test_soft_labels_and_networks_get_no_gradient_and_change_nothing(real, term):
     pools = networks(1)
-    hard, soft = (term.loss(synthetic(real, soft=q), DoubleReal(real), pools, stream(0)) for q in (False, True))
+    hard, soft = (
+        term.loss(synthetic(real, soft=q), DoubleReal(real), pools, stream(0)) for q in (False, True)
+    )
     assert torch.equal(hard, soft)
     syn = synthetic(real, soft=True)
     term.loss(syn, DoubleReal(real), pools, stream(0)).backward()
@@ -155,7 +164,9 @@ def test_real_images_are_drawn_uniformly_with_replacement_from_all(real):
     for _ in range(100):
         term.loss(syn, noted, pools, rng)
     assert {len(rows) for rows in noted.rows} == {len(real)}  # no more than there are
-    assert sum(len(rows.unique()) for rows in noted.rows) / 6000 == pytest.approx(1 - (1 - 1 / 60) ** 60, abs=0.02)
+    assert sum(len(rows.unique()) for rows in noted.rows) / 6000 == pytest.approx(
+        1 - (1 - 1 / 60) ** 60, abs=0.02
+    )
     counts = torch.cat(noted.rows).bincount(minlength=60).float()
     assert float((counts - 100).square().sum() / 100) < 98  # χ² of 59 degrees of freedom, one in a thousand
 
@@ -168,12 +179,16 @@ def test_networks_of_other_classes_serve_cclom_alone():
     CLoM([POOL]).check(own, [own, classes("a", "b")])
     CCLoM([POOL]).check(own, [other, turned])
     for wrong in (other, turned):
-        with pytest.raises(InputError, match=r"^regulariser=clom with networks of .*cclom takes those") as error:
+        with pytest.raises(
+            InputError, match=r"^regulariser=clom with networks of .*cclom takes those"
+        ) as error:
             CLoM([POOL]).check(own, [own, wrong])
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("alpha", [-1.0, float("nan"), float("inf"), (1.0,), (1.0, 2.0, 3.0), (1.0, -2.0), "1"])
+@pytest.mark.parametrize(
+    "alpha", [-1.0, float("nan"), float("inf"), (1.0,), (1.0, 2.0, 3.0), (1.0, -2.0), "1"]
+)
 def test_an_alpha_that_does_not_fit_is_refused(alpha):
     with pytest.raises(InputError, match=r"^alpha=.*a list"):
         CLoM([POOL, POOL], alpha=alpha)
@@ -188,9 +203,12 @@ def test_no_networks_and_no_real_images_are_refused():
 
 def test_results_are_told_the_term_its_weight_and_its_networks():
     assert CLoM([POOL]).title == "clom-1000-convnet-1x2ep"
-    more = TeacherPool(3, POOL.network, Recipe("t", epochs=9), data=SimpleNamespace(name="elsewhere"))
+    more = PretrainedNetworks(3, POOL.network, Recipe("t", epochs=9), data=SimpleNamespace(name="elsewhere"))
     assert (
         CCLoM([POOL, more, more], (1.0, 2.5, 1.0)).title
         == "cclom-1/2.5/1-convnet-1x2ep+convnet/convnet-3x9ep@elsewhere-batch8196"
     )
-    assert (CLoM([POOL]).forwards(20, 500), CCLoM([POOL], real_batch=90).forwards(20, 500)) == (60, 150)
+    assert (CLoM([POOL]).forward_passes(20, 500), CCLoM([POOL], real_batch=90).forward_passes(20, 500)) == (
+        60,
+        150,
+    )

@@ -19,7 +19,7 @@ from moe_distill.experts.expert import Expert
 from moe_distill.methods.coreset import RandomTiled
 from moe_distill.seeding import stream
 from moe_distill.store.identity import key
-from moe_distill.testing.stand_ins import OWNER, noise_set, workshop
+from moe_distill.testing.stand_ins import OWNER, noise_set, resources
 
 LOOKING = {"herding": herding, "kcenter": k_center, "kmeans": k_means}
 TILED = ["random_tiled", *(f"{name}_tiled" for name in LOOKING)]
@@ -43,7 +43,7 @@ def started(plan, init=None):
     (spec,) = plan.roster.members
     if init is not None:
         spec = dataclasses.replace(spec, method=functools.partial(spec.method, init=init))
-    made = Expert(0, spec, PART, workshop(noise_set(3, 12)))
+    made = Expert(0, spec, PART, resources(noise_set(3, 12)))
     made.start()
     return made
 
@@ -57,7 +57,7 @@ def initialiser(plan_of, name):
 def selected(name):
     """Return the part's selected images, standardised, class by class; features image by image in float64."""
     real = noise_set(3, 12)
-    network, rng, images = workshop(real).pretrained[0]["init"][0].double(), stream(0, "expert", 0), []
+    network, rng, images = resources(real).pretrained[0]["init"][0].double(), stream(0, "expert", 0), []
     for c in range(3):
         rows = torch.tensor([i for i in PART.tolist() if int(real.labels_N[i]) == c])
         x = (real.images_NCHW[rows].double() / 255 - 0.4) / 0.2
@@ -106,7 +106,7 @@ def test_a_method_asks_for_its_initialisers_network_before_and_after_it_started(
     init = initialiser(plan_of, "kcenter")
     made = started(plan_of("method=dm"), init)
     assert made.method.all_pools == {"init": init.pool} == made.spec.method().all_pools
-    assert made.method.init.network is made.round(0).pretrained["init"][0] and init.network is None
+    assert made.method.init.network is made.context(0).pretrained["init"][0] and init.network is None
     assert started(plan_of("method=dm")).method.all_pools == {}
 
 
@@ -130,11 +130,12 @@ def test_more_images_than_the_smallest_class_has_are_refused_before_any_work(pla
 
 @pytest.mark.parametrize("name", TILED)
 def test_a_tiled_selection_holds_four_shrunk_images_in_the_place_of_one(plan_of, name):
-    """Against a mean over blocks of 2 × 2 pixels, image by image, of what the plain selection of as many takes."""
+    """Against a mean over blocks of 2 × 2 pixels, image by image, of what the plain selection of as many
+    takes."""
     made = started(plan_of(f"method={name}"))
     (plain,) = plan_of(f"method={name.removesuffix('_tiled')}").roster.members
     four_times = dataclasses.replace(plain, ipc=4 * IPC)
-    whole = Expert(0, four_times, PART, workshop(noise_set(3, 12)))
+    whole = Expert(0, four_times, PART, resources(noise_set(3, 12)))
     whole.start()
     stored = made.synthetic.images.detach()
     for c in range(3):
@@ -154,7 +155,9 @@ def test_tiled_random_images_are_what_idm_starts_from(plan_of):
     x, y = (s.standardised().detach().flatten(1) for s in (idm, tiled))
     distances = torch.cdist(x, y, p=float("inf"))  # IDM numbers tiles by column
     assert (
-        len(x) == 4 * 3 * IPC and distances.min(1).values.max() < 1e-5 and len(distances.argmin(1).unique()) == len(x)
+        len(x) == 4 * 3 * IPC
+        and distances.min(1).values.max() < 1e-5
+        and len(distances.argmin(1).unique()) == len(x)
     )
 
 

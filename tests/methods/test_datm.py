@@ -20,7 +20,9 @@ def started(round_of):
 
 def test_datm_widens_its_range_epoch_by_epoch():
     method = datm(min_start_epoch=2, first_max_start_epoch=10, max_start_epoch=13, expand_iterations=7)
-    assert [method.start_epochs(i) for i in range(9)] == [(2, 10)] * 3 + [(2, 11)] * 2 + [(2, 12)] * 2 + [(2, 13)] * 2
+    assert [method.start_epochs(i) for i in range(9)] == [(2, 10)] * 3 + [(2, 11)] * 2 + [(2, 12)] * 2 + [
+        (2, 13)
+    ] * 2
     fixed = datm(first_max_start_epoch=3, expand_iterations=1)
     assert {fixed.start_epochs(i) for i in (0, 1, 999)} == {(1, 3)}
     assert (datm(label_epoch=100).epochs_needed, datm(label_epoch=1).epochs_needed) == (100, 4)
@@ -39,16 +41,16 @@ def test_datm_begins_with_images_its_teachers_recognise(started, init):
     made = started(method)
     replay = stream(0, "round")
     for c in range(3):
-        pool = init(made.round.real.real, c, 20, replay).double()
+        pool = init(made.context.real.real, c, 20, replay).double()
         chosen = []
         for teacher in range(TEACHERS):
-            for i, logits in enumerate(logits_of(made.round.trajectories, teacher, pool)):
+            for i, logits in enumerate(logits_of(made.context.trajectories, teacher, pool)):
                 if len(chosen) < IPC and i not in chosen and int(logits.argmax()) == c:
                     chosen.append(i)
         chosen += [i for i in range(20) if i not in chosen][: IPC - len(chosen)]
         torch.testing.assert_close(made.syn.images.detach()[IPC * c :][:IPC], pool[chosen], rtol=0, atol=1e-6)
     labels = made.syn.labels.tolist()
-    logits = [logits_of(made.round.trajectories, t, made.syn.images.detach()) for t in range(TEACHERS)]
+    logits = [logits_of(made.context.trajectories, t, made.syn.images.detach()) for t in range(TEACHERS)]
     for row, label in enumerate(labels):
         right = [lo[row] for lo in logits if int(lo[row].argmax()) == label] or [lo[row] for lo in logits]
         torch.testing.assert_close(made.syn.soft_labels.detach()[row], sum(right) / len(right))
@@ -68,7 +70,7 @@ def test_datm_asks_the_next_teacher_only_where_one_does_not_know_enough(started)
     method._logits, method.init = logits, lambda real, c, n, rng: images
     for ipc, rows, teachers in ((1, [3], [0]), (3, [3, 1, 4], [0, 1]), (5, [3, 1, 4, 0, 2], [0, 1, 2])):
         asked.clear()
-        assert method.initial(made.round, 1, ipc)[:, 0, 0, 0].tolist() == rows
+        assert method.initial(made.context, 1, ipc)[:, 0, 0, 0].tolist() == rows
         assert asked == teachers
 
 
@@ -78,8 +80,8 @@ def test_labels_are_those_of_the_teachers_that_are_right():
     assert mean.tolist() == [[3.0, 0.0], [0.0, 3.0]]
 
 
-# N, M, T⁺, batch, lr of images, lr of the step size, its first value; then a method's own: FTD's decay of the average,
-# DATM's T⁻, T at first, iterations to widen, lr of the labels, threshold.
+# N, M, T⁺, batch, lr of images, lr of the step size, its first value; then a method's own: FTD's decay of the
+# average, DATM's T⁻, T at first, iterations to widen, lr of the labels, threshold.
 PUBLISHED = {
     ("mtt", "default", 1): (50, 2, 5, "all", 1000, 1e-7, 0.01),
     ("mtt", "default", 10): (30, 2, 15, "all", 1000, 1e-5, 0.01),
@@ -114,7 +116,15 @@ PUBLISHED = {
     ("datm", "cifar100", 50): (80, 2, 70, 1000, 1000, 1e-5, 0.01, 20, 70, 1, 10, 1.0),
     ("datm", "cifar100", 100): (80, 2, 70, 1000, 50, 1e-5, 0.01, 30, 70, 1, 10, 1.0),
 }
-KEYS = ("synthetic_steps", "teacher_epochs", "max_start_epoch", "batch_syn", "lr_images", "lr_step_size", "step_size")
+KEYS = (
+    "synthetic_steps",
+    "teacher_epochs",
+    "max_start_epoch",
+    "batch_syn",
+    "lr_images",
+    "lr_step_size",
+    "step_size",
+)
 OWN = {
     "mtt": (),
     "ftd": ("ema",),

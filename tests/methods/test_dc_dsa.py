@@ -21,7 +21,15 @@ from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import draw_seed, global_seed
 
 AUGMENT = Augmentation(one_of=(Color(), Crop(), Flip()))
-SETTINGS = {"iterations": 5, "lr": 0.1, "momentum": 0.5, "real_batch": 8, "outer": 3, "inner": 2, "network_lr": 0.01}
+SETTINGS = {
+    "iterations": 5,
+    "lr": 0.1,
+    "momentum": 0.5,
+    "real_batch": 8,
+    "outer": 3,
+    "inner": 2,
+    "network_lr": 0.01,
+}
 SETTINGS |= {"network_batch": 4, "distance": layerwise_cosine, "augment": None, "init": random_real}
 
 
@@ -35,9 +43,11 @@ def dc(**changes):
 def started(round_of, method, ipc, build=new_network):
     """Return a round whose images are filled, with the networks it will build, and a clone of its stream."""
     made = []
-    round_ = dataclasses.replace(round_of(method, ipc), new_network=lambda rng: made.append(build(rng)) or made[-1])
-    method.prepare(round_)
-    return round_, made, round_.rng.clone_state()
+    context = dataclasses.replace(
+        round_of(method, ipc), new_network=lambda rng: made.append(build(rng)) or made[-1]
+    )
+    method.prepare(context)
+    return context, made, context.rng.clone_state()
 
 
 def naive_rows(real, synthetic):
@@ -67,7 +77,7 @@ def naive_gradients(shell, weights, x, labels):
     return torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
 
 
-def naive_iteration(images, buffer, replay, round_, ipc, augment, distance):
+def naive_iteration(images, buffer, replay, context, ipc, augment, distance):
     """Run one iteration on plain tensors with the settings above; return images, momentum and loss."""
     shell = new_network(replay)
     draw_seed(replay)
@@ -77,7 +87,7 @@ def naive_iteration(images, buffer, replay, round_, ipc, augment, distance):
     for turn in range(3):
         x, loss = images.clone().requires_grad_(), 0
         for c in range(3):
-            real, synthetic = round_.real.class_batch(c, 8, replay), x[c * ipc : (c + 1) * ipc]
+            real, synthetic = context.real.class_batch(c, 8, replay), x[c * ipc : (c + 1) * ipc]
             if augment:
                 plan = augment.draw(replay, 1, 8, shared=True)
                 real, synthetic = augment.apply(real, plan), augment.apply(synthetic, plan)
@@ -93,7 +103,9 @@ def naive_iteration(images, buffer, replay, round_, ipc, augment, distance):
                 if augment:
                     batch = augment.apply(batch, augment.draw(replay, len(rows), 8, shared=False))
                 grads = naive_gradients(shell, weights, batch, [labels[i] for i in rows])
-                weights = {k: (w - 0.01 * g).detach() for (k, w), g in zip(weights.items(), grads, strict=True)}
+                weights = {
+                    k: (w - 0.01 * g).detach() for (k, w), g in zip(weights.items(), grads, strict=True)
+                }
     return images, buffer, sum(losses) / 3
 
 
@@ -109,18 +121,18 @@ def naive_iteration(images, buffer, replay, round_, ipc, augment, distance):
 def test_two_iterations_against_naive_float64(round_of, augment, distance, reference):
     """Fresh networks, momentum that lasts, the networks trained in between, all written out again."""
     method = (DSA if augment else DC)(**{**SETTINGS, "augment": augment, "distance": distance})
-    round_, made, replay = started(round_of, method, ipc=2)
-    images, buffer = round_.syn.images.detach().clone(), torch.zeros(6, 3, 8, 8, dtype=torch.float64)
-    apply = Stepper(round_.syn, lr=0.1)
+    context, made, replay = started(round_of, method, ipc=2)
+    images, buffer = context.syn.images.detach().clone(), torch.zeros(6, 3, 8, 8, dtype=torch.float64)
+    apply = Stepper(context.syn, lr=0.1)
     for iteration in range(2):
         start = images
-        shown = method.iterate(dataclasses.replace(round_, iteration=iteration), apply)
-        images, buffer, loss = naive_iteration(images, buffer, replay, round_, 2, augment, reference)
-        moved, expected = round_.syn.images.detach() - start, images - start
+        shown = method.iterate(dataclasses.replace(context, iteration=iteration), apply)
+        images, buffer, loss = naive_iteration(images, buffer, replay, context, 2, augment, reference)
+        moved, expected = context.syn.images.detach() - start, images - start
         assert (moved - expected).abs().max() < 1e-9 * expected.abs().max()
         assert math.isclose(shown["loss"].item(), loss, rel_tol=1e-10)
     assert (len(apply.gradients), len(made)) == (6, 2)
-    assert torch.equal(round_.rng.get_state(), replay.get_state())
+    assert torch.equal(context.rng.get_state(), replay.get_state())
 
 
 def watched(network, seen):
@@ -130,15 +142,15 @@ def watched(network, seen):
 
 def test_a_network_is_trained_on_the_images_as_they_are_between_two_matchings_alone(round_of):
     seen, method = [], dc(outer=2)
-    round_, _, _ = started(round_of, method, 3, lambda rng: watched(new_network(rng), seen))
+    context, _, _ = started(round_of, method, 3, lambda rng: watched(new_network(rng), seen))
     moved = []
 
     def apply(*, grads):
         with torch.no_grad():
-            round_.syn.images -= 0.1 * grads["images"]
-        moved.append(round_.syn.images.detach().clone())
+            context.syn.images -= 0.1 * grads["images"]
+        moved.append(context.syn.images.detach().clone())
 
-    method.iterate(round_, apply)
+    method.iterate(context, apply)
     matching, epoch = [8, 3] * 3, [4, 4, 1]
     assert [len(x) for x in seen] == matching + 2 * epoch + matching
     for first in (6, 9):
@@ -146,17 +158,17 @@ def test_a_network_is_trained_on_the_images_as_they_are_between_two_matchings_al
         gaps = torch.cdist(shown, moved[0].flatten(1), compute_mode="donot_use_mm_for_euclid_dist")
         assert (gaps.min(1).values == 0).all()
         assert sorted(gaps.argmin(1).tolist()) == list(range(9))
-    assert method.forwards(3, 3, 20) == 2 * 3 * (3 * 8 + 9 * 3) + 2 * 3 * 9
+    assert method.forward_passes(3, 3, 20) == 2 * 3 * (3 * 8 + 9 * 3) + 2 * 3 * 9
 
 
 def test_training_augments_each_image_by_itself_and_matching_all_alike(round_of):
     """Of images that are all the same, matching sees one, training several."""
     seen = []
     method = DSA(**{**SETTINGS, "outer": 2, "inner": 20, "augment": Augmentation(one_of=(Crop(0.5),))})
-    round_, _, _ = started(round_of, method, 3, lambda rng: watched(new_network(rng), seen))
+    context, _, _ = started(round_of, method, 3, lambda rng: watched(new_network(rng), seen))
     with torch.no_grad():
-        round_.syn.images[:] = round_.syn.images[0].clone()
-    method.iterate(round_, lambda *, grads: None)
+        context.syn.images[:] = context.syn.images[0].clone()
+    method.iterate(context, lambda *, grads: None)
     kinds = [len(x.flatten(1).unique(dim=0)) for x in seen]
     assert (kinds[1], kinds[3], kinds[5], max(kinds[6:-6])) == (1, 1, 1, 4)
     assert not torch.equal(seen[1], seen[3]) or not torch.equal(seen[1], seen[5])
@@ -164,8 +176,8 @@ def test_training_augments_each_image_by_itself_and_matching_all_alike(round_of)
 
 def test_at_ipc_1_the_network_stays_untrained(round_of):
     method = dc(outer=1, inner=1)
-    round_, made, replay = started(round_of, method, ipc=1)
-    method.iterate(round_, Stepper(round_.syn, lr=0.1))
+    context, made, replay = started(round_of, method, ipc=1)
+    method.iterate(context, Stepper(context.syn, lr=0.1))
     for found, fresh in zip(made[0].parameters(), new_network(replay).parameters(), strict=True):
         assert torch.equal(found, fresh)
 
@@ -177,29 +189,31 @@ def batch_norm_network(rng):
 
 def test_running_statistics_come_from_real_images_and_are_frozen_while_matching(round_of):
     method = dc(outer=1)
-    round_, made, replay = started(round_of, method, 2, batch_norm_network)
-    images = round_.syn.images.detach().clone().requires_grad_()
-    apply = Stepper(round_.syn, lr=0.1)
-    method.iterate(round_, apply)
+    context, made, replay = started(round_of, method, 2, batch_norm_network)
+    images = context.syn.images.detach().clone().requires_grad_()
+    apply = Stepper(context.syn, lr=0.1)
+    method.iterate(context, apply)
 
     reference = batch_norm_network(replay).train()
     draw_seed(replay)
-    reference(torch.cat([round_.real.class_batch(c, 16, replay) for c in range(3)]))
+    reference(torch.cat([context.real.class_batch(c, 16, replay) for c in range(3)]))
     reference.eval()
     weights, loss = dict(reference.named_parameters()), 0
     for c in range(3):
-        target = naive_gradients(reference, weights, round_.real.class_batch(c, 8, replay), [c] * 8)
+        target = naive_gradients(reference, weights, context.real.class_batch(c, 8, replay), [c] * 8)
         found = naive_gradients(reference, weights, images[2 * c : 2 * c + 2], [c] * 2)
         loss = loss + naive_rows([g.detach() for g in target], found)
-    torch.testing.assert_close(apply.gradients[0], torch.autograd.grad(loss, images)[0], rtol=1e-8, atol=1e-11)
+    torch.testing.assert_close(
+        apply.gradients[0], torch.autograd.grad(loss, images)[0], rtol=1e-8, atol=1e-11
+    )
     for (name, found), expected in zip(made[0].named_buffers(), reference.buffers(), strict=True):
         torch.testing.assert_close(found, expected, msg=name)
 
 
 def test_statistics_are_taken_anew_before_every_matching_and_move_in_training(round_of):
     method = dc(outer=3)
-    round_, made, _ = started(round_of, method, 2, batch_norm_network)
-    method.iterate(round_, Stepper(round_.syn, lr=0.1))
+    context, made, _ = started(round_of, method, 2, batch_norm_network)
+    method.iterate(context, Stepper(context.syn, lr=0.1))
     passes = {int(v) for k, v in made[0].named_buffers() if k.endswith("num_batches_tracked")}
     assert passes == {3 + 2 * 2 * 2}
 
@@ -213,13 +227,22 @@ def test_dropout_follows_the_expert_alone(round_of):
     found = []
     for _ in range(2):
         torch.rand(3)
-        round_, _, _ = started(round_of, method := dc(), 1, build)
-        method.iterate(round_, Stepper(round_.syn, lr=0.1))
-        found.append(round_.syn.images.detach())
+        context, _, _ = started(round_of, method := dc(), 1, build)
+        method.iterate(context, Stepper(context.syn, lr=0.1))
+        found.append(context.syn.images.detach())
     assert torch.equal(*found)
 
 
-LOOPS = {1: (1, 1), 2: (2, 50), 5: (5, 50), 9: (9, 50), 10: (10, 50), 15: (20, 25), 20: (20, 25), 25: (30, 20)}
+LOOPS = {
+    1: (1, 1),
+    2: (2, 50),
+    5: (5, 50),
+    9: (9, 50),
+    10: (10, 50),
+    15: (20, 25),
+    20: (20, 25),
+    25: (30, 20),
+}
 LOOPS |= {30: (30, 20), 40: (40, 15), 50: (50, 10), 100: (50, 10)}
 
 
@@ -227,7 +250,9 @@ LOOPS |= {30: (30, 20), 40: (40, 15), 50: (50, 10), 100: (50, 10)}
 def test_published_settings_and_the_rule_of_the_loops(name, init):
     register()
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        config = compose("config", [f"method={name}", "data=cifar10", "ipc=10", "noe=1", "paths.output=/nowhere"])
+        config = compose(
+            "config", [f"method={name}", "data=cifar10", "ipc=10", "noe=1", "paths.output=/nowhere"]
+        )
     method, presets = instantiate(config.method), instantiate(config.presets)
     for ipc, loops in LOOPS.items():
         built = same(method, presets, ipc, 1).members[0].method()
@@ -239,7 +264,7 @@ def test_published_settings_and_the_rule_of_the_loops(name, init):
 
 
 def test_dc_starts_from_noise_of_unit_variance(round_of):
-    round_, _, _ = started(round_of, dc(init=noise), ipc=10)
-    images = round_.syn.images.detach()
+    context, _, _ = started(round_of, dc(init=noise), ipc=10)
+    images = context.syn.images.detach()
     assert abs(images.mean()) < 0.05 and abs(images.std() - 1) < 0.05
     assert len(images.flatten(1).unique(dim=0)) == 30

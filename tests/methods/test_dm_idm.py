@@ -12,7 +12,7 @@ from conftest_methods import Stepper, new_network
 
 from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Flip
 from moe_distill.data.initialization import first_real, random_real
-from moe_distill.methods.base import Round, squared_distance_of_means
+from moe_distill.methods.base import IterationContext, squared_distance_of_means
 from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
 from moe_distill.models.convnet import ConvNet
@@ -54,17 +54,17 @@ def naive_features(network, x):
 
 def test_dm_step_against_naive_float64(round_of):
     method = DM(iterations=1, lr=1.0, momentum=0.5, real_batch=8, augment=AUGMENT, init=random_real)
-    round_ = round_of(method, ipc=2)
-    method.prepare(round_)
-    start, replay = round_.syn.images.detach().clone(), round_.rng.clone_state()
-    apply = Stepper(round_.syn, lr=1.0)
-    shown = method.iterate(round_, apply)
+    context = round_of(method, ipc=2)
+    method.prepare(context)
+    start, replay = context.syn.images.detach().clone(), context.rng.clone_state()
+    apply = Stepper(context.syn, lr=1.0)
+    shown = method.iterate(context, apply)
 
     images = start.clone().requires_grad_()
     network = new_network(replay)
     total = 0
     for c in range(3):
-        real = round_.real.class_batch(c, 8, replay)
+        real = context.real.class_batch(c, 8, replay)
         plan = AUGMENT.draw(replay, 1, 8, shared=True)
         f = naive_features(network, AUGMENT.apply(real, plan)).mean(0)
         g = naive_features(network, AUGMENT.apply(images[2 * c : 2 * c + 2], plan)).mean(0)
@@ -92,17 +92,18 @@ def naive_features_of_batch(network, x):
 
 
 def test_dm_sends_all_classes_through_batch_norm_in_one_pass(round_of):
-    """Against float64 by hand, with two real images more than a batch of one class: DM, its authors' program."""
+    """Against float64 by hand, with two real images more than a batch of one class: DM, its authors'
+    program."""
     method = DM(iterations=1, lr=1.0, momentum=0.5, real_batch=8, augment=AUGMENT, init=random_real)
-    round_ = dataclasses.replace(round_of(method, ipc=2), new_network=batch_normed)
-    method.prepare(round_)
-    images, replay = round_.syn.images.detach().clone().requires_grad_(), round_.rng.clone_state()
-    apply = Stepper(round_.syn, lr=1.0)
-    shown = method.iterate(round_, apply)
+    context = dataclasses.replace(round_of(method, ipc=2), new_network=batch_normed)
+    method.prepare(context)
+    images, replay = context.syn.images.detach().clone().requires_grad_(), context.rng.clone_state()
+    apply = Stepper(context.syn, lr=1.0)
+    shown = method.iterate(context, apply)
 
     network, real, synthetic = batch_normed(replay), [], []
     for c in range(3):
-        real.append(round_.real.class_batch(c, 8, replay))
+        real.append(context.real.class_batch(c, 8, replay))
         plan = AUGMENT.draw(replay, 1, 8, shared=True)
         real[c] = AUGMENT.apply(real[c], plan)
         synthetic.append(AUGMENT.apply(images[2 * c : 2 * c + 2], plan))
@@ -129,16 +130,19 @@ def train_naively(shell, weights, momenta, count, x, y):
 def test_two_idm_iterations_against_naive_float64(round_of):
     """Class by class with one momentum buffer, the queue trained in between, all written out again."""
     method = idm()
-    round_ = round_of(method, ipc=1)
-    method.prepare(round_)
-    images, buffer = round_.syn.images.detach().clone(), torch.zeros(3, 3, 8, 8, dtype=torch.float64)
+    context = round_of(method, ipc=1)
+    method.prepare(context)
+    images, buffer = context.syn.images.detach().clone(), torch.zeros(3, 3, 8, 8, dtype=torch.float64)
     nets = [(e.network.state_dict(), {}) for e in method.queue.entries]
     nets = [{k: v.clone() for k, v in weights.items()} for weights, _ in nets]
     momenta, counts = [{} for _ in nets], [[0, 0] for _ in nets]
-    replay = round_.rng.clone_state()
-    apply = Stepper(round_.syn, lr=0.2)
+    replay = context.rng.clone_state()
+    apply = Stepper(context.syn, lr=0.2)
     for iteration in range(2):
-        method.iterate(Round(iteration, round_.syn, round_.real, round_.whole, new_network, round_.rng), apply)
+        method.iterate(
+            IterationContext(iteration, context.syn, context.real, context.whole, new_network, context.rng),
+            apply,
+        )
 
     shell = new_network(stream(0, "shell"))
     for iteration in range(2):
@@ -150,7 +154,7 @@ def test_two_idm_iterations_against_naive_float64(round_of):
         accuracy = 100 * counts[drawn][0] / counts[drawn][1] if counts[drawn][1] else 0.0
         shell.load_state_dict(nets[drawn])
         for c in range(3):
-            real = round_.real.class_batch(c, 8, replay)
+            real = context.real.class_batch(c, 8, replay)
             plan = AUGMENT.draw(replay, 1, 8, shared=True)
             x = images.clone().requires_grad_()
             corners = [(0, 0), (4, 0), (0, 4), (4, 4)]
@@ -165,43 +169,45 @@ def test_two_idm_iterations_against_naive_float64(round_of):
             images = images - 0.2 * buffer
         for i in torch.randperm(len(nets), generator=replay)[:2].tolist():
             for _ in range(2):
-                train_naively(shell, nets[i], momenta[i], counts[i], *round_.real.batch(8, replay))
-    torch.testing.assert_close(round_.syn.images.detach(), images, rtol=1e-9, atol=1e-12)
+                train_naively(shell, nets[i], momenta[i], counts[i], *context.real.batch(8, replay))
+    torch.testing.assert_close(context.syn.images.detach(), images, rtol=1e-9, atol=1e-12)
     held = [(e.correct, e.seen) for e in method.queue.entries]
     assert held == [tuple(c) for c in counts]
 
 
 def test_a_class_step_goes_on_moving_earlier_classes(round_of):
-    """The momentum leak of the published method: class 0 moves by g, g/2, g/4 during the steps of classes 0, 1, 2."""
+    """The momentum leak of the published method: class 0 moves by g, g/2, g/4 during the steps of classes 0,
+    1, 2."""
     method = idm(ce_weight=0.0)
-    round_ = round_of(method, ipc=1)
-    method.prepare(round_)
-    start = round_.syn.images.detach().clone()
-    apply = Stepper(round_.syn, lr=0.2)
-    method.iterate(round_, apply)
-    moved = start[0] - round_.syn.images.detach()[0]
+    context = round_of(method, ipc=1)
+    method.prepare(context)
+    start = context.syn.images.detach().clone()
+    apply = Stepper(context.syn, lr=0.2)
+    method.iterate(context, apply)
+    moved = start[0] - context.syn.images.detach()[0]
     torch.testing.assert_close(moved, 0.2 * 1.75 * apply.gradients[0][0])
     assert all(g[:c].abs().max() == 0 for c, g in enumerate(apply.gradients) if c)
 
 
 @pytest.mark.parametrize("init", [first_real, random_real])
 def test_every_idm_tile_starts_from_an_image_of_its_own(round_of, init):
-    """One asking for all of a class: an initialiser that always gives the same must not fill an image with copies."""
+    """One asking for all of a class: an initialiser that always gives the same must not fill an image with
+    copies."""
     method = idm(init=init)
-    round_ = round_of(method, ipc=2)
-    replay = round_.rng.clone_state()
-    method.prepare(round_)
+    context = round_of(method, ipc=2)
+    replay = context.rng.clone_state()
+    method.prepare(context)
     for c in range(3):
-        wanted = F.avg_pool2d(init(round_.real.real, c, 8, replay).double(), 2)
+        wanted = F.avg_pool2d(init(context.real.real, c, 8, replay).double(), 2)
         assert torch.cdist(wanted.flatten(1), wanted.flatten(1)).fill_diagonal_(9).min() > 0.1
         for tile, (row, column) in enumerate([(0, 0), (4, 0), (0, 4), (4, 4)]):
-            stored = round_.syn.images.detach()[2 * c : 2 * c + 2, :, row : row + 4, column : column + 4]
+            stored = context.syn.images.detach()[2 * c : 2 * c + 2, :, row : row + 4, column : column + 4]
             torch.testing.assert_close(stored, wanted[2 * tile : 2 * tile + 2], rtol=0, atol=1e-6)
 
 
 def test_idm_takes_images_again_where_a_class_has_fewer_than_tiles(round_of):
     method = idm(init=lambda real, c, n, rng: first_real(real, c, min(n, 3), rng))
-    round_ = round_of(method, ipc=2)
-    method.prepare(round_)
-    first, fourth = round_.syn.images.detach()[0, :, :4, :4], round_.syn.images.detach()[1, :, 4:, :4]
+    context = round_of(method, ipc=2)
+    method.prepare(context)
+    first, fourth = context.syn.images.detach()[0, :, :4, :4], context.syn.images.detach()[1, :, 4:, :4]
     torch.testing.assert_close(first, fourth)

@@ -12,30 +12,40 @@ from moe_distill.data.initialization import first_real
 from moe_distill.methods.idc import IDC
 from moe_distill.methods.matching.distances import sum_absolute, sum_squares
 from moe_distill.seeding import draw_seed, stream
-from moe_distill.teachers.early_network import EarlyNetwork
+from moe_distill.teachers.early_network import EarlyStageNetwork
 from moe_distill.training.mixing import CutMix
 
 MATCH = Augmentation(before=(Color(),), one_of=(Crop(),), after=(Cutout(),))
 TRAIN = Augmentation(before=(Color(),), one_of=(Crop(),))
 MEAN, STD = 0.5, 0.25  # of the fixture's data
-LR, SOURCE = 0.05, {"renew_every": 2, "n_data": 40, "batch_size": 16, "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4}
+LR, SOURCE = (
+    0.05,
+    {"renew_every": 2, "n_data": 40, "batch_size": 16, "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4},
+)
 
 
 def source(**changes):
-    return EarlyNetwork(**{**SOURCE, "augment": TRAIN, "cutmix": CutMix(0.5), **changes})
+    return EarlyStageNetwork(**{**SOURCE, "augment": TRAIN, "cutmix": CutMix(0.5), **changes})
 
 
 def idc(**changes):
-    settings = {"iterations": 5, "lr": 5e-3, "base_size": 32, "momentum": 0.5, "real_batch": 64, "synthetic_batch": 128}
+    settings = {
+        "iterations": 5,
+        "lr": 5e-3,
+        "base_size": 32,
+        "momentum": 0.5,
+        "real_batch": 64,
+        "synthetic_batch": 128,
+    }
     settings |= {"factor": 2, "formation": "single", "networks_see": "part", "distance": sum_squares}
     return IDC(**{**settings, "source": source, "augment": MATCH, "init": first_real, **changes})
 
 
 def prepared(round_of, ipc=1, **changes):
     method = idc(**changes)
-    round_ = round_of(method, ipc)
-    method.prepare(round_)
-    return method, round_
+    context = round_of(method, ipc)
+    method.prepare(context)
+    return method, context
 
 
 def naive_logits(weights, x):
@@ -83,7 +93,8 @@ class NaiveDealer:
 
 
 def train_naively(weights, momenta, deal, rng):
-    """Train as the source should: 40 images are three batches of 16, augmented, half of them with a pasted box."""
+    """Train as the source should: 40 images are three batches of 16, augmented, half of them with a pasted
+    box."""
     for _ in range(3):
         x, y = deal("all", 16)
         x = TRAIN.apply(x, TRAIN.draw(rng, 16, 8, shared=False))
@@ -97,23 +108,27 @@ def train_naively(weights, momenta, deal, rng):
         theta = leaves(weights)
         logits = naive_logits(theta, x)
         loss = ratio * F.cross_entropy(logits, y) + (1 - ratio) * F.cross_entropy(logits, y_other)
-        for (name, w), g in zip(list(weights.items()), torch.autograd.grad(loss, list(theta.values())), strict=True):
+        for (name, w), g in zip(
+            list(weights.items()), torch.autograd.grad(loss, list(theta.values())), strict=True
+        ):
             momenta[name] = 0.9 * momenta.get(name, 0) + g + 5e-4 * w
             weights[name] = w - 0.01 * momenta[name]
 
 
 def test_three_iterations_against_naive_float64(round_of):
-    """Class by class with one momentum buffer, the network trained in between and renewed with a clamp after two.
+    """Class by class with one momentum buffer, the network trained in between and renewed with a clamp after
+    two.
 
-    Batches of 9 of the 20 real images of a class leave 2 out of each epoch; of its 4 decoded images 3 are drawn.
+    Batches of 9 of the 20 real images of a class leave 2 out of each epoch; of its 4 decoded images 3 are
+    drawn.
     """
-    method, round_ = prepared(round_of, synthetic_batch=3, real_batch=9)
-    images, buffer = round_.syn.images.detach().clone(), torch.zeros(3, 3, 8, 8, dtype=torch.float64)
-    replay, apply, shown = round_.rng.clone_state(), Stepper(round_.syn, lr=LR), []
+    method, context = prepared(round_of, synthetic_batch=3, real_batch=9)
+    images, buffer = context.syn.images.detach().clone(), torch.zeros(3, 3, 8, 8, dtype=torch.float64)
+    replay, apply, shown = context.rng.clone_state(), Stepper(context.syn, lr=LR), []
     for iteration in range(3):
-        shown.append(method.iterate(replace(round_, iteration=iteration), apply)["loss"])
+        shown.append(method.iterate(replace(context, iteration=iteration), apply)["loss"])
 
-    weights, momenta, deal = {}, {}, NaiveDealer(round_.real, replay)
+    weights, momenta, deal = {}, {}, NaiveDealer(context.real, replay)
     for iteration in range(3):
         if iteration in (0, 2):
             weights, momenta = {k: v.clone() for k, v in new_network(replay).state_dict().items()}, {}
@@ -131,18 +146,18 @@ def test_three_iterations_against_naive_float64(round_of):
             total += loss.detach()
         torch.testing.assert_close(shown[iteration], total, rtol=1e-8, atol=0)
         train_naively(weights, momenta, deal, replay)
-    torch.testing.assert_close(round_.syn.images.detach(), images, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(context.syn.images.detach(), images, rtol=1e-8, atol=1e-10)
     for name, w in method.source.network.state_dict().items():
         torch.testing.assert_close(w, weights[name], rtol=1e-8, atol=1e-10)
-    assert torch.equal(round_.rng.get_state(), replay.get_state())
+    assert torch.equal(context.rng.get_state(), replay.get_state())
 
 
 def test_image_gradient_against_finite_differences(round_of):
-    method, round_ = prepared(round_of)
-    start, replay = round_.syn.images.detach().clone(), round_.rng.clone_state()
-    apply = Stepper(round_.syn, lr=0.0)
-    method.iterate(round_, apply)
-    weights, deal = new_network(replay).state_dict(), NaiveDealer(round_.real, replay)
+    method, context = prepared(round_of)
+    start, replay = context.syn.images.detach().clone(), context.rng.clone_state()
+    apply = Stepper(context.syn, lr=0.0)
+    method.iterate(context, apply)
+    weights, deal = new_network(replay).state_dict(), NaiveDealer(context.real, replay)
     draw_seed(replay)
     for c in range(3):  # 64 images are asked for where a class has 20
         (real, _), plan = deal(c, 64), MATCH.draw(replay, 1, 8, shared=True)
@@ -157,30 +172,30 @@ def test_image_gradient_against_finite_differences(round_of):
 
 def test_a_class_step_goes_on_moving_earlier_classes(round_of):
     """Momentum leaks: class 0 moves by g, g/2, g/4 during the steps of classes 0, 1 and 2."""
-    method, round_ = prepared(round_of)
-    start, apply = round_.syn.images.detach().clone(), Stepper(round_.syn, lr=1e-3)
-    method.iterate(round_, apply)
+    method, context = prepared(round_of)
+    start, apply = context.syn.images.detach().clone(), Stepper(context.syn, lr=1e-3)
+    method.iterate(context, apply)
     assert [[bool(g[c].any()) for c in range(3)] for g in apply.gradients] == torch.eye(3).bool().tolist()
-    moved = start[0] - round_.syn.images.detach()[0]
+    moved = start[0] - context.syn.images.detach()[0]
     torch.testing.assert_close(moved, 1e-3 * 1.75 * apply.gradients[0][0])
 
 
 def test_images_are_clamped_only_when_the_network_is_renewed(round_of):
-    method, round_ = prepared(round_of)
-    apply = Stepper(round_.syn, lr=0.0)
+    method, context = prepared(round_of)
+    apply = Stepper(context.syn, lr=0.0)
     outside = []
     for iteration in range(4):
         with torch.no_grad():
-            round_.syn.images[0, 0, 0, 0], round_.syn.images[1, 0, 0, 0] = 1.5, -0.5
-        method.iterate(replace(round_, iteration=iteration), apply)
-        outside.append(round_.syn.images.detach()[:2, 0, 0, 0].tolist())
+            context.syn.images[0, 0, 0, 0], context.syn.images[1, 0, 0, 0] = 1.5, -0.5
+        method.iterate(replace(context, iteration=iteration), apply)
+        outside.append(context.syn.images.detach()[:2, 0, 0, 0].tolist())
     assert outside == [[1, 0], [1.5, -0.5], [1, 0], [1.5, -0.5]]
 
 
 def test_cells_hold_the_first_images_as_raw_pixels(round_of):
-    _, round_ = prepared(round_of, ipc=2)
-    pixels = round_.real.images_NCHW[round_.real.class_indices(1)].double() / 255
-    stored = round_.syn.images.detach()[2:4]
+    _, context = prepared(round_of, ipc=2)
+    pixels = context.real.images_NCHW[context.real.class_indices(1)].double() / 255
+    stored = context.syn.images.detach()[2:4]
     for k, (row, column) in enumerate([(0, 0), (0, 4), (4, 0), (4, 4)]):
         cell = stored[:, :, row : row + 4, column : column + 4]
         torch.testing.assert_close(cell, pixels[2 * k : 2 * k + 2, :, ::2, ::2], rtol=0, atol=1e-6)
@@ -190,7 +205,14 @@ def test_cells_hold_the_first_images_as_raw_pixels(round_of):
 
 @pytest.mark.parametrize(
     ("formation", "limit", "count"),
-    [("single", 128, 8), ("multi", 128, 10), ("bound", 5, 2), ("bound", 7, 5), ("bound", 128, 8), ("single", 6, 6)],
+    [
+        ("single", 128, 8),
+        ("multi", 128, 10),
+        ("bound", 5, 2),
+        ("bound", 7, 5),
+        ("bound", 128, 8),
+        ("single", 6, 6),
+    ],
 )
 def test_class_batches_are_decoded_as_told_and_limited(round_of, formation, limit, count):
     counts = []
@@ -199,23 +221,23 @@ def test_class_batches_are_decoded_as_told_and_limited(round_of, formation, limi
         counts.append(len(seen[-1]))
         return sum_squares(real, synthetic)
 
-    method, round_ = prepared(round_of, ipc=2, formation=formation, synthetic_batch=limit, distance=counting)
+    method, context = prepared(round_of, ipc=2, formation=formation, synthetic_batch=limit, distance=counting)
     seen = []
     method.source.renew(new_network, stream(0, "n"))
     method.source.network.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    method.iterate(replace(round_, iteration=1), Stepper(round_.syn, lr=0.0))
+    method.iterate(replace(context, iteration=1), Stepper(context.syn, lr=0.0))
     assert counts == [count] * 3
 
 
 def test_every_decoded_image_is_drawn_equally_often(round_of):
     """With brightness as the mark of a cell, over many draws of 2 of 4."""
-    method, round_ = prepared(round_of, synthetic_batch=2)
+    method, context = prepared(round_of, synthetic_batch=2)
     with torch.no_grad():
         for k, (row, column) in enumerate([(0, 0), (0, 4), (4, 0), (4, 4)]):
-            round_.syn.images[0, :, row : row + 4, column : column + 4] = k / 4
+            context.syn.images[0, :, row : row + 4, column : column + 4] = k / 4
     drawn = torch.zeros(4)
     for _ in range(400):
-        x = method._class_batch(round_.syn, 0, round_.rng)
+        x = method._class_batch(context.syn, 0, context.rng)
         drawn[((x.mean((1, 2, 3)) * STD + MEAN) * 4).round().long()] += 1
     torch.testing.assert_close(drawn / 400, torch.full((4,), 0.5), rtol=0, atol=0.13)
     assert len(drawn) == 4 and drawn.sum() == 800
@@ -223,17 +245,17 @@ def test_every_decoded_image_is_drawn_equally_often(round_of):
 
 def test_the_network_sees_the_part_or_all_as_told(round_of):
     for see in ("part", "all"):
-        method, round_ = prepared(round_of, networks_see=see)
+        method, context = prepared(round_of, networks_see=see)
         seen = []
         method.source.train = lambda real, rng, seen=seen: seen.append(real)
-        method.iterate(round_, Stepper(round_.syn, lr=0.0))
-        assert seen[0] is (round_.real if see == "part" else round_.whole)
-        assert round_.real is not round_.whole
+        method.iterate(context, Stepper(context.syn, lr=0.0))
+        assert seen[0] is (context.real if see == "part" else context.whole)
+        assert context.real is not context.whole
 
 
 def test_the_distance_is_the_one_given(round_of):
     losses = []
     for distance in (sum_squares, sum_absolute, lambda r, s: 2 * sum_squares(r, s)):
-        method, round_ = prepared(round_of, distance=distance)
-        losses.append(float(method.iterate(round_, Stepper(round_.syn, lr=0.0))["loss"]))
+        method, context = prepared(round_of, distance=distance)
+        losses.append(float(method.iterate(context, Stepper(context.syn, lr=0.0))["loss"]))
     assert losses[2] == pytest.approx(2 * losses[0]) and losses[1] != pytest.approx(losses[0])

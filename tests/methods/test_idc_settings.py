@@ -31,10 +31,12 @@ def test_one_rate_moves_the_whole_set_by_the_experts_ipc_and_the_image_size(roun
 
 
 def test_another_start_fills_the_pixel_range(round_of):
-    _, round_ = prepared(round_of, init=noise)
-    images = round_.syn.images.detach()
+    _, context = prepared(round_of, init=noise)
+    images = context.syn.images.detach()
     assert images.min() >= 0 and images.max() <= 1
-    assert float(images.mean()) == pytest.approx(0.5, abs=0.05) and float(images.std()) == pytest.approx(0.25, abs=0.05)
+    assert float(images.mean()) == pytest.approx(0.5, abs=0.05) and float(images.std()) == pytest.approx(
+        0.25, abs=0.05
+    )
 
 
 @pytest.mark.parametrize(("n_data", "batch", "steps"), [(2000, 64, 34), (40, 16, 3), (48, 16, 3), (0, 16, 0)])
@@ -64,7 +66,14 @@ def test_wrong_settings_are_named(real):
 def test_the_configured_protocol_is_the_published_one(data, ipc, noe):
     register()
     with initialize_config_dir(conf_dir(), version_base="1.3"):
-        given = ["method=idc", "scale=paper", f"data={data}", f"ipc={ipc}", f"noe={noe}", "paths.output=/nowhere"]
+        given = [
+            "method=idc",
+            "scale=paper",
+            f"data={data}",
+            f"ipc={ipc}",
+            f"noe={noe}",
+            "paths.output=/nowhere",
+        ]
         cfg = compose("config", given)
         method = instantiate(cfg.plan).roster.members[0].method()
     assert cfg.recipe.name == "idc"
@@ -72,7 +81,9 @@ def test_the_configured_protocol_is_the_published_one(data, ipc, noe):
     assert (method.real_batch, method.synthetic_batch, method.formation) == (64, 128, "single")
     assert method.tiling == Tiling(2, fill=0.5)
     assert (method.distance.func, method.init.func, method.augment) == (sum_squares, first_real, MATCH)
-    settings, expected = (vars(s) for s in (method.source, source(renew_every=100, n_data=2000, batch_size=64)))
+    settings, expected = (
+        vars(s) for s in (method.source, source(renew_every=100, n_data=2000, batch_size=64))
+    )
     del settings["epochs"], expected["epochs"]
     assert settings == expected
 
@@ -85,10 +96,10 @@ def test_dropout_draws_from_the_experts_stream_alone(round_of):
 
     moved = []
     for unrelated in range(2):
-        method, round_ = prepared(round_of)
+        method, context = prepared(round_of)
         with global_seed(stream(unrelated, "of no concern")):
-            method.iterate(replace(round_, new_network=dropping), Stepper(round_.syn, lr=1e-3))
-        moved.append(round_.syn.images.detach())
-    plain, round_ = prepared(round_of)
-    plain.iterate(round_, Stepper(round_.syn, lr=1e-3))
-    assert torch.equal(*moved) and not torch.equal(moved[0], round_.syn.images)
+            method.iterate(replace(context, new_network=dropping), Stepper(context.syn, lr=1e-3))
+        moved.append(context.syn.images.detach())
+    plain, context = prepared(round_of)
+    plain.iterate(context, Stepper(context.syn, lr=1e-3))
+    assert torch.equal(*moved) and not torch.equal(moved[0], context.syn.images)

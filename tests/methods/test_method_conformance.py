@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from moe_distill.config.schema import conf_dir, register
 from moe_distill.experts.expert import Expert
 from moe_distill.testing import MethodConformance
-from moe_distill.testing.stand_ins import expert, noise_set, workshop
+from moe_distill.testing.stand_ins import expert, noise_set, resources
 
 METHODS = sorted(p.stem for p in (Path(conf_dir()) / "method").glob("*.yaml"))
 IPC = 2
@@ -25,7 +25,14 @@ def spec_of():
 
         @functools.cache
         def spec(method):
-            given = [f"method={method}", "scale=smoke", "data=digits", f"ipc={IPC}", "noe=1", "paths.output=/nowhere"]
+            given = [
+                f"method={method}",
+                "scale=smoke",
+                "data=digits",
+                f"ipc={IPC}",
+                "noe=1",
+                "paths.output=/nowhere",
+            ]
             (member,) = instantiate(compose("config", given).plan).roster.members
             return member
 
@@ -47,7 +54,7 @@ def test_every_method_is_here():
 
 def test_experts_share_one_copy_of_the_real_data_that_is_made_once(spec_of):
     real = noise_set(3, 12)
-    shared = workshop(real)
+    shared = resources(real)
     one, other = (Expert(i, spec_of("random"), torch.arange(i, 60, 2), shared) for i in range(2))
     assert one.round(0).whole is one.round(1).whole is other.round(0).whole
     assert one.round(0).real is one.round(1).real

@@ -5,20 +5,23 @@ import torch
 from test_method_conformance import METHODS, spec_of
 
 from moe_distill.experts.expert import Expert
-from moe_distill.testing.stand_ins import OWNER, noise_set, workshop
+from moe_distill.testing.stand_ins import OWNER, noise_set, resources
 
 __all__ = ["spec_of"]
 
 TILED = ("random_tiled", "herding_tiled", "kcenter_tiled", "kmeans_tiled")
 SELECTIONS = ("first", "random", "herding", "kcenter", "kmeans", "rded", *TILED)
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
 pytestmark.append(pytest.mark.usefixtures("exact_matrix_products"))
 
 
 def iterated(spec, device):
     """Return the initial images of an expert, its images after an iteration, and what it shows."""
-    made = Expert(0, spec, torch.arange(0, 60, 2), workshop(noise_set(3, 12))).to(device)
+    made = Expert(0, spec, torch.arange(0, 60, 2), resources(noise_set(3, 12))).to(device)
     made.start()
     start = made.synthetic.images.detach().cpu().clone()
     made.iterate(0, made.configure_optimizers(), OWNER)

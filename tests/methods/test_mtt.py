@@ -29,7 +29,8 @@ def learn_naively(syn, start, target, steps):
     theta = start.clone().requires_grad_()
     for rows, plan in steps:
         weights = {
-            n: w.view(s) for n, w, s in zip(names, theta.split([s.numel() for s in shapes]), shapes, strict=True)
+            n: w.view(s)
+            for n, w, s in zip(names, theta.split([s.numel() for s in shapes]), shapes, strict=True)
         }
         total = 0
         for place, row in enumerate(rows.tolist()):
@@ -52,7 +53,7 @@ def distil_naively(method, made, replay, iterations, lrs):
     buffers, order, losses = {}, [], []
     for iteration in range(iterations):
         order = order or torch.randperm(TEACHERS, generator=replay).tolist()
-        weights = made.round.trajectories.weights[order.pop()]
+        weights = made.context.trajectories.weights[order.pop()]
         low, high = (1, min(3, 2 + iteration // 2)) if method.learns_labels else (0, 3)
         epoch = int(torch.randint(low, high, (1,), generator=replay))
         rows = []
@@ -78,13 +79,15 @@ def test_iterations_against_naive_float64(started, build, iterations):
     """With a short chunk, augmentation, momentum on all tensors, and a second pass over the teachers."""
     method = build()
     made = started(method)
-    replay, before = made.round.rng.clone_state(), made.syn.images.detach().clone()
+    replay, before = made.context.rng.clone_state(), made.syn.images.detach().clone()
     lrs = LRS | ({"soft_labels": (5.0, 0.9)} if method.learns_labels else {})
     expected, losses = distil_naively(method, made, replay, iterations, lrs)
     shown = run(method, made, iterations)
     for name, tensor in expected.items():
         torch.testing.assert_close(made.syn.get_parameter(name).detach(), tensor, rtol=1e-10, atol=1e-13)
-    torch.testing.assert_close(torch.stack([s["loss"] for s in shown]), torch.stack(losses), rtol=1e-11, atol=0)
+    torch.testing.assert_close(
+        torch.stack([s["loss"] for s in shown]), torch.stack(losses), rtol=1e-11, atol=0
+    )
     assert shown[-1]["step_size"] == made.syn.learned_rate != method.step_size
     assert (made.syn.images.detach() - before).flatten(1).any(1).all()
 
@@ -103,7 +106,7 @@ def test_every_teacher_is_taken_once_a_pass_from_every_start_epoch(started):
     method = mtt(synthetic_steps=1)
     made = started(method)
     run(method, made, 24)
-    starts, targets = made.round.trajectories.asked[::2], made.round.trajectories.asked[1::2]
+    starts, targets = made.context.trajectories.asked[::2], made.round.trajectories.asked[1::2]
     passes = [tuple(t for t, _ in starts[i : i + TEACHERS]) for i in range(0, 24, TEACHERS)]
     assert all(sorted(p) == [0, 1, 2] for p in passes) and len(set(passes)) > 1
     assert {e for _, e in starts} == {0, 1, 2}
@@ -141,15 +144,20 @@ def test_an_interrupted_pass_goes_on_with_the_teachers_that_were_left(started):
     run(mtt(), whole, 3)
     first, second = mtt(), mtt()
     run(first, stopped, 2)
-    second.load_state_dict(first.state_dict(), stopped.round)
+    second.load_state_dict(first.state_dict(), stopped.context)
     run(second, stopped, 1)
-    assert stopped.round.trajectories.asked == whole.round.trajectories.asked
+    assert stopped.context.trajectories.asked == whole.context.trajectories.asked
     assert torch.equal(stopped.syn.images, whole.syn.images)
 
 
 def test_ftd_is_mtt_whose_expert_averages_the_images():
     method = FTD(**{**SETTINGS, "ema": 0.9995})
-    assert (method.ema, method.learns_labels, method.step_size, method.teachers) == (0.9995, False, 0.05, "the pool")
+    assert (method.ema, method.learns_labels, method.step_size, method.teachers) == (
+        0.9995,
+        False,
+        0.05,
+        "the pool",
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +166,10 @@ def test_ftd_is_mtt_whose_expert_averages_the_images():
         (mtt, {"synthetic_steps": 0}, r"synthetic_steps=0: a whole number"),
         (mtt, {"batch_syn": 0}, r"batch_syn=0"),
         (mtt, {"micro_batch": -1}, r"micro_batch=-1"),
-        *((mtt, {"step_size": bad}, rf"step_size={bad}: a number above 0") for bad in (0, -1, float("nan"), None)),
+        *(
+            (mtt, {"step_size": bad}, rf"step_size={bad}: a number above 0")
+            for bad in (0, -1, float("nan"), None)
+        ),
         (mtt, {"step_size_floor": 0.1}, r"step_size_floor=0\.1: at most step_size=0\.05"),
         (datm, {"min_start_epoch": 2}, r"min_start_epoch=2, first_max_start_epoch=2: increasing"),
         (datm, {"first_max_start_epoch": 4}, r"increasing numbers up to 3"),
@@ -173,7 +184,7 @@ def test_settings_out_of_range_are_one_line(build, changes, message):
 def test_a_run_without_trajectories_says_what_to_do(started):
     made = started(mtt())
     with pytest.raises(InputError, match=r"teachers=None: trajectories: run .* pipeline=full"):
-        mtt().iterate(dataclasses.replace(made.round, trajectories=None), made.apply)
+        mtt().iterate(dataclasses.replace(made.context, trajectories=None), made.apply)
 
 
 def test_a_loss_beyond_all_numbers_is_one_more_that_moves_nothing(started):

@@ -18,10 +18,10 @@ from moe_distill.models.base import Network
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
 from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet
-from moe_distill.teachers.pool import TeacherPool
+from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.training.recipe import Recipe
 
-POOL = TeacherPool(1, functools.partial(ConvNet, norm="batch"), Recipe("teacher", epochs=1))
+POOL = PretrainedNetworks(1, functools.partial(ConvNet, norm="batch"), Recipe("teacher", epochs=1))
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 PER_CLASS, CANDIDATES, CROPS, IPC = 14, 12, 3, 2
 
@@ -29,12 +29,21 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def rded(**changes):
-    usual = {"mipc": CANDIDATES, "crops": CROPS, "factor": 1, "storage": "float", "labels": "hard", "teacher": POOL}
+    usual = {
+        "mipc": CANDIDATES,
+        "crops": CROPS,
+        "factor": 1,
+        "storage": "float",
+        "labels": "hard",
+        "teacher": POOL,
+    }
     return RDED(**{**usual, **changes})
 
 
 def real_of(size):
-    pixels = torch.randint(0, 256, (3 * PER_CLASS, 3, size, size), generator=stream(0, "px"), dtype=torch.uint8)
+    pixels = torch.randint(
+        0, 256, (3 * PER_CLASS, 3, size, size), generator=stream(0, "px"), dtype=torch.uint8
+    )
     return RealSet(pixels, torch.arange(3 * PER_CLASS) % 3, ("a", "b", "c"), MEAN, STD, "noise", "test")
 
 
@@ -48,11 +57,15 @@ def linear_teacher(size):
 def prepared(method, size, seed=0):
     """Return the set that a method fills, and the real images."""
     real = real_of(size)
-    provenance = Provenance("noise", "test", "f", real.classes, MEAN, STD, "rded", 0, IPC, method.space, method.tiling)
+    provenance = Provenance(
+        "noise", "test", "f", real.classes, MEAN, STD, "rded", 0, IPC, method.space, method.tiling
+    )
     soft = torch.zeros(3 * IPC, 3) if method.learns_labels else None
     syn = SyntheticSet(torch.zeros(3 * IPC, 3, size, size), provenance, soft_labels=soft)
     network = linear_teacher(size).eval()
-    method.prepare(SimpleNamespace(syn=syn, real=real, rng=stream(seed, "round"), pretrained={"teacher": [network]}))
+    method.prepare(
+        SimpleNamespace(syn=syn, real=real, rng=stream(seed, "round"), pretrained={"teacher": [network]})
+    )
     return syn, real
 
 
@@ -61,7 +74,8 @@ def standardised(raw):
 
 
 def chosen_by_loops(real, c, rng, factor, size):
-    """Return the ranked patches of a class: candidates and crops as drawn, then scored one by one in float64."""
+    """Return the ranked patches of a class: candidates and crops as drawn, then scored one by one in
+    float64."""
     rows = [i for i in range(len(real)) if int(real.labels_N[i]) == c]
     order = torch.randperm(PER_CLASS, generator=rng)[:CANDIDATES].tolist()
     raw = torch.stack([real.images_NCHW[rows[i]] for i in order]).double() / 255
@@ -132,7 +146,7 @@ def test_images_are_kept_as_they_are_in_eight_bits_or_as_jpeg_files():
         ({"factor": 0}, "factor=0"),
         ({"storage": "gif"}, "storage=gif: float or png or jpeg75"),
         ({"labels": "soft"}, "labels=soft: hard or teacher_stored"),
-        ({"teacher": TeacherPool(2, ConvNet, POOL.recipe)}, "teacher.networks=2: 1"),
+        ({"teacher": PretrainedNetworks(2, ConvNet, POOL.recipe)}, "teacher.networks=2: 1"),
     ],
 )
 def test_a_setting_out_of_range_is_named(changes, line):
@@ -161,7 +175,9 @@ def test_patches_that_a_whitening_or_the_size_does_not_allow_are_refused():
 def test_the_teacher_is_a_trained_convnet_with_batch_norm_that_comes_back_as_it_was(suite):
     given = ("method=rded", "ipc=2", "noe=1")
     suite("pipeline=pretrain", *given)
-    plan, runtime = (instantiate(suite.compose(*given)[name], _convert_="all") for name in ("plan", "runtime"))
+    plan, runtime = (
+        instantiate(suite.compose(*given)[name], _convert_="all") for name in ("plan", "runtime")
+    )
     store = runtime.store
     real, _ = plan.data.load(runtime.cache)
     assert plan.labeller is not None and [len(pools) for pools in plan.pretrained.values()] == [1]
@@ -172,5 +188,7 @@ def test_the_teacher_is_a_trained_convnet_with_batch_norm_that_comes_back_as_it_
     assert not network.training and not any(p.requires_grad for p in network.parameters())
     weights = {n: w for n, w in network.state_dict().items() if not n.endswith(("mean", "var"))}
     x = real.normalised(real.images_NCHW[:50])
-    fresh = functional_call(plan.labeller.blank(real, 0).eval(), weights, x)  # statistics of the blank network
+    fresh = functional_call(
+        plan.labeller.blank(real, 0).eval(), weights, x
+    )  # statistics of the blank network
     assert not torch.allclose(network(x), fresh, atol=1e-3)

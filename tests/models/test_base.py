@@ -33,7 +33,9 @@ def test_instance_norm_is_per_image_and_channel():
     for image in range(3):
         for channel in range(5):
             x = x_NCHW[image, channel]
-            expected = (x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt() * norm.weight[channel] + norm.bias[channel]
+            expected = (x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt() * norm.weight[
+                channel
+            ] + norm.bias[channel]
             torch.testing.assert_close(norm(x_NCHW)[image, channel], expected, rtol=0, atol=1e-9)
 
 
@@ -103,7 +105,9 @@ def test_deep_convnet_leaves_out_its_last_poolings():
     assert ConvNet(3, 10, 224, depth=6).feature_dim == 128 * 9
 
 
-@pytest.mark.parametrize(("network", "features"), [(VGG11, 512), (ResNet10, 512), (ResNet18, 512), (AlexNet, 192 * 16)])
+@pytest.mark.parametrize(
+    ("network", "features"), [(VGG11, 512), (ResNet10, 512), (ResNet18, 512), (AlexNet, 192 * 16)]
+)
 @pytest.mark.parametrize("size", [32, 48, 64, 224])
 def test_head_sees_what_it_sees_at_32(network, features, size):
     with torch.device("meta"):

@@ -1,4 +1,5 @@
-"""Each network learns real images of 8 × 8 pixels, where instance norms over single values would leave it at chance."""
+"""Each network learns real images of 8 × 8 pixels, where instance norms over single values would leave it at
+chance."""
 
 from functools import partial
 
@@ -18,7 +19,10 @@ from moe_distill.seeding import stream
 @pytest.mark.parametrize(("network", "epochs"), [(ConvNet, 8), (VGG11, 4), (ResNet18, 1), (AlexNet, 20)])
 def test_learns_digits(network, epochs):
     digits = load_digits()
-    x_NCHW, y_N = torch.from_numpy(digits.images).float().div(16).unsqueeze(1), torch.from_numpy(digits.target)
+    x_NCHW, y_N = (
+        torch.from_numpy(digits.images).float().div(16).unsqueeze(1),
+        torch.from_numpy(digits.target),
+    )
     order = torch.randperm(len(y_N), generator=stream(0, "split"))
     train, test = order[:1400], order[1400:]
     x_NCHW = (x_NCHW - x_NCHW[train].mean()) / x_NCHW[train].std()

@@ -43,7 +43,9 @@ def test_fill_has_the_golden_order_and_sums(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize(("dtype", "key", "tolerance"), [(torch.float64, "f64", 1e-9), (torch.float32, "f32", 3e-5)])
+@pytest.mark.parametrize(
+    ("dtype", "key", "tolerance"), [(torch.float64, "f64", 1e-9), (torch.float32, "f32", 3e-5)]
+)
 @pytest.mark.parametrize("training", [True, False])
 def test_logits(name, dtype, key, tolerance, training):
     network = filled(name, dtype).train(training)
@@ -73,7 +75,9 @@ def test_parameter_counts(network, classes, count):
 def test_the_parameters_of_resnet10_counted_by_hand(width, norm):
     first, second, third, fourth = (int(width * planes) for planes in (64, 128, 256, 512))
     count = 27 * first + 2 * first  # the first convolution and its norm
-    count += 2 * (9 * first * first + 2 * first)  # a block that keeps the shape: no convolution in its shortcut
+    count += 2 * (
+        9 * first * first + 2 * first
+    )  # a block that keeps the shape: no convolution in its shortcut
     for planes, wider in ((first, second), (second, third), (third, fourth)):
         count += 9 * planes * wider + 9 * wider * wider + planes * wider + 3 * 2 * wider
     count += 10 * fourth + 10

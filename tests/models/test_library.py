@@ -12,7 +12,9 @@ from moe_distill.models.library import LibraryNetwork, patch_size, split_at_clas
 from moe_distill.seeding import stream
 
 
-@pytest.mark.parametrize(("size", "patch"), [(8, 1), (12, 2), (28, 4), (32, 4), (64, 8), (224, 28), (211, 211)])
+@pytest.mark.parametrize(
+    ("size", "patch"), [(8, 1), (12, 2), (28, 4), (32, 4), (64, 8), (224, 28), (211, 211)]
+)
 def test_patches(size, patch):
     assert patch_size(size, 8) == patch
 
@@ -53,7 +55,9 @@ def test_swin_sees_small_images_as_maps_of_sixteen_patches(size, sides):
 
 
 def test_bad_networks_are_named():
-    with pytest.raises(InputError, match=r"model\.builder=Conv2d: a network whose last layer is linear, to 4"):
+    with pytest.raises(
+        InputError, match=r"model\.builder=Conv2d: a network whose last layer is linear, to 4"
+    ):
         split_at_classifier(nn.Conv2d(3, 4, 1), 4)
     with pytest.raises(InputError, match=r"model\.builder=Sequential"):
         split_at_classifier(nn.Sequential(nn.Linear(3, 5)), 4)
@@ -64,7 +68,9 @@ def test_bad_networks_are_named():
 def last_map(network, size):
     """Return the side of the last wide map."""
     seen = []
-    hooks = [m.register_forward_hook(lambda *io: seen.append(io[2].shape[-1])) for m in convolutions(network, 320)]
+    hooks = [
+        m.register_forward_hook(lambda *io: seen.append(io[2].shape[-1])) for m in convolutions(network, 320)
+    ]
     with torch.no_grad():
         network.eval()(torch.zeros(1, 3, size, size))
     for hook in hooks:
@@ -79,7 +85,10 @@ def convolutions(network, least_channels):
 @pytest.mark.parametrize(
     ("name", "size", "side"),
     [
-        *(("mobilenet_v2", size, side) for size, side in ((8, 4), (12, 6), (32, 4), (64, 4), (96, 6), (224, 7))),
+        *(
+            ("mobilenet_v2", size, side)
+            for size, side in ((8, 4), (12, 6), (32, 4), (64, 4), (96, 6), (224, 7))
+        ),
         *(("resnet50", 8, 4), ("resnet50", 32, 4), ("resnet50", 224, 7)),
     ],
 )
@@ -98,7 +107,9 @@ def test_at_32_pixels_a_resnet_has_the_stem_of_its_small_form_and_its_later_halv
     for block in (body.layer2[0], body.layer3[0], body.layer4[0]):
         assert block.conv2.stride == block.downsample[0].stride == (2, 2)
     tiny = loaded("resnet50")(channels=3, classes=2, size=8).body
-    strides = [(b.conv2.stride, b.downsample[0].stride) for b in (tiny.layer2[0], tiny.layer3[0], tiny.layer4[0])]
+    strides = [
+        (b.conv2.stride, b.downsample[0].stride) for b in (tiny.layer2[0], tiny.layer3[0], tiny.layer4[0])
+    ]
     assert strides == [((1, 1), (1, 1)), ((1, 1), (1, 1)), ((2, 2), (2, 2))]
 
 

@@ -22,14 +22,17 @@ ASKED = (
 
 @contextlib.contextmanager
 def watching():
-    """Give a list that grows by every training: its images, what tested it and how often, and how it was done."""
+    """Give a list that grows by every training: its images, what tested it and how often, and how it was
+    done."""
     seen = []
 
     class Watched(Classifier):
         def __init__(self, networks, pool, test, recipe, streams, fusion, lr):
             super().__init__(networks, pool, test, recipe, streams, fusion, lr)
             images = [x.numpy().tobytes() for x in pool.take(torch.arange(len(pool)))]
-            self.about = SimpleNamespace(images=images, pool=pool, recipe=recipe, fusion=fusion, lr=lr, tested=[])
+            self.about = SimpleNamespace(
+                images=images, pool=pool, recipe=recipe, fusion=fusion, lr=lr, tested=[]
+            )
             seen.append(self.about)
 
         def tested(self):

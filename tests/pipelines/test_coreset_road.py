@@ -11,7 +11,7 @@ from moe_distill.data.initialization import random_real
 from moe_distill.data.partition.split import Stratified
 from moe_distill.diversity.measures import DistanceCorrelation
 from moe_distill.errors import InputError
-from moe_distill.evaluation.protocol import Examination
+from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.experts.coordinator import Diversity
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.methods.coreset import Herding, KCenter, KMeans
@@ -22,13 +22,13 @@ from moe_distill.pipelines.pretrain import pretrain
 from moe_distill.results.known_rows import Results
 from moe_distill.sweeps.forecast import missing
 from moe_distill.synthetic.synthetic_set import SyntheticSet
-from moe_distill.teachers.pool import KIND, TeacherPool
+from moe_distill.teachers.pool import KIND, PretrainedNetworks
 from moe_distill.training.mixing import NoFusion
 
-POOL = TeacherPool(1, NETWORK, dataclasses.replace(SGD, epochs=1))
+POOL = PretrainedNetworks(1, NETWORK, dataclasses.replace(SGD, epochs=1))
 TERM = Diversity(DistanceCorrelation(), weight=1.0, weight_is="absolute", every=1)
 IPC = 3
-EXAM = Examination({"small": NETWORK}, SGD, NoFusion(), 1)
+EXAM = EvaluationProtocol({"small": NETWORK}, SGD, NoFusion(), 1)
 
 
 def coreset(method):
@@ -36,7 +36,9 @@ def coreset(method):
 
 
 def matching():
-    method = functools.partial(DM, iterations=2, lr=1.0, momentum=0.5, real_batch=4, augment=None, init=random_real)
+    method = functools.partial(
+        DM, iterations=2, lr=1.0, momentum=0.5, real_batch=4, augment=None, init=random_real
+    )
     return ExpertSpec(method, IPC)
 
 

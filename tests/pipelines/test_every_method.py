@@ -16,7 +16,11 @@ METHODS = sorted(p.stem for p in (Path(conf_dir()) / "method").glob("*.yaml"))
 TILED = ("random_tiled", "herding_tiled", "kcenter_tiled", "kmeans_tiled")
 SELECTIONS = ("random", "first", "herding", "kcenter", "kmeans", "rded", *TILED)
 RECIPES = {name: name for name in ("idc", "dc", "mtt", "ftd", "datm", "rded")}
-LEARNED = {"mtt": {"learned_rate"}, "ftd": {"learned_rate", "average"}, "datm": {"learned_rate", "soft_labels"}}
+LEARNED = {
+    "mtt": {"learned_rate"},
+    "ftd": {"learned_rate", "average"},
+    "datm": {"learned_rate", "soft_labels"},
+}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -37,10 +41,15 @@ def test_two_experts_go_the_whole_road_with_their_own_recipe(suite, method):
         assert "extra_over_matching" in curves and "expert_1/loss" in curves
 
 
-@pytest.mark.parametrize(("roster", "term"), [("idc_idm", "cclom"), ("idm_mtt", "none"), ("idm_rded", "none")])
+@pytest.mark.parametrize(
+    ("roster", "term"), [("idc_idm", "cclom"), ("idm_mtt", "none"), ("idm_rded", "none")]
+)
 def test_a_roster_gives_the_same_sets_on_one_and_on_two_processes(suite, roster, term):
     prints = []
-    for trainer in (["trainer=cpu"], ["trainer=expert_parallel", "trainer.devices=2", "trainer.accelerator=cpu"]):
+    for trainer in (
+        ["trainer=cpu"],
+        ["trainer=expert_parallel", "trainer.devices=2", "trainer.accelerator=cpu"],
+    ):
         home = suite.home / str(len(trainer))
         given = (f"experts={roster}", "recipe=dsa", f"regulariser={term}", *ONE, f"paths.store={home}")
         suite("pipeline=pretrain", *given)
@@ -53,7 +62,11 @@ def test_a_roster_gives_the_same_sets_on_one_and_on_two_processes(suite, roster,
 
 @pytest.mark.parametrize(
     ("method", "experts", "second"),
-    [("idc", "convnet_vgg", "VGG11"), ("mtt", "convnet_vgg", "VGG11"), ("dm", "convnet_resnet10", "ResNet10")],
+    [
+        ("idc", "convnet_vgg", "VGG11"),
+        ("mtt", "convnet_vgg", "VGG11"),
+        ("dm", "convnet_resnet10", "ResNet10"),
+    ],
 )
 def test_experts_of_one_roster_distil_with_their_own_networks(suite, method, experts, second):
     suite(f"method={method}", f"experts={experts}", *ONE)
@@ -61,8 +74,11 @@ def test_experts_of_one_roster_distil_with_their_own_networks(suite, method, exp
     assert row["roster"] == f"{method}2-convnet+{method}2-{second.lower()}"
     (folder,) = suite.artifacts("set")
     targets = [
-        m["network"]["_target_"] for m in json.loads((folder / "manifest.json").read_text())["settings"]["roster"]
+        m["network"]["_target_"]
+        for m in json.loads((folder / "manifest.json").read_text())["settings"]["roster"]
     ]
     assert [t.rsplit(".", 1)[-1] for t in targets] == ["ConvNet", second]
-    weights = {len(np.load(path, mmap_mode="r")[0]) for path in suite.store.glob("trajectory/*/snapshots.npy")}
+    weights = {
+        len(np.load(path, mmap_mode="r")[0]) for path in suite.store.glob("trajectory/*/snapshots.npy")
+    }
     assert len(weights) == (2 if method == "mtt" else 0)

@@ -1,4 +1,5 @@
-"""Sets of other programs whose classes, statistics or tiles are not as the data's here: mapped, told, or refused."""
+"""Sets of other programs whose classes, statistics or tiles are not as the data's here: mapped, told, or
+refused."""
 
 import pickle
 from types import SimpleNamespace
@@ -85,7 +86,9 @@ def test_mtts_imagewoof_is_relabelled_and_said(runtime, tmp_path, capsys):
             assert torch.equal(one.images, torch.cat(two))
         assert {"mean": one.provenance.mean, "std": one.provenance.std} == by_ours
     line = refusal(runtime, ImportSet, woof(), str(plain), str(tmp_path / "p"), space="standardised")
-    assert line.startswith("pipeline.convention=auto: ours or mtt or ddranking, said by you, or pipeline.classes=")
+    assert line.startswith(
+        "pipeline.convention=auto: ours or mtt or ddranking, said by you, or pipeline.classes="
+    )
     _, told = imported(plain, convention="ours")
     assert "warning: these images look as if their classes were in another order" in told
 

@@ -79,7 +79,9 @@ def test_a_public_set_is_imported_and_evaluated(suite, real, digits, capsys):
     images, labels = real
     path = suite.home / "res_DSA_digits_ConvNet_2ipc.pt"
     accuracies = {"ConvNet": [np.float64(0.5)]}
-    torch.save({"data": [[digits.normalisation.standardised(images), labels]], "accs_all_exps": accuracies}, path)
+    torch.save(
+        {"data": [[digits.normalisation.standardised(images), labels]], "accs_all_exps": accuracies}, path
+    )
     suite("pipeline=import", f"pipeline.path={path}")
     target = suite.out / "imported"
     assert files(target) == ["expert_0.json", "expert_0.safetensors"]
@@ -93,7 +95,9 @@ def test_a_public_set_is_imported_and_evaluated(suite, real, digits, capsys):
     assert (source["from"], source["layout"]) == (str(path), "dc")
     accuracy = suite("pipeline=evaluate", f"pipeline.path={target}", *ONE)
     (row,) = suite.rows()
-    assert (row["roster"], row["images_decoded"]) == ("dsa2x1", "20") and float(row["accuracy_last"]) == accuracy
+    assert (row["roster"], row["images_decoded"]) == ("dsa2x1", "20") and float(
+        row["accuracy_last"]
+    ) == accuracy
 
 
 def test_a_distilled_set_goes_out_comes_back_and_is_evaluated_alike(suite):
@@ -190,12 +194,18 @@ def test_bad_input_is_one_line_and_writes_nothing(runtime, tmp_path, real):
 
 
 def test_what_cannot_be_exported_is_one_line_and_leaves_nothing(runtime, tmp_path, real, monkeypatch):
-    ImportSet(Digits(), str(stored(tmp_path / "t", images=in_order(real))), str(tmp_path / "set")).run(runtime)
+    ImportSet(Digits(), str(stored(tmp_path / "t", images=in_order(real))), str(tmp_path / "set")).run(
+        runtime
+    )
     path = str(tmp_path / "set")
-    assert refusal(runtime, Export, None, None, path, layout="zip").startswith("layout=zip: safetensors or folder")
+    assert refusal(runtime, Export, None, None, path, layout="zip").startswith(
+        "layout=zip: safetensors or folder"
+    )
     assert refusal(runtime, Export, None, None, "gone").startswith("pipeline.path=gone: ")
     assert "nothing is overwritten" in refusal(runtime, Export, None, None, path, path)
-    monkeypatch.setattr(Image.Image, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        Image.Image, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     for layout in ("folder", "huggingface"):
         assert "No space left" in refusal(runtime, Export, None, None, path, layout=layout)
     assert list(runtime.output.iterdir()) == []
@@ -207,13 +217,23 @@ def test_the_card_keeps_scores_of_different_trainings_apart(suite):
     suite(*one)
     rows = suite.rows()
     other = [{**row, "fusion": "none", "accuracy_last": "0.5", "accuracy_best": "0.5"} for row in rows]
-    third = [{**row, "recipe_key": "00000000", "accuracy_last": "0.25", "accuracy_best": "0.25"} for row in rows]
-    write_csv(suite.out / "results.csv", [{**r, "config_hash": i} for i, r in enumerate(rows + other + third)], COLUMNS)
+    third = [
+        {**row, "recipe_key": "00000000", "accuracy_last": "0.25", "accuracy_best": "0.25"} for row in rows
+    ]
+    write_csv(
+        suite.out / "results.csv",
+        [{**r, "config_hash": i} for i, r in enumerate(rows + other + third)],
+        COLUMNS,
+    )
     suite(*one, "pipeline=export", "pipeline.layout=huggingface")
     card = (suite.out / "export-huggingface" / "README.md").read_text()
     found = [line.split(" | ") for line in card.splitlines() if " | convnet3 | " in line]
     own = rows[0]["recipe_key"]
-    assert [cells[0] for cells in found] == [f"| dsa {own} cross_expert", f"| dsa {own}", "| dsa 00000000 cross_expert"]
+    assert [cells[0] for cells in found] == [
+        f"| dsa {own} cross_expert",
+        f"| dsa {own}",
+        "| dsa 00000000 cross_expert",
+    ]
     assert [cells[2] for cells in found][1:] == ["50.0 ± 0.0 |", "25.0 ± 0.0 |"]
 
 

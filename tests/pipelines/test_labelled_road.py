@@ -32,7 +32,9 @@ def test_the_same_set_is_judged_by_each_kind_of_label_from_the_store_and_from_a_
     ]
     assert row["settings"]["set"]["labeller"]["recipe"]["name"] == "rded_teacher"
 
-    with pytest.raises(InputError, match=r"recipe.labels=teacher_online: hard or set for dm2x1, which has no teacher"):
+    with pytest.raises(
+        InputError, match=r"recipe.labels=teacher_online: hard or set for dm2x1, which has no teacher"
+    ):
         suite(*by_path, "method=dm", "recipe=rded")
     with pytest.raises(InputError, match=r"not in .*elsewhere"):
         suite(*by_path, f"paths.store={suite.home}/elsewhere")
@@ -42,7 +44,9 @@ def test_the_same_set_is_judged_by_each_kind_of_label_from_the_store_and_from_a_
     (teacher / "manifest.json").write_text(json.dumps({**told, "checksum": content_checksum(told)}))
     with pytest.raises(InputError, match=r"number 3 is 4, not 3"):
         suite(*by_path, "seeds=2")
-    with pytest.raises(InputError, match=r"recipe.labels=set: hard or teacher_online, or a set with soft labels"):
+    with pytest.raises(
+        InputError, match=r"recipe.labels=set: hard or teacher_online, or a set with soft labels"
+    ):
         suite(*by_path, "recipe=rded_stored")
 
 
@@ -90,6 +94,8 @@ def test_stitched_images_are_known_from_the_store_and_from_a_path_and_real_ones_
     assert [pool.pieces_M.tolist() for pool in pools] == [[2] * 20] * 2
     assert read["accuracy_last"] == stored["accuracy_last"] and len(suite.artifacts("result")) == 2
     suite(*RDED, *by_path)
-    assert pools[2].pieces_M is None and len(suite.artifacts("result")) == 3  # by a plan that stitches nothing
+    assert (
+        pools[2].pieces_M is None and len(suite.artifacts("result")) == 3
+    )  # by a plan that stitches nothing
     suite(*two, "pipeline=upper_bound")
     assert pools[3].pieces_M is None and len(pools[3]) > 1000

@@ -1,4 +1,5 @@
-"""How much experts depend on one another: complete rows, computed once, equal to naive values of what is stored."""
+"""How much experts depend on one another: complete rows, computed once, equal to naive values of what is
+stored."""
 
 import csv
 import itertools
@@ -22,7 +23,9 @@ from moe_distill.store.store import Store
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 FOUR = ("convnet3", "vgg11", "resnet18", "alexnet")
-MEASURES = sorted({p.stem for p in (Path(conf_dir()) / "diversity" / "measure").glob("*.yaml")} | {"dcor2_unbiased"})
+MEASURES = sorted(
+    {p.stem for p in (Path(conf_dir()) / "diversity" / "measure").glob("*.yaml")} | {"dcor2_unbiased"}
+)
 SET = ("method=dm", "ipc=3", "noe=3", "features.networks=2")
 ASKED = ("pipeline=measure", "pipeline.draws=3", *SET)
 ONE = ("students@pipeline.judges=convnet3",)
@@ -90,7 +93,9 @@ def naive_energy(f, g):
 
 def naive_ncl(f, g):
     """Return minus half the squared distance of the means of lists of rows."""
-    return -0.5 * math.dist(*([statistics.mean(column) for column in zip(*x, strict=True)] for x in (f, g))) ** 2
+    return (
+        -0.5 * math.dist(*([statistics.mean(column) for column in zip(*x, strict=True)] for x in (f, g))) ** 2
+    )
 
 
 NAIVE = {
@@ -156,7 +161,9 @@ def test_real_images_are_dealt_out_at_random_without_repetition_as_many_as_the_s
         seen.append([x.numpy().tobytes() for images, _ in parts for x in images])
         assert len(set(seen[-1])) == 90 and set(seen[-1]) < known
     assert len({frozenset(s) for s in seen}) == 4
-    stored = [json.loads((f / "values.json").read_text())["dcor"] for f in stage.suite.artifacts("measure_real")]
+    stored = [
+        json.loads((f / "values.json").read_text())["dcor"] for f in stage.suite.artifacts("measure_real")
+    ]
     (values,) = (v for v in stored if len(v) == 4)
     assert value(rows, "convnet3", "dcor", "real_mean") == pytest.approx(statistics.mean(values), abs=1e-12)
     assert value(rows, "convnet3", "dcor", "real_sd") == pytest.approx(statistics.stdev(values), abs=1e-12)
@@ -241,7 +248,13 @@ def test_measures_that_need_more_images_than_the_set_has_are_left_out(shared_sui
     pixels = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
     train = RealSet(pixels, torch.tensor([0, 0, 1, 1]), ("a", "b"), (0.5,), (0.5,), "n", "v")
     left = measures.keys() - _computable(measures, [1, 1], train).keys()
-    assert left == {name for name, measure in measures.items() if getattr(measure, "centring", "") == "u"} != set()
+    assert (
+        left
+        == {name for name, measure in measures.items() if getattr(measure, "centring", "") == "u"}
+        != set()
+    )
     assert _computable(measures, [2, 3], train) == measures
-    with pytest.raises(InputError, match=r"^pipeline\.measures=.*at least 4 images of each expert.*; here are 2$"):
+    with pytest.raises(
+        InputError, match=r"^pipeline\.measures=.*at least 4 images of each expert.*; here are 2$"
+    ):
         _computable({name: measures[name] for name in left}, [3, 1], train)

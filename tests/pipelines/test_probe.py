@@ -16,7 +16,15 @@ from moe_distill.errors import InputError
 from moe_distill.models.base import Network
 from moe_distill.pipelines.probe import fitted
 
-ONE = ("students=convnet3", "seeds=2", "split=1x2", "method=random", "diversity=none", "width=0.25", "recipe.epochs=20")
+ONE = (
+    "students=convnet3",
+    "seeds=2",
+    "split=1x2",
+    "method=random",
+    "diversity=none",
+    "width=0.25",
+    "recipe.epochs=20",
+)
 
 
 def test_students_are_probed_by_architecture_and_seed_and_found_again(suite):
@@ -29,15 +37,25 @@ def test_students_are_probed_by_architecture_and_seed_and_found_again(suite):
         ("convnet3", s, "20") for s in "01"
     ]
     assert {(r["roster"], r["onto"], r["fusion"]) for r in rows} == {("random1x2", "digits", "cross_expert")}
-    of_set = ("method", "ipc", "noe", "dataset", "diversity", "recipe", "recipe_key", "distill_seed", "set_fingerprint")
+    of_set = (
+        "method",
+        "ipc",
+        "noe",
+        "dataset",
+        "diversity",
+        "recipe",
+        "recipe_key",
+        "distill_seed",
+        "set_fingerprint",
+    )
     assert {tuple(r[c] for c in of_set) for r in rows} == {tuple(r[c] for c in of_set) for r in trained}
     assert accuracy == pytest.approx(sum(float(r["accuracy"]) for r in rows) / 2, abs=1e-12)
     probed, before = ([float(r[c]) for r in rows] for c in ("accuracy", "accuracy_untrained"))
     assert 0.5 < min(probed + before) <= max(probed + before) < 1 and probed != before  # chance is 0.1
     stages = json.loads((suite.out / "stages.json").read_text())
-    assert {c["stage"] for c in stages["costs"]} >= {"distill"} and [label for label, _ in stages["sets"]] == [
-        "random1x2"
-    ]
+    assert {c["stage"] for c in stages["costs"]} >= {"distill"} and [
+        label for label, _ in stages["sets"]
+    ] == ["random1x2"]
     assert "data:image/png;base64," in (suite.out / "report.html").read_text()
     before = suite.artifacts("probe")
     assert suite(*ONE, "pipeline=probe", "pipeline.images_per_class=20") == accuracy

@@ -1,4 +1,5 @@
-"""A regulariser's networks on their road: trained once, on the run's data or other data, handed on, refused, told."""
+"""A regulariser's networks on their road: trained once, on the run's data or other data, handed on, refused,
+told."""
 
 import dataclasses
 import functools
@@ -25,11 +26,11 @@ from moe_distill.seeding import stream
 from moe_distill.store.identity import key
 from moe_distill.sweeps.forecast import missing
 from moe_distill.synthetic.synthetic_set import SyntheticSet
-from moe_distill.teachers.pool import KIND, TeacherPool, one_each
+from moe_distill.teachers.pool import KIND, PretrainedNetworks, one_each
 from moe_distill.training.recipe import Recipe
 
 RECIPE = dataclasses.replace(SGD, epochs=3)
-POOL = TeacherPool(2, NETWORK, RECIPE)
+POOL = PretrainedNetworks(2, NETWORK, RECIPE)
 MEMBER = ExpertSpec(functools.partial(DM, 2, 1.0, 0.5, 8, None, random_real), 1)
 BAD = "^regulariser.pools.data=other of"
 
@@ -118,10 +119,13 @@ def test_networks_of_other_data_see_the_same_pixels_by_their_own_statistics(runt
     (real, _), (own, _) = Data().load(None), FOREIGN.load(None)
     pretrain(regularised(CCLoM([dataclasses.replace(POOL, data=FOREIGN)])), runtime)
     (network, _), (plain, _) = (
-        dataclasses.replace(POOL, data=d).load(runtime.store, seen) for d, seen in ((FOREIGN, real), (None, own))
+        dataclasses.replace(POOL, data=d).load(runtime.store, seen)
+        for d, seen in ((FOREIGN, real), (None, own))
     )
     pixels = real.images_NCHW[:5]
-    torch.testing.assert_close(network(real.normalised(pixels)), plain(own.normalised(pixels)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        network(real.normalised(pixels)), plain(own.normalised(pixels)), rtol=1e-4, atol=1e-5
+    )
     assert not torch.allclose(network(real.normalised(pixels)), plain(real.normalised(pixels)), atol=1e-2)
     assert not network.training and not any(p.requires_grad for p in network.parameters())
 
@@ -135,7 +139,12 @@ def refused(stage, given, runtime, line):
 @pytest.mark.parametrize("data", [FOREIGN, Other(classes=("b", "a", "c")), Other(classes=("a", "b"))])
 def test_clom_refuses_networks_of_other_classes_before_any_work(runtime, data):
     for stage in (pretrain, distill):
-        refused(stage, regularised(CLoM([dataclasses.replace(POOL, data=data)])), runtime, "^regulariser=clom .*cclom")
+        refused(
+            stage,
+            regularised(CLoM([dataclasses.replace(POOL, data=data)])),
+            runtime,
+            "^regulariser=clom .*cclom",
+        )
     assert manifests(runtime) == [] and not list(runtime.store.root.glob("set/*"))
 
 
@@ -148,7 +157,10 @@ def test_images_of_another_shape_are_refused(runtime, data, held):
 
 @pytest.mark.parametrize(
     ("stored", "line"),
-    [(["b", "a", "c"], "trained on 3 classes: number 0 is b, not a"), (["a", "b"], "trained on 2 classes: the 3")],
+    [
+        (["b", "a", "c"], "trained on 3 classes: number 0 is b, not a"),
+        (["a", "b"], "trained on 2 classes: the 3"),
+    ],
 )
 def test_a_stored_network_of_other_classes_is_refused(runtime, stored, line):
     pretrain(given := regularised(CLoM([POOL])), runtime)
@@ -159,7 +171,9 @@ def test_a_stored_network_of_other_classes_is_refused(runtime, stored, line):
 
 
 def test_a_set_without_its_networks_says_which_stage_is_missing(runtime):
-    refused(distill, regularised(CLoM([POOL])), runtime, r"^pipeline=distill .convnet 1 of 2 .*pipeline=pretrain")
+    refused(
+        distill, regularised(CLoM([POOL])), runtime, r"^pipeline=distill .convnet 1 of 2 .*pipeline=pretrain"
+    )
 
 
 def test_early_networks_stop_before_the_rate_falls_or_after_it_fell():
@@ -169,7 +183,11 @@ def test_early_networks_stop_before_the_rate_falls_or_after_it_fell():
         (pool,) = one_each({"a": NETWORK}, 1, long, epochs)
         assert (pool.recipe.total_epochs, pool.recipe.drop_epochs) == (epochs, drops)
         assert [pool.recipe.lr_at(e) for e in range(epochs)] == [long.lr_at(e) for e in range(epochs)]
-    for networks, epochs, line in ((0, None, "networks=0"), (1, 0, "epochs=0"), (1, 151, "epochs=151: at most 150")):
+    for networks, epochs, line in (
+        (0, None, "networks=0"),
+        (1, 0, "epochs=0"),
+        (1, 151, "epochs=151: at most 150"),
+    ):
         with pytest.raises(InputError, match=f"^{line}"):
             one_each({"a": NETWORK}, networks, long, epochs)
 
@@ -179,14 +197,25 @@ def test_pools_differ_by_their_data():
 
 
 def test_the_forecast_counts_networks_and_the_term(runtime):
-    given, exam = regularised(CCLoM([dataclasses.replace(POOL, data=FOREIGN)])), SimpleNamespace(students={})
-    exam.recipe = SGD
-    stages = [s for s in missing(Full({"plan": given}, {}, exam), Results(runtime.store)) if s.name == "teachers"]
-    assert [s.forwards for s in stages] == [3.0 * 3 * 24] * 2
+    given, protocol = (
+        regularised(CCLoM([dataclasses.replace(POOL, data=FOREIGN)])),
+        SimpleNamespace(students={}),
+    )
+    protocol.recipe = SGD
+    stages = [
+        s
+        for s in missing(Full({"plan": given}, {}, protocol), Results(runtime.store))
+        if s.name == "teachers"
+    ]
+    assert [s.forward_passes for s in stages] == [3.0 * 3 * 24] * 2
     real, _ = Data().load(None)
-    assert given.forwards(real) - plan(MEMBER).forwards(real) == 2 * (3 * 3 + len(real))
+    assert given.forward_passes(real) - plan(MEMBER).forward_passes(real) == 2 * (3 * 3 + len(real))
     pretrain(given, runtime)
-    assert not [s for s in missing(Full({"plan": given}, {}, exam), Results(runtime.store)) if s.name == "teachers"]
+    assert not [
+        s
+        for s in missing(Full({"plan": given}, {}, protocol), Results(runtime.store))
+        if s.name == "teachers"
+    ]
 
 
 @pytest.mark.parametrize("method", ["dc", "idm", "idc", "mtt"])
@@ -201,7 +230,9 @@ def test_any_method_that_moves_images_carries_it(shared_suite, method):
 
 
 def test_results_say_the_regulariser(suite):
-    suite("method=dm", "regulariser=clom", "ipc=1", "noe=1", "students=convnet3", "seeds=1", "baselines=random")
+    suite(
+        "method=dm", "regulariser=clom", "ipc=1", "noe=1", "students=convnet3", "seeds=1", "baselines=random"
+    )
     assert [(r["method"], r["regulariser"]) for r in suite.rows()] == [
         ("dm", "clom-2000-convnet-2x1ep"),
         ("random", "none"),

@@ -1,4 +1,5 @@
-"""The scores of a set: what is trained and judged on what, what is recorded, and that nothing is done twice."""
+"""The scores of a set: what is trained and judged on what, what is recorded, and that nothing is done
+twice."""
 
 import csv
 import json
@@ -61,9 +62,24 @@ def test_the_accuracies_are_those_of_the_students_behind_them(stage):
 def test_the_row_says_how_everything_was_trained(stage):
     row = stage.row
     said = {
-        **{"roster": "dm2x2", "architecture": "convnet3", "students": "2", "select_on": "held_out", "held_out": "0.1"},
-        **{"lrs_tried": "0.001 0.02", "fusion": "cross_expert", "augmentation": "color+crop+cutout+scale+rotate"},
-        **{"syn_any_epochs": "5", "syn_any_steps": "10", "syn_any_batch_size": "20", "syn_any_labels": "hard"},
+        **{
+            "roster": "dm2x2",
+            "architecture": "convnet3",
+            "students": "2",
+            "select_on": "held_out",
+            "held_out": "0.1",
+        },
+        **{
+            "lrs_tried": "0.001 0.02",
+            "fusion": "cross_expert",
+            "augmentation": "color+crop+cutout+scale+rotate",
+        },
+        **{
+            "syn_any_epochs": "5",
+            "syn_any_steps": "10",
+            "syn_any_batch_size": "20",
+            "syn_any_labels": "hard",
+        },
         **{"real_hard_epochs": "1", "real_hard_steps": "12", "real_hard_batch_size": "100", "teacher": ""},
         **{"w": "0.5", "gamma": "0.5"},
     }
@@ -114,7 +130,11 @@ def test_the_recorded_rate_is_the_one_the_held_out_images_prefer(stage):
         if "judged_by" in settings["set"]:
             rates = judged.setdefault((row["method"], row["recipe"]), {})
             rates.setdefault(settings["recipe"]["lr"], []).append(row["accuracy_last"])
-    behind = {"syn_any": ("dm", "dsa"), "rnd_plain": ("random", "dsa-plain"), "real_hard": ("full_dataset", "teacher")}
+    behind = {
+        "syn_any": ("dm", "dsa"),
+        "rnd_plain": ("random", "dsa-plain"),
+        "real_hard": ("full_dataset", "teacher"),
+    }
     for training, which in behind.items():
         means = {rate: statistics.mean(values) for rate, values in judged[which].items()}
         assert set(means) == set(RATES)
@@ -135,7 +155,11 @@ def test_a_set_given_by_its_path_scores_as_from_the_store(stage):
     headline, row, seen = scored(stage.suite, f"pipeline.path={folder}")
     assert headline == stage.headline
     assert {len(t.images) for t in seen} == {40}  # random and all real images were found
-    same = [c for c in row if c.startswith(TRAININGS) or c in ("lrs", "ars", "set_fingerprint", "method", "roster")]
+    same = [
+        c
+        for c in row
+        if c.startswith(TRAININGS) or c in ("lrs", "ars", "set_fingerprint", "method", "roster")
+    ]
     assert len(same) > 40 and {c: row[c] for c in same} == {c: stage.row[c] for c in same}
     assert row["config_hash"] != stage.row["config_hash"]
 
@@ -149,7 +173,7 @@ def test_a_single_rate_is_taken_as_it_is(stage):
 
 def test_other_students_have_other_random_images_and_another_key(stage):
     one = ("pipeline.lrs=[0.0100000001]", "seeds=1")
-    both = [scored(stage.suite, *SET, *one, *more) for more in ((), ("+exam.first=1",))]
+    both = [scored(stage.suite, *SET, *one, *more) for more in ((), ("+protocol.first=1",))]
     assert both[0][1]["config_hash"] != both[1][1]["config_hash"]
     assert [row["lrs_tried"] for _, row, _ in both] == ["0.0100000001"] * 2
     drawn = [{tuple(sorted(t.images)) for t in seen} for _, _, seen in both]
@@ -159,7 +183,9 @@ def test_other_students_have_other_random_images_and_another_key(stage):
 def test_the_published_selection_takes_what_is_best_on_the_test_set(stage):
     _, row, seen = scored(stage.suite, *SET, "pipeline.select_on=test")
     _, test = real_data(stage.suite)
-    assert len(seen) == 7  # one of the two rates was trained before, and the best of them is the final training
+    assert (
+        len(seen) == 7
+    )  # one of the two rates was trained before, and the best of them is the final training
     assert all(t.tested == [test.fingerprint] for t in seen)
     assert {row[f"{t}_lr_from"] for t in TRAININGS} == {"test"}
     for training in TRAININGS:

@@ -29,7 +29,9 @@ def alone(suite, pipeline, *given):
 
 
 def test_every_stage_picks_up_what_the_one_before_left(suite):
-    with pytest.raises(InputError, match=r"^set=idm5x2: a set distilled before; .*pipeline=distill") as missing:
+    with pytest.raises(
+        InputError, match=r"^set=idm5x2: a set distilled before; .*pipeline=distill"
+    ) as missing:
         suite("pipeline=evaluate", *ONE)
     assert "\n" not in str(missing.value)
     with pytest.raises(InputError, match=re.escape("holds no stages.json")):
@@ -67,7 +69,17 @@ def test_a_set_is_evaluated_from_its_folder_as_from_the_store(suite):
     found = suite("pipeline=evaluate", f"pipeline.path={folder}", *ONE)
     (row,) = suite.rows()
     assert found == stored
-    same = ("method", "roster", "dataset", "data_variant", "ipc", "noe", "set_fingerprint", "accuracy_last", "steps")
+    same = (
+        "method",
+        "roster",
+        "dataset",
+        "data_variant",
+        "ipc",
+        "noe",
+        "set_fingerprint",
+        "accuracy_last",
+        "steps",
+    )
     assert {c: row[c] for c in same} == {c: first[c] for c in same}
     assert row["set_fingerprint"] == SyntheticSet.load(folder).fingerprint()
     assert row["config_hash"] != first["config_hash"]
@@ -77,7 +89,9 @@ def test_the_upper_bound_trains_on_all_real_images(suite):
     accuracy = suite("pipeline=upper_bound", "recipe=full_data", *ONE)
     (row,) = suite.rows()
     assert (row["method"], row["images_decoded"], row["recipe"]) == ("full_dataset", "1197", "full_data")
-    assert row["steps"] == str(int(row["epochs"]) * -(-1197 // 256)) and float(row["accuracy_last"]) == accuracy
+    assert (
+        row["steps"] == str(int(row["epochs"]) * -(-1197 // 256)) and float(row["accuracy_last"]) == accuracy
+    )
     assert suite.artifacts("set") == []
 
 
@@ -103,7 +117,9 @@ def test_a_folder_of_images_goes_the_whole_road(suite, classes, mode, size):
     assert members[0].provenance.classes == tuple(classes)
 
 
-@pytest.mark.parametrize(("given", "images"), [(["split=10x1"], "50"), (["split=5x2"], "50"), (["split=1x2"], "10")])
+@pytest.mark.parametrize(
+    ("given", "images"), [(["split=10x1"], "50"), (["split=5x2"], "50"), (["split=1x2"], "10")]
+)
 def test_students_of_a_set_fused_for_good_see_half_as_many_images(suite, given, images):
     suite(*ONE, "method=dm", "fusion=offline", "seed=1", *given)
     (row,) = suite.rows()
@@ -153,29 +169,43 @@ def test_equal_numbers_read_otherwise_are_another_set(suite, tmp_path):
     assert [int(seen[f]["images_decoded"]) for f in (1, 2)] == [100, 400]
 
 
-@pytest.mark.parametrize("recipe", ["dcbench_cifar", "dcbench_imagenet", "dcbench_autoaug", "dcbench_randaug"])
+@pytest.mark.parametrize(
+    "recipe", ["dcbench_cifar", "dcbench_imagenet", "dcbench_autoaug", "dcbench_randaug"]
+)
 def test_dcbench_trains_on_augmented_pixels(suite, recipe):
     found = {}
     for extra in ([], ["recipe.pixels=null"]):
-        suite(*ONE, "method=random", "split=10x1", f"recipe={recipe}", "recipe.epochs=30", "recipe.lr=0.1", *extra)
+        suite(
+            *ONE,
+            "method=random",
+            "split=10x1",
+            f"recipe={recipe}",
+            "recipe.epochs=30",
+            "recipe.lr=0.1",
+            *extra,
+        )
         (row,) = suite.rows()
         found[row["recipe_key"]] = row["accuracy_last"]
     assert len(set(found.values())) == 2
 
 
 def test_a_result_is_of_its_test_images_and_of_the_students_name(suite):
-    exam = instantiate(suite.compose("students=convnet3").exam)
-    exam = dataclasses.replace(exam, students={"a": exam.students["convnet3"], "b": exam.students["convnet3"]})
+    protocol = instantiate(suite.compose("students=convnet3").protocol)
+    protocol = dataclasses.replace(
+        protocol, students={"a": protocol.students["convnet3"], "b": protocol.students["convnet3"]}
+    )
     _, test = Digits().load(suite.home)
     fewer = test.subset(torch.arange(50))
-    keys = {key(exam.settings({"set": 1}, images, name)) for images in (test, fewer) for name in ("a", "b")}
+    keys = {
+        key(protocol.settings({"set": 1}, images, name)) for images in (test, fewer) for name in ("a", "b")
+    }
     assert len(keys) == 4
 
 
 def test_what_another_process_made_meanwhile_is_found_and_no_cost_of_this_run(suite, monkeypatch):
     same = ("method=dm", "students=convnet3", "seeds=1", "recipe.epochs=1", "baselines=none")
     suite(*same)
-    find, looked, spent = Store.find, set(), Runtime.spent
+    find, looked, spent = Store.find, set(), Runtime.record_cost
 
     def late(self, kind, settings):
         first = key([kind, settings]) not in looked
@@ -184,6 +214,8 @@ def test_what_another_process_made_meanwhile_is_found_and_no_cost_of_this_run(su
 
     told = []
     monkeypatch.setattr(Store, "find", late)
-    monkeypatch.setattr(Runtime, "spent", lambda *given: told.append(given[1:]) or spent(*given))
+    monkeypatch.setattr(Runtime, "record_cost", lambda *given: told.append(given[1:]) or spent(*given))
     suite(*same)
-    assert {stage for stage, *_ in told} == {"pretrain", "distill", "evaluate"} and all(found for *_, found in told)
+    assert {stage for stage, *_ in told} == {"pretrain", "distill", "evaluate"} and all(
+        found for *_, found in told
+    )

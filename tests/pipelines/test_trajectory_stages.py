@@ -1,4 +1,5 @@
-"""Trajectories on their road: trained for each expert's part, once, through kills, and handed to its method."""
+"""Trajectories on their road: trained for each expert's part, once, through kills, and handed to its
+method."""
 
 import dataclasses
 import functools
@@ -38,7 +39,8 @@ def parts_of(given, runtime):
 
 
 def by_hand(start_P, real, rng):
-    """Return the weights after every five updates of plain descent, in float64; the shell's draws, in its order.
+    """Return the weights after every five updates of plain descent, in float64; the shell's draws, in its
+    order.
 
     All 36 images are five batches; the part is passed over as often as its three batches take.
     """
@@ -140,7 +142,9 @@ def test_a_killed_training_leaves_the_same_bytes(runtime, monkeypatch, recipe, l
     path.unlink()
     path.parent.rmdir()
     with monkeypatch.context() as patched:
-        dying(patched, at=17)  # five steps an epoch; the checkpoint is of step 10, the last snapshot of step 15
+        dying(
+            patched, at=17
+        )  # five steps an epoch; the checkpoint is of step 10, the last snapshot of step 15
         with pytest.raises(InterruptedError):
             pretrain(given, runtime)
     (work,) = runtime.store.root.glob(f"work/{KIND}-*")
@@ -149,7 +153,9 @@ def test_a_killed_training_leaves_the_same_bytes(runtime, monkeypatch, recipe, l
     if lost:
         (work / SNAPSHOTS).unlink()
     steps, original = [], Classifier.training_step
-    monkeypatch.setattr(Classifier, "training_step", lambda self, n, b: (steps.append(n), original(self, n, b))[0])
+    monkeypatch.setattr(
+        Classifier, "training_step", lambda self, n, b: (steps.append(n), original(self, n, b))[0]
+    )
     pretrain(given, runtime)
     assert steps == list(range(0 if lost else 10, 25))
     assert hashes(runtime) == calm
@@ -169,7 +175,9 @@ def test_training_by_flat_descent_gives_other_snapshots_from_the_same_start(runt
 
 
 def test_distilling_without_trajectories_says_which_stage_is_missing(runtime):
-    with pytest.raises(InputError, match=r"^method.teachers=trajectory 0 of 2 .*pipeline=pretrain") as missing:
+    with pytest.raises(
+        InputError, match=r"^method.teachers=trajectory 0 of 2 .*pipeline=pretrain"
+    ) as missing:
         distill(plan(follower()), runtime)
     assert "\n" not in str(missing.value) and not list(runtime.store.root.glob("set/*"))
 
@@ -178,8 +186,14 @@ def test_distilling_without_trajectories_says_which_stage_is_missing(runtime):
     ("given", "line"),
     [
         (plan(follower(epochs_needed=0)), "method.epochs_needed=0"),
-        (plan(follower(teachers=TrajectoryPool(1, SUNK))), "plan.roster.method.teachers.recipe.optimizer.rho=0.0"),
-        (plan(follower(), network=functools.partial(NETWORK, norm="batch")), "model=ConvNet with running statistics"),
+        (
+            plan(follower(teachers=TrajectoryPool(1, SUNK))),
+            "plan.roster.method.teachers.recipe.optimizer.rho=0.0",
+        ),
+        (
+            plan(follower(), network=functools.partial(NETWORK, norm="batch")),
+            "model=ConvNet with running statistics",
+        ),
     ],
 )
 def test_nonsense_is_refused_before_any_work(runtime, given, line):
@@ -204,12 +218,16 @@ def test_a_plan_that_needs_no_teachers_trains_none(runtime):
 @pytest.mark.parametrize("partition", [Stratified(), KMeans()], ids=["stratified", "kmeans"])
 def test_the_forecast_counts_what_is_missing(runtime, partition):
     given = plan(follower(), follower(teachers=TrajectoryPool(1, FLAT)), partition=partition)
-    exam = SimpleNamespace(students={}, recipe=Recipe("r", epochs=1))
-    stages = [s for s in missing(Full({"plan": given}, {}, exam), Results(runtime.store)) if s.name == "trajectories"]
+    protocol = SimpleNamespace(students={}, recipe=Recipe("r", epochs=1))
+    stages = [
+        s
+        for s in missing(Full({"plan": given}, {}, protocol), Results(runtime.store))
+        if s.name == "trajectories"
+    ]
     # five passes over a part in fifteen updates, three forwards an image, twice that for a step of two passes
-    assert sorted(s.forwards for s in stages) == [3 * 5 * 18] * 2 + [6 * 5 * 18]
+    assert sorted(s.forward_passes for s in stages) == [3 * 5 * 18] * 2 + [6 * 5 * 18]
     assert len({s.address for s in stages}) == 3
     pretrain(given, runtime)
-    assert [s.name for s in missing(Full({"plan": given}, {}, exam), Results(runtime.store))] == [
+    assert [s.name for s in missing(Full({"plan": given}, {}, protocol), Results(runtime.store))] == [
         f"distill {given.roster}"
     ]

@@ -1,4 +1,5 @@
-"""Whitened data through every stage: teachers, distilling, sets that need nothing else, students, pictures."""
+"""Whitened data through every stage: teachers, distilling, sets that need nothing else, students,
+pictures."""
 
 import dataclasses
 import json
@@ -13,7 +14,7 @@ from moe_distill.data.normalization import FILE
 from moe_distill.data.sources.public_sets import Digits
 from moe_distill.data.zca import ZCA
 from moe_distill.errors import InputError
-from moe_distill.evaluation import training_set as candidate
+from moe_distill.evaluation import training_set as training_set
 from moe_distill.reports.gallery import set_picture
 from moe_distill.synthetic.synthetic_set import SyntheticSet, union
 
@@ -23,7 +24,8 @@ WHITE = (*ONE, "normalisation=zca")
 
 @pytest.fixture(scope="module")
 def white(shared_suite):
-    """A suite after the whole road in whitened space: the suite, its folder of sets, the headline and the row."""
+    """A suite after the whole road in whitened space: the suite, its folder of sets, the headline and the
+    row."""
     headline = shared_suite("pipeline=full", *WHITE)
     (folder,) = shared_suite.artifacts("set")
     (row,) = shared_suite.rows()
@@ -79,8 +81,10 @@ def test_a_folder_of_sets_is_evaluated_on_its_own(white, tmp_path):
 
 def test_students_see_the_stored_whitened_numbers(white, monkeypatch):
     suite, folder, _, _ = white
-    seen, plain = [], candidate.tensor_pool
-    monkeypatch.setattr(candidate, "tensor_pool", lambda images, *more: (seen.append(images), plain(images, *more))[1])
+    seen, plain = [], training_set.tensor_pool
+    monkeypatch.setattr(
+        training_set, "tensor_pool", lambda images, *more: (seen.append(images), plain(images, *more))[1]
+    )
     suite("pipeline=evaluate", *WHITE)
     members = SyntheticSet.load(folder).members
     by_class = [m.images.detach().unflatten(0, (10, 5)) for m in members]
@@ -115,7 +119,9 @@ def test_whitened_and_other_data_do_not_mix(white):
     suite, folder, _, _ = white
     given = ("pipeline=evaluate", f"pipeline.path={folder}")
     for other in (ONE, (*WHITE, "normalisation.data.eps=0.2")):
-        with pytest.raises(InputError, match=r"^data=\(whitening .*distilled from digits with whitening \w{64}$"):
+        with pytest.raises(
+            InputError, match=r"^data=\(whitening .*distilled from digits with whitening \w{64}$"
+        ):
             suite(*given, *other)
     with pytest.raises(InputError, match=r"^set=dm5x2: a set distilled before; "):
         suite("pipeline=evaluate", *ONE)
@@ -134,7 +140,9 @@ def test_real_images_kept_raw_are_whitened_for_the_students(white, whitened):
     rows = torch.tensor([int((train.labels_N == c).nonzero()[0]) for c in range(10)])
     assert (one.provenance.space, one.provenance.whitening) == ("raw", train.whitening.source)
     torch.testing.assert_close(one.images.detach(), train.images_NCHW[rows].float() / 255, atol=1e-5, rtol=0)
-    torch.testing.assert_close(one.standardised(), train.normalised(train.images_NCHW[rows]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        one.standardised(), train.normalised(train.images_NCHW[rows]), atol=1e-4, rtol=0
+    )
     assert torch.equal(one.raw(), one.images)
 
 
@@ -178,5 +186,7 @@ def test_idc_stores_shrunken_raw_images_though_networks_see_whitened_ones(white,
     stored = SyntheticSet.load(folder).members[0].images.detach()
     for c in range(10):
         pixels = train.images_NCHW[train.labels_N == c][:4].float() / 255
-        cells = torch.cat([torch.cat([pixels[k, :, ::2, ::2] for k in row], 2) for row in ((0, 1), (2, 3))], 1)
+        cells = torch.cat(
+            [torch.cat([pixels[k, :, ::2, ::2] for k in row], 2) for row in ((0, 1), (2, 3))], 1
+        )
         torch.testing.assert_close(stored[c], cells, atol=1e-5, rtol=0)

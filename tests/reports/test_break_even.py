@@ -17,7 +17,9 @@ def test_it_pays_from_the_first_number_of_trainings_that_costs_no_more(costs):
 
 
 def test_it_never_pays_where_a_training_saves_nothing():
-    assert math.isinf(BreakEven("", "", 10.0, 2.0, 2.0).after) and math.isinf(BreakEven("", "", 10.0, 3.0, 2.0).after)
+    assert math.isinf(BreakEven("", "", 10.0, 2.0, 2.0).after) and math.isinf(
+        BreakEven("", "", 10.0, 3.0, 2.0).after
+    )
 
 
 def row(method, network, seconds, made="", dataset="d", print_="p"):

@@ -34,7 +34,11 @@ def test_bars_are_as_long_as_the_mean_accuracies_that_are_there():
     spread = 100 * 0.1 / math.sqrt(2) / 0.5
     assert (third.low, third.high) == pytest.approx((50 - spread, 50 + spread)) and first.low == first.high
     html = rendering.part("bars", [chart])
-    assert re.findall(r"var\(--c(\d)\);--to:([\d.]+)", html) == [("2", "100.00"), ("7", "80.00"), ("7", "50.00")]
+    assert re.findall(r"var\(--c(\d)\);--to:([\d.]+)", html) == [
+        ("2", "100.00"),
+        ("7", "80.00"),
+        ("7", "50.00"),
+    ]
     assert html.count('class="whisker"') == 1 and 'title="a in words"' in html
 
 
@@ -100,5 +104,10 @@ def test_a_heat_table_is_shaded_from_the_lowest_to_the_highest():
     made = heat_table(HeatMap("dm", [1.0, 2.0], [1.0, 5.0], [[0.2, 0.3], [None, 0.6]]), ["ipc", "noe"])
     assert made.corner == ("ipc", "noe") and made.columns == ["1", "5"]
     (one, first), (two, second) = made.rows
-    assert (one, two) == ("1", "2") and [text for text, _ in (*first, *second)] == ["20.0", "30.0", "–", "60.0"]
+    assert (one, two) == ("1", "2") and [text for text, _ in (*first, *second)] == [
+        "20.0",
+        "30.0",
+        "–",
+        "60.0",
+    ]
     assert [shade for _, shade in (*first, *second)] == pytest.approx([0, 25, 0, 100])

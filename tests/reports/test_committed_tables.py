@@ -34,7 +34,9 @@ def question_of(name):
     register()
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         cfg = compose("config", [f"+experiment={name}", "scale=small", "paths.tables=null"])
-    return replace(instantiate(cfg.question, _convert_="all"), paper=paper_rows(EXPERIMENTS / name / "paper.csv"))
+    return replace(
+        instantiate(cfg.question, _convert_="all"), paper=paper_rows(EXPERIMENTS / name / "paper.csv")
+    )
 
 
 def rows_of(name):
@@ -52,7 +54,8 @@ def lines_of(frame):
 
 
 def texts_of(name):
-    """Return all that the rows of an experiment say: tables, leads, curves, and the table while rows are missing."""
+    """Return all that the rows of an experiment say: tables, leads, curves, and the table while rows are
+    missing."""
     question, rows = question_of(name), rows_of(name)
     missing = [{**row, **dict.fromkeys(UNKNOWN)} if i % 3 == 0 else row for i, row in enumerate(rows)]
     texts = {
@@ -85,4 +88,6 @@ def test_committed_rows_say_what_they_said(name):
 if __name__ == "__main__":
     every = {name: texts_of(name) for name in RECORDED}
     (GOLDEN / f"{WHOLE}.md").write_text(every[WHOLE]["table"])
-    (GOLDEN / "tables.json").write_text(json.dumps({n: hashes_of(t) for n, t in every.items()}, indent=1) + "\n")
+    (GOLDEN / "tables.json").write_text(
+        json.dumps({n: hashes_of(t) for n, t in every.items()}, indent=1) + "\n"
+    )

@@ -38,7 +38,12 @@ def words(svg):
 def shapes(svg, colour):
     """Return the places of the marks of a colour within the axes, in the order drawn; bands have none."""
     clipped = [g for g in ET.fromstring(svg).iter() if g.get("clip-path")]
-    uses = [e for g in clipped for e in g if e.tag.endswith("}use") and f"var(--c{colour})" in (e.get("style") or "")]
+    uses = [
+        e
+        for g in clipped
+        for e in g
+        if e.tag.endswith("}use") and f"var(--c{colour})" in (e.get("style") or "")
+    ]
     return [(float(e.get("x")), float(e.get("y"))) for e in uses if e.get("x") != "0"]
 
 
@@ -77,7 +82,9 @@ def test_an_axis_of_many_decades_is_logarithmic():
         return [x for x, _ in shapes(svg, 0)], words(svg)
 
     steep, ticks = at((1, 10, 100))
-    assert steep[2] - steep[1] == pytest.approx(steep[1] - steep[0], rel=1e-3) and {"1", "10", "100"} <= set(ticks)
+    assert steep[2] - steep[1] == pytest.approx(steep[1] - steep[0], rel=1e-3) and {"1", "10", "100"} <= set(
+        ticks
+    )
     flat, _ = at((1, 10, 30))
     assert (flat[2] - flat[1]) / (flat[1] - flat[0]) == pytest.approx(20 / 9, rel=1e-3)
     zero, _ = at((0, 10, 100))
@@ -89,7 +96,9 @@ def test_every_lead_has_its_mark_of_its_variants_colour_and_each_network_a_shape
     assert "dm6x2" in text and text.count("over dm12x1") == 2 and {AVERAGE, "convnet3", "vgg11"} <= set(text)
     own = [c for c in LEADS if c.variant == "dm6x2"]
     drawn = [x for x, _ in shapes(FIGURES["leads"], LOOKS["dm6x2"].hue)]
-    assert len(drawn) == len(own) == 8  # three networks and their average, over one expert and over random images
+    assert (
+        len(drawn) == len(own) == 8
+    )  # three networks and their average, over one expert and over random images
     a, b, c = (own[i].difference for i in (0, 1, 2))
     assert (drawn[1] - drawn[0]) / (drawn[2] - drawn[0]) == pytest.approx((b - a) / (c - a), rel=1e-2)
     alone = leads_svg("one", [dataclasses.replace(LEADS[0], half=None)], LOOKS)

@@ -1,4 +1,5 @@
-"""Text of strangers' sets, of attempts and of rows acts nowhere: not in a page, a card, Markdown, LaTeX or a table."""
+"""Text of strangers' sets, of attempts and of rows acts nowhere: not in a page, a card, Markdown, LaTeX or a
+table."""
 
 import base64
 import csv
@@ -25,7 +26,7 @@ from moe_distill.results.question import Question
 from moe_distill.results.row_files import read_table, write_csv
 from moe_distill.results.rows import COLUMNS
 from moe_distill.results.schema import ResultRow
-from moe_distill.results.stages import Spent
+from moe_distill.results.stages import StageCost
 from moe_distill.synthetic.formats.card import Known, card
 from moe_distill.synthetic.provenance import Provenance
 from moe_distill.synthetic.synthetic_set import SyntheticSet, union
@@ -40,7 +41,13 @@ TEXTS = [f.name for f in dataclasses.fields(Provenance) if f.name not in COMPUTE
 
 
 def a_set(name, attack=ATTACK):
-    about = {"dataset": "d", "data_variant": "v", "data_fingerprint": "f", "classes": ("a", "b"), "method": "dm"}
+    about = {
+        "dataset": "d",
+        "data_variant": "v",
+        "data_fingerprint": "f",
+        "classes": ("a", "b"),
+        "method": "dm",
+    }
     about |= {"expert": 0, "ipc": 1, "mean": (0.5,), "std": (0.2,)}
     hostile = {"classes": (attack, f"{attack}2"), "settings": {attack: attack, "roster": [attack]}}
     about |= {name: hostile.get(name, attack)} if name else {}
@@ -49,7 +56,9 @@ def a_set(name, attack=ATTACK):
 
 def shown(*sets):
     """Return a page of sets."""
-    section = images_section([Distilled(title, title, Look(0), together, path) for title, together, path in sets])
+    section = images_section(
+        [Distilled(title, title, Look(0), together, path) for title, together, path in sets]
+    )
     return page_with(section)
 
 
@@ -69,13 +78,17 @@ def test_what_turns_the_writing_or_moves_a_cursor_is_spelt_out_on_a_page(tmp_pat
     acts = "a\x1b[31mred", "\u202egnp", "\x00\x85\u2066"
     text = shown((acts[1], union([a_set("classes", acts[2])]), tmp_path))
     text += build_page(RunReport(acts[0], ""))
-    assert not set(text) & set("\x1b\u202e\x00\x85\u2066") and "\\u202egnp" in text and "a\\x1b[31mred" in text
+    assert (
+        not set(text) & set("\x1b\u202e\x00\x85\u2066") and "\\u202egnp" in text and "a\\x1b[31mred" in text
+    )
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_no_field_of_a_set_acts_on_a_page_or_a_card(name, tmp_path):
     together = union([a_set(name)])
-    ways = {together.members[0].provenance.expert: {i: torch.zeros(2, 1, 8, 8, dtype=torch.uint8) for i in (0, 5)}}
+    ways = {
+        together.members[0].provenance.expert: {i: torch.zeros(2, 1, 8, 8, dtype=torch.uint8) for i in (0, 5)}
+    }
     pages = shown((ATTACK, together, tmp_path)) + rendering.part("gallery", gallery(together.members, ways))
     known = Known({"name": ATTACK}, [(ATTACK, ATTACK, ATTACK)])
     for text in (pages, card(together, 2, known, f"/{ATTACK}")):
@@ -109,7 +122,7 @@ def test_no_column_of_a_row_acts_in_a_page_markdown_or_latex(varies, tmp_path):
     assert len(rows) == len(made)
     answers = answers_of(rows, Question(claim=ATTACK))
     answer = sheet(answers)
-    cost = Spent(ATTACK, ATTACK, True, 1.0, 1.0, 1, 1)
+    cost = StageCost(ATTACK, ATTACK, True, 1.0, 1.0, 1, 1)
     page = build_page(RunReport(ATTACK, ATTACK, rows, [cost], [], {ATTACK: ATTACK}, is_job=True))
     page += html_table(answer, answers.named)
     page += "".join(rendering.part("tables", made) for made in table_sections({"probe.csv": rows}))
@@ -119,7 +132,9 @@ def test_no_column_of_a_row_acts_in_a_page_markdown_or_latex(varies, tmp_path):
 
 def test_what_networks_and_measures_are_called_does_not_act():
     about = dict.fromkeys(("first", "second", "within", "dataset"), ATTACK)
-    lines = [{**about, "compared": c, "rho": "1", "low": "0", "high": "1", "sets": "4"} for c in ("architectures",)]
+    lines = [
+        {**about, "compared": c, "rho": "1", "low": "0", "high": "1", "sets": "4"} for c in ("architectures",)
+    ]
     text = "".join(rendering.part("tables", made) for made in table_sections({"agreement.csv": lines}))
     assert not RAW.search(text) and "alert(1)" in text
 
@@ -148,7 +163,19 @@ def test_the_policy_of_a_page_lets_its_own_script_run_and_no_other():
     assert rules["script-src"] == f"'sha256-{digest}'" and rules["default-src"] == "'none'"
 
 
-FORMULAS = ("=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "'=1", "''-x", "- a")
+FORMULAS = (
+    "=cmd|' /C calc'!A0",
+    "+1+1",
+    "-1+1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "＝1",
+    "'=1",
+    "''-x",
+    "- a",
+)
 PLAIN = ("", "'", "'quoted'", "a=b", "-0.5", "+1e-3", "-inf", "nan", 'a, "b"\nc', " =1")
 
 

@@ -1,4 +1,5 @@
-"""Sets judged by probes and by scores: means, leads and their intervals, and the pages that begin with them."""
+"""Sets judged by probes and by scores: means, leads and their intervals, and the pages that begin with
+them."""
 
 import statistics
 
@@ -34,9 +35,15 @@ def score_lines(rosters=("dm10x1", "dm5x2"), distill_seeds=("0",)):
     for roster in rosters:
         for d in distill_seeds:
             for i, network in enumerate(NETWORKS):
-                values = dict(zip(SCORES.values(), drawn(f"{roster} {network} {d}", len(SCORES)), strict=True))
+                values = dict(
+                    zip(SCORES.values(), drawn(f"{roster} {network} {d}", len(SCORES)), strict=True)
+                )
                 about = {"architecture": network, "distill_seed": d, "set_fingerprint": f"{roster} {d}"}
-                rates = {"syn_any_lr": f"0.0{i + 1}", "syn_any_recipe": "dsa", "config_hash": f"{roster} {network} {d}"}
+                rates = {
+                    "syn_any_lr": f"0.0{i + 1}",
+                    "syn_any_recipe": "dsa",
+                    "config_hash": f"{roster} {network} {d}",
+                }
                 told = {**row(roster, **about), **{c: repr(v) for c, v in values.items()}, **rates}
                 lines.append({c: told.get(c, "") for c in score.COLUMNS})
     return lines
@@ -61,7 +68,9 @@ def half(values):
 
 def test_a_lead_in_a_score_is_paired_by_network():
     lines = score_lines()
-    found = {(c.variant, c.architecture): c for c in score_leads(answers_of(scored(lines), Question(**ASKED)))}
+    found = {
+        (c.variant, c.architecture): c for c in score_leads(answers_of(scored(lines), Question(**ASKED)))
+    }
     assert set(found) == {("dm5x2", name) for name in LED}
     for name in LED:
         one, two = (
@@ -77,7 +86,9 @@ def test_a_lead_in_a_score_is_paired_by_network():
 
 def test_several_distillation_seeds_are_what_an_interval_of_a_score_is_over():
     lines = score_lines(distill_seeds=("0", "1", "2"))
-    (found,) = (c for c in score_leads(answers_of(scored(lines), Question(**ASKED))) if c.architecture == "ARS")
+    (found,) = (
+        c for c in score_leads(answers_of(scored(lines), Question(**ASKED))) if c.architecture == "ARS"
+    )
     mean = {
         (roster, d): statistics.mean(
             float(line["ars"]) for line in lines if (line["roster"], line["distill_seed"]) == (roster, d)
@@ -97,7 +108,8 @@ def test_a_sheet_of_scores_has_a_line_for_each_set_whatever_rates_its_networks_t
     (group,) = table.groups.values()
     assert [line.name for line in group] == ["dm10x1", "dm5x2"]
     own = {
-        name: [[float(n[c]) for n in lines if n["roster"] == line.name] for line in group] for name, c in SCORES.items()
+        name: [[float(n[c]) for n in lines if n["roster"] == line.name] for line in group]
+        for name, c in SCORES.items()
     }
     for place, line in enumerate(group):
         told = dict(zip(table.heads[1:], line.entries, strict=True))
@@ -110,7 +122,11 @@ def test_a_sheet_of_scores_has_a_line_for_each_set_whatever_rates_its_networks_t
 
 
 def test_sets_scored_with_several_weights_stay_apart():
-    one = [{**line, "w": w, "overrides": f"pipeline.w={w}"} for w in ("0.5", "0.25") for line in score_lines(["dm5x2"])]
+    one = [
+        {**line, "w": w, "overrides": f"pipeline.w={w}"}
+        for w in ("0.5", "0.25")
+        for line in score_lines(["dm5x2"])
+    ]
     (group,) = score_sheet(answers_of(scored(one), Question())).groups.values()
     assert len(group) == 2 and all("w=0." in line.name for line in group)
 
@@ -126,12 +142,15 @@ def test_probes_are_compared_as_students_are():
         .notes[0]
         .startswith("Test accuracy on others of a linear probe of students of toys")
     )
-    assert probed([{"roster": "dm5x2", "accuracy": "0.5"}]) == []  # recorded before lines told what their set is
+    assert (
+        probed([{"roster": "dm5x2", "accuracy": "0.5"}]) == []
+    )  # recorded before lines told what their set is
 
 
 @pytest.fixture
 def page(tmp_path):
-    """Gives a function that returns the page and the Markdown table of a sweep whose single job left these tables."""
+    """Gives a function that returns the page and the Markdown table of a sweep whose single job left these
+    tables."""
 
     def built(**tables):
         job = tmp_path / "sweep" / "job"
@@ -151,13 +170,19 @@ def test_a_page_of_scores_begins_with_them_and_has_no_accuracies(page):
     assert "of 1 comparison by lrs, " in html.lower() and html.index("<h2>Scores</h2>") < html.index(
         "network by network"
     )
-    assert not any(f"<h2>{absent}" in html for absent in ("Accuracy", "When distilling pays", "Where it falls behind"))
+    assert not any(
+        f"<h2>{absent}" in html for absent in ("Accuracy", "When distilling pays", "Where it falls behind")
+    )
     assert " LRS | " in (folder / "table.md").read_text() and "lead in hundredths" in html
 
 
 def test_a_page_of_probes_begins_with_their_means_and_leads(page):
     html, folder = page(probe=(probe_lines(), probe.COLUMNS))
-    assert "<h2>Accuracy of a linear probe</h2>" in html and "<h2>Leads</h2>" in html and "12 pairs of students" in html
+    assert (
+        "<h2>Accuracy of a linear probe</h2>" in html
+        and "<h2>Leads</h2>" in html
+        and "12 pairs of students" in html
+    )
     assert "over noe=1" in (folder / "table.md").read_text() and not (folder / "results.csv").exists()
 
 

@@ -21,7 +21,7 @@ from moe_distill.reports.run_page import RunReport, build_page
 from moe_distill.reports.sections import Link
 from moe_distill.reports.sets import images_section, read_distilled
 from moe_distill.results.rows import COLUMNS
-from moe_distill.results.stages import Spent
+from moe_distill.results.stages import StageCost
 from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet, union
 from moe_distill.synthetic.tiling import Tiling
 
@@ -30,7 +30,9 @@ XLINK = "{http://www.w3.org/1999/xlink}href"
 
 
 def a_set(expert=0, channels=1, size=8, ipc=2, space="standardised", tiling=1, method="dm"):
-    images = torch.randn(len(CLASSES) * ipc, channels, size, size, generator=torch.Generator().manual_seed(expert))
+    images = torch.randn(
+        len(CLASSES) * ipc, channels, size, size, generator=torch.Generator().manual_seed(expert)
+    )
     mean, std = tuple(0.1 * (c + 3) for c in range(channels)), tuple(0.2 + 0.05 * c for c in range(channels))
     p = Provenance("toys", "v", "f" * 64, CLASSES, mean, std, method, expert, ipc, space, Tiling(tiling))
     return SyntheticSet(images, p)
@@ -45,7 +47,11 @@ def stored(folder, dependence, curves, **looks):
     (folder / "manifest.json").write_text(json.dumps({"iterations": 1500, "dcor2_unbiased": dependence}))
     if curves:
         names = ("expert_0/loss", "expert_1/loss", "diversity/measure", "diversity/dcor2_unbiased")
-        lines = [f"{i},{name},{value}" for i in (10, 20) for name, value in zip(names, (9, i, 0.5, "nan"), strict=True)]
+        lines = [
+            f"{i},{name},{value}"
+            for i in (10, 20)
+            for name, value in zip(names, (9, i, 0.5, "nan"), strict=True)
+        ]
         (folder / "curves.csv").write_text("\n".join(["iteration,name,value", *lines, ""]))
     return folder, union(sets).fingerprint()
 
@@ -58,7 +64,7 @@ def row(roster, architecture, seed, accuracy, fingerprint=""):
 
 
 def cost(stage, what, found, seconds):
-    return Spent(stage, what, found, seconds, 2048.0, 1000, 250000)
+    return StageCost(stage, what, found, seconds, 2048.0, 1000, 250000)
 
 
 ACCURACIES = {
@@ -79,7 +85,9 @@ def world(tmp_path):
     rgb, other = stored(tmp_path / "rgb", None, curves=False, channels=3, size=32, method="random")
     prints = {"dm2x2": own, "random4x1": other}
     cells = [(roster, network, v) for roster, by in ACCURACIES.items() for network, v in by.items()]
-    rows = [row(roster, network, s, a, prints[roster]) for roster, network, v in cells for s, a in enumerate(v)]
+    rows = [
+        row(roster, network, s, a, prints[roster]) for roster, network, v in cells for s, a in enumerate(v)
+    ]
     return rows, [("dm2x2", dm), ("random4x1", rgb)]
 
 
@@ -116,7 +124,9 @@ def test_a_picture_holds_every_stored_pixel_in_its_cell(looks, mode, factor):
         for channel, plane in enumerate(image):
             raw = plane if p.space == "raw" else plane * p.std[channel] + p.mean[channel]
             for y, x in ((0, 0), (0, size - 1), (size - 1, 2), (3, 5)):
-                rows, columns = (slice(c + i * factor, c + (i + 1) * factor) for c, i in ((top, y), (left, x)))
+                rows, columns = (
+                    slice(c + i * factor, c + (i + 1) * factor) for c, i in ((top, y), (left, x))
+                )
                 block = seen[rows, columns, channel]
                 assert block.unique().numel() == 1
                 assert abs(int(block[0, 0]) - 255 * min(1.0, max(0.0, float(raw[y, x])))) <= 0.51
@@ -216,7 +226,14 @@ def test_missing_parts_leave_their_sections_out(world):
     pages = [page_of(), page_of(rows, COSTS, sets), page_of(rows, COSTS, sets[1:])]
     nothing, everything, curveless = ([h.text for h in ET.fromstring(page).iter("h2")] for page in pages)
     assert nothing == ["How to repeat"] and "This run took no test accuracies" in plain(pages[0])
-    assert everything == ["Accuracy", "Accuracy by network", "Distilled images", "Curves", "Cost", "How to repeat"]
+    assert everything == [
+        "Accuracy",
+        "Accuracy by network",
+        "Distilled images",
+        "Curves",
+        "Cost",
+        "How to repeat",
+    ]
     assert curveless == [h for h in everything if h != "Curves"]
 
 
@@ -224,7 +241,10 @@ def test_one_experts_file_is_shown_too_and_a_missing_one_refused(world):
     file = world[1][0][1] / "expert_0.safetensors"
     text = plain(page_of(sets=[("mine", file)] * 2))
     assert text.count("expert 0 · dm") == 1 and "1 expert" in text and "iterations" not in text
-    assert "1 of 6 sets are shown" in images_section([read_distilled("mine", "", Look(0), file)], left_out=5).note
+    assert (
+        "1 of 6 sets are shown"
+        in images_section([read_distilled("mine", "", Look(0), file)], left_out=5).note
+    )
     with pytest.raises(InputError, match="set="):
         page_of(sets=[("gone", file.with_name("gone.safetensors"))])
 

@@ -6,7 +6,9 @@ from moe_distill.results.attempts import Attempt
 
 
 def tried(**more):
-    return Attempt(began=0.0, command="run", commit="abc", host="h", boot="b", process=1, process_began=1.0, **more)
+    return Attempt(
+        began=0.0, command="run", commit="abc", host="h", boot="b", process=1, process_began=1.0, **more
+    )
 
 
 def told(state, last, *attempts):
@@ -15,11 +17,14 @@ def told(state, last, *attempts):
 
 
 def test_an_attempt_without_an_end_is_what_it_is_if_it_is_the_last_and_lost_if_not():
-    """A cell can be done while a job still works at it: its rows stood in a table, or the job builds its page."""
+    """A cell can be done while a job still works at it: its rows stood in a table, or the job builds its
+    page."""
     assert ", running" in told("done", "running", tried()) and "lost" not in told("done", "running", tried())
     assert ", restarted" in told("done", "restarted", tried())
     two = told("running", "running", tried(), tried())
-    assert two.count("lost: killed, or its machine restarted") == 1 and two.index("lost") < two.index(", running")
+    assert two.count("lost: killed, or its machine restarted") == 1 and two.index("lost") < two.index(
+        ", running"
+    )
     failed = told("failed", "failed", tried(), tried(outcome="failed", error="<no>", ended=60.0))
     assert "failed after 1 min" in failed and "&lt;no&gt;" in failed and "<details open" in failed
 

@@ -1,4 +1,5 @@
-"""The page of a sweep in headless Chromium: it fits its window, and the slider goes through the iterations."""
+"""The page of a sweep in headless Chromium: it fits its window, and the slider goes through the
+iterations."""
 
 import html
 import json
@@ -15,7 +16,8 @@ from moe_distill.sweeps.report import report_sweep
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")]
-# A frame of the wanted width, since the browser has a least width of its own; the page in it has the same origin.
+# A frame of the wanted width, since the browser has a least width of its own; the page in it has the same
+# origin.
 FRAME = """<body style="margin:0"><iframe width="{width}" height="900" srcdoc="{page}"></iframe><script>
 document.querySelector('iframe').onload = event => {{
   const page = event.target.contentDocument, slider = page.querySelector('.way input');
@@ -39,7 +41,9 @@ def page(shared_suite):
     (sweep / "multirun.yaml").touch()
     short = ("method=dm", "students=convnet3", "seeds=1", "recipe.epochs=1", "baselines=random")
     shared_suite(*short, f"paths.output={sweep}/job")
-    Sweep("python -m moe_distill.run", {"claim": "It fits."}, (Cell("x=1", "job", "python", ()),)).write(sweep)
+    Sweep("python -m moe_distill.run", {"claim": "It fits."}, (Cell("x=1", "job", "python", ()),)).write(
+        sweep
+    )
     report_sweep(sweep, Results(Store(shared_suite.store)))
     return (sweep / "report.html").read_text()
 
@@ -54,5 +58,12 @@ def test_the_page_fits_its_window_and_its_slider_works(page, width, tmp_path):
     assert told["width"] <= width
     assert told["steps"] == "0 1 3" and told["last"] == ["2", "2"]  # of both experts
     assert told["first"] == ["0", "0"] and told["says"] == "0"
-    wanted = ["Accuracy", "Accuracy by network", "Distilled images", "Features of the experts", "Cost", "Cells"]
+    wanted = [
+        "Accuracy",
+        "Accuracy by network",
+        "Distilled images",
+        "Features of the experts",
+        "Cost",
+        "Cells",
+    ]
     assert [s for s in wanted if s not in told["sections"]] == []

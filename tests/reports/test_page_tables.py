@@ -26,7 +26,9 @@ def test_lines_of_all_jobs_are_shown_once_with_what_varies(tmp_path):
 def test_rank_correlations_of_a_sweep_come_first_and_whole(tmp_path):
     pairs = [(f"m{i}", f"m{j}") for i in range(25) for j in range(i)]
     head, told = "dataset,method,ipc,noe,compared,within,first,second,rho,low,high,sets\n", "d,dm,5,2"
-    lines = [f"{told},measures,{net},{a},{b},0.5,-0.123,0.9,6\n" for net in ("vgg", "<net>") for a, b in pairs]
+    lines = [
+        f"{told},measures,{net},{a},{b},0.5,-0.123,0.9,6\n" for net in ("vgg", "<net>") for a, b in pairs
+    ]
     lines += [f"{told},architectures,m{i},vgg,<net>,nan,nan,nan,6\n" for i in range(25)]
     lines += ["d,idm,5,2,measures,vgg,m1,m0,-1.0,nan,nan,3\n"]
     (tmp_path / "agreement.csv").write_text(head + "".join(lines))

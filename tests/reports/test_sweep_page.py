@@ -7,7 +7,7 @@ import pytest
 from conftest_rows import row, students, trained
 
 from moe_distill.reports import answers
-from moe_distill.reports.naming import in_words, set_names
+from moe_distill.reports.naming import describe_set, set_names
 from moe_distill.reports.sets import picked
 from moe_distill.reports.transfer import transfer_dots
 from moe_distill.results.known_rows import Results
@@ -23,7 +23,9 @@ def test_a_set_that_is_judged_in_several_ways_is_named_by_what_made_it():
     """Table 4's second and third cell share their set; its first has another of the same roster."""
     made = (("none", "f0", "none"), ("paper", "f1", "none"), ("paper", "f1", "cross_expert"))
     rows = [
-        row("dm5x2", diversity=d, set_fingerprint=f, fusion=m, recipe=r) for d, f, m in made for r in ("dsa", "idc")
+        row("dm5x2", diversity=d, set_fingerprint=f, fusion=m, recipe=r)
+        for d, f, m in made
+        for r in ("dsa", "idc")
     ]
     assert set_names(rows) == {"f0": "dm5x2 none", "f1": "dm5x2 paper"}
     assert set_names(rows[2:]) == {"f1": "dm5x2"}
@@ -35,7 +37,12 @@ def test_sets_of_several_distillation_seeds_are_told_apart_and_one_of_each_is_sh
     names = set_names(rows)
     assert list(names.values()) == [*(f"{n} seed {d}" for n in ("dm5x2", "idm5x2") for d in "012"), "dm10x1"]
     titles = [*names.values()]
-    assert [titles[i] for i in picked(titles, most=4)] == ["dm5x2 seed 0", "dm5x2 seed 1", "idm5x2 seed 0", "dm10x1"]
+    assert [titles[i] for i in picked(titles, most=4)] == [
+        "dm5x2 seed 0",
+        "dm5x2 seed 1",
+        "idm5x2 seed 0",
+        "dm10x1",
+    ]
     assert picked(titles) == [*range(len(titles))]
 
 
@@ -56,7 +63,14 @@ def test_sets_are_correlated_with_sets_of_their_own_data_and_mixing_only():
 
 def test_a_set_that_a_network_lacks_is_correlated_with_none():
     rows = [
-        row("dm5x2", set_fingerprint=str(i), dcor2_unbiased=str(i), architecture=a, distill_seed=str(i), seed="0")
+        row(
+            "dm5x2",
+            set_fingerprint=str(i),
+            dcor2_unbiased=str(i),
+            architecture=a,
+            distill_seed=str(i),
+            seed="0",
+        )
         | {"accuracy_last": "" if (i, a) == (1, "c") else "0.5"}
         for i in range(3)
         for a in "abc"
@@ -83,7 +97,9 @@ def test_a_numeric_setting_that_jobs_vary_is_an_axis_though_no_experiment_says_s
         (points,) = panel.lines.values()
         assert [p.x for p in points] == [0.1, 0.2, 0.4]
         own = [r for r in rows if r["architecture"] == panel.network or panel.network == "average"]
-        means = [[float(r["accuracy_last"]) for r in own if f"lr={x}," in r["overrides"]] for x in (0.1, 0.2, 0.4)]
+        means = [
+            [float(r["accuracy_last"]) for r in own if f"lr={x}," in r["overrides"]] for x in (0.1, 0.2, 0.4)
+        ]
         assert [p.mean for p in points] == pytest.approx([sum(v) / len(v) for v in means])
 
 
@@ -112,11 +128,16 @@ def test_every_part_of_a_page_has_the_variants_in_one_order():
 def test_variants_are_told_in_words():
     words = {"idm5x2": "IDM, 2 experts of 5 images a class", "dm10x1": "DM, 1 expert of 10 images a class"}
     words |= {"random10x1": "Random real images, 10 a class", "rded1x1": "RDED, 1 expert of 1 image a class"}
-    assert {name: in_words(row(name)) for name in words} == words
-    assert in_words({"method": "dm", "ipc": "7+3", "noe": "2"}) == "DM, 2 experts of 7 and 3 images a class"
-    mixed = in_words({"method": "idm+rded", "ipc": "10", "noe": "2"})
+    assert {name: describe_set(row(name)) for name in words} == words
+    assert (
+        describe_set({"method": "dm", "ipc": "7+3", "noe": "2"}) == "DM, 2 experts of 7 and 3 images a class"
+    )
+    mixed = describe_set({"method": "idm+rded", "ipc": "10", "noe": "2"})
     assert mixed == "IDM and RDED, 2 experts of 10 images a class"
-    assert in_words({"method": "random_tiled", "ipc": "10", "noe": "1"}) == "Random real images, tiled, 10 a class"
+    assert (
+        describe_set({"method": "random_tiled", "ipc": "10", "noe": "1"})
+        == "Random real images, tiled, 10 a class"
+    )
 
 
 def large_sweep(folder, jobs):
@@ -127,7 +148,9 @@ def large_sweep(folder, jobs):
         about = {"overrides": f"method.lr={job},seed=0", "set_fingerprint": str(job)}
         students = [(network, seed) for network in "abcd" for seed in range(5)]
         rows = [
-            trained("dm5x2", f"{job} {a} {s}", str(0.3 + job / (2 * jobs)), architecture=a, seed=str(s), **about)
+            trained(
+                "dm5x2", f"{job} {a} {s}", str(0.3 + job / (2 * jobs)), architecture=a, seed=str(s), **about
+            )
             for a, s in students
         ]
         (folder / str(job)).mkdir()
@@ -138,7 +161,8 @@ def large_sweep(folder, jobs):
 
 
 def test_a_large_sweep_has_its_page_in_time_that_grows_with_its_rows(tmp_path):
-    """What templates and charts take, apart from the reading of rows: 5 s for 10,000 of them would be all of it."""
+    """What templates and charts take, apart from the reading of rows: 5 s for 10,000 of them would be all of
+    it."""
     from moe_distill.reports.sweep_page import build_sweep_page
 
     rows = large_sweep(tmp_path, jobs=40)

@@ -31,12 +31,15 @@ ACCURACIES = {
     "random10x1": {"convnet3": (0.41, 0.41, 0.41), "vgg11": (math.nan, math.nan, math.nan)},
 }
 PAPER = [
-    {"ipc": "5", "noe": "2", "architecture": n, "accuracy": a} for n, a in (("convnet3", "70"), ("vgg11", "60.25"))
+    {"ipc": "5", "noe": "2", "architecture": n, "accuracy": a}
+    for n, a in (("convnet3", "70"), ("vgg11", "60.25"))
 ]
 
 
 def toys(**more):
-    cells = [(v, n, s, a) for v, by in ACCURACIES.items() for n, values in by.items() for s, a in enumerate(values)]
+    cells = [
+        (v, n, s, a) for v, by in ACCURACIES.items() for n, values in by.items() for s, a in enumerate(values)
+    ]
     about = {"distill_seed": "0", **more}
     return [row(v, architecture=n, seed=str(s), accuracy_last=str(a), **about) for v, n, s, a in cells]
 
@@ -85,7 +88,9 @@ def test_what_varies_makes_groups_and_real_images_come_last():
         "idm": ["idm10x1", "idm5x2"],
         "random": ["random10x1"],
     }
-    rows = students("more", ("dm10x2", "dm5x2", "random10x1")) + students("o", ("dm5x2",), ("mlp",), dataset="others")
+    rows = students("more", ("dm10x2", "dm5x2", "random10x1")) + students(
+        "o", ("dm5x2",), ("mlp",), dataset="others"
+    )
     table = sheet(answers_of(rows, Question()))
     assert list(table.groups) == ["toys · budget 10", "toys · budget 20", "others · budget 10"]
     assert table.heads[1:5] == (*NETWORKS, "mlp")
@@ -95,7 +100,9 @@ def test_what_varies_makes_groups_and_real_images_come_last():
 
 def test_cells_to_come_are_shown_as_missing():
     networks = (*ACCURACIES["dm5x2"], "alexnet")
-    coming = to_come(row(v, architecture=n, seed="0", distill_seed="0") for v in ("dm5x2", "idm5x2") for n in networks)
+    coming = to_come(
+        row(v, architecture=n, seed="0", distill_seed="0") for v in ("dm5x2", "idm5x2") for n in networks
+    )
     table = sheet(answers_of([*toys(), *coming], Question()))
     said = {line.name: [e.text for e in line.entries] for line in table.groups[""]}
     assert table.heads[:2] == ("trained on", "seeds")
@@ -107,7 +114,9 @@ def test_cells_to_come_are_shown_as_missing():
 
 
 def test_lines_of_one_and_of_three_seeds_say_so_and_what_their_intervals_are_over():
-    rows = students("three", ("dm5x2", "dm10x1"), distill_seeds=(0, 1, 2)) + students("one", ("idm5x2", "idm10x1"))
+    rows = students("three", ("dm5x2", "dm10x1"), distill_seeds=(0, 1, 2)) + students(
+        "one", ("idm5x2", "idm10x1")
+    )
     question = Question(against={"noe": 1})
     table = sheet(answers_of(rows, question))
     said = {line.name: [e.text for e in line.entries] for own in table.groups.values() for line in own}
@@ -128,7 +137,11 @@ def test_lines_of_one_and_of_three_seeds_say_so_and_what_their_intervals_are_ove
     }
     assert told["idm5x2"] == "1 of 3" and told["idm10x1"] == "1"
     alike = sheet(answers_of([r for r in rows if r["method"] == "dm"], question))
-    assert "seeds" not in alike.heads and "‡" not in alike.notes[-1] and "for these networks" not in alike.notes[-1]
+    assert (
+        "seeds" not in alike.heads
+        and "‡" not in alike.notes[-1]
+        and "for these networks" not in alike.notes[-1]
+    )
 
 
 def test_markdown_is_an_aligned_table():
@@ -139,7 +152,11 @@ def test_markdown_is_an_aligned_table():
         tuple(i for i, c in enumerate(lines[0]) if c == "|")
     }
     assert re.fullmatch(r"\| :-+ (\| -+: ){5}\|", lines[1])
-    assert [c.strip() for c in lines[3].split("|")[1:4]] == ["dm5x2", "**63.0 ± 2.0** (70.0)", "52.0 ± 2.0 (60.3)"]
+    assert [c.strip() for c in lines[3].split("|")[1:4]] == [
+        "dm5x2",
+        "**63.0 ± 2.0** (70.0)",
+        "52.0 ± 2.0 (60.3)",
+    ]
     assert lines[4].startswith("| *random10x1* ")
     notes = text[text.index("\n\n") :].strip().splitlines()
     assert " ".join(notes) == " ".join(TOYS.notes) and max(map(len, notes)) <= 120
@@ -153,7 +170,14 @@ def test_html_needs_nothing_else_and_takes_its_colours_from_the_page():
     tree = ET.fromstring(f"<div>{text}</div>")
     assert not re.search(r"https?:|@import|<style|<script|url\(|#[0-9a-fA-F]{3,6}\b", text)
     body = [["".join(c.itertext()) for c in line] for line in tree.find("div/table/tbody")]
-    assert body[1] == ["<b>&dm5x2", "63.0 ± 2.0 (70.0)", "52.0 ± 2.0 (60.3)", "57.5 (65.1)", "−2.0 ± 0.0", "–"]
+    assert body[1] == [
+        "<b>&dm5x2",
+        "63.0 ± 2.0 (70.0)",
+        "52.0 ± 2.0 (60.3)",
+        "57.5 (65.1)",
+        "−2.0 ± 0.0",
+        "–",
+    ]
     assert [b.text for b in tree.iter("b")] == ["56.0 ± 1.4 †", "59.0 †", "63.0 ± 2.0"]
     assert tree.find("div").get("class") == "scroll" and "".join(tree.itertext()).count(TOYS.notes[0]) == 1
 
@@ -168,7 +192,9 @@ def test_latex_is_escaped_and_balanced():
     bare = re.sub(r"\\.", "", text)
     assert bare.count("{") == bare.count("}") and bare.count("$") % 2 == 0
     rows = [line for line in body.splitlines() if "&" in line]
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in rows} == {5} and all(r.endswith(r"\\") for r in rows)
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in rows} == {5} and all(
+        r.endswith(r"\\") for r in rows
+    )
     begun, ended = (re.findall(rf"\\{word}{{([a-z*]+)}}", text) for word in ("begin", "end"))
     assert sorted(begun) == sorted(ended) and "l|" not in text
     assert not re.search(r"(?<!\\)[%#&_]", "".join(text.split("\n", 1)[1].replace(" & ", " ").splitlines()))
@@ -179,7 +205,14 @@ def test_the_terminal_shows_the_same():
     console.print(terminal(TOYS, "title [x]"))
     text = console.export_text()
     assert "title [x]" in text
-    for word in ("63.0 ± 2.0 (70.0)", "diverged", "-2.0 ± 0.0", "random10x1", "over noe=1", "4 students that diverged"):
+    for word in (
+        "63.0 ± 2.0 (70.0)",
+        "diverged",
+        "-2.0 ± 0.0",
+        "random10x1",
+        "over noe=1",
+        "4 students that diverged",
+    ):
         assert word in text
 
 
@@ -188,7 +221,8 @@ RECORDED = sorted(path.parent.name for path in EXPERIMENTS.glob("*/results.csv")
 
 
 def cells_of(rows):
-    """Return the jobs that ask for committed rows, a distillation seed each, with random images as their baselines."""
+    """Return the jobs that ask for committed rows, a distillation seed each, with random images as their
+    baselines."""
     jobs = {}
     for r in rows:
         if not is_random(r):

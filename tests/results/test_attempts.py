@@ -65,7 +65,9 @@ def test_a_record_that_cannot_be_read_is_none(tmp_path, text):
     assert [a.command for a in attempts_of(tmp_path)] == ["again"]
 
 
-@pytest.mark.parametrize("wrong", [{"outcome": 7}, {"began": "noon"}, {"process": 1.5}, {"ended": [1]}, {"host": None}])
+@pytest.mark.parametrize(
+    "wrong", [{"outcome": 7}, {"began": "noon"}, {"process": 1.5}, {"ended": [1]}, {"host": None}]
+)
 def test_a_record_of_wrong_types_is_none(tmp_path, wrong):
     with attempt(tmp_path, "first"):
         pass
@@ -83,7 +85,9 @@ def test_what_a_signal_ends_was_stopped(tmp_path, asked):
 
 
 def test_a_killed_run_is_known_by_its_process(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", SLEEPER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLEEPER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "began\n" and state_of(tmp_path) == "running"
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -104,7 +108,9 @@ def test_a_restarted_machine_and_a_process_of_the_same_number_are_not_mistaken_f
     assert state_of(tmp_path) == "restarted"
 
 
-def test_a_clock_that_is_set_meanwhile_neither_ends_an_attempt_nor_restarts_the_machine(tmp_path, monkeypatch):
+def test_a_clock_that_is_set_meanwhile_neither_ends_an_attempt_nor_restarts_the_machine(
+    tmp_path, monkeypatch
+):
     with attempt(tmp_path, ""):
         booted, started = psutil.boot_time, psutil.Process.create_time
         monkeypatch.setattr("psutil.boot_time", lambda: booted() + 3600)
@@ -136,7 +142,7 @@ def test_a_living_attempt_touches_its_record(tmp_path, monkeypatch):
         ("+method.foo=1", "method.foo=1: no such key"),
         ("threads=0", "threads=0: a whole number"),
         ("method.iterations=0", "method.iterations=0: a whole number of at least 1"),
-        ("exam.seeds=${gone}", "Interpolation key 'gone' not found"),
+        ("protocol.seeds=${gone}", "Interpolation key 'gone' not found"),
     ],
 )
 def test_what_fails_before_the_pipeline_is_a_failed_attempt(suite, given, said):
@@ -150,10 +156,12 @@ def test_a_mirror_that_cannot_be_opened_is_a_failed_attempt(suite, monkeypatch):
     def refuse(*_):
         raise InputError("logger.mode", "online", "offline")
 
-    monkeypatch.setattr("moe_distill.tracking.wandb_tracker.NoMirror.open", refuse)
+    monkeypatch.setattr("moe_distill.tracking.wandb_tracker.NoTracker.open", refuse)
     with pytest.raises(InputError):
         suite("method=dm")
-    assert [(a.outcome, a.error) for a in attempts_of(suite.out)] == [("failed", "logger.mode=online: offline")]
+    assert [(a.outcome, a.error) for a in attempts_of(suite.out)] == [
+        ("failed", "logger.mode=online: offline")
+    ]
 
 
 def test_looking_at_a_run_is_no_attempt(suite):

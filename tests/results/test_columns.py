@@ -1,4 +1,5 @@
-"""Tables of rows: what a column does not take is refused in a line that names the table, the line and the column."""
+"""Tables of rows: what a column does not take is refused in a line that names the table, the line and the
+column."""
 
 from pathlib import Path
 
@@ -65,7 +66,9 @@ def test_a_malformed_table_of_a_run_is_set_aside(table, capsys, spoil):
     path.write_bytes(spoiled if isinstance(spoiled, bytes) else spoiled.encode())
     assert [row["config_hash"] for row in texts_in([good, path])] == ["of another"]
     said = capsys.readouterr().out
-    assert said.startswith(f"damaged: {path}: not a table as this package writes it") and said.count("\n") == 1
+    assert (
+        said.startswith(f"damaged: {path}: not a table as this package writes it") and said.count("\n") == 1
+    )
     assert not path.exists() and path.with_name("results.csv.damaged-1").is_file()
     assert len(texts_in([good, path])) == 1 and capsys.readouterr().out == ""
 
@@ -100,7 +103,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("column", "cell"), [(column, cell) for column, cells in WRONG.items() for cell in cells])
+@pytest.mark.parametrize(
+    ("column", "cell"), [(column, cell) for column, cells in WRONG.items() for cell in cells]
+)
 def test_what_a_column_does_not_take_is_named(table, column, cell):
     path = table({**WHOLE, column: cell})
     assert refusals(path).startswith(f"table={path}: a table as this package writes it; line 2 has ")
@@ -137,7 +142,9 @@ def test_columns_that_older_tables_lack_are_empty(table):
     assert texts_in([path]) == [{**WHOLE, **dict.fromkeys(OLD, "")}]
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*/*.csv")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+@pytest.mark.parametrize(
+    "path", sorted(EXPERIMENTS.glob("*/*.csv")), ids=lambda p: f"{p.parent.name}-{p.stem}"
+)
 def test_every_committed_table_is_read(path):
     if path.name != "paper.csv":
         assert not read_rows(path, SCHEMAS.get(path.name, ResultRow)).is_empty()
@@ -146,7 +153,10 @@ def test_every_committed_table_is_read(path):
 OTHERS = {
     "measures.csv": ({"measure": "dcor", "value": "0.5"}, {"value": "", "ipc": "x", "measure": ""}),
     "probe.csv": ({"architecture": "a", "accuracy": "0.5"}, {"accuracy": "5", "ipc": "five", "noe": "0"}),
-    "scores.csv": ({"architecture": "a", "lrs": "0.5"}, {"lrs": "high", "syn_any_mean": "34", "distill_seed": "x"}),
+    "scores.csv": (
+        {"architecture": "a", "lrs": "0.5"},
+        {"lrs": "high", "syn_any_mean": "34", "distill_seed": "x"},
+    ),
 }
 
 

@@ -48,7 +48,9 @@ def world(name):
 
 def pairs_of(own, other):
     """Return differences by architecture and distillation seed, found by a double loop."""
-    counts = collections.Counter((side, r["architecture"], r["seed"]) for side in (0, 1) for r in (own, other)[side])
+    counts = collections.Counter(
+        (side, r["architecture"], r["seed"]) for side in (0, 1) for r in (own, other)[side]
+    )
     several = max(counts.values()) > 1
     held = {}
     for a, b in itertools.product(own, other):
@@ -79,7 +81,8 @@ def interval_of(held, networks):
 
 
 def welch(samples):
-    """Return half of the interval of the mean of means: variances of means add up, Welch's degrees of freedom."""
+    """Return half of the interval of the mean of means: variances of means add up, Welch's degrees of
+    freedom."""
     if min(map(len, samples)) < 2:
         return None
     variance, below = 0.0, 0.0
@@ -120,7 +123,8 @@ def test_intervals_say_what_they_are_over():
 
 
 def test_a_lead_of_several_seeds_over_one_set_has_an_interval_that_covers():
-    """Paired with the one set of the opponent, whose own luck was in no interval, it covered 83 % in place of 95 %."""
+    """Paired with the one set of the opponent, whose own luck was in no interval, it covered 83 % in place of
+    95 %."""
     rng, runs, rows = stream(0, "coverage"), 400, []
     for run in range(runs):
         luck = {(v, d): torch.randn((), generator=rng).item() for v in ("dm5x2", "dm10x1") for d in "012"}
@@ -134,12 +138,15 @@ def test_a_lead_of_several_seeds_over_one_set_has_an_interval_that_covers():
     leads = compared(rows, AGAINST_ONE).filter(kind="noe=1", architecture=AVERAGE)
     assert len(leads) == runs
     assert 0.92 < (leads["difference"].abs() <= leads["half"]).mean() < 0.98
-    against_one_set = [r for r in rows if (r["roster"], r["distill_seed"]) not in (("dm10x1", "1"), ("dm10x1", "2"))]
+    against_one_set = [
+        r for r in rows if (r["roster"], r["distill_seed"]) not in (("dm10x1", "1"), ("dm10x1", "2"))
+    ]
     assert set(compared(against_one_set, AGAINST_ONE)["n"]) == {3}
 
 
 def test_random_images_of_each_student_are_paired_by_student():
-    """A score gives every student random images of its own, whose distillation seed is the student's number."""
+    """A score gives every student random images of its own, whose distillation seed is the student's
+    number."""
     own = students("own", ("dm10x1",))
     other = [{**r, "distill_seed": r["seed"]} for r in students("other", ("random10x1",))]
     (lead,) = [c for c in compared(own + other, Question()).to_dicts() if c["architecture"] == AVERAGE]
@@ -157,12 +164,16 @@ def test_an_average_weighs_architectures_alike():
     own = [r for r in students("weights", ("dm5x2",)) if r["architecture"] == "vgg11" or r["seed"] == "0"]
     other = students("weights", ("dm10x1",))
     found = {c["architecture"]: c for c in compared(own + other, AGAINST_ONE).to_dicts()}
-    assert found[AVERAGE]["difference"] == pytest.approx(statistics.mean(found[n]["difference"] for n in NETWORKS))
+    assert found[AVERAGE]["difference"] == pytest.approx(
+        statistics.mean(found[n]["difference"] for n in NETWORKS)
+    )
     assert found[AVERAGE]["n"] == 5 and found[AVERAGE]["half"] is None
 
 
 def test_what_a_run_tells_of_random_images_is_what_the_table_tells():
-    rows = students("run", ("dm5x2", "dm10x1", "random10x1", "random_tiled10x1", "dm10x2"), networks=("a", "b"))
+    rows = students(
+        "run", ("dm5x2", "dm10x1", "random10x1", "random_tiled10x1", "dm10x2"), networks=("a", "b")
+    )
     leads = leads_over_random(rows)
     found = {(n, k): (o, v.difference, v.half) for n, by in leads.items() for k, (o, v) in by.items()}
     table = [c for c in compared(rows, Question()).to_dicts() if c["architecture"] == AVERAGE]
@@ -199,7 +210,9 @@ def test_losing_cells_are_those_behind_sorted_from_the_worst():
 def test_an_average_lead_needs_pairs_on_every_architecture():
     rows = [r for r in world("one seed") if (r["roster"], r["architecture"]) != ("dm10x1", "vgg11")]
     found = {c["architecture"]: c for c in compared(rows, AGAINST_ONE).to_dicts()}
-    assert found["vgg11"]["difference"] is None is found[AVERAGE]["difference"] and found["convnet3"]["n"] == 3
+    assert (
+        found["vgg11"]["difference"] is None is found[AVERAGE]["difference"] and found["convnet3"]["n"] == 3
+    )
 
 
 def test_leads_keep_the_names_of_cells_that_are_to_come():
@@ -218,6 +231,9 @@ def test_a_lead_is_said_in_points():
 
 def test_spans_of_distillation_seeds_are_told_once():
     one = "9 pairs of students, one distillation seed"
-    assert describe_replicates(["3 distillation seeds"]) == "3 distillation seeds" and describe_replicates([]) == ""
+    assert (
+        describe_replicates(["3 distillation seeds"]) == "3 distillation seeds"
+        and describe_replicates([]) == ""
+    )
     several = ["3 distillation seeds", one, "2 distillation seeds", one]
     assert describe_replicates(several) == f"2 to 3 distillation seeds or {one}"

@@ -34,7 +34,9 @@ def test_rho_is_that_of_counted_ranks_ties_included(n, steps):
 @pytest.mark.parametrize(("n", "correlation"), [(8, 0.0), (12, 0.5), (12, -0.8), (40, 0.3), (40, 0.9)])
 def test_the_interval_covers_the_truth_as_often_as_it_says(n, correlation):
     truth = 6 / math.pi * math.asin(correlation / 2)  # Spearman's ρ of a bivariate normal distribution
-    found = [rank_correlation(x.tolist(), y.tolist()) for x, y in zip(*draws(n, correlation, 600), strict=True)]
+    found = [
+        rank_correlation(x.tolist(), y.tolist()) for x, y in zip(*draws(n, correlation, 600), strict=True)
+    ]
     covered = sum(c.low <= truth <= c.high for c in found) / len(found)
     assert 0.92 <= covered <= 0.985  # three standard errors about 0.95 are 0.027
     assert all(-1 <= c.low <= c.rho <= c.high <= 1 for c in found)
@@ -44,7 +46,11 @@ def test_the_interval_is_bonett_and_wrights():
     x, y = (v[0].tolist() for v in draws(20, 0.7, 1))
     rho, low, high, n = rank_correlation(x, y)
     z, half = math.atanh(rho), 1.959964 * math.sqrt((1 + rho * rho / 2) / 17)
-    assert (low, high, n) == (pytest.approx(math.tanh(z - half), abs=1e-6), pytest.approx(math.tanh(z + half)), 20)
+    assert (low, high, n) == (
+        pytest.approx(math.tanh(z - half), abs=1e-6),
+        pytest.approx(math.tanh(z + half)),
+        20,
+    )
     assert rank_correlation(x, y, confidence=0.5).low == pytest.approx(
         math.tanh(z - 0.674490 * half / 1.959964), abs=1e-6
     )
@@ -88,16 +94,24 @@ def test_measures_are_compared_within_architectures_and_architectures_within_mea
     found = agreement(rows_of(values))
     assert all(tuple(row) == AGREEMENT and row["sets"] == 6 for row in found)
     cells = {tuple(row[c] for c in AGREEMENT[:4]): row["rho"] for row in found}
-    assert len(found) == len(cells) == 2 * 3 + 3  # pairs of measures in two networks, networks in three measures
+    assert (
+        len(found) == len(cells) == 2 * 3 + 3
+    )  # pairs of measures in two networks, networks in three measures
     for (compared, within, first, second), rho in cells.items():
-        key = (lambda s, m, a=within: (s, a, m)) if compared == "measures" else (lambda s, a, m=within: (s, a, m))
+        key = (
+            (lambda s, m, a=within: (s, a, m))
+            if compared == "measures"
+            else (lambda s, a, m=within: (s, a, m))
+        )
         x, y = ([values[key(s, name)] for s in "pqrstu"] for name in (first, second))
         assert rho == pytest.approx(counted(x, y), abs=1e-12)
 
 
 def test_only_sets_that_have_both_values_count_and_repeated_values_as_their_mean():
     values = {
-        (s, "net", m): v for m, column in {"a": [1, 2, 3, 4], "b": [4, 3, 2]}.items() for s, v in enumerate(column)
+        (s, "net", m): v
+        for m, column in {"a": [1, 2, 3, 4], "b": [4, 3, 2]}.items()
+        for s, v in enumerate(column)
     }
     rows = rows_of(values) + rows_of({(0, "net", "a"): 9})  # set 0 has 5 by measure a
     (row,) = agreement(rows)

@@ -17,7 +17,14 @@ ONE, MIXED = {"diversity": "none", "fusion": "none"}, {"diversity": "paper", "fu
 
 def row(roster="dm5x2", **more):
     own = {"roster": roster, "method": "dm", "dataset": "d", "ipc": "5", "noe": "2", "architecture": "a"}
-    return {**dict.fromkeys(COLUMNS, ""), **own, "accuracy_last": "0.5", "seed": "0", "distill_seed": "0", **more}
+    return {
+        **dict.fromkeys(COLUMNS, ""),
+        **own,
+        "accuracy_last": "0.5",
+        "seed": "0",
+        "distill_seed": "0",
+        **more,
+    }
 
 
 @pytest.mark.parametrize(
@@ -44,7 +51,10 @@ def test_a_condition_is_met_by_its_value_and_by_titles_that_begin_with_it(value,
 
 
 def accuracy(name, **conditions):
-    own = {"regulariser": "none", "recipe": {"idm": "dsa"}.get(conditions.get("method"), conditions.get("method"))}
+    own = {
+        "regulariser": "none",
+        "recipe": {"idm": "dsa"}.get(conditions.get("method"), conditions.get("method")),
+    }
     return in_paper({**own, **conditions}, Question(paper=paper_rows(EXPERIMENTS / name / "paper.csv")))
 
 
@@ -56,21 +66,53 @@ def in_paper(conditions, question):
 @pytest.mark.parametrize(
     ("name", "conditions", "percent"),
     [
-        ("table1", dict(dataset="cifar10", method="idm", ipc="5", noe="2", architecture="alexnet", **MIXED), 37.19),
-        ("table1", dict(dataset="cifar100", method="mtt", ipc="20", noe="1", architecture="vgg11", **ONE), 27.72),
-        ("table1", dict(dataset="cifar10", method="idm", ipc="5", noe="2", architecture="alexnet", **ONE), None),
-        ("table1", dict(dataset="cifar10", method="dm", ipc="5", noe="2", architecture="alexnet", **MIXED), None),
-        ("table1", dict(method="idm", ipc="5", noe="2", architecture="alexnet", regulariser="clom", **MIXED), None),
-        ("table1", dict(method="idm", ipc="5", noe="2", architecture="alexnet", recipe="modern", **MIXED), None),
+        (
+            "table1",
+            dict(dataset="cifar10", method="idm", ipc="5", noe="2", architecture="alexnet", **MIXED),
+            37.19,
+        ),
+        (
+            "table1",
+            dict(dataset="cifar100", method="mtt", ipc="20", noe="1", architecture="vgg11", **ONE),
+            27.72,
+        ),
+        (
+            "table1",
+            dict(dataset="cifar10", method="idm", ipc="5", noe="2", architecture="alexnet", **ONE),
+            None,
+        ),
+        (
+            "table1",
+            dict(dataset="cifar10", method="dm", ipc="5", noe="2", architecture="alexnet", **MIXED),
+            None,
+        ),
+        (
+            "table1",
+            dict(method="idm", ipc="5", noe="2", architecture="alexnet", regulariser="clom", **MIXED),
+            None,
+        ),
+        (
+            "table1",
+            dict(method="idm", ipc="5", noe="2", architecture="alexnet", recipe="modern", **MIXED),
+            None,
+        ),
         ("failures", dict(method="idm", ipc="5", noe="2", architecture="alexnet", **MIXED), 37.19),
         ("table2", dict(roster="idm10+rded10", recipe="rded", architecture="resnet18", **MIXED), 46.79),
         ("table2", dict(roster="idm10+rded10", recipe="rded_hard", architecture="resnet18", **MIXED), 46.79),
         ("table2", dict(roster="rded20x1", recipe="rded_hard", architecture="convnet3", **ONE), 45.62),
         ("table2", dict(roster="rded20x1", recipe="idm", architecture="convnet3", **ONE), None),
-        ("table3", dict(method="idc", diversity="paper", fusion="vanilla-alpha0.5", architecture="alexnet"), 44.60),
+        (
+            "table3",
+            dict(method="idc", diversity="paper", fusion="vanilla-alpha0.5", architecture="alexnet"),
+            44.60,
+        ),
         ("table3", dict(method="idc", diversity="paper", fusion="none", architecture="vgg11"), 50.84),
         ("table4", dict(method="mtt", ipc="10", architecture="convnet3", **ONE), 58.08),
-        ("table4", dict(method="mtt", ipc="10", diversity="paper", fusion="none", architecture="convnet3"), 58.38),
+        (
+            "table4",
+            dict(method="mtt", ipc="10", diversity="paper", fusion="none", architecture="convnet3"),
+            58.38,
+        ),
         ("table4", dict(method="mtt", ipc="10", architecture="convnet3", **MIXED), 60.14),
         ("full_data", dict(dataset="cifar100", method="full_dataset", architecture="convnet3"), 56.20),
         ("full_data", dict(dataset="cifar100", method="full_dataset", architecture="vgg11"), None),
@@ -96,11 +138,15 @@ def test_tables_of_the_paper_agree_where_they_overlap():
     for method in ("idc", "idm", "mtt"):
         assert accuracy("table4", method=method, **whole) == accuracy("table1", method=method, **whole)
     assert accuracy("table3", method="idc", **whole) == accuracy("table1", method="idc", **whole)
-    assert (EXPERIMENTS / "failures" / "paper.csv").read_text() == (EXPERIMENTS / "table1" / "paper.csv").read_text()
+    assert (EXPERIMENTS / "failures" / "paper.csv").read_text() == (
+        EXPERIMENTS / "table1" / "paper.csv"
+    ).read_text()
 
 
 @pytest.mark.parametrize("experiment", ["table1", "budget"])
-def test_the_papers_file_is_that_of_the_experiment_or_none_and_one_that_is_named_must_be_there(composed, experiment):
+def test_the_papers_file_is_that_of_the_experiment_or_none_and_one_that_is_named_must_be_there(
+    composed, experiment
+):
     file = EXPERIMENTS / experiment / "paper.csv"
     told = composed(f"+experiment={experiment}", f"paths.tables={EXPERIMENTS}").question.paper
     assert told == (str(file) if file.is_file() else None)
@@ -118,14 +164,23 @@ def test_a_paper_that_cannot_be_read_is_refused(tmp_path):
     for wrong in ({}, {"accuracy": ""}, {"accuracy": None}, {"accuracy": "5 %"}):
         with pytest.raises(InputError, match="an accuracy in percent"):
             Question(paper=[{"dataset": "d", **wrong}])
-    twice = Question(paper=[{"dataset": "d", "accuracy": "1"}, {"method": "dm", "dataset": "", "accuracy": "2"}])
+    twice = Question(
+        paper=[{"dataset": "d", "accuracy": "1"}, {"method": "dm", "dataset": "", "accuracy": "2"}]
+    )
     with pytest.raises(InputError, match=r"paper=1\.00 and 2\.00: one accuracy for method dm"):
         in_paper({}, twice)
 
 
 def test_names_are_told_by_the_lines_that_a_question_names():
-    rows = [row(diversity=d, fusion=f, dataset=s) for s in "de" for d, f in (("none", "none"), ("paper", "vanilla"))]
-    assert to_frame(rows, Question(lines=["method", "fusion"]))["variant"].to_list() == ["dm none", "dm vanilla"] * 2
+    rows = [
+        row(diversity=d, fusion=f, dataset=s)
+        for s in "de"
+        for d, f in (("none", "none"), ("paper", "vanilla"))
+    ]
+    assert (
+        to_frame(rows, Question(lines=["method", "fusion"]))["variant"].to_list()
+        == ["dm none", "dm vanilla"] * 2
+    )
     assert to_frame(rows, Question())["variant"].to_list() == variant_names(rows, within=("dataset",))
     assert to_frame(rows, Question())["variant"].to_list() == ["dm5x2 none", "dm5x2 paper"] * 2
 
@@ -154,11 +209,15 @@ def test_students_that_no_other_column_tells_apart_are_told_apart_by_their_width
 
 def test_lines_that_lump_students_together_are_refused():
     rows = [row(recipe=recipe, fusion=fusion) for recipe, fusion in (("dsa", "none"), ("idc", "vanilla"))]
-    with pytest.raises(InputError, match=r"question\.lines=dm: also what tells its rows apart: fusion, recipe"):
+    with pytest.raises(
+        InputError, match=r"question\.lines=dm: also what tells its rows apart: fusion, recipe"
+    ):
         to_frame(rows, Question(lines=["method"]))
 
 
-@pytest.mark.parametrize(("setting", "value"), [("against", {"moe": 1}), ("axis", "moe"), ("lines", ["method", "moe"])])
+@pytest.mark.parametrize(
+    ("setting", "value"), [("against", {"moe": 1}), ("axis", "moe"), ("lines", ["method", "moe"])]
+)
 def test_a_question_about_no_column_is_refused(setting, value):
     with pytest.raises(InputError, match=rf"question\.{setting}=moe: columns among experiment"):
         to_frame([row()], Question(**{setting: value}))

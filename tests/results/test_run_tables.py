@@ -1,4 +1,5 @@
-"""Tables in folders of runs, which nothing seals: what the store, or a committed table, holds goes before them."""
+"""Tables in folders of runs, which nothing seals: what the store, or a committed table, holds goes before
+them."""
 
 import json
 import shutil
@@ -28,7 +29,9 @@ KEYS = {name: key(name) for name in ("made", "committed", "alone")}
 def results(tmp_path):
     """A row in the store and one in a committed table."""
     store, tables = Store(tmp_path / "store"), tmp_path / "tables" / "some"
-    store.obtain(KIND, "made", lambda folder: write_json(folder / "row.json", numbers(trained("dm10x1", "", "0.25"))))
+    store.obtain(
+        KIND, "made", lambda folder: write_json(folder / "row.json", numbers(trained("dm10x1", "", "0.25")))
+    )
     tables.mkdir(parents=True)
     write_csv(tables / "results.csv", [trained("dm10x1", KEYS["committed"], "0.25", seed="1")], COLUMNS)
     return Results(store, tables.parent)
@@ -44,7 +47,8 @@ def sweep(tmp_path):
     folder = tmp_path / "sweep"
     (folder / "job").mkdir(parents=True)
     edited = [
-        trained("dm10x1", k, "0.9983", seed=str(i), experiment="own", lr="7.5") for i, k in enumerate(KEYS.values())
+        trained("dm10x1", k, "0.9983", seed=str(i), experiment="own", lr="7.5")
+        for i, k in enumerate(KEYS.values())
     ]
     write_csv(folder / "job" / "results.csv", edited, COLUMNS)
     write_json(folder / "job" / "stages.json", asdict(STAGES))
@@ -70,7 +74,9 @@ def test_an_edited_table_of_a_run_does_not_stand_for_rows_that_are_done(sweep, r
 
 def test_the_pages_and_tables_of_a_sweep_show_what_is_done(sweep, results):
     report_sweep(sweep, results)
-    assert (sweep / "results.csv").read_text().count("0.9983") == 2  # both columns of the one that is nowhere else
+    assert (sweep / "results.csv").read_text().count(
+        "0.9983"
+    ) == 2  # both columns of the one that is nowhere else
     for page in (sweep / "table.md", write_page(sweep / "job", STAGES, results)):
         assert "49.9 ± " in page.read_text()  # of 25, 25 and 99.83
 

@@ -30,7 +30,9 @@ def curve(rows, question, by):
 
 def world(name):
     rosters = ("dm5x2", "dm10x1", "idm5x2", "random10x1")
-    return students(name, rosters, **WORLDS[name]) + students(f"{name} more", rosters[:2], ("vgg11",), dataset="others")
+    return students(name, rosters, **WORLDS[name]) + students(
+        f"{name} more", rosters[:2], ("vgg11",), dataset="others"
+    )
 
 
 def held(rows, dataset, roster, network):
@@ -64,7 +66,9 @@ def test_averages_are_of_the_means_of_all_architectures_or_missing(name):
     seen = []
     for average in averages:
         networks = list(NETWORKS) if average["dataset"] == "toys" else ["vgg11"]
-        values = [[v for v in held(rows, average["dataset"], average["variant"], n)[0] if v == v] for n in networks]
+        values = [
+            [v for v in held(rows, average["dataset"], average["variant"], n)[0] if v == v] for n in networks
+        ]
         complete = all(values)
         seen.append(complete)
         wanted = statistics.mean(map(statistics.mean, values)) if complete else None
@@ -77,7 +81,9 @@ def test_cells_without_rows_stand_as_missing():
     rows = students("few", ("dm5x2",), ("convnet3",))
     asked = students("few", ("dm5x2", "dm10x1"), ("convnet3", "vgg11"), distill_seeds=(0, 1))
     there = {(r["roster"], r["architecture"], r["distill_seed"], r["seed"]) for r in rows}
-    rows += to_come(r for r in asked if (r["roster"], r["architecture"], r["distill_seed"], r["seed"]) not in there)
+    rows += to_come(
+        r for r in asked if (r["roster"], r["architecture"], r["distill_seed"], r["seed"]) not in there
+    )
     paper = [{"dataset": "toys", "ipc": "10", "architecture": "vgg11", "accuracy": "40"}]
     found = aggregated(rows, Question(paper=paper)).to_dicts()
     assert {c["asked"] for c in found} == {2} and max(c["distillations"] for c in found) == 1
@@ -109,7 +115,11 @@ def test_nothing_is_summed_up_to_nothing():
 
 def line_of(rows, x, networks, seeds):
     """Return what a loop finds: the replicates of one point."""
-    own = {(r["architecture"], r["distill_seed"], r["seed"]): float(r["accuracy_last"]) for r in rows if r["noe"] == x}
+    own = {
+        (r["architecture"], r["distill_seed"], r["seed"]): float(r["accuracy_last"])
+        for r in rows
+        if r["noe"] == x
+    }
     own = {k: v for k, v in own.items() if v == v}
     means = []
     for d in seeds:
@@ -163,12 +173,15 @@ def test_lines_along_an_axis_are_named_by_what_the_question_names():
     assert by["line"].unique(maintain_order=True).to_list() == ["dsa dm", "dsa random", "idc dm"]
     several = curve(rows + students("ten", ("dm10x1", "dm5x2"), ("vgg11",)), Question(axis="noe"), "variant")
     assert several["line"].unique(maintain_order=True).to_list() == [
-        f"{line} budget {n}" for line, n in (("dm dsa", 12), ("random dsa", 12), ("dm idc", 12), ("dm dsa", 10))
+        f"{line} budget {n}"
+        for line, n in (("dm dsa", 12), ("random dsa", 12), ("dm idc", 12), ("dm dsa", 10))
     ]
     budgets = curve(rows, Question(axis="budget", lines=["roster", "recipe"]), "variant")
     assert budgets["x"].unique().to_list() == [12.0]
     with pytest.raises(InputError, match=r"question\.lines"):
-        curve(rows + students("w", ("dm12x1",), ("vgg11",), fusion="vanilla"), Question(axis="noe"), "variant")
+        curve(
+            rows + students("w", ("dm12x1",), ("vgg11",), fusion="vanilla"), Question(axis="noe"), "variant"
+        )
     for axis in (None, "recipe"):
         with pytest.raises(InputError, match="a column of numbers"):
             curve(rows, Question(axis=axis), "variant")

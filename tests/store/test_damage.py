@@ -26,7 +26,10 @@ DAMAGE = {
 def make(folder):
     (folder / "deep").mkdir()
     (folder / "deep" / "value.json").write_text('{"value": 42}')
-    return {"cost": {"seconds": 1.5}, "by": {2: "two", 10: "ten"}}  # keys that JSON sorts and writes otherwise
+    return {
+        "cost": {"seconds": 1.5},
+        "by": {2: "two", 10: "ten"},
+    }  # keys that JSON sorts and writes otherwise
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "deep/value.json"])
@@ -107,7 +110,11 @@ def test_what_is_no_folder_is_set_aside_before_anything_is_made(tmp_path, capsys
         return make(folder)
 
     store = Store(tmp_path)
-    assert store.obtain("thing", {"a": 1}, made, verify=verify) == Store(tmp_path).find("thing", {"a": 1}) == place
+    assert (
+        store.obtain("thing", {"a": 1}, made, verify=verify)
+        == Store(tmp_path).find("thing", {"a": 1})
+        == place
+    )
     assert capsys.readouterr().out == f"damaged: {place}: it is no folder; set aside as {aside.name}\n"
 
 
@@ -153,7 +160,9 @@ def test_a_row_that_claims_an_impossible_accuracy_is_damage(tmp_path, capsys, ac
 @pytest.mark.parametrize("text", ["[1]", "null", '"half"'])
 def test_what_is_no_row_is_damage(tmp_path, capsys, text):
     folder = Store(tmp_path).obtain(KIND, {}, lambda folder: (folder / "row.json").write_text(text) and None)
-    assert not Results(Store(tmp_path)).has(folder.name) and "row.json holds no row; " in capsys.readouterr().out
+    assert (
+        not Results(Store(tmp_path)).has(folder.name) and "row.json holds no row; " in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("accuracy", [0.0, 1.0, float("nan")])
@@ -194,7 +203,10 @@ def test_an_error_of_the_disk_names_the_key_and_the_folder_it_lies_in(tmp_path, 
     store, runs = tmp_path / "runs" / "store", tmp_path / "runs"
     store.mkdir(parents=True)
     folders = {"paths.store": store, "paths.runs": runs}
-    told = {path: explained(failure(number, path), folders) for path in (store / "set", runs / "a", tmp_path / "data")}
+    told = {
+        path: explained(failure(number, path), folders)
+        for path in (store / "set", runs / "a", tmp_path / "data")
+    }
     assert [(e.key, e.value) if e else None for e in told.values()] == [
         ("paths.store", store),
         ("paths.runs", runs),
@@ -214,13 +226,17 @@ def test_a_folder_in_the_place_of_a_file_that_is_written_is_set_aside(tmp_path, 
     (tmp_path / "report.html").mkdir()
     (tmp_path / "report.html" / "mine.txt").write_text("kept")
     write_text(tmp_path / "report.html", "page")
-    assert (tmp_path / "report.html").read_text() == "page" and "it is a folder; set aside" in capsys.readouterr().out
+    assert (
+        tmp_path / "report.html"
+    ).read_text() == "page" and "it is a folder; set aside" in capsys.readouterr().out
     assert (tmp_path / "report.html.damaged-1" / "mine.txt").read_text() == "kept"
 
 
 def test_a_folder_that_cannot_exist_is_not_a_full_disk(tmp_path):
     for root in ("/dev/null", "/proc/foo"):
-        with pytest.raises(InputError, match=rf"^paths\.store={root}: a folder that can be read and written \("):
+        with pytest.raises(
+            InputError, match=rf"^paths\.store={root}: a folder that can be read and written \("
+        ):
             Store(root).obtain("thing", {}, make)
 
 

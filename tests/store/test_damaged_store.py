@@ -1,4 +1,5 @@
-"""Every kind of file that a run leaves in its store, damaged in each way: one line, the bits of an undamaged run."""
+"""Every kind of file that a run leaves in its store, damaged in each way: one line, the bits of an undamaged
+run."""
 
 import shutil
 
@@ -15,7 +16,15 @@ from moe_distill.store.tensor_files import digest, load_whole
 pytestmark = pytest.mark.slow
 
 RUN = (
-    *("data=folder", "normalisation=zca", "method=mtt", "split=1x2", "students=convnet3", "seeds=2", "width=0.0625"),
+    *(
+        "data=folder",
+        "normalisation=zca",
+        "method=mtt",
+        "split=1x2",
+        "students=convnet3",
+        "seeds=2",
+        "width=0.0625",
+    ),
     *("model@features.model=convnet3", "paths.tables=null", "baselines=none"),
 )
 COSTS = ("distill_seconds", "train_seconds", "peak_memory_mb")
@@ -29,7 +38,8 @@ DAMAGE = {
 
 @pytest.fixture(scope="module")
 def calm(tmp_path_factory, composing):
-    """A suite that ran the whole road once: φ, trajectories, a set read whitened, students; images of its own."""
+    """A suite that ran the whole road once: φ, trajectories, a set read whitened, students; images of its
+    own."""
     home, rng = tmp_path_factory.mktemp("calm"), np.random.default_rng(0)
     for part, count in (("train", 6), ("test", 2)):
         for name in "abcd":
@@ -58,7 +68,9 @@ def spoil(path, damage):
 def numbers(suite):
     """Return what must come out alike: tensors, curves and the like, and the rows but for what they cost."""
     files = [path for unit in units(suite.store) for path in files_of(unit) if ".damaged-" not in str(path)]
-    tensors = [path for path in files if path.suffix == ".safetensors"]  # two texts in a head have no fixed order
+    tensors = [
+        path for path in files if path.suffix == ".safetensors"
+    ]  # two texts in a head have no fixed order
     held = {path: digest(load_whole(path), "") for path in tensors}
     held |= {path: checksum(path) for path in files if path.suffix in (".csv", ".npy")}
     rows = [{c: v for c, v in row.items() if c not in COSTS} for row in suite.rows()]
@@ -77,7 +89,15 @@ def test_a_run_leaves_every_kind_of_file_here(calm):
             "manifest.json",
             "parts.safetensors",
         ),
-        *("row.json", "rows.json", "snapshots.npy", "tree", "weights.safetensors", "whitening.safetensors", "zca"),
+        *(
+            "row.json",
+            "rows.json",
+            "snapshots.npy",
+            "tree",
+            "weights.safetensors",
+            "whitening.safetensors",
+            "zca",
+        ),
     }
 
 
@@ -95,7 +115,9 @@ def test_any_one_damaged_file_makes_its_artifact_a_missing_one(calm, tmp_path, c
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_store_of_which_every_file_is_damaged_ends_in_the_bits_of_an_undamaged_run(calm, tmp_path, capsys, damage):
+def test_a_store_of_which_every_file_is_damaged_ends_in_the_bits_of_an_undamaged_run(
+    calm, tmp_path, capsys, damage
+):
     suite = Suite(tmp_path)
     shutil.copytree(calm.store, suite.store)
     spoiled = units(suite.store)

@@ -16,7 +16,9 @@ from moe_distill.store.store import Store
 def test_a_home_is_expanded_whatever_key_it_is_typed_for(key):
     (read,) = as_hydra_reads([f"{key}=~/a b"])
     assert OverridesParser.create().parse_override(read).value() == str(Path("~/a b").expanduser())
-    with pytest.raises(InputError, match=rf"^{key}=~nobody-here/x: a path; what ~ begins is the home of a user"):
+    with pytest.raises(
+        InputError, match=rf"^{key}=~nobody-here/x: a path; what ~ begins is the home of a user"
+    ):
         as_hydra_reads([f"{key}=~nobody-here/x"])
 
 

@@ -86,7 +86,9 @@ def test_descriptions_are_plain_and_say_what_decides_behaviour(value, want):
     assert json.loads(json.dumps(describe(value))) == want
 
 
-@pytest.mark.parametrize("opaque", [object(), {1, 2}, [object()], Optics(object()), functools.partial(bend, object())])
+@pytest.mark.parametrize(
+    "opaque", [object(), {1, 2}, [object()], Optics(object()), functools.partial(bend, object())]
+)
 def test_what_cannot_be_told_apart_is_refused(opaque):
     with pytest.raises(FieldError, match=r"^a\S*=.*: what says what decides it: a number, a text"):
         key({"a": opaque})
@@ -137,9 +139,13 @@ def aims(target, arg0=1):
 
 
 def test_a_subclass_has_its_own_name_in_keys_and_all_that_it_takes():
-    assert len({key(kind(1.0)) for kind in (Optics, Coated, Zoom)}) == 3 and key(Zoom(1.0)) != key(Zoom(1.0, by=3))
+    assert len({key(kind(1.0)) for kind in (Optics, Coated, Zoom)}) == 3 and key(Zoom(1.0)) != key(
+        Zoom(1.0, by=3)
+    )
     for made, untold in ((Tinted(1.0, 0.5), "tint=0.5"), (Cleaned(1.0), "dust=0.0")):
-        with pytest.raises(FieldError, match=rf"^a\.{untold}: a field of {type(made).__name__}, a dataclass of its"):
+        with pytest.raises(
+            FieldError, match=rf"^a\.{untold}: a field of {type(made).__name__}, a dataclass of its"
+        ):
             key({"a": made})
 
 
@@ -178,7 +184,9 @@ def test_a_default_is_left_out_of_keys_but_told_in_descriptions():
 
 def test_a_field_that_is_added_changes_no_key(monkeypatch):
     before = key(Optics(1.0))
-    wider = dataclasses.make_dataclass("Optics", [("focus", float), ("lens", object, None), ("coats", int, 0)])
+    wider = dataclasses.make_dataclass(
+        "Optics", [("focus", float), ("lens", object, None), ("coats", int, 0)]
+    )
     wider.__module__ = HERE
     monkeypatch.setitem(globals(), "Optics", wider)
     assert key(wider(1.0)) == before != key(wider(1.0, coats=2))
@@ -189,7 +197,9 @@ def test_where_a_class_stands_is_in_no_key_and_a_new_name_keeps_the_old_identity
     monkeypatch.setattr(CrossExpert, "__module__", "moe_distill.seeding")
     monkeypatch.setattr("moe_distill.seeding.CrossExpert", CrossExpert, raising=False)
     assert key(CrossExpert(0.2)) == before
-    assert key(Optic(1.0)) == key(Optics(1.0)) and key(Tele(1.0)) != key(Optics(1.0)), "the name is not inherited"
+    assert key(Optic(1.0)) == key(Optics(1.0)) and key(Tele(1.0)) != key(Optics(1.0)), (
+        "the name is not inherited"
+    )
 
 
 def test_a_class_that_came_to_give_other_results_has_another_name_in_keys(monkeypatch):

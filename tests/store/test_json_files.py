@@ -1,4 +1,5 @@
-"""JSON files in folders of runs that are not what was written: named in one line, set aside, and as good as missing."""
+"""JSON files in folders of runs that are not what was written: named in one line, set aside, and as good as
+missing."""
 
 import json
 import os
@@ -16,7 +17,7 @@ from moe_distill.results.attempts import attempt, attempts_of, state_of
 from moe_distill.results.known_rows import KIND, Results
 from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS
-from moe_distill.results.stages import FILE, Spent, Stages, stages_of
+from moe_distill.results.stages import FILE, StageCost, Stages, stages_of
 from moe_distill.store.identity import key
 from moe_distill.store.store import Store, write_json
 from moe_distill.sweeps.jobs import FILE as SWEEP
@@ -24,20 +25,52 @@ from moe_distill.sweeps.jobs import Cell, Sweep
 from moe_distill.sweeps.report import gathered, report_folder
 from moe_distill.sweeps.status import status_of_folder
 
-SPENT = {"stage": "evaluate", "what": "x", "found": False, "seconds": 1.5, "peak_memory_mb": 9, "steps": 3, "images": 4}
-TOLD = {"command": "run", "costs": [SPENT], "sets": [["x", "/gone"]], "facts": {"commit": "c"}, "scale": "smoke"}
+SPENT = {
+    "stage": "evaluate",
+    "what": "x",
+    "found": False,
+    "seconds": 1.5,
+    "peak_memory_mb": 9,
+    "steps": 3,
+    "images": 4,
+}
+TOLD = {
+    "command": "run",
+    "costs": [SPENT],
+    "sets": [["x", "/gone"]],
+    "facts": {"commit": "c"},
+    "scale": "smoke",
+}
 NO_JSON = ("", "{", "[]", "null", "7", "\x00" * 9, "[" * 100_000)
 NO_STAGES = (
-    *(json.dumps({k: v for k, v in TOLD.items() if k != left}) for left in ("command", "costs", "sets", "facts")),
-    *(json.dumps(TOLD | {"costs": [SPENT | more]}) for more in ({"seconds": "long"}, {"steps": -1}, {"found": "yes"})),
-    *(json.dumps(TOLD | more) for more in ({"sets": [["x"]]}, {"facts": {"date": 7}}, {"scale": 1}, {"costs": {}})),
+    *(
+        json.dumps({k: v for k, v in TOLD.items() if k != left})
+        for left in ("command", "costs", "sets", "facts")
+    ),
+    *(
+        json.dumps(TOLD | {"costs": [SPENT | more]})
+        for more in ({"seconds": "long"}, {"steps": -1}, {"found": "yes"})
+    ),
+    *(
+        json.dumps(TOLD | more)
+        for more in ({"sets": [["x"]]}, {"facts": {"date": 7}}, {"scale": 1}, {"costs": {}})
+    ),
     json.dumps(TOLD | {"costs": [SPENT | {"seconds": float("nan")}]}),
 )
-CELL = {"name": "x=1", "folder": "job", "command": "run x=1", "awaited": [{"config_hash": key("x")}], "work": "w"}
+CELL = {
+    "name": "x=1",
+    "folder": "job",
+    "command": "run x=1",
+    "expected_rows": [{"config_hash": key("x")}],
+    "work": "w",
+}
 ASKED = {"command": "run -m", "question": {}, "cells": [CELL], "scales": ["smoke"]}
 NO_SWEEP = (
     *(json.dumps({k: v for k, v in ASKED.items() if k != left}) for left in ("command", "question", "cells")),
-    *(json.dumps(ASKED | {"cells": [CELL | more]}) for more in ({"name": 1}, {"awaited": [{}]}, {"idle": "no"})),
+    *(
+        json.dumps(ASKED | {"cells": [CELL | more]})
+        for more in ({"name": 1}, {"expected_rows": [{}]}, {"idle": "no"})
+    ),
     json.dumps(ASKED | {"cells": ["x=1"]}),
 )
 
@@ -45,7 +78,9 @@ NO_SWEEP = (
 def as_damaged(capsys, folder, name, text):
     """Look that a file was set aside, and that a line said so."""
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("damaged: ")]
-    assert line.startswith(f"damaged: {folder / name}: ") and line.endswith(f"; set aside as {name}.damaged-1")
+    assert line.startswith(f"damaged: {folder / name}: ") and line.endswith(
+        f"; set aside as {name}.damaged-1"
+    )
     assert not (folder / name).exists() and (folder / f"{name}.damaged-1").read_text() == text
 
 
@@ -60,17 +95,21 @@ def sweep(tmp_path):
     write_json(folder / SWEEP, ASKED)
     write_json(folder / "job" / FILE, TOLD)
     write_csv(folder / "job" / "results.csv", [trained("dm10x1", key("x"))], COLUMNS)
-    cfg = OmegaConf.create({"name": "x", "paths": {"output": str(folder), "store": str(store.root), "tables": None}})
+    cfg = OmegaConf.create(
+        {"name": "x", "paths": {"output": str(folder), "store": str(store.root), "tables": None}}
+    )
     return SimpleNamespace(output=folder, results=Results(store), cfg=cfg)
 
 
 def test_what_was_written_is_read(sweep):
     assert stages_of(sweep.output / "job") == Stages(
-        "run", (Spent(**SPENT),), (("x", "/gone"),), {"commit": "c"}, "smoke"
+        "run", (StageCost(**SPENT),), (("x", "/gone"),), {"commit": "c"}, "smoke"
     )
     assert str(stages_of(sweep.output / "job").costs[0].steps) == "3"  # a page built again is the same
     read = Sweep.read(sweep.output)
-    assert read == Sweep("run -m", {}, (Cell(**CELL | {"awaited": tuple(CELL["awaited"])}),), ("smoke",))
+    assert read == Sweep(
+        "run -m", {}, (Cell(**CELL | {"expected_rows": tuple(CELL["expected_rows"])}),), ("smoke",)
+    )
     assert stages_of(sweep.output) is None and Sweep.read(sweep.output / "job") is None
 
 

@@ -45,7 +45,9 @@ def test_an_artifact_is_made_once_and_found_later(tmp_path):
     )
     told = store.manifest(path)
     assert begin <= told.pop("finished") <= time.time()
-    assert told.pop("files") == {"value": hashlib.sha256(b"42").hexdigest()} and len(told.pop("checksum")) == 64
+    assert (
+        told.pop("files") == {"value": hashlib.sha256(b"42").hexdigest()} and len(told.pop("checksum")) == 64
+    )
     assert told == {
         "schema": identity.SCHEMA,
         "identity": {"a": 1},
@@ -59,7 +61,9 @@ def test_an_artifact_is_made_once_and_found_later(tmp_path):
 def test_every_file_is_on_the_disk_before_its_manifest_says_so(tmp_path, monkeypatch):
     """Else a machine that loses power may keep the manifest and lose what it speaks of."""
     kept, inner = [], os.fsync
-    monkeypatch.setattr(os, "fsync", lambda file: (kept.append(Path(f"/proc/self/fd/{file}").readlink()), inner(file)))
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (kept.append(Path(f"/proc/self/fd/{file}").readlink()), inner(file))
+    )
 
     def make(folder):
         (folder / "deep").mkdir()
@@ -106,7 +110,9 @@ class Row:
 
 def test_tables_are_written_in_their_columns_and_read_back(tmp_path):
     path, hard = tmp_path / "a.csv", 'α, "β"\nγ'
-    write_csv(path, [{"config_hash": "1", "b": hard}, {"b": 0.1, "config_hash": "2"}], ["config_hash", "b", "c"])
+    write_csv(
+        path, [{"config_hash": "1", "b": hard}, {"b": 0.1, "config_hash": "2"}], ["config_hash", "b", "c"]
+    )
     with path.open(newline="") as file:
         assert list(csv.reader(file)) == [["config_hash", "b", "c"], ["1", hard, ""], ["2", "0.1", ""]]
     with pytest.raises(ValueError, match="unknown"):
@@ -117,7 +123,9 @@ def test_tables_are_written_in_their_columns_and_read_back(tmp_path):
 def test_merged_rows_stand_once_in_the_order_first_met(tmp_path):
     first, second = tmp_path / "1.csv", tmp_path / "2.csv"
     write_csv(first, [{"config_hash": h, "a": f"first {h}"} for h in "ba"], ["config_hash", "a"])
-    write_csv(second, [{"config_hash": h, "a": f"second {h}", "b": 1} for h in "cab"], ["b", "a", "config_hash"])
+    write_csv(
+        second, [{"config_hash": h, "a": f"second {h}", "b": 1} for h in "cab"], ["b", "a", "config_hash"]
+    )
     assert texts_of(merge_rows([first, second], Row)) == [
         {"config_hash": "b", "a": "first b", "b": ""},
         {"config_hash": "a", "a": "first a", "b": ""},
@@ -137,7 +145,9 @@ def test_commit_names_the_head_its_changes_and_outside_git_the_version(tmp_path,
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x", "--no-gpg-sign"]):
         subprocess.run([*git, *words], check=True)
-    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    head = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     assert records.commit.__wrapped__() == head[:12]
     (tmp_path / "elsewhere").write_text("new")
     assert records.commit.__wrapped__() == head[:12]

@@ -30,7 +30,9 @@ def put(text="42"):
 
 def start(script, *args):
     command = [sys.executable, "-c", script, *map(str, args)]
-    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 WANTS = """
@@ -166,7 +168,9 @@ def test_a_file_system_without_locks_is_refused_in_one_line(tmp_path, monkeypatc
 
 def test_a_text_reaches_the_disk_before_its_name_does(tmp_path, monkeypatch):
     path, seen = tmp_path / "told.json", []
-    monkeypatch.setattr(os, "fsync", lambda _: seen.extend((p.name, p.read_text()) for p in tmp_path.iterdir()))
+    monkeypatch.setattr(
+        os, "fsync", lambda _: seen.extend((p.name, p.read_text()) for p in tmp_path.iterdir())
+    )
     write_json(path, {"a": 1})
     assert [text for _, text in seen] == [path.read_text()] and seen[0][0] != path.name
 

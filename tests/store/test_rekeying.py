@@ -1,6 +1,8 @@
-"""Stores of an earlier version: what they hold is found under the keys of now, in one pass, and nothing is lost.
+"""Stores of an earlier version: what they hold is found under the keys of now, in one pass, and nothing is
+lost.
 
-The fixture holds settings as version 0.1.0 stored them, with the keys under which today's code was seen to find them.
+The fixture holds settings as version 0.1.0 stored them, with the keys under which today's code was seen to
+find them.
 """
 
 import copy

@@ -70,14 +70,18 @@ class Slurm:
         self.daemon("munged", "--foreground", "--force", *munge)
         self.until(lambda: (folder / "munge.sock").exists())
         self.daemon("slurmctld", "-D")
-        self.until(lambda: self("scontrol", "ping", check=False).endswith("UP"))  # slurmd asks again only after a while
+        self.until(
+            lambda: self("scontrol", "ping", check=False).endswith("UP")
+        )  # slurmd asks again only after a while
         self.daemon("slurmd", "-D")
         self.until(lambda: self("sinfo", "-h", "-o", "%T", check=False) == "idle")
 
     def daemon(self, *command):
         """Start one in the foreground."""
         log = (self.folder / f"{command[0]}.out").open("wb")
-        self.daemons.append(subprocess.Popen(command, env=self.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL))
+        self.daemons.append(
+            subprocess.Popen(command, env=self.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        )
 
     def stop(self):
         """End every job and every daemon."""
@@ -115,7 +119,9 @@ def slurm(tmp_path_factory):
     """A running Slurm; skips where its packages are not installed."""
     missing = [name for name in NEEDED if not shutil.which(name, path=PATH)]
     if missing or os.geteuid():
-        pytest.skip(f"needs root and Debian's slurm-wlm, munge and slurm-client: no {' '.join(missing) or 'root'}")
+        pytest.skip(
+            f"needs root and Debian's slurm-wlm, munge and slurm-client: no {' '.join(missing) or 'root'}"
+        )
     pytest.importorskip("submitit")
     started = Slurm(tmp_path_factory.mktemp("slurm"))
     try:

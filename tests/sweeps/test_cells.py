@@ -1,4 +1,5 @@
-"""Cells of a sweep: which rows they ask for, how far they are, and rows of committed tables in their place."""
+"""Cells of a sweep: which rows they ask for, how far they are, and rows of committed tables in their
+place."""
 
 import json
 import math
@@ -18,7 +19,7 @@ from moe_distill.results.stages import Stages
 from moe_distill.store.identity import key
 from moe_distill.store.store import Store, write_json
 from moe_distill.sweeps.jobs import Cell, Sweep
-from moe_distill.sweeps.status import shown
+from moe_distill.sweeps.status import format_status
 
 ONE = ("students=convnet3", "recipe.epochs=1", "method=dm", "baselines=random", "fusion=none")
 
@@ -37,7 +38,16 @@ def test_the_rows_that_a_cell_awaits_are_those_it_leaves(suite):
     for known, row in zip(coming, rows, strict=True):
         assert {c: str(v) for c, v in known.items()} == {c: row[c] for c in known}
     assert set(COLUMNS) - set(coming[0]) == {
-        *("experiment", "iterations", "dcor2_unbiased", "accuracy_last", "accuracy_best", "lr", "epochs", "steps"),
+        *(
+            "experiment",
+            "iterations",
+            "dcor2_unbiased",
+            "accuracy_last",
+            "accuracy_best",
+            "lr",
+            "epochs",
+            "steps",
+        ),
         *("images_decoded", "distill_seconds", "train_seconds", "peak_memory_mb", "device", "dtype"),
         *("hardware", "set_fingerprint", "commit"),
     }
@@ -88,9 +98,11 @@ def test_what_is_mirrored_of_committed_rows_is_what_was_when_they_were_made(suit
     def keep(_, values):
         told.update({**values, **told})  # the job's own set comes first; this is the mirror of the others too
 
-    monkeypatch.setattr("moe_distill.tracking.wandb_tracker.NoMirror.summary", keep)
+    monkeypatch.setattr("moe_distill.tracking.wandb_tracker.NoTracker.summary", keep)
     suite(*ONE, "seeds=1")
-    made = {name: value for name, value in told.items() if not name.startswith("cost/")}  # nothing is spent again
+    made = {
+        name: value for name, value in told.items() if not name.startswith("cost/")
+    }  # nothing is spent again
     tables = suite.home / "experiments" / "some"
     tables.mkdir(parents=True)
     shutil.copy(suite.out / "results.csv", tables)
@@ -124,9 +136,14 @@ def test_a_cell_is_done_when_its_rows_are_else_what_became_of_its_last_attempt(t
 
 
 def test_a_cell_costs_no_process_only_where_its_rows_and_its_page_are_there(tmp_path, results):
-    committed, made = Cell("a", "a", "", awaiting("done"), "w"), Cell("a", "a", "", awaiting(key("made")), "w")
+    committed, made = (
+        Cell("a", "a", "", awaiting("done"), "w"),
+        Cell("a", "a", "", awaiting(key("made")), "w"),
+    )
     assert committed.concluded(tmp_path, results) and not made.concluded(tmp_path, results)
-    results.store.obtain("result", "made", lambda folder: write_json(folder / "row.json", {"accuracy_last": 0.5}))
+    results.store.obtain(
+        "result", "made", lambda folder: write_json(folder / "row.json", {"accuracy_last": 0.5})
+    )
     assert made.state(tmp_path, results) == "done" and not made.concluded(tmp_path, results)  # no page
     with attempt(tmp_path / "a", "") as tried:
         tried.work = "w"
@@ -172,19 +189,19 @@ def test_a_sweep_is_kept_in_its_folder_and_shown_with_what_went_wrong(tmp_path, 
     assert Sweep.read(tmp_path / "sweep") == sweep and Sweep.read(tmp_path) is None
     with pytest.raises(ValueError), attempt(tmp_path / "sweep" / "two", "run x=2"):
         raise ValueError("the disk is full")
-    text = shown(sweep, tmp_path / "sweep", results, "about 5 min of work")
+    text = format_status(sweep, tmp_path / "sweep", results, "about 5 min of work")
     assert "the disk is full" in text and "1 done, 1 failed" in text and text.endswith("about 5 min of work")
     (tmp_path / "sweep" / "three").mkdir()
     (tmp_path / "sweep" / "three" / "console.log").write_text("$ run x=3\nImportError: no torch\n")
     dead = Sweep("", {}, (Cell("x=3", "three", "run x=3", awaiting("other")),))
-    text = shown(dead, tmp_path / "sweep", results, "")
+    text = format_status(dead, tmp_path / "sweep", results, "")
     assert "ImportError: no torch" in text and "1 failed" in text
 
 
 def test_a_sweep_that_an_earlier_version_began_is_read_too(tmp_path, results):
     cell = {"name": "x=1", "folder": "one", "command": "run", "keys": ["done"], "work": "w", "shared": []}
     (tmp_path / "sweep.json").write_text(json.dumps({"command": "run -m", "question": {}, "cells": [cell]}))
-    assert "1 missing" in shown(Sweep.read(tmp_path), tmp_path, results, "")
+    assert "1 missing" in format_status(Sweep.read(tmp_path), tmp_path, results, "")
 
 
 @pytest.fixture
@@ -200,7 +217,8 @@ def tables(suite, monkeypatch):
 
 
 def test_costs_images_and_dependence_are_asked_for_though_the_row_stands_in_a_table(suite, tables):
-    """A row has none of them, so that a job whose rows stand there left nothing for the page of these experiments."""
+    """A row has none of them, so that a job whose rows stand there left nothing for the page of these
+    experiments."""
     same = (*ONE, "seeds=1", "split=5x2", "model=convnet3", "diversity=paper", "regulariser=none")
     suite("+experiment=table4", *same)
     shutil.copy(suite.out / "results.csv", tables / "some")

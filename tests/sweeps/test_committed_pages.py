@@ -43,16 +43,28 @@ def test_the_page_of_committed_rows_shows_all_of_them(committed, tmp_path):
     assert f"<b>{cells} of {cells}</b><span>cells done" in page and page.count('class="badge done"') == cells
     assert {row["roster"] for row in committed} <= set(re.findall(r"</i>(\w+\d+x\d+)", page))
     links = re.findall(r'<a href="\./([^"]*)"', page)
-    assert links == ["table.md", "table.tex", "table.html"] and all((tmp_path / name).is_file() for name in links)
+    assert links == ["table.md", "table.tex", "table.html"] and all(
+        (tmp_path / name).is_file() for name in links
+    )
 
 
 def test_the_command_line_shows_committed_rows_where_the_data_are_not_there(tmp_path):
-    command = [sys.executable, "-m", "moe_distill.run", "-m", "+experiment=table1", "scale=small", "pipeline=report"]
+    command = [
+        sys.executable,
+        "-m",
+        "moe_distill.run",
+        "-m",
+        "+experiment=table1",
+        "scale=small",
+        "pipeline=report",
+    ]
     env = {name: value for name, value in os.environ.items() if name != "MOE_DISTILL_HOME"}
     env["PYTHONPATH"] = os.pathsep.join(map(str, (ROOT, ROOT / "moe_distill" / "sweeps")))
     (tmp_path / "none").mkdir()
     command.append(f"data.root={tmp_path}/none")
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=True)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=True
+    )
     assert f"the page is of the committed rows, as data.root={tmp_path}/none holds no data" in done.stdout
     page = (tmp_path / "runs" / "table1" / "report.html").read_text()
     assert "<b>396</b><span>students" in page and "(53.3)" in page  # the paper's too

@@ -1,4 +1,5 @@
-"""What a sweep is foretold to cost: finished work is left out, shared work counts once, bad cells are refused."""
+"""What a sweep is foretold to cost: finished work is left out, shared work counts once, bad cells are
+refused."""
 
 from pathlib import Path
 
@@ -18,8 +19,15 @@ from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS
 from moe_distill.seeding import stream
 from moe_distill.store.store import Store
-from moe_distill.sweeps.forecast import Forecast, forecast, in_words, memory_line, missing, told
-from moe_distill.sweeps.hooks import built, foretell
+from moe_distill.sweeps.forecast import (
+    Forecast,
+    forecast,
+    format_duration,
+    format_forecast,
+    memory_line,
+    missing,
+)
+from moe_distill.sweeps.hooks import built, forecast_jobs
 from moe_distill.sweeps.speed import apart
 
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "method=dm")
@@ -41,24 +49,27 @@ def test_finished_stages_are_left_out_of_the_forecast(suite):
     assert [s.name for s in missing(*parts(suite, *given))] == [n for n in before if n not in before[:2]]
     suite("pipeline=full", *ONE, *given)
     assert missing(*parts(suite, *given)) == []
-    assert [s.name for s in missing(*parts(suite, *given, "seeds=2"))] == ["students dm5x2", "students random10x1"]
+    assert [s.name for s in missing(*parts(suite, *given, "seeds=2"))] == [
+        "students dm5x2",
+        "students random10x1",
+    ]
 
 
 def test_the_work_is_what_counting_forward_passes_gives(suite):
     pipeline, _ = parts(suite)
-    plan, exam = pipeline.main_plan, pipeline.protocol
+    plan, protocol = pipeline.main_plan, pipeline.protocol
     train, test = plan.data.load(suite.store)
     # Two experts × 3 iterations × 10 classes × (real images forward, 5 synthetic forward and backward).
     per_expert = len(train) // 10 // 2
-    assert plan.forwards(train) == 2 * 3 * 10 * (min(256, per_expert) + 3 * 5)
+    assert plan.forward_passes(train) == 2 * 3 * 10 * (min(256, per_expert) + 3 * 5)
     # An epoch more than asked (the published loop is inclusive), 100 images thrice each, tested once.
-    assert exam.recipe.forwards(plan.decoded(train), len(test), 2) == 2 * (3 * 2 * 100 + len(test))
+    assert protocol.recipe.forward_passes(plan.decoded(train), len(test), 2) == 2 * (3 * 2 * 100 + len(test))
 
 
 def test_jobs_that_share_a_stage_pay_for_it_once(suite, monkeypatch):
     cells = [suite.compose(*ONE, f"seed={seed}") for seed in (0, 1)]
     monkeypatch.setattr("moe_distill.sweeps.forecast.speeds", lambda works, *_: [1.0] * len(works))
-    *lines, memory, total = foretell(built(cells)).splitlines()
+    *lines, memory, total = forecast_jobs(built(cells)).splitlines()
     assert memory.startswith("peak memory not foretold") and "of work in 2 jobs" in total
     named = ["digits teachers", "digits distill dm5x2", "digits students dm5x2"]
     assert [line.split("min  ")[1] for line in lines if "min  " in line] == named
@@ -67,7 +78,7 @@ def test_jobs_that_share_a_stage_pay_for_it_once(suite, monkeypatch):
     assert len(addresses) == 2 and len(set(addresses)) == 1
     assert len({s.address for s in stages if s.name != "teachers"}) == 4
     suite("pipeline=full", *ONE, "seed=0")
-    assert "of work in 1 job, one after the other" in foretell(built(cells))
+    assert "of work in 1 job, one after the other" in forecast_jobs(built(cells))
 
 
 @pytest.mark.parametrize(
@@ -99,8 +110,12 @@ def test_a_forecast_names_the_stages_that_the_pipeline_then_makes(suite, monkeyp
     names = {stage.name for stage in missing(*parts(suite, *given))}
     assert names == {*stages.values(), *left}
     made = []
-    inner = Runtime.spent
-    monkeypatch.setattr(Runtime, "spent", lambda *told: made.append(told[1:]) or inner(*told))
+    inner = Runtime.record_cost
+    monkeypatch.setattr(
+        Runtime,
+        "record_cost",
+        lambda *format_forecast: made.append(format_forecast[1:]) or inner(*format_forecast),
+    )
     suite(*ONE, *given)
     assert {stage for stage, _, _, found in made if not found} == {*stages}
     assert {stage.name for stage in missing(*parts(suite, *given))} == {*left}
@@ -111,9 +126,11 @@ def test_every_pipeline_lists_its_stages_or_says_that_it_does_not(suite):
     composed = {name: suite.compose(*ONE, f"pipeline={name}").pipeline for name in names}
     listed = {name for name, node in composed.items() if instantiate(node, _convert_="all").has_stages}
     assert listed == {"full", "pretrain", "distill", "evaluate", "upper_bound", "score", "probe", "measure"}
-    text = foretell(built([suite.compose(*ONE, "pipeline=export"), suite.compose(*ONE, "pipeline=export")]))
+    text = forecast_jobs(
+        built([suite.compose(*ONE, "pipeline=export"), suite.compose(*ONE, "pipeline=export")])
+    )
     assert text.splitlines()[0] == "not foretold: pipeline=export" and "0 s of work in 0 jobs" in text
-    text = foretell(built([suite.compose(*ONE, "pipeline=evaluate", "pipeline.path=somewhere")]))
+    text = forecast_jobs(built([suite.compose(*ONE, "pipeline=evaluate", "pipeline.path=somewhere")]))
     assert text.splitlines()[0] == "not foretold: work on the set at somewhere"
 
 
@@ -121,37 +138,45 @@ def test_students_of_all_real_data_take_longer_than_those_of_the_set(suite):
     (own,) = [s for s in missing(*parts(suite, "baselines=none")) if s.name.startswith("students")]
     (real,) = missing(*parts(suite, "pipeline=upper_bound"))
     train, test = parts(suite, "pipeline=upper_bound")[0].plan.data.load(suite.store)
-    assert real.forwards == 3 * 2 * len(train) + len(test) and real.forwards > own.forwards
+    assert real.forward_passes == 3 * 2 * len(train) + len(test) and real.forward_passes > own.forward_passes
 
 
 def test_a_cell_that_cannot_run_stops_the_sweep_before_it_starts(suite):
     with pytest.raises(InputError, match=r"^ipc=59: at most 58"):
-        foretell(built([suite.compose(*ONE), suite.compose(*ONE, "ipc=59")]))
+        forecast_jobs(built([suite.compose(*ONE), suite.compose(*ONE, "ipc=59")]))
 
 
-def test_a_gpu_is_left_alone_where_jobs_work_on_the_cpu_and_else_measured_in_another_process(suite, monkeypatch):
+def test_a_gpu_is_left_alone_where_jobs_work_on_the_cpu_and_else_measured_in_another_process(
+    suite, monkeypatch
+):
     asked = []
     monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
     monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device("cuda", 0))
-    monkeypatch.setattr("moe_distill.sweeps.speed.apart", lambda *given: asked.append(given) or [1.0] * len(given[0]))
-    assert "of work in 1 job" in foretell(built([suite.compose(*ONE, "trainer=cpu")])) and asked == []
+    monkeypatch.setattr(
+        "moe_distill.sweeps.speed.apart", lambda *given: asked.append(given) or [1.0] * len(given[0])
+    )
+    assert "of work in 1 job" in forecast_jobs(built([suite.compose(*ONE, "trainer=cpu")])) and asked == []
     cfg = suite.compose(*ONE, "trainer=auto", "hydra.launcher.gpus='2,3;4'", return_hydra_config=True)
-    assert "of work in 1 job" in foretell(built([cfg]))
+    assert "of work in 1 job" in forecast_jobs(built([cfg]))
     ((works, device, visible),) = asked
     assert works and (device, visible) == ("cuda", "2,3")
 
 
 def test_another_process_measures_the_same_networks(suite, monkeypatch):
     pipeline, _ = parts(suite)
-    plan, exam = pipeline.main_plan, pipeline.protocol
+    plan, protocol = pipeline.main_plan, pipeline.protocol
     monkeypatch.setattr("moe_distill.sweeps.speed.build", None)  # this process cannot
-    found = apart([Work(network, 1, 10, 8) for network in (plan.network, *exam.students.values())], "cpu", "5")
+    found = apart(
+        [Work(network, 1, 10, 8) for network in (plan.network, *protocol.students.values())], "cpu", "5"
+    )
     assert len(found) == 2 and all(0 < seconds < 1 for seconds in found)
 
 
-def test_lines_of_no_time_are_left_out_and_a_method_that_does_not_say_its_cost_is_not_foretold(suite, monkeypatch):
-    monkeypatch.setattr("moe_distill.methods.dm.DM.forwards", Method.forwards)
-    coming = foretell(built([suite.compose(*ONE, "trainer=cpu")])).splitlines()
+def test_lines_of_no_time_are_left_out_and_a_method_that_does_not_say_its_cost_is_not_foretold(
+    suite, monkeypatch
+):
+    monkeypatch.setattr("moe_distill.methods.dm.DM.forwards", Method.forward_passes)
+    coming = forecast_jobs(built([suite.compose(*ONE, "trainer=cpu")])).splitlines()
     assert " 0.0 min" not in "".join(coming) and "not foretold: digits distill dm5x2" in coming
     assert ", and what is not foretold; stages already" in coming[-1]
 
@@ -164,7 +189,8 @@ def test_disk_is_that_of_every_snapshot_of_every_teacher(suite):
     plan = pipeline.main_plan
     train, _ = plan.data.load(suite.store)
     weights = sum(
-        w.numel() for w in build(plan.network, channels=1, classes=10, size=train.size, rng=stream(0, "x")).parameters()
+        w.numel()
+        for w in build(plan.network, channels=1, classes=10, size=train.size, rng=stream(0, "x")).parameters()
     )
     pool = next(iter(plan.trajectory_pools(train).values()))
     expected = 2 * pool.networks * (pool.recipe.total_epochs + 1) * weights * 4
@@ -184,14 +210,19 @@ def test_work_of_days_without_a_gpu_is_the_first_line(monkeypatch, days, gpu, sc
     coming = Forecast({}, {"a": days * 86400.0}, 0.0, [], 0)
     monkeypatch.setattr("moe_distill.sweeps.forecast.forecast", lambda *_: coming)
     monkeypatch.setattr("moe_distill.sweeps.forecast.sees_gpu", lambda _: gpu)
-    line = told([], "auto", None, scale).splitlines()[0]
+    line = format_forecast([], "auto", None, scale).splitlines()[0]
     assert line.startswith(first) and ("scale=small" in line) == (scale == "paper" and days > 2 and not gpu)
 
 
 def test_memory_is_what_was_recorded_of_like_runs(suite):
     tables = suite.home / "tables" / "some"
     tables.mkdir(parents=True)
-    rows = [("dm", "convnet3", 2048), ("dm", "convnet3", 4096), ("idm", "convnet3", 9999), ("dm", "alexnet", 9999)]
+    rows = [
+        ("dm", "convnet3", 2048),
+        ("dm", "convnet3", 4096),
+        ("idm", "convnet3", 9999),
+        ("dm", "alexnet", 9999),
+    ]
     recorded = [
         trained(f"{m}5x2", str(i), dataset="digits", architecture=a, width=0.125, peak_memory_mb=mb)
         for i, (m, a, mb) in enumerate(rows)
@@ -215,4 +246,4 @@ def test_memory_is_what_was_recorded_of_like_runs(suite):
     ],
 )
 def test_a_duration_is_said_in_the_largest_unit_it_fills_twice(seconds, words):
-    assert in_words(seconds) == words
+    assert format_duration(seconds) == words

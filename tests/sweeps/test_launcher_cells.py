@@ -33,7 +33,9 @@ def test_what_cells_vary_cannot_be_set_beside_them(plugin):
 
 def test_batches_are_refused_with_what_limits_jobs(plugin):
     sweeper = importlib.import_module("hydra_plugins.moe_distill_sweeper").CellsSweeper(2, None, [])
-    with pytest.raises(InputError, match=r"^hydra\.sweeper\.max_batch_size=2: null; hydra\.launcher\.n_jobs, or "):
+    with pytest.raises(
+        InputError, match=r"^hydra\.sweeper\.max_batch_size=2: null; hydra\.launcher\.n_jobs, or "
+    ):
         sweeper.split_arguments([], sweeper.max_batch_size)
 
 

@@ -7,7 +7,9 @@ from moe_distill.sweeps.launchers.composing import check_folders, module_name
 from moe_distill.sweeps.launchers.processes import Job
 
 
-@pytest.mark.parametrize(("spec", "given", "name"), [("a.run", None, "a.run"), ("a.run", "b", "b"), (None, None, "c")])
+@pytest.mark.parametrize(
+    ("spec", "given", "name"), [("a.run", None, "a.run"), ("a.run", "b", "b"), (None, None, "c")]
+)
 def test_module_name(monkeypatch, spec, given, name):
     def task(config):
         """A task of a module."""

@@ -35,7 +35,9 @@ def composed(tmp_path, plugin):
 def launcher(plugin, composed, *overrides, module="no_such_module"):
     compose, context = composed
     made = plugin.ProcessLauncher(n_jobs=1, gpus=None, module=module, warm=False)
-    made.setup(hydra_context=context, task_function=launcher, config=compose("hydra/launcher=process", *overrides))
+    made.setup(
+        hydra_context=context, task_function=launcher, config=compose("hydra/launcher=process", *overrides)
+    )
     return made
 
 
@@ -69,12 +71,16 @@ def test_a_job_that_is_running_stops_its_sweep_before_any_job(tmp_path, plugin, 
     said = r"sweep: a sweep of which no job is running; .* already at \(x=2\)$"
     with attempt(sweep / "x2-1", "alone"), pytest.raises(InputError, match=said) as caught:
         launcher(plugin, composed).launch([["x=1"], ["x=2"]], 0)
-    assert isinstance(caught.value, CompactHydraException) and [path.name for path in sweep.glob("x*")] == ["x2-1"]
+    assert isinstance(caught.value, CompactHydraException) and [path.name for path in sweep.glob("x*")] == [
+        "x2-1"
+    ]
     launcher(plugin, composed).launch([["x=1"], ["x=2"]], 0)
     assert (sweep / "x2-1" / "console.log").is_file()
 
 
-def test_a_failed_job_raises_when_its_value_is_read_and_hydra_adds_nothing(tmp_path, plugin, composed, capsys):
+def test_a_failed_job_raises_when_its_value_is_read_and_hydra_adds_nothing(
+    tmp_path, plugin, composed, capsys
+):
     (job,) = launcher(plugin, composed).launch([["x=1"]], 3)
     console = tmp_path / "it's = a, sweep" / "x1-3" / "console.log"
     assert (job.status, list(job.overrides), job.cfg.x) == (JobStatus.FAILED, ["x=1"], 1)

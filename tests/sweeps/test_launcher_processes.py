@@ -110,7 +110,9 @@ def test_a_signal_ends_all_and_starts_no_more(tmp_path, number):
     with pytest.raises(SystemExit) as stopped:
         run_jobs(jobs, [None, None])
     assert stopped.value.code == 128 + number
-    assert time.monotonic() - began < processes.GRACE_SECONDS - 1  # they heed SIGTERM: nobody waits for the grace
+    assert (
+        time.monotonic() - began < processes.GRACE_SECONDS - 1
+    )  # they heed SIGTERM: nobody waits for the grace
     assert [done.process.returncode for done in jobs[:2]] == [-signal.SIGTERM] * 2
     assert not jobs[2].folder.exists()
     assert signal.signal(number, inherited) is signal.SIG_DFL

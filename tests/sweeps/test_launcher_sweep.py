@@ -73,7 +73,10 @@ def command(app, *arguments, start=("-m", "tiny")):
     path = os.pathsep.join([str(ROOT), str(ROOT / "moe_distill" / "sweeps")])
     env = os.environ | {"PYTHONPATH": path, "MASTER_PORT": "1", "LOCAL_RANK": "1"}
     if not any("launcher" in argument for argument in arguments):
-        arguments = (*arguments, "hydra.launcher.warm=false")  # of what the suite imports, this app needs nothing
+        arguments = (
+            *arguments,
+            "hydra.launcher.warm=false",
+        )  # of what the suite imports, this app needs nothing
     return {"args": [sys.executable, *start, *arguments], "cwd": app, "env": env, "text": True}
 
 
@@ -163,7 +166,8 @@ def test_values_and_folders_survive_quoting(app):
 
 def test_a_stopped_sweep_leaves_nothing_running(app):
     with subprocess.Popen(
-        **command(app, "-m", "x=1,2,3", "seconds=50", "hydra.launcher.n_jobs=2", "hydra.launcher.warm=false"), stdout=-1
+        **command(app, "-m", "x=1,2,3", "seconds=50", "hydra.launcher.n_jobs=2", "hydra.launcher.warm=false"),
+        stdout=-1,
     ) as run:
         while len(list(app.glob("out/*/began"))) < 2:
             assert run.poll() is None
@@ -214,5 +218,9 @@ def test_sources_and_overrides_of_hydra_reach_the_jobs(app):
 
 def test_a_script_must_name_its_module(app):
     done = sweep(app, "x=1", start=("tiny.py",))
-    assert done.returncode == 1 and not notes(app) and "hydra.launcher.module=None: name the module" in done.stderr
+    assert (
+        done.returncode == 1
+        and not notes(app)
+        and "hydra.launcher.module=None: name the module" in done.stderr
+    )
     assert "Traceback" not in done.stderr

@@ -28,10 +28,19 @@ def test_a_row_that_a_job_left_is_not_taken_from_elsewhere_too(tmp_path):
 
 
 def test_what_the_jobs_ran_on_is_told_of_all_of_them(tmp_path):
-    facts = {"a": ("c1", "2026-01-02", "x86 CPU"), "b": ("c1", "2026-01-05", "H100"), "c": ("c2", "2026-01-03", "H100")}
+    facts = {
+        "a": ("c1", "2026-01-02", "x86 CPU"),
+        "b": ("c1", "2026-01-05", "H100"),
+        "c": ("c2", "2026-01-03", "H100"),
+    }
     for name, (commit, date, device) in facts.items():
         (tmp_path / name).mkdir()
-        told = {"command": "", "costs": [], "sets": [], "facts": {"commit": commit, "date": date, "device": device}}
+        told = {
+            "command": "",
+            "costs": [],
+            "sets": [],
+            "facts": {"commit": commit, "date": date, "device": device},
+        }
         (tmp_path / name / "stages.json").write_text(json.dumps(told))
     page = gathered(tmp_path, Results(Store(tmp_path / "store")))
     assert page.facts == {"commit": "c1; c2", "date": "2026-01-02 to 2026-01-05", "device": "H100; x86 CPU"}
@@ -58,7 +67,13 @@ def test_jobs_of_another_scale_left_in_the_folder_have_no_part_in_the_page(tmp_p
     """Neither in its costs nor in its tables; one that an earlier version ran did not tell its scale."""
     for name, scale in (("a", {"scale": "smoke"}), ("b", {"scale": "small"}), ("c", {})):
         (tmp_path / name).mkdir()
-        told = {"command": "", "costs": [{**SPENT, "stage": name}], "sets": [], "facts": {"commit": name}, **scale}
+        told = {
+            "command": "",
+            "costs": [{**SPENT, "stage": name}],
+            "sets": [],
+            "facts": {"commit": name},
+            **scale,
+        }
         (tmp_path / name / "stages.json").write_text(json.dumps(told))
         (tmp_path / name / "measures.csv").write_text(f"measure,value,config_hash\n{name},1,{name}\n")
     for scales, kept in ((("small",), ["b", "c"]), ((), ["a", "b", "c"])):

@@ -23,7 +23,16 @@ pytestmark = pytest.mark.slow
 ROOT = Path(moe_distill.__file__).parents[1]
 ITERATIONS = 60
 CELL = [
-    *("scale=smoke", "logger=none", "threads=1", "method=dm", "noe=2", "students=convnet3", "seeds=1", "width=0.25"),
+    *(
+        "scale=smoke",
+        "logger=none",
+        "threads=1",
+        "method=dm",
+        "noe=2",
+        "students=convnet3",
+        "seeds=1",
+        "width=0.25",
+    ),
     *("checkpoint_seconds=0", f"shorten.dm.iterations={ITERATIONS}"),
 ]
 RANKS = ["trainer=expert_parallel", "trainer.devices=2", "trainer.accelerator=cpu"]
@@ -39,7 +48,8 @@ print(len(os.sched_getaffinity(0)))
 
 
 def until(condition, told, seconds=600):
-    """Wait for a condition and return what it returned; ``told`` says what there is to know where it does not come."""
+    """Wait for a condition and return what it returned; ``told`` says what there is to know where it does not
+    come."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, told()
@@ -60,7 +70,9 @@ class Sweep:
         self.log, self.folder = folder / "sweep.log", folder
         env = slurm.env | {"PYTHONPATH": f"{ROOT}:{ROOT / 'moe_distill' / 'sweeps'}"}
         env.pop("MOE_DISTILL_HOME", None)
-        if not Path(torch.__cached__).exists():  # a process imports for seconds; each that has to compile, for tens
+        if not Path(
+            torch.__cached__
+        ).exists():  # a process imports for seconds; each that has to compile, for tens
             env |= {"PYTHONPYCACHEPREFIX": str(folder / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
         command = [sys.executable, "-m", "moe_distill.run", "-m", "hydra/launcher=submitit_slurm", *arguments]
         with self.log.open("wb") as log:
@@ -68,7 +80,11 @@ class Sweep:
 
     def told(self):
         """Return all that was printed anywhere."""
-        logs = [self.log, *self.folder.glob("runs/*/*/console.log"), *self.folder.glob("runs/*/.submitit/*/*.err")]
+        logs = [
+            self.log,
+            *self.folder.glob("runs/*/*/console.log"),
+            *self.folder.glob("runs/*/.submitit/*/*.err"),
+        ]
         return "\n".join(f"--- {path}\n{path.read_text(errors='replace')[-3000:]}" for path in logs)
 
     def until(self, condition):
@@ -119,12 +135,16 @@ def test_a_preempted_job_is_requeued_and_ends_in_the_bits_of_a_local_run(slurm, 
     assert running.process.returncode == 2, running.told()
 
     (good,) = [table.parent for table in runs.glob("cells/*/results.csv")]
-    assert f" {kept}/{ITERATIONS} [" in (good / "console.log").read_text()  # where the bar of the second attempt began
+    assert (
+        f" {kept}/{ITERATIONS} [" in (good / "console.log").read_text()
+    )  # where the bar of the second attempt began
     manifest = json.loads((the_set(runs) / "manifest.json").read_text())
     assert (manifest["processes"], manifest["iterations"]) == (2, ITERATIONS)
     rows = suite.rows(runs / "cells")
     assert len(rows) == 1 and rows == suite.rows(good)
-    assert SyntheticSet.load(the_set(runs)).fingerprint() == SyntheticSet.load(the_set(suite.home)).fingerprint()
+    assert (
+        SyntheticSet.load(the_set(runs)).fingerprint() == SyntheticSet.load(the_set(suite.home)).fingerprint()
+    )
 
     (bad,) = [log.parent for log in runs.glob("cells/*/console.log") if log.parent != good]
     line = f"exit code 2, {bad}/console.log: error: logger.mode=online: "

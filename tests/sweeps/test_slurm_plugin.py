@@ -35,7 +35,12 @@ def test_a_sweep_of_an_experiment_asks_for_one_task_with_all_its_ranks(sweeping,
     options = config.hydra.launcher
     assert options._target_ == "hydra_plugins.moe_distill_slurm.SlurmLauncher"
     assert (options.name, options.submitit_folder) == ("table1", f"{tmp_path}/table1/.submitit/%j")
-    assert (options.nodes, options.tasks_per_node, options.cpus_per_task, options.gpus_per_node) == (1, 1, 4, None)
+    assert (options.nodes, options.tasks_per_node, options.cpus_per_task, options.gpus_per_node) == (
+        1,
+        1,
+        4,
+        None,
+    )
     assert options.max_num_timeout > 0 and options.signal_delay_s > config.checkpoint_seconds
     ranks = ("trainer=expert_parallel", "trainer.devices=3", "trainer.accelerator=gpu")
     options = sweeping("+experiment=table1", "hydra/launcher=submitit_slurm", *ranks)[0].hydra.launcher
@@ -60,7 +65,9 @@ def test_the_jobs_are_those_of_the_process_launcher(sweeping, monkeypatch, plugi
     assert [job.folder for job in local] == [job.folder for job in remote]
     assert [job.name for job in local] == [job.name for job in remote]
     local[1].command.remove("hydra.launcher.warm=false")
-    swapped = ["hydra/launcher=submitit_slurm" if a == "hydra/launcher=process" else a for a in local[1].command]
+    swapped = [
+        "hydra/launcher=submitit_slurm" if a == "hydra/launcher=process" else a for a in local[1].command
+    ]
     assert remote[1].command == swapped
 
 
@@ -68,7 +75,11 @@ def test_what_slurm_is_told(sweeping, cluster, tmp_path, monkeypatch):
     cluster(SBATCH)
     monkeypatch.setattr(launcher, "_ended", lambda handles: range(len(handles)))
     asked = ("hydra.launcher.partition=short", "hydra.launcher.setup=[module load it]", "name=cells")
-    more = ("trainer=expert_parallel", "trainer.accelerator=gpu", "+hydra.launcher.additional_parameters.nice=7")
+    more = (
+        "trainer=expert_parallel",
+        "trainer.accelerator=gpu",
+        "+hydra.launcher.additional_parameters.nice=7",
+    )
     _, launch = sweeping("hydra/launcher=submitit_slurm", *asked, *more)
     launch("seed=0", "seed=1")
     lines = (tmp_path / "script").read_text().splitlines()
@@ -94,7 +105,10 @@ def test_parameters_that_are_left_to_the_cluster_are_none(cluster, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["hydra.launcher.tasks_per_node=2"], r"hydra\.launcher\.tasks_per_node=2: 1: a job starts its ranks itself"),
+        (
+            ["hydra.launcher.tasks_per_node=2"],
+            r"hydra\.launcher\.tasks_per_node=2: 1: a job starts its ranks itself",
+        ),
         (["hydra.launcher.nodes=2"], r"hydra\.launcher\.nodes=2: 1: "),
         ([], r"hydra/launcher=submitit_slurm: .*Invalid partition name specified"),
     ],
@@ -121,7 +135,9 @@ def test_without_slurm_and_without_the_extra(sweeping, monkeypatch, tmp_path):
     with pytest.raises(InputError, match=r"^hydra/launcher=submitit_slurm: Could not detect \"srun\""):
         launch("seed=0")
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(InputError, match=r"^hydra/launcher=submitit_slurm: needs pip install 'moe_distill\[slurm\]'$"):
+    with pytest.raises(
+        InputError, match=r"^hydra/launcher=submitit_slurm: needs pip install 'moe_distill\[slurm\]'$"
+    ):
         launch("seed=0")
 
 

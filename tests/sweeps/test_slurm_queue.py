@@ -12,7 +12,9 @@ def test_a_sweep_with_jobs_in_the_queue_is_not_submitted_again(sweeping, cluster
     monkeypatch.setattr(launcher, "_ended", lambda handles: range(len(handles)))
     queue = {"7_0", "7_1", "8_0"}
     monkeypatch.setattr(launcher, "_queue", lambda: queue)
-    _, launch = sweeping("hydra/launcher=submitit_slurm", "before_sweep=null", "after_sweep=null", "name=cells")
+    _, launch = sweeping(
+        "hydra/launcher=submitit_slurm", "before_sweep=null", "after_sweep=null", "name=cells"
+    )
     launch("seed=0", "seed=1")
     script = tmp_path / "script"
     script.unlink()

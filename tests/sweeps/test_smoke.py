@@ -1,4 +1,5 @@
-"""Whole sweeps of every experiment at smoke scale: exactly their cells; every swept value changes what it should.
+"""Whole sweeps of every experiment at smoke scale: exactly their cells; every swept value changes what it
+should.
 
 One of each shape runs every day; the others, which differ in what they sweep, are slow.
 """
@@ -25,7 +26,8 @@ from moe_distill.sweeps.jobs import Cell, Sweep
 from moe_distill.sweeps.report import gathered_rows, report_sweep
 
 EXPERIMENTS = sorted(p.stem for p in (Path(conf_dir()) / "experiment").glob("*.yaml"))
-# A single run; a roster of two methods; a regulariser; other scores; other data; other measures; real data alone.
+# A single run; a roster of two methods; a regulariser; other scores; other data; other measures; real data
+# alone.
 SHAPES = ("quickstart", "table2", "clom", "ddranking", "transfer_probe", "metric_agreement", "full_data")
 FOUR = ("convnet3", "vgg11", "resnet18", "alexnet")
 # What changes how a set is judged and not the set; everything else that is swept changes the set.
@@ -66,7 +68,11 @@ ROSTERS = {
     "coresets": {"dm5x2", "random10x1", "herding10x1", "kcenter10x1", "kmeans10x1"},
     "hetero_method": {
         *("idc5+idm5", "idc5x2", "idm5+mtt5", "idm5x2", "mtt5x2"),
-        *("random10x1", "random_tiled10x1", "random_tiled5+random5"),  # of two IDC experts, and of IDC beside IDM
+        *(
+            "random10x1",
+            "random_tiled10x1",
+            "random_tiled5+random5",
+        ),  # of two IDC experts, and of IDC beside IDM
     },
 }
 
@@ -90,7 +96,10 @@ def run_sweep(suite, name):
     sweep.mkdir()
     (sweep / "multirun.yaml").touch()
     cells = suite.cells(*given)
-    jobs = [suite.compose(*given, f"paths.output={sweep}/job{i}", *cell, told(cell)) for i, cell in enumerate(cells)]
+    jobs = [
+        suite.compose(*given, f"paths.output={sweep}/job{i}", *cell, told(cell))
+        for i, cell in enumerate(cells)
+    ]
     return suite, sweep, jobs, [run(cfg) for cfg in jobs]
 
 
@@ -122,7 +131,9 @@ def expected(jobs):
     for cfg in jobs:
         plans = [cfg.plan, *cfg.baselines.values()] if is_full(cfg) else []
         names = {variant(plan) for plan in plans} or {("full_dataset", "none")}
-        cells |= {(*n, cfg.recipe.name, a, str(s)) for n in names for a in cfg.students for s in range(cfg.seeds)}
+        cells |= {
+            (*n, cfg.recipe.name, a, str(s)) for n in names for a in cfg.students for s in range(cfg.seeds)
+        }
     return cells
 
 
@@ -164,17 +175,24 @@ def test_every_swept_value_changes_the_set_or_how_it_is_judged(swept):
         pytest.skip("a single run sets nothing apart, and other pipelines judge no set by students")
     swept_ = {i: parse_settings(rows[0]["overrides"]) for i, rows in own.items()}
     for i, rows in own.items():
-        assert headlines[i] == pytest.approx(sum(float(r["accuracy_last"]) for r in rows) / len(rows), abs=1e-12)
+        assert headlines[i] == pytest.approx(
+            sum(float(r["accuracy_last"]) for r in rows) / len(rows), abs=1e-12
+        )
     for a, b in itertools.combinations(swept_, 2):
         apart = {k for k in {*swept_[a], *swept_[b]} if swept_[a].get(k) != swept_[b].get(k)}
         sets = [{r["set_fingerprint"] for r in own[i]} for i in (a, b)]
         assert len(sets[0]) == len(sets[1]) == 1
         assert (sets[0] == sets[1]) == (apart <= JUDGING), (swept_[a], swept_[b])
         judged = [{r["config_hash"] for r in own[i]} for i in (a, b)]
-        assert judged[0] != judged[1] and ("students" in apart or not judged[0] & judged[1]), (swept_[a], swept_[b])
+        assert judged[0] != judged[1] and ("students" in apart or not judged[0] & judged[1]), (
+            swept_[a],
+            swept_[b],
+        )
 
 
-@over(*(name for name in EXPERIMENTS if name != "ddranking"))  # which trains its students on other sets as well
+@over(
+    *(name for name in EXPERIMENTS if name != "ddranking")
+)  # which trains its students on other sets as well
 def test_each_variant_has_one_set_of_its_own(swept):
     suite, sweep, _, _ = swept
     if not (sweep / "results.csv").is_file():
@@ -196,7 +214,9 @@ def test_the_pages_need_nothing_beside_them(swept):
     assert question.claim.split("'")[0] in page and page.count('class="badge done"') == len(jobs)
     for file in [sweep / "report.html", *sweep.glob("job*/report.html")]:
         text = file.read_text()
-        needed = re.findall(r"""src\s*=\s*["'](?!data:)|url\((?!data:|#)|@import|<script[^>]+src|<link(?![^>]+data:)""", text)
+        needed = re.findall(
+            r"""src\s*=\s*["'](?!data:)|url\((?!data:|#)|@import|<script[^>]+src|<link(?![^>]+data:)""", text
+        )
         assert needed == []
         links = re.findall(r"""href\s*=\s*["'](?!#|data:)([^"']*)""", text)
         assert [link for link in links if not (file.parent / unquote(link)).is_file()] == []
@@ -211,20 +231,23 @@ def test_the_pages_need_nothing_beside_them(swept):
 
 @over(*EXPERIMENTS)
 def test_students_to_come_stand_where_they_will_when_they_are_trained(swept):
-    """Whatever is known of a row beforehand, it is what the row says: no line stands twice, and none is left out."""
+    """Whatever is known of a row beforehand, it is what the row says: no line stands twice, and none is left
+    out."""
     suite, sweep, jobs, _ = swept
     question = instantiate(jobs[0].question, _convert_="all")
     cells = tuple(cell_of(i, cfg, suite) for i, cfg in enumerate(jobs))
     Sweep("python", vars(question), cells).write(sweep)
     rows = gathered_rows(sweep, Results(Store(suite.store)))
     assert all(map(is_trained, rows))
-    asked = {row["config_hash"] for cell in cells for row in cell.awaited}
+    asked = {row["config_hash"] for cell in cells for row in cell.expected_rows}
     if not asked:
         pytest.skip("no job trains students")
     assert asked <= {r["config_hash"] for r in suite.rows(sweep)}
     every = to_frame(rows, question)
     for kept in ([], rows[::2], rows[: len(rows) // 2]):
-        left = [r if r in kept else {c: r[c] if c in cells[0].awaited[0] else None for c in r} for r in rows]
+        left = [
+            r if r in kept else {c: r[c] if c in cells[0].expected_rows[0] else None for c in r} for r in rows
+        ]
         frame = to_frame(left, question)
         assert frame["accuracy"].null_count() == len(frame) - len(kept)
         assert len(frame) == len(every) and frame["variant"].n_unique() == every["variant"].n_unique()

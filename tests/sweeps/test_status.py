@@ -12,7 +12,7 @@ from moe_distill.results.attempts import FILE, attempt
 from moe_distill.results.known_rows import Results
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import Cell, Sweep
-from moe_distill.sweeps.status import last_lines, shown, status_of_folder
+from moe_distill.sweeps.status import format_status, last_lines, status_of_folder
 
 
 @pytest.fixture
@@ -31,7 +31,9 @@ def test_a_running_cells_time_is_that_of_its_attempts_and_not_since_one_that_was
         (now,) = json.loads((tmp_path / "one" / FILE).read_text())[1:]
         now["began"] -= 240
         (tmp_path / "one" / FILE).write_text(json.dumps([killed, now]))
-        assert " 4 min" in shown(sweep, tmp_path, results, "") and "1 running" in shown(sweep, tmp_path, results, "")
+        assert " 4 min" in format_status(sweep, tmp_path, results, "") and "1 running" in format_status(
+            sweep, tmp_path, results, ""
+        )
 
 
 @pytest.mark.parametrize("said", ["[rank0]: no memory", "[/data/x] is gone", "[bold]a", "a\\"])
@@ -39,7 +41,7 @@ def test_what_a_job_is_called_and_said_is_no_markup(tmp_path, results, said):
     with pytest.raises(ValueError), attempt(tmp_path / "one", ""):
         raise ValueError(said)
     sweep = Sweep("", {}, (Cell("experts.ipcs=[7,3]", "one", "", awaiting("other")),))
-    text = shown(sweep, tmp_path, results, "")
+    text = format_status(sweep, tmp_path, results, "")
     assert f" {said} " in text and "experts.ipcs=[7,3]" in text
 
 
@@ -55,5 +57,7 @@ def test_a_run_of_its_own_is_done_once_its_attempt_has_finished(tmp_path):
 
 def test_the_last_lines_of_a_log_show_a_bar_as_it_was_left(tmp_path):
     assert last_lines(tmp_path) == ""
-    (tmp_path / "console.log").write_bytes(b"$ run\n" + b"x" * 99999 + b"\nsaid\nbar 1%\rbar 2%\rbar 3%\r  \n")
+    (tmp_path / "console.log").write_bytes(
+        b"$ run\n" + b"x" * 99999 + b"\nsaid\nbar 1%\rbar 2%\rbar 3%\r  \n"
+    )
     assert last_lines(tmp_path, most=2) == "said\nbar 3%"

@@ -33,7 +33,15 @@ module.distill = distill
 if __name__ == "__main__":
     main()
 """
-TINY = ("scale=smoke", "students=convnet3", "seeds=1", "recipe.epochs=1", "logger=none", "threads=1", "method=dm")
+TINY = (
+    "scale=smoke",
+    "students=convnet3",
+    "seeds=1",
+    "recipe.epochs=1",
+    "logger=none",
+    "threads=1",
+    "method=dm",
+)
 
 
 def sweep(home, *given):
@@ -72,7 +80,11 @@ def test_the_same_command_finishes_a_sweep_of_which_jobs_failed_and_were_killed(
     assert mended.returncode == 0, mended.stdout + mended.stderr
     assert made.items() <= artifacts(tmp_path).items()
     outcomes = [[a.outcome for a in attempts_of(folder / c.folder)] for c in cells]
-    assert outcomes == [["finished"], ["failed", "finished"], [None, "finished"]]  # what was done cost no process
+    assert outcomes == [
+        ["finished"],
+        ["failed", "finished"],
+        [None, "finished"],
+    ]  # what was done cost no process
     assert "found: 1 of 3 jobs are done already" in mended.stdout and "[2/2] done" in mended.stdout
     page = (folder / "report.html").read_text()
     assert page.count('class="badge done"') == 3 and "a planted failure" in page and "lost: killed" in page

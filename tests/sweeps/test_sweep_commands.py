@@ -18,7 +18,7 @@ from moe_distill.errors import InputError
 from moe_distill.results.attempts import attempt
 from moe_distill.results.known_rows import Results
 from moe_distill.store.store import Store
-from moe_distill.sweeps.hooks import asked, before, built, status
+from moe_distill.sweeps.hooks import before, built, status, sweep_of
 from moe_distill.sweeps.jobs import Sweep
 from moe_distill.sweeps.looking import Look, current_look, looking
 
@@ -31,7 +31,8 @@ def no_work(*_, **__):
 
 @pytest.fixture
 def composed(plugin):
-    """Gives a function that returns the composed jobs of a sweep, and the loader that composes single runs."""
+    """Gives a function that returns the composed jobs of a sweep, and the loader that composes single
+    runs."""
     register()
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
@@ -52,7 +53,7 @@ def test_a_cells_command_runs_it_in_its_own_folder(tmp_path, composed):
     runs = tmp_path / "it's = a, place"
     quoted = str(runs).replace("'", r"\'")
     configs = jobs(*TINY, f"paths.runs='{quoted}'", cells=[["mixup_alpha=0.2"], ["mixup_alpha=0.3"]])
-    for cell, alpha in zip(asked(built(configs)).cells, (0.2, 0.3), strict=True):
+    for cell, alpha in zip(sweep_of(built(configs)).cells, (0.2, 0.3), strict=True):
         overrides = shlex.split(cell.command)[3:]
         alone = loader.load_configuration("config", overrides, RunMode.RUN)
         assert alone.hydra.mode == RunMode.RUN and alone.hydra.run.dir == str(runs / "table4" / cell.folder)
@@ -60,7 +61,9 @@ def test_a_cells_command_runs_it_in_its_own_folder(tmp_path, composed):
 
 
 @pytest.mark.parametrize(("given", "folder"), [((), "sweep"), (("name=mine",), "mine"), (TINY[:1], "table4")])
-def test_a_sweep_that_nobody_names_does_not_lie_in_the_folder_of_such_a_run(tmp_path, composed, given, folder):
+def test_a_sweep_that_nobody_names_does_not_lie_in_the_folder_of_such_a_run(
+    tmp_path, composed, given, folder
+):
     jobs, loader = composed
     (config,) = jobs("logger=none", f"paths.runs={tmp_path}", *given, cells=[["seed=1"]])
     assert config.hydra.sweep.dir == str(tmp_path / folder)
@@ -86,7 +89,7 @@ def test_what_looks_at_a_sweep_is_called_in_place_of_its_jobs(monkeypatch, tmp_p
     with looking(Look(lambda configs: seen.extend(configs) or "", no_work)):
         made.launch([[*config.hydra.overrides.task, f"split={split}"] for split in ("5x2", "10x1")], 0)
     assert [list(cfg.pipeline.lrs) for cfg in seen] == [[0.02]] * 2 and current_look() is None
-    assert shlex.split(asked(built(seen)).command) == ["python", "-m", "moe_distill.run", *given]
+    assert shlex.split(sweep_of(built(seen)).command) == ["python", "-m", "moe_distill.run", *given]
     assert not list(tmp_path.glob("*/*/console.log"))
 
 
@@ -97,7 +100,7 @@ def test_a_cell_without_rows_is_done_only_by_the_work_that_is_asked_for(tmp_path
 
     def cell(*given):
         task = (*TINY, "data=folder", "data.root=here", "pipeline=pretrain", f"paths.runs={tmp_path}", *given)
-        return asked(built(jobs(*task, cells=[["seed=1"]]))).cells[0]
+        return sweep_of(built(jobs(*task, cells=[["seed=1"]]))).cells[0]
 
     here, sweep = cell(), tmp_path / "table4"
     others = [cell("scale=small"), cell("data.root=elsewhere"), cell("paths.store=other")]
@@ -126,7 +129,7 @@ def test_a_sweep_notes_which_jobs_without_rows_find_all_that_they_would_make(tmp
 def test_what_a_job_without_rows_has_lost_since_it_was_done_is_foretold(tmp_path, composed):
     task = (*TINY, f"paths.runs={tmp_path}", f"paths.store={tmp_path / 'store'}", "pipeline=pretrain")
     configs = composed[0](*task, cells=[["seed=1"]])
-    (cell,) = asked(built(configs)).cells
+    (cell,) = sweep_of(built(configs)).cells
     folder = Path(configs[0].hydra.runtime.output_dir)
     with attempt(folder, "run") as tried:
         tried.work = cell.work
@@ -137,8 +140,8 @@ def test_what_a_job_without_rows_has_lost_since_it_was_done_is_foretold(tmp_path
 def test_jobs_that_judge_alone_await_their_own_rows_and_none_of_a_set_from_elsewhere(tmp_path, composed):
     def rosters(*given):
         task = (*TINY, f"paths.runs={tmp_path}", f"paths.store={tmp_path}", "baselines=random", *given)
-        (cell,) = asked(built(composed[0](*task, cells=[["split=5x2"]]))).cells
-        return [row["roster"] for row in cell.awaited]
+        (cell,) = sweep_of(built(composed[0](*task, cells=[["split=5x2"]]))).cells
+        return [row["roster"] for row in cell.expected_rows]
 
     assert rosters() == ["dm5x2", "random10x1"]
     assert rosters("pipeline=evaluate") == ["dm5x2"] and rosters("pipeline=upper_bound") == ["full_dataset"]
@@ -158,7 +161,7 @@ def test_jobs_of_equal_data_load_them_once(tmp_path, monkeypatch, composed):
     ("given", "said"),
     [
         ("+method.foo=1", r"^method\.foo=1: no such key; there are "),
-        ("+pipeline.foo=1", r"^pipeline\.foo=1: no such key; there are baselines, exam, plans$"),
+        ("+pipeline.foo=1", r"^pipeline\.foo=1: no such key; there are baselines, protocol, plans$"),
         ("+runtime.foo=1", r"^runtime\.foo=1: no such key; there are "),
         ("recipe.epochs=many", r"^recipe\.epochs=many: a whole number of at least 1$"),
     ],
@@ -182,7 +185,9 @@ def test_what_does_not_fit_in_any_job_is_one_line_before_the_first(tmp_path, com
         ),
     ],
 )
-def test_a_question_that_rows_to_come_cannot_answer_is_refused_before_the_first(tmp_path, composed, given, cells, said):
+def test_a_question_that_rows_to_come_cannot_answer_is_refused_before_the_first(
+    tmp_path, composed, given, cells, said
+):
     task = (*TINY, f"paths.runs={tmp_path / 'runs'}", f"paths.store={tmp_path}", "recipe=dsa", given)
     with pytest.raises(InputError, match=said):
         before(composed[0](*task, cells=cells))

@@ -57,7 +57,9 @@ def job(tmp_path, name, code, *arguments):
 
 def server():
     """The process that forks."""
-    (found,) = [p for p in psutil.Process().children() if "multiprocessing.forkserver" in " ".join(p.cmdline())]
+    (found,) = [
+        p for p in psutil.Process().children() if "multiprocessing.forkserver" in " ".join(p.cmdline())
+    ]
     return found
 
 
@@ -162,10 +164,21 @@ def test_a_job_that_cannot_be_forked_leaves_the_others_alone(tmp_path, monkeypat
 
 
 def test_a_sweep_that_is_stopped_while_everything_is_imported_ends_at_once(tmp_path):
-    command = [sys.executable, "-m", "moe_distill.run", "-m", "trainer=cpu", "seed=0,1", "scale=smoke", "logger=none"]
+    command = [
+        sys.executable,
+        "-m",
+        "moe_distill.run",
+        "-m",
+        "trainer=cpu",
+        "seed=0,1",
+        "scale=smoke",
+        "logger=none",
+    ]
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as run:
         started = psutil.Process(run.pid)
-        while not (found := [p for p in started.children() if "multiprocessing.forkserver" in " ".join(p.cmdline())]):
+        while not (
+            found := [p for p in started.children() if "multiprocessing.forkserver" in " ".join(p.cmdline())]
+        ):
             assert run.poll() is None
             time.sleep(0.02)
         run.send_signal(signal.SIGTERM)

@@ -14,7 +14,15 @@ from moe_distill.results.schema import ResultRow
 
 ROOT = Path(moe_distill.__file__).parents[1]
 TINY = [
-    *("scale=smoke", "logger=none", "threads=1", "trainer=cpu", "method=dm", "split=5x2", "students=convnet3"),
+    *(
+        "scale=smoke",
+        "logger=none",
+        "threads=1",
+        "trainer=cpu",
+        "method=dm",
+        "split=5x2",
+        "students=convnet3",
+    ),
     *("seeds=1", "shorten.dm.iterations=5", "seed=0,1", "name=both"),
 ]
 COSTS = ("train_seconds", "distill_seconds", "peak_memory_mb")

@@ -1,4 +1,5 @@
-"""Synthetic sets decode, unite and refuse as arithmetic by hand says; ``test_synthetic_files.py`` has the files."""
+"""Synthetic sets decode, unite and refuse as arithmetic by hand says; ``test_synthetic_files.py`` has the
+files."""
 
 import math
 
@@ -32,7 +33,9 @@ def test_decoded_raw_and_standardised_images_agree_with_the_statistics(space, ti
     decoded, got = one.decode()
     assert got.tolist() == labels and len(decoded) == 6 * tiling**2
     np.testing.assert_allclose(one.raw().detach().numpy(), raw, atol=2e-6)
-    np.testing.assert_allclose(one.standardised().detach().numpy(), (raw - column(MEAN)) / column(STD), atol=1e-5)
+    np.testing.assert_allclose(
+        one.standardised().detach().numpy(), (raw - column(MEAN)) / column(STD), atol=1e-5
+    )
     stored = one.raw() if space == "raw" else one.standardised()
     assert torch.equal(stored, decoded)
     for c in range(3):
@@ -55,10 +58,18 @@ def different_members():
 def test_a_union_is_class_major_and_each_member_decodes_itself():
     members = different_members()
     hand = [by_hand(m) for m in members]
-    rows = [(label, i, image) for i, (raw, labels) in enumerate(hand) for image, label in zip(raw, labels, strict=True)]
+    rows = [
+        (label, i, image)
+        for i, (raw, labels) in enumerate(hand)
+        for image, label in zip(raw, labels, strict=True)
+    ]
     rows.sort(key=lambda row: row[0])  # stable: within a class, expert after expert
     united = union(members).raw()
-    assert united.labels_M.tolist() == [row[0] for row in rows] == [c for c in range(3) for _ in range(1 + 8 + 3)]
+    assert (
+        united.labels_M.tolist()
+        == [row[0] for row in rows]
+        == [c for c in range(3) for _ in range(1 + 8 + 3)]
+    )
     assert united.experts_M.tolist() == [row[1] for row in rows]
     np.testing.assert_allclose(united.images_MCHW.numpy(), np.stack([row[2] for row in rows]), atol=2e-6)
     assert not united.images_MCHW.requires_grad

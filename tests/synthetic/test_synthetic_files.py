@@ -48,7 +48,12 @@ def test_saving_again_replaces_the_older_set(tmp_path):
 def test_the_tensors_file_can_be_read_without_this_package(tmp_path):
     a_set(rate=0.5).save(tmp_path / "s.safetensors")
     with safe_open(tmp_path / "s.safetensors", "np") as file:
-        assert set(file.keys()) == {"images", "learned_rate"} and file.get_tensor("images").shape == (6, 2, 8, 8)
+        assert set(file.keys()) == {"images", "learned_rate"} and file.get_tensor("images").shape == (
+            6,
+            2,
+            8,
+            8,
+        )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +67,9 @@ def test_tensors_of_another_shape_are_refused(tmp_path, name, shape):
     own = a_set()
     given = {"images": own.images.detach(), name: torch.rand(shape)}
     SyntheticSet(given.pop("images"), own.provenance, **given).save(tmp_path / "s.safetensors")
-    with pytest.raises(InputError, match=rf"^set=.*s\.safetensors: .*{name} of shape {re.escape(str(shape))}"):
+    with pytest.raises(
+        InputError, match=rf"^set=.*s\.safetensors: .*{name} of shape {re.escape(str(shape))}"
+    ):
         SyntheticSet.load(tmp_path / "s.safetensors")
 
 
@@ -118,10 +125,16 @@ def test_a_damaged_set_is_one_line_that_names_the_file(tmp_path, suffix, damage,
     with pytest.raises(InputError) as caught:
         SyntheticSet.load(tmp_path if folder else path)
     named = tmp_path if folder and not path.exists() else path
-    assert caught.value.key == "set" and f"set={named}: " in str(caught.value) and "\n" not in str(caught.value)
+    assert (
+        caught.value.key == "set" and f"set={named}: " in str(caught.value) and "\n" not in str(caught.value)
+    )
 
 
-STRANGE = {"a folder": lambda p: p.mkdir(), "a pipe": os.mkfifo, "a link in a ring": lambda p: p.symlink_to(p)}
+STRANGE = {
+    "a folder": lambda p: p.mkdir(),
+    "a pipe": os.mkfifo,
+    "a link in a ring": lambda p: p.symlink_to(p),
+}
 
 
 @pytest.mark.parametrize("suffix", ["json", "safetensors"])
@@ -131,7 +144,9 @@ def test_what_is_no_file_is_named_in_one_line_at_once(tmp_path, put, suffix):
     strange = tmp_path / f"expert_1.{suffix}"
     strange.unlink()
     put(strange)
-    with pytest.raises(InputError, match=rf"^set={strange}: a file that can be read \((no regular file|.*links)\)$"):
+    with pytest.raises(
+        InputError, match=rf"^set={strange}: a file that can be read \((no regular file|.*links)\)$"
+    ):
         SyntheticSet.load(tmp_path)
 
 
@@ -151,7 +166,9 @@ def test_a_file_that_may_not_be_read_is_told_as_that(tmp_path, unreadable, name)
     about = replace(a_set().provenance, whitening=white.source)
     SyntheticSet(a_set().images.detach(), about, whitening=white).save(tmp_path / "expert_0.safetensors")
     unreadable(tmp_path / name)
-    with pytest.raises(InputError, match=rf"^set={tmp_path / name}: a file that can be read \(Permission denied\)$"):
+    with pytest.raises(
+        InputError, match=rf"^set={tmp_path / name}: a file that can be read \(Permission denied\)$"
+    ):
         SyntheticSet.load(tmp_path)
 
 
@@ -169,7 +186,13 @@ def test_fingerprints_know_all_that_a_student_sees_but_no_path(tmp_path):
     with torch.no_grad():
         changed.images[0, 0, 0, 0] += 1e-6
     others = [changed, a_set(3), a_set(3, rate=0.2)]
-    read = {"space": "raw", "mean": (0.4, 0.6), "std": (0.2, 0.4), "classes": ("dog", "cat", "frög"), "whitening": "w"}
+    read = {
+        "space": "raw",
+        "mean": (0.4, 0.6),
+        "std": (0.2, 0.4),
+        "classes": ("dog", "cat", "frög"),
+        "whitening": "w",
+    }
     others += [a_set(3, rate=0.1, **{name: value}) for name, value in read.items()]
     others += [a_set(3, rate=0.1, tiling=2)]
     assert len({first, *(one.fingerprint() for one in others)}) == 10 and re.fullmatch(

@@ -64,7 +64,9 @@ def test_metadata_that_no_set_can_have_are_refused_by_name(tmp_path, field, valu
     about = json.loads(path.with_suffix(".json").read_text())
     about["provenance"][field] = value
     path.with_suffix(".json").write_text(json.dumps(about))
-    with pytest.raises(InputError, match=rf"^set=.*damaged \(.*({field}|two classes|mean|std|images)") as caught:
+    with pytest.raises(
+        InputError, match=rf"^set=.*damaged \(.*({field}|two classes|mean|std|images)"
+    ) as caught:
         SyntheticSet.load(path)
     assert "\n" not in str(caught.value)
 

@@ -90,7 +90,9 @@ def test_idc_decode_and_its_gradient_are_the_published_ones():
 def cells(image: torch.Tensor, k: int) -> list[np.ndarray]:
     """The decode of one image by factor k, for sides that k divides."""
     side = image.shape[-1] // k
-    tiles = [image[:, i * side : (i + 1) * side, j * side : (j + 1) * side] for i in range(k) for j in range(k)]
+    tiles = [
+        image[:, i * side : (i + 1) * side, j * side : (j + 1) * side] for i in range(k) for j in range(k)
+    ]
     return [np.stack([enlarged(c, image.shape[-1]) for c in tile.numpy()]) for tile in tiles]
 
 

@@ -13,14 +13,17 @@ from moe_distill.teachers.trajectories import KIND
 
 @pytest.mark.parametrize("experts", [1, 2, 3, 5])
 def test_an_epoch_is_as_many_updates_for_any_number_of_experts(experts):
-    """A pass over all twelve images in batches of two is six updates; parts of five take three passes or less."""
-    pool = dataclasses.replace(POOL, recipe=dataclasses.replace(RECIPE, batch_size=2)).for_epochs(7).on(real())
+    """A pass over all twelve images in batches of two is six updates; parts of five take three passes or
+    less."""
+    pool = (
+        dataclasses.replace(POOL, recipe=dataclasses.replace(RECIPE, batch_size=2)).for_epochs(7).on(real())
+    )
     part = real().subset(torch.arange(12 // experts))
     assert pool.steps(part) == 7 * 6
     passes = pool.training(part).total_epochs
     a_pass = -(-len(part) // 2)
     assert (passes - 1) * a_pass < 7 * 6 <= passes * a_pass
-    assert pool.forwards(part) == pytest.approx(3 * 7 * 6 / a_pass * len(part))
+    assert pool.forward_passes(part) == pytest.approx(3 * 7 * 6 / a_pass * len(part))
 
 
 def test_a_teacher_at_its_own_pace_lies_where_it_lay_before_epochs_were_updates():

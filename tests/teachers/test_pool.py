@@ -14,12 +14,12 @@ from moe_distill.seeding import stream
 from moe_distill.store.damage import MANIFEST
 from moe_distill.store.identity import key
 from moe_distill.store.store import Store
-from moe_distill.teachers.pool import KIND, TeacherPool, save_weights
+from moe_distill.teachers.pool import KIND, PretrainedNetworks, save_weights
 from moe_distill.training.recipe import Recipe
 
 NETWORK = functools.partial(ConvNet, depth=1, width=0.0625, norm="batch")
 COST = {"peak_memory_mb": 9.0, "steps": 3, "images": 4}
-POOL = TeacherPool(2, NETWORK, Recipe("teacher", epochs=3), seed=4)
+POOL = PretrainedNetworks(2, NETWORK, Recipe("teacher", epochs=3), seed=4)
 
 
 def real(mean=(0.5,), change=0):
@@ -59,7 +59,9 @@ def test_networks_come_back_as_they_were_saved_ready_for_evaluation(tmp_path):
 def test_a_network_not_trained_yet_is_one_clear_line(tmp_path):
     store, data = Store(tmp_path), real()
     trained(dataclasses.replace(POOL, networks=1), store, data)
-    with pytest.raises(InputError, match=r"^pipeline=distill .convnet 2 of 2 is not in .*pipeline=pretrain") as error:
+    with pytest.raises(
+        InputError, match=r"^pipeline=distill .convnet 2 of 2 is not in .*pipeline=pretrain"
+    ) as error:
         POOL.load(store, data)
     assert "\n" not in str(error.value)
     assert len(POOL.costs(store, data)) == 1

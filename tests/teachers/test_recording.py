@@ -12,7 +12,10 @@ from moe_distill.teachers.trajectories import SNAPSHOTS
 BROKEN = {
     "empty": ("snapshots.npy", lambda data: b""),
     "cut": ("snapshots.npy", lambda data: data[: len(data) // 2]),
-    "a bit of a snapshot taken": ("snapshots.npy", lambda data: data[:140] + bytes([data[140] ^ 1]) + data[141:]),
+    "a bit of a snapshot taken": (
+        "snapshots.npy",
+        lambda data: data[:140] + bytes([data[140] ^ 1]) + data[141:],
+    ),
     "other content": ("snapshots.npy", lambda data: b"{}"),
     "no checksums": ("snapshots.json", lambda data: b""),
     "other checksums": ("snapshots.json", lambda data: b'{"0": "0"}'),
@@ -31,7 +34,9 @@ def test_a_damaged_recording_is_set_aside_and_begun_anew(tmp_path, capsys, name,
     assert not Recording(tmp_path, 2, network).fresh
 
 
-def test_a_recording_without_its_checksums_is_begun_anew_and_one_that_lost_some_is_never_finished(tmp_path, capsys):
+def test_a_recording_without_its_checksums_is_begun_anew_and_one_that_lost_some_is_never_finished(
+    tmp_path, capsys
+):
     network = torch.nn.Linear(3, 2)
     for epoch in (1, 2):
         Recording(tmp_path, 2, network).take(epoch, network.state_dict())

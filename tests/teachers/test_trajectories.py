@@ -76,7 +76,9 @@ def test_a_snapshot_is_a_copy_of_the_file_and_of_the_weights(tmp_path):
     want = found.snapshot(0, 1).clone()
     found.snapshot(0, 1).zero_()
     assert torch.equal(found.snapshot(0, 1), want) and want.abs().sum() > 0
-    assert not torch.equal(found.snapshot(0, 0), want)  # had it been a view, all snapshots would be the last weights
+    assert not torch.equal(
+        found.snapshot(0, 0), want
+    )  # had it been a view, all snapshots would be the last weights
 
 
 def test_trajectories_travel_as_addresses(tmp_path):
@@ -98,7 +100,11 @@ def test_a_recording_goes_on_where_a_kill_left_it(tmp_path):
     assert not again.fresh
     again.take(2, later)
     written = np.load(tmp_path / SNAPSHOTS)
-    assert (written[1] == written[2]).all() and (written[0] == written[1] - 1).any() and written.dtype == np.float32
+    assert (
+        (written[1] == written[2]).all()
+        and (written[0] == written[1] - 1).any()
+        and written.dtype == np.float32
+    )
 
 
 def test_a_diverged_training_is_not_recorded(tmp_path):
@@ -223,7 +229,7 @@ def test_a_pool_trains_for_the_epochs_asked_and_tests_once():
 
 def test_a_step_of_two_passes_costs_twice_as_much():
     flat = dataclasses.replace(RECIPE, optimizer=functools.partial(GSAM, rho=0.01, alpha=0.3))
-    costs = [dataclasses.replace(POOL, recipe=r).for_epochs(7).forwards(real()) for r in (RECIPE, flat)]
+    costs = [dataclasses.replace(POOL, recipe=r).for_epochs(7).forward_passes(real()) for r in (RECIPE, flat)]
     assert costs == [3 * 7 * 12, 6 * 7 * 12]
 
 

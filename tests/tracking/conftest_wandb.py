@@ -31,7 +31,8 @@ def inspected(folder, *flags):
 
 
 def read(folder):
-    """Return a run: its folder, its record, its state, the points of its history, its configuration and its summary."""
+    """Return a run: its folder, its record, its state, the points of its history, its configuration and its
+    summary."""
     records = [json.loads(line) for line in inspected(folder).splitlines()]
     told = json.loads(inspected(folder, "--summary"))
     (about,) = (r["run"] for r in records if r["type"] == "run")

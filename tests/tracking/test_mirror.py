@@ -38,7 +38,8 @@ def rows_of(suite, name, roster):
 
 
 def scalars(item):
-    """Return the numbers of a point, the clock's and those of the table of costs apart: stages are now found."""
+    """Return the numbers of a point, the clock's and those of the table of costs apart: stages are now
+    found."""
     return {k: v for k, v in item.items() if isinstance(v, int | float) and not k.startswith(("_", "costs"))}
 
 
@@ -49,7 +50,12 @@ def test_every_job_of_a_process_is_a_finished_wandb_run_of_one_group(runs):
             assert (run.told["name"], run.told["state"], run.told["exit_code"]) == (name, "finished", 0)
             told = {k: run.about[k] for k in ("run_group", "job_type", "project", "tags")}
             tags = ["digits", name, "smoke"]
-            assert told == {"run_group": "mirrored", "job_type": "full", "project": "moe_distill", "tags": tags}
+            assert told == {
+                "run_group": "mirrored",
+                "job_type": "full",
+                "project": "moe_distill",
+                "tags": tags,
+            }
 
 
 def test_a_repeated_job_tells_the_same_run_the_same_points_again(runs):
@@ -62,14 +68,24 @@ def test_a_repeated_job_tells_the_same_run_the_same_points_again(runs):
 
 
 def test_the_configuration_has_plain_axes_and_the_whole_tree(runs):
-    plain = {"ipc": 5, "noe": 2, "budget": 10, "dataset": "digits", "scale": "smoke", "diversity": "none", "seeds": 1}
+    plain = {
+        "ipc": 5,
+        "noe": 2,
+        "budget": 10,
+        "dataset": "digits",
+        "scale": "smoke",
+        "diversity": "none",
+        "seeds": 1,
+    }
     for name, (run, *_) in runs.items():
         expected = {**plain, "method": name, "roster": f"{name}5x2", "scale_name": "smoke", "init": "random"}
         assert {k: run.config[k] for k in expected} == expected
         tree = run.config["settings"]
         assert tree["method"]["_target_"] == f"moe_distill.methods.{name}.{name.upper()}"
         assert tree["data"] == {"_target_": "moe_distill.data.sources.public_sets.Digits", "name": "digits"}
-        assert not any(isinstance(v, dict | list) for k, v in run.config.items() if k not in ("settings", "_wandb"))
+        assert not any(
+            isinstance(v, dict | list) for k, v in run.config.items() if k not in ("settings", "_wandb")
+        )
 
 
 def test_a_curve_is_the_own_sets_as_the_store_holds_it(suite, runs):
@@ -94,7 +110,9 @@ def test_the_results_table_holds_every_row_and_the_summary_is_of_the_own_set(sui
         own = accuracy[f"{name}5x2"]
         assert run.summary["accuracy"] == run.summary["accuracy/convnet3"] == pytest.approx(own, rel=1e-6)
         lead = own - accuracy["random10x1"] if name == "dm" else None
-        assert run.summary.get("accuracy_over_random") == (None if lead is None else pytest.approx(lead, abs=1e-6))
+        assert run.summary.get("accuracy_over_random") == (
+            None if lead is None else pytest.approx(lead, abs=1e-6)
+        )
         assert "dcor2_unbiased" not in run.summary  # nothing to measure it by
         costs = json.loads((run.folder / "files" / run.summary["costs"]["path"]).read_text())
         stages = [line[costs["columns"].index("stage")] for line in costs["data"]]
@@ -105,7 +123,8 @@ def test_the_costs_are_the_own_sets(suite, runs):
     for name, (run, *_) in runs.items():
         (row,) = rows_of(suite, name, f"{name}5x2")
         seconds = {
-            stage: float(row[f"{column}_seconds"]) for stage, column in (("distill",) * 2, ("evaluate", "train"))
+            stage: float(row[f"{column}_seconds"])
+            for stage, column in (("distill",) * 2, ("evaluate", "train"))
         }
         shown = {stage: run.summary[f"cost/{stage}_seconds"] for stage in seconds}
         assert shown == pytest.approx(seconds, rel=1e-6)
@@ -153,7 +172,9 @@ def test_what_is_about_no_plan_leaves_no_run(suite, runs):
 
 def test_what_wandb_does_not_take_is_one_line(suite, monkeypatch):
     for name in ("a/b", "", "x" * 129, "50%"):
-        with pytest.raises(InputError, match=rf"^logger\.project={name[:60]}.*: a name of at most 128 characters"):
+        with pytest.raises(
+            InputError, match=rf"^logger\.project={name[:60]}.*: a name of at most 128 characters"
+        ):
             suite(*ONE, "method=dm", f"logger.project='{name}'", f"paths.output={suite.home / 'named'}")
     # As it does where WANDB_MODE=foo, which a process reads once.
     monkeypatch.setattr(wandb, "init", lambda **_: wandb.Settings(mode="foo"))

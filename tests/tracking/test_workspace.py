@@ -1,4 +1,5 @@
-"""The dashboard as code: what its panels ask for is what a run writes, and pushing it is one call or one clear line."""
+"""The dashboard as code: what its panels ask for is what a run writes, and pushing it is one call or one
+clear line."""
 
 import json
 import re
@@ -39,7 +40,11 @@ def run(suite):
 
 def names_in(panel):
     """Return what a panel shows: (kind, name), where the kind is history, pattern, summary or config."""
-    asked = [("history", n) for n in (*getattr(panel, "y", ()), getattr(panel, "x", None))] if lines(panel) else []
+    asked = (
+        [("history", n) for n in (*getattr(panel, "y", ()), getattr(panel, "x", None))]
+        if lines(panel)
+        else []
+    )
     asked += [("pattern", panel.metric_regex)] if lines(panel) and panel.metric_regex else []
     asked += [("summary", n) for n in (*getattr(panel, "metrics", ()), *getattr(panel, "media_keys", ()))]
     asked += [("summary", panel.table_name)] if hasattr(panel, "table_name") else []
@@ -56,7 +61,11 @@ def lines(panel):
 
 def absent(panels, run):
     """Return what panels ask for that a run did not write."""
-    written = {"history": {k for item in run.history for k in item}, "summary": run.summary, "config": run.config}
+    written = {
+        "history": {k for item in run.history for k in item},
+        "summary": run.summary,
+        "config": run.config,
+    }
     asked = {name for panel in panels for name in names_in(panel)}
     plain = {(kind, name) for kind, name in asked if kind != "pattern" and name not in written[kind]}
     patterns = {name for kind, name in asked if kind == "pattern"}
@@ -92,7 +101,9 @@ def test_a_key_that_nobody_writes_is_missed(run):
 
 def test_the_fixed_names_are_the_own_sets_dependence_among_them(suite, run):
     (manifest,) = (
-        json.loads(p.read_text()) for p in suite.store.glob("set/*/manifest.json") if '"dm5x2"' in p.read_text()
+        json.loads(p.read_text())
+        for p in suite.store.glob("set/*/manifest.json")
+        if '"dm5x2"' in p.read_text()
     )
     assert run.summary["dcor2_unbiased"] == pytest.approx(manifest["dcor2_unbiased"], rel=1e-6)
     costs = {"pretrain_seconds", "distill_seconds", "evaluate_seconds", "peak_memory_mb"}
@@ -101,13 +112,18 @@ def test_the_fixed_names_are_the_own_sets_dependence_among_them(suite, run):
 
 
 def test_the_workspace_serialises_with_its_sections_and_its_grouping(view):
-    section = json.loads(view._to_model().model_dump_json(by_alias=True, exclude_none=True))["spec"]["section"]
+    section = json.loads(view._to_model().model_dump_json(by_alias=True, exclude_none=True))["spec"][
+        "section"
+    ]
     sections = section["panelBankConfig"]["sections"]
     assert [s["name"] for s in sections] == SECTIONS and all(s["panels"] and s["isOpen"] for s in sections)
     (runs,) = section["runSets"]
     assert [(g["section"], g["name"]) for g in runs["grouping"]] == [("run", "group"), ("run", "jobType")]
     over = [p["config"] for p in sections[0]["panels"] if p["config"].get("xAxis") == "noe"]
-    assert {(c["metrics"][0], c["groupBy"]) for c in over} >= {("accuracy", "ipc.value"), ("accuracy", "budget.value")}
+    assert {(c["metrics"][0], c["groupBy"]) for c in over} >= {
+        ("accuracy", "ipc.value"),
+        ("accuracy", "budget.value"),
+    }
     again = Workspace._from_model(view._to_model())
     assert [s.name for s in again.sections] == SECTIONS
 
@@ -136,7 +152,11 @@ def test_the_command_saves_it_once_where_it_was_told(suite, pushed, given, place
     assert suite("pipeline=workspace", f"paths.output={out}", *given) is None
     (view,) = pushed
     assert (view.entity, view.project) == place and [s.name for s in view.sections] == SECTIONS
-    assert not {p.name for p in out.glob("*")} & {"results.csv", "stages.json", "report.html"}  # it is no experiment
+    assert not {p.name for p in out.glob("*")} & {
+        "results.csv",
+        "stages.json",
+        "report.html",
+    }  # it is no experiment
 
 
 def test_without_a_key_or_the_package_one_line_says_what_to_do(suite, monkeypatch):

@@ -54,7 +54,9 @@ def test_a_damaged_checkpoint_is_set_aside_and_its_stage_starts_anew(tmp_path, c
     assert clock.images_seen == 75 and checksums(work)["curves.csv"] == checksums(calm)["curves.csv"]
 
 
-def test_a_whole_checkpoint_is_gone_on_from_also_where_more_was_written_since_or_its_folder_was_moved(tmp_path):
+def test_a_whole_checkpoint_is_gone_on_from_also_where_more_was_written_since_or_its_folder_was_moved(
+    tmp_path,
+):
     (tmp_path / "here").mkdir()
     killed(tmp_path / "here", at=15)
     assert torch.load(tmp_path / "here" / "last.ckpt", weights_only=True)["clock"] == (10, 30)

@@ -17,7 +17,7 @@ from moe_distill.data.real_set import RealSet
 from moe_distill.models.base import Network, build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
-from moe_distill.training.batches import Pool, tensor_pool
+from moe_distill.training.batches import TrainingPool, tensor_pool
 from moe_distill.training.classifier import Classifier
 from moe_distill.training.fusion import Offline
 from moe_distill.training.mixing import CrossExpert, CutMix
@@ -75,7 +75,15 @@ def trainer():
 
 def run(classifier, work, callbacks=(), checkpoint_seconds=0.0):
     work.mkdir(exist_ok=True)
-    fit(classifier, trainer(), work, "x", callbacks=callbacks, checkpoint_seconds=checkpoint_seconds, curves_every=1)
+    fit(
+        classifier,
+        trainer(),
+        work,
+        "x",
+        callbacks=callbacks,
+        checkpoint_seconds=checkpoint_seconds,
+        curves_every=1,
+    )
     return classifier
 
 
@@ -171,7 +179,7 @@ def watched(classifier):
         seen.append((rows.tolist(), rate))
         return inner.take(rows)
 
-    classifier.pool = Pool(take, inner.labels_M, inner.experts_M, inner.classes)
+    classifier.pool = TrainingPool(take, inner.labels_M, inner.experts_M, inner.classes)
     return seen
 
 

@@ -43,8 +43,12 @@ def test_the_given_share_of_batches_is_mixed_as_the_inner_fusion_does():
     assert all(Sometimes(Vanilla(), 1.0).draw(rng, BATCH, EXPERT, LABEL) is not None for _ in range(20))
 
 
-@pytest.mark.parametrize("counts", [(20,), (10, 10), (5, 5, 5, 5), (4, 3, 3), (6, 4), (1, 2), (9, 1), (3,), (1,)])
-def test_offline_pairs_use_every_image_once_within_its_class_and_across_experts_as_long_as_there_are_any(counts):
+@pytest.mark.parametrize(
+    "counts", [(20,), (10, 10), (5, 5, 5, 5), (4, 3, 3), (6, 4), (1, 2), (9, 1), (3,), (1,)]
+)
+def test_offline_pairs_use_every_image_once_within_its_class_and_across_experts_as_long_as_there_are_any(
+    counts,
+):
     expert_M, label_M = union(*counts)
     total = sum(counts)
     for seed in range(5):
@@ -64,7 +68,9 @@ def test_offline_reaches_every_pair_and_is_drawn_once_for_all():
     met = collections.Counter()
     for seed in range(300):
         pairs = Offline(seed=seed).pairs(expert_M, label_M)
-        met.update(tuple(sorted(p)) for p in zip(pairs.first_P.tolist(), pairs.partner_P.tolist(), strict=True))
+        met.update(
+            tuple(sorted(p)) for p in zip(pairs.first_P.tolist(), pairs.partner_P.tolist(), strict=True)
+        )
     assert len(met) == 2 * (15 - 3)  # of 15 pairs a class, 3 are of one expert
     assert all(abs(count - 300 * 6 / 24) < 40 for count in met.values())
     once, again, other = (Offline(seed=s).pairs(expert_M, label_M) for s in (3, 3, 4))
@@ -118,7 +124,9 @@ def test_what_mixes_before_training_is_no_mixing_of_batches(build):
         build(Offline())
 
 
-@pytest.mark.parametrize("build", [lambda of: Additive(Sometimes(of, 0.5)), lambda of: Sometimes(Additive(of), 0.5)])
+@pytest.mark.parametrize(
+    "build", [lambda of: Additive(Sometimes(of, 0.5)), lambda of: Sometimes(Additive(of), 0.5)]
+)
 def test_batches_of_different_sizes_are_refused(build):
     with pytest.raises(InputError, match=r"of=(sometimes|additive): .* every batch"):
         build(CrossExpert())

@@ -31,7 +31,9 @@ def by_hand(weights, loss_of, lr, rho, alpha, adaptive, decay):
     sizes = [w.numel() for w in weights]
 
     def gradient(theta):
-        parts = [p.view_as(w).detach().requires_grad_() for p, w in zip(theta.split(sizes), weights, strict=True)]
+        parts = [
+            p.view_as(w).detach().requires_grad_() for p, w in zip(theta.split(sizes), weights, strict=True)
+        ]
         return torch.cat([g.flatten() for g in torch.autograd.grad(loss_of(parts), parts)])
 
     theta = torch.cat([w.detach().flatten() for w in weights])
@@ -118,7 +120,9 @@ def test_a_step_takes_as_many_draws_as_any_other_optimisers():
     states = []
     for chosen in (recipe(rho=0.01), Recipe("r", epochs=1)):
         rng = stream(0, "draws")
-        InTurn([build(Dropping, channels=1, classes=3, size=8, rng=stream(0, "n"))], chosen).step([batch()], [rng])
+        InTurn([build(Dropping, channels=1, classes=3, size=8, rng=stream(0, "n"))], chosen).step(
+            [batch()], [rng]
+        )
         states.append(rng.get_state())
     assert torch.equal(*states)
 
@@ -133,7 +137,9 @@ def test_networks_keep_their_own_norms_in_company():
     assert torch.equal(together, alone)
 
 
-@pytest.mark.parametrize(("chosen", "kind"), [(recipe(rho=0.01), "InTurn"), (Recipe("r", epochs=1), "Stacked")])
+@pytest.mark.parametrize(
+    ("chosen", "kind"), [(recipe(rho=0.01), "InTurn"), (Recipe("r", epochs=1), "Stacked")]
+)
 def test_networks_that_cannot_share_an_optimiser_are_not_stacked(chosen, kind):
     with torch.device("meta"):  # a device that is no CPU
         networks = [ConvNet(channels=1, classes=3, size=8, depth=1, width=0.0625) for _ in range(2)]

@@ -1,4 +1,5 @@
-"""What students are trained towards: a teacher's labels of each batch, stored ones, or classes; RDED's training."""
+"""What students are trained towards: a teacher's labels of each batch, stored ones, or classes; RDED's
+training."""
 
 import dataclasses
 import functools
@@ -12,8 +13,8 @@ import torch
 from moe_distill.data.augmentation.dsa import Augmentation, Flip
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
-from moe_distill.evaluation.labels import labels_by, relabelled
-from moe_distill.evaluation.training_set import Candidate
+from moe_distill.evaluation.labels import labels_by, with_recipe_labels
+from moe_distill.evaluation.training_set import TrainingSet
 from moe_distill.models.base import build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
@@ -104,8 +105,11 @@ def test_labels_come_without_gradient_and_leave_the_teacher_alone():
 
 
 def test_students_in_turn_and_stacked_follow_adamw_by_hand_towards_the_teacher():
-    """Decay on weights of two dimensions and more alone; the loss is that of the formula, at the temperature."""
-    batches = [training_batch(pool(), torch.tensor([0, 4, 8, 2]), RECIPE, None, stream(s, "b")) for s in range(2)]
+    """Decay on weights of two dimensions and more alone; the loss is that of the formula, at the
+    temperature."""
+    batches = [
+        training_batch(pool(), torch.tensor([0, 4, 8, 2]), RECIPE, None, stream(s, "b")) for s in range(2)
+    ]
     hand = [network(s).double() for s in range(2)]
     groups = [
         [
@@ -132,7 +136,9 @@ def test_students_in_turn_and_stacked_follow_adamw_by_hand_towards_the_teacher()
     for student in range(2):
         for name, wanted in hand[student].named_parameters():
             for way in ways:
-                torch.testing.assert_close(way.weights_of(student)[name].double(), wanted.detach(), rtol=0, atol=2e-5)
+                torch.testing.assert_close(
+                    way.weights_of(student)[name].double(), wanted.detach(), rtol=0, atol=2e-5
+                )
 
 
 def test_without_gradient_weights_shrink_and_biases_stay():
@@ -179,9 +185,9 @@ def test_a_killed_training_towards_a_teacher_goes_on_bit_for_bit(tmp_path):
         trained(tmp_path / "killed", KillAt())
     assert (tmp_path / "killed/last.ckpt").is_file()
     resumed = trained(tmp_path / "killed")
-    assert resumed.accuracies == straight.accuracies and read_curves(tmp_path / "killed/curves.csv") == read_curves(
-        tmp_path / "straight/curves.csv"
-    )
+    assert resumed.accuracies == straight.accuracies and read_curves(
+        tmp_path / "killed/curves.csv"
+    ) == read_curves(tmp_path / "straight/curves.csv")
     for student in range(2):
         for name, want in straight.cohort.weights_of(student).items():
             assert torch.equal(resumed.cohort.weights_of(student)[name], want), name
@@ -193,22 +199,24 @@ def test_a_training_that_asks_for_a_teacher_without_one_is_refused():
         Classifier([network(0)], bare, None, RECIPE, [stream(0, "t")])
 
 
-def candidate(targets):
+def training_set(targets):
     images = torch.zeros(3, 1, 8, 8)
     held = tensor_pool(images, torch.arange(3), torch.zeros(3, dtype=torch.int64), 3, targets)
-    return Candidate(held, None, 8, None, {"set": "x"}, {}, {})
+    return TrainingSet(held, None, 8, None, {"set": "x"}, {}, {})
 
 
 def test_labels_of_a_set_are_taken_as_they_are_tempered_or_left_aside():
     soft, recipe = torch.rand(3, 3, generator=stream(0, "soft")).softmax(1), Recipe("r", epochs=1)
-    as_held = relabelled(candidate(soft), None, recipe, None)
+    as_held = with_recipe_labels(training_set(soft), None, recipe, None)
     assert as_held.pool.targets_MC is soft and as_held.settings == {"set": "x"}
-    hard = relabelled(candidate(soft), None, dataclasses.replace(recipe, labels="hard", temperature=20.0), None)
+    hard = with_recipe_labels(
+        training_set(soft), None, dataclasses.replace(recipe, labels="hard", temperature=20.0), None
+    )
     assert hard.pool.targets_MC is None and hard.settings == {"set": "x"}
-    cool = relabelled(candidate(soft), None, dataclasses.replace(recipe, temperature=20.0), None)
+    cool = with_recipe_labels(training_set(soft), None, dataclasses.replace(recipe, temperature=20.0), None)
     torch.testing.assert_close(cool.pool.targets_MC, (soft.log() / 20).softmax(1))
     with pytest.raises(InputError, match=r"labels=set: hard or teacher_online, or a set with soft labels"):
-        relabelled(candidate(None), None, dataclasses.replace(recipe, temperature=20.0), None)
+        with_recipe_labels(training_set(None), None, dataclasses.replace(recipe, temperature=20.0), None)
 
 
 @pytest.mark.parametrize(

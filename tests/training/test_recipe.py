@@ -69,7 +69,11 @@ def test_dc_family_runs_one_epoch_more_and_falls_once(name, high, low):
 )
 def test_dcbench_trains_as_dc_but_longer_where_pixels_are_augmented(name, acts, augmented):
     recipe = loaded(f"dcbench_{name}")
-    assert (recipe.name, recipe.pixels.names, recipe.augment is not None) == (f"dcbench_{name}", acts, augmented)
+    assert (recipe.name, recipe.pixels.names, recipe.augment is not None) == (
+        f"dcbench_{name}",
+        acts,
+        augmented,
+    )
     plain = dataclasses.replace(recipe, name="dsa", pixels=None, augment=loaded("dsa").augment)
     assert identity(plain) == identity(loaded("dsa")) and "pixels" not in identity(plain)
 
@@ -97,13 +101,28 @@ def test_every_recipe_has_a_name_and_is_tested_last(name):
 )
 def test_rded_trains_as_published_in_batches_by_the_budget(ipc, noe, size):
     recipe = loaded("rded", ipc, noe)
-    assert (recipe.batch_size, recipe.epochs, recipe.weight_decay, recipe.decay_biases) == (size, 300, 0.01, False)
-    assert (recipe.labels, recipe.temperature, recipe.cutmix) == ("teacher_online", 20.0, CutMix(prob=1.0, beta=1.0))
+    assert (recipe.batch_size, recipe.epochs, recipe.weight_decay, recipe.decay_biases) == (
+        size,
+        300,
+        0.01,
+        False,
+    )
+    assert (recipe.labels, recipe.temperature, recipe.cutmix) == (
+        "teacher_online",
+        20.0,
+        CutMix(prob=1.0, beta=1.0),
+    )
     want = [1e-3 * (1 + math.cos(math.pi * e / 600)) / 2 for e in range(300)]
     assert rates(recipe) == pytest.approx(want, rel=1e-12)
     assert [e + 1 for e in looks(recipe)] == [250, 260, 270, 280, 290, 300]
     own = {name: recipe.lr * factor for name, factor in recipe.lr_factors.items()}
-    published = {"vgg11": 5e-4, "alexnet": 1e-4, "vit_tiny": 1e-4, "efficientnet_b0": 2e-3, "mobilenet_v2": 2.5e-3}
+    published = {
+        "vgg11": 5e-4,
+        "alexnet": 1e-4,
+        "vit_tiny": 1e-4,
+        "efficientnet_b0": 2e-3,
+        "mobilenet_v2": 2.5e-3,
+    }
     assert own == pytest.approx(published)
     hard = loaded("rded_hard", ipc, noe)
     assert (hard.labels, hard.temperature, hard.name) == ("hard", 1.0, "rded_hard")
@@ -148,7 +167,8 @@ def test_sequences_from_yaml_become_tuples_so_that_the_recipe_can_be_hashed():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"epochs": 0}, {"batch_size": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"cosine": -0.1}, {"cosine": 1.1}]
+    "changes",
+    [{"epochs": 0}, {"batch_size": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"cosine": -0.1}, {"cosine": 1.1}],
 )
 def test_numbers_out_of_range_are_refused_by_name(changes):
     (name,) = changes
@@ -166,7 +186,9 @@ def test_weights_of_two_dimensions_are_decayed_and_nothing_else():
     }
     recipe = Recipe("r", epochs=1, weight_decay=0.1, decay_biases=False)
     for stacked in (0, 1):
-        held = {name: torch.zeros((4,) * stacked + shape, requires_grad=True) for name, shape in named.items()}
+        held = {
+            name: torch.zeros((4,) * stacked + shape, requires_grad=True) for name, shape in named.items()
+        }
         decayed, others = recipe.optimizer_of(held.items(), stacked).param_groups
         assert [id(p) for p in decayed["params"]] == [id(held[name]) for name in ("a.weight", "b.weight")]
         assert (decayed["weight_decay"], others["weight_decay"], len(others["params"])) == (0.1, 0.0, 3)

@@ -17,7 +17,10 @@ def composed():
     ("data", "sizes"), [("cifar10", (10, 50, 100)), ("cifar100", (20, 100, 200)), ("digits", (10, 50, 100))]
 )
 def test_rdeds_batches_are_twice_as_large_from_100_classes_on(composed, data, sizes):
-    found = [composed("method=rded", f"data={data}", f"split={s}").recipe.batch_size for s in ("1x1", "5x2", "50x1")]
+    found = [
+        composed("method=rded", f"data={data}", f"split={s}").recipe.batch_size
+        for s in ("1x1", "5x2", "50x1")
+    ]
     assert tuple(found) == sizes
 
 

@@ -74,7 +74,10 @@ def test_each_constituent_is_augmented_then_mixed_then_cut_mixed():
     want_t = lam * first_t.double() + (1 - lam) * other_t.double()
     assert torch.rand((), generator=replay) < 1
     cut = (1 - beta(1.0, 1, replay).double()).sqrt()
-    partner, (row, column) = torch.randperm(4, generator=replay), torch.randint(8, (2,), generator=replay).tolist()
+    partner, (row, column) = (
+        torch.randperm(4, generator=replay),
+        torch.randint(8, (2,), generator=replay).tolist(),
+    )
     half = int(8 * cut) // 2
     inside = torch.zeros(8, 8, dtype=torch.bool)
     inside[max(row - half, 0) : row + half, max(column - half, 0) : column + half] = True
@@ -82,7 +85,9 @@ def test_each_constituent_is_augmented_then_mixed_then_cut_mixed():
     area = inside.double().mean()
     assert 0 < area < 1
     torch.testing.assert_close(x.double(), want_x, rtol=0, atol=1e-5)
-    torch.testing.assert_close(targets.double(), (1 - area) * want_t + area * want_t[partner], rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        targets.double(), (1 - area) * want_t + area * want_t[partner], rtol=0, atol=1e-6
+    )
     assert torch.equal(rng.get_state(), replay.get_state())
 
 
@@ -95,7 +100,9 @@ def test_real_pool_gives_what_a_tensor_pool_of_the_standardised_images_gives():
     assert (len(real), real.classes) == (len(held), held.classes) == (9, 3)
     assert torch.equal(real.labels_M, held.labels_M) and torch.equal(real.experts_M, held.experts_M)
     rows, recipe = torch.tensor([8, 1, 4]), Recipe("r", epochs=1, augment=AUGMENT)
-    (x, targets), (want_x, want_t) = (training_batch(p, rows, recipe, None, stream(1, "t")) for p in (real, held))
+    (x, targets), (want_x, want_t) = (
+        training_batch(p, rows, recipe, None, stream(1, "t")) for p in (real, held)
+    )
     torch.testing.assert_close(x, want_x, rtol=0, atol=1e-5)
     assert torch.equal(targets, want_t)
 
@@ -105,7 +112,9 @@ def linear(seed):
     network = Network(nn.Flatten(), nn.Linear(128, 3)).double()
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=stream(seed, "linear"), dtype=torch.float64) / 10)
+            parameter.copy_(
+                torch.randn(parameter.shape, generator=stream(seed, "linear"), dtype=torch.float64) / 10
+            )
     return network
 
 
@@ -127,10 +136,14 @@ def test_steps_are_sgd_with_momentum_and_decay_that_a_fresh_optimiser_forgets():
         p = (x.flatten(1) @ weight.T + bias).softmax(1)
         loss = -(targets * p.log()).sum(1).mean()
         error = (p * targets.sum(1, keepdim=True) - targets) / len(x)
-        for value, gradient, s in zip((weight, bias), (error.T @ x.flatten(1), error.sum(0)), speed, strict=True):
+        for value, gradient, s in zip(
+            (weight, bias), (error.T @ x.flatten(1), error.sum(0)), speed, strict=True
+        ):
             s.copy_(0.9 * s + gradient + 0.01 * value)
             value.sub_(rate * s)
-        torch.testing.assert_close(student.step([(x, targets)], rngs(step, 1)), loss[None], rtol=1e-10, atol=0)
+        torch.testing.assert_close(
+            student.step([(x, targets)], rngs(step, 1)), loss[None], rtol=1e-10, atol=0
+        )
         held = student.weights_of(0)
         torch.testing.assert_close(held["classifier.weight"], weight, rtol=0, atol=1e-12)
         torch.testing.assert_close(held["classifier.bias"], bias, rtol=0, atol=1e-12)
@@ -185,7 +198,11 @@ def test_dropout_is_drawn_from_the_streams_and_apart_for_each_student(way):
 
 @pytest.mark.parametrize("way", [InTurn, Stacked])
 def test_students_are_tested_without_dropout_and_go_on_training_with_it(way):
-    students, plain, x = way(dropping(2), Recipe("r", epochs=1, lr=1e-9)), linear(0).float(), batches(1, 0)[0][0]
+    students, plain, x = (
+        way(dropping(2), Recipe("r", epochs=1, lr=1e-9)),
+        linear(0).float(),
+        batches(1, 0)[0][0],
+    )
     for _ in range(2):
         losses = students.step(batches(1, 0) * 2, rngs(0, 2)).tolist()
         assert losses[0] != losses[1]
@@ -202,7 +219,9 @@ def test_students_go_on_bit_for_bit_from_their_state(way, tmp_path):
     resumed = way(networks(), recipe)
     resumed.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
     for step in range(3, 6):
-        assert torch.equal(straight.step(batches(3, step), rngs(step)), resumed.step(batches(3, step), rngs(step)))
+        assert torch.equal(
+            straight.step(batches(3, step), rngs(step)), resumed.step(batches(3, step), rngs(step))
+        )
     for name, want in straight.weights_of(1).items():
         assert torch.equal(resumed.weights_of(1)[name], want)
 
@@ -212,7 +231,8 @@ def test_students_take_turns_on_the_cpu_and_where_statistics_run():
     assert isinstance(cohort(networks(), recipe), InTurn)
     with torch.device("meta"):
         plain, running = [
-            [ConvNet(2, 3, 8, depth=1, width=0.05, norm=norm) for _ in range(2)] for norm in ("group", "batch")
+            [ConvNet(2, 3, 8, depth=1, width=0.05, norm=norm) for _ in range(2)]
+            for norm in ("group", "batch")
         ]
     assert isinstance(cohort(running, recipe), InTurn) and isinstance(cohort(plain[:1], recipe), InTurn)
 

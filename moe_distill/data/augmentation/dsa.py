@@ -1,9 +1,9 @@
 """Differentiable Siamese augmentation: which image operations act, and what they draw.
 
-A group (`Color`, `Crop`, ...) draws for one operation of `image_ops`; an `Augmentation` says which groups act. Source:
-Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, section 3; the composition
-with groups that always act is that of Kim et al., "Dataset Condensation via Efficient Synthetic-Data
-Parameterization", ICML 2022.
+A group (`Color`, `Crop`, ...) draws for one operation of `image_ops`; an `Augmentation` says which groups
+act. Source: Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, section
+3; the composition with groups that always act is that of Kim et al., "Dataset Condensation via Efficient
+Synthetic-Data Parameterization", ICML 2022.
 """
 
 from collections.abc import Sequence
@@ -83,7 +83,9 @@ class Crop:
 @checked
 @dataclass(frozen=True)
 class Cutout:
-    """A blank square with a side of ``ratio`` of the image's, anchored anywhere, so that the border may truncate it."""
+    """A blank square with a side of ``ratio`` of the image's, anchored anywhere, so that the border may
+    truncate it.
+    """
 
     ratio: Share = 0.5
 
@@ -156,7 +158,8 @@ class Plan:
 class Augmentation:
     """Groups that always act, around one that is drawn from several.
 
-    DSA draws one of all its groups; IDC matches with color before, crop as the only one to draw, and cutout after.
+    DSA draws one of all its groups; IDC matches with color before, crop as the only one to draw, and cutout
+    after.
 
     Args:
         one_of: Exactly one of these acts in a call, drawn uniformly for the whole batch. Empty: none.
@@ -164,8 +167,8 @@ class Augmentation:
         after: These always act, behind it.
 
     Raises:
-        FieldError: When an element is no group. Hydra turns dataclasses in a list back into configurations unless the
-            node that holds this class says ``_convert_: all``.
+        FieldError: When an element is no group. Hydra turns dataclasses in a list back into configurations
+            unless the node that holds this class says ``_convert_: all``.
     """
 
     one_of: Sequence[Op]
@@ -187,10 +190,13 @@ class Augmentation:
             rng: A CPU generator.
             n: The number of images.
             size: Their side in pixels.
-            shared: True draws once for all images (Siamese), so that the plan fits batches of any length and does the
-                same to real and synthetic ones; False draws for each image, the choice of ``one_of`` excepted.
+            shared: True draws once for all images (Siamese), so that the plan fits batches of any length and
+                does the same to real and synthetic ones; False draws for each image, the choice of ``one_of``
+                excepted.
         """
-        chosen = [self.one_of[int(torch.randint(len(self.one_of), (1,), generator=rng))]] if self.one_of else []
+        chosen = (
+            [self.one_of[int(torch.randint(len(self.one_of), (1,), generator=rng))]] if self.one_of else []
+        )
         rows = 1 if shared else n
         return Plan(tuple((op, op.draw(rng, rows, size)) for op in (*self.before, *chosen, *self.after)))
 

@@ -1,8 +1,8 @@
 """Pure image operations with injected draws, differentiable to any order in the pixels.
 
-They act on normalised images x_NCHW of 1 or 3 channels; zeros that move into a picture are then the data set's mean
-colour. Draws have one row per image, or a single row that all images share. Source: Zhao & Bilen, "Dataset Condensation
-with Differentiable Siamese Augmentation", ICML 2021, section 3.
+They act on normalised images x_NCHW of 1 or 3 channels; zeros that move into a picture are then the data
+set's mean colour. Draws have one row per image, or a single row that all images share. Source: Zhao & Bilen,
+"Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, section 3.
 """
 
 import torch
@@ -16,13 +16,17 @@ def brightness(x_NCHW: Tensor, u_N: Tensor, strength: float = 1.0) -> Tensor:
 
 
 def saturation(x_NCHW: Tensor, u_N: Tensor, strength: float = 2.0) -> Tensor:
-    """Scale each pixel's distance from its channel mean by strength * u, u in [0, 1) of shape (N,) or (1,)."""
+    """Scale each pixel's distance from its channel mean by strength * u, u in [0, 1) of shape (N,) or
+    (1,).
+    """
     mean_N1HW = x_NCHW.mean(dim=-3, keepdim=True)
     return mean_N1HW + (x_NCHW - mean_N1HW) * (_as_column(u_N, x_NCHW) * strength)
 
 
 def contrast(x_NCHW: Tensor, u_N: Tensor, strength: float = 0.5) -> Tensor:
-    """Scale the distance from the image's mean (over C, H, W) by u + strength, u in [0, 1) of shape (N,) or (1,)."""
+    """Scale the distance from the image's mean (over C, H, W) by u + strength, u in [0, 1) of shape (N,) or
+    (1,).
+    """
     mean_N111 = x_NCHW.mean(dim=(-3, -2, -1), keepdim=True)
     return mean_N111 + (x_NCHW - mean_N111) * (_as_column(u_N, x_NCHW) + strength)
 
@@ -32,8 +36,8 @@ def crop(x_NCHW: Tensor, t_N2: Tensor) -> Tensor:
 
     Args:
         x_NCHW: The images.
-        t_N2: Integer translations (row, column) in pixels, of shape (N, 2) or (1, 2). A shared one must be a plain CPU
-            tensor, not one that vmap has stacked: its value becomes the bounds of a slice.
+        t_N2: Integer translations (row, column) in pixels, of shape (N, 2) or (1, 2). A shared one must be a
+            plain CPU tensor, not one that vmap has stacked: its value becomes the bounds of a slice.
     """
     height, width = x_NCHW.shape[-2:]
     if len(t_N2) == 1:  # one slice for the batch: several times faster than to gather, forward and backward
@@ -50,7 +54,8 @@ def crop(x_NCHW: Tensor, t_N2: Tensor) -> Tensor:
 
 
 def cutout(x_NCHW: Tensor, o_N2: Tensor, ratio: float = 0.5) -> Tensor:
-    """Zero a square of side k = floor(ratio * size + 0.5): the lines o - k//2 ... o - k//2 + k - 1 inside the image.
+    """Zero a square of side k = floor(ratio * size + 0.5): the lines o - k//2 ... o - k//2 + k - 1 inside the
+    image.
 
     Args:
         x_NCHW: The images.
@@ -73,7 +78,8 @@ def flip(x_NCHW: Tensor, u_N: Tensor, prob: float = 0.5) -> Tensor:
 
 
 def scale(x_NCHW: Tensor, u_N2: Tensor, ratio: float = 1.2) -> Tensor:
-    """Sample at (a_x X, a_y Y) about the centre, a = u * (ratio - 1/ratio) + 1/ratio; a > 1 shrinks the picture.
+    """Sample at (a_x X, a_y Y) about the centre, a = u * (ratio - 1/ratio) + 1/ratio; a > 1 shrinks the
+    picture.
 
     Args:
         x_NCHW: The images, square.

@@ -55,9 +55,13 @@ class PixelAugmentation:
     @property
     def names(self) -> list[str]:
         """What results call the transforms, in order."""
-        return ["randomcrop"] * bool(self.padding) + [type(build()).__name__.lower() for build in self.transforms]
+        return ["randomcrop"] * bool(self.padding) + [
+            type(build()).__name__.lower() for build in self.transforms
+        ]
 
-    def __call__(self, x_NCHW: torch.Tensor, normalisation: Normalisation, rng: torch.Generator) -> torch.Tensor:
+    def __call__(
+        self, x_NCHW: torch.Tensor, normalisation: Normalisation, rng: torch.Generator
+    ) -> torch.Tensor:
         """Return images as networks see them, changed.
 
         Args:

@@ -1,8 +1,10 @@
 """Parts that a learned gate deals out, as it deals out inputs in a mixture of experts.
 
-Source: Jacobs, Jordan, Nowlan and Hinton, "Adaptive mixtures of local experts", Neural Computation 3 (1991). A gate
-g_k(x) and K classifiers p_k(y | x) minimise the negative log-likelihood of their mixture, −log Σ_k g_k(x) p_k(y | x):
-the gate learns which classifier explains an image best, and each classifier is fitted to the images it is given.
+Source: Jacobs, Jordan, Nowlan and Hinton, "Adaptive mixtures of local experts", Neural Computation 3 (1991).
+    A gate
+g_k(x) and K classifiers p_k(y | x) minimise the negative log-likelihood of their mixture, −log Σ_k g_k(x)
+p_k(y | x): the gate learns which classifier explains an image best, and each classifier is fitted to the
+images it is given.
 """
 
 from dataclasses import dataclass
@@ -43,7 +45,9 @@ class Mixture:
         return log_p_KNC[:, torch.arange(len(y_N)), y_N].T
 
     def loss(self, f_ND: torch.Tensor, y_N: torch.Tensor, balance: float) -> torch.Tensor:
-        """Return the mean of −log Σ_k g_k(x) p_k(y | x), plus ``balance`` times how unequally classes are dealt out."""
+        """Return the mean of −log Σ_k g_k(x) p_k(y | x), plus ``balance`` times how unequally classes are
+        dealt out.
+        """
         log_gate_NK = self.log_gate(f_ND)
         fit = -torch.logsumexp(log_gate_NK + self.log_likelihood(f_ND, y_N), 1).mean()
         return fit + balance * imbalance(log_gate_NK.exp(), y_N)
@@ -54,9 +58,10 @@ class Mixture:
 class Gated:
     """Each class is dealt out by the probabilities of a gate, balanced to differ by at most one image.
 
-    Gate and classifiers are fitted by Adam, on random batches, to the standardised features of all images. Of several
-    fits, which end in different local minima, the one of least loss is kept. Without the balancing term a gate may
-    come to tell the classes apart, and say nothing of which images of a class belong together.
+    Gate and classifiers are fitted by Adam, on random batches, to the standardised features of all images. Of
+    several fits, which end in different local minima, the one of least loss is kept. Without the balancing
+    term a gate may come to tell the classes apart, and say nothing of which images of a class belong
+    together.
 
     Args:
         starts: Fits, each from classifiers of its own.
@@ -81,7 +86,9 @@ class Gated:
         """
         check_room(real, k)
         if features is None:
-            raise InputError("partition", "gated", "a partition that needs no features, where none are configured")
+            raise InputError(
+                "partition", "gated", "a partition that needs no features, where none are configured"
+            )
         f_ND = standardised(features(real).detach().cpu().float())
         y_N = real.labels_N.cpu()
         fits = [self.fit(f_ND, y_N, len(real.classes), k, rng) for _ in range(self.starts)]
@@ -93,7 +100,9 @@ class Gated:
             group_N[rows] = balanced(cost_NK[rows])
         return [torch.from_numpy(np.flatnonzero(group_N == part)) for part in range(k)]
 
-    def fit(self, f_ND: torch.Tensor, y_N: torch.Tensor, classes: int, k: int, rng: torch.Generator) -> Mixture:
+    def fit(
+        self, f_ND: torch.Tensor, y_N: torch.Tensor, classes: int, k: int, rng: torch.Generator
+    ) -> Mixture:
         """Return a mixture fitted to features and class numbers; its gate starts without a preference."""
         dim = f_ND.shape[1]
         experts_KDC = torch.randn(k, dim, classes, generator=rng)
@@ -108,9 +117,11 @@ class Gated:
 
 
 def imbalance(gate_NK: torch.Tensor, y_N: torch.Tensor) -> torch.Tensor:
-    """Return how unequally a gate deals out each class: K Σ_k s_k² − 1 of its shares s_k, the mean over the classes.
+    """Return how unequally a gate deals out each class: K Σ_k s_k² − 1 of its shares s_k, the mean over the
+    classes.
 
-    It is the squared coefficient of variation of the shares, 0 where they are equal, K − 1 where one expert takes all.
+    It is the squared coefficient of variation of the shares, 0 where they are equal, K − 1 where one expert
+    takes all.
 
     Source: the importance loss of Shazeer et al., arXiv:1701.06538, here of each class by itself.
     """
@@ -121,7 +132,8 @@ def imbalance(gate_NK: torch.Tensor, y_N: torch.Tensor) -> torch.Tensor:
 
 
 def standardised(f_ND: torch.Tensor) -> torch.Tensor:
-    """Return features of mean 0 and, all D together, of variance 1: steps of one size then suit any number of features.
+    """Return features of mean 0 and, all D together, of variance 1: steps of one size then suit any number of
+    features.
 
     Each has the same deviation; one that never changes becomes 0.
     """

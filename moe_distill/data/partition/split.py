@@ -42,7 +42,9 @@ class NoSplit:
 
 @dataclass(frozen=True)
 class Stratified:
-    """Each class is shuffled and dealt out, so that parts differ by at most one image, in each class and in all."""
+    """Each class is shuffled and dealt out, so that parts differ by at most one image, in each class and in
+    all.
+    """
 
     needs_features: ClassVar[bool] = False
 
@@ -60,7 +62,9 @@ class Stratified:
 
 @dataclass(frozen=True)
 class Random:
-    """A permutation of the whole set cut into k parts that differ by at most one image, whatever the class."""
+    """A permutation of the whole set cut into k parts that differ by at most one image, whatever the
+    class.
+    """
 
     identity: ClassVar[str] = "RandomParts"  # a selection has the same name
 
@@ -76,7 +80,9 @@ class Random:
         parts = [part.sort().values for part in torch.randperm(len(real), generator=rng).tensor_split(k)]
         labels_N = real.labels_N.cpu()
         if any(len(labels_N[part].unique()) < len(real.classes) for part in parts):
-            raise InputError("noe", k, "few enough random parts to hold every class each; or partition=stratified")
+            raise InputError(
+                "noe", k, "few enough random parts to hold every class each; or partition=stratified"
+            )
         return parts
 
 
@@ -96,7 +102,9 @@ class KMeans:
         """
         check_room(real, k)
         if features is None:
-            raise InputError("partition", "kmeans", "a partition that needs no features, where none are configured")
+            raise InputError(
+                "partition", "kmeans", "a partition that needs no features, where none are configured"
+            )
         f_ND = features(real).detach().cpu().numpy()
         group_N = np.empty(len(real), dtype=np.int64)
         for c in range(len(real.classes)):
@@ -129,7 +137,9 @@ def balanced(cost_NK: np.ndarray) -> np.ndarray:
 
 
 def _centre_distances(f_ND: np.ndarray, k: int, seed: int) -> np.ndarray:
-    from sklearn.cluster import KMeans as Clusters  # scikit-learn is slow to import, and only this partition needs it
+    from sklearn.cluster import (
+        KMeans as Clusters,  # scikit-learn is slow to import, and only this partition needs it
+    )
 
     return Clusters(k, n_init=3, random_state=seed % 2**32).fit(f_ND).transform(f_ND)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from moe_distill.data.pictures import MOST_PIXELS, as_shown, content, header, opened, shown
+from moe_distill.data.pictures import MOST_PIXELS, as_shown, content, header, opened, printable_path
 from moe_distill.data.sources.threads import in_threads
 from moe_distill.data.sources.tree import KEY, Tree, digest_of
 from moe_distill.errors import InputError
@@ -52,7 +52,8 @@ def check_size(size: int) -> None:
 def fit_square(image: Image.Image, size: int) -> Image.Image:
     """Bring the shorter side to ``size`` (bilinear, antialiased), then cut the centre square.
 
-    The rounding is that of torchvision's ``Resize`` and ``CenterCrop``, so that published 64×64 sets are met exactly.
+    The rounding is that of torchvision's ``Resize`` and ``CenterCrop``, so that published 64×64 sets are met
+    exactly.
     """
     width, height = image.size
     short = min(width, height)
@@ -68,7 +69,7 @@ def _decode(tree: Tree, size: int | None, channels: int | None, accept: Callable
     for path, (width, height) in zip(files, sizes, strict=True):
         if side**2 * max(width, height) // min(width, height) > MOST_PIXELS:
             allowed = f"images of at most {MOST_PIXELS:,} pixels once the shorter side has {side}"
-            raise InputError(KEY, shown(path), f"{allowed}; this one is {width}x{height}")
+            raise InputError(KEY, printable_path(path), f"{allowed}; this one is {width}x{height}")
     depth = channels or (1 if set(modes) <= {"1", "L", "LA"} else 3)
     accept(depth)
     arrays = {}
@@ -87,7 +88,9 @@ def _pixels(file: tuple[Path, str], size: int, channels: int) -> torch.Tensor:
     path, digest = file
     data = content(path, KEY)
     if digest_of(data) != digest:  # else its pixels would be kept under the key of other bytes
-        raise InputError(KEY, shown(path), "files that nobody writes to meanwhile; this one has just changed")
+        raise InputError(
+            KEY, printable_path(path), "files that nobody writes to meanwhile; this one has just changed"
+        )
     with opened(path, KEY, data) as image:
         pixels_HWC = np.array(fit_square(as_shown(image, "L" if channels == 1 else "RGB"), size))
     return torch.from_numpy(pixels_HWC).view(size, size, channels).permute(2, 0, 1)

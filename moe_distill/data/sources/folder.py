@@ -20,7 +20,8 @@ from moe_distill.validation.values import LocalFolder, Pixels, Positive, Share, 
 @checked
 @dataclass(frozen=True)
 class Folder:
-    """The user's own images, read as a viewer shows them: turned as EXIF says, on white where they are transparent.
+    """The user's own images, read as a viewer shows them: turned as EXIF says, on white where they are
+    transparent.
 
     Args:
         root: Holds ``train/<class>/*`` and ``test/<class>/*``.
@@ -30,7 +31,8 @@ class Folder:
         std: Likewise.
         name: The data set's name in records.
         test_share: The share of the test images, between 0 and 1, of a root that holds ``<class>/*`` (or
-            ``train/<class>/*`` alone); see :func:`moe_distill.data.sources.tree.held_out`. None wants the two parts.
+            ``train/<class>/*`` alone); see :func:`moe_distill.data.sources.tree.held_out`. None wants the two
+            parts.
     """
 
     root: LocalFolder | None

@@ -1,4 +1,6 @@
-"""ImageNet's larger subsets: Tiny-ImageNet from its archive, and classes chosen out of an ImageNet-1k tree."""
+"""ImageNet's larger subsets: Tiny-ImageNet from its archive, and classes chosen out of an ImageNet-1k
+tree.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from moe_distill.data.pictures import class_folders, content, readable, shown
+from moe_distill.data.pictures import class_folders, content, printable_path, readable
 from moe_distill.data.sources.public_sets import ImageNetSubset
 from moe_distill.data.sources.published import PublishedSet
 from moe_distill.data.sources.tree import KEY, LAYOUT, Listing, Tree, few, images_in, listed, tree_of
@@ -19,11 +21,12 @@ ANNOTATIONS = "val_annotations.txt"
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNetClasses(PublishedSet):
-    """Classes chosen out of an ImageNet-1k tree, ``train/<wnid>/*`` and ``val/<wnid>/*``; others may lie beside them.
+    """Classes chosen out of an ImageNet-1k tree, ``train/<wnid>/*`` and ``val/<wnid>/*``; others may lie
+    beside them.
 
-    ImageNet is given out to registered users only, so that nothing is downloaded. A tree whose held-out part is called
-    ``test/`` serves as well, where it has no ``val/``. ImageNet-100 is the list of Tian, Krishnan and Isola,
-    "Contrastive Multiview Coding" (ECCV 2020, arXiv:1906.05849).
+    ImageNet is given out to registered users only, so that nothing is downloaded. A tree whose held-out part
+    is called ``test/`` serves as well, where it has no ``val/``. ImageNet-100 is the list of Tian, Krishnan
+    and Isola, "Contrastive Multiview Coding" (ECCV 2020, arXiv:1906.05849).
 
     Args:
         wnids: WordNet ids, in the order of ``classes``.
@@ -46,7 +49,7 @@ class ImageNetClasses(PublishedSet):
         for part in ("train", held_out):
             lacking = set(self.wnids) - class_folders(root / part, KEY).keys()
             if lacking:
-                raise InputError(KEY, shown(root), f"{self._files()}; {part}/ lacks {few(lacking)}")
+                raise InputError(KEY, printable_path(root), f"{self._files()}; {part}/ lacks {few(lacking)}")
         train, test = (listed([root / part / wnid for wnid in self.wnids]) for part in ("train", held_out))
         return self.decoded(tree_of(self.wnids, train, test), cache)
 
@@ -58,7 +61,8 @@ def _published(column: int) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class TinyImageNet(ImageNetSubset):
-    """Tiny-ImageNet (Le and Yang, 2015): 200 classes of 500 training and 50 validation images of 64×64 pixels.
+    """Tiny-ImageNet (Le and Yang, 2015): 200 classes of 500 training and 50 validation images of 64×64
+    pixels.
 
     The published test part has no labels: ``val`` is the test set, as in the literature.
 
@@ -80,8 +84,10 @@ class TinyImageNet(ImageNetSubset):
         with readable(folder, KEY):
             lacking = {path.relative_to(folder).as_posix() for path in train if not path.is_dir()}
         if lacking:
-            allowed = f"train/<wnid>/images/*.JPEG of {len(train)} classes, val/images/*.JPEG and val/{ANNOTATIONS}"
-            raise InputError(KEY, shown(folder), f"{allowed}; it lacks {few(lacking)}")
+            allowed = (
+                f"train/<wnid>/images/*.JPEG of {len(train)} classes, val/images/*.JPEG and val/{ANNOTATIONS}"
+            )
+            raise InputError(KEY, printable_path(folder), f"{allowed}; it lacks {few(lacking)}")
         return tree_of(self.wnids, listed(train), self._annotated(folder / "val"))
 
     def _annotated(self, val: Path) -> Listing:
@@ -89,13 +95,15 @@ class TinyImageNet(ImageNetSubset):
         with readable(file, KEY):
             is_file = file.is_file()
         if not is_file:
-            raise InputError(KEY, shown(file), "a file with the name and class of each image of val/images/")
+            raise InputError(
+                KEY, printable_path(file), "a file with the name and class of each image of val/images/"
+            )
         images = {path.name: path for path in images_in(val / "images")}
         lines = (line.partition("\t") for line in content(file, KEY).decode(errors="replace").splitlines())
         classes = {name: rest.split("\t")[0] for name, _, rest in lines}
         odd = (images.keys() ^ classes.keys()) | (set(classes.values()) ^ set(self.wnids))
         if odd:
             allowed = f"a line for each image of val/images/, and images of all {len(self.wnids)} classes"
-            raise InputError(KEY, shown(file), f"{allowed}; at odds: {few(odd)}")
+            raise InputError(KEY, printable_path(file), f"{allowed}; at odds: {few(odd)}")
         ranked = sorted((self.wnids.index(wnid), images[name]) for name, wnid in classes.items())
         return tuple((path, label) for label, path in ranked)

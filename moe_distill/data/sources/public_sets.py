@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from moe_distill.data.normalization import check_statistics
-from moe_distill.data.pictures import class_folders, readable, shown
+from moe_distill.data.pictures import class_folders, printable_path, readable
 from moe_distill.data.real_set import RealSet, pixel_statistics, train_and_test
 from moe_distill.data.sources.decoding import fit_square
 from moe_distill.data.sources.published import PublishedSet
@@ -43,7 +43,8 @@ class Digits:
         digits = load_digits()
         images_NCHW = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)[:, None]
         labels_N = torch.from_numpy(digits.target).long()
-        # A shuffle, sorted by class, of which every test image is taken at an equal distance: stratified to ±1.
+        # A shuffle, sorted by class, of which every test image is taken at an equal distance: stratified to
+        # ±1.
         shuffled_N = torch.randperm(len(labels_N), generator=stream(0, "digits"))
         order_N = shuffled_N[labels_N[shuffled_N].argsort(stable=True)]
         in_test_N = torch.zeros(len(labels_N), dtype=torch.bool)
@@ -52,7 +53,9 @@ class Digits:
         arrays = {f"{part}_images": images_NCHW[rows_N] for part, rows_N in parts.items()}
         arrays |= {f"{part}_labels": labels_N[rows_N] for part, rows_N in parts.items()}
         classes = tuple(map(str, digits.target_names))
-        return train_and_test(arrays, classes, pixel_statistics(arrays["train_images"]), self.name, "scikit-learn")
+        return train_and_test(
+            arrays, classes, pixel_statistics(arrays["train_images"]), self.name, "scikit-learn"
+        )
 
 
 class _Torchvision(PublishedSet):
@@ -79,12 +82,15 @@ class _Torchvision(PublishedSet):
         check_statistics(self.mean, self.std, 3)
         if self.root is not None:
             self._require_published(root)
-        # The files' published checksums stand for their content, which decides the pixels with the two others.
+        # The files' published checksums stand for their content, which decides the pixels with the two
+        # others.
         names = hashlib.sha256(repr(tuple(self.classes)).encode()).hexdigest()[:8]
         return cached(cache / f"{self.dataset}-{self.size}-{names}.safetensors", lambda: self._read(root))
 
     def _require_published(self, root: Path) -> None:
-        """Refuse a folder whose files are not the published ones: the cache would give the pixels of those."""
+        """Refuse a folder whose files are not the published ones: the cache would give the pixels of
+        those.
+        """
         from torchvision.datasets.utils import check_integrity
 
         dataset = self._dataset()
@@ -98,7 +104,7 @@ class _Torchvision(PublishedSet):
             damaged = [path for path, md5 in files if not check_integrity(path, md5)]
         if damaged:
             allowed = f"the published files of {self.dataset}; this one is missing, corrupted or another one"
-            raise InputError(KEY, shown(damaged[0]), f"{allowed}. Or {self._files()}, or {LAYOUT}")
+            raise InputError(KEY, printable_path(damaged[0]), f"{allowed}. Or {self._files()}, or {LAYOUT}")
 
     def _read(self, root: Path) -> Tensors:
         dataset, arrays = self._dataset(), {}
@@ -109,7 +115,9 @@ class _Torchvision(PublishedSet):
             with self.explained():
                 found, images_NCHW, labels = self._part(dataset, root, train, download)
             if tuple(found.classes) != tuple(self.classes):
-                raise InputError("data.classes", list(self.classes), f"the classes of {self.dataset}, in its order")
+                raise InputError(
+                    "data.classes", list(self.classes), f"the classes of {self.dataset}, in its order"
+                )
             arrays[f"{part}_images"] = _resized(images_NCHW, self.size)
             arrays[f"{part}_labels"] = torch.as_tensor(labels, dtype=torch.int64)
         return arrays
@@ -182,7 +190,8 @@ class ImageNetSubset(PublishedSet):
 
         root.mkdir(parents=True, exist_ok=True)
         archive, stem = root / Path(self.url).name, Path(self.url).stem
-        # Unpacked aside and then moved: a folder of that name is whole, whatever interrupted an earlier attempt.
+        # Unpacked aside and then moved: a folder of that name is whole, whatever interrupted an earlier
+        # attempt.
         with TemporaryDirectory(dir=root) as aside:
             if archive.is_file():
                 extract_archive(archive, aside)
@@ -194,6 +203,8 @@ class ImageNetSubset(PublishedSet):
 def _resized(images_NCHW: np.ndarray, size: int) -> torch.Tensor:
     if images_NCHW.shape[2] == size:
         return torch.from_numpy(np.ascontiguousarray(images_NCHW))
-    images = [Image.fromarray(image_HWC) for image_HWC in np.ascontiguousarray(images_NCHW.transpose(0, 2, 3, 1))]
+    images = [
+        Image.fromarray(image_HWC) for image_HWC in np.ascontiguousarray(images_NCHW.transpose(0, 2, 3, 1))
+    ]
     resized = [np.asarray(image) for image in in_threads(partial(fit_square, size=size), images, "resizing")]
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).contiguous()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from moe_distill.data.normalization import check_statistics
-from moe_distill.data.pictures import class_folders, shown
+from moe_distill.data.pictures import class_folders, printable_path
 from moe_distill.data.real_set import RealSet, train_and_test
 from moe_distill.data.sources.decoding import check_size, decoded
 from moe_distill.data.sources.tree import KEY, LAYOUT, Tree, read_tree
@@ -32,7 +32,8 @@ class PublishedSet(ABC):
         mean: Published mean of each channel, in [0, 1].
         std: Published standard deviation of each channel, in [0, 1].
         size: Pixels a side; other images are resized and centre-cropped.
-        root: Holds the set's own files or a tree whose folders bear the class names; None downloads into the cache.
+        root: Holds the set's own files or a tree whose folders bear the class names; None downloads into the
+            cache.
     """
 
     name: Text
@@ -59,7 +60,7 @@ class PublishedSet(ABC):
         if self.root is None or self._has_files(root):
             arrays, variant = self._own_files(root, cache), self.variant
         elif "train" not in folders:
-            raise InputError(KEY, shown(root), f"{self._files()}, or {LAYOUT}")
+            raise InputError(KEY, printable_path(root), f"{self._files()}, or {LAYOUT}")
         else:
             tree = read_tree(root, self._folder_names(root))
             arrays, variant = self.decoded(tree, cache), tree.variant
@@ -91,6 +92,13 @@ class PublishedSet(ABC):
         """Turn what goes wrong while files are fetched or read into an error that names the ways out."""
         try:
             yield
-        except (OSError, RuntimeError, EOFError, HTTPException, tarfile.TarError, zipfile.BadZipFile) as error:
+        except (
+            OSError,
+            RuntimeError,
+            EOFError,
+            HTTPException,
+            tarfile.TarError,
+            zipfile.BadZipFile,
+        ) as error:
             ways = f"set it to {self._files()}, or to {LAYOUT}"
             raise InputError(KEY, self.root, f"{self.name} cannot be had ({error}): {ways}") from error

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from unicodedata import normalize
 
-from moe_distill.data.pictures import KINDS, class_folders, content, pictures_in, shown
+from moe_distill.data.pictures import KINDS, class_folders, content, pictures_in, printable_path
 from moe_distill.data.sources.threads import in_threads
 from moe_distill.errors import InputError
 
@@ -76,25 +76,25 @@ def read_tree(root: Path, classes: tuple[str, ...] | None = None, test_share: fl
     Args:
         root: Holds train/ and test/ (or val/).
         classes: The folder names expected, in the order of the labels; None takes those of train/, sorted.
-        test_share: The share of test images, see :func:`held_out`, of a tree without test/: ``root/<class>/*`` or
-            ``root/train/<class>/*``.
+        test_share: The share of test images, see :func:`held_out`, of a tree without test/:
+            ``root/<class>/*`` or ``root/train/<class>/*``.
 
     Raises:
-        InputError: Where a folder is missing, empty, cannot be read or holds anything but images, or the class
-            names are wrong.
+        InputError: Where a folder is missing, empty, cannot be read or holds anything but images, or the
+            class names are wrong.
     """
     folders = class_folders(root, KEY)
     train, test = folders.get("train"), folders.get("test", folders.get("val"))
     if test_share is not None and test is not None:
-        raise InputError("data.test_share", test_share, f"null: {shown(root)} has its {test.name}/")
+        raise InputError("data.test_share", test_share, f"null: {printable_path(root)} has its {test.name}/")
     if test_share is not None:
         return _split(root, train or root, test_share)
     if train is None or test is None:
         missing = f"no {'test' if train else 'train'}/ in it" if root.is_dir() else "it does not exist"
         flat = train or root
         if classes is None and test is None and len(class_folders(flat, KEY)) > 1:
-            missing += f"; data.test_share=0.2 would split {shown(flat)}/<class>/* into both"
-        raise InputError(KEY, shown(root), f"{LAYOUT}; {missing}")
+            missing += f"; data.test_share=0.2 would split {printable_path(flat)}/<class>/* into both"
+        raise InputError(KEY, printable_path(root), f"{LAYOUT}; {missing}")
     parts = [class_folders(part, KEY) for part in (train, test)]
     names = _enough(classes or tuple(parts[0]), root, "train/")
     # A published name may be written in either form of Unicode, too.
@@ -104,13 +104,15 @@ def read_tree(root: Path, classes: tuple[str, ...] | None = None, test_share: fl
             lacking, unexpected = set(composed) - present.keys(), present.keys() - set(composed)
             odd = f"lacking {few(lacking)}; unexpected {few(unexpected)}"
             expected = "the published classes" if classes else "the classes of train/"
-            raise InputError(KEY, shown(root), f"class folders named as {expected} in {part.name}/: {odd}")
+            raise InputError(
+                KEY, printable_path(root), f"class folders named as {expected} in {part.name}/: {odd}"
+            )
     return tree_of(names, *(listed([present[name] for name in composed]) for present in parts))
 
 
 def _split(root: Path, flat: Path, test_share: float) -> Tree:
     if not root.is_dir():
-        raise InputError(KEY, shown(root), "a folder with <class>/*; it does not exist")
+        raise InputError(KEY, printable_path(root), "a folder with <class>/*; it does not exist")
     folders = class_folders(flat, KEY)
     names = _enough(tuple(folders), root, "it" if flat == root else "train/")
     images = [images_in(folder) for folder in folders.values()]
@@ -125,7 +127,8 @@ def _split(root: Path, flat: Path, test_share: float) -> Tree:
 
 
 def held_out(digests: Collection[str], share: float, folder: Path) -> set[str]:
-    """Return which images of a class are test images: those whose digest, as a number in [0, 1), is below the share.
+    """Return which images of a class are test images: those whose digest, as a number in [0, 1), is below the
+    share.
 
     So an image stays in its part whatever is renamed, added or removed beside it, and its copies go with it.
     Only where a part would be left without an image, the one nearest to it crosses over.
@@ -141,7 +144,7 @@ def held_out(digests: Collection[str], share: float, folder: Path) -> set[str]:
     ordered = sorted(set(digests))
     if len(ordered) < 2:
         allowed = "at least 2 different images in each class folder, one to train on and one to test on"
-        raise InputError(KEY, shown(folder), allowed)
+        raise InputError(KEY, printable_path(folder), allowed)
     return {digest for digest in ordered[:-1] if int(digest, 16) < share * 16 ** len(digest)} or {ordered[0]}
 
 
@@ -162,7 +165,7 @@ def images_in(folder: Path) -> list[Path]:
     """
     paths = pictures_in(folder, KEY)
     if not paths:
-        raise InputError(KEY, shown(folder), "at least one image in each class folder")
+        raise InputError(KEY, printable_path(folder), "at least one image in each class folder")
     return paths
 
 
@@ -173,5 +176,7 @@ def few(names: Collection[str]) -> str:
 
 def _enough(names: tuple[str, ...], root: Path, where: str) -> tuple[str, ...]:
     if len(names) < 2:
-        raise InputError(KEY, shown(root), f"{LAYOUT}, of at least 2 classes; {where} has {len(names)}")
+        raise InputError(
+            KEY, printable_path(root), f"{LAYOUT}, of at least 2 classes; {where} has {len(names)}"
+        )
     return names

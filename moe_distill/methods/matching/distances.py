@@ -1,6 +1,8 @@
-"""Distances between two lists of gradients, one tensor a parameter of a network: real first, synthetic second.
+"""Distances between two lists of gradients, one tensor a parameter of a network: real first, synthetic
+second.
 
-All are sums, over tensors and over rows: no tensor, row or class is averaged. A *row* is a slice along the first
+All are sums, over tensors and over rows: no tensor, row or class is averaged. A *row* is a slice along the
+first
 dimension: what feeds one output channel or one output unit. Neither side is detached here.
 """
 
@@ -17,7 +19,9 @@ SMALL = 1e-6
 
 
 def sum_squares(real: Gradients, synthetic: Gradients) -> Tensor:
-    """Return Σ (r - s)² over all entries, a scalar (IDC's "mse", which is no mean; DC's "mse" over all parameters)."""
+    """Return Σ (r - s)² over all entries, a scalar (IDC's "mse", which is no mean; DC's "mse" over all
+    parameters).
+    """
     return _total(real, synthetic, lambda r, s: (r - s).square().sum())
 
 
@@ -39,7 +43,8 @@ def row_cosine(real: Gradients, synthetic: Gradients) -> Tensor:
 def layerwise_cosine(real: Gradients, synthetic: Gradients) -> Tensor:
     """Return the row cosine distance over all weights, a scalar; one-dimensional tensors count nothing.
 
-    Source: DC, Eq. 9-10 ("ours" in the published code): biases and the scales and shifts of norms are left out.
+    Source: DC, Eq. 9-10 ("ours" in the published code): biases and the scales and shifts of norms are left
+        out.
     """
     return row_cosine([r for r in real if r.dim() > 1], [s for s in synthetic if s.dim() > 1])
 

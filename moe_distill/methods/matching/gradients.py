@@ -11,7 +11,8 @@ from moe_distill.models.base import Network
 def class_gradients(
     network: Network, x_NCHW: torch.Tensor, c: int, weights: Sequence[torch.Tensor], keep_graph: bool = False
 ) -> tuple[torch.Tensor, ...]:
-    """Return the gradients of the mean cross-entropy of images of class ``c``, one tensor of the shape of each weight.
+    """Return the gradients of the mean cross-entropy of images of class ``c``, one tensor of the shape of
+    each weight.
 
     Source: DC (Zhao et al., ICLR 2021, Eq. 8) over all parameters, IDC (Kim et al., ICML 2022) over those of
     convolutions.

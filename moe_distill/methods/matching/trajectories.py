@@ -1,12 +1,12 @@
 """The gradient of trajectory matching: how far a student of the synthetic set lands from its teacher.
 
-The student starts at weights θ_0 of the teacher's trajectory and takes N plain steps of gradient descent on synthetic
-images, θ_{i+1} = θ_i - β g_i with g_i = ∇_θ ℓ(θ_i; x_i, y_i). The loss is L = ‖θ_N - θ*‖² / ‖θ_0 - θ*‖², one scalar
-over all weights, and its gradient is wanted with regard to images, targets and β (Cazenavette et al., "Dataset
-Distillation by Matching Training Trajectories", CVPR 2022, equation 2).
+The student starts at weights θ_0 of the teacher's trajectory and takes N plain steps of gradient descent on
+synthetic images, θ_{i+1} = θ_i - β g_i with g_i = ∇_θ ℓ(θ_i; x_i, y_i). The loss is L = ‖θ_N - θ*‖² / ‖θ_0 -
+θ*‖², one scalar over all weights, and its gradient is wanted with regard to images, targets and β
+(Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022, equation 2).
 
-`unroll`, `adjoint` and `tesla` take the same problem and return the same kind of answer; whatever is random was drawn
-before, so that a step can be replayed.
+`unroll`, `adjoint` and `tesla` take the same problem and return the same kind of answer; whatever is random
+was drawn before, so that a step can be replayed.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,15 +51,16 @@ class Problem:
     """What the loss of one iteration depends on.
 
     Attributes:
-        network: Gives logits (B, classes) for flat weights (P,) and images (B, C, H, W); treats every image alone.
+        network: Gives logits (B, classes) for flat weights (P,) and images (B, C, H, W); treats every image
+            alone.
         start_P: θ_0.
         target_P: θ*.
         images_NCHW: All images of the set.
         targets_NC: Probabilities the student is trained towards, a row an image.
         step_size: β, a scalar.
         steps: The student's N steps.
-        micro_batch: Most images in one pass through the network; None takes a step's images at once. The result is
-            the same, peak memory is not.
+        micro_batch: Most images in one pass through the network; None takes a step's images at once. The
+            result is the same, peak memory is not.
     """
 
     network: FlatNetwork
@@ -80,15 +81,18 @@ class Problem:
 def flat_call(network: nn.Module) -> FlatNetwork:
     """Return the network, in training mode, as a function of its flat weights (P,) and images.
 
-    The order is that of ``network.parameters()``, each row-major. The network's own weights are neither used nor moved.
+    The order is that of ``network.parameters()``, each row-major. The network's own weights are neither used
+    nor moved.
 
     Raises:
-        InputError: The network keeps running statistics, or drops units at random: then weights alone do not say what
-            it computes.
+        InputError: The network keeps running statistics, or drops units at random: then weights alone do not
+            say what it computes.
     """
     drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in network.modules())
     if drops or any(True for _ in network.buffers()):
-        allowed = "a network without running statistics and dropout, such as convnet3: weights alone are matched"
+        allowed = (
+            "a network without running statistics and dropout, such as convnet3: weights alone are matched"
+        )
         raise InputError("model", type(network).__name__, allowed)
     shapes = {name: weight.shape for name, weight in network.named_parameters()}
     sizes = [shape.numel() for shape in shapes.values()]
@@ -106,8 +110,8 @@ def flat_call(network: nn.Module) -> FlatNetwork:
 def mini_batches(images: int, size: int, steps: int, rng: torch.Generator) -> list[Tensor]:
     """Draw the rows of every step, each (B,) on the CPU.
 
-    A permutation of all images is cut into chunks that are taken from the end, so that the short one comes first; the
-    next permutation is drawn when none is left.
+    A permutation of all images is cut into chunks that are taken from the end, so that the short one comes
+    first; the next permutation is drawn when none is left.
     """
     left: list[Tensor] = []
     taken = []
@@ -133,9 +137,9 @@ def unroll(problem: Problem) -> Gradients:
 def adjoint(problem: Problem) -> Gradients:
     """Return exactly what `unroll` does with the memory of a single step, at about its time.
 
-    With λ_N = ∂L/∂θ_N, one contraction of g_i with λ_{i+1} gives, going back, the shares of step i in all gradients and
-    λ_i = λ_{i+1} - β H_i λ_{i+1}: reverse-mode differentiation in which each step is computed again. Keeps the N + 1
-    weight vectors.
+    With λ_N = ∂L/∂θ_N, one contraction of g_i with λ_{i+1} gives, going back, the shares of step i in all
+    gradients and λ_i = λ_{i+1} - β H_i λ_{i+1}: reverse-mode differentiation in which each step is computed
+    again. Keeps the N + 1 weight vectors.
     """
     return _backwards(problem, through_weights=True)
 
@@ -143,9 +147,10 @@ def adjoint(problem: Problem) -> Gradients:
 def tesla(problem: Problem) -> Gradients:
     """Return the gradient without the terms by which a step's images reach the slopes of later steps.
 
-    Source: Cui et al., "Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory", ICML 2023, section 3.2:
-    λ_i = λ_N throughout. An approximation. The published program loses a factor of 2 of the images' gradient, which
-    is right here: halve its learning rates of images to take its steps.
+    Source: Cui et al., "Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory", ICML 2023,
+        section 3.2:
+    λ_i = λ_N throughout. An approximation. The published program loses a factor of 2 of the images' gradient,
+    which is right here: halve its learning rates of images to take its steps.
     """
     return _backwards(problem, through_weights=False)
 
@@ -160,7 +165,9 @@ def _backwards(problem: Problem, through_weights: bool) -> Gradients:
         theta_P = path.pop()
         raw_BCHW = problem.images_NCHW.detach()[step.rows_B].requires_grad_(step.plan is not None)
         x_BCHW = raw_BCHW if step.plan is None else Augmentation.apply(raw_BCHW, step.plan)
-        along, x_grad, y_grad, bend_P = _contract(problem, step, theta_P, x_BCHW.detach(), pull_P, through_weights)
+        along, x_grad, y_grad, bend_P = _contract(
+            problem, step, theta_P, x_BCHW.detach(), pull_P, through_weights
+        )
         if step.plan is not None:
             (x_grad,) = torch.autograd.grad(x_BCHW, raw_BCHW, x_grad)
         images_NCHW.index_add_(0, step.rows_B, -problem.step_size.detach() * x_grad)

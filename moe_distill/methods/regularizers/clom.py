@@ -14,7 +14,7 @@ from moe_distill.data.real_set import RealSet
 from moe_distill.errors import FieldError, InputError
 from moe_distill.models.base import Network
 from moe_distill.synthetic.synthetic_set import SyntheticSet
-from moe_distill.teachers.pool import TeacherPool
+from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.validation.values import Count, NotNegative, checked
 
 _CHUNK = 512
@@ -25,7 +25,7 @@ _TINY = 1e-12  # not published: keeps a feature of zeros, and features that all 
 class _FromPools:
     """Networks of one or several architectures, one of which is drawn for each evaluation."""
 
-    pools: Sequence[TeacherPool]
+    pools: Sequence[PretrainedNetworks]
     alpha: NotNegative | Sequence[NotNegative] = 1000.0
 
     def __post_init__(self) -> None:
@@ -44,11 +44,15 @@ class _FromPools:
 
     @property
     def title(self) -> str:
-        """What results call it: the term, α, and of each pool its size, architecture, epochs and data of its own."""
+        """What results call it: the term, α, and of each pool its size, architecture, epochs and data of its
+        own.
+        """
         alike: dict[str, list[str]] = {}
         for pool in self.pools:
             data = "" if pool.data is None else f"@{pool.data.name}"
-            alike.setdefault(f"{pool.networks}x{pool.recipe.total_epochs}ep{data}", []).append(pool.architecture)
+            alike.setdefault(f"{pool.networks}x{pool.recipe.total_epochs}ep{data}", []).append(
+                pool.architecture
+            )
         alpha = "/".join(f"{a:g}" for a in (self.alphas if len({*self.alphas}) > 1 else self.alphas[:1]))
         told = [f"{'/'.join(architectures)}-{how}" for how, architectures in alike.items()]
         return f"{type(self).__name__.lower()}-{alpha}-{'+'.join(told)}"
@@ -91,7 +95,7 @@ class CLoM(_FromPools):
             allowed = f"networks of the {len(real.classes)} classes of {real.name}; cclom takes those of any classes"
             raise InputError("regulariser", value, allowed)
 
-    def forwards(self, decoded: int, real: int) -> float:
+    def forward_passes(self, decoded: int, real: int) -> float:
         """Return forward equivalents of an evaluation, for so many decoded and real images in all."""
         return 3.0 * decoded
 
@@ -99,7 +103,8 @@ class CLoM(_FromPools):
 @checked
 @dataclass(frozen=True)
 class CCLoM(_FromPools):
-    """Distance of the decoded images to real images of their class, relative to that to real images of all classes.
+    """Distance of the decoded images to real images of their class, relative to that to real images of all
+    classes.
 
     It looks at features alone, so that the networks may have been trained on other classes.
 
@@ -119,7 +124,9 @@ class CCLoM(_FromPools):
     def loss(
         self, syn: SyntheticSet, real: RealSet, networks: Sequence[Sequence[Network]], rng: torch.Generator
     ) -> torch.Tensor:
-        """Return α · :func:`share_of_own_class`, a scalar; real images are drawn uniformly with replacement."""
+        """Return α · :func:`share_of_own_class`, a scalar; real images are drawn uniformly with
+        replacement.
+        """
         network, alpha = self.draw(networks, rng)
         rows_B = torch.randint(len(real), (self._drawn(len(real)),), generator=rng)
         with torch.no_grad():
@@ -131,7 +138,7 @@ class CCLoM(_FromPools):
     def check(self, real: RealSet, trained_on: Sequence[RealSet]) -> None:
         """Refuse nothing."""
 
-    def forwards(self, decoded: int, real: int) -> float:
+    def forward_passes(self, decoded: int, real: int) -> float:
         """Return forward equivalents of an evaluation, for so many decoded and real images in all."""
         return 3.0 * decoded + self._drawn(real)
 
@@ -140,12 +147,16 @@ class CCLoM(_FromPools):
 
 
 def share_of_own_class(
-    synthetic_MD: torch.Tensor, labels_M: torch.Tensor, real_BD: torch.Tensor, labels_B: torch.Tensor, classes: int
+    synthetic_MD: torch.Tensor,
+    labels_M: torch.Tensor,
+    real_BD: torch.Tensor,
+    labels_B: torch.Tensor,
+    classes: int,
 ) -> torch.Tensor:
     """Return Σ d(j, i) over pairs of one class / Σ d(j, i) over all pairs, d = 1 - cosine (Eq. 2.2).
 
-    1 / classes by chance, 0 where every image has the direction of its class. Sums of unit vectors by class give it
-    without the M × B distances: Σ d = M B - ⟨Σ_j u_j, Σ_i v_i⟩.
+    1 / classes by chance, 0 where every image has the direction of its class. Sums of unit vectors by class
+    give it without the M × B distances: Σ d = M B - ⟨Σ_j u_j, Σ_i v_i⟩.
 
     Args:
         synthetic_MD: Features of the decoded images.

@@ -22,11 +22,12 @@ class ProcessLauncherConf:
 
     Args:
         n_jobs: Jobs at a time, where no GPUs are named.
-        gpus: The sets of GPUs to share out, one job each at a time: ``"0,1;2,3"`` is two slots of two, ``auto`` is one
-            slot for each visible GPU, null leaves the choice to the job. A GPU may stand in several slots.
+        gpus: The sets of GPUs to share out, one job each at a time: ``"0,1;2,3"`` is two slots of two,
+            ``auto`` is one slot for each visible GPU, null leaves the choice to the job. A GPU may stand in
+            several slots.
         module: What ``python -m`` runs; null is the module that started the sweep.
-        warm: Whether jobs on the CPU start from a process that has imported what they need, once for all; false starts
-            each as a plain process, which imports for seconds.
+        warm: Whether jobs on the CPU start from a process that has imported what they need, once for all;
+            false starts each as a plain process, which imports for seconds.
     """
 
     _target_: str = "hydra_plugins.moe_distill_launcher.ProcessLauncher"
@@ -36,11 +37,15 @@ class ProcessLauncherConf:
     warm: bool = True
 
 
-ConfigStore.instance().store(group="hydra/launcher", name="process", node=ProcessLauncherConf, provider="moe_distill")
+ConfigStore.instance().store(
+    group="hydra/launcher", name="process", node=ProcessLauncherConf, provider="moe_distill"
+)
 
 
 def visible_gpus(environ: Mapping[str, str]) -> list[str]:
-    """Return the names of the GPUs a job would see, by ``CUDA_VISIBLE_DEVICES`` or else by ``nvidia-smi -L``."""
+    """Return the names of the GPUs a job would see, by ``CUDA_VISIBLE_DEVICES`` or else by ``nvidia-smi
+    -L``.
+    """
     listed = environ.get("CUDA_VISIBLE_DEVICES")
     if listed is not None:
         return [name.strip() for name in listed.split(",") if name.strip() not in ("", "-1")]
@@ -52,10 +57,12 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str]:
 
 
 def gpu_slots(n_jobs: int, gpus: str | None, environ: Mapping[str, str]) -> list[str | None]:
-    """Return one entry for each job that may run at a time: its ``CUDA_VISIBLE_DEVICES``, None to leave that alone.
+    """Return one entry for each job that may run at a time: its ``CUDA_VISIBLE_DEVICES``, None to leave that
+    alone.
 
     Raises:
-        InputError: ``n_jobs`` below 1 or unlike the number of slots, a malformed slot, or ``auto`` without any GPU.
+        InputError: ``n_jobs`` below 1 or unlike the number of slots, a malformed slot, or ``auto`` without
+            any GPU.
     """
     if n_jobs < 1:
         raise LauncherInputError("hydra.launcher.n_jobs", n_jobs, "1 or more")
@@ -63,16 +70,22 @@ def gpu_slots(n_jobs: int, gpus: str | None, environ: Mapping[str, str]) -> list
         return [None] * n_jobs
     slots = visible_gpus(environ) if gpus == "auto" else [slot.replace(" ", "") for slot in gpus.split(";")]
     if not slots:
-        raise LauncherInputError("hydra.launcher.gpus", gpus, "no GPU is visible here; leave it out, or name them")
+        raise LauncherInputError(
+            "hydra.launcher.gpus", gpus, "no GPU is visible here; leave it out, or name them"
+        )
     if not all(re.fullmatch(r"[^,]+(,[^,]+)*", slot) for slot in slots):
         raise LauncherInputError("hydra.launcher.gpus", gpus, 'null, auto, or sets of GPUs such as "0,1;2,3"')
     if n_jobs not in (1, len(slots)):
-        raise LauncherInputError("hydra.launcher.n_jobs", n_jobs, f"leave it out: gpus={gpus} has {len(slots)} slots")
+        raise LauncherInputError(
+            "hydra.launcher.n_jobs", n_jobs, f"leave it out: gpus={gpus} has {len(slots)} slots"
+        )
     return list(slots)
 
 
 class ProcessLauncher(FreshProcessLauncher):
-    """Run the jobs of a sweep as processes of this machine; the arguments are those of ProcessLauncherConf."""
+    """Run the jobs of a sweep as processes of this machine; the arguments are those of
+    ProcessLauncherConf.
+    """
 
     slots: list[str | None]
 
@@ -101,5 +114,7 @@ class ProcessLauncher(FreshProcessLauncher):
         return run_jobs(jobs, self.slots, start_warm if self.forks else start_fresh)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what the function returns; where jobs are forked, in a fork, which spares this process the imports."""
+        """Return what the function returns; where jobs are forked, in a fork, which spares this process the
+        imports.
+        """
         return call_warm(function, *arguments) if self.forks else super().call(function, *arguments)

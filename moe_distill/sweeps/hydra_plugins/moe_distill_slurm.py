@@ -1,4 +1,6 @@
-"""Hydra launcher ``submitit_slurm``: every job of a sweep is an ordinary single run in a Slurm job of its own."""
+"""Hydra launcher ``submitit_slurm``: every job of a sweep is an ordinary single run in a Slurm job of its
+own.
+"""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -13,7 +15,9 @@ from moe_distill.sweeps.launchers.slurm import check_queue, executor, run_in_slu
 
 
 class SlurmLauncher(FreshProcessLauncher):
-    """Run the jobs of a sweep as Slurm jobs; the options are those of ``conf/hydra/launcher/submitit_slurm.yaml``."""
+    """Run the jobs of a sweep as Slurm jobs; the options are those of
+    ``conf/hydra/launcher/submitit_slurm.yaml``.
+    """
 
     def __init__(self, submitit_folder: str, max_num_timeout: int, **options: Any) -> None:
         super().__init__(module=None)
@@ -37,7 +41,8 @@ class SlurmLauncher(FreshProcessLauncher):
         return run_in_slurm(jobs, self.submit)
 
     def check(self, configs: Sequence[DictConfig]) -> None:
-        """Refuse jobs that ask for another machine than the sweep, as those of an array are alike, or are queued.
+        """Refuse jobs that ask for another machine than the sweep, as those of an array are alike, or are
+        queued.
 
         Raises:
             InputError: One does, or is.

@@ -1,6 +1,8 @@
-"""Hydra sweeper ``cells``: the basic sweeper's grid, and beside it a list of cells that vary several settings at once.
+"""Hydra sweeper ``cells``: the basic sweeper's grid, and beside it a list of cells that vary several settings
+at once.
 
-A grid cannot say "neither term nor mixing, the term alone, both", nor "one setting at a time". ``hydra.sweeper.cells``
+A grid cannot say "neither term nor mixing, the term alone, both", nor "one setting at a time".
+``hydra.sweeper.cells``
 can: each entry is a line of overrides, and every job of the grid is run for every entry.
 """
 
@@ -34,7 +36,9 @@ class CellsSweeperConf:
     cells: list[str] = field(default_factory=list)
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="cells", node=CellsSweeperConf, provider="moe_distill")
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="cells", node=CellsSweeperConf, provider="moe_distill"
+)
 
 
 class CellsInputError(CompactHydraException, InputError):
@@ -44,19 +48,22 @@ class CellsInputError(CompactHydraException, InputError):
 class CellsSweeper(BasicSweeper):
     """The arguments are those of CellsSweeperConf."""
 
-    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None, cells: Sequence[str]) -> None:
+    def __init__(
+        self, max_batch_size: int | None, params: dict[str, str] | None, cells: Sequence[str]
+    ) -> None:
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.cells = [line.split() for line in cells]
 
     def split_arguments(  # type: ignore[override]
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
-        """Return the jobs, in one batch, each as its overrides: a cell's, then the grid's and the command line's.
+        """Return the jobs, in one batch, each as its overrides: a cell's, then the grid's and the command
+        line's.
 
         Raises:
-            InputError: The command line sets what the cells vary, or ``ipc`` or ``noe`` where the split is swept, or
-                asks for several batches: each would count as a sweep of its own, and none would follow one of which a
-                job failed.
+            InputError: The command line sets what the cells vary, or ``ipc`` or ``noe`` where the split is
+                swept, or asks for several batches: each would count as a sweep of its own, and none would
+                follow one of which a job failed.
         """
         if max_batch_size is not None:
             instead = "hydra.launcher.n_jobs, or hydra.launcher.array_parallelism on Slurm, limits the jobs at a time"
@@ -65,7 +72,9 @@ class CellsSweeper(BasicSweeper):
         given = {_key(o.input_line or "") for o in overrides}
         varied = {_key(line) for cell in self.cells for line in cell}
         for key in sorted(given & varied):
-            raise CellsInputError(key, "set", "left out: the cells of this experiment vary it (hydra.sweeper.cells)")
+            raise CellsInputError(
+                key, "set", "left out: the cells of this experiment vary it (hydra.sweeper.cells)"
+            )
         jobs = [[*cell, *job] for job in grid for cell in self.cells or [[]]]
         for job in jobs:
             _check_split(job)
@@ -80,7 +89,9 @@ class CellsSweeper(BasicSweeper):
         if not isinstance(self.launcher, FreshProcessLauncher):
             if current_look() is not None:
                 chosen = self.config.hydra.runtime.choices["hydra/launcher"]  # type: ignore[union-attr]
-                raise CellsInputError("hydra/launcher", chosen, "process or submitit_slurm, which can look at a sweep")
+                raise CellsInputError(
+                    "hydra/launcher", chosen, "process or submitit_slurm, which can look at a sweep"
+                )
             super().validate_batch_is_legal(batch)
 
 

@@ -1,7 +1,8 @@
-"""What our launchers share: every job of a sweep as the ordinary single run that repeats it, in a process of its own.
+"""What our launchers share: every job of a sweep as the ordinary single run that repeats it, in a process of
+its own.
 
-Nothing leaks from job to job (environment, process groups, trackers), a crash costs one job, and the first line of a
-job's ``console.log`` is the command that repeats it. A sweeper gets each job's headline number.
+Nothing leaks from job to job (environment, process groups, trackers), a crash costs one job, and the first
+line of a job's ``console.log`` is the command that repeats it. A sweeper gets each job's headline number.
 """
 
 import logging
@@ -19,7 +20,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from moe_distill.config.arguments import named
+from moe_distill.config.arguments import with_option_quoted
 from moe_distill.errors import InputError
 from moe_distill.results.attempts import headline_of, works_here
 from moe_distill.stopping import GOES_ON
@@ -49,7 +50,8 @@ def source_flags(config: DictConfig) -> list[str]:
 
 
 def module_name(module: str | None, task: TaskFunction) -> str:
-    """Return what ``python -m`` runs: ``module``, else the module Python was started with, else that of ``task``.
+    """Return what ``python -m`` runs: ``module``, else the module Python was started with, else that of
+    ``task``.
 
     Raises:
         InputError: Python was started with a path, so that the module has no name.
@@ -57,7 +59,9 @@ def module_name(module: str | None, task: TaskFunction) -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)  # None under a console script
     name = module or (spec.name if spec else task.__module__)
     if name == "__main__":
-        raise LauncherInputError("hydra.launcher.module", module, "name the module, or start the sweep by python -m")
+        raise LauncherInputError(
+            "hydra.launcher.module", module, "name the module, or start the sweep by python -m"
+        )
     return name
 
 
@@ -124,18 +128,19 @@ class FreshProcessLauncher(Launcher):
     def sweep(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Compose every job, run them all, and sum up what failed.
 
-        Config keys name functions, list of composed job configs -> text: ``before_sweep`` is called and its text
-        printed before the first job, ``after_sweep`` after the last one has ended, well or not. ``done_already`` says
-        of each job whether it is to be left out, once ``before_sweep`` was called. A command that looks
-        at runs does so in the place of all jobs. In these
-        configs the resolver ``${hydra:...}`` knows the last job only.
+        Config keys name functions, list of composed job configs -> text: ``before_sweep`` is called and its
+        text printed before the first job, ``after_sweep`` after the last one has ended, well or not.
+        ``done_already`` says of each job whether it is to be left out, once ``before_sweep`` was called. A
+        command that looks at runs does so in the place of all jobs. In these configs the resolver
+        ``${hydra:...}`` knows the last job only.
 
         Args:
             job_overrides: What each job's command line says.
             initial_job_idx: Number of the first job.
 
         Raises:
-            InputError: Options that cannot be met, two jobs with the same folder, or a sweep or job that is running.
+            InputError: Options that cannot be met, two jobs with the same folder, or a sweep or job that is
+                running.
         """
         module = module_name(self.module, self.task)
         setup_globals()
@@ -151,7 +156,9 @@ class FreshProcessLauncher(Launcher):
         with locked(jobs[0].folder.parent / ".sweep.lock", "hydra.sweep.dir", refusal=_FREE):
             check_idle(jobs)
             # A sweeper may launch some jobs, look at what they return, and launch more: all are one sweep.
-            earlier = [config for folder, config in self._launched.items() if folder not in {j.folder for j in jobs}]
+            earlier = [
+                config for folder, config in self._launched.items() if folder not in {j.folder for j in jobs}
+            ]
             self._launched |= {job.folder: config for job, config in zip(jobs, configs, strict=True)}
             outcomes = self._run(jobs, [*earlier, *configs])
             counted = counted_ends(outcomes)
@@ -196,12 +203,16 @@ class FreshProcessLauncher(Launcher):
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
         """Compose one job as its process will, down to its folder (``hydra.runtime.output_dir``)."""
-        config = self.context.config_loader.load_sweep_config(self.config, [*map(named, overrides)])
+        config = self.context.config_loader.load_sweep_config(
+            self.config, [*map(with_option_quoted, overrides)]
+        )
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
         HydraConfig.instance().set_config(config)  # the name of the folder may use the resolver ${hydra:...}
         with read_write(config.hydra), open_dict(config.hydra):
-            config.hydra.runtime.output_dir = str(Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute())
+            config.hydra.runtime.output_dir = str(
+                Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
+            )
         HydraConfig.instance().set_config(config)
         return config
 

@@ -37,7 +37,8 @@ class EndedJob(JobReturn):
 
 
 def job_return(config: DictConfig, failure: str | None, headline: float | None) -> JobReturn:
-    """Return the outcome as Hydra wants it; reading ``return_value`` of a job that did not end well raises JobError.
+    """Return the outcome as Hydra wants it; reading ``return_value`` of a job that did not end well raises
+    JobError.
 
     Args:
         config: The job's.
@@ -60,7 +61,9 @@ def counted_ends(outcomes: Sequence[str | None]) -> str:
     stopped = sum(failure is not None and was_stopped(failure) for failure in outcomes)
     failed = sum(failure is not None for failure in outcomes) - stopped
     counts = [
-        f"{count} of {len(outcomes)} jobs {how}" for count, how in ((failed, "failed"), (stopped, "stopped")) if count
+        f"{count} of {len(outcomes)} jobs {how}"
+        for count, how in ((failed, "failed"), (stopped, "stopped"))
+        if count
     ]
     return ", ".join(counts)
 

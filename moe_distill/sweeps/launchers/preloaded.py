@@ -1,7 +1,8 @@
-"""Imports what a job imports: the process that starts jobs loads this module once, and forks every job from it.
+"""Imports what a job imports: the process that starts jobs loads this module once, and forks every job from
+it.
 
-Nothing here computes, and nothing is imported that starts threads (polars does): a fork copies none of them, and the
-locks they hold would never open in a job.
+Nothing here computes, and nothing is imported that starts threads (polars does): a fork copies none of them,
+and the locks they hold would never open in a job.
 """
 
 import atexit

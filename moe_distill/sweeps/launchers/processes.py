@@ -103,7 +103,8 @@ class Job:
         self.console = folder / "console.log"
 
     def start(self, slot: str | None, starter: Starter = start_fresh) -> None:
-        """Start the process in a session of its own, confined to ``slot``; all it prints goes to ``console.log``.
+        """Start the process in a session of its own, confined to ``slot``; all it prints goes to
+        ``console.log``.
 
         Raises:
             OSError: The system did not let it, such as on a full disk.
@@ -131,12 +132,16 @@ class Job:
             return
 
     def over(self) -> None:
-        """End what the ended process left behind, which would share its slot, and record its end if it could not."""
+        """End what the ended process left behind, which would share its slot, and record its end if it could
+        not.
+        """
         self.send(signal.SIGKILL)
         note_end(self.folder, self.process.pid, self.process.wait(), error_line(self.console))
 
     def failure(self) -> str | None:
-        """Return None after exit code 0, else one line: job, exit code, log, last error line; or why none was run."""
+        """Return None after exit code 0, else one line: job, exit code, log, last error line; or why none was
+        run.
+        """
         if self.refused is not None:
             return f"{self.name}: not started: {self.refused}"
         code = self.process.wait()
@@ -153,7 +158,9 @@ class Job:
 
 
 def was_stopped(failure: str) -> bool:
-    """Say whether a job's line of failure (see :meth:`Job.failure`) tells of a signal that asked it to end."""
+    """Say whether a job's line of failure (see :meth:`Job.failure`) tells of a signal that asked it to
+    end.
+    """
     return _STOPPED in failure
 
 
@@ -163,7 +170,9 @@ def outcome_of(failure: str | None) -> str:
 
 
 def stop(jobs: Sequence[Job]) -> None:
-    """End ``jobs`` and all they started: SIGTERM first, SIGKILL to what remains when they are gone or out of grace."""
+    """End ``jobs`` and all they started: SIGTERM first, SIGKILL to what remains when they are gone or out of
+    grace.
+    """
     for job in jobs:
         job.send(signal.SIGTERM)
     deadline = time.monotonic() + GRACE_SECONDS
@@ -175,7 +184,9 @@ def stop(jobs: Sequence[Job]) -> None:
         note_end(job.folder, job.process.pid, -signal.SIGTERM, "stopped with its sweep")
 
 
-def run_jobs(jobs: Sequence[Job], slots: Sequence[str | None], starter: Starter = start_fresh) -> list[str | None]:
+def run_jobs(
+    jobs: Sequence[Job], slots: Sequence[str | None], starter: Starter = start_fresh
+) -> list[str | None]:
     """Run every job, one on each slot at a time, in order; return when the last one has ended, well or not.
 
     Args:
@@ -189,7 +200,8 @@ def run_jobs(jobs: Sequence[Job], slots: Sequence[str | None], starter: Starter 
     Raises:
         SystemExit: After SIGINT, SIGTERM or SIGHUP, with 128 + its number, when every child is gone.
     """
-    # Handlers only take note: an exception out of a handler could strike between a start and its entry in `running`.
+    # Handlers only take note: an exception out of a handler could strike between a start and its entry in
+    # `running`.
     received: list[int] = []
     heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, lambda got, _: received.append(got)) for number in heeded}

@@ -1,4 +1,6 @@
-"""Run commands as Slurm jobs, each requeued after a preemption or at its time limit until it ends by itself."""
+"""Run commands as Slurm jobs, each requeued after a preemption or at its time limit until it ends by
+itself.
+"""
 
 import logging
 import os
@@ -48,7 +50,8 @@ class SlurmAttempt:
         heard: list[int] = []
         signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
         job = Job(self.name, self.folder, self.command)
-        # Slurm sends it to every process of the job, where it would end the command; submitit, here, requeues the job.
+        # Slurm sends it to every process of the job, where it would end the command; submitit, here, requeues
+        # the job.
         notice = {signal.Signals[f"SIG{JobEnvironment.USR_SIG}"]}
         signal.pthread_sigmask(signal.SIG_BLOCK, notice)
         job.start(None)
@@ -84,10 +87,14 @@ def executor(folder: str, max_num_timeout: int, options: Mapping[str, Any]) -> A
     try:
         import submitit
     except ImportError as error:
-        raise InputError("hydra/launcher", "submitit_slurm", "needs pip install 'moe_distill[slurm]'") from error
+        raise InputError(
+            "hydra/launcher", "submitit_slurm", "needs pip install 'moe_distill[slurm]'"
+        ) from error
     for name in ("nodes", "tasks_per_node"):
         if options[name] != 1:
-            raise InputError(f"hydra.launcher.{name}", options[name], "1: a job starts its ranks itself, on one node")
+            raise InputError(
+                f"hydra.launcher.{name}", options[name], "1: a job starts its ranks itself, on one node"
+            )
     cores = options["cpus_per_task"]
     given = {name if name in COMMON else f"slurm_{name}": value for name, value in options.items()}
     given |= {
@@ -126,7 +133,8 @@ def check_queue(folder: str) -> None:
 
 
 def run_in_slurm(jobs: Sequence[Job], submit: Any) -> list[str | None]:
-    """Submit every job and return when the last one has ended, well or not; the jobs go on when this process ends.
+    """Submit every job and return when the last one has ended, well or not; the jobs go on when this process
+    ends.
 
     Returns:
         What went wrong with each job in one line, None where nothing did.
@@ -141,7 +149,9 @@ def run_in_slurm(jobs: Sequence[Job], submit: Any) -> list[str | None]:
     except FailedJobError as error:
         raise InputError("hydra/launcher", "submitit_slurm", str(error).strip().splitlines()[-1]) from error
     array = handles[0].job_id.partition("_")[0]
-    log.info("submitted as Slurm job %s; it goes on without this process, and ends by: scancel %s", array, array)
+    log.info(
+        "submitted as Slurm job %s; it goes on without this process, and ends by: scancel %s", array, array
+    )
     outcomes: list[str | None] = [None] * len(jobs)
     for ended, number in enumerate(_ended(handles), 1):
         outcomes[number] = failure = _outcome(handles[number], jobs[number])
@@ -159,7 +169,9 @@ def _ended(handles: Sequence[Any]) -> Iterator[int]:
         ended = {number for number, handle in waiting.items() if handle.paths.result_pickle.exists()}
         if time.monotonic() - looked > QUEUE_SECONDS:
             looked, queue = time.monotonic(), _queue()
-            gone = set() if queue is None else {n for n, handle in waiting.items() if handle.job_id not in queue}
+            gone = (
+                set() if queue is None else {n for n, handle in waiting.items() if handle.job_id not in queue}
+            )
             ended, lost = ended | gone & lost, gone
         for number in sorted(ended):
             del waiting[number]
@@ -175,7 +187,9 @@ def _queue() -> set[str] | None:
 
 
 def _outcome(handle: Any, job: Job) -> str | None:
-    """Return what went wrong with a job that has ended: said by itself, or the last words of what Slurm ended."""
+    """Return what went wrong with a job that has ended: said by itself, or the last words of what Slurm
+    ended.
+    """
     if handle.paths.result_pickle.exists() and handle.exception() is None:
         return handle.result()
     said = (handle.stderr() or "").strip().splitlines()

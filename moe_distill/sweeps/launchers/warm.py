@@ -1,7 +1,7 @@
 """Jobs and functions in forks of one process that has imported everything, which takes seconds, once.
 
-Only where no GPU is in use: a device that was initialised is of no use after a fork. The process is Python's own fork
-server. It imports :mod:`~moe_distill.sweeps.launchers.preloaded`, and ends with the sweep.
+Only where no GPU is in use: a device that was initialised is of no use after a fork. The process is Python's
+own fork server. It imports :mod:`~moe_distill.sweeps.launchers.preloaded`, and ends with the sweep.
 """
 
 import atexit
@@ -110,11 +110,15 @@ def call_warm(function: Callable[..., Result], *arguments: object) -> Result:
 
 
 def _process(function: Callable[..., None], *arguments: object) -> BaseProcess:
-    return multiprocessing.get_context("forkserver").Process(target=_enter, args=(str(Path.cwd()), function, arguments))
+    return multiprocessing.get_context("forkserver").Process(
+        target=_enter, args=(str(Path.cwd()), function, arguments)
+    )
 
 
 def _wait_for_server(environment: dict[str, str]) -> None:
-    """Start the server unless it runs, and return once it has imported everything; a signal ends the waiting."""
+    """Start the server unless it runs, and return once it has imported everything; a signal ends the
+    waiting.
+    """
     note = Path(get_temp_dir(), "preloaded")
     forkserver.set_forkserver_preload([_PRELOADED])
     resource_tracker.ensure_running()  # which the server would start, and unblock signals as it does so
@@ -142,8 +146,8 @@ def _start(process: BaseProcess) -> None:
 def _signals_held_back() -> Iterator[None]:
     """Block what asks a run to end.
 
-    The server, and each fork until it is ready, inherit that: a terminal sends Ctrl-C to all of its processes, and a
-    server that ended by it would take the exit codes of its jobs along.
+    The server, and each fork until it is ready, inherit that: a terminal sends Ctrl-C to all of its
+    processes, and a server that ended by it would take the exit codes of its jobs along.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
@@ -184,7 +188,9 @@ def _answer(sender: Connection, function: Callable[..., object], arguments: Sequ
         sender.send((None, error))
 
 
-def _run_module(ready: Connection, command: Sequence[str], environment: dict[str, str], console: Path) -> None:
+def _run_module(
+    ready: Connection, command: Sequence[str], environment: dict[str, str], console: Path
+) -> None:
     """Become, in the fork, what ``python -m`` would be.
 
     Args:
@@ -198,7 +204,9 @@ def _run_module(ready: Connection, command: Sequence[str], environment: dict[str
     os.dup2(log, 2)
     os.close(log)
     # Unbuffered, as PYTHONUNBUFFERED has it, which Python reads only at its start.
-    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), encoding=sys.stdout.encoding, write_through=True)
+    sys.stdout = io.TextIOWrapper(
+        io.FileIO(1, "w", closefd=False), encoding=sys.stdout.encoding, write_through=True
+    )
     _set_environment(environment)
     sys.argv = list(command)
     sys.path.insert(0, str(Path.cwd()))

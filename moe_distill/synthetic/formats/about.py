@@ -38,7 +38,9 @@ def beside(folder: Path) -> About:
     if not isinstance(told, dict) or "set_fingerprint" not in told:
         return About()
     mean, std = _numbers(told.get("mean")), _numbers(told.get("std"))
-    return About(_texts(told.get("classes")), (mean, std) if mean and std and min(std) > 0 else None, logits=True)
+    return About(
+        _texts(told.get("classes")), (mean, std) if mean and std and min(std) > 0 else None, logits=True
+    )
 
 
 def _texts(value: Any) -> tuple[str, ...] | None:

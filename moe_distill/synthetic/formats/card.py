@@ -1,4 +1,6 @@
-"""A folder in the style of Hugging Face's hub: a card, pictures with their table, and the exact set beside them."""
+"""A folder in the style of Hugging Face's hub: a card, pictures with their table, and the exact set beside
+them.
+"""
 
 import json
 import re
@@ -9,7 +11,15 @@ from typing import Any
 
 from moe_distill.escaping import in_markdown
 from moe_distill.synthetic.formats.image_folder import write_with_table
-from moe_distill.synthetic.formats.writing import EXACT, Written, about, clamping, copy_set, exactness, learned_labels
+from moe_distill.synthetic.formats.writing import (
+    EXACT,
+    Written,
+    about,
+    clamping,
+    copy_set,
+    exactness,
+    learned_labels,
+)
 from moe_distill.synthetic.synthetic_set import SyntheticUnion
 
 Score = tuple[str, str, str]
@@ -33,7 +43,9 @@ def write_hub_folder(together: SyntheticUnion, source: Path, folder: Path, known
     pictures = folder / "data" / "train"
     pictures.mkdir(parents=True)
     decoded = together.raw()
-    images_MCHW, labels_M, experts_M = (t.cpu() for t in (decoded.images_MCHW, decoded.labels_M, decoded.experts_M))
+    images_MCHW, labels_M, experts_M = (
+        t.cpu() for t in (decoded.images_MCHW, decoded.labels_M, decoded.experts_M)
+    )
     write_with_table(images_MCHW, labels_M, experts_M, together.provenance.classes, pictures)
     exact = copy_set(together, source, folder).exact
     file = "" if source.is_dir() else f"/{source.name}"
@@ -42,7 +54,8 @@ def write_hub_folder(together: SyntheticUnion, source: Path, folder: Path, known
 
 
 def card(together: SyntheticUnion, images: int, known: Known, file: str = "") -> str:
-    """Return the card: YAML between two lines ``---`` (JSON where names are free, which YAML reads), then Markdown.
+    """Return the card: YAML between two lines ``---`` (JSON where names are free, which YAML reads), then
+    Markdown.
 
     Args:
         together: The set.
@@ -67,7 +80,9 @@ def card(together: SyntheticUnion, images: int, known: Known, file: str = "") ->
 
 
 def _features(classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the columns of the table of pictures as ``datasets`` names them; a label knows its class's name."""
+    """Return the columns of the table of pictures as ``datasets`` names them; a label knows its class's
+    name.
+    """
     names = {str(label): name for label, name in enumerate(classes)}
     label = {"name": "label", "dtype": {"class_label": {"names": names}}}
     plain = [{"name": "class", "dtype": "string"}, {"name": "expert", "dtype": "int64"}]
@@ -94,7 +109,9 @@ def _size(images: int) -> str:
     return next((name for most, name in bounds if images < most), "100K<n<1M")
 
 
-def _body(together: SyntheticUnion, facts: Mapping[str, Any], images: int, known: Known, file: str) -> list[str]:
+def _body(
+    together: SyntheticUnion, facts: Mapping[str, Any], images: int, known: Known, file: str
+) -> list[str]:
     if facts["whitening"] is None:
         seen = f"mean {facts['mean']} and std {facts['std']} of each channel, pixels in [0, 1]"
     else:

@@ -1,4 +1,6 @@
-"""How other programs number the classes of data sets and standardise their pixels, where that may not be as here."""
+"""How other programs number the classes of data sets and standardise their pixels, where that may not be as
+here.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,15 +47,17 @@ CONVENTIONS: Mapping[str, Convention] = {
 }
 
 
-def label_order(foreign: Foreign, dataset: str, wanted: Wanted, said: str, names: Sequence[str] | None) -> list[int]:
+def label_order(
+    foreign: Foreign, dataset: str, wanted: Wanted, said: str, names: Sequence[str] | None
+) -> list[int]:
     """Return for each label of a set's files which class it is here.
 
     Args:
         foreign: What was read.
         dataset: Name of the data.
         wanted: Its classes.
-        said: Whose label order it is, by the user: a name of :data:`CONVENTIONS`, ``ours``, or ``auto``, which goes by
-            what the files or their layout tell.
+        said: Whose label order it is, by the user: a name of :data:`CONVENTIONS`, ``ours``, or ``auto``,
+            which goes by what the files or their layout tell.
         names: The classes in the order of the labels, by the user, which go before all that.
 
     Raises:
@@ -67,14 +71,19 @@ def label_order(foreign: Foreign, dataset: str, wanted: Wanted, said: str, names
     by_name = {**_numbered(wanted.synsets), **_numbered(wanted.classes)}
     order = [by_name.get(name, -1) for name in named]
     if sorted(order) != list(range(len(wanted.classes))):
-        strange = [name for name in named if name not in by_name] or [name for name in named if named.count(name) > 1]
+        strange = [name for name in named if name not in by_name] or [
+            name for name in named if named.count(name) > 1
+        ]
         allowed = f"each of the {len(wanted.classes)} classes of {dataset} once"
-        raise InputError(key, f"[{', '.join(strange or named)}]", f"{allowed}: {', '.join(wanted.classes[:10])} …")
+        raise InputError(
+            key, f"[{', '.join(strange or named)}]", f"{allowed}: {', '.join(wanted.classes[:10])} …"
+        )
     return order
 
 
 def statistics_of(foreign: Foreign, dataset: str, said: str) -> tuple[Statistics, Statistics] | None:
-    """Return by which mean and std a set's numbers are standardised where that is known; else None, as for the data's.
+    """Return by which mean and std a set's numbers are standardised where that is known; else None, as for
+    the data's.
 
     See :func:`label_order` for the arguments.
     """
@@ -93,7 +102,9 @@ def require_statistics(foreign: Foreign, dataset: str, said: str) -> None:
     uses = {name: c.statistics[dataset] for name, c in CONVENTIONS.items() if dataset in c.statistics}
     unknown = said == AUTO and foreign.convention is None and foreign.statistics is None
     if unknown and len({*uses.values()}) > 1:
-        raise InputError(KEY, said, f"{_choices([*uses])}: programs standardise {dataset} by different numbers")
+        raise InputError(
+            KEY, said, f"{_choices([*uses])}: programs standardise {dataset} by different numbers"
+        )
 
 
 def require_convention(said: str, dataset: str) -> None:

@@ -1,4 +1,6 @@
-"""DD-Ranking's input: the order of classes and the statistics that its code has, and what to know when it is run."""
+"""DD-Ranking's input: the order of classes and the statistics that its code has, and what to know when it is
+run.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +28,12 @@ _FAILS = (
 
 
 def write_ddranking(together: SyntheticUnion, source: Path, folder: Path) -> Written:
-    """Write DD-Ranking's input: all experts' decoded images as its networks see them, sorted by its class numbers.
+    """Write DD-Ranking's input: all experts' decoded images as its networks see them, sorted by its class
+    numbers.
 
-    ``images.pt`` (M, C, H, W); ``labels.pt``, logits (M, classes), where labels were learned; ``lr.pt``, a scalar,
-    where a step size was; ``about.json`` with the classes in the order of its labels, and the statistics.
+    ``images.pt`` (M, C, H, W); ``labels.pt``, logits (M, classes), where labels were learned; ``lr.pt``, a
+    scalar, where a step size was; ``about.json`` with the classes in the order of its labels, and the
+    statistics.
 
     Source: DD-Ranking v0.2, the tensors it takes and ``ddranking/utils/data.py``.
 
@@ -53,7 +57,13 @@ def write_ddranking(together: SyntheticUnion, source: Path, folder: Path) -> Wri
         torch.save(rate.cpu().clone(), folder / "lr.pt")
     each = len(labels_M) // len(classes)
     notes = _notes(together, each, classes, (mean, std))
-    told = {"classes": list(classes), "mean": list(mean), "std": list(std), "images_per_class": each, "notes": notes}
+    told = {
+        "classes": list(classes),
+        "mean": list(mean),
+        "std": list(std),
+        "images_per_class": each,
+        "notes": notes,
+    }
     write_json(folder / "about.json", {**about(together), **told})
     untouched = all(m.provenance.space != "raw" and m.tiling.per_image == 1 for m in members)
     if untouched and (mean, std) == (p.mean, p.std):
@@ -71,7 +81,9 @@ def _their_order(p: Provenance) -> Sequence[str]:
 
 
 def _their_statistics(p: Provenance) -> tuple[Statistics, Statistics]:
-    """Return the mean and std that DD-Ranking standardises a data set's real images by; the set's where it has none."""
+    """Return the mean and std that DD-Ranking standardises a data set's real images by; the set's where it
+    has none.
+    """
     return _THEIRS.statistics.get(p.dataset, (p.mean, p.std)) if p.whitening is None else (p.mean, p.std)
 
 
@@ -83,7 +95,9 @@ def _seen(member: SyntheticSet, mean: Statistics, std: Statistics) -> torch.Tens
 
 
 def _logits(member: SyntheticSet) -> torch.Tensor:
-    """Return the logits of a set's decoded images (M, classes); of classes alone, those of a one-hot label."""
+    """Return the logits of a set's decoded images (M, classes); of classes alone, those of a one-hot
+    label.
+    """
     if member.soft_labels is None:
         return member.targets().detach().clamp_min(1e-30).log()
     return member.soft_labels.detach().repeat(member.tiling.per_image, 1)
@@ -103,5 +117,7 @@ def _notes(
         notes.append(f"labels are numbered as DD-Ranking does: {', '.join(classes)}")
     if statistics != (p.mean, p.std):
         mean, std = (list(values) for values in statistics)
-        notes.append(f"images are standardised by mean {mean} and std {std}, as DD-Ranking standardises {p.dataset}")
+        notes.append(
+            f"images are standardised by mean {mean} and std {std}, as DD-Ranking standardises {p.dataset}"
+        )
     return [*notes, _PERCENT, _FAILS]

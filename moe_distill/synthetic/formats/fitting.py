@@ -1,4 +1,6 @@
-"""From what a reader found to what a synthetic set holds: rows class by class, and the space of the numbers."""
+"""From what a reader found to what a synthetic set holds: rows class by class, and the space of the
+numbers.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,11 +12,12 @@ from moe_distill.errors import InputError
 from moe_distill.synthetic.formats.foreign import KEY, Foreign
 
 AUTO = "auto"
-# How far from [0, 1] raw pixels may lie: those optimised as raw pixels stay near, standardised ones may go far.
+# How far from [0, 1] raw pixels may lie: those optimised as raw pixels stay near, standardised ones may go
+# far.
 _FURTHEST: dict[Space, float] = {"raw": 1.0, "standardised": 9.0, "zca": 9.0}
 _TINY = 1e-30
-# How far from 1 probabilities may sum, and how far they may lie beyond 0 and 1: those kept in 16 bits or to a few
-# decimals do not sum to it exactly.
+# How far from 1 probabilities may sum, and how far they may lie beyond 0 and 1: those kept in 16 bits or to a
+# few decimals do not sum to it exactly.
 _ROUNDING = 0.02
 
 
@@ -52,9 +55,9 @@ class Fitted:
 def arranged(foreign: Foreign, classes: int, where: object) -> Fitted:
     """Return images and labels class by class, each class as often; rows of a class keep their order.
 
-    A row of numbers as the label of each image is probabilities where all lie in [0, 1] and sum to 1 but for their
-    rounding, else logits. Where they may be probabilities of other sums, such as percent or the five largest, as no
-    entry is below 0, the files must say what they are.
+    A row of numbers as the label of each image is probabilities where all lie in [0, 1] and sum to 1 but for
+    their rounding, else logits. Where they may be probabilities of other sums, such as percent or the five
+    largest, as no entry is below 0, the files must say what they are.
 
     Args:
         foreign: What was read.
@@ -62,8 +65,8 @@ def arranged(foreign: Foreign, classes: int, where: object) -> Fitted:
         where: Named in a refusal.
 
     Raises:
-        InputError: Images or labels are not finite, labels do not fit the classes or cannot be told to be probabilities
-            or logits, or classes are not equally often.
+        InputError: Images or labels are not finite, labels do not fit the classes or cannot be told to be
+            probabilities or logits, or classes are not equally often.
     """
     images_NCHW, labels = foreign.images_NCHW, foreign.labels
     n = len(images_NCHW)
@@ -76,7 +79,9 @@ def arranged(foreign: Foreign, classes: int, where: object) -> Fitted:
     if labels is None:
         return Fitted(pixels_NCHW.contiguous(), None, "none: class by class")
     if labels.shape not in ((n,), (n, classes)):
-        raise InputError(KEY, where, f"labels of shape ({n},) or ({n}, {classes}); found {tuple(labels.shape)}")
+        raise InputError(
+            KEY, where, f"labels of shape ({n},) or ({n}, {classes}); found {tuple(labels.shape)}"
+        )
     soft_NC, said = _soft(labels, foreign.logits, where) if labels.ndim == 2 else (None, "class numbers")
     hard_N = _classes_of(labels.float() if soft_NC is None else soft_NC, classes, where)
     order_N = hard_N.argsort(stable=True)
@@ -113,7 +118,9 @@ def _require_logits(rows_NC: torch.Tensor, where: object) -> None:
     if rows_NC.min() < -_ROUNDING * rows_NC.max() and not (rows_NC == rows_NC.round()).all():
         return
     allowed = "labels as class numbers, as probabilities whose rows sum to 1, or as logits"
-    told = f"these, {float(rows_NC.min()):g} to {float(rows_NC.max()):g} with rows of sum {total:g} on average"
+    told = (
+        f"these, {float(rows_NC.min()):g} to {float(rows_NC.max()):g} with rows of sum {total:g} on average"
+    )
     hint = "divide probabilities by the sum of their row, store logits as their log_softmax"
     raise InputError(KEY, where, f"{allowed}; {told}, may be either: {hint}")
 
@@ -122,26 +129,33 @@ def _classes_of(labels: torch.Tensor, classes: int, where: object) -> torch.Tens
     """Return the class of each image, (N,)."""
     in_order_N = torch.arange(classes).repeat_interleave(len(labels) // classes)
     if labels.ndim == 2:
-        # Learned labels may leave their class; they lie class by class where each block points at its own on average.
+        # Learned labels may leave their class; they lie class by class where each block points at its own on
+        # average.
         if torch.equal(labels.unflatten(0, (classes, -1)).mean(1).argmax(1), torch.arange(classes)):
             return in_order_N
         labels = labels.argmax(1)
     whole_N = labels.long()
     if (whole_N != labels).any() or whole_N.min() < 0 or whole_N.max() >= classes:
         found = f"{float(labels.min()):g} to {float(labels.max()):g}"
-        raise InputError(KEY, where, f"whole labels from 0 to {classes - 1}, one for each class; found {found}")
+        raise InputError(
+            KEY, where, f"whole labels from 0 to {classes - 1}, one for each class; found {found}"
+        )
     counts = whole_N.bincount(minlength=classes)
     if not (counts == counts[0]).all():
-        raise InputError(KEY, where, f"every class equally often; found {int(counts.min())} to {int(counts.max())}")
+        raise InputError(
+            KEY, where, f"every class equally often; found {int(counts.min())} to {int(counts.max())}"
+        )
     return whole_N
 
 
-def space_of(images_NCHW: torch.Tensor, said: str, foreign: Foreign, seen: Normalisation, where: object) -> Space:
+def space_of(
+    images_NCHW: torch.Tensor, said: str, foreign: Foreign, seen: Normalisation, where: object
+) -> Space:
     """Return what the numbers are: what the user says, or what is certain.
 
-    ``auto`` is certain where the layout has nothing else, of raw pixels where all values lie in [0, 1], and of
-    standardised ones where they go beyond what unclamped raw pixels reach, [-0.5, 1.5], but not beyond what [0, 1] is
-    mapped to.
+    ``auto`` is certain where the layout has nothing else, of raw pixels where all values lie in [0, 1], and
+    of standardised ones where they go beyond what unclamped raw pixels reach, [-0.5, 1.5], but not beyond
+    what [0, 1] is mapped to.
 
     Raises:
         InputError: ``said`` cannot be, ``auto`` is not certain, or the pixels lie far from [0, 1].
@@ -161,7 +175,9 @@ def space_of(images_NCHW: torch.Tensor, said: str, foreign: Foreign, seen: Norma
         found = [space for space in possible if space == said]
         if not found:
             hint = "; whitened images are read with normalisation=zca, standardised ones without"
-            raise InputError("pipeline.space", said, f"{' or '.join([AUTO, *possible])} for this layout{hint}")
+            raise InputError(
+                "pipeline.space", said, f"{' or '.join([AUTO, *possible])} for this layout{hint}"
+            )
         space = found[0]
     raw_NCHW = images_NCHW if space == "raw" else seen.raw(images_NCHW)
     low, high, far = float(raw_NCHW.min()), float(raw_NCHW.max()), _FURTHEST[space]

@@ -36,15 +36,16 @@ class Foreign:
     Args:
         method: What made it, as far as the files tell.
         images_NCHW: Its images, float, or uint8 pixels, of the shape wanted.
-        labels: Class numbers (N,), or a row of numbers for each image (N, classes); None where the files have none.
+        labels: Class numbers (N,), or a row of numbers for each image (N, classes); None where the files have
+            none.
         files: The files read, or the folder where all in it are.
         learned_rate: Step size learned with the images.
         spaces: What the numbers can be in this layout.
         factor: Tiles a side of a stored image, numbered column by column where ``by_column``.
         by_column: See ``factor``.
         order: Class names (or WordNet ids) in the order of the labels, where files say them.
-        convention: Whose label order and statistics the layout goes by (a name in ``formats.conventions``), where that
-            is known.
+        convention: Whose label order and statistics the layout goes by (a name in ``formats.conventions``),
+            where that is known.
         statistics: Mean and std of the channels that standardised numbers go by, where files say them.
         logits: Whether the files say that a row of numbers as a label is logits.
     """

@@ -1,4 +1,6 @@
-"""Sets that no published program names: one file of images and labels, or a folder with one a class or an expert."""
+"""Sets that no published program names: one file of images and labels, or a folder with one a class or an
+expert.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,8 @@ Pair = tuple[torch.Tensor, torch.Tensor | None]
 
 
 def read_file(path: Path, wanted: Wanted) -> Foreign:
-    """Read images, and their labels where the file holds them or one beside it does; else they lie class by class.
+    """Read images, and their labels where the file holds them or one beside it does; else they lie class by
+    class.
 
     Images may be (N, C, H, W) or (N, H, W, C). Labels beside ``images.npy`` are ``labels.npy``, those beside
     ``x_images.npy`` are ``x_labels.npy``.
@@ -41,8 +44,8 @@ def read_file(path: Path, wanted: Wanted) -> Foreign:
 def read_files(root: Path, wanted: Wanted) -> Foreign:
     """Read a folder with a file a class or an expert.
 
-    Files that bear the classes' names, or numbers without any labels in them, are one a class; in files that say
-    ``expert`` the images lie class by class; labels in the files go before both.
+    Files that bear the classes' names, or numbers without any labels in them, are one a class; in files that
+    say ``expert`` the images lie class by class; labels in the files go before both.
 
     Raises:
         InputError: It cannot be told which class an image is of, or a file does not fit.
@@ -67,7 +70,9 @@ def read_files(root: Path, wanted: Wanted) -> Foreign:
     if sorted(numbers) == list(range(len(wanted.classes))):
         return _together(root, pairs, _by_file(pairs), tuple(paths))
     classes = f"{len(wanted.classes)} files numbered from 0, one a class, or named as the classes"
-    raise InputError(KEY, root, f"files with labels in them, or {classes}; found {_span(numbers)} without labels")
+    raise InputError(
+        KEY, root, f"files with labels in them, or {classes}; found {_span(numbers)} without labels"
+    )
 
 
 def tensor_files(root: Path) -> list[Path]:
@@ -82,7 +87,9 @@ def _numbers(root: Path, paths: Sequence[Path]) -> list[int]:
     around = {(named[1], named[3]) for named in found if named}
     if None in found or len(around) != 1:
         some = ", ".join(path.name for path in paths[:3])
-        raise InputError(KEY, root, f"files whose names differ in one number, or are the classes' names; found {some}")
+        raise InputError(
+            KEY, root, f"files whose names differ in one number, or are the classes' names; found {some}"
+        )
     return [int(named[2]) for named in found if named]
 
 
@@ -120,7 +127,9 @@ def _together(
     dtypes = {pixels.dtype for pixels, _ in pairs}
     if len(dtypes) > 1 or len({rows.shape[1:] for rows in labels}) > 1:
         raise InputError(KEY, root, "images of one type, and labels of one form, in all files")
-    return Foreign("files", torch.cat([pixels for pixels, _ in pairs]), torch.cat([*labels]), files, order=order)
+    return Foreign(
+        "files", torch.cat([pixels for pixels, _ in pairs]), torch.cat([*labels]), files, order=order
+    )
 
 
 def _pair(path: Path, wanted: Wanted) -> Pair:

@@ -18,9 +18,11 @@ from moe_distill.synthetic.formats.foreign import KEY, Foreign, Wanted
 
 
 def read_folder(root: Path, wanted: Wanted) -> Foreign:
-    """Read ``<class>/*``: the folders bear the class names, WordNet ids, or numbers such as ``00000`` or ``new000``.
+    """Read ``<class>/*``: the folders bear the class names, WordNet ids, or numbers such as ``00000`` or
+    ``new000``.
 
-    Source: ``new000/class000_id000.jpg`` is how SRe2L's programs name their pictures, ``00000/`` how RDED's does.
+    Source: ``new000/class000_id000.jpg`` is how SRe2L's programs name their pictures, ``00000/`` how RDED's
+        does.
 
     Raises:
         InputError: Classes, kind, size or colours of a picture differ from the data's, or one is broken.
@@ -29,7 +31,9 @@ def read_folder(root: Path, wanted: Wanted) -> Foreign:
     listed = [(path, label) for label, folder in enumerate(folders) for path in pictures_in(folder, KEY)]
     channels, height, width = wanted.shape
     if len(listed) * channels * height * width * torch.float32.itemsize > wanted.limit:
-        raise InputError(KEY, root, f"fewer than {len(listed)} pictures, or more room by pipeline.largest_gib")
+        raise InputError(
+            KEY, root, f"fewer than {len(listed)} pictures, or more room by pipeline.largest_gib"
+        )
     images_NCHW = torch.empty(len(listed), *wanted.shape, dtype=torch.uint8)
     for row, (path, _) in enumerate(listed):
         images_NCHW[row] = _pixels(path, wanted)
@@ -40,7 +44,9 @@ def read_folder(root: Path, wanted: Wanted) -> Foreign:
 
 
 def _in_label_order(root: Path, wanted: Wanted) -> tuple[list[Path], tuple[str, ...] | None]:
-    """Return the folders of the classes in the order of their labels, and that order by name where it is known."""
+    """Return the folders of the classes in the order of their labels, and that order by name where it is
+    known.
+    """
     folders = class_folders(root, KEY)
     for classes in (wanted.classes, wanted.synsets or ()):
         names = [normalize("NFC", name) for name in classes]
@@ -52,7 +58,9 @@ def _in_label_order(root: Path, wanted: Wanted) -> tuple[list[Path], tuple[str, 
     if alike and sorted(numbers) == list(range(len(wanted.classes))):
         return [numbers[label] for label in range(len(wanted.classes))], beside(root).classes
     some = ", ".join(wanted.classes[:3])
-    expected = f"{len(wanted.classes)} class folders named as the data's classes ({some}, …) or 00000, 00001, …"
+    expected = (
+        f"{len(wanted.classes)} class folders named as the data's classes ({some}, …) or 00000, 00001, …"
+    )
     raise InputError(KEY, root, f"{expected}; {_differing(set(folders), wanted.classes)}")
 
 
@@ -87,7 +95,9 @@ def pictures_of(raw_NCHW: torch.Tensor) -> Iterator[Image.Image]:
         InputError: They have neither 1 nor 3 channels.
     """
     if raw_NCHW.shape[1] not in (1, 3):
-        raise InputError("pipeline.layout", "pictures", f"images of 1 or 3 channels; these have {raw_NCHW.shape[1]}")
+        raise InputError(
+            "pipeline.layout", "pictures", f"images of 1 or 3 channels; these have {raw_NCHW.shape[1]}"
+        )
     pixels_NCHW = (raw_NCHW.double().clamp(0, 1) * 255).round().to(torch.uint8)
     for image_CHW in pixels_NCHW:
         array = image_CHW[0] if len(image_CHW) == 1 else image_CHW.permute(1, 2, 0).contiguous()
@@ -105,7 +115,11 @@ def write_class_folders(raw_NCHW: torch.Tensor, labels_N: torch.Tensor, folder: 
 
 
 def write_with_table(
-    raw_NCHW: torch.Tensor, labels_N: torch.Tensor, experts_N: torch.Tensor, classes: Sequence[str], folder: Path
+    raw_NCHW: torch.Tensor,
+    labels_N: torch.Tensor,
+    experts_N: torch.Tensor,
+    classes: Sequence[str],
+    folder: Path,
 ) -> None:
     """Write ``000000.png`` … and ``metadata.csv`` with label, class and expert of each; raises as above."""
     rows = zip(pictures_of(raw_NCHW), labels_N.tolist(), experts_N.tolist(), strict=True)

@@ -58,11 +58,20 @@ LAYOUTS = (
     Layout("random", "a file …_images.pt beside …_labels.pt", _named(r".*_images\.pt"), readers.read_random),
     Layout("idm", "a file acc_<accuracy>.pkl", _named(r"acc_.*\.pkl"), readers.read_idm),
     Layout("kip", "a file kip….npz or …ssize….npz", _named(r"(kip.*|.*ssize.*)\.npz"), readers.read_kip),
-    Layout("mtt", "a folder with images_best.pt and labels_best.pt", _holding("images_best.pt"), readers.read_mtt),
+    Layout(
+        "mtt", "a folder with images_best.pt and labels_best.pt", _holding("images_best.pt"), readers.read_mtt
+    ),
     Layout("tensors", "a folder with images.pt", _holding("images.pt"), readers.read_tensors),
-    Layout("folder", "a folder with <class>/*.png or *.jpg", lambda path: bool(class_folders(path, KEY)), read_folder),
+    Layout(
+        "folder",
+        "a folder with <class>/*.png or *.jpg",
+        lambda path: bool(class_folders(path, KEY)),
+        read_folder,
+    ),
     Layout("file", f"a file of images and labels, {', '.join(ENDINGS)}", _is_file, read_file, any_name=True),
-    Layout("files", "a folder with such a file of each class or expert", _are_files, read_files, any_name=True),
+    Layout(
+        "files", "a folder with such a file of each class or expert", _are_files, read_files, any_name=True
+    ),
 )
 
 
@@ -92,7 +101,9 @@ def layout_of(path: Path, name: str = AUTO) -> Layout:
 
 
 def _is_of_this_package(path: Path) -> bool:
-    """Say whether a path is a set that this package wrote: its safetensors have a JSON beside them that says so."""
+    """Say whether a path is a set that this package wrote: its safetensors have a JSON beside them that says
+    so.
+    """
     if path.is_dir():
         return any(path.glob("expert_*.safetensors"))
     ours = re.fullmatch(r"expert_\d+\.safetensors", path.name) is not None

@@ -24,7 +24,9 @@ _NUMBERS = (*_FLOATS, torch.uint8, torch.int8, torch.int16, torch.int32, torch.i
 
 
 class _Ignored:
-    """Stands for numpy's own numbers in a pickle: DC notes its accuracies beside the images; nobody needs them."""
+    """Stands for numpy's own numbers in a pickle: DC notes its accuracies beside the images; nobody needs
+    them.
+    """
 
     def __init__(self, *given: object) -> None: ...
 
@@ -44,7 +46,10 @@ def load_pt(path: Path, wanted: Wanted) -> Any:
     check_size(path, wanted.limit)
     try:
         _require_checksums(path)
-        with torch.serialization.safe_globals([(_Ignored, name) for name in _IGNORED]), warnings.catch_warnings():
+        with (
+            torch.serialization.safe_globals([(_Ignored, name) for name in _IGNORED]),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore", UserWarning)  # of sparse tensors, which are refused here
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or broken pickle may raise anything
@@ -73,14 +78,17 @@ def load_npy(path: Path, wanted: Wanted) -> torch.Tensor:
     """Return the array that ``numpy.save`` wrote; raises as :func:`load_pt`."""
     check_size(path, wanted.limit)
     try:
-        # Mapped first: a header that speaks of more numbers than the file has is refused before room is made for them.
+        # Mapped first: a header that speaks of more numbers than the file has is refused before room is made
+        # for them.
         return torch.from_numpy(np.array(np.load(path, mmap_mode="r", allow_pickle=False)))
     except Exception as error:  # likewise
         raise _refused(path, error) from error
 
 
 def load_npz(path: Path, names: Sequence[str], wanted: Wanted) -> dict[str, torch.Tensor]:
-    """Return those of these arrays that an archive of ``numpy.savez`` holds, by name; raises as :func:`load_pt`."""
+    """Return those of these arrays that an archive of ``numpy.savez`` holds, by name; raises as
+    :func:`load_pt`.
+    """
     check_size(path, wanted.limit)
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -96,7 +104,12 @@ def dense(value: object, path: Path, what: str, wanted: Wanted) -> torch.Tensor:
         InputError: It is something else, or a small file makes more of it than the limit allows.
     """
     plain = isinstance(value, torch.Tensor) and not value.is_nested and value.layout is torch.strided
-    if not isinstance(value, torch.Tensor) or not plain or value.device.type != "cpu" or value.dtype not in _NUMBERS:
+    if (
+        not isinstance(value, torch.Tensor)
+        or not plain
+        or value.device.type != "cpu"
+        or value.dtype not in _NUMBERS
+    ):
         raise InputError(KEY, path, f"{what} as a plain tensor of numbers")
     if value.numel() * torch.float32.itemsize > wanted.limit:
         raise _too_large(path, value.numel() * torch.float32.itemsize, wanted.limit)
@@ -108,7 +121,9 @@ def images(value: object, path: Path, wanted: Wanted) -> torch.Tensor:
     found = dense(value, path, "images", wanted)
     if found.ndim != 4 or tuple(found.shape[1:]) != wanted.shape:
         shape = ", ".join(map(str, wanted.shape))
-        raise InputError(KEY, path, f"images of shape (N, {shape}), as the data has; found {tuple(found.shape)}")
+        raise InputError(
+            KEY, path, f"images of shape (N, {shape}), as the data has; found {tuple(found.shape)}"
+        )
     if found.dtype is not torch.uint8 and not found.is_floating_point():
         raise InputError(KEY, path, f"images as floating-point numbers or uint8; found {found.dtype}")
     return found
@@ -132,7 +147,9 @@ def check_size(path: Path, limit: int) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
                 size = max(size, sum(member.file_size for member in archive.infolist()))
-                written = max((m.file_size for m in archive.infolist() if m.filename.endswith("/data.pkl")), default=0)
+                written = max(
+                    (m.file_size for m in archive.infolist() if m.filename.endswith("/data.pkl")), default=0
+                )
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise _refused(path, error) from error
         if written > _MOST_PICKLED:
@@ -155,7 +172,9 @@ def _require_checksums(path: Path) -> None:
 
 
 def _too_large(path: Path, size: int, limit: int) -> InputError:
-    allowed = f"at most {limit / 2**30:.3g} GiB (pipeline.largest_gib); this unpacks to {size / 2**30:.3g} GiB"
+    allowed = (
+        f"at most {limit / 2**30:.3g} GiB (pipeline.largest_gib); this unpacks to {size / 2**30:.3g} GiB"
+    )
     return InputError(KEY, path, allowed)
 
 

@@ -8,17 +8,19 @@ import torch.nn.functional as F
 _SIDE = 8
 # Of the mean variance, added to all: what few images do not tell of the covariance.
 _RIDGE = 0.1
-# In standard deviations of what random orders give: how clearly another order fits, and how badly the given one. Of
-# CIFAR-10, two to fifty images a class with their own labels lie below -2 in 20 of 20 draws.
+# In standard deviations of what random orders give: how clearly another order fits, and how badly the given
+# one. Of CIFAR-10, two to fifty images a class with their own labels lie below -2 in 20 of 20 draws.
 _CLEAR, _BAD = -2.5, -1.0
 
 
 def looks_permuted(raw_NCHW: torch.Tensor, labels_N: torch.Tensor, real: Sequence[torch.Tensor]) -> bool:
-    """Say whether another order of the classes fits a set's images clearly, and the order they are in does not.
+    """Say whether another order of the classes fits a set's images clearly, and the order they are in does
+    not.
 
-    The distances of the classes' images to the means of real classes are a matrix, in which an order of the classes is
-    a choice of one entry a row. The order that half of the images fit best is judged by the other half, so that images
-    that tell nothing of their class raise no alarm; a class with a single image is not judged.
+    The distances of the classes' images to the means of real classes are a matrix, in which an order of the
+    classes is a choice of one entry a row. The order that half of the images fit best is judged by the other
+    half, so that images that tell nothing of their class raise no alarm; a class with a single image is not
+    judged.
 
     Args:
         raw_NCHW: Decoded images, raw pixels.
@@ -57,13 +59,19 @@ def _whitening(real: Sequence[torch.Tensor]) -> torch.Tensor:
 def _distances(seen_CF: torch.Tensor, means_CF: torch.Tensor) -> torch.Tensor:
     """Return squared distances without what a whole row or column has in common, (C, C)."""
     distances_CC = torch.cdist(seen_CF, means_CF).square()
-    return distances_CC - distances_CC.mean(0, keepdim=True) - distances_CC.mean(1, keepdim=True) + distances_CC.mean()
+    return (
+        distances_CC
+        - distances_CC.mean(0, keepdim=True)
+        - distances_CC.mean(1, keepdim=True)
+        + distances_CC.mean()
+    )
 
 
 def _fit(distances_CC: torch.Tensor, order_C: torch.Tensor) -> float:
     """Return an order's sum of distances in standard deviations of what random orders have; their mean is 0.
 
-    Source: the moments of the linear rank statistic of Hoeffding, "A combinatorial central limit theorem" (1951).
+    Source: the moments of the linear rank statistic of Hoeffding, "A combinatorial central limit theorem"
+        (1951).
     """
     spread = (distances_CC.square().sum() / (len(distances_CC) - 1)).sqrt().clamp_min(1e-12)
     return float(distances_CC[torch.arange(len(order_C)), order_C].sum() / spread)

@@ -1,7 +1,8 @@
 """Pickles that hold tensors and nothing else, such as IDM's: read without running anything that they name.
 
-What a pickle may do is a list of instructions that plain tensors, in tuples and lists, are made of. The file is gone
-through before anything of it is built, so that neither code nor an absurd number makes the reader do anything.
+What a pickle may do is a list of instructions that plain tensors, in tuples and lists, are made of. The file
+is gone through before anything of it is built, so that neither code nor an absurd number makes the reader do
+anything.
 """
 
 import io
@@ -33,7 +34,8 @@ def load_tensors(path: Path) -> Any:
     Source: ``pickle.dump`` of a pair of tensors, IDM_cifar10.py of uitrbn/IDM.
 
     Raises:
-        ValueError: The pickle does anything but build tensors, or is damaged; other errors where it is damaged.
+        ValueError: The pickle does anything but build tensors, or is damaged; other errors where it is
+            damaged.
     """
     with path.open("rb") as file:
         _check(file)
@@ -42,7 +44,9 @@ def load_tensors(path: Path) -> Any:
 
 
 def _check(file: IO[bytes]) -> None:
-    """Refuse instructions that build no tensors, and numbers of a memo that would make the reader reserve gigabytes."""
+    """Refuse instructions that build no tensors, and numbers of a memo that would make the reader reserve
+    gigabytes.
+    """
     for step, (instruction, value, _) in enumerate(pickletools.genops(file)):
         if instruction.name not in _INSTRUCTIONS:
             raise ValueError(f"a pickle of tensors alone; this one does {instruction.name}")
@@ -80,7 +84,9 @@ class _Tensors(pickle.Unpickler):
         return known[f"{module}.{name}"]
 
     def _storage(self, stored: bytes) -> Any:
-        """Return the numbers of a tensor, which lie in the pickle as a file of torch's: read as data, not run."""
+        """Return the numbers of a tensor, which lie in the pickle as a file of torch's: read as data, not
+        run.
+        """
         self.room -= len(stored)
         file = io.BytesIO(stored)
         if self.room < 0 or zipfile.is_zipfile(file):
@@ -89,9 +95,13 @@ class _Tensors(pickle.Unpickler):
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _tensor(storage: Any, offset: int, size: Sequence[int], stride: Sequence[int], *_: object) -> torch.Tensor:
+def _tensor(
+    storage: Any, offset: int, size: Sequence[int], stride: Sequence[int], *_: object
+) -> torch.Tensor:
     """Return a tensor over a storage; whether it needs gradients, and its hooks, are left out."""
-    return torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage, offset, tuple(size), tuple(stride))
+    return torch.empty(0, dtype=storage.dtype).set_(
+        storage._untyped_storage, offset, tuple(size), tuple(stride)
+    )
 
 
 def _data(tensor: torch.Tensor, *_: object) -> torch.Tensor:

@@ -24,7 +24,8 @@ def check_new(target: Path) -> None:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``target`` and move it there at the end; nothing stays where the block fails.
+    """Give an empty folder beside ``target`` and move it there at the end; nothing stays where the block
+    fails.
 
     Raises:
         InputError: The target exists, or cannot be written.
@@ -44,7 +45,9 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def digest_of(path: Path) -> str:
-    """Return the sha256 of a file; of a folder, that of the lines ``<sha256>  <name>`` of the files in it, sorted."""
+    """Return the sha256 of a file; of a folder, that of the lines ``<sha256>  <name>`` of the files in it,
+    sorted.
+    """
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

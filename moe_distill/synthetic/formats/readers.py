@@ -13,7 +13,9 @@ from moe_distill.synthetic.formats.loading import dense, images, load_npz, load_
 
 
 def read_dc(path: Path, wanted: Wanted) -> Foreign:
-    """Read what DC, DSA and DM leave: a dict whose ``data`` lists (images, labels), of which the last is taken."""
+    """Read what DC, DSA and DM leave: a dict whose ``data`` lists (images, labels), of which the last is
+    taken.
+    """
     held = load_pt(path, wanted)
     try:
         images_NCHW, labels_N = held["data"][-1]
@@ -30,7 +32,8 @@ def read_idm(path: Path, wanted: Wanted) -> Foreign:
 
     Its images hold two tiles a side, numbered column by column, unless its folder says that they do not.
 
-    Source: IDM_cifar10.py of uitrbn/IDM, whose commands all set ``--aug`` and never ``--zca``; it writes into a folder
+    Source: IDM_cifar10.py of uitrbn/IDM, whose commands all set ``--aug`` and never ``--zca``; it writes into
+        a folder
     ``<data>_ipc_<n>_aug_<True or False>_model_<network>``.
     """
     values = load_pickle(path, wanted)
@@ -52,16 +55,19 @@ def read_idc(path: Path, wanted: Wanted) -> Foreign:
 
 
 def read_mtt(path: Path, wanted: Wanted) -> Foreign:
-    """Read what MTT and its followers leave: ``images_best.pt``, ``labels_best.pt``, at best ``lr_best.pt``."""
+    """Read what MTT and its followers leave: ``images_best.pt``, ``labels_best.pt``, at best
+    ``lr_best.pt``.
+    """
     found = _of_folder("mtt", path, "images_best.pt", "labels_best.pt", "lr_best.pt", True, wanted)
     return replace(found, convention="mtt")
 
 
 def read_tensors(path: Path, wanted: Wanted) -> Foreign:
-    """Read ``images.pt``; ``labels.pt`` and ``lr.pt`` where they are. Without labels the images lie class by class.
+    """Read ``images.pt``; ``labels.pt`` and ``lr.pt`` where they are. Without labels the images lie class by
+    class.
 
-    An ``about.json`` beside them, as this package's exports have, says in which order the classes are, by which
-    statistics the numbers are standardised, and that learned labels are logits.
+    An ``about.json`` beside them, as this package's exports have, says in which order the classes are, by
+    which statistics the numbers are standardised, and that learned labels are logits.
 
     Source: the input layout of DD-Ranking v0.2.
     """
@@ -77,10 +83,11 @@ def read_random(path: Path, wanted: Wanted) -> Foreign:
 
 
 def read_kip(path: Path, wanted: Wanted) -> Foreign:
-    """Read what KIP leaves: an archive with ``images`` (N, H, W, C) and ``labels``, a row of targets for each.
+    """Read what KIP leaves: an archive with ``images`` (N, H, W, C) and ``labels``, a row of targets for
+    each.
 
-    The targets of its regression are no probabilities, so that their largest entry is taken as the class. Sets with
-    KIP's own whitening, of images scaled to unit norm, cannot be mapped to what students see here.
+    The targets of its regression are no probabilities, so that their largest entry is taken as the class.
+    Sets with KIP's own whitening, of images scaled to unit norm, cannot be mapped to what students see here.
     """
     arrays = load_npz(path, ("images", "labels"), wanted)
     if len(arrays) != 2:

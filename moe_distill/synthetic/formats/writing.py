@@ -1,4 +1,6 @@
-"""Writers: a set in the files of other programs. Each fills an empty folder and says how exact the images are."""
+"""Writers: a set in the files of other programs. Each fills an empty folder and says how exact the images
+are.
+"""
 
 import shutil
 from collections.abc import Sequence
@@ -14,7 +16,9 @@ from moe_distill.synthetic.synthetic_set import SyntheticUnion
 
 EXACT = "exact: every number is the one stored"
 HALF_A_STEP = 1 / 510
-PICTURES = "not exact: pixels are clamped to [0, 1] and rounded to 8 bits, at most 1/510 from the clamped value"
+PICTURES = (
+    "not exact: pixels are clamped to [0, 1] and rounded to 8 bits, at most 1/510 from the clamped value"
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,9 @@ def write_pictures(together: SyntheticUnion, source: Path, folder: Path) -> Writ
     decoded = together.raw()
     write_class_folders(decoded.images_MCHW.cpu(), decoded.labels_M.cpu(), folder)
     exact = exactness(together)
-    write_json(folder / "about.json", {**about(together), **clamping(together), "space": "raw", "exact": exact})
+    write_json(
+        folder / "about.json", {**about(together), **clamping(together), "space": "raw", "exact": exact}
+    )
     return Written(exact)
 
 
@@ -63,8 +69,8 @@ def clamping(together: SyntheticUnion) -> dict[str, float]:
     """Return how much clamping to [0, 1] changes a set's decoded images, beyond what rounding to 8 bits does.
 
     Returns:
-        ``clamped_share``: of their values; ``clamped_by_at_most``: the largest change, in standard deviations of its
-        channel in the real data.
+        ``clamped_share``: of their values; ``clamped_by_at_most``: the largest change, in standard deviations
+        of its channel in the real data.
     """
     raw_MCHW = together.raw().images_MCHW
     change_MCHW = (raw_MCHW - raw_MCHW.clamp(0, 1)).abs()

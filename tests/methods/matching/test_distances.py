@@ -35,7 +35,9 @@ def random_pair(zero_row=False):
     return real, synthetic
 
 
-@pytest.mark.parametrize("name, key", [("layerwise_cosine", "ours"), ("sum_squares", "mse"), ("whole_cosine", "cos")])
+@pytest.mark.parametrize(
+    "name, key", [("layerwise_cosine", "ours"), ("sum_squares", "mse"), ("whole_cosine", "cos")]
+)
 def test_dc_distances_are_the_published_ones(name, key):
     found = getattr(distances, name)(*published_pair())
     np.testing.assert_allclose(found.item(), GOLDEN[f"dc_{key}_f64"], rtol=1e-9)

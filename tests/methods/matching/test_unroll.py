@@ -1,4 +1,5 @@
-"""The gradient of trajectory matching: three ways against naive float64 loops, and what they keep in memory."""
+"""The gradient of trajectory matching: three ways against naive float64 loops, and what they keep in
+memory."""
 
 import dataclasses
 import weakref
@@ -9,7 +10,15 @@ from torch import nn
 
 from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Cutout, Flip, Rotate, Scale
 from moe_distill.errors import InputError
-from moe_distill.methods.matching.trajectories import Problem, Step, adjoint, flat_call, mini_batches, tesla, unroll
+from moe_distill.methods.matching.trajectories import (
+    Problem,
+    Step,
+    adjoint,
+    flat_call,
+    mini_batches,
+    tesla,
+    unroll,
+)
 from moe_distill.models.convnet import ConvNet
 from moe_distill.models.vgg import VGG11
 from moe_distill.seeding import global_seed, stream
@@ -42,7 +51,8 @@ def problem(steps=4, batch=IMAGES, augment=None, micro_batch=None, rate=0.05, se
 
 
 def naive(given, forget=False):
-    """Train a dictionary of weights in the open; with ``forget``, slopes do not know that θ depends on the images.
+    """Train a dictionary of weights in the open; with ``forget``, slopes do not know that θ depends on the
+    images.
 
     Returns the loss and its gradients with regard to images, step size and targets.
     """
@@ -105,7 +115,8 @@ def test_the_unroll_takes_micro_batches_too():
 @pytest.mark.parametrize("micro_batch", [None, 2])
 @pytest.mark.parametrize("augment", [None, DSA])
 def test_tesla_is_the_published_formula_with_its_factor_of_two(augment, micro_batch):
-    """Slopes see constant weights: then dL/dx is (∂g/∂x)ᵀ v, v = (2/D)(β(θ* - θ_0) + β²G), and dL/dβ = -(2/D) Gᵀ(…)."""
+    """Slopes see constant weights: then dL/dx is (∂g/∂x)ᵀ v, v = (2/D)(β(θ* - θ_0) + β²G), and dL/dβ = -(2/D)
+    Gᵀ(…)."""
     given = problem(batch=4, augment=augment, micro_batch=micro_batch)
     assert_same(tesla(given), naive(given, forget=True))
 
@@ -146,7 +157,9 @@ def test_single_precision_costs_the_adjoint_no_more_than_the_unroll():
         single = {k: v.float() if isinstance(v, torch.Tensor) else v for k, v in vars(given).items()}
         for way, total in errors.items():
             found = way(Problem(**{**single, "network": network}))
-            total += torch.stack([(a - b).norm() / b.norm() for a, b in zip(found[1:], exact[1:], strict=True)])
+            total += torch.stack(
+                [(a - b).norm() / b.norm() for a, b in zip(found[1:], exact[1:], strict=True)]
+            )
     assert (errors[adjoint] <= 2 * errors[unroll]).all()
     assert (errors[unroll] < 1e-3).all()
 
@@ -234,7 +247,9 @@ def test_flat_weights_are_the_parameters_in_their_order():
     torch.testing.assert_close(twice, network(x), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("network", [VGG11(3, 10, 32, width=0.0625, norm="batch"), nn.Sequential(nn.Dropout(0.1))])
+@pytest.mark.parametrize(
+    "network", [VGG11(3, 10, 32, width=0.0625, norm="batch"), nn.Sequential(nn.Dropout(0.1))]
+)
 def test_weights_that_do_not_say_all_are_refused(network):
     with pytest.raises(InputError, match=r"^model=\w+: a network without running statistics and dropout"):
         flat_call(network)

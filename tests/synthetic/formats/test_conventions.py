@@ -75,12 +75,16 @@ def test_labels_of_imagewoof_are_mapped_by_the_layout_the_user_or_names():
 
 def test_what_cannot_be_told_is_refused():
     for more in ({}, {"convention": "dc"}):
-        assert refusal(order, "imagewoof", **more).startswith("pipeline.convention=auto: ours or mtt or ddranking, ")
+        assert refusal(order, "imagewoof", **more).startswith(
+            "pipeline.convention=auto: ours or mtt or ddranking, "
+        )
     classes = data("imagewoof")["classes"]
     for names in (classes[:9], [*classes[:9], "cat"], [*classes[:9], classes[0]]):
         assert "each of the 10 classes of imagewoof once" in refusal(order, "imagewoof", names=names)
     assert "classes of the set=[cat]" in refusal(order, "imagewoof", order=("cat", *classes[:9]))
-    assert refusal(require_convention, "mine", "cifar10").startswith("pipeline.convention=mine: auto or ours or dc")
+    assert refusal(require_convention, "mine", "cifar10").startswith(
+        "pipeline.convention=mine: auto or ours or dc"
+    )
     assert refusal(require_convention, "mtt", "digits") == "pipeline.convention=mtt: auto or ours for digits"
 
 

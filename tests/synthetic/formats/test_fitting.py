@@ -25,7 +25,9 @@ def refusal(function, *given):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 3, 3], [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, -1, 2], [0, 0, 1, 1, 2, 0.5]])
+@pytest.mark.parametrize(
+    "labels", [[0, 0, 1, 1, 3, 3], [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, -1, 2], [0, 0, 1, 1, 2, 0.5]]
+)
 def test_labels_that_are_not_each_class_equally_often_are_one_line(labels):
     line = refusal(arranged, Foreign("x", pixels(), torch.tensor(labels), ()), 3, "x.pt")
     assert "equally often" in line or "whole labels from 0 to 2" in line
@@ -44,9 +46,13 @@ def test_rows_are_sorted_by_class_and_keep_their_order_within():
         assert torch.equal(fitted.images_NCHW, pixels()[[1, 5, 2, 4, 0, 3]]) and fitted.soft_NC is None
 
 
-@pytest.mark.parametrize("kept", [lambda p: p.half(), lambda p: p.bfloat16(), lambda p: (p * 1e4).round() / 1e4])
+@pytest.mark.parametrize(
+    "kept", [lambda p: p.half(), lambda p: p.bfloat16(), lambda p: (p * 1e4).round() / 1e4]
+)
 def test_probabilities_that_were_rounded_are_no_logits(kept):
-    shares = (5 * torch.eye(3)[HARD] + torch.randn(6, 3, generator=torch.Generator().manual_seed(2))).softmax(1)
+    shares = (5 * torch.eye(3)[HARD] + torch.randn(6, 3, generator=torch.Generator().manual_seed(2))).softmax(
+        1
+    )
     fitted = arranged(Foreign("x", pixels(), kept(shares), ()), 3, "x.pt")
     assert fitted.labels == "probabilities"
     torch.testing.assert_close(fitted.soft_NC.softmax(1), shares, rtol=0, atol=5e-3)
@@ -107,7 +113,9 @@ def test_one_hot_labels_of_any_type_name_classes(dtype):
 
 def test_learned_labels_stay_with_their_images():
     order = [1, 5, 2, 4, 0, 3]
-    logits = 3 * torch.eye(3)[[2, 0, 1, 2, 1, 0]] + 0.1 * torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+    logits = 3 * torch.eye(3)[[2, 0, 1, 2, 1, 0]] + 0.1 * torch.randn(
+        6, 3, generator=torch.Generator().manual_seed(1)
+    )
     fitted = arranged(Foreign("x", pixels(), logits, ()), 3, "x.pt")
     assert fitted.labels == "logits" and torch.equal(fitted.soft_NC, logits[order])
     assert torch.equal(fitted.images_NCHW, pixels()[order])
@@ -137,5 +145,10 @@ def test_the_space_is_decided_only_where_it_is_certain():
     assert decided(standard, "zca", white) == "zca" and decided(unclamped, spaces=("raw",)) == "raw"
     for images, said, seen in ((raw, "zca", SEEN), (raw, "standardised", white), (raw, "linear", SEEN)):
         assert refusal(decided, images, said, seen).startswith(f"pipeline.space={said}: auto or raw or ")
-    for images, said in ((255 * raw, "raw"), (255 * raw, "standardised"), (standard - 1, "raw"), (-9 * raw, "raw")):
+    for images, said in (
+        (255 * raw, "raw"),
+        (255 * raw, "standardised"),
+        (standard - 1, "raw"),
+        (-9 * raw, "raw"),
+    ):
         assert f"near raw pixels of 0 to 1; read as {said}" in refusal(decided, images, said)

@@ -1,4 +1,5 @@
-"""Files that no published program names: one of images and labels, and folders with one a class or an expert."""
+"""Files that no published program names: one of images and labels, and folders with one a class or an
+expert."""
 
 import zipfile
 
@@ -77,7 +78,11 @@ def classes(folder, names):
 
 @pytest.mark.parametrize(
     "names",
-    [("class_2.pt", "class_0.pt", "class_1.pt"), ("emu.pt", "cat.pt", "dog.pt"), ("n03.npy", "n01.npy", "n02.npy")],
+    [
+        ("class_2.pt", "class_0.pt", "class_1.pt"),
+        ("emu.pt", "cat.pt", "dog.pt"),
+        ("n03.npy", "n01.npy", "n02.npy"),
+    ],
 )
 def test_a_file_a_class_goes_by_its_name_or_number(tmp_path, names):
     found = read(classes(tmp_path, names))
@@ -93,12 +98,18 @@ def test_a_file_an_expert_is_laid_out_class_by_class_and_their_images_join(tmp_p
         stored(tmp_path, f"expert{expert}_images.pt", pixels(expert))
     found = arranged(read(tmp_path), 3, "x")
     nine, ten = pixels(9).split(2), pixels(10).split(2)
-    assert torch.equal(found.images_NCHW, torch.cat([torch.cat(pair) for pair in zip(nine, ten, strict=True)]))
+    assert torch.equal(
+        found.images_NCHW, torch.cat([torch.cat(pair) for pair in zip(nine, ten, strict=True)])
+    )
 
 
 def test_labels_in_files_go_before_their_numbers(tmp_path):
     for number in range(3):
-        stored(tmp_path, f"part{number}.safetensors", {"images": pixels(number), "labels": HARD.flip(0).contiguous()})
+        stored(
+            tmp_path,
+            f"part{number}.safetensors",
+            {"images": pixels(number), "labels": HARD.flip(0).contiguous()},
+        )
     found = arranged(read(tmp_path), 3, "x")
     assert len(found.images_NCHW) == 18 and torch.equal(found.images_NCHW[:2], pixels(0)[4:])
     stored(tmp_path, "part3.safetensors", {"images": pixels()})
@@ -110,9 +121,18 @@ BAD = {
     "classes from 8": (lambda f: classes(f, ("8.npy", "9.npy", "10.npy")), "3 files numbered from 0"),
     "too few classes": (lambda f: classes(f, ("0.pt", "1.pt")), "found 2, numbered 0 to 1, without labels"),
     "another size": (lambda f: stored(f, "s.npy", torch.zeros(6, 3, 9, 9)), "shape (N, 3, 8, 8)"),
-    "no images": (lambda f: stored(f, "s.npz", {"z": pixels()}), "a tensor of images, a pair of images and labels"),
-    "a network": (lambda f: stored(f, "s.pt", torch.nn.Linear(2, 2).state_dict()), "this file holds something else"),
-    "types that differ": (lambda f: (stored(f, "0.pt", pixels()), stored(f, "1.pt", pixels().half()), f)[2], "one of"),
+    "no images": (
+        lambda f: stored(f, "s.npz", {"z": pixels()}),
+        "a tensor of images, a pair of images and labels",
+    ),
+    "a network": (
+        lambda f: stored(f, "s.pt", torch.nn.Linear(2, 2).state_dict()),
+        "this file holds something else",
+    ),
+    "types that differ": (
+        lambda f: (stored(f, "0.pt", pixels()), stored(f, "1.pt", pixels().half()), f)[2],
+        "one of",
+    ),
 }
 
 

@@ -73,7 +73,10 @@ def test_what_systems_leave_beside_pictures_is_passed_over(tmp_path):
 
 
 BAD_FOLDERS = {
-    "another class": (lambda f: pictures(f, ("cat", "dog", "fox")), "found 3, of other names fox, without emu"),
+    "another class": (
+        lambda f: pictures(f, ("cat", "dog", "fox")),
+        "found 3, of other names fox, without emu",
+    ),
     "one too few": (lambda f: shutil.rmtree(pictures(f) / "dog"), "found 2, without dog"),
     "numbers from 1": (lambda f: pictures(f, ("1", "2", "3")), "found 3, of other names 1, 2, 3, without"),
     "another size": (lambda f: pictures(f, size=9), "pictures of 8×8"),

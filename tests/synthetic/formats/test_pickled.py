@@ -35,7 +35,11 @@ def written(folder, value, protocol=4):
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_pickled_pair_of_tensors_is_read_bit_for_bit(tmp_path, protocol):
     base = pixels()
-    value = (base.transpose(2, 3), HARD.int(), [base.half(), base[2:4].requires_grad_(), torch.nn.Parameter(base[:3])])
+    value = (
+        base.transpose(2, 3),
+        HARD.int(),
+        [base.half(), base[2:4].requires_grad_(), torch.nn.Parameter(base[:3])],
+    )
     found = load_tensors(written(tmp_path, value, protocol))
     for one, other in zip((*value[:2], *value[2]), (*found[:2], *found[2]), strict=True):
         assert one.dtype == other.dtype and torch.equal(one, other) and not other.requires_grad
@@ -87,12 +91,16 @@ ATTACKS = {
     "code": lambda mark: pickle.dumps(Runs(mark)),
     "code in the second part": lambda mark: pickle.dumps((pixels(), Runs(mark))),
     "code in a stored tensor": lambda mark: call("torch.storage._load_from_bytes", storage(Runs(mark))),
-    "code in a zipped tensor": lambda mark: call("torch.storage._load_from_bytes", zipped(pickle.dumps(Runs(mark)))),
+    "code in a zipped tensor": lambda mark: call(
+        "torch.storage._load_from_bytes", zipped(pickle.dumps(Runs(mark)))
+    ),
     "a shell": lambda mark: call("os.system", f"mkdir {mark}"),
     "eval": lambda mark: call("builtins.eval", f"__import__('os').mkdir('{mark}')"),
     "a name below a known one": lambda mark: call("torch._utils._rebuild_tensor_v2.__globals__", str(mark)),
     "torch.load": lambda mark: call("torch.load", str(mark)),
-    "attributes of a function": lambda mark: b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb.",
+    "attributes of a function": lambda mark: (
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb."
+    ),
     "a huge number in the memo": lambda mark: b"\x80\x02Nr\xff\xff\xff\x7f.",
     "a text of 16 exabytes": lambda mark: b"\x80\x04\x8d" + b"\xff" * 7 + b"\x7f.",
     "a tensor of other storage": lambda mark: call("torch._utils._rebuild_tensor_v2", "a", "b", "c", "d"),
@@ -117,7 +125,9 @@ def test_a_pickle_of_anything_else_is_refused_at_once_and_not_run(tmp_path, atta
 
 
 def test_the_attacks_are_attacks(tmp_path):
-    for number, name in enumerate(("code", "code in the second part", "a shell", "eval", "code in a stored tensor")):
+    for number, name in enumerate(
+        ("code", "code in the second part", "a shell", "eval", "code in a stored tensor")
+    ):
         pickle.loads(ATTACKS[name](tmp_path / str(number)))
         assert (tmp_path / str(number)).exists()
 
@@ -131,7 +141,9 @@ def test_a_pickle_larger_than_allowed_is_not_read(tmp_path):
         layout_of(path).read(path, Wanted(WANTED.classes, WANTED.shape, 4000))
 
 
-@pytest.mark.parametrize(("folder", "factor"), [("C_ipc_1_aug_True_model_N", 2), ("x", 2), ("a_aug_False_b", 1)])
+@pytest.mark.parametrize(
+    ("folder", "factor"), [("C_ipc_1_aug_True_model_N", 2), ("x", 2), ("a_aug_False_b", 1)]
+)
 def test_idms_tiles_are_known_by_its_folder(tmp_path, folder, factor):
     (tmp_path / folder).mkdir()
     path = written(tmp_path / folder, (pixels(), HARD))

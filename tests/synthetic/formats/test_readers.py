@@ -1,4 +1,5 @@
-"""Public layouts, built here by hand from their descriptions: what is read, what is refused, and that nothing runs."""
+"""Public layouts, built here by hand from their descriptions: what is read, what is refused, and that nothing
+runs."""
 
 import pickle
 import zipfile
@@ -25,7 +26,8 @@ def pixels(seed=0, n=N):
 
 
 def dc(folder):
-    """Two experiments; the accuracies beside them are numpy's own numbers, as the public program leaves them."""
+    """Two experiments; the accuracies beside them are numpy's own numbers, as the public program leaves
+    them."""
     accuracies = {"ConvNet": [np.float64(0.5), np.float32(0.5), np.int64(3)]}
     held = {"data": [[pixels(1), HARD], [pixels(), HARD]], "accs_all_exps": accuracies}
     torch.save(held, folder / "res_DSA_CIFAR10_ConvNet_2ipc.pt")

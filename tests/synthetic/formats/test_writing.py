@@ -1,4 +1,5 @@
-"""What leaves is what the set holds: bit for bit where the files can hold it, to half a step of 8 bits in pictures."""
+"""What leaves is what the set holds: bit for bit where the files can hold it, to half a step of 8 bits in
+pictures."""
 
 import csv
 import json
@@ -30,8 +31,20 @@ MEAN, STD = (0.4, 0.5, 0.3), (0.2, 0.25, 0.3)
 def a_set(seed, ipc=1, channels=3, whitening=None, rate=None, soft=None, average=None, **more):
     """Standardised noise that goes beyond black and white."""
     images = torch.randn(3 * ipc, channels, 8, 8, generator=torch.Generator().manual_seed(seed))
-    about = {"dataset": "toys", "data_variant": "v", "data_fingerprint": "d" * 64, "classes": CLASSES, "ipc": ipc}
-    about |= {"mean": MEAN[:channels], "std": STD[:channels], "expert": seed, "method": "mtt", "settings": {"lr": 0.1}}
+    about = {
+        "dataset": "toys",
+        "data_variant": "v",
+        "data_fingerprint": "d" * 64,
+        "classes": CLASSES,
+        "ipc": ipc,
+    }
+    about |= {
+        "mean": MEAN[:channels],
+        "std": STD[:channels],
+        "expert": seed,
+        "method": "mtt",
+        "settings": {"lr": 0.1},
+    }
     about["whitening"] = None if whitening is None else whitening.source
     rate = None if rate is None else torch.tensor(rate)
     return SyntheticSet(images, Provenance(**{**about, **more}), rate, soft, average, whitening)
@@ -82,16 +95,34 @@ def test_dd_ranking_is_told_how_many_images_a_class_has_and_what_its_scores_are(
     assert about["images_per_class"] == 2 + 2 * 4 and about["notes"] == notes
     for words in ("ipc=10", "its random images are then 10", "as many as are stored, 4"):
         assert words in notes[0]
-    assert "percent" in notes[1] and "fractions" in notes[1] and "fail by themselves" in notes[2] and len(notes) == 3
+    assert (
+        "percent" in notes[1]
+        and "fractions" in notes[1]
+        and "fail by themselves" in notes[2]
+        and len(notes) == 3
+    )
 
 
 def woof_of(seed, **more):
     """Three images of each class that are as bright as the class's number here."""
     classes = sorted(CONVENTIONS["ddranking"].orders["imagewoof"])
-    about = {"dataset": "imagewoof", "data_variant": "v", "data_fingerprint": "d" * 64, "classes": tuple(classes)}
-    about |= {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "expert": seed, "method": "mtt", "ipc": 3}
+    about = {
+        "dataset": "imagewoof",
+        "data_variant": "v",
+        "data_fingerprint": "d" * 64,
+        "classes": tuple(classes),
+    }
+    about |= {
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+        "expert": seed,
+        "method": "mtt",
+        "ipc": 3,
+    }
     numbers = torch.arange(10.0).repeat_interleave(3).view(-1, 1, 1, 1).expand(-1, 3, 8, 8).contiguous()
-    return SyntheticSet(numbers, Provenance(**{**about, **more}), None, 10 * torch.eye(10).repeat_interleave(3, 0))
+    return SyntheticSet(
+        numbers, Provenance(**{**about, **more}), None, 10 * torch.eye(10).repeat_interleave(3, 0)
+    )
 
 
 def test_classes_go_to_dd_ranking_in_its_order_and_come_back(tmp_path):
@@ -188,7 +219,9 @@ def test_the_own_files_are_copied_byte_for_byte_with_their_whitening(tmp_path):
 
 
 def test_the_hub_folder_has_card_pictures_table_and_the_exact_set(tmp_path):
-    together = saved(tmp_path / "source", [a_set(0, ipc=2, rate=0.02), a_set(1, method="datm", soft=logits(1))])
+    together = saved(
+        tmp_path / "source", [a_set(0, ipc=2, rate=0.02), a_set(1, method="datm", soft=logits(1))]
+    )
     target = tmp_path / "hub"
     target.mkdir()
     known = Known({"name": "dsa", "epochs": 1000}, [("dsa", "convnet3", "51.0 ± 0.3")])
@@ -203,7 +236,8 @@ def test_the_hub_folder_has_card_pictures_table_and_the_exact_set(tmp_path):
     assert (told["config"], told["recipe"]) == ([{"lr": 0.1}] * 2, {"name": "dsa", "epochs": 1000})
     assert told["set_fingerprint"] == together.fingerprint() and told["learned_rate"] == pytest.approx(0.02)
     assert (
-        "| dsa | convnet3 | 51.0 ± 0.3 |" in body and "| learned labels | yes, which the pictures leave out |" in body
+        "| dsa | convnet3 | 51.0 ± 0.3 |" in body
+        and "| learned labels | yes, which the pictures leave out |" in body
     )
     assert PICTURES in body and "the labels that were learned are left out" in body
     share = told["clamped_share"]
@@ -234,10 +268,16 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
         (tmp_path / name).touch() if name == "file" else (tmp_path / name).mkdir()
         with pytest.raises(InputError, match="nothing is overwritten"), new_folder(tmp_path / name):
             pytest.fail("the block ran")
-    with pytest.raises(InputError, match=r"pipeline\.to=.*No space left"), new_folder(tmp_path / "new") as folder:
+    with (
+        pytest.raises(InputError, match=r"pipeline\.to=.*No space left"),
+        new_folder(tmp_path / "new") as folder,
+    ):
         (folder / "half").write_text("x")
         raise OSError(28, "No space left on device")
-    with pytest.raises(InputError, match=r"pipeline\.to=.*can be written"), new_folder(tmp_path / "file" / "below"):
+    with (
+        pytest.raises(InputError, match=r"pipeline\.to=.*can be written"),
+        new_folder(tmp_path / "file" / "below"),
+    ):
         pytest.fail("the block ran")
     assert files(tmp_path) == ["file"] and sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
     with new_folder(tmp_path / "deep" / "new") as folder:
