@@ -92,7 +92,7 @@ def test_a_real_set_moves_and_draws_the_same_images():
 def test_an_expert_lies_on_its_device_with_all_it_works_with(name):
     made = expert(name, "cuda")
     made.start()
-    context = made.round(0)
+    context = made.context(0)
     placed = [made.synthetic.images, made.synthetic.labels, context.real.images_NCHW, context.whole.labels_N]
     placed += list(context.new_network(stream(0, "n")).parameters())
     assert {t.device.type for t in placed} == {"cuda"}

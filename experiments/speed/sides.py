@@ -114,7 +114,7 @@ class Ours:
 def naive(case: Case, dtype: torch.dtype) -> Reference:
     """Return the naive program in the state of an expert before its first iteration."""
     expert = Ours(case, dtype).expert
-    context, method = expert.round(0), expert.method
+    context, method = expert.context(0), expert.method
     networks = [copy.deepcopy(e.network) for e in method.queue.entries] if isinstance(method, IDM) else []
     return case.reference(
         Start(

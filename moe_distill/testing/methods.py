@@ -163,7 +163,7 @@ class MethodConformance:
         start = images(made).clone()
         optimizer.param_groups[0]["lr"] = 0.0
         apply = Apply(made, optimizer, OWNER)
-        made.method.iterate(made.round(0), apply)
+        made.method.iterate(made.context(0), apply)
         assert apply.gradient.flatten(1).any(1).all()
         assert torch.equal(images(made), start)
 

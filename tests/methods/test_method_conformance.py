@@ -56,9 +56,9 @@ def test_experts_share_one_copy_of_the_real_data_that_is_made_once(spec_of):
     real = noise_set(3, 12)
     shared = resources(real)
     one, other = (Expert(i, spec_of("random"), torch.arange(i, 60, 2), shared) for i in range(2))
-    assert one.round(0).whole is one.round(1).whole is other.round(0).whole
-    assert one.round(0).real is one.round(1).real
-    assert torch.equal(other.round(0).real.images_NCHW, real.images_NCHW[1::2])
+    assert one.context(0).whole is one.context(1).whole is other.context(0).whole
+    assert one.context(0).real is one.context(1).real
+    assert torch.equal(other.context(0).real.images_NCHW, real.images_NCHW[1::2])
 
 
 def test_a_class_with_fewer_images_than_the_set_holds_is_not_filled_up_with_copies(spec_of):

@@ -106,7 +106,7 @@ def test_every_teacher_is_taken_once_a_pass_from_every_start_epoch(started):
     method = mtt(synthetic_steps=1)
     made = started(method)
     run(method, made, 24)
-    starts, targets = made.context.trajectories.asked[::2], made.round.trajectories.asked[1::2]
+    starts, targets = made.context.trajectories.asked[::2], made.context.trajectories.asked[1::2]
     passes = [tuple(t for t, _ in starts[i : i + TEACHERS]) for i in range(0, 24, TEACHERS)]
     assert all(sorted(p) == [0, 1, 2] for p in passes) and len(set(passes)) > 1
     assert {e for _, e in starts} == {0, 1, 2}
