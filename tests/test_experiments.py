@@ -31,9 +31,10 @@ def listed():
     return [(item, re.findall(r"`(\w+)`", names)) for item, names in lines if "`" in names]
 
 
-def test_every_question_has_an_experiment_and_every_experiment_answers_one():
+def test_every_question_asked_of_the_paper_has_an_experiment():
+    """Others may be there that nobody asked for: they need a yaml and a README, and no line in the list."""
     assert [item for item, _ in listed()] == ASKED
-    assert {name for _, names in listed() for name in names} == set(EXPERIMENTS)
+    assert all(names and {*names} <= set(EXPERIMENTS) for _, names in listed())
 
 
 @pytest.mark.parametrize("name", [n for n in EXPERIMENTS if n != "quickstart"])
