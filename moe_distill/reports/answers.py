@@ -151,9 +151,11 @@ def answers_of(
     """
     if rows.is_empty():
         return Answers(question, (), (), (), Swept(), {}, {}, (), 0, 0, 0, (), ())
+    # Distinct students with their variants; counts below are of the rows as they came.
     frame = to_frame(rows, question)
     cells = [Cell(**line) for line in aggregate(frame, question).to_dicts()]
     variants = _variants(cells, frame)
+    # Leads come in the order of the rows, and charts list variants in that of the page.
     place = {(v.dataset, v.name): n for n, v in enumerate(variants)}
     leads = [Lead(**line) for line in compare(frame, question).to_dicts()]
     leads.sort(key=lambda lead: place[lead.dataset, lead.variant])
@@ -182,17 +184,20 @@ def answers_of(
 
 def _variants(cells: Sequence[Cell], frame: "pl.DataFrame") -> list[Variant]:
     """Return variants by data set, budget, method and noe, real images last, with their groups' titles."""
+    # Cells are by architecture; what a variant is, is the same in all of them.
     unique = list({(c.dataset, c.variant): c for c in cells}.values())
     real = {c.method for c in unique if c.method == FULL or is_random(c.method)}
     distilled = [c.method for c in unique if c.method not in real]
     methods = [*dict.fromkeys(distilled), *sorted(real, key=lambda m: (m == FULL, m == RANDOM))]
     datasets = list(dict.fromkeys(c.dataset for c in unique))
+    # What all variants share is no part of a group's title.
     several_datasets = len(datasets) > 1
     several_budgets = len({c.budget for c in unique}) > 1
     # A group for each method only where these have two variants or more on average.
     several_methods = 1 < len(set(distilled)) <= len(distilled) / 2
     unique.sort(key=lambda c: (datasets.index(c.dataset), c.budget, methods.index(c.method), c.noe))
     looks = looks_of([c.variant for c in unique])
+    # The images per class, which cells lack, are in the rows.
     first = frame.unique(["dataset", "variant"], keep="first", maintain_order=True)
     sizes = {(dataset, name): ipc for dataset, name, ipc in first.select("dataset", "variant", "ipc").rows()}
     variants = []

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 FULL = "full_dataset"
+# Trainings are compared on the same images and network; another image size changes their cost.
 _SAME_TASK = ("dataset", "data_variant", "data.size", "architecture")
 
 
@@ -59,7 +60,7 @@ def break_even(frame: "pl.DataFrame", teachers: Mapping[str, float]) -> list[Bre
     rows = frame.with_columns(
         set_name(),
         pl.col("data.size", "data_variant").fill_null(""),  # null never equals null in a join
-    ).drop_nulls("train_seconds")
+    ).drop_nulls("train_seconds")  # students to come
     of_full = rows.filter(pl.col("method") == FULL)
     full = of_full.group_by(_SAME_TASK).agg(full=pl.col("train_seconds").mean())
     costs = pl.DataFrame({"set_fingerprint": [*teachers], "teachers": [*teachers.values()]})
@@ -70,6 +71,7 @@ def break_even(frame: "pl.DataFrame", teachers: Mapping[str, float]) -> list[Bre
     sets = sets.group_by(*_SAME_TASK, "variant", "method", maintain_order=True).agg(
         made=(pl.col("distill_seconds") + pl.col("teachers")).mean(), training=pl.col("train_seconds").mean()
     )
+    # An inner join: networks that were not trained on all data have nothing to compare with.
     lines = sets.join(full, on=_SAME_TASK, maintain_order="left")
     return [
         BreakEven(*line)

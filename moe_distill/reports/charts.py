@@ -66,6 +66,7 @@ def bars_of(
     students = {cell: known for cell, accuracies in values.items() if (known := finite(accuracies))}
     means = {cell: statistics.mean(known) for cell, known in students.items()}
     spreads = {cell: statistics.stdev(v) if len(v) > 1 else 0.0 for cell, v in students.items()}
+    # Including the whiskers, so that none leaves the chart; 1.0 avoids dividing by zero.
     longest = max((means[cell] + spreads[cell] for cell in students), default=0.0) or 1.0
     groups: dict[str, list[Bar]] = {}
     for network in networks:
@@ -102,12 +103,13 @@ def leads_svg(
             # A pair's dots are spread over 0.72 of its height, centred on its line.
             shift = (networks.index(c.architecture) - (len(networks) - 1) / 2) * 0.72 / len(networks)
             _dot(axes, c, pairs.index((c.dataset, c.variant, c.opponent)) + shift, networks, looks[c.variant])
+        # Left of this line a variant is behind.
         axes.axvline(0, color=INK, lw=0.8, alpha=0.6, zorder=1)
         for border in range(1, len(pairs)):
             axes.axhline(border - 0.5, color=INK, lw=0.5, alpha=0.15)
         several = len({dataset for dataset, _, _ in pairs}) > 1
         axes.set_yticks(range(len(pairs)), [lead_name(*pair, with_dataset=several) for pair in pairs])
-        axes.set_ylim(max(1, len(pairs)) - 0.5, -0.5)
+        axes.set_ylim(max(1, len(pairs)) - 0.5, -0.5)  # the first pair at the top
         axes.grid(axis="y", visible=False)
         axes.grid(axis="x", lw=0.7)
         axes.set_xlabel(f"lead in {unit}, 95 % interval")
@@ -133,6 +135,7 @@ def _dot(axes: "Axes", lead: Lead, y: float, networks: Sequence[str], look: Look
 
 
 def _shape(network: str, networks: Sequence[str]) -> str:
+    # The average has a shape of its own, so that it uses up none of the networks' shapes.
     others = [n for n in networks if n != AVERAGE]
     return "D" if network == AVERAGE else _SHAPES[others.index(network) % len(_SHAPES)]
 
@@ -192,7 +195,7 @@ def _tick_at(axes: "Axes", values: Sequence[float]) -> None:
     logarithmic = bool(values) and values[0] > 0 and values[-1] > LOG_FROM_RATIO * values[0]
     if logarithmic:
         axes.set_xscale("log")
-    if len(values) <= _MAX_TICKS:
+    if len(values) <= _MAX_TICKS:  # of more, matplotlib chooses some round ones
         axes.set_xticks(_apart([math.log(v) if logarithmic else v for v in values], values), minor=False)
         axes.set_xticks([], minor=True)  # those of a logarithmic axis are labelled too
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")

@@ -46,24 +46,27 @@ def costs_of(costs: Sequence[StageCost]) -> Costs | None:
     """Return the table of these costs; None where there are none."""
     if not costs:
         return None
-    longest = max(cost.seconds for cost in costs) or 1.0
+    longest = max(cost.seconds for cost in costs) or 1.0  # the length of a full bar
     groups = []
     for stage in dict.fromkeys(cost.stage for cost in costs):
         members = [cost for cost in costs if cost.stage == stage]
         parts = [_cost(cost.what, [cost], 100 * cost.seconds / longest) for cost in members]
         groups.append([_cost(stage, members), *parts])
-    found = [cost for cost in costs if cost.found]
+    from_store = [cost for cost in costs if cost.found]
     stages = count([len(costs)], "stage")
-    note = f"Found in the store, with a pale bar: {len(found)} of {stages}, {duration(seconds_of(found))}."
+    saved = duration(seconds_of(from_store))
+    note = f"Found in the store, with a pale bar: {len(from_store)} of {stages}, {saved}."
     return Costs(groups, _cost("total", costs), note)
 
 
 def _cost(name: str, costs: Sequence[StageCost], percent: float | None = None) -> CostLine:
+    # Stages run one after the other: their memory does not add up.
     memory = max(cost.peak_memory_mb for cost in costs)
     size = f"{memory:.0f} MiB" if memory < 1024 else f"{memory / 1024:.1f} GiB"
     sums = f"{sum(cost.steps for cost in costs):,}", f"{sum(cost.images for cost in costs):,}"
-    found = percent is not None and costs[0].found  # a sum is not marked, as some of its parts may not be
-    return CostLine(name, found, percent, duration(seconds_of(costs)), (size, *sums))
+    # A sum is never marked, as some of its parts may have been computed.
+    is_found = percent is not None and costs[0].found
+    return CostLine(name, is_found, percent, duration(seconds_of(costs)), (size, *sums))
 
 
 def merged_costs(costs: Sequence[StageCost]) -> list[StageCost]:

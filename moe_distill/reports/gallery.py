@@ -36,6 +36,7 @@ def set_picture(synthetic: SyntheticSet) -> Image.Image:
     Returns:
         A picture of mode ``L`` (one channel) or ``RGB``, classes · (cell + 1) − 1 pixels high.
     """
+    # Only the view is clamped: a distilled image may leave the range of pixels.
     images_NCHW = synthetic.as_raw(synthetic.final().images.detach().cpu())
     pixels_NCHW = (images_NCHW.nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8)
     return grid_picture(pixels_NCHW, synthetic.provenance.ipc, _factor(images_NCHW.shape[-1]))
@@ -139,7 +140,7 @@ def gallery(
     """
     shots = snapshots or {}
     common = sorted(set.intersection(*map(set, shots.values()))) if shots else []
-    steps = common if len(common) > 1 else []
+    steps = common if len(common) > 1 else []  # a slider of one step has nothing to show
     figures = [_figure(member, shots.get(member.provenance.expert, {}), steps) for member in members]
     return Gallery(name, members[0].provenance.classes, cell_pixels(members[0]) + 1, steps, figures)
 
@@ -147,12 +148,17 @@ def gallery(
 def _figure(member: SyntheticSet, snapshots: Snapshots, steps: Sequence[int]) -> Figure:
     p = member.provenance
     last = set_picture(member)
-    about = f"images stored by expert {p.expert}"
+    description = f"images stored by expert {p.expert}"
     # Snapshots are many: lossy, and enlarged by the browser. The last picture is the exact set.
     shots = [
-        Shot(n, f"{about} at iteration {i}", data_uri(grid_picture(snapshots[i], p.ipc), "webp"), hidden=True)
+        Shot(
+            n,
+            f"{description} at iteration {i}",
+            data_uri(grid_picture(snapshots[i], p.ipc), "webp"),
+            hidden=True,
+        )
         for n, i in enumerate(steps[:-1])
         if i in snapshots
     ]
-    shots.append(Shot(len(steps) - 1 if shots else None, about, data_uri(last), hidden=False))
+    shots.append(Shot(len(steps) - 1 if shots else None, description, data_uri(last), hidden=False))
     return Figure(f"expert {p.expert} · {p.method} · ipc {p.ipc}", last.width, last.height, shots)

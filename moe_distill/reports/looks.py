@@ -43,8 +43,8 @@ def looks_of(names: Sequence[str]) -> dict[str, Look]:
     """
     looks: dict[str, Look] = {}
     random = other = 0
-    for name in dict.fromkeys(names):
-        if name.startswith(RANDOM):
+    for name in dict.fromkeys(names):  # in order, so that a look stays when names are added at the end
+        if name.startswith(RANDOM):  # also random_tiled, and names with more words
             looks[name] = Look(_GREY, random % _FILLS)
             random += 1
         else:

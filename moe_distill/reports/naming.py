@@ -37,16 +37,16 @@ def describe_set(method: str, ipc: Sequence[int], noe: int) -> str:
     >>> describe_set("random_tiled", [10], 1)
     'Random real images, tiled, 10 a class'
     """
-    methods = method.split("+")
+    methods = method.split("+")  # experts of several methods
     sizes = " and ".join(map(str, ipc))
-    if methods == [FULL]:
+    if methods == [FULL]:  # whose images per class are not a choice
         return "All real images"
     selection = _SELECTIONS.get(methods[0].removesuffix("_tiled"))
     if len(methods) == 1 and selection:
         tiled = ", tiled" if methods[0].endswith("_tiled") else ""
         words = f"{selection[0].upper()}{selection[1:]}{tiled}"
         return f"{words}, {sizes} a class" if noe == 1 else f"{words}, {noe} times {sizes} a class"
-    name = " and ".join(dict.fromkeys(one.upper() for one in methods))
+    name = " and ".join(dict.fromkeys(part.upper() for part in methods))
     experts = "expert" if noe == 1 else "experts"
     images = "image" if sizes == "1" else "images"
     return f"{name}, {noe} {experts} of {sizes} {images} a class"
@@ -63,6 +63,7 @@ def set_names(frame: "pl.DataFrame") -> dict[str, str]:
     """
     import polars as pl
 
+    # Null tells nothing apart, see ``variant_names``.
     hidden = [pl.lit(None, frame.schema[column]).alias(column) for column in _EVALUATION]
     names = variant_names(frame.with_columns(hidden))
     seeds = frame.select(set_name(), as_text("distill_seed"))

@@ -26,6 +26,7 @@ def page(template: str, **values: object) -> str:
         **values: The values of its variables.
     """
     environment = _html()
+    # The script alone is rendered first, as its hash is part of the page.
     script = environment.get_template("page.js").render()
     # The page's policy allows this script by its hash, so that no other one runs, whatever the values hold.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

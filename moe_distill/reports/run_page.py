@@ -60,6 +60,7 @@ class RunAnswers:
     def means(self, variant: Variant) -> list[float]:
         """Return a variant's mean for each network (NaN where it has none) and, last, their average."""
         cells = [self.accuracies.get((variant.name, network), []) for network in self.networks]
+        # NaN where all students diverged, so that the average is not of fewer networks.
         means = [statistics.mean(finite(cell) or [math.nan]) for cell in cells]
         return [*means, statistics.mean(means or [math.nan])]
 
@@ -131,11 +132,12 @@ def build_page(report: RunReport) -> str:
         InputError: A set is missing or damaged.
     """
     answers = run_answers(frame_of(()) if report.rows is None else report.rows)
-    named = {variant.name: variant for variant in answers.variants}
+    variants = {variant.name: variant for variant in answers.variants}
     distilled = []
-    for label, path in dict.fromkeys(report.sets):
+    for label, path in dict.fromkeys(report.sets):  # a set may be evaluated several times
+        # By its tensors, as the label of the run is not the name that tables have for it.
         title = answers.sets.get(load_union(path).tensors_fingerprint(), label)
-        variant = named.get(title)
+        variant = variants.get(title)
         words, look = (variant.words, variant.look) if variant else ("", Look(0))
         distilled.append(read_distilled(title, words, look, path))
     costs, best = merged_costs(report.costs), answers.best()
@@ -153,7 +155,7 @@ def build_page(report: RunReport) -> str:
         tiles=_tiles(answers, best, costs),
         accuracy=_sheet_of(answers) if answers.variants else None,
         accuracy_note=_note_of(answers),
-        variants=named,
+        variants=variants,
         bars=[bars_of("", answers.variants, answers.accuracies)] if best else [],
         set_sections=set_sections(distilled),
         costs=costs_of(costs),
@@ -167,7 +169,7 @@ def _sentence(answers: RunAnswers, best: Variant) -> str:
     means = answers.means(best)
     texts = []
     for kind, lead in answers.leads.get(best.name, {}).items():
-        if lead.difference is None:
+        if lead.difference is None:  # no pairs of students
             continue
         side = "above" if lead.difference >= 0 else "below"
         text = f", {abs(100 * lead.difference):.1f} points {side} {_OPPONENTS[kind]}"
@@ -198,6 +200,7 @@ def _tiles(answers: RunAnswers, best: Variant | None, costs: Sequence[StageCost]
 
 def _sheet_of(answers: RunAnswers) -> Sheet:
     means = {v.name: answers.means(v) for v in answers.variants}
+    # Of means as numbers: two that are printed alike are not both the best.
     tops = [max(finite(column), default=None) for column in zip(*means.values(), strict=True)]
     lines = []
     for v in answers.variants:

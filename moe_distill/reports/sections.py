@@ -105,6 +105,7 @@ class CellReport:
 
 def _in_a_line(attempt: Attempt, state: str) -> str:
     began = datetime.fromtimestamp(attempt.began, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    # Without an end of its own, its state says what became of it.
     outcome = state if attempt.outcome in (None, STARTING) else attempt.outcome
     took = f" after {duration(attempt.ended - attempt.began)}" if attempt.ended else ""
     error = f": {attempt.error}" if attempt.error else ""
@@ -135,6 +136,7 @@ def tables_of(sweep: Path, jobs: Sequence[Path]) -> dict[str, CsvLines]:
         lines: dict[tuple[str, ...], dict[str, str]] = {}
         for job in jobs:
             for row in texts_of(merge_rows([job / name], SCHEMAS[name])):
+                # Jobs that share a set have the same lines about it.
                 lines.setdefault(tuple(row.values()), row)
         if lines:
             tables[name] = list(lines.values())
@@ -153,6 +155,7 @@ def table_sections(tables: Mapping[str, CsvLines]) -> list[TableSection]:
 
 def _as_section(title: str, lines: CsvLines) -> TableSection:
     known = [c for c in lines[0] if c not in _LEFT_OUT]
+    # What is the same in all lines is said once, in the note.
     columns = [c for c in known if len({line.get(c) for line in lines}) > 1] or known[:1]
     constant = {c: lines[0][c] for c in known if c not in columns and lines[0][c]}
     body = [as_line(*(_rounded(line.get(c) or "") for c in columns)) for line in lines[:_MAX_LINES]]
@@ -170,6 +173,7 @@ def as_line(name: str, *texts: str) -> Line:
 def _rounded(text: str) -> str:
     """Return a decimal number rounded to four digits, anything else unchanged."""
     try:
+        # Only with a point: counts and seeds are shown in full.
         return f"{float(text):.4g}" if "." in text else text
     except ValueError:
         return text
@@ -214,6 +218,7 @@ def _agreement_sheets(lines: CsvLines, by_pair: bool) -> list[tuple[str, Sheet]]
 
 def _correlation(compared: Mapping[str, str]) -> str:
     rho, low, high = (float(compared[c]) for c in ("rho", "low", "high"))
+    # NaN: too few sets, or a measure that is the same for all.
     if not math.isfinite(rho):
         return "undefined"
     interval = f" ({low:+.2f} to {high:+.2f})" if math.isfinite(low) else ""

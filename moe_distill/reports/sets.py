@@ -59,6 +59,7 @@ class Distilled:
         """What was recorded beside it; an empty manifest if there is none, or it cannot be read."""
         file = self.folder / MANIFEST
         try:
+            # A single expert's file has no manifest beside it.
             recorded = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
             if not recorded:
                 return Manifest()
@@ -91,6 +92,7 @@ def load_union(path: Path) -> SyntheticUnion:
         InputError: The set is missing or damaged.
     """
     loaded = SyntheticSet.load(path)
+    # One expert's file is a union of one, so that pages know a single kind of set.
     return loaded if isinstance(loaded, SyntheticUnion) else union([loaded])
 
 
@@ -108,6 +110,7 @@ def picked(titles: Sequence[str], most: int = MAX_SETS) -> list[int]:
         name = without_seed(title)
         turns.append(seen[name])
         seen[name] += 1
+    # Stable: sets of one turn stay in their order.
     by_turn = sorted(range(len(titles)), key=lambda i: turns[i])
     return sorted(by_turn[:most])
 
@@ -153,15 +156,15 @@ def images_section(distilled: Sequence[Distilled], left_out: int = 0) -> SetsSec
         left_out: The number of further sets that the page has no room for.
     """
     cards = []
-    for number, shown in enumerate(distilled):
-        manifest = shown.manifest
-        words = [count([len(shown.sets.members)], "expert")]
+    for number, one_set in enumerate(distilled):
+        manifest = one_set.manifest
+        words = [count([len(one_set.sets.members)], "expert")]
         if manifest.iterations:
             words.append(count([manifest.iterations], "iteration"))
         if manifest.dcor2_unbiased is not None:
             words.append(f"dCor² unbiased {manifest.dcor2_unbiased:.3f}")
-        pictures = gallery(shown.sets.members, snapshots_of(shown.folder), f"set-{number}")
-        cards.append(SetCard(shown.title, shown.words, shown.look, " · ".join(words), pictures))
+        pictures = gallery(one_set.sets.members, snapshots_of(one_set.folder), f"set-{number}")
+        cards.append(SetCard(one_set.title, one_set.words, one_set.look, " · ".join(words), pictures))
     note = "What each expert stores, a row for each class."
     if left_out:
         note += f" {len(distilled)} of {len(distilled) + left_out} sets are shown."
@@ -171,10 +174,10 @@ def images_section(distilled: Sequence[Distilled], left_out: int = 0) -> SetsSec
 def curves_section(distilled: Sequence[Distilled]) -> SetsSection:
     """Return the section of the curves that were logged while sets were distilled."""
     cards = []
-    for number, shown in enumerate(distilled):
-        panels = curve_panels(f"curves-{number}", read_curves(shown.folder / "curves.csv"), shown.look)
+    for number, one_set in enumerate(distilled):
+        panels = curve_panels(f"curves-{number}", read_curves(one_set.folder / "curves.csv"), one_set.look)
         if panels:
-            cards.append(SetCard(shown.title, shown.words, shown.look, "", drawings=panels))
+            cards.append(SetCard(one_set.title, one_set.words, one_set.look, "", drawings=panels))
     note = (
         "Matching loss of each expert, and how much the experts depend on one another: lower is more diverse."
     )
@@ -184,12 +187,12 @@ def curves_section(distilled: Sequence[Distilled]) -> SetsSection:
 def features_section(distilled: Sequence[Distilled]) -> SetsSection:
     """Return the section of the features of the experts' images, for sets that recorded them."""
     cards = []
-    for number, shown in enumerate(distilled):
-        places, share = _projection(shown.folder / "features_2d.csv")
+    for number, one_set in enumerate(distilled):
+        places, share = _projection(one_set.folder / "features_2d.csv")
         if places:
-            svg = features_svg(f"features-{number}", places, shown.look)
+            svg = features_svg(f"features-{number}", places, one_set.look)
             note = f"Both axes show {100 * share:.0f}\u00a0% of the variance."
-            cards.append(SetCard(shown.title, shown.words, shown.look, note, drawings=[svg]))
+            cards.append(SetCard(one_set.title, one_set.words, one_set.look, note, drawings=[svg]))
     note = (
         "Features of all decoded images under the first network of φ, on their two principal axes. A small "
         "dot is an image; a large mark with a number is the mean of that class in one expert, and thin lines "
@@ -223,6 +226,7 @@ def snapshots_of(folder: Path) -> dict[int, dict[int, torch.Tensor]]:
     snapshots: dict[int, dict[int, torch.Tensor]] = {}
     for path in (folder / "snapshots").glob("expert_*-*.safetensors"):
         try:
+            # expert_<number>-<iteration>.safetensors
             expert, iteration = map(int, path.stem.removeprefix("expert_").split("-"))
             snapshots.setdefault(expert, {})[iteration] = load_whole(path)["pixels"]
         except (LookupError, ValueError) as error:

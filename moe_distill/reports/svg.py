@@ -52,6 +52,7 @@ def axes_of(name: str, label: str, inches: tuple[float, float]) -> "Iterator[tup
     with mpl.rc_context(style):
         figure = Figure(figsize=inches, layout="constrained", facecolor="none")
         axes = figure.add_subplot(facecolor="none")
+        # The page's cards frame the chart; lines at its sides would be a second frame.
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.grid(axis="y", lw=0.7)
         axes.tick_params(length=0)
@@ -68,7 +69,7 @@ def _inline(svg: str, name: str, label: str) -> Markup:
 
     Its text is markup already: matplotlib has escaped it.
     """
-    svg = svg[svg.index("<svg") :]
+    svg = svg[svg.index("<svg") :]  # without the head of an XML file
     # The file's own style would apply to the whole page.
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
     # Ids are unique in a file, but have to be on the page.
@@ -76,6 +77,7 @@ def _inline(svg: str, name: str, label: str) -> Markup:
     svg = svg.replace(INK, "currentColor").replace(LINE, "var(--line)").replace(CARD, "var(--card)")
     svg = re.sub(r"#0a0b([0-9a-f]{2})", lambda m: f"var(--c{int(m[1], 16)})", svg)
     width = float(re.search(r'width="([\d.]+)pt"', svg)[1])  # type: ignore[index]
+    # Without a size it fills its card; its viewBox keeps the proportions.
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
     # On a phone a chart scrolls sideways in its box before its letters get too small to read.
     looks = f"max-width:{width * _PIXELS_A_POINT:.0f}px;min-width:{width * 0.9:.0f}px"

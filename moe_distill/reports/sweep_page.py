@@ -97,7 +97,7 @@ def build_sweep_page(report: SweepReport) -> str:
         InputError: A set is damaged.
     """
     answers, costs = report.answer, merged_costs(report.costs)
-    shown, left_out = _distilled(report)
+    sets, left_out = _distilled(report)
     # Charts of accuracies would show scores on a wrong scale.
     has_accuracies = report.scores is None and answers.students > 0
     heat_maps = answers.swept.heat_maps if has_accuracies else ()
@@ -123,7 +123,7 @@ def build_sweep_page(report: SweepReport) -> str:
         transfer=report.transfer if has_accuracies else None,
         losing=losing_section(answers.losing) if has_accuracies else None,
         table_sections=table_sections(report.tables),
-        set_sections=set_sections(shown, left_out),
+        set_sections=set_sections(sets, left_out),
         break_even=break_even_section(answers.break_evens),
         costs=costs_of(costs),
         cells=report.cells,
@@ -144,7 +144,7 @@ def _distilled(report: SweepReport) -> tuple[list[Distilled], int]:
         title = answers.sets.get(union.tensors_fingerprint(), label)
         variant = known.get(answers.set_variants.get(title, ""))
         words, look = (variant.words, variant.look) if variant else ("", Look(0))
-        rank = place[variant.name] if variant else len(place)
+        rank = place[variant.name] if variant else len(place)  # sets that no row is about come last
         sets.append((rank, Distilled(title, words, look, union, path)))
     ordered = [distilled for _, distilled in sorted(sets, key=lambda ranked: ranked[0])]
     room = picked([distilled.title for distilled in ordered])
@@ -175,6 +175,7 @@ def _verdicts(report: SweepReport) -> list[Verdict]:
         leads, kinds = score_leads(report.scores), {name: f"by {name}" for name in LED}
     else:
         leads, kinds = list(report.answers.leads), {AVERAGE: "on average over networks"}
+    # Random images are not the opponents that the claim is about.
     known = [c for c in leads if c.kind not in REAL and c.half is not None]
     verdicts = []
     for architecture, kind in kinds.items():
@@ -186,6 +187,7 @@ def _verdicts(report: SweepReport) -> list[Verdict]:
 
 
 def _verdict(lines: Sequence[Lead], kind: str) -> Verdict:
+    # Decided means that the whole interval is on one side of zero.
     bounds = [(c.difference or 0.0, c.half or 0.0) for c in lines]
     ahead = sum(lead - half > 0 for lead, half in bounds)
     behind = sum(lead + half < 0 for lead, half in bounds)
@@ -206,7 +208,7 @@ def _leads(report: SweepReport) -> Markup | None:
 
 def _panels(answers: Answers) -> list[tuple[str, Markup]]:
     axis, looks = "".join(answers.swept.axes), answers.looks
-    several = len(answers.datasets) > 1
+    several = len(answers.datasets) > 1  # else the page's title names the data set
     return [
         (
             f"{panel.dataset}, {panel.network}" if several else panel.network,

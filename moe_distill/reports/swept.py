@@ -93,6 +93,7 @@ def swept(rows: "pl.DataFrame", frame: "pl.DataFrame", question: Question) -> Sw
     if question.axis is not None:
         return Swept([question.axis], _panels(rows, question))
     numeric, others = _varied(frame)
+    # Three or more have no chart.
     if len(numeric) == 2:
         return Swept(numeric, heat_maps=_heat_maps(frame, numeric, others))
     if len(numeric) == 1:
@@ -108,6 +109,7 @@ def swept(rows: "pl.DataFrame", frame: "pl.DataFrame", question: Question) -> Sw
 def _varied(frame: "pl.DataFrame") -> tuple[list[str], list[str]]:
     """Return the settings that command lines vary: the numeric ones, and all others."""
     overrides = frame["overrides"].unique(maintain_order=True).to_list()
+    # Rows without settings are baselines, which vary in nothing.
     jobs = [settings for text in overrides if (settings := parse_settings(text))]
     keys = dict.fromkeys(key for settings in jobs for key in settings if key not in _NO_AXIS)
     numeric: list[str] = []

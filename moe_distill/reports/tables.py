@@ -96,14 +96,14 @@ def seeds_of(cells: Sequence[Cell]) -> dict[tuple[str, str], str]:
             counts.setdefault((cell.dataset, cell.variant), []).append((cell.distillations, cell.asked))
     # By variant: the fewest that any architecture has, and the most that any is to have.
     totals = {
-        variant: (min(done for done, _ in numbers), max(asked for _, asked in numbers))
+        variant: (min(done for done, _ in numbers), max(total for _, total in numbers))
         for variant, numbers in counts.items()
     }
-    if len({*totals.values()}) < 2 and all(done == asked for done, asked in totals.values()):
+    if len({*totals.values()}) < 2 and all(done == total for done, total in totals.values()):
         return {}
     return {
-        variant: f"{done} of {asked}" if done < asked else str(done)
-        for variant, (done, asked) in totals.items()
+        variant: f"{done} of {total}" if done < total else str(done)
+        for variant, (done, total) in totals.items()
     }
 
 
@@ -113,7 +113,7 @@ def _marks(overall: Sequence[Lead]) -> dict[str, str]:
     Leads over students are marked if others are over distillation seeds.
     """
     overs = dict.fromkeys(c.over for c in overall if c.difference is not None)
-    mixed = len({SEEDS in over for over in overs}) > 1
+    mixed = len({SEEDS in over for over in overs}) > 1  # without both kinds, the note alone says which
     return {over: f" {OF_ONE}" if mixed and SEEDS not in over else "" for over in overs}
 
 
@@ -137,9 +137,11 @@ def entry(cell: Cell | None, best: float | None) -> Entry:
         return Entry(MISSING)
     paper = "" if cell.paper is None else percent(cell.paper)
     if cell.mean is None:
+        # An average is missing too where one network alone has no mean.
         all_diverged = cell.architecture != AVERAGE and cell.diverged > 0
         return Entry(DIVERGED if all_diverged else MISSING, paper)
     text = percent(cell.mean)
+    # A single student has no standard deviation.
     text += "" if cell.sd is None else f" ± {percent(cell.sd)}"
     return Entry(text + f" {MARK}" * (cell.diverged > 0), paper, cell.mean == best)
 
@@ -161,6 +163,7 @@ def _notes(answers: Answers, overall: Sequence[Lead]) -> list[str]:
         "best of each budget in bold.",
     ]
     if any(c.paper is not None for c in answers.cells):
+        # Accuracies of a smaller scale do not compare with the paper's, which the note has to say.
         scales = [s for s in dict.fromkeys(c.scale for c in cells) if s and s != "paper"]
         protocol = f" of its full protocol; the others are of scale={','.join(scales)}" if scales else ""
         notes.append(f"In parentheses: the paper's accuracy{protocol}.")
@@ -202,6 +205,7 @@ def markdown(table: Sheet) -> str:
     for line in (lines[0], rule, *lines[1:]):
         cells = [line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]
         padded.append(Markup(" | ").join(map(Markup, cells)))
+    # Not at hyphens, so that a name such as cross-expert stays in one line.
     notes = textwrap.wrap(" ".join(map(in_markdown, table.notes)), 120, break_on_hyphens=False)
     return rendering.markdown("table", lines=padded, notes=map(Markup, notes))
 

@@ -16,7 +16,7 @@ from moe_distill.results.rank_correlation import rank_correlation
 if TYPE_CHECKING:
     import polars as pl
 
-_MIN_SETS = 3
+_MIN_SETS = 3  # two sets always correlate perfectly
 
 
 @dataclass(frozen=True)

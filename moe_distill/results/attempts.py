@@ -144,7 +144,7 @@ def attempt(folder: Path, command: str) -> Iterator[Attempt]:
     with _beating(folder / FILE):
         try:
             yield now
-        except BaseException as error:
+        except BaseException as error:  # also what a signal raises
             stopped = isinstance(error, KeyboardInterrupt | Stopped)
             now.outcome = "stopped" if stopped else "failed"
             lines = str(error).strip().splitlines() or [""]
@@ -234,11 +234,12 @@ def _uptime_at_start(process: int) -> float:
     return psutil.Process(process).create_time() - booted
 
 
-def _write(folder: Path, own: Attempt) -> None:
+def _write(folder: Path, attempt: Attempt) -> None:
     """Write an attempt into the record, in its place, next to what others have written meanwhile."""
-    attempts = {(one.host, one.process, one.began): one for one in attempts_of(folder)}
-    attempts[own.host, own.process, own.began] = own
-    write_json(folder / FILE, [asdict(one) for one in attempts.values()])
+    # Read again each time: a second process may have recorded an attempt at the same run.
+    attempts = {(other.host, other.process, other.began): other for other in attempts_of(folder)}
+    attempts[attempt.host, attempt.process, attempt.began] = attempt
+    write_json(folder / FILE, [asdict(other) for other in attempts.values()])
 
 
 @contextlib.contextmanager

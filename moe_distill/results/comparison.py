@@ -63,6 +63,7 @@ def compare(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
 
     lines = opponents_of(frame, question)
     networks = frame.select("dataset", "architecture").unique(maintain_order=True)
+    # The grid has a line also where there are no pairs, so that tables say so.
     average = networks.unique("dataset", maintain_order=True).with_columns(architecture=pl.lit(AVERAGE))
     grid = lines.join(pl.concat([networks, average]), on="dataset", maintain_order="left_right")
     leads = intervals(_differences(frame.drop_nulls("accuracy"), lines), networks)
@@ -150,15 +151,10 @@ def intervals(differences: "pl.DataFrame", networks: "pl.DataFrame") -> "pl.Data
     by_line = by_seed.group_by(line, maintain_order=True).agg(
         pl.col("mean").mean(), variance=pl.col("mean").var(), n=pl.len().cast(pl.Int64)
     )
-    over_seeds = mean_of_means(by_line, line)
+    over_seeds = mean_of_means(by_line, line).with_columns(over=pl.format(f"{{}} {SEEDS}", "n"))
     over_pairs = mean_of_means(cells.filter(seeds == 1), line)
     pairs = [f"{count([n], 'pair')} of students, one distillation seed" for n in over_pairs["n"]]
-    both = pl.concat(
-        [
-            over_seeds.with_columns(over=pl.format(f"{{}} {SEEDS}", "n")),
-            over_pairs.with_columns(pl.Series("over", pairs, pl.String)),
-        ]
-    )
+    both = pl.concat([over_seeds, over_pairs.with_columns(pl.Series("over", pairs, pl.String))])
     return both.rename({"scope": "architecture", "mean": "difference"}).drop("samples")
 
 
@@ -206,12 +202,12 @@ def leads_over_random(rows: Rows) -> dict[str, dict[str, tuple[str, Interval]]]:
     import polars as pl
 
     frame = frame_of(rows)
-    named = frame.with_columns(
+    variants = frame.with_columns(
         pl.Series("variant", variant_names(frame), pl.String),
         budget=budget(),
         accuracy=pl.col("accuracy_last"),
     )
-    averages = compare(named, Question()).filter(architecture=AVERAGE)
+    averages = compare(variants, Question()).filter(architecture=AVERAGE)
     leads: dict[str, dict[str, tuple[str, Interval]]] = {}
     columns = ("variant", "kind", "opponent", "difference", "half", "n", "over")
     for variant, kind, opponent, *interval in averages.select(columns).iter_rows():

@@ -65,6 +65,7 @@ def frame_of(rows: Rows) -> "pl.DataFrame":
 
     if isinstance(rows, pl.DataFrame):
         return rows
+    # The union of all rows' columns: rows of older versions and of probes have others.
     names = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
     columns = {name: values_of([row.get(name) for row in rows], kind_of(ResultRow, name)) for name in names}
     text = pl.col(pl.String)

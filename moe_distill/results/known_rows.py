@@ -46,6 +46,7 @@ class Results:
         Tables that cannot be read are skipped; see :meth:`has`.
         """
         stored = self._stored(key)
+        # The store goes first: it has a checksum, and a table may be of an older commit.
         row = self.committed.get(key) if stored is None else stored
         return None if row is None else {**row, "config_hash": key}
 
@@ -93,7 +94,7 @@ class Results:
             try:
                 tables.append(read_columns(path, ResultRow))
             except InputError as error:
-                refused.append(error)
+                refused.append(error)  # raised only if a row is missing, see ``has``
         return _by_key(once(tables, ResultRow)), refused
 
     def _stored(self, key: str) -> dict[str, Any] | None:

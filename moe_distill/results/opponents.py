@@ -56,16 +56,16 @@ def opponents_of(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
         **{f"meets {rung}": met for rung, met in enumerate(rungs)},
     )
     pairs = _pairs(variants)
-    named = _named_by(question, pairs)
+    by_question = _named_by(question, pairs)
     # An opponent that the question names already is not listed again as a random selection.
-    listed = named.select("place", pl.col("opponent").alias(f"variant{_OTHER}"))
+    listed = by_question.select("place", pl.col("opponent").alias(f"variant{_OTHER}"))
     others = pairs.join(listed, on=listed.columns, how="anti")
     is_plain = pl.col(f"method{_OTHER}") == RANDOM
     decoded = [pl.col(f"images_decoded{side}") for side in ("", _OTHER)]
     as_many = (decoded[0] == decoded[1]).fill_null(True)
     plain = _closest(others.filter(is_plain), _ALIKE, RANDOM)
     tiled = others.filter(pl.col(f"is_random{_OTHER}") & ~is_plain & as_many)
-    lines = pl.concat([named, plain, _closest(tiled, _ALIKE, RANDOM_TILED)])
+    lines = pl.concat([by_question, plain, _closest(tiled, _ALIKE, RANDOM_TILED)])
     return lines.sort("place", maintain_order=True).select(_LINE)
 
 

@@ -230,6 +230,7 @@ def to_frame(rows: Rows, question: Question) -> "pl.DataFrame":
             raise InputError(f"question.{setting}", ", ".join(unknown), f"columns among {', '.join(known)}")
     frame = frame.with_columns(budget().alias("budget"), pl.col("accuracy_last").alias("accuracy"))
     if question.lines is None:
+        # The data set is named elsewhere, so that a variant has one name on all of them.
         names = pl.Series("variant", variant_names(frame, within=("dataset",)), pl.String)
         return _with_what_differs(frame.with_columns(names))
     words = (as_text(c).replace("", None) for c in question.lines if c in frame.columns)

@@ -122,6 +122,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequenc
     # Python quotes no lone carriage return, which a reader takes for the end of a line.
     returns = any("\r" in str(value) for row in rows for value in row.values())
     quoting: Literal[0, 1] = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+    # Moved into place when complete: readers never see half a table.
     with in_place_of(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", quoting=quoting)
         writer.writeheader()
@@ -139,6 +140,11 @@ class _TextTable:
 
     @classmethod
     def read(cls, path: Path) -> "_TextTable":
+        """Read a file, refusing what is not a table of equally long lines.
+
+        Raises:
+            InputError: It is not such a table.
+        """
         numbers: list[int] = []
         lines: list[list[str]] = []
         try:
@@ -147,7 +153,7 @@ class _TextTable:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.reader(file, strict=True)
                 head = next(reader, [])
-                for line in filter(None, reader):
+                for line in filter(None, reader):  # blank lines are no rows
                     numbers.append(reader.line_num)
                     lines.append(line)
         except UnicodeDecodeError as error:
@@ -159,6 +165,7 @@ class _TextTable:
             raise InputError("table", path, f"{_REMEDY}; {error.strerror}") from error
         except csv.Error as error:
             raise InputError("table", path, f"{_REMEDY}; line {reader.line_num}: {error}") from error
+        # A file that was cut off while it was written ends within a line.
         for number, line in zip(numbers, lines, strict=True):
             if len(line) != len(head):
                 allowed = f"{_REMEDY}; line {number} has another number of cells than its head"

@@ -81,6 +81,7 @@ def distinct(rows: Rows) -> "pl.DataFrame":
             several=pl.col("distill_seed").n_unique() > 1,
         )
     )
+    # A student that several seeds lead to depends on none of them.
     seed = pl.when(~first["several"]).then("distill_seed")
     return frame[first["place"]].with_columns(seed.alias("distill_seed"))
 
@@ -126,9 +127,6 @@ def variant_names(rows: Rows, within: Sequence[str] = ()) -> list[str]:
         within: Columns of text that the reader sees elsewhere: names are unique among rows alike in these.
 
     >>> variant_names([{"roster": "dm5x2", "fusion": fusion} for fusion in ("none", "vanilla")])
-    ['dm5x2', 'dm5x2']
-    >>> rows = [{"roster": "dm5x2", "fusion": f, "accuracy_last": 0.5} for f in ("none", "vanilla")]
-    >>> variant_names(rows)
     ['dm5x2 none', 'dm5x2 vanilla']
     """
     import polars as pl
@@ -151,10 +149,10 @@ def variant_names(rows: Rows, within: Sequence[str] = ()) -> list[str]:
     lines = lines.with_columns(_set_words(lines, groups))
     names = pl.concat_str(*parts, "set words", separator=" ", ignore_nulls=True)
     names_of_lines = lines.select(*described.columns, name=names)
-    named = described.join(
+    joined = described.join(
         names_of_lines, on=described.columns, how="left", nulls_equal=True, maintain_order="left"
     )
-    return named["name"].to_list()
+    return joined["name"].to_list()
 
 
 def _set_words(lines: "pl.DataFrame", groups: Sequence[str]) -> "pl.Series":
@@ -197,8 +195,8 @@ def table(rows: Rows) -> tuple[list[str], dict[str, dict[str, list[float]]]]:
 
     frame = frame_of(rows)
     names = pl.Series(variant_names(frame), dtype=pl.String)
-    named = frame.select("architecture", "accuracy_last", variant=names)
+    students = frame.select("architecture", "accuracy_last", variant=names)
     cells: dict[str, dict[str, list[float]]] = {}
-    for (variant, architecture), students in named.group_by("variant", "architecture", maintain_order=True):
-        cells.setdefault(str(variant), {})[str(architecture)] = students["accuracy_last"].to_list()
+    for (variant, architecture), members in students.group_by("variant", "architecture", maintain_order=True):
+        cells.setdefault(str(variant), {})[str(architecture)] = members["accuracy_last"].to_list()
     return frame["architecture"].unique(maintain_order=True).to_list(), cells

@@ -64,7 +64,7 @@ def merged(sweep: Path, table: str = "results.csv", results: Results | None = No
     with locked(sweep / ".lock", "paths.runs"):
         tables = sorted(sweep.glob(f"*/{table}"))
         rows = merge_rows(tables, SCHEMAS[table]) if results is None else rows_in(tables, results)
-        if tables:
+        if tables:  # none while the first job runs
             write_csv(sweep / table, texts_of(rows), columns_of(SCHEMAS[table]))
     return rows
 
@@ -78,6 +78,7 @@ def rows_in(tables: Iterable[Path], results: Results) -> "pl.DataFrame":
     import polars as pl
 
     frame = merge_rows(tables, ResultRow)
+    # Only what training decided: the other columns say what the job asked for, which may name it otherwise.
     finished_rows = [results.find(key) or {} for key in frame["config_hash"]]
     for column in _TRAINED:
         finished = [row.get(column) for row in finished_rows]

@@ -56,6 +56,7 @@ class Stages:
     @property
     def sets_there(self) -> list[tuple[str, Path]]:
         """Label and folder of the sets that still exist."""
+        # A store may have been cleaned up since.
         return [(label, Path(where)) for label, where in self.sets if Path(where).exists()]
 
 

@@ -11,6 +11,7 @@ def count(numbers: Sequence[int], thing: str) -> str:
     >>> count([1], "seed"), count([3], "seed"), count([1, 2, 3], "seed")
     ('1 seed', '3 seeds', '1 to 3 seeds')
     """
+    # Once if both ends are equal.
     text = " to ".join(f"{n:,}" for n in dict.fromkeys((numbers[0], numbers[-1])))
     return f"{text} {thing}{'' if text == '1' else 's'}"
 
@@ -21,7 +22,7 @@ def in_percent(values: Sequence[float]) -> str:
     >>> in_percent([0.5, 0.52]), in_percent([0.5]), in_percent([])
     ('51.0 ± 1.4', '50.0', '')
     """
-    if len(values) < 2:
+    if len(values) < 2:  # one value has no deviation, none gives an empty text
         return "".join(map(percent, values))
     return f"{percent(statistics.mean(values))} ± {percent(statistics.stdev(values))}"
 
