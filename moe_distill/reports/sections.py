@@ -1,6 +1,7 @@
 """Smaller parts of pages, as values for templates: links, a sweep's cells, and further tables."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -134,7 +135,8 @@ def tables_of(sweep: Path, jobs: Sequence[Path]) -> dict[str, CsvLines]:
     tables: dict[str, CsvLines] = {AGREEMENT_TABLE: agreement} if agreement else {}
     for name in TITLES:
         lines: dict[tuple[str, ...], dict[str, str]] = {}
-        for job in jobs:
+        # Most jobs have one of these tables: making an empty frame for each other one takes seconds.
+        for job in (job for job in jobs if os.path.lexists(job / name)):
             for row in texts_of(merge_rows([job / name], SCHEMAS[name])):
                 # Jobs that share a set have the same lines about it.
                 lines.setdefault(tuple(row.values()), row)

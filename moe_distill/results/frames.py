@@ -108,11 +108,6 @@ def trained() -> "pl.Expr":
     return pl.col("accuracy_last").is_not_null()
 
 
-def is_trained(row: Row) -> bool:
-    """Return True if a row is of a student that was trained, not of one to come."""
-    return row["accuracy_last"] not in ("", None)
-
-
 def values_of(cells: Sequence[Any], kind: type) -> list[Value]:
     """Return cells, typed or as text, as values of a column's type (``kind_of``); empty ones as None.
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from moe_distill.results.frames import COLUMNS, Row, Rows, as_text, frame_of, is_trained, trained
+from moe_distill.results.frames import COLUMNS, Row, Rows, as_text, frame_of, trained
 from moe_distill.results.set_names import set_name
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["COLUMNS", "RANDOM", "RANDOM_TILED", "REAL", "Row", "Rows", "is_trained"]
+__all__ = ["COLUMNS", "RANDOM", "RANDOM_TILED", "REAL", "Row", "Rows"]
 
 # Methods whose images are real ones, drawn at random: the baselines of all others.
 RANDOM, RANDOM_TILED = REAL = "random", "random_tiled"
