@@ -4,7 +4,8 @@ import itertools
 
 import torch
 
-from moe_distill.results.frames import COLUMNS, texts_of
+from moe_distill.reports import answers
+from moe_distill.results.frames import COLUMNS, frame_of, texts_of
 from moe_distill.results.row_files import merge_rows
 from moe_distill.results.schema import ResultRow
 from moe_distill.seeding import stream
@@ -44,6 +45,11 @@ def students(
 def texts_in(tables, schema=ResultRow):
     """Return the rows of tables of runs as texts."""
     return texts_of(merge_rows(tables, schema))
+
+
+def answers_of(rows, question):
+    """Return what rows that are no frame yet answer."""
+    return answers.answers_of(frame_of(rows), question)
 
 
 def to_come(rows):

@@ -20,8 +20,7 @@ from moe_distill.reports.run_page import RunReport, build_page
 from moe_distill.reports.sections import Link, links_in
 from moe_distill.results.aggregate import finite
 from moe_distill.results.attempts import LOG
-from moe_distill.results.comparison import format_difference, leads_over_random
-from moe_distill.results.frames import texts_of
+from moe_distill.results.comparison import leads_over_random
 from moe_distill.results.known_rows import Results
 from moe_distill.results.rows import table
 from moe_distill.results.run_tables import is_job, publish, rows_in
@@ -74,7 +73,7 @@ def write_page(folder: Path, stages: Stages, results: Results) -> Path:
         stages: What it did.
         results: The rows that are done, wherever they were made.
     """
-    rows = texts_of(rows_in(folder.glob("results.csv"), results))
+    rows = rows_in(folder.glob("results.csv"), results)
     links = links_in(folder, {"results.csv": "rows (results.csv)", LOG: "log"})
     if is_job(folder):  # whose page is written once its jobs have ended, however they did
         links.insert(0, Link("page of the sweep", "../report.html"))
@@ -119,7 +118,7 @@ def _print(rows: "pl.DataFrame", runtime: Runtime, page: Path) -> None:
     for variant, leads in leads_over_random(rows).items():
         for opponent, lead in leads.values():
             if lead.difference is not None:
-                say(f"{variant} over {opponent}: {format_difference(vars(lead))} points (95 %, {lead.over})")
+                say(f"{variant} over {opponent}: {lead} points (95 %, {lead.over})")
     found = sum(c["found"] for c in runtime.costs)
     say(f"{found} of {len(runtime.costs)} stages were found finished in {runtime.store.root}")
     say(f"rows: {runtime.output / 'results.csv'}\npage: {page}")

@@ -254,13 +254,11 @@ def _agree(sweep: Path) -> None:
     together.
     """
     with locked(sweep / ".lock", "paths.runs"):
-        rows = texts_of(merge_rows([sweep / "measures.csv"], MeasureRow).with_columns(set_name()))
-        groups = dict.fromkeys(tuple(row[c] for c in CONDITIONS) for row in rows)
-        told = [
-            {**dict(zip(CONDITIONS, group, strict=True)), **found}
-            for group in groups
-            for found in agreement([row for row in rows if tuple(row[c] for c in CONDITIONS) == group])
-        ]
+        rows = merge_rows([sweep / "measures.csv"], MeasureRow).with_columns(set_name())
+        told = []
+        for group in rows.partition_by(CONDITIONS, maintain_order=True):
+            (conditions,) = texts_of(group.select(CONDITIONS).head(1))
+            told += [{**conditions, **line} for line in agreement(group)]
         write_csv(sweep / "agreement.csv", told, (*CONDITIONS, *AGREEMENT))
 
 

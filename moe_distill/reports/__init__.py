@@ -1,1 +1,1 @@
-"""Result rows and sets as tables, charts and pages."""
+"""Result rows and sets as tables, charts and HTML pages."""

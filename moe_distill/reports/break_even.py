@@ -1,28 +1,30 @@
-"""After how many trainings distilling pays: what a set costs to make, against trainings on all real data."""
+"""After how many trainings distilling pays: the cost of making a set against trainings on all real data."""
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from moe_distill.results.rows import Row
-from moe_distill.results.set_names import set_of
+from moe_distill.results.set_names import set_name
+
+if TYPE_CHECKING:
+    import polars as pl
 
 FULL = "full_dataset"
-_DATA = ("dataset", "data_variant", "data.size")
-_Of = tuple[str, ...]  # data, and last the network
+# Trainings are compared on the same images and network; another image size changes their cost.
+_SAME_TASK = ("dataset", "data_variant", "data.size", "architecture")
 
 
 @dataclass(frozen=True)
 class BreakEven:
-    """What a set costs and saves on one network; seconds.
+    """What a set costs and saves on one network; times in seconds.
 
     Attributes:
         variant: The set's name.
-        network: Of the students.
-        made: Teachers and distilling.
-        training: Of one student on the set.
-        full: Of one student on all real data.
+        network: The students' network.
+        made: Training the teachers and distilling.
+        training: Training one student on the set.
+        full: Training one student on all real data.
     """
 
     variant: str
@@ -33,38 +35,45 @@ class BreakEven:
 
     @property
     def after(self) -> float:
-        """The fewest trainings n for which made + n · training ≤ n · full; infinite where a training saves
-        nothing.
+        """The fewest trainings n with made + n · training ≤ n · full; infinite if a training saves nothing.
+
+        >>> BreakEven("dm5x2", "convnet3", made=100.0, training=1.0, full=11.0).after
+        10
         """
         saved = self.full - self.training
         return math.ceil(self.made / saved) if saved > 0 else math.inf
 
 
-def break_even(
-    rows: Sequence[Row], variants: Sequence[str], teachers: Mapping[str, float]
-) -> list[BreakEven]:
-    """Return what each set costs and saves, for networks also trained on all data of the same set and size.
+def break_even(frame: "pl.DataFrame", teachers: Mapping[str, float]) -> list[BreakEven]:
+    """Return what each set costs and saves on networks that were also trained on all of the same data.
 
     Args:
-        rows: Result rows, with ``data.size`` where the command line set it.
-        variants: What each row's set is called.
-        teachers: Seconds that the networks trained beforehand took, by the set's fingerprint; sets of which
-            that is not known are left out.
+        frame: Result rows as :func:`~moe_distill.results.question.to_frame` returns them: with ``variant``,
+            and with ``data.size`` where any command line set it.
+        teachers: Seconds that training the teachers of a set took, by the set's name (``set_of``); sets that
+            it lacks are left out.
     """
-    full: dict[_Of, list[float]] = {}
-    of_sets: dict[tuple[_Of, str, str], list[tuple[float, float]]] = {}
-    for row, variant in zip(rows, variants, strict=True):
-        of = (*(str(row.get(c) or "") for c in _DATA), str(row["architecture"]))
-        if row["method"] == FULL:
-            full.setdefault(of, []).append(float(row["train_seconds"]))
-        elif row["distill_seconds"] not in ("", None) and set_of(row) in teachers:
-            made = float(row["distill_seconds"]) + teachers[set_of(row)]
-            of_sets.setdefault((of, variant, str(row["method"])), []).append(
-                (made, float(row["train_seconds"]))
-            )
-    lines = []
-    for (of, variant, _), costs in of_sets.items():
-        if of in full:
-            made, training = (statistics.mean(column) for column in zip(*costs, strict=True))
-            lines.append(BreakEven(variant, of[-1], made, training, statistics.mean(full[of])))
-    return lines
+    import polars as pl
+
+    if "data.size" not in frame.columns:
+        frame = frame.with_columns(pl.lit("").alias("data.size"))
+    rows = frame.with_columns(
+        set_name(),
+        pl.col("data.size", "data_variant").fill_null(""),  # null never equals null in a join
+    ).drop_nulls("train_seconds")  # students to come
+    of_full = rows.filter(pl.col("method") == FULL)
+    full = of_full.group_by(_SAME_TASK).agg(full=pl.col("train_seconds").mean())
+    costs = pl.DataFrame({"set_fingerprint": [*teachers], "teachers": [*teachers.values()]})
+    costs = costs.cast({"set_fingerprint": pl.String, "teachers": pl.Float64})  # also where it is empty
+    sets = rows.filter(pl.col("method") != FULL).drop_nulls("distill_seconds")
+    sets = sets.join(costs, on="set_fingerprint", maintain_order="left")
+    # By method too, as sets of several may share a variant's name.
+    sets = sets.group_by(*_SAME_TASK, "variant", "method", maintain_order=True).agg(
+        made=(pl.col("distill_seconds") + pl.col("teachers")).mean(), training=pl.col("train_seconds").mean()
+    )
+    # An inner join: networks that were not trained on all data have nothing to compare with.
+    lines = sets.join(full, on=_SAME_TASK, maintain_order="left")
+    return [
+        BreakEven(*line)
+        for line in lines.select("variant", "architecture", "made", "training", "full").rows()
+    ]

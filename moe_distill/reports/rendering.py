@@ -1,7 +1,7 @@
-"""Templates filled in: each kind of document escapes, by itself, every value that is put into it.
+"""Filled-in templates: every value is escaped for the kind of document that it is put into.
 
-A value is text unless it is :class:`~markupsafe.Markup`, so that whoever forgets to mark markup shows it as
-text.
+A value counts as text unless it is :class:`~markupsafe.Markup`: undeclared markup shows as text, and
+text never acts as markup.
 """
 
 import base64
@@ -19,36 +19,36 @@ _LOADER = PackageLoader("moe_distill.reports")
 
 
 def page(template: str, **values: object) -> str:
-    """Return an HTML page that makes no request anywhere.
-
-    Its policy lets the page's script run by its hash, so that no other one does, whatever the values hold.
+    """Return an HTML page that makes no network requests.
 
     Args:
         template: The template's name without its ending.
-        **values: What it shows.
+        **values: The values of its variables.
     """
     environment = _html()
+    # The script alone is rendered first, as its hash is part of the page.
     script = environment.get_template("page.js").render()
+    # The page's policy allows this script by its hash, so that no other one runs, whatever the values hold.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = environment.get_template(f"{template}.html.j2").render(
         values, script=Markup(script), digest=digest
     )
-    return printable(text)  # what turns the writing of a line would turn that of its neighbours
+    return printable(text)  # characters that reverse the writing direction would affect all that follows
 
 
 def part(macro: str, *values: object) -> Markup:
-    """Return what one macro of ``parts.html.j2`` makes of values: a piece of a page."""
-    made: Markup = getattr(_html().get_template("parts.html.j2").module, macro)(*values)
-    return made
+    """Return a piece of a page: a macro of ``parts.html.j2`` applied to values."""
+    markup: Markup = getattr(_html().get_template("parts.html.j2").module, macro)(*values)
+    return markup
 
 
 def markdown(template: str, **values: object) -> str:
-    """Return a Markdown document in which no value has an effect; arguments as for :func:`page`."""
+    """Return a Markdown document in which values show as plain text; arguments as for :func:`page`."""
     return _markdown().get_template(f"{template}.md.j2").render(values)
 
 
 def latex(template: str, **values: object) -> str:
-    """Return a piece of LaTeX in which no value has an effect; arguments as for :func:`page`."""
+    """Return a piece of LaTeX in which values show as plain text; arguments as for :func:`page`."""
     return _latex().get_template(f"{template}.tex.j2").render(values)
 
 
@@ -79,11 +79,11 @@ def _latex() -> Environment:
 
 
 def _environment(finalize: Callable[[object], object] | None = None) -> Environment:
-    """Return an environment that escapes as HTML what no function has made markup before."""
+    """Return an environment that escapes values as HTML, unless ``finalize`` has made markup of them."""
     return Environment(
         loader=_LOADER,
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a misspelt name fails instead of showing nothing
         finalize=finalize,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -92,7 +92,7 @@ def _environment(finalize: Callable[[object], object] | None = None) -> Environm
 
 
 def _escaping_by(escaped: Callable[[str], str]) -> Callable[[object], Markup]:
-    """Return what makes markup of a value by escaping it; markup is what is escaped already."""
+    """Return a function that makes markup of a value by escaping it; markup stays as it is."""
 
     def finalize(value: object) -> Markup:
         return value if isinstance(value, Markup) else Markup(escaped(str(value)))
@@ -101,5 +101,5 @@ def _escaping_by(escaped: Callable[[str], str]) -> Callable[[object], Markup]:
 
 
 def _with_minus(text: str) -> str:
-    """Return a figure whose hyphen in front is a minus."""
+    """Return a figure with a minus sign for a leading hyphen."""
     return f"−{text[1:]}" if text.startswith("-") else text

@@ -1,15 +1,16 @@
-"""The page of a run: one HTML file that needs nothing else, built from rows, costs and sets."""
+"""The page of a run: a self-contained HTML file, built from rows, costs and sets."""
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moe_distill.reports import rendering
 from moe_distill.reports.answers import Variant
 from moe_distill.reports.break_even import FULL
-from moe_distill.reports.charts import Bars, bars_of
+from moe_distill.reports.charts import bars_of
 from moe_distill.reports.cost_table import costs_of, duration, merged_costs, seconds_of
 from moe_distill.reports.looks import Look, looks_of
 from moe_distill.reports.naming import describe_set
@@ -17,18 +18,22 @@ from moe_distill.reports.sections import Link
 from moe_distill.reports.sets import load_union, read_distilled, set_sections
 from moe_distill.reports.tables import Entry, Line, Sheet
 from moe_distill.results.aggregate import finite
-from moe_distill.results.comparison import Interval, format_difference, leads_over_random
-from moe_distill.results.rows import RANDOM, RANDOM_TILED, Row, budget_of, table, variant_names
-from moe_distill.results.set_names import set_of
+from moe_distill.results.comparison import Interval, leads_over_random
+from moe_distill.results.frames import frame_of
+from moe_distill.results.rows import RANDOM, RANDOM_TILED, budget, table, variant_names
+from moe_distill.results.set_names import set_name
 from moe_distill.results.stages import StageCost
 from moe_distill.results.wording import count, in_percent
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _OPPONENTS = {RANDOM: "random real images", RANDOM_TILED: "random real images tiled as its own"}
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A figure in large letters, and what it is."""
+    """A figure in large letters, and its meaning in small ones."""
 
     figure: str
     about: str
@@ -36,14 +41,14 @@ class Tile:
 
 @dataclass(frozen=True)
 class RunAnswers:
-    """What the rows of a single run answer.
+    """All that the rows of a single run answer.
 
     Attributes:
         variants: In the order of the run.
-        networks: Of the students, in order.
+        networks: The students' networks, in order.
         accuracies: Fractions, one a student, by variant and network.
         leads: By variant, its leads over random images by their kind.
-        sets: What each set is called, by what names it in rows (``set_of``).
+        sets: What each set is called, by its name in rows (``set_of``).
     """
 
     variants: Sequence[Variant]
@@ -53,61 +58,66 @@ class RunAnswers:
     sets: Mapping[str, str]
 
     def means(self, variant: Variant) -> list[float]:
-        """Return a variant's mean by network (NaN where there is none) and, last, the average of all of
-        these.
-        """
+        """Return a variant's mean for each network (NaN where it has none) and, last, their average."""
         cells = [self.accuracies.get((variant.name, network), []) for network in self.networks]
-        by = [statistics.mean(finite(cell) or [math.nan]) for cell in cells]
-        return [*by, statistics.mean(by or [math.nan])]
+        # NaN where all students diverged, so that the average is not of fewer networks.
+        means = [statistics.mean(finite(cell) or [math.nan]) for cell in cells]
+        return [*means, statistics.mean(means or [math.nan])]
 
     def best(self) -> Variant | None:
-        """Return the variant of the highest average, real images only where there is no other."""
+        """Return the variant of the highest average, real images only if there is no other."""
         known = [v for v in self.variants if math.isfinite(self.means(v)[-1])]
         return max(known, key=lambda v: (not v.real, self.means(v)[-1]), default=None)
 
 
-def run_answers(rows: Sequence[Row]) -> RunAnswers:
+def run_answers(frame: "pl.DataFrame") -> RunAnswers:
     """Return what the rows of a run, with the columns of ``rows.COLUMNS``, answer."""
-    networks, cells = table(rows)
-    names = variant_names(rows)
-    first = dict(zip(reversed(names), reversed(rows), strict=True))
+    import polars as pl
+
+    networks, cells = table(frame)
+    names = variant_names(frame)
     looks = looks_of([*cells])
-    variants = [
-        Variant(
-            name=name,
-            words=describe_set(first[name]),
-            dataset=str(first[name]["dataset"]),
-            group="",
-            real=name.startswith((RANDOM, FULL)),
-            budget=budget_of(first[name]),
-            look=looks[name],
-        )
-        for name in cells
-    ]
-    accuracies = {(name, network): values for name, by in cells.items() for network, values in by.items()}
-    over_random = leads_over_random(rows)
-    leads = {name: {kind: lead for kind, (_, lead) in by.items()} for name, by in over_random.items()}
-    return RunAnswers(variants, networks, accuracies, leads, dict(zip(map(set_of, rows), names, strict=True)))
+    described = frame.select(
+        "dataset", "method", "ipc", "noe", budget=budget(), name=pl.Series(names, dtype=pl.String)
+    )
+    variants = []
+    for row in described.unique("name", keep="first", maintain_order=True).iter_rows(named=True):
+        name = row["name"]
+        words = describe_set(row["method"], row["ipc"] or (), row["noe"])
+        is_real = name.startswith((RANDOM, FULL))
+        variants.append(Variant(name, words, row["dataset"], "", is_real, row["budget"], looks[name]))
+    accuracies = {
+        (name, network): values
+        for name, by_network in cells.items()
+        for network, values in by_network.items()
+    }
+    leads = {
+        name: {kind: lead for kind, (_, lead) in by_kind.items()}
+        for name, by_kind in leads_over_random(frame).items()
+    }
+    sets = dict(zip(frame.select(set_name()).to_series(), names, strict=True))
+    return RunAnswers(variants, networks, accuracies, leads, sets)
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """All that the page of a run tells.
+    """All that the page of a run shows.
 
     Attributes:
         title: The name of the run.
-        command: What repeats the run.
-        rows: Result rows with the columns of ``rows.COLUMNS``; accuracies are fractions.
-        costs: What each stage cost.
-        sets: Label and place of each distilled set: a folder as the store holds it, or one expert's file.
-        facts: What the run ran on, shown as it is.
-        links: To the files beside the page.
-        is_job: Whether it is a job of a sweep, whose name no reader would know: it is then called by its set.
+        command: The command line that repeats the run.
+        rows: Result rows with the columns of ``rows.COLUMNS`` (see ``frame_of``); None without any.
+        costs: The cost of each stage.
+        sets: Label and place of each distilled set: a folder as the store has it, or one expert's file.
+        facts: What the run ran on, shown unchanged.
+        links: Links to the files beside the page.
+        is_job: Whether it is a job of a sweep. Its title is then what its set is, as jobs have numbers for
+            names.
     """
 
     title: str
     command: str
-    rows: Sequence[Row] = ()
+    rows: "pl.DataFrame | None" = None
     costs: Sequence[StageCost] = ()
     sets: Sequence[tuple[str, Path]] = ()
     facts: Mapping[str, str] | None = None
@@ -116,52 +126,50 @@ class RunReport:
 
 
 def build_page(report: RunReport) -> str:
-    """Return the page of a run as HTML that makes no request anywhere; what is missing leaves its section
-    out.
+    """Return the page of a run as HTML that makes no network requests, without empty sections.
 
     Raises:
         InputError: A set is missing or damaged.
     """
-    answers = run_answers(report.rows)
-    named = {variant.name: variant for variant in answers.variants}
+    answers = run_answers(frame_of(()) if report.rows is None else report.rows)
+    variants = {variant.name: variant for variant in answers.variants}
     distilled = []
-    for label, path in dict.fromkeys(report.sets):
+    for label, path in dict.fromkeys(report.sets):  # a set may be evaluated several times
+        # By its tensors, as the label of the run is not the name that tables have for it.
         title = answers.sets.get(load_union(path).tensors_fingerprint(), label)
-        known = named.get(title)
-        distilled.append(
-            read_distilled(title, known.words if known else "", known.look if known else Look(0), path)
-        )
-    spent, best = merged_costs(report.costs), answers.best()
+        variant = variants.get(title)
+        words, look = (variant.words, variant.look) if variant else ("", Look(0))
+        distilled.append(read_distilled(title, words, look, path))
+    costs, best = merged_costs(report.costs), answers.best()
     datasets = dict.fromkeys(variant.dataset for variant in answers.variants)
     subject = f"{answers.variants[0].words}, on {' and '.join(datasets)}" if answers.variants else ""
+    has_subject = report.is_job and bool(subject)
     return rendering.page(
         "run",
         kicker=f"Dataset distillation{''.join(f' of {d}' for d in datasets)} with a mixture of experts",
-        title=(subject if report.is_job else "") or report.title,
-        code=report.title if report.is_job and subject else "",
+        title=subject if has_subject else report.title,
+        code=report.title if has_subject else "",
         links=report.links,
         best=best,
         sentence=_sentence(answers, best) if best else "",
-        tiles=_tiles(answers, best, spent),
+        tiles=_tiles(answers, best, costs),
         accuracy=_sheet_of(answers) if answers.variants else None,
         accuracy_note=_note_of(answers),
-        variants=named,
-        bars=[_bars(answers)] if best else [],
+        variants=variants,
+        bars=[bars_of("", answers.variants, answers.accuracies)] if best else [],
         set_sections=set_sections(distilled),
-        costs=costs_of(spent),
+        costs=costs_of(costs),
         command=report.command,
         facts=report.facts or {},
     )
 
 
 def _sentence(answers: RunAnswers, best: Variant) -> str:
-    """Return how good the best variant is, after its name: on average, and beside random images of its
-    budget.
-    """
+    """Return what the page says after the best variant's name: its average and leads over random images."""
     means = answers.means(best)
     texts = []
     for kind, lead in answers.leads.get(best.name, {}).items():
-        if lead.difference is None:
+        if lead.difference is None:  # no pairs of students
             continue
         side = "above" if lead.difference >= 0 else "below"
         text = f", {abs(100 * lead.difference):.1f} points {side} {_OPPONENTS[kind]}"
@@ -177,21 +185,22 @@ def _average(means: Sequence[float]) -> str:
     return f"{100 * means[-1]:.1f}\u00a0%"
 
 
-def _tiles(answers: RunAnswers, best: Variant | None, spent: Sequence[StageCost]) -> list[Tile]:
+def _tiles(answers: RunAnswers, best: Variant | None, costs: Sequence[StageCost]) -> list[Tile]:
     tiles = []
     if best:
         tiles.append(Tile(_average(answers.means(best)), f"test accuracy, {best.name}"))
         for kind, lead in answers.leads.get(best.name, {}).items():
             if lead.difference is not None:
-                tiles.append(Tile(format_difference(vars(lead)), f"points over {_OPPONENTS[kind]}"))
-    if spent:
-        tiles.append(Tile(duration(seconds_of(spent)), "of computing"))
-        tiles.append(Tile(f"{sum(c.found for c in spent)} of {len(spent)}", "stages found finished"))
+                tiles.append(Tile(str(lead), f"points over {_OPPONENTS[kind]}"))
+    if costs:
+        tiles.append(Tile(duration(seconds_of(costs)), "of computing"))
+        tiles.append(Tile(f"{sum(c.found for c in costs)} of {len(costs)}", "stages found finished"))
     return tiles
 
 
 def _sheet_of(answers: RunAnswers) -> Sheet:
     means = {v.name: answers.means(v) for v in answers.variants}
+    # Of means as numbers: two that are printed alike are not both the best.
     tops = [max(finite(column), default=None) for column in zip(*means.values(), strict=True)]
     lines = []
     for v in answers.variants:
@@ -207,11 +216,7 @@ def _note_of(answers: RunAnswers) -> str:
     students = [*answers.accuracies.values()]
     if not students:
         return ""
-    lost = sum(len(values) - len(finite(values)) for values in students)
+    diverged = sum(len(values) - len(finite(values)) for values in students)
     counted = count(sorted(len(finite(values)) for values in students), "student")
     note = f"Test accuracy in percent: mean ± standard deviation of {counted} per network, the best in bold."
-    return note + (f" Left out: {count([lost], 'student')} that diverged." if lost else "")
-
-
-def _bars(answers: RunAnswers) -> Bars:
-    return bars_of("", answers.variants, answers.accuracies)
+    return note + (f" Left out: {count([diverged], 'student')} that diverged." if diverged else "")

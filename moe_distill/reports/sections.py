@@ -1,8 +1,7 @@
-"""What stands on pages beside the answer, as values for templates: links, cells of a sweep, and smaller
-tables.
-"""
+"""Smaller parts of pages, as values for templates: links, a sweep's cells, and further tables."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from moe_distill.results.wording import count
 
 LOST = ("failed", "stopped", "killed", "restarted")
 AGREEMENT_TABLE = "agreement.csv"
-# What a pipeline calls its table, and what the page says of it.
+# The tables of other pipelines, and their headings on the page.
 TITLES = {
     "measures.csv": "Dependence of the experts, beside real images dealt out at random",
     "scores.csv": "Scores, network by network",
@@ -34,29 +33,33 @@ _LEFT_OUT = ("config_hash", "set_fingerprint", "commit", "network_seed", "overri
 _MAX_LINES = 200
 
 CsvLines = Sequence[Mapping[str, str]]
-"""Lines of a table that a pipeline left, each cell a text."""
+"""Lines of a CSV file, each cell as text."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """What a page leads to: a text, and the address relative to the page."""
+    """A link of a page: its text, and the address relative to the page."""
 
     text: str
     address: str
 
 
 def links_in(folder: Path, names: Mapping[str, str]) -> list[Link]:
-    """Return links to those files of a folder that are there.
+    """Return links to those of some files that exist.
 
     Args:
-        folder: The page's own.
-        names: What each file is called, by its path relative to the folder.
+        folder: The folder of the page.
+        names: The text of each link, by the file's path relative to the folder.
     """
     return [Link(text, address_of(name)) for name, text in names.items() if (folder / name).is_file()]
 
 
 def address_of(name: str) -> str:
-    """Return a path as a relative address, which cannot be read as one of another scheme or machine."""
+    """Return a path as a relative address, which cannot be mistaken for one of another scheme or host.
+
+    >>> address_of("javascript:a b")
+    './javascript%3Aa%20b'
+    """
     return f"./{quote(name)}"
 
 
@@ -65,13 +68,13 @@ class CellReport:
     """A cell of a sweep as its page shows it.
 
     Attributes:
-        name: What its command line sets apart from the others.
+        name: The settings that distinguish it from the other cells.
         state: See :meth:`~moe_distill.sweeps.jobs.Cell.state`.
-        attempts: The attempts at it, the first one first.
-        last: What became of the last one.
-        log: The last lines it printed.
-        command: What runs it alone.
-        links: To its page and its log, where they are.
+        attempts: The attempts at it, in order.
+        last: The state of the last one.
+        log: The last lines that it printed.
+        command: The command line that runs it alone.
+        links: Links to its page and its log, if they exist.
     """
 
     name: str
@@ -84,13 +87,15 @@ class CellReport:
 
     @property
     def is_lost(self) -> bool:
-        """Whether it came to no good end."""
+        """Whether its last attempt did not finish."""
         return self.state in LOST
 
     @property
     def tries(self) -> list[str]:
         """Each attempt in a line."""
-        states = [*("lost: killed, or its machine restarted" for _ in self.attempts[1:]), self.last]
+        # Only the last attempt may still run: an earlier one without an end was lost.
+        lost = "lost: killed, or its machine restarted"
+        states = [*(lost for _ in self.attempts[1:]), self.last]
         return [_in_a_line(a, state) for a, state in zip(self.attempts, states, strict=False)]
 
     @property
@@ -101,6 +106,7 @@ class CellReport:
 
 def _in_a_line(attempt: Attempt, state: str) -> str:
     began = datetime.fromtimestamp(attempt.began, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    # Without an end of its own, its state says what became of it.
     outcome = state if attempt.outcome in (None, STARTING) else attempt.outcome
     took = f" after {duration(attempt.ended - attempt.began)}" if attempt.ended else ""
     error = f": {attempt.error}" if attempt.error else ""
@@ -109,9 +115,7 @@ def _in_a_line(attempt: Attempt, state: str) -> str:
 
 @dataclass(frozen=True)
 class TableSection:
-    """A section of tables: its heading, a note, and each table under a title of its own, which may be
-    empty.
-    """
+    """A section of tables: its heading, a note, and the tables with their titles, which may be empty."""
 
     heading: str
     note: str
@@ -119,37 +123,47 @@ class TableSection:
 
 
 def tables_of(sweep: Path, jobs: Sequence[Path]) -> dict[str, CsvLines]:
-    """Return the lines of other pipelines' tables of a sweep's jobs, each once, by the table's name;
-    agreement first.
+    """Return the lines of other pipelines' tables in a sweep, each once, by the table's file name.
+
+    The table of agreement, which belongs to the whole sweep, comes first.
 
     Args:
-        sweep: Its folder.
+        sweep: The sweep's folder.
         jobs: The folders of its jobs.
     """
-    agreed = left_in(sweep / AGREEMENT_TABLE, read_table) or []
-    found: dict[str, CsvLines] = {AGREEMENT_TABLE: agreed} if agreed else {}
+    agreement = left_in(sweep / AGREEMENT_TABLE, read_table) or []
+    tables: dict[str, CsvLines] = {AGREEMENT_TABLE: agreement} if agreement else {}
     for name in TITLES:
         lines: dict[tuple[str, ...], dict[str, str]] = {}
-        for row in (row for job in jobs for row in texts_of(merge_rows([job / name], SCHEMAS[name]))):
-            lines.setdefault(tuple(row.values()), row)
+        # Most jobs have one of these tables: making an empty frame for each other one takes seconds.
+        for job in (job for job in jobs if os.path.lexists(job / name)):
+            for row in texts_of(merge_rows([job / name], SCHEMAS[name])):
+                # Jobs that share a set have the same lines about it.
+                lines.setdefault(tuple(row.values()), row)
         if lines:
-            found[name] = list(lines.values())
-    return found
+            tables[name] = list(lines.values())
+    return tables
 
 
 def table_sections(tables: Mapping[str, CsvLines]) -> list[TableSection]:
-    """Return what was compared as sections, then each other table as one, with the columns that vary."""
+    """Return sections of the agreements, then one section for each other table, with the columns that vary.
+
+    Args:
+        tables: As :func:`tables_of` returns them.
+    """
     others = [_as_section(TITLES[name], lines) for name, lines in tables.items() if name in TITLES]
     return [*_agreements(tables.get(AGREEMENT_TABLE, ())), *others]
 
 
 def _as_section(title: str, lines: CsvLines) -> TableSection:
     known = [c for c in lines[0] if c not in _LEFT_OUT]
+    # What is the same in all lines is said once, in the note.
     columns = [c for c in known if len({line.get(c) for line in lines}) > 1] or known[:1]
     constant = {c: lines[0][c] for c in known if c not in columns and lines[0][c]}
     body = [as_line(*(_rounded(line.get(c) or "") for c in columns)) for line in lines[:_MAX_LINES]]
     note = ", ".join(f"{c} {_rounded(v)}" for c, v in constant.items())
-    note += f". The first {_MAX_LINES} of {len(lines)} lines." * (len(lines) > _MAX_LINES)
+    if len(lines) > _MAX_LINES:
+        note += f". The first {_MAX_LINES} of {len(lines)} lines."
     return TableSection(title, note, [("", Sheet(tuple(columns), {"": body}, ()))])
 
 
@@ -159,32 +173,36 @@ def as_line(name: str, *texts: str) -> Line:
 
 
 def _rounded(text: str) -> str:
-    """Return a number with a point to four digits, anything else as it is."""
+    """Return a decimal number rounded to four digits, anything else unchanged."""
     try:
+        # Only with a point: counts and seeds are shown in full.
         return f"{float(text):.4g}" if "." in text else text
     except ValueError:
         return text
 
 
 def _agreements(lines: CsvLines) -> list[TableSection]:
-    """Return a section of the architectures and one of the measures that were compared, where any were."""
+    """Return a section of the architectures and one of the measures that were compared, if any were."""
     note = (
-        "Spearman's rank correlation over sets of equal data, method and budget, with its 95\u00a0% interval, which "
-        "fewer than four sets do not give."
+        "Spearman's rank correlation over sets of equal data, method and budget, with its 95\u00a0% "
+        "interval, which fewer than four sets do not give."
     )
     sections = []
     for what, by_pair in (("architectures", False), ("measures", True)):
-        own = [line for line in lines if line["compared"] == what]
+        compared = [line for line in lines if line["compared"] == what]
         subject = "networks" if what == "architectures" else what
-        if own:
-            tables = _agreement_sheets(own, by_pair)
+        if compared:
+            tables = _agreement_sheets(compared, by_pair)
             sections.append(TableSection(f"Do {subject} put the sets in one order?", note, tables))
     return sections
 
 
 def _agreement_sheets(lines: CsvLines, by_pair: bool) -> list[tuple[str, Sheet]]:
-    """Return a table for each group of comparable sets: a line for each pair if ``by_pair``, else a
-    column.
+    """Return a titled table for each group of comparable sets.
+
+    Args:
+        lines: Lines of ``agreement.csv``.
+        by_pair: Whether each pair has a line; else it has a column.
     """
     groups: dict[str, dict[str, dict[str, str]]] = {}
     for compared in lines:
@@ -202,30 +220,36 @@ def _agreement_sheets(lines: CsvLines, by_pair: bool) -> list[tuple[str, Sheet]]
 
 def _correlation(compared: Mapping[str, str]) -> str:
     rho, low, high = (float(compared[c]) for c in ("rho", "low", "high"))
+    # NaN: too few sets, or a measure that is the same for all.
     if not math.isfinite(rho):
         return "undefined"
-    text = f"{rho:+.2f}" + f" ({low:+.2f} to {high:+.2f})" * math.isfinite(low)
-    return text.replace("-", "−")
+    interval = f" ({low:+.2f} to {high:+.2f})" if math.isfinite(low) else ""
+    return f"{rho:+.2f}{interval}".replace("-", "−")
 
 
 def losing_section(losing: Sequence[Lead]) -> TableSection | None:
-    """Return the networks that learn less from a variant than from its opponent; None where there are
-    none.
+    """Return the section of networks that learn less from a variant than from its opponent; None without any.
+
+    Args:
+        losing: Leads below zero, the lowest first.
     """
-    lines = [
-        as_line(c.variant, c.architecture, format_difference(vars(c)), c.opponent)
-        for c in losing
-        if c.kind != RANDOM
-    ]
+    lines = []
+    for c in losing:
+        if c.kind != RANDOM:
+            difference = format_difference(c.difference, c.half)
+            lines.append(as_line(c.variant, c.architecture, difference, c.opponent))
     if not lines:
         return None
-    note = "Networks that learn less from a variant than from its opponent, the furthest behind first, in points."
+    note = (
+        "Networks that learn less from a variant than from its opponent, the furthest behind first, in "
+        "points."
+    )
     sheet = Sheet(("variant", "network", "lead", "opponent"), {"": lines}, ())
     return TableSection("Where it falls behind", note, [("", sheet)])
 
 
 def break_even_section(lines: Sequence[BreakEven]) -> TableSection | None:
-    """Return after how many trainings each set pays; None where that is not known of any."""
+    """Return the section about after how many trainings each set pays; None if none is known."""
     if not lines:
         return None
     heads = (

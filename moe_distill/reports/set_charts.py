@@ -1,6 +1,4 @@
-"""Charts of sets: curves of their distillation, features of their images, and one quantity against
-another.
-"""
+"""Charts of sets: curves of their distillation, features of their images, and scatter plots."""
 
 import math
 import statistics
@@ -18,65 +16,68 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
-# Experts are told apart by shape, as all have their set's colour.
+# Experts are distinguished by shape, as all have their set's colour.
 _SHAPES = "osD^vpPX"
-_MAX_CLASSES = 30
+_MAX_CLASSES = 30  # more labels would cover one another
 
 Points = Sequence[tuple[int, float]]
 """Pairs of an iteration and a finite value."""
 
 
 def curve_svg(name: str, curves: Mapping[str, Points], look: Look, y: str) -> Markup:
-    """Return curves against iterations as SVG text, told apart by their dashes.
+    """Return a chart of curves against iterations, distinguished by their dashes.
 
-    The axis is logarithmic where positive values span more than a factor of 30.
+    The axis is logarithmic if positive values span more than a factor of 30.
 
     Args:
-        name: Unique on the page; prefix of every id.
+        name: A name that is unique on the page, the prefix of every id.
         curves: (iteration, finite value) pairs by the legend's label.
-        look: Of the set; all curves have its colour.
+        look: The set's look; all curves have its colour.
         y: The label of the axis.
     """
-    rows = -(-len(curves) // 4)
+    rows = -(-len(curves) // 4)  # of the legend
     with axes_of(name, f"{y} against iterations", (4.2, 2.5 + 0.2 * rows)) as (axes, svg):
         for place, (label, points) in enumerate(curves.items()):
             x, values = [i for i, _ in points], [v for _, v in points]
             style = {"linestyle": _DASHES[place % len(_DASHES)], "alpha": max(0.35, 1 - 0.16 * place)}
-            marker = "o" if len(points) == 1 else ""
+            marker = "o" if len(points) == 1 else ""  # a line of a single point is invisible
             axes.plot(x, values, color=look.mark, label=label, lw=1.5, marker=marker, **style)
-        every = [v for points in curves.values() for _, v in points]
-        if min(every) > 0 and max(every) > LOG_FROM_RATIO * min(every):
+        heights = [v for points in curves.values() for _, v in points]
+        if min(heights) > 0 and max(heights) > LOG_FROM_RATIO * min(heights):
             axes.set_yscale("log")
         axes.locator_params("x", integer=True)  # there is no iteration 1.25
         axes.set_xlabel("iteration")
         axes.set_ylabel(y)
-        above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0.2}
-        axes.legend(**above, ncols=4, frameon=False, fontsize=8, labelcolor=INK, handlelength=2.2)
+        axes.legend(**ABOVE, ncols=4, fontsize=8, labelcolor=INK, handlelength=2.2)
     return svg[0]
 
 
 def curve_panels(name: str, rows: Sequence[tuple[int, str, float]], look: Look) -> list[Markup]:
-    """Return the charts that (iteration, name, value) rows allow: matching losses, dependence of experts.
+    """Return charts of the matching losses and of the dependence of the experts, if these were logged.
 
     Args:
-        name: Unique on the page; prefix of every id.
-        rows: What was logged.
-        look: Of the set.
+        name: A name that is unique on the page, the prefix of every id.
+        rows: The logged values as (iteration, curve, value).
+        look: The set's look.
     """
     curves: dict[str, list[tuple[int, float]]] = {}
     for iteration, curve, value in rows:
         if math.isfinite(value):
             curves.setdefault(curve, []).append((iteration, value))
-    losses = {k.removesuffix("/loss").replace("_", " "): v for k, v in curves.items() if k.endswith("/loss")}
+    losses = {
+        curve.removesuffix("/loss").replace("_", " "): points
+        for curve, points in curves.items()
+        if curve.endswith("/loss")
+    }
     labels = {"diversity/measure": "measure", "diversity/dcor2_unbiased": "dCor² unbiased"}
-    dependence = {label: curves[k] for k, label in labels.items() if k in curves}
+    dependence = {label: curves[curve] for curve, label in labels.items() if curve in curves}
     panels = {"matching loss": losses, "dependence of experts": dependence}
     return [curve_svg(f"{name}-{n}", lines, look, y) for n, (y, lines) in enumerate(panels.items()) if lines]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where an image lies on the two principal axes of the features: of which class, and which expert's."""
+    """The position of an image on the two principal axes of the features, its class, and its expert."""
 
     x: float
     y: float
@@ -85,41 +86,42 @@ class Place:
 
 
 def features_svg(name: str, places: Sequence[Place], look: Look) -> Markup:
-    """Return where images lie: small dots, above them the mean of each class of each expert; axes of equal
-    scale.
+    """Return a chart of the features: small dots are images, large marks the means of each expert's classes.
 
-    Experts are told apart by shape and by a filled or hollow mark. Lines join the means that experts have of
-    a class, so that long lines show experts that differ.
+    Experts are distinguished by shape and by a filled or hollow mark. Lines join the experts' means of a
+    class, so that long lines show experts that differ.
 
     Args:
-        name: Unique on the page; prefix of every id.
+        name: A name that is unique on the page, the prefix of every id.
         places: The images.
-        look: Of the set.
+        look: The set's look.
     """
     experts = list(dict.fromkeys(p.expert for p in places))
     classes = list(dict.fromkeys(p.label for p in places))
     with axes_of(name, "features of the experts on two principal axes", (7.4, 5.6)) as (axes, svg):
         means: dict[str, list[tuple[float, float]]] = {}
         for number, expert in enumerate(experts):
-            own = [p for p in places if p.expert == expert]
-            shape: dict[str, Any] = {
+            images = [p for p in places if p.expert == expert]
+            style: dict[str, Any] = {
                 "marker": _SHAPES[number % len(_SHAPES)],
-                "ls": "none",
                 "color": look.mark,
+                "ls": "none",
             }
-            axes.plot([p.x for p in own], [p.y for p in own], ms=2.6, alpha=0.4, mew=0, **shape)
+            axes.plot([p.x for p in images], [p.y for p in images], ms=2.6, alpha=0.4, mew=0, **style)
+            is_filled = number % 2 == 0
+            style["mfc"] = look.mark if is_filled else CARD
             for label in classes:
-                of_class = [p for p in own if p.label == label]
+                of_class = [p for p in images if p.label == label]
                 if of_class:
                     mean = statistics.mean(p.x for p in of_class), statistics.mean(p.y for p in of_class)
                     means.setdefault(label, []).append(mean)
-                    _class_mark(
-                        axes, mean, label if len(classes) <= _MAX_CLASSES else "", shape, number % 2 == 0
-                    )
-            filled = look.mark if number % 2 == 0 else CARD
-            axes.plot([], [], label=expert, ms=7, mfc=filled, **shape)
+                    text = label if len(classes) <= _MAX_CLASSES else ""
+                    axes.plot(*mean, ms=13 if text else 6, zorder=3, mew=1.2, **style)
+                    _label_mark(axes, mean, text, CARD if is_filled else INK)
+            axes.plot([], [], label=expert, ms=7, **style)
         for joined in means.values():
             axes.plot(*zip(*joined, strict=True), color=INK, lw=0.7, alpha=0.35, zorder=2)
+        # Equal scales, as distances between features are what the chart is about.
         axes.set_aspect("equal", adjustable="datalim")
         axes.grid(axis="x", lw=0.7)
         axes.set_xticklabels([])
@@ -128,18 +130,12 @@ def features_svg(name: str, places: Sequence[Place], look: Look) -> Markup:
     return svg[0]
 
 
-def _class_mark(
-    axes: "Axes", at: tuple[float, float], label: str, shape: Mapping[str, Any], is_filled: bool
-) -> None:
-    """Draw the mean of a class with its label within, which has the page's colour where the mark is
-    filled.
-    """
-    size = 13 if label else 6
-    axes.plot(*at, ms=size, zorder=3, mew=1.2, mfc=shape["color"] if is_filled else CARD, **shape)
-    text = axes.annotate(
-        label, at, ha="center", va="center_baseline", fontsize=9 if len(label) < 3 else 6, zorder=4
-    )
-    text.set(color=CARD if is_filled else INK, in_layout=False)
+def _label_mark(axes: "Axes", at: tuple[float, float], label: str, color: str) -> None:
+    """Write the label of a class within its mark."""
+    size = 9 if len(label) < 3 else 6
+    text = axes.annotate(label, at, ha="center", va="center_baseline", fontsize=size, zorder=4)
+    # A text within a mark needs no room of its own in the layout.
+    text.set(color=color, in_layout=False)
 
 
 @dataclass(frozen=True)
@@ -153,27 +149,26 @@ class Dot:
 
 
 def scatter_svg(name: str, dots: Sequence[Dot], x: str, y: str) -> Markup:
-    """Return one quantity against another as labelled dots, coloured by kind; what is not finite is left out.
+    """Return a scatter plot of labelled dots, coloured by kind; dots that are not finite are left out.
 
     Args:
-        name: Unique on the page; prefix of every id.
+        name: A name that is unique on the page, the prefix of every id.
         dots: The points.
-        x: The label of the axis.
-        y: See ``x``.
+        x: The label of the horizontal axis.
+        y: The label of the vertical axis.
     """
-    shown = [d for d in dots if finite([d.x, d.y]) == [d.x, d.y]]
-    kinds = list(dict.fromkeys(d.kind for d in shown))
+    drawn = [d for d in dots if len(finite([d.x, d.y])) == 2]
+    kinds = list(dict.fromkeys(d.kind for d in drawn))
     looks = looks_of(kinds)
     inches = (9.2, 4.0)
     with axes_of(name, f"{y} against {x}", inches) as (axes, svg):
         for kind in kinds:
-            own = [d for d in shown if d.kind == kind]
-            axes.plot([d.x for d in own], [d.y for d in own], "o", color=looks[kind].mark, label=kind, ms=5.5)
+            x_values, y_values = ([getattr(d, axis) for d in drawn if d.kind == kind] for axis in "xy")
+            axes.plot(x_values, y_values, "o", color=looks[kind].mark, label=kind, ms=5.5)
         axes.margins(0.08, 0.1)
-        for dot, (right, points) in zip(shown, _label_places(shown, inches), strict=True):
-            text = axes.annotate(
-                dot.label, (dot.x, dot.y), (7 if right else -7, points), textcoords="offset points"
-            )
+        for dot, (right, points) in zip(drawn, _label_places(drawn, inches), strict=True):
+            offset = (7 if right else -7, points)
+            text = axes.annotate(dot.label, (dot.x, dot.y), offset, textcoords="offset points")
             text.set(ha="left" if right else "right", va="center", fontsize=8)
         axes.grid(axis="x", lw=0.7)
         axes.set_xlabel(x)
@@ -184,29 +179,31 @@ def scatter_svg(name: str, dots: Sequence[Dot], x: str, y: str) -> Markup:
 
 
 def _label_places(dots: Sequence[Dot], inches: tuple[float, float]) -> list[tuple[bool, float]]:
-    """Return for each dot whether its label stands at its right, and how many points above it so that none
-    overlap.
+    """Return for each dot whether its label is at its right, and how many points to move it up.
 
-    Labels of dots in the right third stand at the left. A label moves down below those already placed that it
-    touches.
+    From the highest dot to the lowest, a label that would touch a dot or a label already placed moves down
+    below it.
     """
     if not dots:
         return []
     low, high = min(d.x for d in dots), max(d.x for d in dots)
     bottom, top = min(d.y for d in dots), max(d.y for d in dots)
-    across, up = 72 * 0.8 * inches[0] / ((high - low) or 1.0), 72 * 0.66 * inches[1] / ((top - bottom) or 1.0)
+    # Points (1/72 inch) per unit: the axes take about 80 % of the width and 66 % of the height.
+    across = 72 * 0.8 * inches[0] / ((high - low) or 1.0)
+    up = 72 * 0.66 * inches[1] / ((top - bottom) or 1.0)
     spots = [((d.x - low) * across, (d.y - bottom) * up) for d in dots]
-    taken = [(x - 4, x + 4, y) for x, y in spots]
+    occupied = [(x - 4, x + 4, y) for x, y in spots]  # left, right, height
     places = [(True, 0.0)] * len(dots)
     for i in sorted(range(len(dots)), key=lambda i: -dots[i].y):
         x, y = spots[i]
-        right, width = dots[i].x <= low + 0.67 * (high - low), 7 + 4.6 * len(dots[i].label)
+        right = dots[i].x <= low + 0.67 * (high - low)  # in the right third a label would leave the chart
+        width = 7 + 4.6 * len(dots[i].label)
         start, end = (x + 5, x + width) if right else (x - width, x - 5)
         height = y
         while touched := [
-            h for left, rest, h in taken if left < end and rest > start and abs(h - height) < 9
+            other for left, rest, other in occupied if left < end and rest > start and abs(other - height) < 9
         ]:
             height = min(touched) - 10
-        taken.append((start, end, height))
+        occupied.append((start, end, height))
         places[i] = (right, height - y)
     return places

@@ -1,4 +1,4 @@
-"""How charts are drawn: SVG text that takes its colours from the page's style, light or dark."""
+"""Charts drawn by matplotlib, as SVG that takes its colours from the page's style, light or dark."""
 
 import io
 import re
@@ -11,11 +11,11 @@ from markupsafe import Markup, escape
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Matplotlib draws with these marks; in the SVG they become what the page's style sheet decides, light or
-# dark. The marks of variants' colours are #0a0b00 to #0a0b07, see ``looks``.
+# Matplotlib draws with these placeholder colours; in the SVG they are replaced by variables of the page's
+# style sheet. The placeholders of variants' colours are #0a0b00 to #0a0b07, see ``looks``.
 INK, LINE, CARD = "#0a0bff", "#0a0bfe", "#0a0bfd"
 LOG_FROM_RATIO = 30.0
-# Where a legend stands: above the axes, its left on theirs.
+# The place of a legend: above the axes, aligned with their left edge.
 ABOVE: dict[str, Any] = {
     "loc": "lower left",
     "bbox_to_anchor": (0, 1.01),
@@ -27,13 +27,12 @@ _PIXELS_A_POINT = 1.75
 
 @contextmanager
 def axes_of(name: str, label: str, inches: tuple[float, float]) -> "Iterator[tuple[Axes, list[Markup]]]":
-    """Give axes to draw on, and a list that holds the SVG markup once the block has ended.
+    """Yield axes to draw on, and a list that contains the SVG markup once the block has ended.
 
     Args:
-        name: Unique on the page; prefix of every id.
-        label: What the chart shows, for whom cannot see it.
-        inches: Width and height; a page shows a chart at most 126 pixels an inch wide, and at least half of
-            that.
+        name: A name that is unique on the page, the prefix of every id.
+        label: A description of the chart for readers who cannot see it.
+        inches: Width and height; a page shows an inch as 65 to 126 pixels.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -41,42 +40,44 @@ def axes_of(name: str, label: str, inches: tuple[float, float]) -> "Iterator[tup
 
     drawn: list[Markup] = []
     style: dict[Any, Any] = {
-        "svg.hashsalt": name,
-        "svg.fonttype": "none",
-        "text.parse_math": False,
+        "svg.hashsalt": name,  # without, ids are random, and a page differs each time that it is built
+        "svg.fonttype": "none",  # text stays text, which is searchable and small
+        "text.parse_math": False,  # a dollar sign in a name is no formula
         "font.size": 9,
+        "axes.edgecolor": LINE,
+        "grid.color": LINE,
+        "axes.axisbelow": True,
     }
-    colours: dict[Any, Any] = dict.fromkeys(
-        ("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK
-    )
-    with mpl.rc_context(
-        {**style, **colours, "axes.edgecolor": LINE, "grid.color": LINE, "axes.axisbelow": True}
-    ):
+    style |= dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
+    with mpl.rc_context(style):
         figure = Figure(figsize=inches, layout="constrained", facecolor="none")
         axes = figure.add_subplot(facecolor="none")
+        # The page's cards frame the chart; lines at its sides would be a second frame.
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.grid(axis="y", lw=0.7)
         axes.tick_params(length=0)
         yield axes, drawn
         buffer = io.StringIO()
         no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(
-            buffer, metadata=no_metadata
-        )  # savefig would lay out and draw twice
+        # Not savefig, which would lay out and draw twice.
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=no_metadata)
     drawn.append(_inline(buffer.getvalue(), name, label))
 
 
 def _inline(svg: str, name: str, label: str) -> Markup:
-    """Turn a file's SVG, in which matplotlib has escaped all text, into one that can stand on a page beside
-    others.
+    """Return the SVG of a file as one that can be part of a page, next to others.
+
+    Its text is markup already: matplotlib has escaped it.
     """
-    svg = svg[svg.index("<svg") :]
+    svg = svg[svg.index("<svg") :]  # without the head of an XML file
     # The file's own style would apply to the whole page.
     svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
+    # Ids are unique in a file, but have to be on the page.
     svg = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{name}-", svg)
     svg = svg.replace(INK, "currentColor").replace(LINE, "var(--line)").replace(CARD, "var(--card)")
     svg = re.sub(r"#0a0b([0-9a-f]{2})", lambda m: f"var(--c{int(m[1], 16)})", svg)
     width = float(re.search(r'width="([\d.]+)pt"', svg)[1])  # type: ignore[index]
+    # Without a size it fills its card; its viewBox keeps the proportions.
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
     # On a phone a chart scrolls sideways in its box before its letters get too small to read.
     looks = f"max-width:{width * _PIXELS_A_POINT:.0f}px;min-width:{width * 0.9:.0f}px"

@@ -1,6 +1,4 @@
-"""The page of a sweep: what was asked, the answer so far, what was made, what it cost, and what became of
-each cell.
-"""
+"""The page of a sweep: its question, the answer so far, the sets, the costs, and the state of each cell."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,6 @@ from moe_distill.reports.looks import Look
 from moe_distill.reports.other_scores import LED, score_leads, score_sheet
 from moe_distill.reports.run_page import Tile
 from moe_distill.reports.sections import (
-    LOST,
     CellReport,
     CsvLines,
     Link,
@@ -37,20 +34,21 @@ from moe_distill.results.wording import count
 
 @dataclass(frozen=True)
 class SweepReport:
-    """All that the page of a sweep tells.
+    """All that the page of a sweep shows.
 
     Attributes:
         title: The heading.
-        command: What repeats the sweep.
-        answers: What the rows of all jobs answer, or probes in their place.
-        scores: What scores answer; where there are any, they go before accuracies.
-        transfer: How a quantity of sets goes with what they are worth to other networks, where that is asked.
-        cells: What became of each cell.
-        costs: What each stage cost.
+        command: The command line that repeats the sweep.
+        answers: The answers of the rows of all jobs, or of probes if there are no rows.
+        scores: The answers of scores, shown instead of accuracies; None without any.
+        transfer: How a quantity of sets correlates with the accuracy of other networks, if the question asks
+            for it.
+        cells: The state of each cell.
+        costs: The cost of each stage.
         sets: Label and folder of each distilled set.
-        tables: Tables of other pipelines, by name.
-        facts: What it ran on, shown as it is.
-        links: To the files beside the page.
+        tables: Tables of other pipelines, by file name.
+        facts: What it ran on, shown unchanged.
+        links: Links to the files beside the page.
     """
 
     title: str
@@ -67,13 +65,22 @@ class SweepReport:
 
     @property
     def answer(self) -> Answers:
-        """What the page begins with."""
+        """The answers that the page begins with."""
         return self.scores or self.answers
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How many comparisons are ahead of their opponents, behind, or undecided."""
+    """How many comparisons are ahead of their opponents, behind, or undecided.
+
+    Attributes:
+        comparisons: How many there are, in words.
+        kind: What they compare, such as ``on average over networks``.
+        ahead: How many have a whole interval above zero.
+        behind: How many have one below.
+        undecided: All others.
+        over: What the intervals are taken over, in words.
+    """
 
     comparisons: str
     kind: str
@@ -84,14 +91,16 @@ class Verdict:
 
 
 def build_sweep_page(report: SweepReport) -> str:
-    """Return the page of a sweep as HTML that makes no request; what is missing leaves its section out.
+    """Return the page of a sweep as HTML that makes no network requests, without empty sections.
 
     Raises:
         InputError: A set is damaged.
     """
-    answers, spent = report.answer, merged_costs(report.costs)
-    shown, left_out = _distilled(report)
-    is_judged = report.scores is None and answers.students > 0
+    answers, costs = report.answer, merged_costs(report.costs)
+    sets, left_out = _distilled(report)
+    # Charts of accuracies would show scores on a wrong scale.
+    has_accuracies = report.scores is None and answers.students > 0
+    heat_maps = answers.swept.heat_maps if has_accuracies else ()
     return rendering.page(
         "sweep",
         kicker=f"A sweep of {count([len(report.cells)], 'cell')}",
@@ -100,23 +109,23 @@ def build_sweep_page(report: SweepReport) -> str:
         claim=answers.question.claim,
         verdicts=_verdicts(report),
         may_compare=bool(answers.question.rivals),
-        tiles=_tiles(report, spent),
+        tiles=_tiles(report, costs),
         scores=score_sheet(report.scores) if report.scores else None,
         accuracy=sheet(answers) if report.scores is None and answers.variants else None,
         has_paper=bool(answers.question.paper),
         is_probe=bool(answers.onto),
         variants=answers.named,
-        leads=_leads(report) if report.scores or is_judged else None,
+        leads=_leads(report) if report.scores or has_accuracies else None,
         swept_axes=" and ".join(answers.swept.axes),
-        panels=_panels(answers) if is_judged else [],
-        heat_tables=[heat_table(m, answers.swept.axes) for m in answers.swept.heat_maps] if is_judged else [],
-        bars=_bars(answers) if is_judged else [],
-        transfer=report.transfer if is_judged else None,
-        losing=losing_section(answers.losing) if is_judged else None,
+        panels=_panels(answers) if has_accuracies else [],
+        heat_tables=[heat_table(heat_map, answers.swept.axes) for heat_map in heat_maps],
+        bars=_bars(answers) if has_accuracies else [],
+        transfer=report.transfer if has_accuracies else None,
+        losing=losing_section(answers.losing) if has_accuracies else None,
         table_sections=table_sections(report.tables),
-        set_sections=set_sections(shown, left_out),
+        set_sections=set_sections(sets, left_out),
         break_even=break_even_section(answers.break_evens),
-        costs=costs_of(spent),
+        costs=costs_of(costs),
         cells=report.cells,
         command=report.command,
         facts=report.facts,
@@ -124,49 +133,49 @@ def build_sweep_page(report: SweepReport) -> str:
 
 
 def _distilled(report: SweepReport) -> tuple[list[Distilled], int]:
-    """Return the sets that the page has room for, in the order of their variants, and how many it lacks."""
+    """Return the sets that the page has room for, in the variants' order, and how many are left out."""
     answers, known = report.answer, report.answer.named
     place = {name: n for n, name in enumerate(known)}
     sets = []
     for label, path in dict.fromkeys(report.sets):
         union = load_union(path)
-        if is_random({"method": union.provenance.method}):
-            continue
+        if is_random(union.provenance.method):
+            continue  # the page shows distilled images only
         title = answers.sets.get(union.tensors_fingerprint(), label)
         variant = known.get(answers.set_variants.get(title, ""))
         words, look = (variant.words, variant.look) if variant else ("", Look(0))
-        rank = place[variant.name] if variant else len(place)
+        rank = place[variant.name] if variant else len(place)  # sets that no row is about come last
         sets.append((rank, Distilled(title, words, look, union, path)))
     ordered = [distilled for _, distilled in sorted(sets, key=lambda ranked: ranked[0])]
     room = picked([distilled.title for distilled in ordered])
     return [ordered[i] for i in room], len(ordered) - len(room)
 
 
-def _tiles(report: SweepReport, spent: Sequence[StageCost]) -> list[Tile]:
+def _tiles(report: SweepReport, costs: Sequence[StageCost]) -> list[Tile]:
     done = sum(cell.state == "done" for cell in report.cells)
     tiles = [Tile(f"{done} of {len(report.cells)}", "cells done")]
     if students := report.answers.students:
         seeds = report.answers.distillations
-        tiles += [
-            Tile(f"{students:,}", "students"),
-            Tile(str(seeds), "distillation seed" + "s" * (seeds != 1)),
-        ]
-    if spent:
-        tiles.append(Tile(duration(seconds_of(spent)), "of computing, shared stages once"))
-    if wrong := sum(cell.state in LOST for cell in report.cells):
-        tiles.append(Tile(str(wrong), "failed or lost"))
+        tiles.append(Tile(f"{students:,}", "students"))
+        tiles.append(Tile(str(seeds), "distillation seed" if seeds == 1 else "distillation seeds"))
+    if costs:
+        tiles.append(Tile(duration(seconds_of(costs)), "of computing, shared stages once"))
+    if lost := sum(cell.is_lost for cell in report.cells):
+        tiles.append(Tile(str(lost), "failed or lost"))
     return tiles
 
 
 def _verdicts(report: SweepReport) -> list[Verdict]:
-    """Return how the variants stand to their opponents on average, for scores in one each.
+    """Return how many variants are ahead of their opponents, on average over networks or in each score.
 
-    Intervals over distillation seeds and those over students of one are counted apart.
+    Intervals over distillation seeds and those over the students of a single one are counted separately, as
+    the latter say nothing about other seeds.
     """
     if report.scores:
         leads, kinds = score_leads(report.scores), {name: f"by {name}" for name in LED}
     else:
         leads, kinds = list(report.answers.leads), {AVERAGE: "on average over networks"}
+    # Random images are not the opponents that the claim is about.
     known = [c for c in leads if c.kind not in REAL and c.half is not None]
     verdicts = []
     for architecture, kind in kinds.items():
@@ -178,6 +187,7 @@ def _verdicts(report: SweepReport) -> list[Verdict]:
 
 
 def _verdict(lines: Sequence[Lead], kind: str) -> Verdict:
+    # Decided means that the whole interval is on one side of zero.
     bounds = [(c.difference or 0.0, c.half or 0.0) for c in lines]
     ahead = sum(lead - half > 0 for lead, half in bounds)
     behind = sum(lead + half < 0 for lead, half in bounds)
@@ -187,9 +197,7 @@ def _verdict(lines: Sequence[Lead], kind: str) -> Verdict:
 
 
 def _leads(report: SweepReport) -> Markup | None:
-    """Return the chart of leads over opponents that are no random images; None where there is nothing to
-    draw.
-    """
+    """Return the chart of leads over opponents other than random images; None without any."""
     leads = score_leads(report.scores) if report.scores else report.answers.leads
     lines = [c for c in leads if c.kind not in REAL]
     if all(c.difference is None for c in lines):
@@ -200,7 +208,7 @@ def _leads(report: SweepReport) -> Markup | None:
 
 def _panels(answers: Answers) -> list[tuple[str, Markup]]:
     axis, looks = "".join(answers.swept.axes), answers.looks
-    several = len(answers.datasets) > 1
+    several = len(answers.datasets) > 1  # else the page's title names the data set
     return [
         (
             f"{panel.dataset}, {panel.network}" if several else panel.network,
@@ -211,7 +219,7 @@ def _panels(answers: Answers) -> list[tuple[str, Markup]]:
 
 
 def _bars(answers: Answers) -> list[Bars]:
-    """Return bars by network, apart for each data set."""
+    """Return one chart of bars for each data set."""
     charts = []
     for dataset in answers.datasets:
         cells = [c for c in answers.cells if c.dataset == dataset and c.architecture != AVERAGE]

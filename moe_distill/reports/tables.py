@@ -1,6 +1,4 @@
-"""The table of an experiment: what its cells say, for the terminal, a README, and files beside the
-results.
-"""
+"""The table of an experiment, written for the terminal, a README, and files beside the results."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -29,9 +27,7 @@ MISSING, DIVERGED, MARK, OF_ONE = "–", "diverged", "†", "‡"
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in one place of a table: a figure, the paper's beside it, whether it is its budget's
-    best.
-    """
+    """An entry of a table: a figure, the paper's figure, and whether it is the best of its budget."""
 
     text: str
     paper: str = ""
@@ -40,7 +36,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Line:
-    """A variant with its entries; a selection of real images is what others are compared with."""
+    """A variant's entries, and whether it is a selection of real images, the baseline of the others."""
 
     name: str
     entries: tuple[Entry, ...]
@@ -49,8 +45,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table as words: heads of the columns, lines by group (of an empty name where there is one), and
-    notes.
+    """A table as text.
+
+    Attributes:
+        heads: The heads of the columns.
+        groups: Lines by the title of their group, which is empty if there is a single group.
+        notes: Sentences below the table.
     """
 
     heads: tuple[str, ...]
@@ -59,126 +59,153 @@ class Sheet:
 
 
 def sheet(answers: Answers) -> Sheet:
-    """Return the table of accuracies and leads: variants by data set, budget and method, where there are
-    several.
-    """
+    """Return the table of accuracies and leads, grouped by data set, budget and method where these vary."""
     overall = [c for c in answers.leads if c.architecture == AVERAGE]
     networks = list(dict.fromkeys(c.architecture for c in answers.cells))
-    shown = [n for n in networks if n != AVERAGE or len(networks) > 2]
-    asked = [*map(format_conditions, answers.question.rivals), RANDOM, RANDOM_TILED]
+    # With a single network, the average would repeat it.
+    columns = [n for n in networks if n != AVERAGE or len(networks) > 2]
+    possible = [*map(format_conditions, answers.question.rivals), RANDOM, RANDOM_TILED]
     present = {c.kind for c in overall}
-    kinds = [kind for kind in dict.fromkeys(asked) if kind in present]
-    by = {(c.dataset, c.variant, c.architecture): c for c in answers.cells}
-    best, seeds, overs = best_of(answers.cells), seeds_of(answers.cells), _overs(overall)
+    kinds = [kind for kind in dict.fromkeys(possible) if kind in present]
+    cells = {(c.dataset, c.variant, c.architecture): c for c in answers.cells}
+    best, seeds, marks = best_of(answers.cells), seeds_of(answers.cells), _marks(overall)
     leads = {
-        (c.dataset, c.variant, c.kind): format_difference(vars(c)) + overs.get(c.over, "") for c in overall
+        (c.dataset, c.variant, c.kind): format_difference(c.difference, c.half) + marks.get(c.over, "")
+        for c in overall
     }
     groups: dict[str, list[Line]] = {}
     for v in answers.variants:
-        of = (v.dataset, v.name)
-        counted = [Entry(seeds[of])] if seeds else []
-        figures = [entry(by.get((*of, n)), best.get((v.dataset, v.budget, n))) for n in shown]
-        entries = (*counted, *figures, *(Entry(leads.get((*of, kind), "")) for kind in kinds))
-        groups.setdefault(v.group, []).append(Line(v.name, entries, v.real))
-    heads = ("trained on", *["seeds"] * bool(seeds), *shown, *(f"over {kind}" for kind in kinds))
+        entries = [Entry(seeds[v.dataset, v.name])] if seeds else []
+        for n in columns:
+            entries.append(entry(cells.get((v.dataset, v.name, n)), best.get((v.dataset, v.budget, n))))
+        entries += [Entry(leads.get((v.dataset, v.name, kind), "")) for kind in kinds]
+        groups.setdefault(v.group, []).append(Line(v.name, tuple(entries), v.real))
+    heads = ("trained on", *["seeds"] * bool(seeds), *columns, *(f"over {kind}" for kind in kinds))
     return Sheet(heads, groups, tuple(_notes(answers, overall)))
 
 
-def seeds_of(found: Sequence[Cell]) -> dict[tuple[str, str], str]:
-    """Return of how many distillation seeds a variant has every cell that is asked for: ``3``, or ``1 of 3``.
+def seeds_of(cells: Sequence[Cell]) -> dict[tuple[str, str], str]:
+    """Return for each data set and variant the number of distillation seeds: ``3``, or ``1 of 3``.
 
-    Nothing where all variants have all, and equally many.
+    Seeds count if their students of every architecture are trained. The result is empty if all variants are
+    complete and have equally many, as a column of them would say nothing.
     """
     counts: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    for cell in found:
+    for cell in cells:
         if cell.architecture != AVERAGE and cell.asked:
             counts.setdefault((cell.dataset, cell.variant), []).append((cell.distillations, cell.asked))
-    told = {of: (min(n for n, _ in own), max(n for _, n in own)) for of, own in counts.items()}
-    if len({*told.values()}) < 2 and all(has == asked for has, asked in told.values()):
+    # By variant: the fewest that any architecture has, and the most that any is to have.
+    totals = {
+        variant: (min(done for done, _ in numbers), max(total for _, total in numbers))
+        for variant, numbers in counts.items()
+    }
+    if len({*totals.values()}) < 2 and all(done == total for done, total in totals.values()):
         return {}
-    return {of: f"{has} of {asked}" if has < asked else str(has) for of, (has, asked) in told.items()}
+    return {
+        variant: f"{done} of {total}" if done < total else str(done)
+        for variant, (done, total) in totals.items()
+    }
 
 
-def _overs(overall: Sequence[Lead]) -> dict[str, str]:
-    """Return what marks a lead by what its interval is over: students where others are over distillation
-    seeds.
+def _marks(overall: Sequence[Lead]) -> dict[str, str]:
+    """Return the mark of a lead by what its interval is taken over.
+
+    Leads over students are marked if others are over distillation seeds.
     """
     overs = dict.fromkeys(c.over for c in overall if c.difference is not None)
-    mixed = len({SEEDS in over for over in overs}) > 1
-    return {over: f" {OF_ONE}" * (mixed and SEEDS not in over) for over in overs}
+    mixed = len({SEEDS in over for over in overs}) > 1  # without both kinds, the note alone says which
+    return {over: f" {OF_ONE}" if mixed and SEEDS not in over else "" for over in overs}
 
 
-def best_of(found: Sequence[Cell]) -> dict[tuple[str, int, str], float]:
-    """Return the highest mean by data set, budget and architecture, where there are several."""
+def best_of(cells: Sequence[Cell]) -> dict[tuple[str, int, str], float]:
+    """Return the highest mean by data set, budget and architecture, where there are several means."""
     means: dict[tuple[str, int, str], list[float]] = {}
-    for cell in found:
+    for cell in cells:
         if cell.mean is not None:
             means.setdefault((cell.dataset, cell.budget, cell.architecture), []).append(cell.mean)
-    return {of: max(values) for of, values in means.items() if len(values) > 1}
+    return {column: max(values) for column, values in means.items() if len(values) > 1}
 
 
 def entry(cell: Cell | None, best: float | None) -> Entry:
-    """Return what stands in the place of a line of :func:`~moe_distill.results.aggregate.cells`."""
+    """Return the entry of a cell.
+
+    Args:
+        cell: The cell; None where the table has none.
+        best: The highest mean of its budget and architecture, if there are several.
+    """
     if cell is None:
         return Entry(MISSING)
     paper = "" if cell.paper is None else percent(cell.paper)
     if cell.mean is None:
+        # An average is missing too where one network alone has no mean.
         all_diverged = cell.architecture != AVERAGE and cell.diverged > 0
         return Entry(DIVERGED if all_diverged else MISSING, paper)
     text = percent(cell.mean)
+    # A single student has no standard deviation.
     text += "" if cell.sd is None else f" ± {percent(cell.sd)}"
     return Entry(text + f" {MARK}" * (cell.diverged > 0), paper, cell.mean == best)
 
 
 def _notes(answers: Answers, overall: Sequence[Lead]) -> list[str]:
-    cell = [c for c in answers.cells if c.architecture != AVERAGE and c.students]
-    if not cell:
+    cells = [c for c in answers.cells if c.architecture != AVERAGE and c.students]
+    if not cells:
         return ["No student was trained yet."]
-    students = count(sorted(c.students for c in cell), "student")
-    seeds = count(sorted(c.distillations for c in cell), "distillation seed")
-    judged = f"Test accuracy on {' and '.join(answers.datasets)} after the last epoch"
+    students = count(sorted(c.students for c in cells), "student")
+    seeds = count(sorted(c.distillations for c in cells), "distillation seed")
+    datasets = " and ".join(answers.datasets)
+    accuracy = f"Test accuracy on {datasets} after the last epoch"
     if answers.onto:
-        onto = " and ".join(answers.onto)
-        judged = f"Test accuracy on {onto} of a linear probe of students of {' and '.join(answers.datasets)}"
+        accuracy = (
+            f"Test accuracy on {' and '.join(answers.onto)} of a linear probe of students of {datasets}"
+        )
     notes = [
-        f"{judged}, in percent: mean ± standard deviation of the sample, {students} a cell ({seeds}); the best of each "
-        "budget in bold.",
+        f"{accuracy}, in percent: mean ± standard deviation of the sample, {students} a cell ({seeds}); the "
+        "best of each budget in bold.",
     ]
     if any(c.paper is not None for c in answers.cells):
-        scales = [s for s in dict.fromkeys(c.scale for c in cell) if s and s != "paper"]
-        apart = f" of its full protocol; the others are of scale={','.join(scales)}" if scales else ""
-        notes.append(f"In parentheses: the paper's accuracy{apart}.")
-    if overs := _overs(overall):
+        # Accuracies of a smaller scale do not compare with the paper's, which the note has to say.
+        scales = [s for s in dict.fromkeys(c.scale for c in cells) if s and s != "paper"]
+        protocol = f" of its full protocol; the others are of scale={','.join(scales)}" if scales else ""
+        notes.append(f"In parentheses: the paper's accuracy{protocol}.")
+    if marks := _marks(overall):
         columns = "columns" if len({c.kind for c in overall}) > 1 else "column"
         lead = f"Last {columns}: lead over an opponent of the same budget and recipe, in points"
-        several = len({c.architecture for c in cell}) > 1
-        plain, marked = (
-            describe_replicates(
-                o + ", for these networks" * (several and SEEDS not in o)
-                for o in overs
-                if bool(overs[o]) == m
-            )
-            for m in (False, True)
-        )
-        apart = f"; {OF_ONE} over {marked}, which tells nothing of other seeds" * bool(marked)
-        notes.append(f"{lead} ± half of the 95 % interval over {plain}{apart}.")
-    if lost := sum(c.diverged for c in cell):
-        notes.append(f"{MARK} Left out: {count([lost], 'student')} that diverged.")
+        several_networks = len({c.architecture for c in cells}) > 1
+        notes.append(f"{lead} ± half of the 95 % interval over {_replicates(marks, several_networks)}.")
+    if diverged := sum(c.diverged for c in cells):
+        notes.append(f"{MARK} Left out: {count([diverged], 'student')} that diverged.")
     return notes
 
 
+def _replicates(marks: Mapping[str, str], several_networks: bool) -> str:
+    """Return in words what intervals are taken over, first those of leads without a mark."""
+    plain: list[str] = []
+    marked: list[str] = []
+    for over, mark in marks.items():
+        # An interval over students of several networks covers these networks only.
+        of_networks = ", for these networks" if several_networks and SEEDS not in over else ""
+        (marked if mark else plain).append(over + of_networks)
+    words = describe_replicates(plain)
+    if not marked:
+        return words
+    return f"{words}; {OF_ONE} over {describe_replicates(marked)}, which tells nothing of other seeds"
+
+
 def markdown(table: Sheet) -> str:
-    """Return the table as aligned Markdown, names of groups in bold lines of their own, notes below."""
+    """Return the table as aligned Markdown, titles of groups in separate bold lines, notes below."""
     lines = [[*map(in_markdown, table.heads)]]
     for title, members in table.groups.items():
-        lines += [[f"**{in_markdown(title)}**", *[""] * (len(table.heads) - 1)]] * bool(title)
-        lines += [[_name_in_markdown(n), *map(_entry_in_markdown, n.entries)] for n in members]
-    wide = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
-    rule = [":" + "-" * (wide[0] - 1), *("-" * (w - 1) + ":" for w in wide[1:])]
-    padded = [
-        Markup(" | ").join(map(Markup, [line[0].ljust(wide[0]), *map(str.rjust, line[1:], wide[1:])]))
-        for line in (lines[0], rule, *lines[1:])
-    ]
+        if title:
+            lines.append([f"**{in_markdown(title)}**", *[""] * (len(table.heads) - 1)])
+        lines += [[_name_in_markdown(line), *map(_entry_in_markdown, line.entries)] for line in members]
+    # A rule needs three characters: dashes, and a colon at the side that a column is aligned to.
+    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    padded = []
+    for line in (lines[0], rule, *lines[1:]):
+        cells = [line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]
+        padded.append(Markup(" | ").join(map(Markup, cells)))
+    # Not at hyphens, so that a name such as cross-expert stays in one line.
     notes = textwrap.wrap(" ".join(map(in_markdown, table.notes)), 120, break_on_hyphens=False)
     return rendering.markdown("table", lines=padded, notes=map(Markup, notes))
 
@@ -200,32 +227,38 @@ def latex_table(table: Sheet) -> str:
 
 
 def html_table(table: Sheet, variants: Mapping[str, Variant] | None = None) -> Markup:
-    """Return the table as a piece of a page; it scrolls sideways where it is wider than the page.
+    """Return the table as a piece of a page; it scrolls sideways if it is wider than the page.
 
     Args:
-        table: What it says.
-        variants: The variants that its lines are of: their names are told in words too, beside their colours.
+        table: The table.
+        variants: The variants of its lines by name, which then have a colour and a description.
     """
     return rendering.part("table", table, variants or {})
 
 
 def terminal(table: Sheet, title: str) -> "Table":
-    """Return the table for a terminal, its notes below."""
+    """Return the table for a terminal, its notes below.
+
+    Args:
+        table: The table.
+        title: The title above it.
+    """
     from rich.markup import escape as plain
     from rich.table import Table
 
-    shown = Table(title=plain(title), caption="\n".join(map(plain, table.notes)), caption_justify="left")
+    for_terminal = Table(
+        title=plain(title), caption="\n".join(map(plain, table.notes)), caption_justify="left"
+    )
     for place, head in enumerate(table.heads):
-        shown.add_column(plain(head), justify="right" if place else "left", overflow="fold")
-    for name, own in table.groups.items():
+        for_terminal.add_column(plain(head), justify="right" if place else "left", overflow="fold")
+    for name, lines in table.groups.items():
         if name:
-            shown.add_section()
-            shown.add_row(f"[bold]{plain(name)}[/bold]")
-        for line in own:
-            shown.add_row(
-                plain(line.name), *map(_in_terminal, line.entries), style="dim" if line.selection else None
-            )
-    return shown
+            for_terminal.add_section()
+            for_terminal.add_row(f"[bold]{plain(name)}[/bold]")
+        for line in lines:
+            style = "dim" if line.selection else None
+            for_terminal.add_row(plain(line.name), *map(_in_terminal, line.entries), style=style)
+    return for_terminal
 
 
 def _in_terminal(entry: Entry) -> str:
@@ -234,17 +267,17 @@ def _in_terminal(entry: Entry) -> str:
 
 
 def readme_table(folder: Path, table: Sheet, variants: Mapping[str, Variant], claim: str) -> list[Path]:
-    """Write ``table.md``, ``table.tex`` and ``table.html`` into a folder and return their places.
+    """Write ``table.md``, ``table.tex`` and ``table.html`` into a folder and return their paths.
 
     Args:
-        folder: Where they go.
-        table: What they say.
-        variants: The variants that its lines are of, by name.
-        claim: What the page says above its table.
+        folder: The folder.
+        table: The table.
+        variants: The variants of its lines by name.
+        claim: The sentence above the table of the page.
     """
     page = rendering.page("table", title=folder.name, claim=claim, sheet=table, variants=variants)
     texts = {"md": markdown(table), "tex": latex_table(table), "html": page}
-    places = [folder / f"table.{ending}" for ending in texts]
-    for place, text in zip(places, texts.values(), strict=True):
-        write_text(place, text)
-    return places
+    paths = [folder / f"table.{ending}" for ending in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_text(path, text)
+    return paths

@@ -1,9 +1,10 @@
-"""How a quantity of sets goes with what they are worth to networks they were not distilled with."""
+"""How a quantity of sets correlates with their accuracy on networks they were not distilled with."""
 
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -11,15 +12,21 @@ from moe_distill.reports.set_charts import Dot, scatter_svg
 from moe_distill.results.frames import as_text
 from moe_distill.results.question import Question, to_frame
 from moe_distill.results.rank_correlation import rank_correlation
-from moe_distill.results.rows import Row
 
-_MIN_SETS = 3
+if TYPE_CHECKING:
+    import polars as pl
+
+_MIN_SETS = 3  # two sets always correlate perfectly
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Sets that differ in nothing that decides accuracies by itself: what they share, ρ in words, and their
-    chart.
+    """The correlation among comparable sets.
+
+    Attributes:
+        alike: What the sets have in common.
+        rho: Spearman's ρ in words.
+        chart: One dot for each set.
     """
 
     alike: str
@@ -35,13 +42,19 @@ class Transfer:
     correlations: Sequence[Correlation]
 
 
-def transfer_of(rows: Sequence[Row], question: Question) -> Transfer | None:
-    """Return how the quantity that a question correlates goes with what sets are worth to other networks, if
-    any.
+def transfer_of(rows: "pl.DataFrame", question: Question) -> Transfer | None:
+    """Return how the question's quantity correlates with the accuracy of other networks.
+
+    Args:
+        rows: Result rows (see ``frame_of``).
+        question: The experiment's question.
+
+    Returns:
+        The correlations; None if the question names no quantity, or no group has enough sets.
     """
     if question.correlate is None:
         return None
-    found = []
+    correlations = []
     for number, (alike, dots) in enumerate(transfer_dots(rows, question, question.correlate).items()):
         if len(dots) < _MIN_SETS:
             continue
@@ -50,35 +63,39 @@ def transfer_of(rows: Sequence[Row], question: Question) -> Transfer | None:
         svg = scatter_svg(
             f"correlation-{number}", dots, question.correlate, "accuracy of the other networks, %"
         )
-        found.append(Correlation(alike, f"Over {n} sets: {rho:+.2f}{interval}.", svg))
-    return Transfer(question.correlate, found) if found else None
+        correlations.append(Correlation(alike, f"Over {n} sets: {rho:+.2f}{interval}.", svg))
+    return Transfer(question.correlate, correlations) if correlations else None
 
 
-def transfer_dots(rows: Sequence[Row], question: Question, quantity: str) -> dict[str, list[Dot]]:
-    """Return a dot for each set: a quantity, which is a column, and the mean accuracy (percent) of the other
-    networks.
+def transfer_dots(rows: "pl.DataFrame", question: Question, quantity: str) -> dict[str, list[Dot]]:
+    """Return a dot for each set: a quantity against the mean accuracy (percent) of the other networks.
 
-    Sets are apart, under a name, that differ in what decides accuracies by itself: data, method, split,
-    recipe, fusion. Networks but the first are the others: students are listed with the one that distilled in
-    front. A set that one of them lacks is left out, as means over other networks do not compare.
+    Sets are grouped by what decides accuracies by itself: data, method, split, recipe and fusion.
+
+    Args:
+        rows: Result rows (see ``frame_of``).
+        question: The experiment's question.
+        quantity: A column of these rows.
     """
     import polars as pl
 
-    frame = to_frame([r for r in rows if r.get(quantity) not in ("", None)], question)
-    others = (
-        dict.fromkeys(frame["architecture"].to_list()[:1]) if frame["architecture"].n_unique() > 1 else {}
+    if quantity not in rows.columns:
+        return {}
+    frame = to_frame(rows.filter(as_text(quantity) != ""), question)
+    # Students are listed with the network that distilled first: all others are those of the transfer.
+    networks = frame["architecture"].unique(maintain_order=True).to_list()
+    distilled_with = networks[:1] if len(networks) > 1 else []
+    students = frame.with_columns(as_text("ipc")).filter(
+        pl.col("accuracy").is_finite() & ~pl.col("architecture").is_in(distilled_with)
     )
-    frame = frame.with_columns(as_text("ipc"))
-    kept = frame.filter(pl.col("accuracy").is_finite() & ~pl.col("architecture").is_in(list(others)))
-    found: dict[str, list[Dot]] = {}
-    alike = ("dataset", "method", "ipc", "noe", "recipe", "fusion")
-    for (*shared, variant, _), own in kept.group_by(
-        *alike, "variant", "set_fingerprint", maintain_order=True
-    ):
-        if own["architecture"].n_unique() < kept.filter(dataset=shared[0])["architecture"].n_unique():
+    dots: dict[str, list[Dot]] = {}
+    shared = ("dataset", "method", "ipc", "noe", "recipe", "fusion")
+    by_set = students.group_by(*shared, "variant", "set_fingerprint", maintain_order=True)
+    for (dataset, method, ipc, noe, recipe, fusion, variant, _), members in by_set:
+        # Means over different networks do not compare: a set that lacks one is left out.
+        if members["architecture"].n_unique() < students.filter(dataset=dataset)["architecture"].n_unique():
             continue
-        x, mean = float(own[quantity][0]), statistics.mean(own["accuracy"])
-        dataset, method, ipc, noe, recipe, fusion = shared
+        mean = statistics.mean(members["accuracy"])
         name = f"{method} {ipc}×{noe} on {dataset}, recipe {recipe}, fusion {fusion}"
-        found.setdefault(name, []).append(Dot(str(variant), x, 100 * mean))
-    return found
+        dots.setdefault(name, []).append(Dot(str(variant), float(members[quantity][0]), 100 * mean))
+    return dots

@@ -1,1 +1,1 @@
-"""Rows of results, and what they say."""
+"""Result rows: their tables, and the questions that they answer."""

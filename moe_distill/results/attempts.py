@@ -1,7 +1,7 @@
-"""What became of a run: each attempt at it, written into the run's folder as it begins and as it ends.
+"""The attempts at a run, recorded in the run's folder: when each began, and how it ended.
 
-A kill, a full disk or a restarted machine cannot write its own end. Whoever reads the record later tells from
-the process, the machine's start and the record's age whether an attempt without an end still works.
+A kill, a full disk or a restarted machine leaves an attempt without an end. Readers of the record then decide
+by the process, the machine's boot and the age of the record whether that attempt still works.
 """
 
 import contextlib
@@ -35,15 +35,20 @@ class Attempt:
     """One attempt at a run.
 
     Attributes:
-        began: When, in seconds since 1970, as is ``ended``; None while it works, and after a kill.
-        command: What repeats it.
-        host: The machine, with what tells its start from its other ones (``boot``), the process, and how many
-            seconds after that start this one was started. Neither changes where the machine's clock is set.
-        outcome: ``finished``, ``failed`` or ``stopped`` (by a signal that asks for it); ``starting`` from the
-            moment its launcher starts its process until that, having imported for seconds, takes the record
-            over; None while it works, and after a kill.
+        began: When it began, in seconds since 1970.
+        command: The command line that repeats it.
+        commit: The commit of the code.
+        host: The machine's name.
+        boot: An identifier of the machine's current boot.
+        process: The process's number.
+        process_began: How many seconds after the boot the process started, which setting the clock does not
+            change.
+        ended: When it ended, in seconds since 1970; None while it works, and after a kill.
+        outcome: ``finished``, ``failed`` or ``stopped`` (by a signal that asks for it); ``starting`` from
+            when its launcher starts its process until that process, after seconds of imports, takes over the
+            record; None while it works, and after a kill.
         error: The last line of an error.
-        work: What tells it from other work (see ``identity`` of :mod:`~moe_distill.sweeps.jobs`), once it is
+        work: What identifies its work (see ``identity`` of :mod:`~moe_distill.sweeps.jobs`), once it is
             known.
         headline: The number that the run returned; None where it has none, or did not finish.
     """
@@ -62,22 +67,24 @@ class Attempt:
     headline: float | None = None
 
     def state(self, touched: float) -> str:
-        """Say what became of it.
+        """Return the state of the attempt.
 
         One of ``finished``, ``failed``, ``stopped``, ``running``, ``killed`` and ``restarted`` (the machine
         was).
 
         Args:
-            touched: When its record was last written, which a living attempt does every half a minute; what
-                is left of an attempt on another machine. A time to come is no sign of life, but for what
-                clocks differ by.
+            touched: When its record was last written, in seconds since 1970. It decides about an attempt on
+                another machine, whose processes cannot be looked up.
         """
         if self.outcome not in (None, STARTING):
             return self.outcome
         if self.host != platform.node():
+            # A living attempt touches its record every half a minute. The clocks of two machines differ, so
+            # a time slightly ahead is a sign of life too, but one far ahead is not.
             return "running" if abs(time.time() - touched) < _SILENT_SECONDS else "killed"
         if _boot() != self.boot:
             return "restarted"
+        # By its start too, as the system gives a number again to a later process.
         try:
             alive = abs(_uptime_at_start(self.process) - self.process_began) < 1
         except psutil.Error:
@@ -86,62 +93,62 @@ class Attempt:
 
 
 def attempts_of(folder: Path) -> list[Attempt]:
-    """Return the attempts at the run of a folder, the first one first; none where their record cannot be
-    read.
-    """
+    """Return the attempts at the run of a folder, in order; none where their record cannot be read."""
     try:
         require_readable(folder / FILE)
-        return [Attempt(**told) for told in json.loads((folder / FILE).read_text())]
+        return [Attempt(**fields) for fields in json.loads((folder / FILE).read_text())]
     except (OSError, ValueError, TypeError, RecursionError):
         return []
 
 
 def state_of(folder: Path) -> str:
-    """Return the state of the last attempt at the run of a folder; ``missing`` where there is none.
-
-    A log without an attempt is of a process that ended before it could record one.
-    """
-    if tried := attempts_of(folder):
-        return last_state(folder, tried)
+    """Return the state of the last attempt at the run of a folder; ``missing`` where there is none."""
+    if attempts := attempts_of(folder):
+        return last_state(folder, attempts)
+    # A log without an attempt is left by a process that ended before it could record one.
     return "failed" if (folder / LOG).is_file() else "missing"
 
 
-def last_state(folder: Path, tried: Sequence[Attempt]) -> str:
-    """Return the state of the last one of some attempts at the run of a folder."""
-    return tried[-1].state((folder / FILE).stat().st_mtime)
+def last_state(folder: Path, attempts: Sequence[Attempt]) -> str:
+    """Return the state of the last of these attempts at the run of a folder."""
+    return attempts[-1].state((folder / FILE).stat().st_mtime)
 
 
 def headline_of(folder: Path) -> float | None:
-    """Return the number that the run of a folder returned when it finished last; None where it has none."""
-    return next((one.headline for one in reversed(attempts_of(folder)) if one.outcome == "finished"), None)
+    """Return the number that the run of a folder returned when it last finished; None where it has none."""
+    finished = [attempt for attempt in attempts_of(folder) if attempt.outcome == "finished"]
+    return finished[-1].headline if finished else None
 
 
 def works_here(folder: Path) -> bool:
-    """Say whether a living process of this machine works at the run of a folder."""
-    return any(one.host == platform.node() and one.state(0) == "running" for one in attempts_of(folder))
+    """Return True if a living process of this machine works at the run of a folder."""
+    here = [attempt for attempt in attempts_of(folder) if attempt.host == platform.node()]
+    return any(attempt.state(0) == "running" for attempt in here)
 
 
 @contextlib.contextmanager
 def attempt(folder: Path, command: str) -> Iterator[Attempt]:
-    """Record the block as an attempt at the run of a folder, and how it ended; the block may say what its
-    work is.
+    """Record the block as an attempt at the run of a folder, and how it ended.
+
+    The block may set ``work`` and ``headline`` of the attempt.
 
     Args:
-        folder: The run's; made where it is missing.
-        command: What repeats the run.
+        folder: The run's; created if it is missing.
+        command: The command line that repeats the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     now = _attempt_of(os.getpid(), command)
     if (started := _starting(folder, now.process, now.process_began)) is not None:
-        now.began = started.began
+        now.began = started.began  # so that this attempt replaces the launcher's record of it
     _write(folder, now)
     with _beating(folder / FILE):
         try:
             yield now
-        except BaseException as error:
-            asked = isinstance(error, KeyboardInterrupt | Stopped)
-            now.outcome = "stopped" if asked else "failed"
-            now.error = (str(error).strip().splitlines() or [""])[-1] or type(error).__name__
+        except BaseException as error:  # also what a signal raises
+            stopped = isinstance(error, KeyboardInterrupt | Stopped)
+            now.outcome = "stopped" if stopped else "failed"
+            lines = str(error).strip().splitlines() or [""]
+            now.error = lines[-1] or type(error).__name__
             raise
         else:
             now.outcome = "finished"
@@ -152,38 +159,41 @@ def attempt(folder: Path, command: str) -> Iterator[Attempt]:
 
 
 def note_start(folder: Path, process: int, command: str) -> None:
-    """Record that a process was started to work at the run of a folder, which it will itself record later.
+    """Record that a process was started for the run of a folder.
 
-    Whoever looks meanwhile can then tell whether it lives.
+    The process records its own attempt seconds later; until then readers can see whether it lives.
 
     Args:
-        folder: The run's, which is there.
-        process: The process's number; it may have ended, but nobody waited for it yet.
-        command: What was started.
+        folder: The run's, which exists.
+        process: The process's number; it may have ended, but must not have been waited for.
+        command: The command line that was started.
     """
     with contextlib.suppress(OSError, psutil.Error):  # the process works whether or not this can be written
         started = _attempt_of(process, command)
         started.outcome = STARTING
-        recorded = (
-            (one.process, one.process_began) for one in attempts_of(folder) if one.host == started.host
-        )
-        if not any(pid == process and abs(began - started.process_began) < 1 for pid, began in recorded):
+        here = [attempt for attempt in attempts_of(folder) if attempt.host == started.host]
+        # A fast process may have recorded itself already, and this would hide its state.
+        if not any(_is_of(attempt, process, started.process_began) for attempt in here):
             _write(folder, started)
 
 
 def note_end(folder: Path, process: int, code: int, error: str) -> None:
-    """Record how a process ended that did not live to record itself; nothing where it did.
+    """Record how a process ended that did not live to record itself; do nothing where it did.
 
     Args:
-        folder: As for :func:`note_start`, as is ``process``.
-        process: See ``folder``.
+        folder: The run's, which exists.
+        process: The process's number.
         code: Its exit code.
-        error: What it said last.
+        error: The last line that it printed.
     """
     if (started := _starting(folder, process)) is None:
         return
-    started.outcome = "finished" if code == 0 else "stopped" if signal_of(code) else "failed"
-    started.ended, started.error = time.time(), error if code else None
+    if code == 0:
+        started.outcome = "finished"
+    else:
+        started.outcome = "stopped" if signal_of(code) else "failed"
+        started.error = error
+    started.ended = time.time()
     with contextlib.suppress(OSError):
         _write(folder, started)
 
@@ -194,25 +204,24 @@ def _attempt_of(process: int, command: str) -> Attempt:
     )
 
 
+def _is_of(attempt: Attempt, process: int, began: float) -> bool:
+    """Return True if an attempt of this machine is of the process that began so long after the boot."""
+    return attempt.process == process and abs(attempt.process_began - began) < 1
+
+
 def _starting(folder: Path, process: int, began: float | None = None) -> Attempt | None:
-    """Return the last attempt of a process of this machine that has only been started; None where there is
-    none.
-    """
-    return next(
-        (
-            one
-            for one in reversed(attempts_of(folder))
-            if (one.host, one.process, one.outcome) == (platform.node(), process, STARTING)
-            and (began is None or abs(one.process_began - began) < 1)
-        ),
-        None,
-    )
+    """Return the last attempt of a process of this machine that is recorded as starting; None without one."""
+    for attempt in reversed(attempts_of(folder)):
+        same = (attempt.host, attempt.process, attempt.outcome) == (platform.node(), process, STARTING)
+        if same and (began is None or _is_of(attempt, process, began)):
+            return attempt
+    return None
 
 
 def _boot() -> str:
-    """Return what tells this start of the machine from its other ones."""
-    named = Path("/proc/sys/kernel/random/boot_id")
-    return named.read_text().strip() if named.is_file() else f"{psutil.boot_time():.0f}"
+    """Return an identifier of the machine's current boot."""
+    boot_id = Path("/proc/sys/kernel/random/boot_id")
+    return boot_id.read_text().strip() if boot_id.is_file() else f"{psutil.boot_time():.0f}"
 
 
 def _uptime_at_start(process: int) -> float:
@@ -221,20 +230,21 @@ def _uptime_at_start(process: int) -> float:
     Raises:
         psutil.Error: There is no such process.
     """
-    booted = psutil.boot_time()  # first: the process's own start is told on this clock
+    booted = psutil.boot_time()  # first: psutil computes the process's start from this clock
     return psutil.Process(process).create_time() - booted
 
 
-def _write(folder: Path, own: Attempt) -> None:
-    """Write an attempt into the record, in its place, beside what others have written meanwhile."""
-    tried = {(one.host, one.process, one.began): one for one in attempts_of(folder)}
-    tried[own.host, own.process, own.began] = own
-    write_json(folder / FILE, [asdict(one) for one in tried.values()])
+def _write(folder: Path, attempt: Attempt) -> None:
+    """Write an attempt into the record, in its place, next to what others have written meanwhile."""
+    # Read again each time: a second process may have recorded an attempt at the same run.
+    attempts = {(other.host, other.process, other.began): other for other in attempts_of(folder)}
+    attempts[attempt.host, attempt.process, attempt.began] = attempt
+    write_json(folder / FILE, [asdict(other) for other in attempts.values()])
 
 
 @contextlib.contextmanager
 def _beating(path: Path) -> Iterator[None]:
-    """Touch a file every half a minute meanwhile."""
+    """Touch a file every half a minute while the block runs."""
     done = threading.Event()
 
     def beat() -> None:
@@ -242,6 +252,7 @@ def _beating(path: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 os.utime(path)
 
+    # A daemon, so that it never keeps a process alive whose main thread ended.
     heart = threading.Thread(target=beat, daemon=True)
     heart.start()
     try:

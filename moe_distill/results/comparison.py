@@ -1,8 +1,8 @@
-"""Each variant against its opponents, by students of equal network and seeds."""
+"""Each variant compared with its opponents, by students of the same network and seeds."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from moe_distill.results.aggregate import AVERAGE
 from moe_distill.results.frames import Rows, frame_of
@@ -23,7 +23,14 @@ _COLUMNS += ["difference", "half", "n", "over"]
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean difference (a fraction), half of its 95 % interval, how many replicates it has, and of what."""
+    """A mean difference with its 95 % interval.
+
+    Attributes:
+        difference: The mean, a fraction; None where there are no pairs.
+        half: Half of the interval; None where there is a single pair.
+        n: The number of replicates.
+        over: What the replicates are, in words.
+    """
 
     difference: float | None
     half: float | None
@@ -32,7 +39,7 @@ class Interval:
 
     def __str__(self) -> str:
         """Return it in points: ``+1.3 ± 0.9``."""
-        return format_difference(vars(self))
+        return format_difference(self.difference, self.half)
 
 
 def compare(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
@@ -43,25 +50,26 @@ def compare(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
 
     Args:
         frame: Result rows as :func:`~moe_distill.results.question.to_frame` returns them.
-        question: What is asked of them.
+        question: The experiment's question, which names the opponents.
 
     Returns:
-        Columns ``dataset, budget, variant, kind`` (what the opponent was named by, as
-        :func:`~moe_distill.results.opponents.format_conditions`, or ``random`` and ``random_tiled``),
-        ``opponent, architecture, difference, half, n, over``; fractions, null where there are no pairs. The
-        line of the architecture ``average`` is over all architectures of the data set, and null where one has
-        no pairs.
+        Columns ``dataset, budget, variant, kind`` (the condition that named the opponent, as
+        :func:`~moe_distill.results.opponents.format_conditions` writes it, or ``random`` or
+        ``random_tiled``), ``opponent, architecture, difference, half, n, over``; fractions, null where there
+        are no pairs. The line of the architecture ``average`` is over all architectures of the data set, and
+        null where one has no pairs.
     """
     import polars as pl
 
     lines = opponents_of(frame, question)
     networks = frame.select("dataset", "architecture").unique(maintain_order=True)
+    # The grid has a line also where there are no pairs, so that tables say so.
     average = networks.unique("dataset", maintain_order=True).with_columns(architecture=pl.lit(AVERAGE))
     grid = lines.join(pl.concat([networks, average]), on="dataset", maintain_order="left_right")
     leads = intervals(_differences(frame.drop_nulls("accuracy"), lines), networks)
-    found = grid.join(leads, on=[*_LINE, "architecture"], how="left", maintain_order="left")
+    comparisons = grid.join(leads, on=[*_LINE, "architecture"], how="left", maintain_order="left")
     without_pairs = (pl.col("n").fill_null(0), pl.col("over").fill_null("no pairs of students"))
-    return found.with_columns(without_pairs).select(_COLUMNS)
+    return comparisons.with_columns(without_pairs).select(_COLUMNS)
 
 
 def losing(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
@@ -75,11 +83,11 @@ def losing(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
 def _differences(students: "pl.DataFrame", lines: "pl.DataFrame") -> "pl.DataFrame":
     """Return by how much a variant's students are ahead of their partners among an opponent's.
 
-    Students of equal architecture and seed are paired, of equal distillation seed too unless the students of
-    a side have a set each; a set that no seed decides goes with every one.
+    Students of equal architecture and seed are paired; of equal distillation seed too, unless either side has
+    a separate set for each student. A set that does not depend on a seed is paired with every seed.
 
     Args:
-        students: Those that were trained.
+        students: Rows of trained students.
         lines: Variants and their opponents.
 
     Returns:
@@ -89,7 +97,8 @@ def _differences(students: "pl.DataFrame", lines: "pl.DataFrame") -> "pl.DataFra
 
     students = students.select("dataset", "variant", *_STUDENT, "distill_seed", "accuracy").with_columns(
         one_seed=(pl.col("distill_seed").n_unique() == 1).over("dataset", "variant"),
-        # A student of one seed was trained on several sets; else each may have images of its own.
+        # A student seed that occurs with several sets; else each student may have images of its own, and
+        # their distillation seeds do not correspond to those of the other side.
         several_sets=pl.struct(_STUDENT).is_duplicated().any().over("dataset", "variant"),
     )
     ahead = lines.select(_LINE).join(students, on=["dataset", "variant"], maintain_order="left_right")
@@ -98,7 +107,7 @@ def _differences(students: "pl.DataFrame", lines: "pl.DataFrame") -> "pl.DataFra
     pairs = ahead.join(partners, on=on, suffix=" partner", nulls_equal=True, maintain_order="left_right")
     one_seed = pl.col("one_seed") & pl.col("one_seed partner")
     by_set = one_seed | pl.col("several_sets") | pl.col("several_sets partner")
-    # Null, so neither equal nor unequal, where a set goes with every seed.
+    # Null means that the set depends on no seed: it is then paired with every seed of the other side.
     equal = (pl.col("distill_seed") == pl.col("distill_seed partner")).fill_null(True)
     difference = pl.col("accuracy") - pl.col("accuracy partner")
     return pairs.filter(~by_set | equal, difference.is_finite()).select(
@@ -109,15 +118,15 @@ def _differences(students: "pl.DataFrame", lines: "pl.DataFrame") -> "pl.DataFra
 def intervals(differences: "pl.DataFrame", networks: "pl.DataFrame") -> "pl.DataFrame":
     """Return mean differences with their 95 % intervals, by architecture and on average.
 
-    Architectures weigh alike. With pairs of several distillation seeds, replicates are the means of each that
-    has all architectures (Student's t). With one, they are the pairs of students, and the interval is for
-    this very set and these architectures: what others differ by is no part of it (the sum of the
-    architectures' variances, Welch's degrees of freedom).
+    Architectures weigh alike. With pairs of several distillation seeds, the replicates are the means of the
+    seeds that have all architectures (Student's t). With one seed they are the pairs of students, and the
+    interval holds for this one set and these architectures: it does not cover what other sets or
+    architectures would differ by (the sum of the architectures' variances, Welch's degrees of freedom).
 
     Args:
         differences: Those of paired students: ``dataset, variant, kind, opponent, architecture, distill_seed,
             difference``.
-        networks: ``dataset`` and ``architecture`` of all networks, which an average needs.
+        networks: ``dataset`` and ``architecture`` of all networks that an average needs.
 
     Returns:
         The first five columns, ``difference``, ``half``, ``n`` and ``over`` (see :class:`Interval`), where
@@ -128,27 +137,25 @@ def intervals(differences: "pl.DataFrame", networks: "pl.DataFrame") -> "pl.Data
     cells = differences.group_by(*_LINE, "architecture", "distill_seed", maintain_order=True).agg(
         mean=pl.col("difference").mean(), variance=pl.col("difference").var(), n=pl.len().cast(pl.Int64)
     )
+    # Every cell counts twice, by itself and in the average: ``scope`` says in which line.
     counts = networks.group_by("dataset").agg(networks=pl.len())
-    alone = cells.with_columns(of=pl.col("architecture"), networks=pl.lit(1, pl.UInt32))
-    together = cells.with_columns(of=pl.lit(AVERAGE)).join(counts, on="dataset", maintain_order="left")
-    cells = pl.concat([alone, together], how="diagonal_relaxed")
-    line = [*_LINE, "of"]
+    single = cells.with_columns(scope=pl.col("architecture"), networks=pl.lit(1, pl.UInt32))
+    average = cells.with_columns(scope=pl.lit(AVERAGE)).join(counts, on="dataset", maintain_order="left")
+    cells = pl.concat([single, average], how="diagonal_relaxed")
+    line = [*_LINE, "scope"]
+    # A seed that lacks an architecture would shift the average by what that architecture differs by.
     cells = cells.filter(pl.len().over(*line, "distill_seed") == pl.col("networks"))
     seeds = pl.col("distill_seed").n_unique().over(line)
-    of_several = cells.filter(seeds > 1)
-    by_seed = of_several.group_by(*line, "distill_seed", maintain_order=True).agg(pl.col("mean").mean())
-    by_seed = by_seed.group_by(line, maintain_order=True).agg(
+    several = cells.filter(seeds > 1)
+    by_seed = several.group_by(*line, "distill_seed", maintain_order=True).agg(pl.col("mean").mean())
+    by_line = by_seed.group_by(line, maintain_order=True).agg(
         pl.col("mean").mean(), variance=pl.col("mean").var(), n=pl.len().cast(pl.Int64)
     )
-    of_seeds, of_pairs = mean_of_means(by_seed, line), mean_of_means(cells.filter(seeds == 1), line)
-    over_pairs = [f"{count([n], 'pair')} of students, one distillation seed" for n in of_pairs["n"]]
-    found = pl.concat(
-        [
-            of_seeds.with_columns(over=pl.format(f"{{}} {SEEDS}", "n")),
-            of_pairs.with_columns(pl.Series("over", over_pairs, pl.String)),
-        ]
-    )
-    return found.rename({"of": "architecture", "mean": "difference"}).drop("samples")
+    over_seeds = mean_of_means(by_line, line).with_columns(over=pl.format(f"{{}} {SEEDS}", "n"))
+    over_pairs = mean_of_means(cells.filter(seeds == 1), line)
+    pairs = [f"{count([n], 'pair')} of students, one distillation seed" for n in over_pairs["n"]]
+    both = pl.concat([over_seeds, over_pairs.with_columns(pl.Series("over", pairs, pl.String))])
+    return both.rename({"scope": "architecture", "mean": "difference"}).drop("samples")
 
 
 def lead(ahead: Rows, behind: Rows, architectures: Sequence[str] = ()) -> Interval:
@@ -157,9 +164,9 @@ def lead(ahead: Rows, behind: Rows, architectures: Sequence[str] = ()) -> Interv
     For pairs and the interval see :func:`intervals`.
 
     Args:
-        ahead: Result rows of one set, or of one for each distillation seed.
-        behind: Those of another.
-        architectures: The networks that are averaged; none takes all that the rows of both have.
+        ahead: Result rows of one set, or of one set for each distillation seed.
+        behind: Result rows of the set that it is compared with.
+        architectures: The networks to average over; none means all that both sides have.
     """
     import polars as pl
 
@@ -167,6 +174,7 @@ def lead(ahead: Rows, behind: Rows, architectures: Sequence[str] = ()) -> Interv
     of_both = set(sides["ahead"]["architecture"]) & set(sides["behind"]["architecture"])
     shared = [name for name in dict.fromkeys(sides["ahead"]["architecture"]) if name in of_both]
     networks = pl.DataFrame({"dataset": "", "architecture": [*(architectures or shared)]})
+    # The two sides become variants of one made-up data set, as ``intervals`` takes them.
     students = pl.concat(
         frame.select(
             *("architecture", "seed", "distill_seed"),
@@ -177,8 +185,8 @@ def lead(ahead: Rows, behind: Rows, architectures: Sequence[str] = ()) -> Interv
         for side, frame in sides.items()
     ).filter(pl.col("architecture").is_in(networks["architecture"].to_list()))
     line = pl.DataFrame({"dataset": [""], "variant": ["ahead"], "kind": [""], "opponent": ["behind"]})
-    found = intervals(_differences(students, line), networks).filter(architecture=AVERAGE)
-    values = found.select("difference", "half", "n", "over").rows()
+    averages = intervals(_differences(students, line), networks).filter(architecture=AVERAGE)
+    values = averages.select("difference", "half", "n", "over").rows()
     return Interval(*values[0]) if values else Interval(None, None, 0, "no pairs of students")
 
 
@@ -194,30 +202,38 @@ def leads_over_random(rows: Rows) -> dict[str, dict[str, tuple[str, Interval]]]:
     import polars as pl
 
     frame = frame_of(rows)
-    named = frame.with_columns(
+    variants = frame.with_columns(
         pl.Series("variant", variant_names(frame), pl.String),
         budget=budget(),
         accuracy=pl.col("accuracy_last"),
     )
-    lines = compare(named, Question())
+    averages = compare(variants, Question()).filter(architecture=AVERAGE)
     leads: dict[str, dict[str, tuple[str, Interval]]] = {}
     columns = ("variant", "kind", "opponent", "difference", "half", "n", "over")
-    for variant, kind, opponent, *lead in lines.filter(architecture=AVERAGE).select(columns).iter_rows():
-        leads.setdefault(variant, {})[kind] = (opponent, Interval(*lead))
+    for variant, kind, opponent, *interval in averages.select(columns).iter_rows():
+        leads.setdefault(variant, {})[kind] = (opponent, Interval(*interval))
     return leads
 
 
-def format_difference(line: Mapping[str, Any]) -> str:
-    """Return the lead in a line of :func:`compare` in points, ``+1.3 ± 0.9``; ``–`` where it has none."""
-    if line["difference"] is None:
+def format_difference(difference: float | None, half: float | None) -> str:
+    """Return a lead and half of its interval, both fractions, in points; ``–`` where there is none.
+
+    >>> format_difference(0.0126, 0.0093), format_difference(-0.0126, None), format_difference(None, None)
+    ('+1.3 ± 0.9', '-1.3', '–')
+    """
+    if difference is None:
         return "–"
-    half = "" if line["half"] is None else f" ± {100 * line['half']:.1f}"
-    return f"{100 * line['difference']:+.1f}{half}"
+    interval = "" if half is None else f" ± {100 * half:.1f}"
+    return f"{100 * difference:+.1f}{interval}"
 
 
 def describe_replicates(overs: Iterable[str]) -> str:
-    """Return what intervals are over in words, several numbers of distillation seeds as one span."""
-    every = list(dict.fromkeys(overs))
-    seeds = sorted(int(over.split()[0]) for over in every if over.endswith(SEEDS))
-    others = [over for over in every if not over.endswith(SEEDS)]
+    """Return in words what intervals are taken over, several numbers of distillation seeds as one range.
+
+    >>> describe_replicates(["3 distillation seeds", "5 distillation seeds", "2 pairs of students"])
+    '3 to 5 distillation seeds or 2 pairs of students'
+    """
+    unique = list(dict.fromkeys(overs))
+    seeds = sorted(int(over.split()[0]) for over in unique if over.endswith(SEEDS))
+    others = [over for over in unique if not over.endswith(SEEDS)]
     return " or ".join([*([count(seeds, "distillation seed")] if seeds else []), *others])

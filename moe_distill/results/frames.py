@@ -1,4 +1,4 @@
-"""Result rows as polars frames of typed columns, made of whatever holds them, and written back as text."""
+"""Result rows as polars frames of typed columns, converted from rows of any origin and back to text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
     import polars as pl
 
 Row = Mapping[str, Any]
-"""A row as a pipeline makes it, or as text; a value of None is not known yet."""
+"""A row as a pipeline makes it, or as the texts of a file; a value of None is not known yet."""
 Rows: TypeAlias = Union["pl.DataFrame", Sequence[Row]]
 
 COLUMNS = columns_of(ResultRow)
-DERIVED = ("settings", "is_baseline")  # columns that are parsed of others
+DERIVED = ("settings", "is_baseline")  # columns that are parsed from others
 _NUMBERS: dict[type, Callable[[Any], Value]] = {int: int, float: float}
 
 
 def typed_frame(columns: Mapping[str, Sequence[Value]], schema: Schema) -> "pl.DataFrame":
     """Return columns of values as a frame of a schema's types.
 
-    Where there is a column ``overrides``, two are added that are parsed of it: ``settings``, a struct with a
-    text for each key that some row's command line set, null where a row's did not; and ``is_baseline``,
-    whether a row is of what the job's set is compared with, to which no setting applies.
+    Where there is a column ``overrides``, two more are parsed from it: ``settings``, a struct with one text
+    for each key that any row's command line set, null in rows whose command line did not; and
+    ``is_baseline``, whether a row is a baseline that the job's set is compared with, to which no setting
+    applies.
 
     Args:
-        columns: By name; those that the schema lacks are text.
-        schema: The table's.
+        columns: Values by column name; columns that the schema lacks are text.
+        schema: The table's schema.
     """
     import polars as pl
 
@@ -49,15 +50,22 @@ def typed_frame(columns: Mapping[str, Sequence[Value]], schema: Schema) -> "pl.D
 
 
 def frame_of(rows: Rows) -> "pl.DataFrame":
-    """Return result rows as a typed frame with all columns of :data:`COLUMNS`; a frame stays as it is.
+    """Return result rows as a typed frame with all columns of :data:`COLUMNS`; a frame is returned unchanged.
 
-    What a row does not have is null in columns of numbers. In columns of text it is empty, but null in the
-    row of a student to come, of which it is not known yet.
+    Values that a row lacks are null in columns of numbers. In columns of text they are empty, but null in the
+    row of a student to come, whose value is not known yet.
+
+    >>> frame = frame_of([{"roster": "dm5x2", "ipc": "5", "noe": "2", "overrides": "data=digits"}])
+    >>> frame.select("roster", "ipc", "noe", "accuracy_last").row(0)
+    ('dm5x2', [5], 2, None)
+    >>> frame["settings"].to_list()
+    [{'data': 'digits'}]
     """
     import polars as pl
 
     if isinstance(rows, pl.DataFrame):
         return rows
+    # The union of all rows' columns: rows of older versions and of probes have others.
     names = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
     columns = {name: values_of([row.get(name) for row in rows], kind_of(ResultRow, name)) for name in names}
     text = pl.col(pl.String)
@@ -66,11 +74,12 @@ def frame_of(rows: Rows) -> "pl.DataFrame":
 
 
 def texts_of(frame: "pl.DataFrame") -> list[dict[str, Any]]:
-    """Return the rows of a typed frame as the texts that stand in its file, without what was parsed of these.
+    """Return the rows of a typed frame as the texts of its file, without the :data:`DERIVED` columns.
 
-    What is not known of a student to come stays None.
+    Unknown values of a student to come stay None.
     """
     columns = [name for name in frame.columns if name not in DERIVED]
+    # Only tables of students have rows to come, whose nulls have to stay.
     if "accuracy_last" in columns:
         frame = frame.select(map(as_text, columns))
         texts = [frame[name].to_list() for name in columns]
@@ -80,32 +89,31 @@ def texts_of(frame: "pl.DataFrame") -> list[dict[str, Any]]:
 
 
 def as_text(column: str) -> "pl.Expr":
-    """Return a column as the text of its file, null where a student to come leaves it unknown."""
+    """Return a column as the text of its file, null where it is unknown for a student to come."""
     import polars as pl
 
     def text(values: "pl.Series") -> "pl.Series":
         texts = [None if value is None else _text(value) for value in values.to_list()]
         return pl.Series(values.name, texts, pl.String)
 
-    # Python's text of a number, which files have: that of polars has another exponent.
+    # Files have Python's text of a number; polars writes exponents differently.
     written = pl.col(column).map_batches(text, return_dtype=pl.String)
     return pl.when(trained()).then(written.fill_null("")).otherwise(written).alias(column)
 
 
 def trained() -> "pl.Expr":
-    """Return whether a row tells of a student that was trained."""
+    """Return whether a row is of a student that was trained."""
     import polars as pl
 
     return pl.col("accuracy_last").is_not_null()
 
 
-def is_trained(row: Row) -> bool:
-    """Say whether a row tells of a student that was trained; others stand for students to come."""
-    return row["accuracy_last"] not in ("", None)
-
-
 def values_of(cells: Sequence[Any], kind: type) -> list[Value]:
-    """Return cells, as they are or as text, as values of a kind of column (see ``kind_of``)."""
+    """Return cells, typed or as text, as values of a column's type (``kind_of``); empty ones as None.
+
+    >>> values_of(["5", "7+3", ""], list), values_of(["0.5", None], float)
+    ([[5], [7, 3], None], [0.5, None])
+    """
     if kind is str:
         return [None if cell is None else str(cell) for cell in cells]
     if kind is list:
@@ -122,15 +130,16 @@ def _series(name: str, values: Sequence[Value], dtype: "pl.DataType") -> "pl.Ser
 
     if not isinstance(dtype, pl.List):
         return pl.Series(name, values, dtype)
-    # Lists are slow to read one by one, and most rows of a table have the same.
+    # Splitting texts in polars is much faster than reading Python lists one by one.
     texts = [None if value is None else _text(value) for value in values]
     return pl.Series(name, texts, pl.String).str.split("+").cast(dtype)
 
 
 def _settings_in(overrides: "pl.Series") -> "pl.Series":
-    """Return the struct of settings; each different text is parsed once."""
+    """Return the struct of settings that command lines made."""
     import polars as pl
 
+    # Thousands of rows share the command line of their job: each different text is parsed once.
     places = {text: place for place, text in enumerate(overrides.unique(maintain_order=True))}
     parsed = [parse_settings(text or "") for text in places]
     keys = sorted({key for settings in parsed for key in settings})
@@ -138,5 +147,6 @@ def _settings_in(overrides: "pl.Series") -> "pl.Series":
         fields = [pl.Series(key, [settings.get(key) for settings in parsed], pl.String) for key in keys]
         struct = pl.DataFrame(fields).to_struct("settings")
     else:
+        # A frame without columns would have no rows either.
         struct = pl.Series("settings", [{}] * len(places), pl.Struct([]))
     return struct.gather([places[text] for text in overrides])

@@ -1,7 +1,7 @@
-"""Which variants each variant is compared with."""
+"""The opponents that each variant is compared with."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from moe_distill.results.question import Question, meets
 from moe_distill.results.rows import RANDOM, RANDOM_TILED, are_random
@@ -9,7 +9,9 @@ from moe_distill.results.rows import RANDOM, RANDOM_TILED, are_random
 if TYPE_CHECKING:
     import polars as pl
 
+# An opponent is equal in all of these, so that the comparison is fair ...
 _FAIR = ["dataset", "recipe", "recipe_key", "budget"]
+# ... and of several candidates the one is taken that is equal in most of these.
 _ALIKE = (
     *("data_variant", "noe", "partition", "init", "iterations"),
     *("diversity", "regulariser", "fusion", "width"),
@@ -18,22 +20,26 @@ _LINE = ["dataset", "budget", "variant", "kind", "opponent"]
 _OTHER = " of the other"
 
 
-def format_conditions(conditions: Mapping[str, Any]) -> str:
-    """Return conditions as words: ``noe=1``, ``diversity=none, fusion=none``, a method by its name alone."""
+def format_conditions(conditions: Mapping[str, object]) -> str:
+    """Return conditions as words, a method by its name alone.
+
+    >>> format_conditions({"diversity": "none", "noe": 1}), format_conditions({"method": "idm"})
+    ('diversity=none, noe=1', 'idm')
+    """
     return ", ".join(str(v) if c == "method" else f"{c}={v}" for c, v in conditions.items())
 
 
 def opponents_of(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
-    """Return which variants each variant is held against; random images have none, tiled ones only those.
+    """Return the opponents of each variant; random images have none, tiled ones only plain random images.
 
-    An opponent has the same data set, recipe and budget, the method too where the question does not name one;
-    of several it is the one that is like the variant in most else. Of the question's conditions, those count
-    that come before the one which the variant meets itself. Tiled random images are an opponent of what
-    decodes as many images as they do (where that is known).
+    An opponent has the same data set, recipe and budget, and the same method unless the question names one;
+    of several candidates it is the one that is most like the variant otherwise. The question's conditions are
+    rungs of a ladder: a variant is compared with those before the first one that it meets itself. Tiled
+    random images are an opponent of variants that decode as many images as they do (where that is known).
 
     Args:
         frame: Result rows, with ``variant`` and ``budget``.
-        question: What names the opponents.
+        question: The experiment's question, which names the opponents.
 
     Returns:
         Columns ``dataset, budget, variant, kind, opponent``: variants in the order of the rows, opponents in
@@ -50,24 +56,24 @@ def opponents_of(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
         **{f"meets {rung}": met for rung, met in enumerate(rungs)},
     )
     pairs = _pairs(variants)
-    named = _named_by(question, pairs)
-    # What the question names already is no second opponent.
-    taken = named.select("place", pl.col("opponent").alias(f"variant{_OTHER}"))
-    others = pairs.join(taken, on=taken.columns, how="anti")
+    by_question = _named_by(question, pairs)
+    # An opponent that the question names already is not listed again as a random selection.
+    listed = by_question.select("place", pl.col("opponent").alias(f"variant{_OTHER}"))
+    others = pairs.join(listed, on=listed.columns, how="anti")
     is_plain = pl.col(f"method{_OTHER}") == RANDOM
     decoded = [pl.col(f"images_decoded{side}") for side in ("", _OTHER)]
     as_many = (decoded[0] == decoded[1]).fill_null(True)
     plain = _closest(others.filter(is_plain), _ALIKE, RANDOM)
     tiled = others.filter(pl.col(f"is_random{_OTHER}") & ~is_plain & as_many)
-    lines = pl.concat([named, plain, _closest(tiled, _ALIKE, RANDOM_TILED)])
+    lines = pl.concat([by_question, plain, _closest(tiled, _ALIKE, RANDOM_TILED)])
     return lines.sort("place", maintain_order=True).select(_LINE)
 
 
 def _named_by(question: Question, pairs: "pl.DataFrame") -> "pl.DataFrame":
-    """Return the opponents that a question names, of those conditions that a variant does not meet yet."""
+    """Return the opponents that a question names, by conditions that a variant does not meet yet."""
     import polars as pl
 
-    lines = [_closest(pairs.clear(), _ALIKE, "")]
+    lines = [_closest(pairs.clear(), _ALIKE, "")]  # gives the columns where there are no conditions
     for rung, conditions in enumerate(question.rivals):
         above = ~pl.col("is_random") & (pl.col("climbed") > rung)
         candidates = pairs.filter(above, pl.col(f"meets {rung}{_OTHER}"))
@@ -83,17 +89,8 @@ def _pairs(variants: "pl.DataFrame") -> "pl.DataFrame":
     import polars as pl
 
     variants = variants.select(
-        *(
-            "place",
-            "variant",
-            "method",
-            "is_random",
-            "climbed",
-            "images_decoded",
-            "settings",
-            *_FAIR,
-            *_ALIKE,
-        ),
+        *("place", "variant", "method", "is_random", "climbed", "images_decoded", "settings"),
+        *(*_FAIR, *_ALIKE),
         pl.selectors.starts_with("meets "),
     )
     pairs = variants.filter(pl.col("method") != RANDOM).join(
@@ -103,14 +100,13 @@ def _pairs(variants: "pl.DataFrame") -> "pl.DataFrame":
 
 
 def _closest(pairs: "pl.DataFrame", columns: Sequence[str], kind: str) -> "pl.DataFrame":
-    """Return of each variant's pairs the one that is alike in most columns and settings, in the fusion first.
+    """Return for each variant the pair that is alike in most columns and settings, in the fusion first.
 
-    Of several, what is not mixed; then the first by name. Settings of the command line tell apart what no
-    column does, such as the network that distilled.
+    Ties go to the opponent that is not mixed, then to the first by name.
 
     Args:
         pairs: What may be compared.
-        columns: Those that count.
+        columns: The columns that count.
         kind: What the opponents are called by.
     """
     import polars as pl
@@ -119,9 +115,10 @@ def _closest(pairs: "pl.DataFrame", columns: Sequence[str], kind: str) -> "pl.Da
         return pl.col(column).eq_missing(pl.col(f"{column}{_OTHER}"))
 
     def equal_setting(key: str) -> pl.Expr:
-        sides = (pl.col(f"settings{side}").struct.field(key) for side in ("", _OTHER))
-        return (next(sides) == next(sides)).fill_null(False)
+        sides = [pl.col(f"settings{side}").struct.field(key) for side in ("", _OTHER)]
+        return (sides[0] == sides[1]).fill_null(False)
 
+    # Settings distinguish what no column does, such as the network that distilled.
     settings = pairs["settings"].struct.fields
     alike = pl.sum_horizontal(*map(equal, columns), *map(equal_setting, settings))
     likeness = [*map(equal, {"fusion"} & {*columns}), alike, pl.col(f"fusion{_OTHER}") == "none"]

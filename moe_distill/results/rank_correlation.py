@@ -2,18 +2,19 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import NormalDist, mean
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import polars as pl
 
 AGREEMENT = ("compared", "within", "first", "second", "rho", "low", "high", "sets")
-_Table = dict[tuple[str, str], dict[str, float]]
+_Table = dict[tuple[str, str], dict[str, float]]  # values by set, by what stays fixed and what is compared
 
 
 class RankCorrelation(NamedTuple):
-    """Spearman's ρ with its interval and the number of pairs of finite values it is of; NaN where it is
-    undefined.
-    """
+    """Spearman's ρ with its interval, NaN where it is undefined, and its number of pairs of finite values."""
 
     rho: float
     low: float
@@ -25,17 +26,19 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float =
     """Return Spearman's ρ of paired values, ties at their mean rank, with a confidence interval.
 
     The interval is symmetric in Fisher's z with the variance (1 + ρ²/2)/(n − 3) of Bonett and Wright
-    (Psychometrika 65, 2000), made for |ρ| < 0.95. There ρ = ±1 would give an interval of no width: it counts
-    as half a step between two attainable values, 6/(n³ − n), short of itself (our own continuity correction).
+    (Psychometrika 65, 2000), made for |ρ| < 0.95.
 
     Args:
-        x: Values of n things; pairs with a value that is not finite are left out.
-        y: Other values of the same things.
-        confidence: Coverage of the interval.
+        x: One value for each of n things; pairs with a value that is not finite are left out.
+        y: Another value for each of the same things.
+        confidence: Coverage of the interval, between 0 and 1.
 
     Returns:
         ρ, undefined (NaN) for fewer than 2 pairs or where either side is constant; the interval, undefined
-        below 4.
+        for fewer than 4 pairs.
+
+    >>> rank_correlation([1, 2, 3], [10, 20, 15])
+    RankCorrelation(rho=0.5, low=nan, high=nan, n=3)
     """
     pairs = [(float(a), float(b)) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
     n, nan = len(pairs), float("nan")
@@ -46,44 +49,49 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float =
         return RankCorrelation(nan, nan, nan, n)
     from scipy.stats import spearmanr  # takes half a second, which few need
 
+    # Clamped, as rounding can take ρ of equal ranks just past 1.
     rho = max(-1.0, min(1.0, float(spearmanr(first, second).statistic)))
     if n < 4:
         return RankCorrelation(rho, nan, nan, n)
+    # At ρ = ±1 Fisher's z is infinite and the interval would have no width. We count it as half a step
+    # between two attainable values, 6/(n³ − n), short of itself (our own continuity correction).
     most = 1 - 6 / (n**3 - n)
     z = math.atanh(max(-most, min(most, rho)))
     half = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
     return RankCorrelation(rho, min(rho, math.tanh(z - half)), max(rho, math.tanh(z + half)), n)
 
 
-def agreement(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def agreement(frame: "pl.DataFrame") -> list[dict[str, str | float]]:
     """Return how far measures, and networks, agree in the order of sets.
 
-    Sets of other data, another budget or more decoded images differ in most measures whatever their experts
-    do: give rows of sets that can be compared.
+    Pass rows of comparable sets only: sets of other data, another budget or more decoded images differ in
+    most measures whatever their experts do.
 
     Args:
-        rows: With ``set_fingerprint``, ``architecture``, ``measure`` and ``value``; several values of one set
-            by one measure and architecture count as their mean.
+        frame: Columns ``set_fingerprint``, ``architecture``, ``measure`` and ``value``; several values of one
+            set by one measure and architecture count as their mean.
 
     Returns:
         A row, columns :data:`AGREEMENT`, for each unordered pair ``first``, ``second`` of measures ``within``
         each architecture, and of architectures ``within`` each measure, over the ``sets`` that have both
         values.
     """
-    found: dict[tuple[str, str], dict[str, list[float]]] = {}
-    for row in rows:
-        values = found.setdefault((str(row["architecture"]), str(row["measure"])), {})
-        values.setdefault(str(row["set_fingerprint"]), []).append(float(row["value"]))
-    table = {cell: {name: mean(v) for name, v in values.items()} for cell, values in found.items()}
-    turned = {(measure, architecture): values for (architecture, measure), values in table.items()}
-    return [*_compared("measures", table), *_compared("architectures", turned)]
+    values: dict[tuple[str, str], dict[str, list[float]]] = {}
+    columns = ("architecture", "measure", "set_fingerprint", "value")
+    for architecture, measure, name, value in frame.select(columns).iter_rows():
+        values.setdefault((architecture, measure), {}).setdefault(name, []).append(value)
+    by_network: _Table = {
+        cell: {name: mean(repeats) for name, repeats in sets.items()} for cell, sets in values.items()
+    }
+    by_measure = {(measure, network): sets for (network, measure), sets in by_network.items()}
+    return [*_compared("measures", by_network), *_compared("architectures", by_measure)]
 
 
-def _compared(what: str, table: _Table) -> Iterator[dict[str, Any]]:
+def _compared(what: str, table: _Table) -> Iterator[dict[str, str | float]]:
     for within in dict.fromkeys(outer for outer, _ in table):
-        columns = {inner: values for (outer, inner), values in table.items() if outer == within}
+        columns = {inner: sets for (outer, inner), sets in table.items() if outer == within}
         for (first, x), (second, y) in itertools.combinations(columns.items(), 2):
             common = [name for name in x if name in y]
             rho, low, high, n = rank_correlation([x[name] for name in common], [y[name] for name in common])
-            told = {"compared": what, "within": within, "first": first, "second": second}
-            yield {**told, "rho": rho, "low": low, "high": high, "sets": n}
+            pair = {"compared": what, "within": within, "first": first, "second": second}
+            yield {**pair, "rho": rho, "low": low, "high": high, "sets": n}

@@ -1,6 +1,6 @@
-"""The schemas of the tables that pipelines leave: their columns, what they hold, and their types in a frame.
+"""The schemas of the tables that pipelines write: their columns, allowed values, and types in a frame.
 
-Rows of earlier versions lack some columns: of these, an empty text is taken.
+Tables of earlier versions lack some columns, which then count as empty.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import polars as pl
 
 Schema = Callable[..., Any]
-"""A class whose parameters are the columns of a table, ``config_hash`` among them, and say what they take.
+"""A class with one annotated parameter for each column of a table, ``config_hash`` among them.
 
-What only two of them together show is refused when it is built. A column that takes an empty text may be
-missing, as older tables lack some.
+The annotations are the allowed values; building an instance refuses columns that contradict one another. A
+column that allows an empty text may be missing from a file.
 """
 Value = int | float | str | list[int] | None
-"""What a cell of a table holds; None where a column of numbers is empty."""
+"""The value of a cell; None where a column of numbers is empty."""
 
 Empty = Annotated[str, Where(lambda cell: cell == "", "nothing")]
 Nan = Annotated[str, Where(lambda cell: cell == "nan", "nan")]
@@ -41,26 +41,27 @@ Sizes = Annotated[
         "images per class, as 10 or 7+3",
     ),
 ]
-Seed = Annotated[int, Ge(-(2**63)), Le(2**63 - 1)]  # what a column of whole numbers can hold
+Seed = Annotated[int, Ge(-(2**63)), Le(2**63 - 1)]  # the range of a polars column of whole numbers
 
 SCORES = ("hlr", "ior", "alpha", "lrs", "beta", "ars")
 TRAININGS = ("syn_any", "rnd_any", "syn_hard", "real_hard", "syn_plain", "rnd_plain")
-# What a row of scores says about each of these trainings, in columns such as syn_any_mean.
+# The columns for each of these trainings in a row of scores, such as syn_any_mean.
 _OF_TRAINING = {
-    **{
-        "mean": Share | Empty,
-        "std": NotNegative | Empty,
-        "lr": Positive | Empty,
-        "lr_from": str,
-        "recipe": str,
-    },
-    **{"epochs": Count | Empty, "steps": Count | Empty, "batch_size": str, "labels": str},
+    "mean": Share | Empty,
+    "std": NotNegative | Empty,
+    "lr": Positive | Empty,
+    "lr_from": str,
+    "recipe": str,
+    "epochs": Count | Empty,
+    "steps": Count | Empty,
+    "batch_size": str,
+    "labels": str,
 }
 
 
 @dataclass(frozen=True)
 class ResultRow:
-    """A student's row."""
+    """The row of one student; its fields are the columns of ``results.csv``."""
 
     experiment: str
     scale: str
@@ -102,20 +103,26 @@ class ResultRow:
     preset_row: str
 
     def __post_init__(self) -> None:
-        """Refuse a best accuracy that is not the best."""
-        if float(self.accuracy_best) < float(self.accuracy_last):  # as a student that diverged has not
+        """Refuse a best accuracy below the last one.
+
+        Raises:
+            FieldError: It is below.
+        """
+        # NaN, of a student that diverged, is below nothing.
+        if float(self.accuracy_best) < float(self.accuracy_last):
             raise FieldError(
                 "accuracy_best", self.accuracy_best, f"at least accuracy_last, {self.accuracy_last}"
             )
 
 
 def _until(column: str) -> dict[str, Any]:
-    """Return the columns of a student's row before one of them; older tables of other kinds may lack any."""
+    """Return the columns of a student's row before a column, each of which may be empty."""
     of_student = annotations_of(ResultRow)
-    return {name: of_student[name] | Empty for name in [*of_student][: [*of_student].index(column)]}
+    names = [*of_student]
+    return {name: of_student[name] | Empty for name in names[: names.index(column)]}
 
 
-def _schema(name: str, columns: Mapping[str, Any]) -> Schema:
+def _schema(name: str, columns: Mapping[str, object]) -> Schema:
     return make_dataclass(name, columns.items(), frozen=True)
 
 
@@ -126,16 +133,21 @@ MeasureRow = _schema(
     "MeasureRow",
     {
         **_until("data_variant"),
-        **{
-            "ipc": Sizes | Empty,
-            "noe": Count | Empty,
-            "diversity": str,
-            "distill_seed": _SEED,
-            "set_fingerprint": str,
-        },
-        **{"architecture": str, "width": Positive | Empty, "measure": Text, "value": Number},
-        **{"real_mean": Number | Empty, "real_sd": Number | Empty, "draws": Whole | Empty},
-        **{"networks": Count | Empty, "network_seed": _SEED, "network_accuracy": Share | Empty},
+        "ipc": Sizes | Empty,
+        "noe": Count | Empty,
+        "diversity": str,
+        "distill_seed": _SEED,
+        "set_fingerprint": str,
+        "architecture": str,
+        "width": Positive | Empty,
+        "measure": Text,
+        "value": Number,
+        "real_mean": Number | Empty,
+        "real_sd": Number | Empty,
+        "draws": Whole | Empty,
+        "networks": Count | Empty,
+        "network_seed": _SEED,
+        "network_accuracy": Share | Empty,
         **_KEYED,
     },
 )
@@ -143,14 +155,13 @@ ProbeRow = _schema(
     "ProbeRow",
     {
         **_until("architecture"),
-        **{
-            "onto": str,
-            "images_per_class": Count | Empty,
-            "architecture": Text,
-            "distill_seed": _SEED,
-            "seed": _SEED,
-        },
-        **{"accuracy": Share, "accuracy_untrained": Share | Empty},
+        "onto": str,
+        "images_per_class": Count | Empty,
+        "architecture": Text,
+        "distill_seed": _SEED,
+        "seed": _SEED,
+        "accuracy": Share,
+        "accuracy_untrained": Share | Empty,
         **_OF_SET,
     },
 )
@@ -158,16 +169,17 @@ ScoreRow = _schema(
     "ScoreRow",
     {
         **_until("fusion"),
-        **{"distill_seed": _SEED, "architecture": Text, "width": Positive | Empty, "students": Count | Empty},
+        "distill_seed": _SEED,
+        "architecture": Text,
+        "width": Positive | Empty,
+        "students": Count | Empty,
         **dict.fromkeys(SCORES, float | Empty),
-        **{f"{training}_{what}": takes for training in TRAININGS for what, takes in _OF_TRAINING.items()},
-        **{
-            "w": Share | Empty,
-            "gamma": Share | Empty,
-            "select_on": str,
-            "held_out": Share | Empty,
-            "lrs_tried": str,
-        },
+        **{f"{training}_{name}": allowed for training in TRAININGS for name, allowed in _OF_TRAINING.items()},
+        "w": Share | Empty,
+        "gamma": Share | Empty,
+        "select_on": str,
+        "held_out": Share | Empty,
+        "lrs_tried": str,
         **dict.fromkeys(("fusion", "augmentation", "normalisation", "teacher"), str),
         **_OF_SET,
     },
@@ -181,12 +193,16 @@ SCHEMAS = {
 
 
 def columns_of(schema: Schema) -> tuple[str, ...]:
-    """Return the columns of a table in order."""
+    """Return the columns of a table in order.
+
+    >>> columns_of(ResultRow)[:4]
+    ('experiment', 'scale', 'method', 'roster')
+    """
     return tuple(annotations_of(schema))
 
 
 def dtypes_of(schema: Schema) -> "dict[str, pl.DataType]":
-    """Return the polars type of each column of a table: whole numbers, numbers, a list of sizes, or text."""
+    """Return the polars type of each column: whole numbers, numbers, a list of sizes, or text."""
     import polars as pl
 
     types = {int: pl.Int64(), float: pl.Float64(), list: pl.List(pl.Int64()), str: pl.String()}
@@ -195,20 +211,33 @@ def dtypes_of(schema: Schema) -> "dict[str, pl.DataType]":
 
 @functools.cache
 def kind_of(schema: Schema, column: str) -> type:
-    """Return what a column holds: ``int``, ``float``, ``list`` (of sizes) or ``str``, as any other column."""
+    """Return the type of a column's values: ``int``, ``float``, ``list`` (of sizes) or ``str``.
+
+    A column that the schema does not know is text.
+
+    >>> kind_of(ResultRow, "ipc"), kind_of(ResultRow, "lr"), kind_of(ResultRow, "onto")
+    (<class 'list'>, <class 'float'>, <class 'str'>)
+    """
     options = options_of(annotations_of(schema).get(column, str))
     kinds = [bounds_of(option)[0] for option in options]
-    return list if Sizes in options else next((kind for kind in (float, int) if kind in kinds), str)
+    if Sizes in options:
+        return list
+    # Floats first: they can represent the whole numbers of a column that allows both.
+    return next((kind for kind in (float, int) if kind in kinds), str)
 
 
 def value_of(schema: Schema, column: str, cell: str) -> Value:
-    """Return what a cell of a table says, as its column's type; None where a column of numbers is empty.
+    """Return a cell as its column's type; None where a column of numbers is empty.
 
     Raises:
-        FieldError: The column does not take it.
+        FieldError: The column does not allow it.
+
+    >>> value_of(ResultRow, "ipc", "7+3"), value_of(ResultRow, "lr", "0.01"), value_of(ResultRow, "lr", "")
+    ([7, 3], 0.01, None)
     """
     annotation, kind = annotations_of(schema)[column], kind_of(schema, column)
     value = _number_in(cell, annotation)
+    # NaN has to be allowed by its name: every comparison with a bound is false for it.
     if (wrong := misfit(annotation, "nan" if value != value else value)) is not None:
         raise FieldError(column, cell, wrong[2])
     if kind is str:
@@ -219,19 +248,27 @@ def value_of(schema: Schema, column: str, cell: str) -> Value:
 
 
 def sizes_of(cell: str) -> list[int]:
-    """Return the images per class of each expert, of ``7+3`` 7 and 3; one number is that of every expert."""
+    """Return the images per class of each expert; a single number is that of every expert.
+
+    >>> sizes_of("7+3"), sizes_of("10")
+    ([7, 3], [10])
+    """
     return [int(size) for size in cell.split("+")]
 
 
 def as_stored(value: Value) -> int | float | str:
-    """Return a value as files have it: sizes as ``7+3``, and an empty text for none."""
+    """Return a value as files store it: sizes as ``7+3``, and None as an empty text.
+
+    >>> as_stored([7, 3]), as_stored(0.5), as_stored(None)
+    ('7+3', 0.5, '')
+    """
     if value is None:
         return ""
     return "+".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _number_in(cell: str, annotation: Any) -> int | float | str:
-    """Return a cell as a number where its column takes one and it is one."""
+    """Return a cell as a number if its column allows numbers and the cell is one; else unchanged."""
     kinds = [bounds_of(option)[0] for option in options_of(annotation)]
     for kind in (int, float):
         if kind in kinds:
@@ -240,11 +277,16 @@ def _number_in(cell: str, annotation: Any) -> int | float | str:
     return cell
 
 
-def impossible(row: Any) -> str | None:
-    """Return what is wrong with a student's row of the store, such as a claim of more than 100 %; or None."""
+def impossible(row: object) -> str | None:
+    """Return what is wrong with a student's row in the store, such as an accuracy above 100 %; else None.
+
+    >>> impossible({"accuracy_last": 0.5}), impossible({"accuracy_last": 1.5})
+    (None, 'claims an accuracy of 1.5 (accuracy_last)')
+    """
     if not isinstance(row, Mapping):
         return "holds no row"
     for column in ("accuracy_last", "accuracy_best"):
+        # A row may lack the best accuracy, but not the last one.
         value = row.get(column, 0.0 if column == "accuracy_best" else None)
         if misfit(Accuracy, "nan" if value != value else value) is not None:
             return f"claims an accuracy of {value} ({column})"

@@ -1,28 +1,32 @@
-"""What names a set in result rows, whenever they were written."""
+"""The name of a set in result rows, the same whenever they were written."""
 
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import polars as pl
 
-# Rows from before fingerprints covered how tensors are read have the first part alone.
+# Older fingerprints have the first part alone: they did not cover how tensors are read.
 _OF_TENSORS = r"^([0-9a-f]{64})-[0-9a-f]+$"
 _FINGERPRINT = re.compile(_OF_TENSORS)
 
 
-def set_of(row: Mapping[str, Any]) -> str:
-    """Return what names a row's set: the part of its fingerprint that covers the tensors.
+def set_of(fingerprint: str) -> str:
+    """Return the part of a set's fingerprint that covers its tensors, which names the set.
 
-    Joined by it, rows of one set are recognised as such whenever they were written.
+    Rows joined by it are recognised as rows of one set whenever they were written.
+
+    >>> set_of("a" * 64 + "-b7") == set_of("a" * 64) == "a" * 64
+    True
+    >>> set_of("a name of another form")
+    'a name of another form'
     """
-    name = str(row["set_fingerprint"])
-    return match[1] if (match := _FINGERPRINT.fullmatch(name)) else name
+    match = _FINGERPRINT.fullmatch(fingerprint)
+    return match[1] if match else fingerprint
 
 
 def set_name() -> "pl.Expr":
-    """Return :func:`set_of` of a frame's rows, under the name of its column."""
+    """Return :func:`set_of` of a frame's rows, under the name ``set_fingerprint``."""
     import polars as pl
 
     return pl.col("set_fingerprint").str.replace(_OF_TENSORS, "$1")

@@ -1,20 +1,25 @@
-"""What a job set on its command line, as the column ``overrides`` of its rows holds it."""
+"""What a job set on its command line, as the column ``overrides`` of its rows stores it."""
 
 _OPENING, _CLOSING, _QUOTES = "[{(", "]})", "'\""
 
 
 def parse_settings(overrides: str) -> dict[str, str]:
-    """Return settings by key: of ``data=digits,ipc=[7,3]`` ``{"data": "digits", "ipc": "[7,3]"}``.
+    """Return the settings of a command line by their keys.
 
-    A comma within brackets or quotes belongs to a value. The plus signs by which Hydra adds a key are left
+    A comma within brackets or quotes belongs to a value. The plus signs that tell Hydra to add a key are left
     out.
+
+    >>> parse_settings("data=digits,ipc=[7,3],+protocol.first=1")
+    {'data': 'digits', 'ipc': '[7,3]', 'protocol.first': '1'}
     """
     parts = (part.partition("=") for part in _split_at_commas(overrides) if part)
     return {key.lstrip("+"): value for key, _, value in parts}
 
 
 def _split_at_commas(text: str) -> list[str]:
-    parts, begin, depth, quote = [], 0, 0, ""
+    parts: list[str] = []
+    begin = depth = 0
+    quote = ""
     for place, char in enumerate(text):
         if quote:
             # As in Hydra's grammar, a backslash before the quote makes it a character of the text.
@@ -24,7 +29,7 @@ def _split_at_commas(text: str) -> list[str]:
         elif char in _OPENING:
             depth += 1
         elif char in _CLOSING:
-            depth = max(0, depth - 1)
+            depth = max(0, depth - 1)  # a bracket too many must not join all that follows
         elif char == "," and depth == 0:
             parts.append(text[begin:place])
             begin = place + 1

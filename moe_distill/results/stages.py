@@ -1,4 +1,4 @@
-"""What a run did and what it cost, as its folder's ``stages.json`` tells it."""
+"""What a run did and what it cost, as its folder's ``stages.json`` records it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +14,16 @@ FILE = "stages.json"
 
 @dataclass(frozen=True)
 class StageCost:
-    """What one stage cost.
+    """The cost of one stage (see :class:`~moe_distill.costs.Cost`).
 
     Attributes:
         stage: Its name.
         what: What it worked on.
-        found: Whether it was found in the store.
-        seconds: See :class:`~moe_distill.costs.Cost`, as for the others.
-        peak_memory_mb: See ``seconds``.
-        steps: See ``seconds``.
-        images: See ``seconds``.
+        found: Whether its result was found in the store, so that nothing had to be computed.
+        seconds: Wall time; if it was found, the time that computing it had taken.
+        peak_memory_mb: Highest memory, in MiB.
+        steps: Steps that it took.
+        images: Images that went forward through a network.
     """
 
     stage: str
@@ -40,11 +40,11 @@ class Stages:
     """What a run did.
 
     Attributes:
-        command: What repeats it.
-        costs: The cost of each stage, found or run.
+        command: The command line that repeats it.
+        costs: The cost of each stage, computed or found in the store.
         sets: Label and folder of each set that was evaluated.
         facts: What a reader needs to judge or repeat the numbers.
-        scale: Its scale; None of runs that did not tell it yet.
+        scale: Its scale; None in records of older runs.
     """
 
     command: str
@@ -55,12 +55,11 @@ class Stages:
 
     @property
     def sets_there(self) -> list[tuple[str, Path]]:
-        """The sets that are still there."""
+        """Label and folder of the sets that still exist."""
+        # A store may have been cleaned up since.
         return [(label, Path(where)) for label, where in self.sets if Path(where).exists()]
 
 
 def stages_of(folder: Path) -> Stages | None:
-    """Return what the run of a folder did; None where none was concluded there, or what it left is
-    damaged.
-    """
+    """Return what the run of a folder did; None where no run finished there, or its record is damaged."""
     return read_json(folder / FILE, Stages)

@@ -37,13 +37,13 @@ def before(configs: Sequence[DictConfig]) -> str:
             question.
     """
     from moe_distill.results.aggregate import require_answerable
+    from moe_distill.results.frames import frame_of
 
     with guard_disk(written(configs[0].paths, _folder(configs))):
         jobs = built(configs)
         sweep, folder = sweep_of(jobs), _folder(configs)
-        require_answerable(
-            [row for cell in sweep.cells for row in cell.expected_rows], Question(**sweep.question)
-        )
+        expected_rows = frame_of([row for cell in sweep.cells for row in cell.expected_rows])
+        require_answerable(expected_rows, Question(**sweep.question))
         pairs = zip(sweep.cells, jobs, strict=True)
         cells = (replace(cell, idle=not cell.keys and _missing(job) == []) for cell, job in pairs)
         replace(sweep, cells=tuple(cells)).write(folder)

@@ -16,7 +16,7 @@ from moe_distill.reports.sections import CellReport, links_in, tables_of
 from moe_distill.reports.tables import readme_table, sheet
 from moe_distill.reports.transfer import transfer_of
 from moe_distill.results.attempts import LOG, last_state
-from moe_distill.results.frames import texts_of
+from moe_distill.results.frames import frame_of, texts_of
 from moe_distill.results.known_rows import Results
 from moe_distill.results.question import Question, paper_rows
 from moe_distill.results.row_files import merge_rows, read_rows
@@ -98,6 +98,7 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     scores = scored(tables.get("scores.csv", ()))
     rows: Sequence[Row] = () if scores else gathered_rows(folder, results)
     rows = rows or ([] if scores else probed(tables.get("probe.csv", ())))
+    frame = frame_of(rows)
     question = Question(**sweep.question)
     if published := paper_rows(folder / "paper.csv"):
         question = replace(question, paper=published)
@@ -105,9 +106,9 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     return SweepReport(
         title=folder.name,
         command=sweep.command,
-        answers=answers_of(rows, question, _teachers(jobs)),
-        scores=answers_of(scores, question) if scores else None,
-        transfer=transfer_of(rows, question),
+        answers=answers_of(frame, question, _teachers(jobs)),
+        scores=answers_of(frame_of(scores), question) if scores else None,
+        transfer=transfer_of(frame, question),
         cells=[_reported(cell, folder, results) for cell in sweep.cells],
         costs=[cost for stages in known for cost in stages.costs],
         sets=[named for stages in known for named in stages.sets_there],

@@ -6,9 +6,8 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from conftest_rows import students
+from conftest_rows import answers_of, students
 
-from moe_distill.reports.answers import answers_of
 from moe_distill.reports.charts import leads_svg, panel_svg
 from moe_distill.reports.set_charts import Dot, _label_places, scatter_svg
 from moe_distill.reports.swept import Panel, Point

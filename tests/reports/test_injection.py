@@ -9,12 +9,11 @@ import re
 
 import pytest
 import torch
-from conftest_rows import students, texts_in, trained
+from conftest_rows import answers_of, students, texts_in, trained
 from markupsafe import Markup
 
 from moe_distill.escaping import from_csv, in_csv, in_markdown
 from moe_distill.reports import rendering
-from moe_distill.reports.answers import answers_of
 from moe_distill.reports.gallery import gallery
 from moe_distill.reports.looks import Look
 from moe_distill.reports.run_page import RunReport, build_page
@@ -22,6 +21,7 @@ from moe_distill.reports.sections import CellReport, Link, address_of, table_sec
 from moe_distill.reports.sets import Distilled, images_section
 from moe_distill.reports.tables import Entry, Line, Sheet, html_table, latex_table, markdown, sheet
 from moe_distill.results.attempts import Attempt
+from moe_distill.results.frames import frame_of
 from moe_distill.results.question import Question
 from moe_distill.results.row_files import read_table, write_csv
 from moe_distill.results.rows import COLUMNS
@@ -123,7 +123,7 @@ def test_no_column_of_a_row_acts_in_a_page_markdown_or_latex(varies, tmp_path):
     answers = answers_of(rows, Question(claim=ATTACK))
     answer = sheet(answers)
     cost = StageCost(ATTACK, ATTACK, True, 1.0, 1.0, 1, 1)
-    page = build_page(RunReport(ATTACK, ATTACK, rows, [cost], [], {ATTACK: ATTACK}, is_job=True))
+    page = build_page(RunReport(ATTACK, ATTACK, frame_of(rows), [cost], [], {ATTACK: ATTACK}, is_job=True))
     page += html_table(answer, answers.named)
     page += "".join(rendering.part("tables", made) for made in table_sections({"probe.csv": rows}))
     for text in (page, markdown(answer), latex_table(answer)):

@@ -5,11 +5,10 @@ import statistics
 
 import pytest
 import torch
-from conftest_rows import row, trained
+from conftest_rows import answers_of, row, trained
 from scipy.stats import t
 
 from moe_distill.pipelines import measure, probe, score
-from moe_distill.reports.answers import answers_of
 from moe_distill.reports.other_scores import LED, SCORES, probed, score_leads, score_sheet, scored
 from moe_distill.reports.tables import sheet
 from moe_distill.results.known_rows import Results

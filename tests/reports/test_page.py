@@ -20,6 +20,7 @@ from moe_distill.reports.looks import Look
 from moe_distill.reports.run_page import RunReport, build_page
 from moe_distill.reports.sections import Link
 from moe_distill.reports.sets import images_section, read_distilled
+from moe_distill.results.frames import frame_of
 from moe_distill.results.rows import COLUMNS
 from moe_distill.results.stages import StageCost
 from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet, union
@@ -95,7 +96,9 @@ LINKS = [Link("rows & more", "./results.csv")]
 
 
 def page_of(rows=(), costs=(), sets=()):
-    return build_page(RunReport("quick <start>", "run 'a<b'", rows, costs, sets, {"<u>": "</dl>"}, LINKS))
+    return build_page(
+        RunReport("quick <start>", "run 'a<b'", frame_of(rows), costs, sets, {"<u>": "</dl>"}, LINKS)
+    )
 
 
 def plain(page):

@@ -4,12 +4,13 @@ import re
 import time
 
 import pytest
-from conftest_rows import row, students, trained
+from conftest_rows import answers_of, row, students, trained
 
-from moe_distill.reports import answers
 from moe_distill.reports.naming import describe_set, set_names
 from moe_distill.reports.sets import picked
+from moe_distill.reports.swept import Swept
 from moe_distill.reports.transfer import transfer_dots
+from moe_distill.results.frames import frame_of
 from moe_distill.results.known_rows import Results
 from moe_distill.results.question import Question
 from moe_distill.results.row_files import write_csv
@@ -27,14 +28,14 @@ def test_a_set_that_is_judged_in_several_ways_is_named_by_what_made_it():
         for d, f, m in made
         for r in ("dsa", "idc")
     ]
-    assert set_names(rows) == {"f0": "dm5x2 none", "f1": "dm5x2 paper"}
-    assert set_names(rows[2:]) == {"f1": "dm5x2"}
+    assert set_names(frame_of(rows)) == {"f0": "dm5x2 none", "f1": "dm5x2 paper"}
+    assert set_names(frame_of(rows[2:])) == {"f1": "dm5x2"}
 
 
 def test_sets_of_several_distillation_seeds_are_told_apart_and_one_of_each_is_shown_first():
     rows = [row(n, distill_seed=d, set_fingerprint=f"{n}{d}") for n in ("dm5x2", "idm5x2") for d in "012"]
     rows.append(row("dm10x1", distill_seed="0", set_fingerprint="alone"))
-    names = set_names(rows)
+    names = set_names(frame_of(rows))
     assert list(names.values()) == [*(f"{n} seed {d}" for n in ("dm5x2", "idm5x2") for d in "012"), "dm10x1"]
     titles = [*names.values()]
     assert [titles[i] for i in picked(titles, most=4)] == [
@@ -55,7 +56,7 @@ def test_sets_are_correlated_with_sets_of_their_own_data_and_mixing_only():
         for d, f, i in about
         for a in "ab"
     ]
-    found = transfer_dots(rows, Question(correlate="dcor2_unbiased"), "dcor2_unbiased")
+    found = transfer_dots(frame_of(rows), Question(correlate="dcor2_unbiased"), "dcor2_unbiased")
     assert len(found) == 4 and all(name.startswith("dm 5×2 on ") and "fusion" in name for name in found)
     for dots in found.values():
         assert [(d.x, round(d.y, 9)) for d in dots] == [(0, 50), (1, 60), (2, 70)]
@@ -75,7 +76,7 @@ def test_a_set_that_a_network_lacks_is_correlated_with_none():
         for i in range(3)
         for a in "abc"
     ]
-    (dots,) = transfer_dots(rows, Question(correlate="dcor2_unbiased"), "dcor2_unbiased").values()
+    (dots,) = transfer_dots(frame_of(rows), Question(correlate="dcor2_unbiased"), "dcor2_unbiased").values()
     assert [d.x for d in dots] == [0, 2]
 
 
@@ -90,7 +91,7 @@ def swept(settings, **more):
 
 def test_a_numeric_setting_that_jobs_vary_is_an_axis_though_no_experiment_says_so():
     rows = swept([f"method.lr={lr}" for lr in ("0.1", "0.2", "0.4")])
-    found = answers.answers_of(rows, Question()).swept
+    found = answers_of(rows, Question()).swept
     assert list(found.axes) == ["method.lr"] and found.heat_maps == ()
     assert [p.network for p in found.panels] == ["average", "convnet3", "vgg11", "alexnet"]
     for panel in found.panels:
@@ -108,36 +109,31 @@ def test_two_settings_make_a_map_and_words_or_seeds_make_none():
     for ipc, noe in ((1, 1), (1, 2), (2, 1), (2, 2)):
         of = f"ipc={ipc},noe={noe}"
         rows += [{**r, "overrides": of, "set_fingerprint": of} for r in students(of, (f"dm{ipc}x{noe}",))]
-    found = answers.answers_of([*rows, *students("baseline", ("random4x1",))], Question()).swept
+    found = answers_of([*rows, *students("baseline", ("random4x1",))], Question()).swept
     (heat,) = found.heat_maps
     assert list(found.axes) == ["ipc", "noe"] and (heat.rows, heat.columns) == ([1, 2], [1, 2])
     own = [float(r["accuracy_last"]) for r in rows if r["overrides"] == "ipc=2,noe=1"]
     assert heat.means[1][0] == pytest.approx(sum(own) / len(own))  # as many students of each network
     for settings in (["method=dm", "method=idm"], ["width=a", "width=1"], ["method.lr=1"]):
-        assert answers.answers_of(swept(settings), Question()).swept == answers.Swept()
+        assert answers_of(swept(settings), Question()).swept == Swept()
 
 
 def test_every_part_of_a_page_has_the_variants_in_one_order():
     rows = students("order", ("random10x1", "idm5x2", "dm5x2", "idm10x1", "dm10x1"))
-    found = answers.answers_of(rows, Question(against={"noe": 1}))
+    found = answers_of(rows, Question(against={"noe": 1}))
     order = [v.name for v in found.variants]
     assert order == ["idm10x1", "idm5x2", "dm10x1", "dm5x2", "random10x1"] and list(found.looks) == order
     assert list(dict.fromkeys(lead.variant for lead in found.leads)) == order[:-1]
 
 
 def test_variants_are_told_in_words():
-    words = {"idm5x2": "IDM, 2 experts of 5 images a class", "dm10x1": "DM, 1 expert of 10 images a class"}
-    words |= {"random10x1": "Random real images, 10 a class", "rded1x1": "RDED, 1 expert of 1 image a class"}
-    assert {name: describe_set(row(name)) for name in words} == words
-    assert (
-        describe_set({"method": "dm", "ipc": "7+3", "noe": "2"}) == "DM, 2 experts of 7 and 3 images a class"
-    )
-    mixed = describe_set({"method": "idm+rded", "ipc": "10", "noe": "2"})
-    assert mixed == "IDM and RDED, 2 experts of 10 images a class"
-    assert (
-        describe_set({"method": "random_tiled", "ipc": "10", "noe": "1"})
-        == "Random real images, tiled, 10 a class"
-    )
+    assert describe_set("idm", [5], 2) == "IDM, 2 experts of 5 images a class"
+    assert describe_set("dm", [10], 1) == "DM, 1 expert of 10 images a class"
+    assert describe_set("random", [10], 1) == "Random real images, 10 a class"
+    assert describe_set("rded", [1], 1) == "RDED, 1 expert of 1 image a class"
+    assert describe_set("dm", [7, 3], 2) == "DM, 2 experts of 7 and 3 images a class"
+    assert describe_set("idm+rded", [10], 2) == "IDM and RDED, 2 experts of 10 images a class"
+    assert describe_set("random_tiled", [10], 1) == "Random real images, tiled, 10 a class"
 
 
 def large_sweep(folder, jobs):

@@ -10,11 +10,10 @@ from html import escape
 from pathlib import Path
 
 import pytest
-from conftest_rows import NETWORKS, row, students, to_come
+from conftest_rows import NETWORKS, answers_of, row, students, to_come
 from hydra.utils import instantiate
 from rich.console import Console
 
-from moe_distill.reports.answers import answers_of
 from moe_distill.reports.tables import html_table, latex_table, markdown, sheet, terminal
 from moe_distill.results.known_rows import Results
 from moe_distill.results.question import Question
@@ -225,11 +224,11 @@ def cells_of(rows):
     baselines."""
     jobs = {}
     for r in rows:
-        if not is_random(r):
+        if not is_random(r["method"]):
             told = ("roster", "diversity", "regulariser", "fusion", "recipe", "distill_seed")
             jobs.setdefault(tuple(r[c] for c in told), []).append(r)
     for place, own in enumerate(jobs.values()):
-        alike = [r for r in rows if is_random(r) and r["recipe"] == own[0]["recipe"]]
+        alike = [r for r in rows if is_random(r["method"]) and r["recipe"] == own[0]["recipe"]]
         shared = [{**r, "overrides": ""} for r in alike if r["distill_seed"] == own[0]["distill_seed"]]
         name = own[0]["overrides"] or f"job={place}"
         yield Cell(name, str(place), "", (*({**r, "overrides": name} for r in own), *shared))

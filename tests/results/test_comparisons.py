@@ -224,9 +224,9 @@ def test_leads_keep_the_names_of_cells_that_are_to_come():
 
 
 def test_a_lead_is_said_in_points():
-    assert format_difference({"difference": 0.0126, "half": 0.0093}) == "+1.3 ± 0.9"
-    assert format_difference({"difference": -0.0126, "half": None}) == "-1.3"
-    assert format_difference({"difference": None, "half": None}) == "–"
+    assert format_difference(0.0126, 0.0093) == "+1.3 ± 0.9"
+    assert format_difference(-0.0126, None) == "-1.3"
+    assert format_difference(None, None) == "–"
 
 
 def test_spans_of_distillation_seeds_are_told_once():

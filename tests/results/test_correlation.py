@@ -2,6 +2,7 @@
 
 import math
 
+import polars as pl
 import pytest
 import torch
 
@@ -84,7 +85,7 @@ def test_what_is_undefined_is_no_number():
 def rows_of(values):
     """Return rows of values by (set, architecture, measure)."""
     names = ("set_fingerprint", "architecture", "measure", "value")
-    return [dict(zip(names, (*cell, str(value)), strict=True)) for cell, value in values.items()]
+    return pl.DataFrame([(*cell, float(value)) for cell, value in values.items()], names, orient="row")
 
 
 def test_measures_are_compared_within_architectures_and_architectures_within_measures():
@@ -109,11 +110,11 @@ def test_measures_are_compared_within_architectures_and_architectures_within_mea
 
 def test_only_sets_that_have_both_values_count_and_repeated_values_as_their_mean():
     values = {
-        (s, "net", m): v
+        (str(s), "net", m): v
         for m, column in {"a": [1, 2, 3, 4], "b": [4, 3, 2]}.items()
         for s, v in enumerate(column)
     }
-    rows = rows_of(values) + rows_of({(0, "net", "a"): 9})  # set 0 has 5 by measure a
+    rows = pl.concat([rows_of(values), rows_of({("0", "net", "a"): 9})])  # set 0 has 5 by measure a
     (row,) = agreement(rows)
     assert (row["compared"], row["within"], row["sets"]) == ("measures", "net", 3)
     assert row["rho"] == pytest.approx(counted([5, 2, 3], [4, 3, 2]))

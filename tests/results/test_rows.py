@@ -113,7 +113,7 @@ def test_rows_of_one_set_are_joined_whether_or_not_its_fingerprint_covered_its_r
     ]
     assert variant_names(rows) == ["dm1x1"] * 3
     assert distinct(rows)["seed"].to_list() == [0, 1]
-    assert set_of({"set_fingerprint": "[('init', 'a-b')]"}) == "[('init', 'a-b')]"  # of a set to come
+    assert set_of("[('init', 'a-b')]") == "[('init', 'a-b')]"  # of a set to come
 
 
 def test_halves_are_rounded_up_as_on_paper():

@@ -6,7 +6,7 @@ from conftest_rows import awaiting, row, trained
 
 from moe_distill.results.known_rows import Results
 from moe_distill.results.row_files import write_csv
-from moe_distill.results.rows import COLUMNS, is_trained
+from moe_distill.results.rows import COLUMNS
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import Cell, Sweep
 from moe_distill.sweeps.report import gathered, gathered_rows
@@ -60,7 +60,8 @@ def test_rows_of_another_scale_left_in_a_jobs_folder_do_not_stand_for_those_aske
     assert {r["config_hash"] for r in gathered_rows(sweep, results)} == {"1", "3"}
     coming = {**row("dm5x2"), "config_hash": "2", "scale": "small", "accuracy_last": None}
     Sweep("", {}, (Cell("a", "one", "", (coming,)),)).write(sweep)  # whose row is nowhere yet
-    assert {r["config_hash"]: is_trained(r) for r in gathered_rows(sweep, results)} == {"2": False, "3": True}
+    is_trained = {r["config_hash"]: bool(r["accuracy_last"]) for r in gathered_rows(sweep, results)}
+    assert is_trained == {"2": False, "3": True}
 
 
 def test_jobs_of_another_scale_left_in_the_folder_have_no_part_in_the_page(tmp_path):
