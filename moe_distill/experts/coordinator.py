@@ -140,9 +140,9 @@ class DiversityCoordinator(pl.Callback):
         if iteration % self.diversity.every or mixture.roster.num_experts < 2:
             return
         phi = self.pool.draw(self.rng)
-        own = {e.number: _features(e, phi) for e in mixture.mine}
-        everyone = gather_features(own)
-        terms = self._terms(everyone, own)
+        own_features = {e.number: _features(e, phi) for e in mixture.mine}
+        everyone = gather_features(own_features)
+        terms = self._terms(everyone, own_features)
         ratios = {}
         for expert in mixture.learners:
             # An expert that has finished its own iterations stays in the terms of others, but does not move.
@@ -150,6 +150,7 @@ class DiversityCoordinator(pl.Callback):
                 extra = self._gradient(expert, terms[expert.number])
                 ratios[f"expert_{expert.number}/extra_over_matching"] = _ratio(extra, expert.matching_norm)
                 self.pending[id(expert.synthetic.images)] = extra
+        # Shown with the scalars of every iteration until the next application.
         mixture.extra = {**self.values, **ratios}
 
     def _pairs(self, num_experts: int) -> list[tuple[int, int]]:
@@ -160,12 +161,14 @@ class DiversityCoordinator(pl.Callback):
         drawn = torch.randperm(len(pairs), generator=self.rng)[: self.diversity.pairs]
         return [pairs[i] for i in sorted(drawn.tolist())]
 
-    def _terms(self, everyone: dict[int, Features], own: dict[int, Features]) -> dict[int, torch.Tensor]:
+    def _terms(
+        self, everyone: dict[int, Features], own_features: dict[int, Features]
+    ) -> dict[int, torch.Tensor]:
         """Return each own expert's sum over its pairs, differentiable in its own features only.
 
         Args:
             everyone: Detached features of all ranks' experts by number.
-            own: Features of this rank's experts, with graph.
+            own_features: Features of this rank's experts, with graph.
         """
         d = self.diversity
         values: list[float] = []
@@ -177,8 +180,8 @@ class DiversityCoordinator(pl.Callback):
                 everyone[i], everyone[j], d.measure.paired, d.pairing, d.max_rows, self.rng
             )
             for a, b, rows_a, rows_b in ((i, j, rows_i, rows_j), (j, i, rows_j, rows_i)):
-                if a in own:
-                    value = scoped(d.measure, own[a].take(rows_a), everyone[b].take(rows_b), d.scope)
+                if a in own_features:
+                    value = scoped(d.measure, own_features[a].take(rows_a), everyone[b].take(rows_b), d.scope)
                     terms[a] = terms[a] + value if a in terms else value
             with torch.no_grad():
                 value = scoped(d.measure, everyone[i].take(rows_i), everyone[j].take(rows_j), d.scope)
@@ -202,6 +205,7 @@ class DiversityCoordinator(pl.Callback):
         self, trainer: pl.Trainer, mixture: Mixture, optimizer: torch.optim.Optimizer
     ) -> None:
         """Add the stored gradient to the images' gradient, once per iteration."""
+        # Every method puts the images into the first group.
         for parameter in optimizer.param_groups[0]["params"]:
             if id(parameter) in self.pending:
                 parameter.grad.add_(self.pending.pop(id(parameter)))
@@ -221,11 +225,11 @@ def _features(expert: Expert, phi: Network) -> Features:
     return Features(phi.embed(expert.synthetic.standardised()), labels)
 
 
-def gather_features(own: dict[int, Features]) -> dict[int, Features]:
+def gather_features(own_features: dict[int, Features]) -> dict[int, Features]:
     """Return the detached features of all ranks' experts by number, on this rank's device."""
     # A rank without experts takes part too: gathering is a collective.
-    parts = gather_objects({n: (f.features_ND.detach(), f.labels_N) for n, f in own.items()})
-    device = next(iter(own.values())).labels_N.device if own else torch.device("cpu")
+    parts = gather_objects({n: (f.features_ND.detach(), f.labels_N) for n, f in own_features.items()})
+    device = next(iter(own_features.values())).labels_N.device if own_features else torch.device("cpu")
     gathered: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
     for part in parts:
         gathered.update(part)

@@ -216,6 +216,7 @@ class Distillation:
                 rehearse(self.network, **shape)
             with within("optimizer"):
                 check_optimizer(self.optimizer)
+        # Pools with their own data are skipped: their classes are known only when these data are loaded.
         for path, pool in self._pools_by_path:
             if pool.data is None:
                 with within(path):

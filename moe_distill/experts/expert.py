@@ -47,6 +47,7 @@ class Expert(pl.LightningModule):
         self.number, self.spec, self.resources = number, spec, resources
         self.method = spec.method()
         self.part = part
+        # By number, so that an expert draws the same on any number of ranks.
         self.rng = stream(resources.seed, "expert", number)
         self.regulariser = resources.regulariser if self.method.trainable else None
         # A separate stream: with a regulariser, the method still draws what it draws without one.
@@ -106,6 +107,7 @@ class Expert(pl.LightningModule):
         device = self.synthetic.images.device
         whole = self.resources.real_on(device)
         if self._real is None or self._real.device != device:
+            # Once per device, since a subset copies its images.
             self._real = whole.subset(self.part)
         trajectories = self.resources.trajectories.get(self.number)
         networks = self.resources.pretrained_on(self.number, device)
@@ -147,6 +149,7 @@ class Expert(pl.LightningModule):
         if self.method.ema is not None:
             self.synthetic.update_average(self.method.ema)
         if apply.moved:
+            # An iteration that the method skipped keeps the norm of the last one that moved.
             self.matching_norm = float(apply.gradient.norm())
         self.iteration = iteration + 1
         self._require_finite(iteration)

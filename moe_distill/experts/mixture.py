@@ -29,6 +29,7 @@ class Mixture(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.roster, self.parts, self.resources = roster, parts, resources
+        # As long as the longest method; experts with fewer iterations stop earlier.
         self.total = max(member.method().iterations for member in roster.members)
         self.experts = nn.ModuleDict()
         self.iteration = 0
@@ -73,6 +74,7 @@ class Mixture(pl.LightningModule):
 
     def training_step(self, iteration: int, _: int) -> None:
         """Run one iteration of every expert of this rank."""
+        # Selections of real images have nothing to iterate.
         for expert, optimizer in zip(self.learners, self._optimizers(), strict=True):
             expert.iterate(iteration, optimizer, self)
         self.iteration = iteration + 1

@@ -43,6 +43,7 @@ class ExpertSpec:
 
     method: MethodFactory
     ipc: int
+    # Not in keys: it tells where settings came from, while the settings themselves are in the method.
     row: int | None = field(default=None, metadata={"describe": False})
     network: NetworkFactory | None = None
     where: str = field(default="method", metadata={"describe": False})
@@ -86,6 +87,7 @@ class Roster:
     @property
     def method(self) -> str:
         """Names of the distinct methods, joined by ``+``."""
+        # Distinct names, in roster order.
         return "+".join(dict.fromkeys(m.name for m in self.members))
 
     @property
@@ -125,6 +127,7 @@ def same(method: MethodFactory, presets: Presets, ipc: Count, noe: Experts) -> R
         ipc: Stored images per class of each expert.
         noe: Number of experts.
     """
+    # The same specification for all experts: they differ by their number and data only.
     return Roster((_specified({"method": method, "ipc": ipc}, presets, ipc * noe),) * noe)
 
 

@@ -40,6 +40,7 @@ class SharedResources:
     pretrained: Pools = field(default_factory=dict)
     regulariser: Regulariser | None = None
     regulariser_networks: Sequence[Sequence[Network]] = ()
+    # A cache, filled although the dataclass is frozen.
     _placed: dict[torch.device, RealSet] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def real_on(self, device: torch.device) -> RealSet:
@@ -51,6 +52,7 @@ class SharedResources:
     def pretrained_on(self, number: int, device: torch.device) -> Mapping[str, Sequence[Network]]:
         """Return the networks of an expert's pools by name, moved to a device."""
         pools = self.pretrained.get(number, {})
+        # Networks that are already there are not copied.
         return {name: [network.to(device) for network in pool] for name, pool in pools.items()}
 
     def regulariser_networks_on(self, device: torch.device) -> Sequence[Sequence[Network]]:

@@ -91,7 +91,9 @@ class Method(ABC):
     learns_labels: bool = False
     ema: float | None = None
     teachers: TrajectoryPool | None = None
+    # Read-only, because all methods share the default.
     pools: Mapping[str, PretrainedNetworks] = MappingProxyType({})
+    # Static, or calling it through an instance would pass the method as an argument.
     init: Initial = staticmethod(random_real)
     labeller: PretrainedNetworks | None = None
     pieces: int = 1

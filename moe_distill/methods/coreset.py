@@ -21,6 +21,7 @@ class Coreset(Method):
     """
 
     trainable: ClassVar[bool] = False
+    # Raw, so that the stored pixels are those of the real images under any normalisation.
     space: ClassVar[Space] = "raw"
 
     def prepare(self, context: IterationContext) -> None:

@@ -47,6 +47,7 @@ class DATM(MTT):
     momentum_labels: Momentum
 
     presets: ClassVar[Presets] = PRESETS
+    # The set stores logits, which are trained with the images.
     learns_labels = True
 
     def __post_init__(self) -> None:
@@ -63,6 +64,7 @@ class DATM(MTT):
 
     def start_epochs(self, iteration: int) -> tuple[int, int]:
         """Return T⁻ and the current T, min(T⁺, T + ⌊(T⁺ - T) · iteration / expand_iterations⌋)."""
+        # Integer division: T grows in whole epochs.
         widened = (self.max_start_epoch - self.first_max_start_epoch) * iteration // self.expand_iterations
         return self.min_start_epoch, min(self.max_start_epoch, self.first_max_start_epoch + widened)
 
@@ -125,5 +127,6 @@ def mean_of_correct(logits_TNC: torch.Tensor, labels_N: torch.Tensor) -> torch.T
         tensor([[3., 1.]])
     """
     correct_TN = logits_TNC.argmax(2) == labels_N
+    # Teachers that are wrong have weight 0, unless all are.
     weight_TN = torch.where(correct_TN.any(0), correct_TN, torch.ones_like(correct_TN)).to(logits_TNC)
     return (weight_TN[..., None] * logits_TNC).sum(0) / weight_TN.sum(0)[:, None]

@@ -83,6 +83,7 @@ class DC(Method):
                 # Trained before a matching, not after it: training after the last one would be lost work.
                 if step:
                     self._train(network, optimizer, context)
+                # Back to training mode, since the last call has left norm layers in evaluation mode.
                 _freeze_statistics(network.train(), context)
                 loss, gradient = self._match(network, context)
                 apply(grads={"images": gradient})
@@ -99,6 +100,7 @@ class DC(Method):
             real = context.real.class_batch(c, self.real_batch, context.rng)
             synthetic = context.syn.of_class(c)
             if self.augment is not None:
+                # Siamese: the same transform on both sides, or its effect would count as distance.
                 plan = self.augment.draw(context.rng, 1, real.shape[-1], shared=True)
                 real, synthetic = self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
             target = class_gradients(network, real, c, weights)
@@ -109,9 +111,11 @@ class DC(Method):
 
     def _train(self, network: Network, optimizer: torch.optim.SGD, context: IterationContext) -> None:
         """Train the network for ``inner`` epochs on the current images."""
+        # Detached: the network learns from the images here, not the images from the network.
         images, labels = (part.detach() for part in context.syn.decode())
         network.train()
         for _ in range(self.inner):
+            # Drawn on the CPU, so that all devices draw the same.
             for rows in torch.randperm(len(labels), generator=context.rng).split(self.network_batch):
                 x, y = images[rows.to(images.device)], labels[rows.to(labels.device)]
                 if self.augment is not None:
@@ -129,6 +133,7 @@ class DC(Method):
         """Return the forward passes of one iteration, with the trainings between matchings."""
         # A forward and backward pass is 3; differentiating through the backward pass again makes it 9.
         matching = classes * (3 * min(self.real_batch, per_class) + 9 * ipc)
+        # The network is trained only between matchings, so once less than they are.
         return self.outer * matching + (self.outer - 1) * self.inner * 3 * classes * ipc
 
 

@@ -107,6 +107,7 @@ def _class_by_class(network: Network, pairs: Iterable[Pair], images: torch.Tenso
 
 def _in_one_pass(network: Network, pairs: Iterable[Pair], images: torch.Tensor) -> Pair:
     """Return the same as :func:`_class_by_class`, with the images of all classes in one forward pass."""
+    # Two passes: with batch norm, each side is normalised by its own statistics.
     real, synthetic = zip(*pairs, strict=True)
     with torch.no_grad():
         targets = network.embed(torch.cat(real)).split([len(x) for x in real])

@@ -108,6 +108,7 @@ class IDC(Method):
         self._epochs = [ShuffledEpochs() for _ in context.real.classes]
 
         def raw(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
+            # Undoing the normalisation leaves rounding errors outside [0, 1]; noise has values far outside.
             return real.normalisation.raw(self.init(real, c, n, rng)).clamp(0, 1)
 
         ipc = context.syn.provenance.ipc
@@ -137,6 +138,7 @@ class IDC(Method):
             real, synthetic = self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
         # Convolutions only, as in the published code: biases, norms and the classifier have fewer dimensions.
         weights = [w for w in network.parameters() if w.dim() > 2]
+        # No graph: only the synthetic side is differentiated again.
         target = class_gradients(network, real, c, weights)
         return self.distance(target, class_gradients(network, synthetic, c, weights, keep_graph=True))
 

@@ -95,14 +95,16 @@ class IDM(Method):
         """Renew the queue, take one step per class, then train some of the queue's networks."""
         self.queue.renew(context.iteration, context.new_network, context.rng)
         network, accuracy = self.queue.draw(context.rng)
+        # Frozen and in evaluation mode for matching only: the queue trains it.
+        network.eval().requires_grad_(False)
         matching, classification = context.syn.images.new_zeros(2)
         for c in range(len(context.real.classes)):
-            match, ce = self._class_loss(context, network.eval().requires_grad_(False), c)
+            match, ce = self._class_loss(context, network, c)
             # The accuracy counts in percent, as in the published code, so λ is the published number.
             apply(match + self.ce_weight * 100 * accuracy * ce)
             matching += match.detach()
             classification += ce.detach() / len(context.real.classes)
-        network.requires_grad_(True)  # it stays in the queue, which trains it
+        network.requires_grad_(True)
         self.queue.train(context.whole if self.networks_see == "all" else context.real, context.rng)
         return {"loss": matching, "ce": classification, "network_accuracy": matching.new_tensor(accuracy)}
 

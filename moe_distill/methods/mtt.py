@@ -65,6 +65,7 @@ class MTT(Method):
 
     presets: ClassVar[Presets] = PRESETS
 
+    # field() keeps these required: otherwise the class attributes of Method would become defaults.
     iterations: Count = field()
     lr_images: Positive
     lr_step_size: NotNegative
@@ -89,6 +90,7 @@ class MTT(Method):
             allowed = f"at most step_size={self.step_size}"
             raise FieldError("step_size_floor", self.step_size_floor, allowed)
         with within("teachers"):
+            # A builder until here, because the settings of a run hold builders.
             self.teachers = self.teachers()  # type: ignore[assignment]
         self._order: list[int] = []
         self._network: FlatNetwork | None = None
@@ -135,6 +137,7 @@ class MTT(Method):
         """Draw a teacher, a start epoch and the student's steps."""
         teachers, images, rng = teachers_of(context), context.syn.images.detach(), context.rng
         if not self._order:
+            # Every teacher has been used: draw a new order.
             self._order = torch.randperm(len(teachers), generator=rng).tolist()
         teacher = self._order.pop()
         epoch = int(torch.randint(*self.start_epochs(context.iteration), (1,), generator=rng))

@@ -102,8 +102,10 @@ class RDED(Method):
         """Return the stored images (ipc, C, H, W) of a class."""
         real, rng = context.real, context.rng
         rows = real.class_indices(c)
+        # Drawn without replacement, and cut from all at once.
         rows = rows[torch.randperm(len(rows), generator=rng)[: self.mipc]].to(real.device)
         crops = draw_crops(rng, len(rows), self.crops, real.size)
+        # Pixels are stored as bytes; the patches are raw, in [0, 1].
         patches_NMCHW = cut(real.images_NCHW[rows].float() / 255, crops, real.size // self.factor)
         # The teacher takes whole images: smaller patches are framed to their size.
         framed_PCHW = framed(real.normalisation.standardised(patches_NMCHW.flatten(0, 1)), real.size)

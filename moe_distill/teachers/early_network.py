@@ -69,6 +69,7 @@ class EarlyStageNetwork:
 
     def renew(self, new_network: NewNetwork, rng: torch.Generator) -> None:
         """Replace the network and its optimiser by fresh ones."""
+        # In training mode from the start: it is matched in the mode in which it is trained.
         network = new_network(rng).train()
         sgd = torch.optim.SGD(network.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
         self.current = network, sgd

@@ -85,6 +85,7 @@ class NetworkQueue:
                 entry.correct = entry.seen = 0
         if iteration % self.renew_every == 0:
             if len(self.entries) == self.capacity:
+                # The oldest.
                 self.entries.pop(0)
             self.entries.append(self._entry(new_network(rng)))
 
@@ -95,8 +96,10 @@ class NetworkQueue:
 
     def train(self, real: RealSet, rng: torch.Generator) -> None:
         """Train some distinct networks, drawn uniformly, on random unaugmented batches of all classes."""
+        # A permutation, so that the networks are distinct.
         for i in torch.randperm(len(self.entries), generator=rng)[: self.trained].tolist():
             entry = self.entries[i]
+            # Methods use the networks in evaluation mode.
             entry.network.train()
             for _ in range(self.steps):
                 images, labels = real.batch(self.batch_size, rng)

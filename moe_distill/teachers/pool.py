@@ -109,15 +109,15 @@ class PretrainedNetworks:
         Raises:
             InputError: A network was not trained yet, cannot be read, or was trained on other classes.
         """
-        own, _ = self.sets(real, real, store.root / "data")
+        trained_on, _ = self.sets(real, real, store.root / "data")
         loaded = []
         for index in range(self.networks):
-            folder = store.find(KIND, self.settings(own, index))
+            folder = store.find(KIND, self.settings(trained_on, index))
             if folder is None:
                 value = f"distill ({self.architecture} {index + 1} of {self.networks} is not in {store.root})"
                 command = "run the same command with pipeline=pretrain (or full) first"
                 raise InputError("pipeline", value, f"networks trained before: {command}")
-            network = self.blank(own, index)
+            network = self.blank(trained_on, index)
             try:
                 classes = [*store.manifest(folder)["trained_on"]["classes"]]
                 network.load_state_dict(load_whole(folder / "weights.safetensors"))
@@ -127,9 +127,10 @@ class PretrainedNetworks:
                 store.set_aside(folder, flaw)
                 allowed = "one that can be read: the same command trains it again"
                 raise InputError("pools", f"{folder}, set aside", allowed) from error
-            _require_classes(classes, own, folder)
-            if own.statistics != real.statistics:
-                body = Translated(network, real.normalisation, own.normalisation)
+            _require_classes(classes, trained_on, folder)
+            # The network must see numbers as in its own training.
+            if trained_on.statistics != real.statistics:
+                body = Translated(network, real.normalisation, trained_on.normalisation)
                 network = Network(body, network.classifier)
             loaded.append(network.eval().requires_grad_(False))
         return loaded
@@ -145,17 +146,17 @@ class Translated(nn.Module):
 
     Args:
         network: The network.
-        given: Normalisation of the images that are passed in.
-        own: Normalisation of the images that the network was trained on.
+        source: Normalisation of the images that are passed in.
+        target: Normalisation of the images that the network was trained on.
     """
 
-    def __init__(self, network: Network, given: Normalisation, own: Normalisation) -> None:
+    def __init__(self, network: Network, source: Normalisation, target: Normalisation) -> None:
         super().__init__()
-        self.network, self.given, self.own = network, given, own
+        self.network, self.source, self.target = network, source, target
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return features (N, D) after converting images to the network's own normalisation."""
-        return self.network.embed(self.own.standardised(self.given.raw(x_NCHW)))
+        return self.network.embed(self.target.standardised(self.source.raw(x_NCHW)))
 
 
 @checked
@@ -195,6 +196,7 @@ def _stopped(recipe: Recipe, epochs: int) -> Recipe:
         raise FieldError("epochs", epochs, allowed)
     # A recipe takes fractions of its epochs and rounds down: + 0.5 makes it arrive at the same whole epoch.
     drops = tuple((drop + 0.5) / epochs for drop in recipe.drop_epochs if drop < epochs)
+    # The same rate at every epoch: a shorter part of the same cosine.
     cosine = recipe.cosine * epochs / recipe.epochs
     return replace(
         recipe, epochs=epochs, extra_epochs=0, drops=drops, drop_offset=0, cosine=cosine, test_points=()
@@ -204,6 +206,7 @@ def _stopped(recipe: Recipe, epochs: int) -> Recipe:
 def _require_classes(classes: Sequence[str], real: RealSet, folder: Path) -> None:
     """Reject a network that was trained on other classes, or on the same in another order."""
     names = list(real.classes)
+    # The order counts too: logits are numbered by class.
     if list(classes) != names:
         differing = [i for i, (a, b) in enumerate(zip(classes, names, strict=False)) if a != b]
         detail = ""

@@ -46,8 +46,10 @@ class Recording:
             incomplete = self.path.with_name("started.npy")
             open_memmap(incomplete, mode="w+", dtype=np.float32, shape=shape).flush()
             incomplete.replace(self.path)
+        # Snapshots are written at offsets from the end of the header.
         self._header = opened(self.path).offset
         self._written: dict[str, str] = json.loads(self._sums.read_text())
+        # Also in a file that is continued, where it writes the same weights again.
         self.take(0, network.state_dict())
 
     def take(self, epoch: int, weights: Mapping[str, torch.Tensor]) -> None:

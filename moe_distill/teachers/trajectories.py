@@ -91,6 +91,7 @@ def opened(path: Path) -> np.memmap:
     """
     try:
         snapshots = open_memmap(path, mode="r")
+        # Mapping fails for a file that is too short, but not for one that is too long.
         whole = snapshots.offset + snapshots.nbytes == path.stat().st_size
     except (OSError, ValueError, EOFError) as error:
         raise InputError("method.teachers", f"{path} ({error})", _AGAIN) from error
@@ -132,6 +133,7 @@ class TrajectoryPool:
         """
         if epochs < 1:
             raise InputError("method.epochs_needed", epochs, "a whole number of at least 1")
+        # Without tests, which would cost time and change nothing.
         return replace(self, recipe=replace(self.recipe, epochs=epochs, extra_epochs=0, test_points=()))
 
     def on(self, whole: RealSet) -> "TrajectoryPool":
@@ -148,6 +150,7 @@ class TrajectoryPool:
 
     def training(self, real: RealSet) -> Recipe:
         """Return the recipe of one teacher: as many passes over ``real`` as its updates take, rounded up."""
+        # Rounded up.
         return replace(self.recipe, epochs=-(-self.steps(real) // _updates(real, self.recipe)))
 
     def settings(self, real: RealSet, network: NetworkFactory, index: int) -> dict[str, Any]:

@@ -108,6 +108,7 @@ def fused(pool: TrainingPool, fusion: Fusion) -> TrainingPool:
     targets_PC = None
     if pool.targets_MC is not None:
         targets_PC = mixup(pool.targets_of(pairs.first_P), pool.targets_of(pairs.partner_P), pairs.lam_P)
+    # Both images of a pair have the same class.
     labels_P, experts_P = pool.labels_M[pairs.first_P], pool.experts_M[pairs.first_P]
     return dataclasses.replace(
         pool, take=take, labels_M=labels_P, experts_M=experts_P, targets_MC=targets_PC, pieces_M=None

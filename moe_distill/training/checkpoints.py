@@ -55,6 +55,7 @@ class Checkpoints(pl.Callback):
                     os.fsync(file.fileno())
                 temporary.replace(self.folder / LAST)
                 sync_folder(self.folder)
+            # No rank goes on before the checkpoint is in place.
             trainer.strategy.barrier()
             self.since = time.monotonic()
 

@@ -78,6 +78,7 @@ class Classifier(pl.LightningModule):
     @property
     def steps_per_epoch(self) -> int:
         """Steps in one pass over the pool, including the smaller last batch."""
+        # Rounded up.
         return -(-len(self.pool) // self.recipe.batch_size)
 
     @property
@@ -108,6 +109,7 @@ class Classifier(pl.LightningModule):
         epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
         if step_of_epoch == 0:
             self._begin_epoch(epoch)
+        # Every network goes through the pool in its own order.
         begin = step_of_epoch * self.recipe.batch_size
         rows = [order[begin : begin + self.recipe.batch_size] for order in self.orders]
         step_batches = [

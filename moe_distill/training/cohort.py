@@ -122,6 +122,7 @@ class Stacked:
         for rng in rngs[1:]:
             draw_seed(rng)
         with global_seed(rngs[0]):
+            # Different randomness, so that students drop out different units.
             logits_SNC = torch.vmap(self._call, randomness="different")(self.weights, x_SNCHW)
         losses_S = torch.vmap(self.recipe.loss)(logits_SNC, targets_SNC)
         self.optimizer.zero_grad(set_to_none=True)
@@ -162,6 +163,7 @@ def cohort(networks: Sequence[Network], recipe: Recipe) -> Cohort:
     """Return the networks as a stacked cohort if the device and the recipe allow it, otherwise in turn."""
     per_network = getattr(getattr(recipe.optimizer, "func", recipe.optimizer), "per_network", False)
     stackable = len(networks) > 1 and not per_network and not any(True for _ in networks[0].buffers())
+    # On a CPU, stacking is slower than taking turns.
     on_device = next(networks[0].parameters()).device.type != "cpu"
     return Stacked(networks, recipe) if stackable and on_device else InTurn(networks, recipe)
 
@@ -188,4 +190,5 @@ def _set_lr(optimizer: torch.optim.Optimizer, lr: float, forget_momentum: bool) 
     for group in optimizer.param_groups:
         group["lr"] = lr
     if forget_momentum:
+        # Momentum buffers, as if the optimiser were new.
         optimizer.state.clear()

@@ -200,20 +200,21 @@ def _halves(member_N: Tensor, expert_M: Tensor, rng: torch.Generator) -> tuple[T
     # unless one expert has more than half of the images. Experts and their images are in random order.
     shuffled_N = member_N[torch.randperm(len(member_N), generator=rng)]
     rank_K = torch.randperm(int(expert_M.max()) + 1, generator=rng)
+    # Stable, so that the images of an expert keep their random order.
     line_N = shuffled_N[rank_K[expert_M[shuffled_N]].argsort(stable=True)]
     half = (len(line_N) + 1) // 2
     first, partner = line_N[:half], line_N[half:]
     return first, torch.cat([partner, first[len(partner) :]])
 
 
-def _require_of_batches(of: Fusion) -> None:
+def _require_of_batches(inner: Fusion) -> None:
     """Reject an inner fusion that does not mix batches."""
-    if isinstance(of, Offline):
+    if isinstance(inner, Offline):
         allowed = "a fusion that mixes batches; offline has mixed before there are any"
         raise FieldError("of", "offline", allowed)
 
 
-def _named(word: str, of: Fusion, experts: int) -> str:
+def _named(word: str, inner: Fusion, experts: int) -> str:
     """Return the name of a fusion around another one; it is ``none`` if that does nothing."""
-    inner = of.describe_for(experts)
-    return inner if inner == "none" else f"{word}-{inner}"
+    name = inner.describe_for(experts)
+    return name if name == "none" else f"{word}-{name}"

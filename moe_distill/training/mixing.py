@@ -40,6 +40,7 @@ def mixup(a: Tensor, b: Tensor, lam_N: Tensor) -> Tensor:
         tensor([[0.2500],
                 [0.5000]])
     """
+    # Shaped to broadcast over all dimensions but the first.
     lam = lam_N.to(a).reshape(-1, *[1] * (a.dim() - 1))
     return lam * a + (1 - lam) * b
 
@@ -117,6 +118,7 @@ class CutMix:
             _inside(size, centre, (size * cut).long())
             for size, centre in zip(x_NCHW.shape[-2:], plan.centre_2, strict=True)
         )
+        # Clipped at the border, so the area may be smaller than 1 - lam.
         box_HW = inside_H[:, None] & inside_W
         partner_N = plan.partner_N.to(x_NCHW.device)
         mixed = torch.where(box_HW.to(x_NCHW.device), x_NCHW[partner_N], x_NCHW)
@@ -257,6 +259,7 @@ def _draw_partners(rng: torch.Generator, first_B: Tensor, expert_M: Tensor, kind
     cell_M = expert_M * kinds + kind_M
     count_KC = cell_M.bincount(minlength=(int(expert_M.max()) + 1) * kinds).reshape(-1, kinds)
     kind_B = kind_M[first_B]
+    # Never the image's own expert.
     eligible_BK = (count_KC > 0).T[kind_B].scatter(1, expert_M[first_B, None], False)
     if not eligible_BK.any(dim=1).all():
         raise InputError("fusion.pairing", "same_class", "any, where a class belongs to a single expert")

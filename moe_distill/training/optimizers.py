@@ -61,7 +61,9 @@ class GSAM(torch.optim.Optimizer):
         Returns:
             The loss at the weights before the step.
         """
+        # The step itself runs without gradients.
         closure = torch.enable_grad()(closure)
+        # The gradients of this pass are replaced by the second one, at the perturbed weights.
         loss = closure()
         group = self.param_groups[0]
         parameters = [p for p in cast(list[torch.Tensor], group["params"]) if p.grad is not None]

@@ -25,6 +25,7 @@ def last_batch(images: int, batch_size: int) -> int:
         >>> last_batch(images=600, batch_size=256)
         88
     """
+    # No remainder means a full last batch, or a single smaller one.
     return images % batch_size or min(images, batch_size)
 
 
@@ -40,6 +41,7 @@ def check_optimizer(optimizer: OptimizerFactory, **settings: float) -> None:
         raise
     except (ValueError, TypeError) as error:
         arguments = {**settings, **getattr(optimizer, "keywords", {})}
+        # The libraries raise plain errors; a setting is at fault if its name is in the message.
         field = next((name for name in arguments if name in str(error)), "")
         value = arguments.get(field, getattr(optimizer, "func", optimizer).__name__)
         raise FieldError(field, value, f"what the optimiser takes: {error}") from error
@@ -101,6 +103,7 @@ class Recipe:
     augment: Augmentation | None = None
     cutmix: CutMix | None = None
     test_points: tuple[Share, ...] = ()
+    # Not hashed, because a mapping has no hash.
     lr_factors: Mapping[str, Positive] = field(default_factory=dict, hash=False)
     decay_biases: bool = True
     labels: Literal["set", "hard", "teacher_online"] = "set"
@@ -114,6 +117,7 @@ class Recipe:
         object.__setattr__(self, "drops", tuple(self.drops))
         object.__setattr__(self, "test_points", tuple(self.test_points))
         if self.labels == "hard":
+            # Without effect, so the same for all: equal trainings must have equal keys.
             object.__setattr__(self, "temperature", 1.0)
 
     def check(self) -> None:
@@ -156,16 +160,16 @@ class Recipe:
         return stepped * (1 + math.cos(math.pi * self.cosine * epoch / self.epochs)) / 2
 
     def optimizer_of(
-        self, named: Iterable[tuple[str, torch.Tensor]], stacked: int = 0
+        self, named_parameters: Iterable[tuple[str, torch.Tensor]], stacked: int = 0
     ) -> torch.optim.Optimizer:
         """Return the optimiser of a network's parameters.
 
         Args:
-            named: Parameters with their names.
+            named_parameters: Parameters with their names.
             stacked: Number of leading dimensions that stack students.
         """
         settings = {"lr": self.lr, "weight_decay": self.weight_decay}
-        parameters = list(named)
+        parameters = list(named_parameters)
         if self.decay_biases:
             return self.optimizer([p for _, p in parameters], **settings)
         decayed = [p for name, p in parameters if "weight" in name and p.dim() - stacked > 1]
@@ -180,6 +184,7 @@ class Recipe:
 
     def tests_after(self, epoch: int) -> bool:
         """Return True if networks are tested after this epoch index."""
+        # 1 means the last epoch, which is tested anyway, after any extra epochs.
         published = {int(self.epochs * f) - 1 for f in self.test_points if f < 1}
         return epoch in published or epoch == self.total_epochs - 1
 

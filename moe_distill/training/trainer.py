@@ -54,6 +54,7 @@ def ticks(begin: int, end: int) -> DataLoader[int]:
         >>> list(ticks(3, 6))
         [3, 4, 5]
     """
+    # No batching: every batch is one bare number.
     return DataLoader(cast(Dataset[int], range(begin, end)), batch_size=None)
 
 
@@ -121,6 +122,7 @@ def gather_objects(mine: Any) -> list[Any]:
         >>> gather_objects({"loss": 0.5})
         [{'loss': 0.5}]
     """
+    # Called in single processes too, where there is no process group.
     if not (dist.is_available() and dist.is_initialized()):
         return [mine]
     parts: list[Any] = [None] * dist.get_world_size()
@@ -203,6 +205,7 @@ def _log(loggers: Sequence[Logger], iteration: int, scalars: Mapping[str, float]
 
 def replay(rows: Sequence[tuple[int, str, float]], loggers: Sequence[Logger]) -> None:
     """Log the rows of a curves file, iteration by iteration, just as they were logged when it was written."""
+    # Rows of an iteration are adjacent, as they were written.
     for iteration, points in itertools.groupby(rows, lambda row: row[0]):
         _log(loggers, iteration, {name: value for _, name, value in points})
 
@@ -275,5 +278,6 @@ def fit(
         Bar(label),
     ]
     run = trainer(callbacks=[*callbacks, *stage_callbacks], logger=list(loggers), default_root_dir=work)
+    # Weights only: a checkpoint must not run code when it is loaded.
     run.fit(module, ckpt_path=None if last is None else str(last), weights_only=True)
     return json.loads((work / "cost.json").read_text())

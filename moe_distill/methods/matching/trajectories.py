@@ -93,6 +93,7 @@ def flat_call(network: nn.Module) -> FlatNetwork:
         >>> call(torch.tensor([3.0, 4.0]), torch.ones(1, 2))
         tensor([[7.]])
     """
+    # Also dropout with p > 0: the student must be a function of its weights and images alone.
     drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in network.modules())
     if drops or any(True for _ in network.buffers()):
         allowed = (
@@ -177,6 +178,7 @@ def _backwards(problem: Problem, through_weights: bool) -> Gradients:
     """Go back through the student's steps; without ``through_weights`` λ stays λ_N."""
     path = _walk(problem)
     error_P = path.pop() - problem.target_P
+    # ∂L/∂θ_N = 2 (θ_N - θ*) / ‖θ_0 - θ*‖²
     lambda_P = 2 / problem.span * error_P
     images_NCHW, targets_NC = torch.zeros_like(problem.images_NCHW), torch.zeros_like(problem.targets_NC)
     step_size = torch.zeros_like(problem.step_size)
@@ -190,6 +192,7 @@ def _backwards(problem: Problem, through_weights: bool) -> Gradients:
         )
         if step.plan is not None:
             (x_grad,) = torch.autograd.grad(x_BCHW, raw_BCHW, x_grad)
+        # θ_{i+1} = θ_i - β g_i, hence the minus signs. Added up, because an image may be in several steps.
         images_NCHW.index_add_(0, step.rows_B, -problem.step_size.detach() * x_grad)
         targets_NC.index_add_(0, step.rows_B, -problem.step_size.detach() * y_grad)
         step_size -= product
