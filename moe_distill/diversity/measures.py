@@ -105,6 +105,7 @@ class _Alignment(Measure):
         return 4 if self.centring == "u" else 2
 
     def _align(self, gram_NN: Tensor, other_NN: Tensor, normalise: bool) -> Tensor:
+        # Four rows suffice to compute it, but with so few its variance hides the signal.
         if self.centring == "u" and len(gram_NN) < 10:
             warnings.warn("a U-centred measure of fewer than 10 rows is mostly noise", stacklevel=4)
         return alignment(gram_NN, other_NN, self.centring, normalise)

@@ -72,6 +72,7 @@ def _fewer(rows: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
     """Return at most ``n`` of the rows, in their order."""
     if len(rows) <= n:
         return rows  # nothing is drawn, so that sets that fit do not move the stream
+    # Sorted, so that pairing by index keeps the order of the larger set.
     return rows[torch.randperm(len(rows), generator=rng)[:n].sort().values]
 
 

@@ -38,6 +38,7 @@ class CosineAllPairs(_Unpaired):
     """Mean cosine over all pairs of rows, in [−1, 1]."""
 
     def _value(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:
+        # The mean of all N × M inner products is the inner product of the means.
         return unit_rows(f_ND).mean(0) @ unit_rows(g_MD).mean(0)
 
 

@@ -95,13 +95,11 @@ class Diversity:
         rows, unit = (per_class, "a class") if by_class else (per_class * classes, "an expert")
         least = self.measure.least_rows
         if rows < least:
-            allowed = (
-                f"none (diversity=none), or more images per class: it compares {least} of {unit} at least"
-            )
-            detail = f"{allowed}, here are {rows} ({classes} classes)"
+            reason = f"it compares {least} images of {unit} at least, here are {rows} ({classes} classes)"
+            allowed = f"none (diversity=none), or more images per class: {reason}"
             if by_class:
-                raise FieldError("scope", self.scope, detail)
-            raise FieldError("measure", self.measure.title, detail)
+                raise FieldError("scope", self.scope, allowed)
+            raise FieldError("measure", self.measure.title, allowed)
 
 
 class DiversityCoordinator(pl.Callback):

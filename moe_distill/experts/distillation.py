@@ -247,6 +247,7 @@ class Distillation:
             InputError: Networks of a pool were not trained yet, or cannot be used.
         """
         cache = store.root / "data"
+        # Each pool once, even if several experts use it.
         loaded = {key(pool): pool.load(store, real) for pool, *_ in self.taught(real, real, cache)}
         pretrained = {
             number: {name: loaded[key(pool)] for name, pool in pools.items()}

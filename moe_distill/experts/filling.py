@@ -56,6 +56,7 @@ class Presets:
         name = word_of(method.func)
         own_row, own, own_path = self._own_row(name, ipc)
         row, published = published_row(kind_of(method).presets, self.data, self.normalisation, ipc)
+        # "or", because a configuration may set the entry to null.
         shorter = self.shorten.get(name) or {}
         check_row(method, own, own_path)
         check_row(method, shorter, f"presets.shorten.{name}")

@@ -58,6 +58,7 @@ class ExpertSpec:
         """Settings of the method and of the expert's own network, as they are described in keys."""
         network = {} if self.network is None else describe(self.network)
         settings = {**describe(self.method), **network}
+        # The name of the class is no setting: it is in the word already.
         settings.pop("_target_", None)
         return settings
 
@@ -169,6 +170,7 @@ def listed(
     """
     entries = members.items() if isinstance(members, Mapping) else enumerate(members)
     by_path: dict[str, Member] = {f"members.{name}": {"ipc": ipc, **member} for name, member in entries}
+    # Checked here, since members may have their own ipc.
     total = sum(member["ipc"] for member in by_path.values())
     if len(by_path) != noe or total != ipc * noe:
         value = f"{len(by_path)} members with {total} images per class"

@@ -100,7 +100,7 @@ class IDC(Method):
         """
         if self.factor > 1 and real.size // self.factor < SMALLEST_CELL:
             most = max(1, real.size // SMALLEST_CELL)
-            allowed = f"1 to {most}, so that cells of {real.size}-pixel images have 4 pixels a side"
+            allowed = f"1 to {most}, so that cells of {real.size}-pixel images have 4 pixels per side"
             raise FieldError("factor", self.factor, allowed)
 
     def prepare(self, context: IterationContext) -> None:

@@ -46,7 +46,9 @@ class FeatureInitializer:
         """
         if self.network is None:
             raise InputError(
-                "init.of", self.select, "random_real or first_real: a selection is an init of its own"
+                "init.of",
+                self.select,
+                "random_real or first_real: a selection cannot be part of another init",
             )
         rows_N = real.class_indices(c)
         with torch.no_grad():

@@ -191,6 +191,7 @@ def one_each(
 
 def _stopped(recipe: Recipe, epochs: int) -> Recipe:
     """Return the recipe cut off after ``epochs``, with the same learning rate at every epoch before."""
+    # Longer would be another recipe, whose rates are not known.
     if epochs > recipe.epochs:
         allowed = f"at most {recipe.epochs}, the recipe's own, or null for all of them"
         raise FieldError("epochs", epochs, allowed)

@@ -177,6 +177,7 @@ class TrajectoryPool:
     def forward_passes(self, real: RealSet) -> float:
         """Return the images sent forward by the training of one teacher, counting a backward pass as two."""
         optimizer = getattr(self.recipe.optimizer, "func", self.recipe.optimizer)
+        # Not whole passes: the training ends in the middle of the last one.
         passes = self.steps(real) / _updates(real, self.recipe)
         return 3.0 * getattr(optimizer, "passes", 1) * passes * len(real)
 
@@ -259,6 +260,7 @@ class TrajectoryPool:
     def _obtained(self, store: Store, real: RealSet, network: NetworkFactory, index: int) -> Path:
         """Return the folder of one teacher's trajectory, or of a longer one."""
         settings = self.settings(real, network, index)
+        # A longer one begins with the same snapshots.
         folder = store.find(KIND, settings) or self.longer(store, real, network, index)
         if folder is None:
             value = f"trajectory {index} of {self.networks} is not in {store.root}"

@@ -155,6 +155,7 @@ def _mixed(
     first: tuple[torch.Tensor, torch.Tensor], other: tuple[torch.Tensor, torch.Tensor], mix: Mix
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mix images and targets with those of their partners."""
+    # Weights are drawn on the CPU.
     lam_B = mix.lam_B.to(first[0].device)
     return mixup(first[0], other[0], lam_B), mixup(first[1], other[1], lam_B)
 
@@ -167,6 +168,7 @@ def _augmented(
     if recipe.regions and pool.pieces_M is not None:
         x = _regions(x, pool.pieces_M[index_B], rng)
     if recipe.pixels is not None:
+        # Pixels are augmented before they are standardised, so they are converted there and back.
         assert pool.normalisation is not None
         x = recipe.pixels(x, pool.normalisation, rng)
     if recipe.augment is not None:
@@ -176,6 +178,7 @@ def _augmented(
 
 def _regions(x_BCHW: torch.Tensor, pieces_B: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     """Shuffle the patches of stitched images and enlarge a random region of each (RDED)."""
+    # The images of a pool must not change.
     x_BCHW = x_BCHW.clone()
     for factor in pieces_B.unique().tolist():
         if factor <= 1:  # a whole image has no patches

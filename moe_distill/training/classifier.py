@@ -54,7 +54,7 @@ class Classifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         if recipe.labels == "teacher_online" and pool.label is None:
-            allowed = "set or hard: there is no teacher here that labels"
+            allowed = "set or hard: no teacher is available to label"
             raise InputError("recipe.labels", recipe.labels, allowed)
         self.automatic_optimization = False  # the cohort has its own optimisers
         self.networks = torch.nn.ModuleList(networks)

@@ -166,6 +166,7 @@ class Offline(Fusion):
 
     def pairs(self, expert_M: Tensor, label_M: Tensor) -> Pairs:
         """Draw the pairs, class by class."""
+        # A stream of its own seed, so that all students get the same pairs.
         rng = seeding.stream(self.seed, "offline fusion")
         halves = [_halves(label_M.eq(c).nonzero().squeeze(1), expert_M, rng) for c in label_M.unique()]
         first_P = torch.cat([first for first, _ in halves])
@@ -202,6 +203,7 @@ def _halves(member_N: Tensor, expert_M: Tensor, rng: torch.Generator) -> tuple[T
     rank_K = torch.randperm(int(expert_M.max()) + 1, generator=rng)
     # Stable, so that the images of an expert keep their random order.
     line_N = shuffled_N[rank_K[expert_M[shuffled_N]].argsort(stable=True)]
+    # Rounded up: the odd image is in the first half, and has no partner in the second.
     half = (len(line_N) + 1) // 2
     first, partner = line_N[:half], line_N[half:]
     return first, torch.cat([partner, first[len(partner) :]])
@@ -210,7 +212,7 @@ def _halves(member_N: Tensor, expert_M: Tensor, rng: torch.Generator) -> tuple[T
 def _require_of_batches(inner: Fusion) -> None:
     """Reject an inner fusion that does not mix batches."""
     if isinstance(inner, Offline):
-        allowed = "a fusion that mixes batches; offline has mixed before there are any"
+        allowed = "a fusion that mixes batches; offline mixes once, before training"
         raise FieldError("of", "offline", allowed)
 
 

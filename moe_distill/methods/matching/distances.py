@@ -59,6 +59,7 @@ def whole_cosine(real: Gradients, synthetic: Gradients) -> Tensor:
 
 
 def _total(real: Gradients, synthetic: Gradients, of_pair: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    # Strict: lists of different length are gradients of different parameters.
     return torch.stack([of_pair(r, s) for r, s in zip(real, synthetic, strict=True)]).sum()
 
 

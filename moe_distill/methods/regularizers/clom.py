@@ -34,12 +34,12 @@ class _FromPools:
         if not self.pools:
             raise FieldError("pools.architectures", "none", "at least one network")
         if len(self.alphas) != len(self.pools):
-            allowed = f"a number of at least 0, or a list of {len(self.pools)}, one an architecture"
+            allowed = f"a number of at least 0, or a list of {len(self.pools)}, one per architecture"
             raise FieldError("alpha", self.alpha, allowed)
 
     @property
     def alphas(self) -> tuple[float, ...]:
-        """α of each pool."""
+        """The weight α of each pool; a single α applies to all of them."""
         several = isinstance(self.alpha, Sequence) and not isinstance(self.alpha, str)
         return tuple(self.alpha) if several else (self.alpha,) * len(self.pools)  # type: ignore[arg-type, return-value]
 
@@ -142,6 +142,7 @@ class CCLoM(_FromPools):
             rng: Draws the network and the real images.
         """
         network, alpha = self.draw(networks, rng)
+        # With replacement: a permutation of all real images for each evaluation would be slow.
         rows_B = torch.randint(len(real), (self._drawn(len(real)),), generator=rng)
         with torch.no_grad():
             chunks = [(network.embed(x), labels) for x, labels in map(real.at, rows_B.split(_CHUNK))]
@@ -155,6 +156,7 @@ class CCLoM(_FromPools):
 
     def forward_passes(self, decoded: int, real: int) -> float:
         """Return the forward passes of one evaluation; see :meth:`Regulariser.forward_passes`."""
+        # Real images go forward only, decoded ones there and back.
         return 3.0 * decoded + self._drawn(real)
 
     def _drawn(self, real: int) -> int:
