@@ -1,7 +1,7 @@
 """The mixture: the experts of this rank, iterated in lockstep with those of all other ranks."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -12,6 +12,8 @@ from moe_distill.experts.expert import Expert
 from moe_distill.experts.roster import Roster
 from moe_distill.experts.shared import SharedResources
 from moe_distill.training.trainer import gather_objects, ticks
+
+T = TypeVar("T")
 
 
 class Mixture(pl.LightningModule):
@@ -117,9 +119,9 @@ class Mixture(pl.LightningModule):
         ]
 
 
-def _merged(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _merged(parts: Sequence[Mapping[str, T]]) -> dict[str, T]:
     """Return the entries of all ranks' mappings in one."""
-    merged: dict[str, Any] = {}
+    merged: dict[str, T] = {}
     for part in parts:
         merged.update(part)
     return merged

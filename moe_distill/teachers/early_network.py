@@ -1,7 +1,7 @@
 """IDC's networks, which are early in their training on real data (Kim et al., ICML 2022)."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import torch
 
@@ -14,6 +14,14 @@ from moe_distill.training.mixing import CutMix, soft_cross_entropy, soft_targets
 from moe_distill.validation.values import Count, Momentum, NotNegative, Positive, Whole, checked
 
 NewNetwork = Callable[[torch.Generator], Network]
+
+
+class EarlyStageState(TypedDict, total=False):
+    """State of the network in use, its optimiser and the position in the epoch; empty before the first."""
+
+    network: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    epochs: dict[str, int | None]
 
 
 @checked
@@ -91,15 +99,18 @@ class EarlyStageNetwork:
             soft_cross_entropy(network(x), targets).backward()
             optimizer.step()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> EarlyStageState:
         """Return network, optimiser and position in the epoch; empty before the first network."""
         if self.current is None:
             return {}
         network, optimizer = self.current
-        weights = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-        return {**weights, "epochs": self.epochs.state_dict()}
+        return {
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "epochs": self.epochs.state_dict(),
+        }
 
-    def load_state_dict(self, state: dict[str, Any], new_network: NewNetwork) -> None:
+    def load_state_dict(self, state: EarlyStageState, new_network: NewNetwork) -> None:
         """Restore what :meth:`state_dict` returned."""
         if state:
             # Any seed will do: the weights are overwritten, and the expert's stream must not move.

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from moe_distill.store.identity import identity
 from moe_distill.training.recipe import Recipe
 
 
-def longer_ones(folder: Path, recipe: Recipe, settings: Mapping[str, Any]) -> list[str]:
+def longer_ones(folder: Path, recipe: Recipe, settings: Mapping[str, object]) -> list[str]:
     """Return the keys of stored trajectories that differ from one only in having more epochs, shortest first.
 
     Args:
@@ -22,17 +21,18 @@ def longer_ones(folder: Path, recipe: Recipe, settings: Mapping[str, Any]) -> li
         return []
     target = identity(settings)
     candidates = sorted(
-        (_epochs_if_alike(file, target), file.parent.name) for file in folder.glob("*/manifest.json")
+        (_epochs_if_alike(file, target, recipe.epochs), file.parent.name)
+        for file in folder.glob("*/manifest.json")
     )
     return [key for epochs, key in candidates if epochs > recipe.epochs]
 
 
-def _epochs_if_alike(manifest: Path, target: Mapping[str, Any]) -> int:
+def _epochs_if_alike(manifest: Path, target: Mapping[str, object], target_epochs: int) -> int:
     """Return the epochs of a stored trajectory if it differs from ``target`` in these only; otherwise 0."""
     try:
         stored = json.loads(manifest.read_text())["identity"]
         epochs = stored["recipe"]["epochs"]
-        same_epochs = {**stored, "recipe": {**stored["recipe"], "epochs": target["recipe"]["epochs"]}}
+        same_epochs = {**stored, "recipe": {**stored["recipe"], "epochs": target_epochs}}
     except (OSError, ValueError, LookupError, TypeError):
         return 0  # a damaged manifest is reported when that very trajectory is loaded
     return int(epochs) if same_epochs == target else 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,12 @@ class Entry:
     def accuracy(self) -> float:
         """Training accuracy since the last reset, as a fraction; 0 before the first batch."""
         return self.correct / self.seen if self.seen else 0.0
+
+
+class QueueState(TypedDict):
+    """State of a queue: weights, optimiser state, correct and seen images of each network, oldest first."""
+
+    entries: list[tuple[dict[str, torch.Tensor], dict[str, Any], int, int]]
 
 
 @checked
@@ -114,14 +120,14 @@ class NetworkQueue:
         """Return the forward passes of the training after one iteration."""
         return 3 * self.trained * self.steps * self.batch_size
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> QueueState:
         """Return the networks, their optimisers and their counts."""
         entries = [
             (e.network.state_dict(), e.optimizer.state_dict(), e.correct, e.seen) for e in self.entries
         ]
         return {"entries": entries}
 
-    def load_state_dict(self, state: dict[str, Any], new_network: NewNetwork) -> None:
+    def load_state_dict(self, state: QueueState, new_network: NewNetwork) -> None:
         """Rebuild the queue from what :meth:`state_dict` returned."""
         # Any seed will do: the weights are overwritten, and the expert's stream must not move.
         self.entries = []
