@@ -93,9 +93,7 @@ def test_bandwidth_of_mostly_equal_rows_follows_the_scale():
 @pytest.mark.parametrize("measure", ALL, ids=repr)
 def test_gradcheck(measure, monkeypatch):
     # σ is a constant of the gradient: hold it still for the finite differences as well.
-    monkeypatch.setattr(
-        gram, "median_bandwidth", lambda distance: torch.tensor(1.7, dtype=distance.dtype)
-    )
+    monkeypatch.setattr(gram, "median_bandwidth", lambda distance: torch.tensor(1.7, dtype=distance.dtype))
     f, g = dependent(10, 3, 3)
     assert torch.autograd.gradcheck(measure, (f.requires_grad_(), g.requires_grad_()))
     assert gradient(measure, f.detach(), g.detach()).abs().max() > 1e-6
