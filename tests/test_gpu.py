@@ -107,7 +107,7 @@ def test_an_iteration_on_the_device_is_that_of_the_cpu(name):
         made.start()
         start = made.synthetic.images.detach().cpu().clone()
         made.iterate(0, made.configure_optimizers(), OWNER)
-        shown.append(made.shown)
+        shown.append(made.last_scalars)
         images.append(made.synthetic.images.detach().cpu())
         assert not torch.equal(images[-1], start)
     assert shown[1] == pytest.approx(shown[0], rel=1e-3)

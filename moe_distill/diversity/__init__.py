@@ -1,1 +1,1 @@
-"""Diversity of experts: measures of two feature matrices, and the features themselves."""
+"""Diversity of experts: the features of their images and measures that compare them."""

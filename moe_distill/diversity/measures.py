@@ -1,10 +1,6 @@
-"""Diversity of two feature matrices by the alignment of their Gram matrices: distance correlation, CKA, HSIC.
+"""Measures of two feature matrices with paired rows: distance correlation, CKA, HSIC, cosine.
 
-One identity carries the file: with the Gram matrices ``K`` and ``L`` of paired rows, centred to ``A`` and
-``B``, the inner product ⟨A, B⟩ is HSIC, and ⟨A, B⟩ / sqrt(⟨A, A⟩⟨B, B⟩) is CKA. The kernel −½‖x − y‖ turns
-them into a quarter of the squared distance covariance and into the squared distance correlation (Sejdinovic
-et al., Annals of Statistics 2013, theorem 24). Double centring gives the biased estimators, U-centring the
-bias-corrected ones.
+All but the cosine align two Gram matrices (:mod:`moe_distill.diversity.gram`), double-centred or U-centred.
 """
 
 import warnings
@@ -16,146 +12,54 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from moe_distill.diversity.gram import Centring, alignment, distance_gram, linear_gram, rbf_gram, unit_rows
 from moe_distill.errors import InputError
 from moe_distill.store.identity import called, word_of
 from moe_distill.validation.values import checked
 
-Centring = Literal["double", "u"]
 Kernel = Literal["linear", "rbf"]
 Transform = Literal["none", "relu", "square"]
 
 
-def unit_rows(f_ND: Tensor) -> Tensor:
-    """Scale every row to length 1 (a length below 1e-12 counts as 1e-12, and such a row has no gradient)."""
-    length_N1 = torch.linalg.vector_norm(f_ND, dim=1, keepdim=True)
-    # A dead row would otherwise send back a gradient of the order of 1e12.
-    return torch.where(length_N1 > 1e-12, f_ND / length_N1.clamp_min(1e-12), f_ND.detach() / 1e-12)
-
-
-def distance_gram(f_ND: Tensor) -> Tensor:
-    """Return −½ the Euclidean distances of all pairs of rows, (N, N); its gradient at equal rows is 0, not
-    NaN.
-    """
-    x_ND = _centred_rows(f_ND)
-    # The shortcut by matrix products cancels catastrophically in float32.
-    return -0.5 * torch.cdist(x_ND, x_ND, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def linear_gram(f_ND: Tensor) -> Tensor:
-    """Return the inner products of all pairs of column-centred rows, (N, N)."""
-    x_ND = _centred_rows(f_ND)
-    return x_ND @ x_ND.T
-
-
-def rbf_gram(f_ND: Tensor) -> Tensor:
-    """Return exp(−d²/2σ²) − 1 for all pairs of rows, (N, N), σ the median distance as a constant."""
-    # The −1 vanishes under either centring and in MMD, and makes constant features give exact zeros.
-    distance_NN = -2 * distance_gram(f_ND)
-    return torch.expm1(-0.5 * (distance_NN / median_bandwidth(distance_NN)).square())
-
-
-def median_bandwidth(distance_NN: Tensor) -> Tensor:
-    """Return the median off-diagonal distance, detached; where that is 0 the mean, and 1 if all distances are
-    0.
-    """
-    pairs_P = distance_NN.detach()[torch.ones_like(distance_NN, dtype=torch.bool).triu(1)]
-    # torch.median takes the lower of two middle values: average it with the upper one.
-    median = 0.5 * (pairs_P.median() - pairs_P.neg().median())
-    width = torch.where(median == 0, pairs_P.mean(), median)
-    return torch.where(width == 0, 1, width)
-
-
-def double_centre(gram_NN: Tensor) -> Tensor:
-    """Subtract row and column means and add the grand mean, diagonal included (Székely et al. 2007)."""
-    return gram_NN - gram_NN.mean(0, keepdim=True) - gram_NN.mean(1, keepdim=True) + gram_NN.mean()
-
-
-def u_centre(gram_NN: Tensor) -> Tensor:
-    """U-centre a symmetric matrix; its diagonal is ignored and comes back 0 (Székely and Rizzo 2014, eq.
-    2.7).
-    """
-    n = len(gram_NN)
-    diagonal_NN = torch.eye(n, dtype=torch.bool, device=gram_NN.device)
-    hollow_NN = gram_NN.masked_fill(diagonal_NN, 0)
-    row_N = hollow_NN.sum(1) / (n - 2)
-    centred_NN = hollow_NN - row_N[:, None] - row_N[None, :] + hollow_NN.sum() / ((n - 1) * (n - 2))
-    return centred_NN.masked_fill(diagonal_NN, 0)
-
-
-def alignment(gram_NN: Tensor, other_NN: Tensor, centring: Centring, normalise: bool) -> Tensor:
-    """Return how far two Gram matrices of the same N things agree.
-
-    Args:
-        gram_NN: Symmetric Gram matrix of the first features.
-        other_NN: The same of the second features, rows in the same order.
-        centring: ``double`` (biased, N ≥ 2) or ``u`` (bias-corrected, signed, N ≥ 4).
-        normalise: The ratio ⟨A, B⟩ / sqrt(⟨A, A⟩⟨B, B⟩), 0 if either matrix is centred to nothing; else the
-            mean product ⟨A, B⟩/N² (double) or ⟨A, B⟩/(N(N − 3)) (u).
-
-    Returns:
-        A scalar: normalised in [0, 1] (double) or [−1, 1] (u), else in units of the product of the kernels.
-    """
-    n = len(gram_NN)
-    centre, pairs = (u_centre, n * (n - 3)) if centring == "u" else (double_centre, n * n)
-    a_NN = _above_rounding(centre(gram_NN), gram_NN, (0, 1))
-    b_NN = _above_rounding(centre(other_NN), other_NN, (0, 1))
-    if not normalise:
-        return (a_NN * b_NN).sum() / pairs
-    a_NN, b_NN = _unit_peak(a_NN), _unit_peak(b_NN)
-    squares = a_NN.square().sum() * b_NN.square().sum()
-    return (a_NN * b_NN).sum() / torch.where(squares == 0, 1, squares).sqrt()
-
-
-def _centred_rows(f_ND: Tensor) -> Tensor:
-    return _above_rounding(f_ND - f_ND.mean(0), f_ND, (0,))
-
-
-def _above_rounding(x: Tensor, source: Tensor, over: tuple[int, ...]) -> Tensor:
-    """Return ``x`` with zeros, and no gradient, where it is nothing but the rounding of what it was made
-    from.
-    """
-    floor = 32 * torch.finfo(x.dtype).eps * source.detach().abs().amax(over, keepdim=True)
-    # NaN fails the comparison and stays: a diverged set must not look independent.
-    return torch.where(x.detach().abs().amax(over, keepdim=True) <= floor, 0, x)
-
-
-def _unit_peak(x: Tensor) -> Tensor:
-    """Divide by the largest magnitude, a constant that cancels in the ratio but keeps its squares from
-    underflow.
-    """
-    peak = x.detach().abs().max()
-    return x / torch.where(peak == 0, 1, peak)
-
-
 @dataclass(frozen=True)
 class Measure(ABC):
-    """A symmetric function of two feature matrices, lower = more diverse, differentiable once."""
+    """A symmetric, differentiable function of two feature matrices; lower means more diverse.
+
+    Attributes:
+        paired: Whether rows of the two matrices correspond, so that there must be equally many.
+        words: Names of variants as users type them, each with the settings in which it differs from the
+            defaults; a measure without variants has its own name.
+    """
 
     paired: ClassVar[bool] = True
     words: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """What users call its variants, and the settings in which each differs from the defaults; its own name if
-    none."""
 
     @property
     def title(self) -> str:
-        """What results call it: the nearest of its words, with each setting that the word does not stand
-        for.
+        """Its name in results: the closest of its words, then each setting in which it differs from that.
+
+        Example:
+            >>> DistanceCorrelation(centring="u", transform="relu").title
+            'dcor_relu'
+            >>> DistanceCorrelation(l2norm=False).title
+            'dcor-l2normFalse'
         """
         titles: list[list[str]] = []
         for word, settings in (self.words or {word_of(type(self)): {}}).items():
-            usual = {f.name: f.default for f in fields(self)} | dict(settings)
-            titles.append([word, *(f"{n}{value}" for n, value in vars(self).items() if value != usual[n])])
-        nearest = min(titles, key=len)
-        return "-".join(nearest)
+            implied = {f.name: f.default for f in fields(self)} | dict(settings)
+            departures = [f"{name}{value}" for name, value in vars(self).items() if value != implied[name]]
+            titles.append([word, *departures])
+        closest = min(titles, key=len)
+        return "-".join(closest)
 
     @property
     def least_rows(self) -> int:
-        """The smallest number of rows of either matrix."""
+        """The minimum number of rows in each matrix."""
         return 1
 
     @abstractmethod
     def _value(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:
-        """Return the scalar measure of two checked matrices of one floating type."""
+        """Return the scalar measure of two checked matrices of the same floating-point type."""
 
     def __call__(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:
         """Measure two feature matrices.
@@ -168,18 +72,22 @@ class Measure(ABC):
             A scalar of at least float32.
 
         Raises:
-            InputError: Not matrices, too few rows, or a paired measure given unequal numbers of rows.
+            InputError: These are no matrices, have too few rows, or differ in rows for a paired measure.
+
+        Example:
+            >>> f_ND = torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+            >>> round(float(DistanceCorrelation()(f_ND, f_ND)), 4)
+            1.0
         """
         if f_ND.ndim != 2 or g_MD.ndim != 2:
-            raise self._error(
-                f"needs features (rows, dimensions), not {tuple(f_ND.shape)} and {tuple(g_MD.shape)}"
-            )
+            shapes = f"{tuple(f_ND.shape)} and {tuple(g_MD.shape)}"
+            raise self._error(f"needs features (rows, dimensions), not {shapes}")
         if min(len(f_ND), len(g_MD)) < self.least_rows:
-            raise self._error(
-                f"needs {self.least_rows} rows or more of each set, got {len(f_ND)} and {len(g_MD)}"
-            )
+            counts = f"{len(f_ND)} and {len(g_MD)}"
+            raise self._error(f"needs {self.least_rows} rows or more of each set, got {counts}")
         if self.paired and len(f_ND) != len(g_MD):
             raise self._error(f"needs as many rows of either set, got {len(f_ND)} and {len(g_MD)}")
+        # In float32 at least: differences of Gram entries mean nothing in half precision.
         dtype = torch.promote_types(torch.promote_types(f_ND.dtype, g_MD.dtype), torch.float32)
         with torch.autocast(f_ND.device.type, enabled=False):
             return self._value(f_ND.to(dtype), g_MD.to(dtype))
@@ -197,6 +105,7 @@ class _Alignment(Measure):
         return 4 if self.centring == "u" else 2
 
     def _align(self, gram_NN: Tensor, other_NN: Tensor, normalise: bool) -> Tensor:
+        # Four rows suffice to compute it, but with so few its variance hides the signal.
         if self.centring == "u" and len(gram_NN) < 10:
             warnings.warn("a U-centred measure of fewer than 10 rows is mostly noise", stacklevel=4)
         return alignment(gram_NN, other_NN, self.centring, normalise)
@@ -205,15 +114,15 @@ class _Alignment(Measure):
 @checked
 @dataclass(frozen=True)
 class DistanceCorrelation(_Alignment):
-    """Squared distance correlation dCor² (Székely, Rizzo and Bakirov 2007; as a loss: Zhen et al., ECCV
-    2022).
+    """Squared distance correlation dCor² (Székely et al. 2007; as a loss: Zhen et al., ECCV 2022).
 
-    Biased it saturates near 1 once D ≫ N; U-centred it is signed, and minimised raw it runs to −1.
+    The biased form saturates near 1 for D ≫ N. The U-centred form is signed: minimised without a transform it
+    goes to −1.
 
     Args:
         centring: ``double`` (biased, in [0, 1]) or ``u`` (bias-corrected R*, in [−1, 1]).
         transform: Applied to the ratio: ``none``, ``relu`` or ``square``.
-        l2norm: Scale every feature row to length 1 first.
+        l2norm: Whether every feature row is first scaled to length 1.
     """
 
     words: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -240,6 +149,7 @@ class DistanceCovariance(_Alignment):
     """Squared distance covariance dCov² in units of the features' distance, squared (Székely et al. 2007)."""
 
     def _value(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:
+        # Each kernel carries a factor of −½; their product is a quarter of dCov².
         return 4 * self._align(distance_gram(f_ND), distance_gram(g_MD), normalise=False)
 
 
@@ -254,7 +164,7 @@ class _Kernel(_Alignment):
 @checked
 @dataclass(frozen=True)
 class CKA(_Kernel):
-    """Centred kernel alignment (Kornblith et al. 2019): in [0, 1], or signed if U-centred (debiased)."""
+    """Centred kernel alignment (Kornblith et al. 2019), in [0, 1]; signed if U-centred (debiased)."""
 
     words: ClassVar[Mapping[str, Mapping[str, Any]]] = {"cka_rbf": {}, "cka_linear": {"kernel": "linear"}}
 
@@ -265,8 +175,9 @@ class CKA(_Kernel):
 @checked
 @dataclass(frozen=True)
 class HSIC(_Kernel):
-    """Hilbert-Schmidt independence criterion (biased: Gretton et al. 2005, /N²; unbiased: Song et al.
-    2012).
+    """Hilbert-Schmidt independence criterion.
+
+    Source: Gretton et al. 2005 (biased, divided by N²); Song et al. 2012 (unbiased, U-centred).
     """
 
     def _value(self, f_ND: Tensor, g_MD: Tensor) -> Tensor:
@@ -283,4 +194,4 @@ class PairedCosine(Measure):
 
 
 unbiased_dcor2 = DistanceCorrelation(centring="u", l2norm=False)
-"""The bias-corrected, signed R* of raw features (N, D), N ≥ 4: what is logged beside every measure."""
+"""The bias-corrected, signed R* of raw features (N, D), N ≥ 4; it is logged beside every measure."""

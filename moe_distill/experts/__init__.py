@@ -1,1 +1,1 @@
-"""The mixture: who the experts are, how they run together, and what keeps them apart."""
+"""The mixture: its experts, how they run together, and the diversity term between them."""

@@ -1,4 +1,4 @@
-"""Finished sets, and how they came about: written by the rank that owns them."""
+"""Callbacks that write experts' finished sets and snapshots of their images, and set threads."""
 
 from pathlib import Path
 from typing import Any
@@ -9,75 +9,83 @@ import torch
 from moe_distill.experts.mixture import Mixture
 from moe_distill.store.tensor_files import save_tensors
 
-_CLASSES, _SHOTS = 10, 8
+_SNAPSHOT_CLASSES = 10  # classes whose images a snapshot keeps
+_MAX_SNAPSHOTS = 8  # after the initial one
 
 
 class SaveSets(pl.Callback):
-    """Writes ``expert_<number>.safetensors`` for every expert once the mixture has run.
+    """Writes ``expert_<number>.safetensors`` for every expert at the end of the run.
 
     Args:
-        folder: Where to.
+        folder: Output folder.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def on_fit_end(self, trainer: pl.Trainer, mixture: Mixture) -> None:  # type: ignore[override]
-        """Write this rank's sets."""
+        """Write the sets of this rank's experts."""
         for expert in mixture.mine:
             expert.synthetic.save(self.folder / f"expert_{expert.number}.safetensors")
 
 
 class Snapshots(pl.Callback):
-    """Keeps how each expert's images looked on the way: ``expert_<number>-<iteration>.safetensors``, uint8.
+    """Writes each expert's images during the run to ``expert_<number>-<iteration>.safetensors``, as uint8.
 
-    They are taken at the start, at the end, and in between each time twice as many iterations are done. Of
-    more than ten classes the first ten are kept.
+    Snapshots are taken at the start, at the end, and in between at iterations that double (:func:`due`). Only
+    the first ten classes are kept.
 
     Args:
-        folder: Where to; it outlives a kill.
+        folder: Output folder, which survives a kill.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def on_train_start(self, trainer: pl.Trainer, mixture: Mixture) -> None:  # type: ignore[override]
-        """Keep the initial images."""
-        if mixture.iteration == 0:
-            self._keep(mixture)
+        """Write the initial images."""
+        if mixture.iteration == 0:  # not where a checkpoint is resumed
+            self._write(mixture)
 
     def on_train_batch_end(self, trainer: pl.Trainer, mixture: Mixture, *_: Any) -> None:  # type: ignore[override]
-        """Keep the images if it is time."""
+        """Write the images if a snapshot is due."""
         if mixture.iteration in due(mixture.total):
-            self._keep(mixture)
+            self._write(mixture)
 
-    def _keep(self, mixture: Mixture) -> None:
+    def _write(self, mixture: Mixture) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for expert in mixture.learners:
             synthetic = expert.synthetic.final()
-            kept = synthetic.images.detach()[: _CLASSES * synthetic.provenance.ipc]
-            pixels = (synthetic.as_raw(kept).nan_to_num(0.0).clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+            # Images are ordered by class, ipc of each.
+            images = synthetic.images.detach()[: _SNAPSHOT_CLASSES * synthetic.provenance.ipc]
+            # A diverged image must not stop the snapshot: the check for finite numbers reports it.
+            raw = synthetic.as_raw(images).nan_to_num(0.0).clamp(0, 1)
+            pixels = (raw * 255).round().to(torch.uint8).cpu()
             name = f"expert_{expert.number}-{mixture.iteration}.safetensors"
             save_tensors({"pixels": pixels.contiguous()}, self.folder / name)
 
 
 def due(total: int) -> set[int]:
-    """Return the iterations at which snapshots are taken: the last of ``total``, half of it, and so on, up to
-    eight.
+    """Return the iterations at which snapshots are taken: ``total``, half of it, and so on, at most eight.
+
+    Example:
+        >>> sorted(due(100))
+        [1, 3, 6, 12, 25, 50, 100]
     """
-    return {total >> halvings for halvings in range(_SHOTS)} - {0}
+    return {total >> halvings for halvings in range(_MAX_SNAPSHOTS)} - {0}
 
 
 class Threads(pl.Callback):
-    """Sets the threads of each process, which decide the last bits of a gradient on the CPU.
+    """Sets the number of CPU threads of each process, which affects the last bits of gradients.
 
     Args:
-        threads: Of every process.
+        threads: Threads per process.
     """
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        """Set them in the process that works."""
+        """Set the number of threads in the process that computes."""
+        # In setup, not in the constructor: spawned ranks start with torch's default.
         torch.set_num_threads(self.threads)

@@ -1,4 +1,4 @@
-"""Everything that decides a distilled set, in one record that the stages share."""
+"""The complete plan of a distillation, shared by the stages that train, distil and evaluate."""
 
 import functools
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from moe_distill.data.real_set import DataSource, RealSet
 from moe_distill.diversity.features import features_of_set
 from moe_distill.errors import FieldError, InputError, within
 from moe_distill.experts.coordinator import Diversity
+from moe_distill.experts.feasibility import smallest_classes
 from moe_distill.experts.filling import kind_of
 from moe_distill.experts.roster import Roster
 from moe_distill.experts.shared import OptimizerFactory, SharedResources
@@ -29,27 +30,24 @@ from moe_distill.validation.misfits import missing_of
 from moe_distill.validation.values import Whole, checked
 
 KIND = "set"
-NOTED: Mapping[str, Any] = {
-    "cost": Noted,
-    "iterations": Whole,
-    "dcor2_unbiased": float | None,
-}  # in its manifest
+# Results that the manifest of a set records.
+NOTED: Mapping[str, Any] = {"cost": Noted, "iterations": Whole, "dcor2_unbiased": float | None}
 
 
 @checked
 @dataclass(frozen=True)
 class Distillation:
-    """A distillation before it is run.
+    """Settings of a distillation, and what follows from them before it runs.
 
     Args:
         data: The real data.
-        roster: Who the experts are.
-        partition: Which real images each of them sees; without effect for a single expert.
-        network: Builds the distilling architecture of every expert that has none of its own.
-        features: φ, and the features of a k-means or a gated partition.
-        diversity: The diversity term, or None; without effect for a single expert.
-        regulariser: A term of each expert whose images move, or None.
-        optimizer: Makes the images' optimiser.
+        roster: The experts.
+        partition: Divides real images among the experts; ignored for a single expert.
+        network: Builds the distilling architecture of experts that do not have their own.
+        features: Feature networks φ of the diversity term and of k-means and gated partitions.
+        diversity: The diversity term, or None; ignored for a single expert.
+        regulariser: A loss added for each expert whose images move, or None.
+        optimizer: Builds the images' optimiser.
         seed: Seed of partition, initialisation, networks and draws.
     """
 
@@ -65,56 +63,60 @@ class Distillation:
 
     @property
     def learns(self) -> bool:
-        """Whether any expert's images move."""
+        """True if any expert's images move."""
         return any(kind_of(m.method).trainable for m in self.roster.members)
 
     @property
     def term(self) -> Diversity | None:
-        """The diversity term that has an effect."""
+        """The diversity term, or None if it has no effect."""
         return self.diversity if self.roster.num_experts > 1 and self.learns else None
 
     @property
     def regularizing(self) -> Regulariser | None:
-        """The regulariser that has an effect."""
+        """The regulariser, or None if it has no effect."""
         return self.regulariser if self.learns else None
 
     @property
     def split(self) -> Partition:
-        """The partition that has an effect."""
+        """The partition; for a single expert, none."""
         return self.partition if self.roster.num_experts > 1 else NoSplit()
 
     @property
     def needs_features(self) -> bool:
-        """Whether φ must be trained first."""
+        """True if the feature networks φ must be trained first."""
         return self.term is not None or self.split.needs_features
 
     def trajectory_pools(self, real: RealSet) -> dict[int, TrajectoryPool]:
-        """Return the teachers of each expert whose method matches trajectories, for the epochs of all data it
-        needs.
-        """
-        built = {number: m.method() for number, m in enumerate(self.roster.members)}
-        pools = {
-            n: m.teachers.for_epochs(m.epochs_needed) for n, m in built.items() if m.teachers is not None
-        }
-        return {n: pool.on(real) for n, pool in pools.items()}
+        """Return the teachers, by expert number, of each expert whose method matches trajectories."""
+        pools = {}
+        for number, member in enumerate(self.roster.members):
+            method = member.method()
+            if method.teachers is not None:
+                pools[number] = method.teachers.for_epochs(method.epochs_needed).on(real)
+        return pools
 
     @property
     def pretrained(self) -> dict[int, Mapping[str, PretrainedNetworks]]:
-        """The pools of networks that each expert's method asks for, by name."""
+        """The pretrained networks that each expert's method needs, by expert number and pool name."""
         return {number: member.method().all_pools for number, member in enumerate(self.roster.members)}
 
     def taught(
         self, train: RealSet, test: RealSet, cache: Path
     ) -> list[tuple[PretrainedNetworks, RealSet, RealSet]]:
-        """Return each pool of networks that is needed, once, with what its networks are trained and tested
-        on.
+        """Return every distinct pool of networks that is needed, with its training and test data.
+
+        Args:
+            train: The run's training data.
+            test: The run's test data.
+            cache: Folder where downloaded data sets are kept.
 
         Raises:
-            InputError: A pool's own data cannot serve.
+            InputError: A pool's own data do not fit the run's, or its networks the regulariser.
         """
         pools = [self.features] if self.needs_features else []
         pools += [pool for by_name in self.pretrained.values() for pool in by_name.values()]
         pools += self.regularizing.pools if self.regularizing else ()
+        # By key: equal pools of several experts are trained once.
         needed = {key(pool): (pool, *pool.sets(train, test, cache)) for pool in pools}
         if self.regularizing is not None:
             self.regularizing.check(train, [needed[key(pool)][1] for pool in self.regularizing.pools])
@@ -122,23 +124,28 @@ class Distillation:
 
     @property
     def labeller(self) -> PretrainedNetworks | None:
-        """The teacher that can label students' batches: the first expert's that has one."""
-        return next((pool for m in self.roster.members if (pool := m.method().labeller) is not None), None)
+        """The teacher that can label students' batches, of the first expert that has one; or None."""
+        labellers = [member.method().labeller for member in self.roster.members]
+        return next((pool for pool in labellers if pool is not None), None)
 
     @property
     def pieces(self) -> tuple[int, ...]:
-        """Patches a side of which the stored images of each expert are stitched."""
+        """Patches per side that each expert's stored images are stitched from."""
         return tuple(m.method().pieces for m in self.roster.members)
 
     def settings(self, real: RealSet, cache: Path) -> dict[str, Any]:
-        """Return what decides the distilled set, less what has no effect; ``cache`` is where data are
-        kept.
+        """Return everything that affects the distilled set, as stored in its key.
+
+        Args:
+            real: The run's training data.
+            cache: Folder where downloaded data sets are kept.
         """
-        # Their folders may come to hold other images.
-        own = [
-            pool for pool in (self.regularizing.pools if self.regularizing else ()) if pool.data is not None
+        regulariser_pools = self.regularizing.pools if self.regularizing else ()
+        # Fingerprints of pools' own data: their folders may come to hold other images under the same name.
+        seen_by_pools = [
+            pool.sets(real, real, cache)[0].fingerprint for pool in regulariser_pools if pool.data is not None
         ]
-        decides = {
+        settings = {
             "data": real.fingerprint,
             "statistics": real.statistics,
             "roster": self.roster.members,
@@ -149,25 +156,25 @@ class Distillation:
             "optimizer": self.optimizer,
             "seed": self.seed,
             "regulariser": self.regularizing,
-            "seen_by_pools": list(dict.fromkeys(pool.sets(real, real, cache)[0].fingerprint for pool in own))
-            or None,
+            "seen_by_pools": list(dict.fromkeys(seen_by_pools)) or None,
         }
-        return {name: value for name, value in decides.items() if value is not None}
+        return {name: value for name, value in settings.items() if value is not None}
 
     def check(self, real: RealSet) -> None:
-        """Refuse what cannot be distilled, before any work.
+        """Reject a plan that cannot be distilled, before any computation.
 
         Raises:
-            InputError: A class has fewer images than an expert is to hold, a method cannot work with the
-                data, the diversity term has too few images to compare, or teachers cannot be what they
-                should.
+            InputError: A class has too few images for an expert, a method cannot work with the data, the
+                diversity term has too few images to compare, or a network or teacher cannot be built.
         """
         for member in self.roster.members:
             with within(f"roster.{member.where}"):
-                if lacking := missing_of(member.method, {}):
-                    raise FieldError(lacking, "", "a value: it has no default")
+                if missing := missing_of(member.method, {}):
+                    raise FieldError(missing, "", "a value: it has no default")
                 member.method().check(real)
-        for member, fewest in zip(self.roster.members, self._fewest(real), strict=True):
+        rng = stream(self.seed, "partition")
+        fewest_of_experts = smallest_classes(self.split, real, self.roster.num_experts, rng)
+        for member, fewest in zip(self.roster.members, fewest_of_experts, strict=True):
             member.method().require_images(member.ipc, fewest)
         if self.term is not None:
             with within("diversity"):
@@ -178,33 +185,38 @@ class Distillation:
         self._check_networks(real)
 
     def forward_passes(self, real: RealSet) -> float | None:
-        """Return images sent forward by the whole distillation, a backward pass counted as two.
+        """Return the images sent forward by the whole distillation, counting a backward pass as two.
 
-        A regulariser is taken to be added once an iteration. None where a method does not say its own.
+        None if a method does not know its own number.
         """
         classes = len(real.classes)
-        per_class, total = len(real) // classes // self.roster.num_experts, 0.0
-        for method, ipc in ((member.method(), member.ipc) for member in self.roster.members):
-            if (iteration := method.forward_passes(classes, ipc, per_class)) is None:
+        per_class = len(real) // classes // self.roster.num_experts
+        total = 0.0
+        for member in self.roster.members:
+            method = member.method()
+            per_iteration = method.forward_passes(classes, member.ipc, per_class)
+            if per_iteration is None:
                 return None
-            total += method.iterations * iteration
+            total += method.iterations * per_iteration
+            # Methods that move class by class add the regulariser once an iteration too: see Apply.
             if self.regulariser is not None and method.trainable:
-                decoded = classes * ipc * method.tiling.per_image
+                decoded = classes * member.ipc * method.tiling.per_image
                 total += method.iterations * self.regulariser.forward_passes(decoded, len(real))
         return total
 
     def decoded(self, real: RealSet) -> int:
-        """Return how many images students see of the set."""
+        """Return the number of decoded images in the set, which students are trained on."""
         return len(real.classes) * sum(self.roster.decoded_per_class)
 
     def _check_networks(self, real: RealSet) -> None:
-        """Refuse networks and optimisers that cannot be made, or cannot be trained on these images."""
+        """Reject networks and optimisers that cannot be built or trained on these images."""
         shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
         if self.learns:
             with within("network"):
                 rehearse(self.network, **shape)
             with within("optimizer"):
                 check_optimizer(self.optimizer)
+        # Pools with their own data are skipped: their classes are known only when these data are loaded.
         for path, pool in self._pools_by_path:
             if pool.data is None:
                 with within(path):
@@ -212,7 +224,7 @@ class Distillation:
 
     @property
     def _pools_by_path(self) -> list[tuple[str, PretrainedNetworks]]:
-        """The pools of networks that are needed, with where they stand in what makes the plan."""
+        """The pools of networks that are needed, each with its path in the configuration."""
         members = [
             (f"roster.{member.where}.{name}", pool)
             for member in self.roster.members
@@ -222,52 +234,43 @@ class Distillation:
         features = [("features", self.features)] if self.needs_features else []
         return [*features, *members, *(("regulariser.pools", pool) for pool in terms)]
 
-    def _fewest(self, real: RealSet) -> list[int]:
-        """Return for each expert how many images of their smallest class it is going to see."""
-        noe, smallest = self.roster.num_experts, int(real.counts().min())
-        if smallest < (1 if isinstance(self.split, NoSplit) else noe):
-            raise InputError("noe", noe, f"at most {smallest}, the images of the smallest class")
-        if self.split.needs_features:  # which are not there yet; such parts are balanced
-            return [smallest // noe] * noe
-        labels_N = real.labels_N.cpu()
-        parts = self.split.split(real, noe, stream(self.seed, "partition"))
-        return [int(labels_N[part].bincount(minlength=len(real.classes)).min()) for part in parts]
-
     def network_of(self, number: int) -> NetworkFactory:
-        """Return what builds the architecture that an expert distils with."""
+        """Return the builder of the architecture that an expert distils with."""
         return self.roster.members[number].network or self.network
 
     def resources(
         self, real: RealSet, trajectories: Mapping[int, Trajectories], store: Store
     ) -> SharedResources:
-        """Return what the experts work with; trajectories by the expert's number.
+        """Return everything that the experts share, with all pretrained networks loaded.
 
         Raises:
-            InputError: Networks of a pool were not trained yet, or cannot serve.
+            InputError: Networks of a pool were not trained yet, or cannot be used.
         """
-        loaded = {
-            key(pool): pool.load(store, real) for pool, *_ in self.taught(real, real, store.root / "data")
+        cache = store.root / "data"
+        # Each pool once, even if several experts use it.
+        loaded = {key(pool): pool.load(store, real) for pool, *_ in self.taught(real, real, cache)}
+        pretrained = {
+            number: {name: loaded[key(pool)] for name, pool in pools.items()}
+            for number, pools in self.pretrained.items()
         }
+        regulariser_pools = self.regularizing.pools if self.regularizing else ()
         return SharedResources(
-            real,
-            self.network,
-            self.optimizer,
-            self.seed,
-            describe(self.settings(real, store.root / "data")),
-            trajectories,
-            {
-                n: {name: loaded[key(pool)] for name, pool in pools.items()}
-                for n, pools in self.pretrained.items()
-            },
-            self.regulariser,
-            [loaded[key(pool)] for pool in self.regularizing.pools] if self.regularizing else (),
+            whole=real,
+            network=self.network,
+            optimizer=self.optimizer,
+            seed=self.seed,
+            settings=describe(self.settings(real, cache)),
+            trajectories=trajectories,
+            pretrained=pretrained,
+            regulariser=self.regulariser,
+            regulariser_networks=[loaded[key(pool)] for pool in regulariser_pools],
         )
 
     def trajectories(self, real: RealSet, parts: Parts, store: Store) -> dict[int, Trajectories]:
-        """Return the trajectories of each expert whose method matches them.
+        """Return the trajectories, by expert number, of each expert whose method matches them.
 
         Raises:
-            InputError: They were not trained yet, or are damaged.
+            InputError: A trajectory was not trained yet, or is damaged.
         """
         pools = self.trajectory_pools(real)
         return {
@@ -275,7 +278,7 @@ class Distillation:
         }
 
     def parts(self, real: RealSet, store: Store) -> Parts:
-        """Return each expert's indices into the real training data."""
+        """Return, for each expert, the indices of its real images in the training data."""
         features = functools.partial(_features, self, store) if self.split.needs_features else None
         return self.split.split(real, self.roster.num_experts, stream(self.seed, "partition"), features)
 
@@ -283,7 +286,7 @@ class Distillation:
         """Return the folder of the distilled set.
 
         Raises:
-            InputError: It was not distilled yet.
+            InputError: The set was not distilled yet.
         """
         folder = store.find(KIND, self.settings(real, store.root / "data"))
         if folder is None:

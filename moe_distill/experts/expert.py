@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import pytorch_lightning as pl
 import torch
@@ -20,84 +20,94 @@ from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.training.trainer import ticks
 
 
+class ExpertState(TypedDict):
+    """Everything the next iteration of an expert depends on, except its optimiser."""
+
+    images: dict[str, torch.Tensor]
+    method: dict[str, Any]
+    rng: torch.Tensor
+    rng_regulariser: torch.Tensor
+    iteration: int
+    matching_norm: float
+
+
 class Expert(pl.LightningModule):
-    """Distils its part of the real data into its synthetic set; runs alone or as a member of a mixture.
+    """Distils its part of the real data into its synthetic set, alone or as a member of a mixture.
 
     Args:
-        number: Its place in the roster.
+        number: Its index in the roster.
         spec: Its method and ipc.
-        part: Indices of its real images in the whole.
-        resources: What all experts share.
+        part: Indices of its real images in the training data.
+        resources: Data, networks and settings that all experts share.
     """
 
     def __init__(self, number: int, spec: ExpertSpec, part: torch.Tensor, resources: SharedResources) -> None:
         super().__init__()
-        self.automatic_optimization = False
+        self.automatic_optimization = False  # the method decides when its images move
         self.number, self.spec, self.resources = number, spec, resources
         self.method = spec.method()
         self.part = part
+        # By number, so that an expert draws the same on any number of ranks.
         self.rng = stream(resources.seed, "expert", number)
         self.regulariser = resources.regulariser if self.method.trainable else None
+        # A separate stream: with a regulariser, the method still draws what it draws without one.
         self.rng_regulariser = stream(resources.seed, "regulariser", number)
         self.iteration = 0
         self.matching_norm = 0.0
-        self.shown: dict[str, float] = {}
-        self.synthetic = self._blank()
+        self.last_scalars: dict[str, float] = {}
+        self.synthetic = self._blank_set()
         self._real: RealSet | None = None
 
-    def _blank(self) -> SyntheticSet:
-        whole = self.resources.whole
+    def _blank_set(self) -> SyntheticSet:
+        """Return a set of zeros with everything that the method learns."""
+        whole, method = self.resources.whole, self.method
         provenance = provenance_of(
             whole,
             method=self.spec.name,
             expert=self.number,
             ipc=self.spec.ipc,
-            space=whole.space if self.method.space == "standardised" else self.method.space,
-            tiling=self.method.tiling,
+            space=whole.space if method.space == "standardised" else method.space,
+            tiling=method.tiling,
             settings=self.resources.settings,
         )
         shape = (len(whole.classes) * self.spec.ipc, whole.channels, whole.size, whole.size)
-        method = self.method
+        learned_rate = None if method.step_size is None else torch.tensor(method.step_size)
+        soft_labels = torch.zeros(shape[0], len(whole.classes)) if method.learns_labels else None
+        average = None if method.ema is None else torch.zeros(shape)
         return SyntheticSet(
-            torch.zeros(shape),
-            provenance,
-            None if method.step_size is None else torch.tensor(method.step_size),
-            torch.zeros(shape[0], len(whole.classes)) if method.learns_labels else None,
-            None if method.ema is None else torch.zeros(shape),
-            whole.whitening,
+            torch.zeros(shape), provenance, learned_rate, soft_labels, average, whole.whitening
         )
 
     @property
     def total(self) -> int:
-        """Iterations of the expert's method."""
+        """Number of iterations of the expert's method."""
         return self.method.iterations
 
     @property
     def images_seen(self) -> int:
-        """Forward equivalents so far."""
+        """Images sent forward so far, counting a backward pass as two."""
         whole = self.resources.whole
         per_class = len(self.part) // len(whole.classes)
-        each = (
-            self.method.forward_passes(len(whole.classes), self.spec.ipc, per_class) or 0.0
-        )  # where it does not say
+        # A method that does not know its number counts as nothing.
+        per_iteration = self.method.forward_passes(len(whole.classes), self.spec.ipc, per_class) or 0.0
         if self.regulariser is not None:
             decoded = len(self.synthetic.images) * self.method.tiling.per_image
-            each += self.regulariser.forward_passes(decoded, len(whole))
-        return int(self.iteration * each)
+            per_iteration += self.regulariser.forward_passes(decoded, len(whole))
+        return int(self.iteration * per_iteration)
 
     def new_network(self, rng: torch.Generator) -> Network:
         """Build a network of the expert's distilling architecture on its device."""
         whole = self.resources.whole
         shape = {"channels": whole.channels, "classes": len(whole.classes), "size": whole.size}
-        return build(self.spec.network or self.resources.network, **shape, rng=rng).to(
-            self.synthetic.images.device
-        )
+        network = build(self.spec.network or self.resources.network, **shape, rng=rng)
+        return network.to(self.synthetic.images.device)
 
     def context(self, iteration: int) -> IterationContext:
-        """Return what the method may see."""
+        """Return everything that the method may read in an iteration."""
         device = self.synthetic.images.device
         whole = self.resources.real_on(device)
         if self._real is None or self._real.device != device:
+            # Once per device, since a subset copies its images.
             self._real = whole.subset(self.part)
         trajectories = self.resources.trajectories.get(self.number)
         networks = self.resources.pretrained_on(self.number, device)
@@ -106,7 +116,7 @@ class Expert(pl.LightningModule):
         )
 
     def regularisation(self) -> torch.Tensor:
-        """Return the gradient of the regulariser by the images as they are."""
+        """Return the gradient of the regulariser by the current images."""
         assert self.regulariser is not None
         device = self.synthetic.images.device
         networks = self.resources.regulariser_networks_on(device)
@@ -118,44 +128,44 @@ class Expert(pl.LightningModule):
     def start(self) -> None:
         """Fill the set's initial images."""
         self.method.start(self.context(0))
-        self.synthetic.update_average(0.0)
+        self.synthetic.update_average(0.0)  # with decay 0 the average becomes the initial images
 
     def iterate(self, iteration: int, optimizer: Any, owner: pl.LightningModule) -> None:
-        """Run one iteration of the method; the clock stops at the method's own number of iterations.
+        """Run one iteration of the method, or nothing once the method's own iterations are done.
 
         Args:
-            iteration: From 0.
+            iteration: Index of the iteration, from 0.
             optimizer: The set's optimiser; None for a set that never moves.
-            owner: The module the Trainer runs, for its backward pass.
+            owner: The module that the Trainer runs, for its backward pass.
 
         Raises:
-            InputError: The matching loss, the images or what is learned with them are not finite.
+            InputError: The loss, the images or anything learned with them is not finite.
         """
         if iteration >= self.total:
             return
         apply = Apply(self, optimizer, owner)
         scalars = self.method.iterate(self.context(iteration), apply)
-        self.shown = {name: float(value) for name, value in scalars.items()}
+        self.last_scalars = {name: float(value) for name, value in scalars.items()}
         if self.method.ema is not None:
             self.synthetic.update_average(self.method.ema)
         if apply.moved:
+            # An iteration that the method skipped keeps the norm of the last one that moved.
             self.matching_norm = float(apply.gradient.norm())
         self.iteration = iteration + 1
         self._require_finite(iteration)
 
     def _require_finite(self, iteration: int) -> None:
-        held = {name: float(tensor.sum()) for name, tensor in self.synthetic.state_dict().items()}
-        for name, value in {**self.shown, **held}.items():
+        # One number per tensor: a sum is finite only if every entry is.
+        sums = {name: float(tensor.sum()) for name, tensor in self.synthetic.state_dict().items()}
+        for name, value in {**self.last_scalars, **sums}.items():
             if not math.isfinite(value):
                 where = f"expert {self.number} ({self.spec.name}) at iteration {iteration}"
-                allowed = (
-                    "finite numbers; the last good checkpoint is kept, try smaller learning rates in method"
-                )
-                raise InputError(f"{name} of {where}", value, allowed)
+                advice = "the last good checkpoint is kept, try smaller learning rates in method"
+                raise InputError(f"{name} of {where}", value, f"finite numbers; {advice}")
 
     def configure_model(self) -> None:
-        """Start from the initial images when run alone."""
-        if self.iteration == 0:
+        """Fill the initial images when run alone, without a mixture."""
+        if self.iteration == 0:  # not where a checkpoint is resumed
             self.start()
 
     def configure_optimizers(self) -> Any:
@@ -164,19 +174,19 @@ class Expert(pl.LightningModule):
         return self.resources.optimizer(groups) if groups else None
 
     def train_dataloader(self) -> DataLoader[int]:
-        """Hand out the iterations that are left."""
+        """Return a loader of the remaining iterations."""
         return ticks(self.iteration, self.total)
 
     def training_step(self, iteration: int, _: int) -> None:
-        """Run one iteration alone."""
+        """Run one iteration, without a mixture."""
         self.iterate(iteration, self.optimizers(), self)
 
     def scalars(self) -> Mapping[str, float]:
-        """Return what the curves show of the last iteration."""
-        return {f"expert_{self.number}/{name}": value for name, value in self.shown.items()}
+        """Return the scalars of the last iteration, for the curves."""
+        return {f"expert_{self.number}/{name}": value for name, value in self.last_scalars.items()}
 
-    def state(self) -> dict[str, Any]:
-        """Return everything the next iteration depends on, the optimiser apart."""
+    def state(self) -> ExpertState:
+        """Return everything the next iteration depends on, except the optimiser."""
         return {
             "images": {k: v.detach().cpu() for k, v in self.synthetic.state_dict().items()},
             "method": self.method.state_dict(),
@@ -186,8 +196,8 @@ class Expert(pl.LightningModule):
             "matching_norm": self.matching_norm,
         }
 
-    def take_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state` returned."""
+    def take_state(self, state: ExpertState) -> None:
+        """Restore what :meth:`state` returned."""
         self.synthetic.load_state_dict(state["images"])
         self.method.load_state_dict(state["method"], self.context(state["iteration"]))
         self.rng.set_state(state["rng"])
@@ -196,12 +206,16 @@ class Expert(pl.LightningModule):
 
 
 class Apply:
-    """The one place images move: backward, the expert's own term, those of others inside the optimiser's
-    step, clear.
+    """The only place where images move: backward pass, regulariser, optimiser step, zero_grad.
 
-    It sums the matching gradients of the iteration, before any term is added, for their norm. The expert's
-    regulariser is added to every step of all images; where a method moves class by class, to the first of an
-    iteration.
+    The diversity term is added inside the optimiser's step, by a callback. The matching gradients of the
+    iteration are summed before any term is added, because the weight of the diversity term may be relative to
+    their norm.
+
+    Args:
+        expert: The expert whose images move.
+        optimizer: Its optimiser.
+        owner: The module that the Trainer runs.
     """
 
     def __init__(self, expert: Expert, optimizer: Any, owner: pl.LightningModule) -> None:
@@ -212,13 +226,14 @@ class Apply:
     def __call__(
         self, loss: torch.Tensor | None = None, *, grads: Mapping[str, torch.Tensor] | None = None
     ) -> torch.Tensor:
-        """Move the set by the gradient of ``loss``, or by ready-made ``grads``; return the loss, detached."""
+        """Take one step with the gradient of ``loss`` or ready-made ``grads``; return the detached loss."""
         if loss is not None:
             self.owner.manual_backward(loss)
-        for name, given in (grads or {}).items():
-            self.expert.synthetic.get_parameter(name).grad = given
+        for name, gradient in (grads or {}).items():
+            self.expert.synthetic.get_parameter(name).grad = gradient
         if (grad := self.expert.synthetic.images.grad) is not None:
             self.gradient += grad
+            # Added once per iteration where a method takes a step per class, or it would weigh as many times.
             if self.expert.regulariser is not None and not (self.moved and self.expert.method.moves_by_class):
                 grad += self.expert.regularisation()
         self.optimizer.step()

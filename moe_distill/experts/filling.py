@@ -1,4 +1,4 @@
-"""Settings that a method leaves out: looked up in what a scale shortens, then in published rows."""
+"""Fills in a method's missing settings from the scale, the user's own rows and published rows."""
 
 import functools
 import inspect
@@ -14,25 +14,27 @@ from moe_distill.validation.misfits import builder_of, missing_of, parameters_of
 from moe_distill.validation.values import OwnRows, Shortened, Text, checked
 
 MethodFactory = functools.partial[Method]
-_LACKING = "a value: neither the scale nor a published row of this data set has one"
+_NO_VALUE = "a value: neither the scale nor a published row of this data set has one"
 
 
 def kind_of(method: MethodFactory) -> type[Method]:
-    """Return the class that a method's builder builds."""
+    """Return the class of the method that a builder builds."""
     return cast(type[Method], method.func)
 
 
 @checked
 @dataclass(frozen=True)
 class Presets:
-    """Where settings that a method leaves out come from; whatever it has stays.
+    """Sources of missing settings, in order of priority: the scale, the user's rows, published rows.
+
+    Settings that a method already has are never changed.
 
     Args:
         data: The data set's name.
-        normalisation: How it is normalised: some rows hold for one normalisation alone.
-        shorten: Settings by method name, from the scale; they come first.
-        rows: Rows of the user's own by method name, data set (or ``default``) and images per class. What they
-            say comes before the published row, which the method's class has.
+        normalisation: How the data are normalised; some rows apply to one normalisation only.
+        shorten: Settings by method name, from the scale.
+        rows: The user's own rows by method name, data set (or ``default``) and images per class. Published
+            rows are those of the method's class.
     """
 
     data: Text
@@ -41,107 +43,120 @@ class Presets:
     rows: OwnRows = field(default_factory=dict)
 
     def fill(self, method: MethodFactory, ipc: int) -> tuple[MethodFactory, int | None]:
-        """Return a method with every setting decided, and the ipc of the row used; None if there is none.
+        """Return the method with every setting filled in, and the ipc of the row used, or None without a row.
 
         Args:
-            method: The method as far as it is decided.
-            ipc: Images per class that the row is chosen by.
+            method: The method with the settings it already has.
+            ipc: Images per class by which the row is chosen.
 
         Raises:
-            FieldError: A setting has no value, or cannot be. Its key starts with ``method`` where the method
-                itself has it, and is else a path from the holder of this object, ``presets.shorten.idm.lr``.
+            FieldError: A setting has no value or a wrong one. Its key starts with ``method`` if the method
+                itself has it; otherwise it is the path of the source, such as ``presets.shorten.idm.lr``.
         """
         name = word_of(method.func)
-        own_row, own, path = self._own_row(name, ipc)
+        own_row, own, own_path = self._own_row(name, ipc)
         row, published = published_row(kind_of(method).presets, self.data, self.normalisation, ipc)
+        # "or", because a configuration may set the entry to null.
         shorter = self.shorten.get(name) or {}
-        check_row(method, own, path)
+        check_row(method, own, own_path)
         check_row(method, shorter, f"presets.shorten.{name}")
-        filled = _filled(method, _layered(_decided(shorter), _layered(own, published)))
-        if (lacking := missing_of(filled, {})) is not None:
-            raise FieldError(f"method.{lacking}", "", _LACKING)
+        filled = _filled(method, _layered(_without_none(shorter), _layered(own, published)))
+        if (missing := missing_of(filled, {})) is not None:
+            raise FieldError(f"method.{missing}", "", _NO_VALUE)
         try:
             build_once(filled)
         except FieldError as error:
             setting = error.key.split(".")
-            sources = {f"presets.shorten.{name}": shorter, path: own}
-            brought = [place for place, one in sources.items() if setting_at(one, setting) is not None]
-            raise error.inside("method" if _has(method, setting) else [*brought, "method"][0]) from error
+            if _has(method, setting):
+                raise error.inside("method") from error
+            # The error names the place where the user can change the value.
+            sources = {f"presets.shorten.{name}": shorter, own_path: own}
+            paths = [path for path, given in sources.items() if setting_at(given, setting) is not None]
+            raise error.inside(paths[0] if paths else "method") from error
         return filled, row if own_row is None else own_row
 
     def _own_row(self, name: str, ipc: int) -> tuple[int | None, Settings, str]:
         """Return the nearest of the user's own rows: its ipc, its settings and its path in this object."""
-        by_place = self.rows.get(name) or {}
-        place = place_of(by_place, self.data, self.normalisation)
-        rows = {int(typed): typed for typed in by_place[place]} if place else {}
-        if place is None or (row := nearest_row(rows, ipc)) is None:
+        rows_by_data = self.rows.get(name) or {}
+        data = place_of(rows_by_data, self.data, self.normalisation)
+        if data is None:
             return None, {}, ""
-        return row, by_place[place][rows[row]], f"presets.rows.{name}.{place}.{row}"
+        # A configuration may write an ipc as a number or as a text; rows keep the key as it was written.
+        keys_by_ipc = {int(key): key for key in rows_by_data[data]}
+        row = nearest_row(keys_by_ipc, ipc)
+        if row is None:
+            return None, {}, ""
+        return row, rows_by_data[data][keys_by_ipc[row]], f"presets.rows.{name}.{data}.{row}"
 
 
 def _layered(first: Settings, second: Settings) -> Settings:
-    """Return the settings of both; of a setting in both, the first's."""
-    both = {
+    """Merge two nested mappings of settings; where both have a setting, the first one's value is taken."""
+    merged = {
         name: _layered(first[name], second[name])
         for name in first.keys() & second.keys()
         if isinstance(first[name], Mapping) and isinstance(second[name], Mapping)
     }
-    return {**second, **first, **both}
+    return {**second, **first, **merged}
 
 
-def _decided(settings: Settings) -> Settings:
-    """Return settings without those that are None, which a scale takes back."""
-    inner = {n: _decided(value) if isinstance(value, Mapping) else value for n, value in settings.items()}
+def _without_none(settings: Settings) -> Settings:
+    """Return nested settings without those that are None, by which a scale withdraws a setting."""
+    inner = {
+        name: _without_none(value) if isinstance(value, Mapping) else value
+        for name, value in settings.items()
+    }
     return {name: value for name, value in inner.items() if value is not None}
 
 
 def _filled(builder: functools.partial[Any], looked_up: Settings) -> functools.partial[Any]:
-    """Return a builder with the settings that it leaves out, in nested builders and records too."""
-    # Settings by name are those of a part: without the part there is nothing to fill.
+    """Return a builder with its missing settings filled in, and those of nested builders and records."""
+    # A mapping holds the settings of a part: without the part there is nothing to fill.
     settings = {name: value for name, value in looked_up.items() if not isinstance(value, Mapping)}
     for name, value in builder.keywords.items():
         settings[name] = value
         if (inner := builder_of(value)) is not None:
             inner = _filled(inner, looked_up.get(name) or {})
             settings[name] = inner if isinstance(value, functools.partial) else inner()
-    takes = parameters_of(builder.func)
-    # In the order of the parameters, in which words for rosters name what differs.
-    ordered = {name: settings[name] for name in takes if name in settings}
-    others = {name: settings[name] for name in builder.keywords if name not in takes}
+    parameters = parameters_of(builder.func)
+    # In the order of the parameters, because a roster's name lists differing settings in their order.
+    ordered = {name: settings[name] for name in parameters if name in settings}
+    others = {name: settings[name] for name in builder.keywords if name not in parameters}
     return functools.partial(builder.func, *builder.args, **ordered, **others)
 
 
 def check_row(builder: functools.partial[Any], row: Any, path: str) -> None:
-    """Refuse settings of a row that what they are for does not have: nothing would ask for them.
+    """Reject a row with settings that its method or part does not have, because they would have no effect.
 
     Args:
-        builder: What they are for; a part of another library's leaves the settings of ours unused.
+        builder: Builder of the method or part.
         row: The settings, in nested mappings.
-        path: Where the row stands.
+        path: Path of the row, for the error.
 
     Raises:
-        FieldError: There are some, or what is to be settings is none.
+        FieldError: The row has an unknown setting, or is no mapping.
     """
     if not isinstance(row, Mapping):
         raise FieldError(path, row, "settings by name")
-    takes = parameters_of(builder.func)
+    parameters = parameters_of(builder.func)
     is_method = inspect.isclass(builder.func) and issubclass(builder.func, Method)
+    # A part from another library may take the place of ours; settings of ours in the row are then ignored.
     is_ours = is_method or builder.func.__module__.startswith("moe_distill")
     for name, value in row.items():
-        if is_ours and name not in takes:
-            raise FieldError(f"{path}.{name}", value, f"no such key; there are {', '.join(sorted(takes))}")
+        if is_ours and name not in parameters:
+            allowed = f"no such key; there are {', '.join(sorted(parameters))}"
+            raise FieldError(f"{path}.{name}", value, allowed)
         if (nested := builder_of(builder.keywords.get(name))) is not None:
             check_row(nested, value, f"{path}.{name}")
 
 
 def build_once(method: MethodFactory) -> None:
-    """Refuse a method that cannot be built, hours before it is.
+    """Build a method once, so that one that cannot be built is rejected before hours of computation.
 
     Raises:
-        FieldError: It cannot.
+        FieldError: The method cannot be built.
     """
-    if (found := problem_within(method)) is not None:
-        raise FieldError(found.field, found.value, found.allowed)
+    if (problem := problem_within(method)) is not None:
+        raise FieldError(problem.field, problem.value, problem.allowed)
     try:
         method()
     except TypeError as error:
@@ -152,7 +167,12 @@ def build_once(method: MethodFactory) -> None:
 
 
 def setting_at(settings: Any, path: Sequence[str]) -> Any:
-    """Return what stands at a path of nested settings, builders or records; None where nothing does."""
+    """Return the value at a path of nested settings, builders or records; None if there is none.
+
+    Example:
+        >>> setting_at({"queue": {"steps": 10}}, ["queue", "steps"])
+        10
+    """
     for name in path:
         entries = getattr(settings, "keywords", settings)
         settings = entries.get(name) if isinstance(entries, Mapping) else getattr(entries, name, None)
@@ -160,7 +180,7 @@ def setting_at(settings: Any, path: Sequence[str]) -> Any:
 
 
 def _has(method: MethodFactory, path: Sequence[str]) -> bool:
-    """Say whether a method itself has the setting at a path, be it None."""
+    """Return True if the method itself has the setting at a path, even with the value None."""
     *outer, name = path
     holder = setting_at(method, outer)
     entries = getattr(holder, "keywords", holder)

@@ -1,7 +1,7 @@
-"""The mixture: the experts of this rank, iterated in lockstep with those of all others."""
+"""The mixture: the experts of this rank, iterated in lockstep with those of all other ranks."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -13,22 +13,25 @@ from moe_distill.experts.roster import Roster
 from moe_distill.experts.shared import SharedResources
 from moe_distill.training.trainer import gather_objects, ticks
 
+T = TypeVar("T")
+
 
 class Mixture(pl.LightningModule):
-    """Holds the experts whose number leaves this rank's remainder, and iterates them.
+    """Holds and iterates the experts of this rank: those with number ≡ rank modulo the number of ranks.
 
-    The clock is the iteration. Checkpoints hold every expert, whatever the number of ranks that wrote them.
+    Checkpoints hold the experts of all ranks, so a run can be resumed with another number of ranks.
 
     Args:
-        roster: Who the experts are.
-        parts: Indices of each expert's real images.
-        resources: What all experts share.
+        roster: The experts.
+        parts: Indices of each expert's real images in the training data.
+        resources: Data, networks and settings that all experts share.
     """
 
     def __init__(self, roster: Roster, parts: list[torch.Tensor], resources: SharedResources) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.roster, self.parts, self.resources = roster, parts, resources
+        # As long as the longest method; experts with fewer iterations stop earlier.
         self.total = max(member.method().iterations for member in roster.members)
         self.experts = nn.ModuleDict()
         self.iteration = 0
@@ -36,7 +39,7 @@ class Mixture(pl.LightningModule):
 
     @property
     def mine(self) -> list[Expert]:
-        """This rank's experts in roster order."""
+        """This rank's experts, in roster order."""
         return list(self.experts.values())  # type: ignore[arg-type]
 
     @property
@@ -46,65 +49,79 @@ class Mixture(pl.LightningModule):
 
     @property
     def images_seen(self) -> int:
-        """Forward equivalents of this rank so far."""
+        """Images sent forward by this rank so far, counting a backward pass as two."""
         return sum(expert.images_seen for expert in self.mine)
 
     def configure_model(self) -> None:
-        """Build this rank's experts once the ranks exist."""
+        """Build this rank's experts."""
+        # Here, not in the constructor: only now are the rank and the number of ranks known.
         if not self.experts:
             for number in range(self.global_rank, self.roster.num_experts, self.trainer.world_size):
                 expert = Expert(number, self.roster.members[number], self.parts[number], self.resources)
                 self.experts[str(number)] = expert.to(self.trainer.strategy.root_device)
 
     def on_fit_start(self) -> None:
-        """Fill the initial images unless a checkpoint brought later ones."""
+        """Fill the initial images, unless a checkpoint has restored later ones."""
         if self.iteration == 0:
             for expert in self.mine:
                 expert.start()
 
     def configure_optimizers(self) -> Any:
-        """Return one optimiser for each learner."""
+        """Return one optimiser for each expert whose images move."""
         return [expert.configure_optimizers() for expert in self.learners]
 
     def train_dataloader(self) -> DataLoader[int]:
-        """Hand out the iterations that are left."""
+        """Return a loader of the remaining iterations."""
         return ticks(self.iteration, self.total)
 
     def training_step(self, iteration: int, _: int) -> None:
-        """Iterate every expert of this rank once."""
+        """Run one iteration of every expert of this rank."""
+        # Selections of real images have nothing to iterate.
         for expert, optimizer in zip(self.learners, self._optimizers(), strict=True):
             expert.iterate(iteration, optimizer, self)
         self.iteration = iteration + 1
 
     def _optimizers(self) -> list[Any]:
-        held = self.optimizers() if self.learners else []
-        return held if isinstance(held, list) else [held]
+        # Lightning returns a single optimiser without a list.
+        optimizers = self.optimizers() if self.learners else []
+        return optimizers if isinstance(optimizers, list) else [optimizers]
 
     def scalars(self) -> Mapping[str, float]:
         """Return the last iteration's scalars of all ranks' experts."""
-        mine = {**self.extra, **{k: v for expert in self.mine for k, v in expert.scalars().items()}}
-        return {name: value for part in gather_objects(mine) for name, value in part.items()}
+        mine = dict(self.extra)
+        for expert in self.mine:
+            mine.update(expert.scalars())
+        return _merged(gather_objects(mine))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep every rank's experts by number."""
-        held = dict(zip((e.number for e in self.learners), checkpoint.pop("optimizer_states"), strict=True))
-        mine = {str(e.number): {**e.state(), "optimizer": held.get(e.number)} for e in self.mine}
-        del checkpoint["loops"]  # the clock is ours, and the ranks' loops differ
-        checkpoint["state_dict"] = {}
+        """Store the experts of all ranks, by number."""
+        numbers = [expert.number for expert in self.learners]
+        optimizer_states = dict(zip(numbers, checkpoint.pop("optimizer_states"), strict=True))
+        mine = {
+            str(expert.number): {**expert.state(), "optimizer": optimizer_states.get(expert.number)}
+            for expert in self.mine
+        }
+        del checkpoint["loops"]  # the module keeps its own clock, and the ranks' loops differ
+        checkpoint["state_dict"] = {}  # this rank's experts only; all ranks' are stored below
         checkpoint["iteration"] = self.iteration
-        checkpoint["extra"] = {
-            name: value for part in gather_objects(self.extra) for name, value in part.items()
-        }
-        checkpoint["experts"] = {
-            number: state for part in gather_objects(mine) for number, state in part.items()
-        }
+        checkpoint["extra"] = _merged(gather_objects(self.extra))
+        checkpoint["experts"] = _merged(gather_objects(mine))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take this rank's experts, whoever wrote them."""
+        """Restore this rank's experts, whichever rank stored them."""
         self.iteration, self.extra = checkpoint["iteration"], checkpoint["extra"]
         for number, expert in self.experts.items():
             expert.take_state(checkpoint["experts"][number])  # type: ignore[operator]
+        # What Lightning restores after this hook: weights as they are now, optimisers of this rank.
         checkpoint["state_dict"] = self.state_dict()
         checkpoint["optimizer_states"] = [
-            checkpoint["experts"][str(e.number)]["optimizer"] for e in self.learners
+            checkpoint["experts"][str(expert.number)]["optimizer"] for expert in self.learners
         ]
+
+
+def _merged(parts: Sequence[Mapping[str, T]]) -> dict[str, T]:
+    """Return the entries of all ranks' mappings in one."""
+    merged: dict[str, T] = {}
+    for part in parts:
+        merged.update(part)
+    return merged

@@ -1,4 +1,4 @@
-"""What a mixture is compared with, made in its likeness."""
+"""Baselines that store as many bytes as a mixture and are decoded like it."""
 
 import functools
 
@@ -7,24 +7,22 @@ from moe_distill.experts.roster import ExpertSpec, Roster
 
 
 def stored_alike(mixture: Roster, plain: MethodFactory, tiled: MethodFactory) -> Roster:
-    """Return real images that take the bytes and the decode of a mixture's: its opponent before any
-    distilling.
+    """Return a roster of selected real images with the same bytes and decoding as a mixture.
 
     Args:
-        mixture: What they are compared with.
-        plain: Selects images that are stored as they are, in the place of members that tile nothing.
-        tiled: Selects images that are shrunk and tiled, by its ``factor``, in the place of the others.
+        mixture: The mixture to compare with.
+        plain: Selects images and stores them unchanged; it stands for members without tiling.
+        tiled: Selects images and stores them shrunk and tiled; it stands for the other members.
 
     Returns:
-        One expert for each factor of the mixture, with the images per class of all its members of that
-        factor.
+        One expert per tiling factor in the mixture, largest first, with the total ipc of its members.
     """
-    ipcs: dict[int, int] = {}
+    ipc_by_factor: dict[int, int] = {}
     for member in mixture.members:
         factor = member.method().tiling.factor
-        ipcs[factor] = ipcs.get(factor, 0) + member.ipc
-    settings = {factor: {**tiled.keywords, "factor": factor} for factor in sorted(ipcs, reverse=True)}
-    methods = {
-        f: plain if f == 1 else functools.partial(tiled.func, **given) for f, given in settings.items()
-    }
-    return Roster(tuple(ExpertSpec(method, ipcs[factor]) for factor, method in methods.items()))
+        ipc_by_factor[factor] = ipc_by_factor.get(factor, 0) + member.ipc
+    specs = []
+    for factor in sorted(ipc_by_factor, reverse=True):
+        tiled_by_factor = functools.partial(tiled.func, **{**tiled.keywords, "factor": factor})
+        specs.append(ExpertSpec(plain if factor == 1 else tiled_by_factor, ipc_by_factor[factor]))
+    return Roster(tuple(specs))

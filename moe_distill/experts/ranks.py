@@ -1,8 +1,8 @@
-"""The processes of a mixture: started together, watched, and ended together.
+"""The processes (ranks) of a mixture: started together, watched, and ended together.
 
-A rank that dies, is stopped or comes to no end leaves the others waiting in a collective. Each rank therefore
-beats from a thread of its own, and counts its steps; the process that started them ends all of them, and says
-which one it was, when one dies, falls silent, or is at one step for long while another waits.
+A rank that dies, is stopped or hangs leaves the others waiting in a collective. Each rank therefore counts
+heartbeats in a separate thread, and also counts its steps. When a rank dies, stops beating, or stays in one
+step for long while another waits, the process that started them ends all of them and names the rank.
 """
 
 import contextlib
@@ -27,29 +27,36 @@ from moe_distill.errors import LostRank
 from moe_distill.stopping import GOES_ON, SIGNALS
 
 BEAT_SECONDS = 1.0
-# Counted by the watching process, which a pause of the machine, or of all processes at once, stops too.
+# Counted in beats of the watching process, not in time, so that a pause of the whole machine does not count.
 SILENT_BEATS = 90
-# Until its first beat a rank imports.
+# Until its first beat a rank is importing.
 IMPORTING_BEATS = 600
-# Before those that wait for it give up by themselves, which takes 1800 s and names nobody.
+# Less than the 1800 s after which waiting ranks give up by themselves, without naming the one at fault.
 STEP_BEATS = 1500
+# Time for the other ranks to end too, so that the one which died first can be told from its followers.
 _SETTLE_SECONDS = 0.5
 
 
 class WatchedRanks(_MultiProcessingLauncher):
-    """Lightning's launcher of processes, which are spawned; the arguments are its own."""
+    """Lightning's launcher of spawned processes, with a watch over them; its arguments are Lightning's."""
 
-    _beats: Any = None
-    _steps: Any = None
+    _beats: Any = None  # shared memory: heartbeats of each rank
+    _steps: Any = None  # shared memory: begun and ended steps of each rank
     _rank = 0
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
-        """Run the function in every rank and return what the first one returns.
+        """Run a function in every rank and return the first rank's result.
+
+        Args:
+            function: The function.
+            *args: Its arguments.
+            trainer: The Trainer, which takes over the first rank's state.
+            **kwargs: Its keyword arguments.
 
         Raises:
-            LostRank: A rank died, did not move for ``SILENT_BEATS`` seconds, or was at one step while another
-                waited for ``STEP_BEATS`` seconds.
-            ProcessRaisedException: A rank raised; its traceback is the message.
+            LostRank: A rank died, did not beat for ``SILENT_BEATS`` seconds, or was in one step for
+                ``STEP_BEATS`` seconds while another waited.
+            ProcessRaisedException: A rank raised an exception; its traceback is the message.
         """
         spawning = multiprocessing.get_context("spawn")
         os.environ["MASTER_PORT"] = str(self._strategy.cluster_environment.main_port)  # type: ignore[union-attr]
@@ -57,8 +64,8 @@ class WatchedRanks(_MultiProcessingLauncher):
         self._beats, self._steps = (spawning.Array("Q", count, lock=False) for _ in range(2))
         answers = spawning.SimpleQueue()
         task = (trainer, function, args, kwargs, answers, _GlobalStateSnapshot.capture())
-        # The ranks inherit it: a terminal sends Ctrl-C to all, and only this process is to answer. None is
-        # lost here.
+        # A terminal sends Ctrl-C to all processes, and only this one should answer. Ranks inherit the blocked
+        # mask; signals that arrive here meanwhile are delivered when it is restored.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             ranks = start_processes(self._wrapping_function, task, len(self._beats), join=False)
@@ -67,7 +74,7 @@ class WatchedRanks(_MultiProcessingLauncher):
             watch(ranks, self._beats, self._steps)
             answer = answers.get()
         except BaseException:
-            sys.stderr.write("\n")  # the first rank may have left a bar there
+            sys.stderr.write("\n")  # the first rank may have left an unfinished progress bar
             raise
         finally:
             for process in self.procs:
@@ -78,10 +85,9 @@ class WatchedRanks(_MultiProcessingLauncher):
         return answer.trainer_results
 
     def _wrapping_function(self, process_idx: int, *task: Any) -> None:
-        """Run in a rank."""
+        """Run the function in a rank, with a heartbeat."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {*SIGNALS} - {signal.SIGINT})
-        # Bars are not shared; tqdm's lock between processes would be a semaphore that a killed rank leaves
-        # behind.
+        # Bars are not shared between ranks, and tqdm's default lock is a semaphore that a killed rank leaks.
         tqdm.set_lock(threading.RLock())
         threading.Thread(target=_beat, args=(self._beats, process_idx), daemon=True).start()
         self._rank = process_idx
@@ -89,70 +95,89 @@ class WatchedRanks(_MultiProcessingLauncher):
 
     @contextlib.contextmanager
     def step(self) -> Iterator[None]:
-        """Count, in a rank, a step on its own: the count is odd while it lasts."""
+        """Count a step of this rank; the count is odd during the step."""
         self._steps[self._rank] += 1
         yield
         self._steps[self._rank] += 1
 
 
 def _beat(beats: Any, rank: int) -> None:
-    """Count on, in a rank, for as long as the process lives that started it; the rank ends with that."""
+    """Count heartbeats of a rank, and end the rank when the process that started it ends."""
     starter = os.getppid()
     while os.getppid() == starter:
         beats[rank] += 1
         time.sleep(BEAT_SECONDS)
+    # Not sys.exit, which ends only this thread: the main one may wait in a collective for ever.
     os._exit(1)
 
 
 def watch(ranks: ProcessContext, beats: Sequence[int], steps: Sequence[int]) -> None:
-    """Return when all ranks have ended well.
+    """Wait until all ranks have ended successfully.
 
     Args:
-        ranks: Their processes.
-        beats: How often each has beaten so far.
-        steps: How often each has begun or ended a step.
+        ranks: The processes.
+        beats: Heartbeats of each rank so far.
+        steps: How many times each rank has begun or ended a step.
 
     Raises:
-        LostRank: One was ended by a signal, ended with an exit code of its own, has fallen silent, or comes
-            to no end.
-        ProcessRaisedException: One raised.
+        LostRank: A rank was ended by a signal or with an exit code, has stopped beating, or hangs in a step.
+        ProcessRaisedException: A rank raised an exception.
     """
     processes = ranks.processes
-    seen, silent = [*beats], [0] * len(processes)
-    begun, since = [*steps], [0] * len(processes)
+    last_beats, last_steps = [*beats], [*steps]
+    silent_beats, step_beats = [0] * len(processes), [0] * len(processes)
     while running := [process for process in processes if process.exitcode is None]:
         ended = wait([process.sentinel for process in running], timeout=BEAT_SECONDS)
         if any(process.exitcode for process in processes):
             break
+        # When a rank has just ended well, wait returns before a whole beat has passed.
+        passed = 0 if ended else 1
         for rank, process in enumerate(processes):
-            moved = process.exitcode is not None or beats[rank] != seen[rank]
-            silent[rank] = 0 if moved else silent[rank] + (not ended)
-            if silent[rank] >= (SILENT_BEATS if seen[rank] else IMPORTING_BEATS):
-                raise LostRank(_lost(rank, process, f"has not moved for {silent[rank] * BEAT_SECONDS:.0f} s"))
-            since[rank] = 0 if steps[rank] != begun[rank] else since[rank] + (not ended)
-        long = [
-            i for i, process in enumerate(processes) if process.exitcode is None and since[i] >= STEP_BEATS
-        ]
-        waiting, at_work = ([i for i in long if steps[i] % 2 == odd] for odd in (0, 1))
-        if waiting and at_work:
-            took = f"{since[at_work[0]] * BEAT_SECONDS:.0f} s"
-            how = f"has been at one iteration for {took}, while rank {waiting[0]} waits for it"
-            raise LostRank(_lost(at_work[0], processes[at_work[0]], how))
-        seen, begun = [*beats], [*steps]
-    time.sleep(_SETTLE_SECONDS if any(process.exitcode for process in processes) else 0)
-    # First, as whoever waited for it in a collective raises too.
-    for rank, process in enumerate(processes):
+            moved = process.exitcode is not None or beats[rank] != last_beats[rank]
+            silent_beats[rank] = 0 if moved else silent_beats[rank] + passed
+            if silent_beats[rank] >= (SILENT_BEATS if last_beats[rank] else IMPORTING_BEATS):
+                seconds = silent_beats[rank] * BEAT_SECONDS
+                raise LostRank(_lost(rank, process, f"has not moved for {seconds:.0f} s"))
+            step_beats[rank] = 0 if steps[rank] != last_steps[rank] else step_beats[rank] + passed
+        _require_progress(processes, steps, step_beats)
+        last_beats, last_steps = [*beats], [*steps]
+    _join(ranks)
+
+
+def _require_progress(processes: Sequence[Any], steps: Sequence[int], step_beats: Sequence[int]) -> None:
+    """Raise LostRank if a rank has long been in one step while another has waited as long."""
+    slow = [
+        rank
+        for rank, process in enumerate(processes)
+        if process.exitcode is None and step_beats[rank] >= STEP_BEATS
+    ]
+    # An odd count means inside a step. If all ranks are, steps are long; if none is, no rank is at fault.
+    waiting = [rank for rank in slow if steps[rank] % 2 == 0]
+    working = [rank for rank in slow if steps[rank] % 2 == 1]
+    if waiting and working:
+        seconds = step_beats[working[0]] * BEAT_SECONDS
+        how = f"has been at one iteration for {seconds:.0f} s, while rank {waiting[0]} waits for it"
+        raise LostRank(_lost(working[0], processes[working[0]], how))
+
+
+def _join(ranks: ProcessContext) -> None:
+    """Wait for the end of all ranks and raise the failure of the one that failed first."""
+    if any(process.exitcode for process in ranks.processes):
+        time.sleep(_SETTLE_SECONDS)
+    # Signals first: a rank that waited in a collective for the killed one raises too.
+    for rank, process in enumerate(ranks.processes):
         if (process.exitcode or 0) < 0:
             raise LostRank(_lost(rank, process, f"was ended by {signal.Signals(-process.exitcode).name}"))
     try:
         while not ranks.join():
             pass
     except ProcessExitedException as error:
-        process = processes[error.error_index]
-        raise LostRank(
-            _lost(error.error_index, process, f"ended with exit code {error.exit_code}")
-        ) from error
+        process = ranks.processes[error.error_index]
+        how = f"ended with exit code {error.exit_code}"
+        raise LostRank(_lost(error.error_index, process, how)) from error
 
 
 def _lost(rank: int, process: Any, how: str) -> str:
-    return f"rank {rank} of the experts' processes (process {process.pid}) {how}; the others were ended; {GOES_ON}"
+    """Return the message about a lost rank."""
+    name = f"rank {rank} of the experts' processes (process {process.pid})"
+    return f"{name} {how}; the others were ended; {GOES_ON}"

@@ -1,4 +1,4 @@
-"""Who the experts are: each with its method, its settings and its number of images."""
+"""The roster: every expert with its method, settings and number of images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +18,11 @@ class _Member(TypedDict):
 
 
 class Member(_Member, total=False):
-    """An expert of a list, which has a method.
+    """An expert as an entry of a list; the method is required.
 
     Attributes:
-        ipc: Stored images per class, if not the split's.
-        network: Builds the architecture it distils with, if that is its own.
+        ipc: Stored images per class, if not those of the split.
+        network: Builds the architecture it distils with, if not the run's.
     """
 
     ipc: Count
@@ -31,32 +31,36 @@ class Member(_Member, total=False):
 
 @dataclass(frozen=True)
 class ExpertSpec:
-    """One expert before it is built.
+    """The specification of one expert.
 
     Attributes:
-        method: Builds the method, every setting decided.
+        method: Builds the method, with every setting filled in.
         ipc: Stored images per class.
-        row: The ipc of the row of published settings that was used; None if there is none.
-        network: Builds the architecture it distils with, where that is its own and not the run's.
-        where: Where the method stands in what made the roster.
+        row: The ipc of the row of published settings that was used; None without a row.
+        network: Builds the architecture it distils with; None for the run's.
+        where: Path of the method in the roster's configuration, for error messages.
     """
 
     method: MethodFactory
     ipc: int
+    # Not in keys: it tells where settings came from, while the settings themselves are in the method.
     row: int | None = field(default=None, metadata={"describe": False})
     network: NetworkFactory | None = None
     where: str = field(default="method", metadata={"describe": False})
 
     @property
     def name(self) -> str:
-        """The method's name as users type it."""
+        """Name of the method as users type it."""
         return word_of(self.method.func)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of the method and of its own network, described."""
-        own = {} if self.network is None else describe(self.network)
-        return {k: v for part in (describe(self.method), own) for k, v in part.items() if k != "_target_"}
+        """Settings of the method and of the expert's own network, as they are described in keys."""
+        network = {} if self.network is None else describe(self.network)
+        settings = {**describe(self.method), **network}
+        # The name of the class is no setting: it is in the word already.
+        settings.pop("_target_", None)
+        return settings
 
     def __str__(self) -> str:
         """Return a word such as ``idm5`` or ``idm5-vgg11``."""
@@ -73,40 +77,45 @@ class Roster:
 
     @property
     def num_experts(self) -> int:
-        """Number of experts."""
+        """The number of experts."""
         return len(self.members)
 
     @property
     def budget(self) -> int:
-        """Stored images per class of all experts together."""
+        """Total stored images per class of all experts."""
         return sum(m.ipc for m in self.members)
 
     @property
     def method(self) -> str:
-        """The methods' names, joined by ``+`` where they differ."""
+        """Names of the distinct methods, joined by ``+``."""
+        # Distinct names, in roster order.
         return "+".join(dict.fromkeys(m.name for m in self.members))
 
     @property
     def ipc(self) -> str:
-        """The experts' ipc, joined by ``+`` where they differ."""
+        """The experts' common ipc, or all of them joined by ``+`` if they differ."""
         sizes = [m.ipc for m in self.members]
         return str(sizes[0]) if len(set(sizes)) == 1 else "+".join(map(str, sizes))
 
     @property
     def decoded_per_class(self) -> list[int]:
-        """Images per class that networks see of each expert's set."""
+        """Decoded images per class of each expert's set."""
         return [m.ipc * m.method().tiling.per_image for m in self.members]
 
     def __str__(self) -> str:
         """Return a word such as ``idm5x2``, ``dm5+idm5`` or ``idm5-factor1+idm5-factor2``."""
-        names = [str(m) + self._apart(m) for m in self.members]
+        names = [str(m) + self._differences(m) for m in self.members]
         return f"{names[0]}x{self.num_experts}" if len(set(names)) == 1 else "+".join(names)
 
-    def _apart(self, member: ExpertSpec) -> str:
-        """Return the settings of a member in which others of the same word differ from it."""
-        others = [m.settings for m in self.members if str(m) == str(member)]
-        differing = {k: v for k, v in member.settings.items() if any(o.get(k) != v for o in others)}
-        return "".join(f"-{k}{_word(v)}" for k, v in differing.items())
+    def _differences(self, member: ExpertSpec) -> str:
+        """Return the settings in which a member differs from others with the same word."""
+        alike = [m.settings for m in self.members if str(m) == str(member)]
+        differing = {
+            name: value
+            for name, value in member.settings.items()
+            if any(settings.get(name) != value for settings in alike)
+        }
+        return "".join(f"-{name}{_word(value)}" for name, value in differing.items())
 
 
 @checked
@@ -114,11 +123,12 @@ def same(method: MethodFactory, presets: Presets, ipc: Count, noe: Experts) -> R
     """Return ``noe`` experts of one method with ``ipc`` images per class each.
 
     Args:
-        method: The method; settings that it leaves out are looked up.
-        presets: Where they are looked up.
+        method: The method; its missing settings are filled in from ``presets``.
+        presets: Sources of missing settings.
         ipc: Stored images per class of each expert.
         noe: Number of experts.
     """
+    # The same specification for all experts: they differ by their number and data only.
     return Roster((_specified({"method": method, "ipc": ipc}, presets, ipc * noe),) * noe)
 
 
@@ -129,13 +139,13 @@ def uneven(
     """Return experts of one method that share a budget unequally.
 
     Args:
-        method: See :func:`same`, as is ``presets``.
-        presets: See ``method``.
-        ipcs: Stored images per class of each expert; there are as many experts as numbers.
-        budget: What they must sum to: the split's ipc times its noe.
+        method: The method; its missing settings are filled in from ``presets``.
+        presets: Sources of missing settings.
+        ipcs: Stored images per class, one number per expert.
+        budget: The required sum of ``ipcs``: the split's ipc times its noe.
 
     Raises:
-        FieldError: The numbers do not sum to the budget.
+        FieldError: ``ipcs`` does not sum to the budget.
     """
     if sum(ipcs) != budget:
         raise FieldError("ipcs", list(ipcs), f"numbers that sum to the split's budget, ipc * noe = {budget}")
@@ -149,37 +159,45 @@ def listed(
     """Return a roster of members that may differ in method, settings, network and ipc.
 
     Args:
-        members: Each with ``method``, ``ipc`` unless it is the split's, and ``network`` if it has its own; a
-            mapping's values in order.
-        presets: See :func:`same`.
-        ipc: The split's ipc; the members' must sum to ``ipc * noe``.
-        noe: The split's number of experts, which must be the number of members.
+        members: Members, each with ``method``, ``ipc`` unless it is the split's, and ``network`` if it has
+            its own; of a mapping, the values in order.
+        presets: Sources of missing settings.
+        ipc: The split's ipc; the members' ipc must sum to ``ipc * noe``.
+        noe: The split's number of experts, which must equal the number of members.
 
     Raises:
         InputError: The members do not agree with the split.
     """
     entries = members.items() if isinstance(members, Mapping) else enumerate(members)
-    rows: dict[str, Member] = {f"members.{name}": {"ipc": ipc, **member} for name, member in entries}
-    total = sum(row["ipc"] for row in rows.values())
-    if len(rows) != noe or total != ipc * noe:
-        have = f"{len(rows)} members with {total} images per class"
-        raise InputError(
-            "experts", have, f"a roster that agrees with the split: noe={noe}, ipc * noe = {ipc * noe}"
-        )
-    return Roster(tuple(_specified(row, presets, total, path) for path, row in rows.items()))
+    by_path: dict[str, Member] = {f"members.{name}": {"ipc": ipc, **member} for name, member in entries}
+    # Checked here, since members may have their own ipc.
+    total = sum(member["ipc"] for member in by_path.values())
+    if len(by_path) != noe or total != ipc * noe:
+        value = f"{len(by_path)} members with {total} images per class"
+        allowed = f"a roster that agrees with the split: noe={noe}, ipc * noe = {ipc * noe}"
+        raise InputError("experts", value, allowed)
+    return Roster(tuple(_specified(member, presets, total, path) for path, member in by_path.items()))
 
 
 def _specified(member: Member, presets: Presets, budget: int, path: str = "") -> ExpertSpec:
-    """Return a member with every setting decided and checked, its own path being ``path``."""
+    """Return a member with every setting filled in and checked.
+
+    Args:
+        member: The member.
+        presets: Sources of missing settings.
+        budget: Total ipc of all members, by which some methods choose their row.
+        path: Path of the member in the configuration; empty for the run's only method.
+    """
     method, ipc = member["method"], member["ipc"]
     try:
         filled, row = presets.fill(method, budget if kind_of(method).row_by == "budget" else ipc)
     except FieldError as error:
+        # Other keys, such as ``presets.shorten.idm.lr``, are no part of the member.
         of_member = path and error.key.partition(".")[0] == "method"
         raise error.inside(path) if of_member else error from error
     return ExpertSpec(filled, ipc, row, member.get("network"), f"{path}.method" if path else "method")
 
 
 def _word(described: Any) -> str:
-    """Return a described setting in a word: itself, or the name of what it builds."""
+    """Return a described setting as one word: its value, or the name of the class it builds."""
     return str(described["_target_"]).lower() if isinstance(described, dict) else str(described)

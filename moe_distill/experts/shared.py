@@ -1,4 +1,4 @@
-"""What all experts of a run work with."""
+"""Data, networks and settings that all experts of a run share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,17 +17,17 @@ Pools = Mapping[int, Mapping[str, Sequence[Network]]]
 
 @dataclass(frozen=True)
 class SharedResources:
-    """What all experts of a run work with.
+    """Data, networks and settings that all experts of a run share.
 
     Attributes:
         whole: All real training data.
         network: Builds the distilling architecture.
-        optimizer: Makes the optimiser of a set's parameter groups.
+        optimizer: Builds the optimiser from a set's parameter groups.
         seed: The run's seed; each expert derives its own streams from it.
-        settings: Description of everything that decides the images, kept with the sets.
-        trajectories: Those of the teachers by the expert's number, where its method asks for them.
-        pretrained: By the expert's number, the networks of each of its method's pools by name.
-        regulariser: A term that every expert whose images move adds to its own loss, or None.
+        settings: Description of everything that affects the images, stored with the sets.
+        trajectories: Teachers' trajectories by expert number, for methods that match them.
+        pretrained: Pretrained networks by expert number and pool name.
+        regulariser: A loss that every expert whose images move adds to its own, or None.
         regulariser_networks: The networks of each of the regulariser's pools.
     """
 
@@ -40,21 +40,21 @@ class SharedResources:
     pretrained: Pools = field(default_factory=dict)
     regulariser: Regulariser | None = None
     regulariser_networks: Sequence[Sequence[Network]] = ()
+    # A cache, filled although the dataclass is frozen.
     _placed: dict[torch.device, RealSet] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def real_on(self, device: torch.device) -> RealSet:
-        """Return all real training data on a device, copied there once for all experts."""
+        """Return all real training data on a device; the copy is made once for all experts."""
         if device not in self._placed:
             self._placed[device] = self.whole.to(device)
         return self._placed[device]
 
     def pretrained_on(self, number: int, device: torch.device) -> Mapping[str, Sequence[Network]]:
-        """Return the networks of an expert's pools by name, moved to a device where they are not there
-        yet.
-        """
+        """Return the networks of an expert's pools by name, moved to a device."""
         pools = self.pretrained.get(number, {})
+        # Networks that are already there are not copied.
         return {name: [network.to(device) for network in pool] for name, pool in pools.items()}
 
     def regulariser_networks_on(self, device: torch.device) -> Sequence[Sequence[Network]]:
-        """Return the networks of the regulariser's pools, moved to a device where they are not there yet."""
+        """Return the networks of each of the regulariser's pools, moved to a device."""
         return [[network.to(device) for network in pool] for pool in self.regulariser_networks]

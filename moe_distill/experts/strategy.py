@@ -1,6 +1,5 @@
-"""Experts over processes."""
+"""The Lightning strategy that distributes experts over processes."""
 
-import contextlib
 import signal
 from typing import Any, Literal
 
@@ -15,39 +14,38 @@ StartMethod = Literal["spawn", "fork", "forkserver"]
 
 @checked
 class ExpertParallelStrategy(DDPStrategy):
-    """DDP's processes and collectives without its wrapper: ranks hold different experts.
+    """DDP's processes and collectives without its module wrapper, because ranks hold different experts.
 
-    Plain DDP would broadcast the first rank's images over the others' and turn the mixture into copies of one
+    Plain DDP would broadcast the first rank's images to the others and turn the mixture into copies of one
     expert.
 
     Args:
-        start_method: How processes start, inside one stage.
-        more: As for :class:`pytorch_lightning.strategies.DDPStrategy`.
+        start_method: How the processes of a stage are started.
+        more: Further arguments of :class:`pytorch_lightning.strategies.DDPStrategy`.
     """
 
     def __init__(self, start_method: StartMethod = "spawn", **more: Any) -> None:
-        # Named, or Lightning would take the ranks to be tasks of the Slurm job it runs in, and wait for them.
+        # Set explicitly: inside a Slurm job Lightning would wait for the job's tasks as if they were ranks.
         super().__init__(start_method=start_method, cluster_environment=LightningEnvironment(), **more)
 
     def _configure_launcher(self) -> None:
-        """Start processes that are watched."""
+        """Use the launcher that watches its processes, if they are spawned."""
         super()._configure_launcher()
         if self._start_method == "spawn":
             self._launcher = WatchedRanks(self, start_method="spawn")
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a step, which whoever watches the ranks can see; they meet between steps only."""
-        watched = (
-            self._launcher.step() if isinstance(self._launcher, WatchedRanks) else contextlib.nullcontext()
-        )
-        with watched:
-            return super().training_step(*args, **kwargs)
+        """Run a step, counted for the process that watches the ranks."""
+        # Ranks meet in collectives between steps only, so a rank inside a step is one the others wait for.
+        if isinstance(self._launcher, WatchedRanks):
+            with self._launcher.step():
+                return super().training_step(*args, **kwargs)
+        return super().training_step(*args, **kwargs)
 
     def on_train_start(self) -> None:
-        """Let SIGTERM end a rank at once: Lightning's handler would broadcast out of step with the other
-        ranks.
-        """
+        """Let SIGTERM end a rank at once."""
+        # Lightning's handler would broadcast, out of step with the other ranks' collectives.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def configure_ddp(self) -> None:
-        """Leave the module unwrapped."""
+        """Leave the module unwrapped: ranks hold different parameters."""

@@ -22,31 +22,32 @@ from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
 
 
 class Apply(Protocol):
-    """The one way images move: backward, terms of others, optimiser step, clear."""
+    """The only way a method moves its images: backward, extra gradient terms, optimiser step, zero_grad."""
 
     def __call__(
         self, loss: torch.Tensor | None = None, *, grads: Mapping[str, torch.Tensor] | None = None
     ) -> torch.Tensor:
-        """Move the set by the gradient of ``loss``, or by ``grads`` (by parameter name) where they come
-        ready-made.
+        """Take one optimiser step on the set, with the gradient of ``loss`` or with ready-made ``grads``.
+
+        Args:
+            loss: A scalar to differentiate; None where ``grads`` are passed.
+            grads: Gradients by parameter name, each of its parameter's shape.
         """
 
 
 @dataclass(frozen=True)
 class IterationContext:
-    """What a method may see in one iteration.
+    """Everything a method may read in one iteration.
 
     Attributes:
-        iteration: From 0.
-        syn: The expert's own set.
-        real: The expert's own part of the real data.
-        whole: All real data, for networks that a method is told to train on all of it.
-        new_network: Builds a network of the distilling architecture, initialised from the generator it is
-            given.
+        iteration: Index of the iteration, from 0.
+        syn: The expert's synthetic set.
+        real: The expert's part of the real data.
+        whole: All real data, for methods configured to train their networks on all of it.
+        new_network: Builds a network of the distilling architecture, initialised from the given generator.
         rng: The expert's random stream.
-        trajectories: Its teachers', where its method asks for them.
-        pretrained: The networks of each of the method's pools by its name (:attr:`Method.all_pools`), frozen,
-            in evaluation mode.
+        trajectories: The teachers' trajectories, for methods that match them.
+        pretrained: Networks by pool name (:attr:`Method.all_pools`), frozen, in evaluation mode.
     """
 
     iteration: int
@@ -60,31 +61,29 @@ class IterationContext:
 
 
 class Method(ABC):
-    """A distillation method: one instance an expert, plain PyTorch.
+    """A distillation method in plain PyTorch; each expert has one instance.
 
-    A method decides *when* images move, by calling ``apply``, never *how*. It reads real images from
-    ``context.real`` alone, unless its networks are told to see all of them.
+    A method decides *when* images move, by calling ``apply``, never *how*. It reads real images only from
+    ``context.real``, unless its networks are configured to see all of them.
 
     Attributes:
-        iterations: Iterations it runs; 0 for a selection.
+        iterations: Number of iterations; 0 for a selection of real images.
         trainable: False if its images never move.
-        row_by: Which ipc picks the row of published settings, the nearest in ratio: that of the whole budget,
-            or the expert's own.
-        space: What the stored numbers are.
-        step_size: First value of the step size that is learned with the images; None if none is.
-        learns_labels: Whether the set holds soft labels: learned with the images, or a teacher's.
-        ema: Decay of the moving average of the images, taken after each iteration; None keeps none.
-        teachers: Those whose trajectories it matches; None if it matches none.
-        pools: Networks trained on real data that it asks for, by the name under which it finds them in
-            ``context.pretrained``; its initialiser asks for its own (:attr:`all_pools`).
-        init: What the images start as, where ``prepare`` asks.
-        labeller: The pool whose network labels students' batches where their recipe asks for it; None if none
-            can.
-        pieces: Patches a side of which each stored image is stitched.
-        moves_by_class: Whether ``apply`` moves one class at a time, so that an iteration is as many steps.
-        presets: Published settings by data set; a configuration and :meth:`published` look them up.
-        revision: Raised by whoever changes the images that equal settings give: older sets are then no longer
-            found.
+        row_by: Which ipc selects the row of published settings (nearest in ratio): ``budget``, the ipc of all
+            experts together, or ``own``, the expert's.
+        space: What the stored numbers are: standardised or raw pixels.
+        step_size: Initial value of the step size that is learned with the images; None if none is learned.
+        learns_labels: Whether the set holds soft labels, either learned with the images or from a teacher.
+        ema: Decay of the moving average of the images, updated after each iteration; None for no average.
+        teachers: The pool whose trajectories it matches; None if it matches none.
+        pools: Pretrained networks that it needs, by the name under which it finds them in
+            ``context.pretrained``. The initialiser's pool is added in :attr:`all_pools`.
+        init: Initial images, if ``prepare`` uses it.
+        labeller: The pool whose network labels students' batches if their recipe asks for it, or None.
+        pieces: Patches per side that each stored image is stitched from.
+        moves_by_class: Whether each ``apply`` moves one class, so that an iteration takes one step per class.
+        presets: Published settings by data set, read by the configuration and by :meth:`published`.
+        revision: Raise it when equal settings come to give other images: older sets are then not found.
     """
 
     iterations: int = 0
@@ -92,7 +91,9 @@ class Method(ABC):
     learns_labels: bool = False
     ema: float | None = None
     teachers: TrajectoryPool | None = None
+    # Read-only, because all methods share the default.
     pools: Mapping[str, PretrainedNetworks] = MappingProxyType({})
+    # Static, or calling it through an instance would pass the method as an argument.
     init: Initial = staticmethod(random_real)
     labeller: PretrainedNetworks | None = None
     pieces: int = 1
@@ -105,16 +106,23 @@ class Method(ABC):
 
     @classmethod
     def published(cls, data: str, ipc: int, noe: int = 1, normalisation: str = "channel") -> Settings:
-        """Return the settings that its authors published for a data set, nested as its parts are; maybe none.
+        """Return the settings that the authors published for a data set; empty if there are none.
+
+        Settings of a part, such as a queue, are nested under its name.
 
         Args:
             data: The data set's name, such as ``cifar10``.
             ipc: Stored images per class of each expert.
-            noe: Number of experts: some methods take the row of the whole budget (``row_by``).
+            noe: Number of experts; methods with ``row_by = "budget"`` take the row of ``ipc * noe``.
             normalisation: How the data are normalised: ``channel``, ``zca`` or ``cifar10``.
+
+        Example:
+            >>> from moe_distill.methods.dc import DC
+            >>> DC.published("cifar10", ipc=10)
+            {'iterations': 1001, 'outer': 10, 'inner': 50}
         """
-        by = ipc * noe if cls.row_by == "budget" else ipc
-        return published_row(cls.presets, data, normalisation, by)[1]
+        row_ipc = ipc * noe if cls.row_by == "budget" else ipc
+        return published_row(cls.presets, data, normalisation, row_ipc)[1]
 
     @property
     def tiling(self) -> Tiling:
@@ -123,140 +131,146 @@ class Method(ABC):
 
     @property
     def epochs_needed(self) -> int:
-        """Epochs its teachers are trained for: the largest index of a snapshot it asks for."""
+        """Epochs its teachers must train for: the largest snapshot index that it reads."""
         return 0
 
     @property
     def all_pools(self) -> Mapping[str, PretrainedNetworks]:
-        """The method's pools, and that of an initialiser that looks through a network as ``init``."""
-        return {
-            **self.pools,
-            **({"init": self.init.pool} if isinstance(self.init, FeatureInitializer) else {}),
-        }
+        """The method's pools, plus the pool of a feature-based initialiser under the name ``init``."""
+        if isinstance(self.init, FeatureInitializer):
+            return {**self.pools, "init": self.init.pool}
+        return self.pools
 
     def check(self, real: RealSet) -> None:
-        """Refuse real data that the method cannot work with, before any work.
+        """Reject real data that the method cannot work with, before any computation.
 
         Raises:
-            InputError: It cannot.
+            InputError: The method cannot work with these data.
         """
         return
 
     def require_images(self, ipc: int, fewest: int) -> None:
-        """Refuse to make so many images of a class from too few real ones, before any work.
-
-        What starts as noise takes none: a class may have fewer.
+        """Reject an ipc for which the expert's smallest class has too few real images.
 
         Args:
             ipc: Stored images per class.
             fewest: Real images of the expert's smallest class.
 
         Raises:
-            InputError: They are too few.
+            InputError: There are fewer real images than initial images to take from them.
         """
+        # Noise is no real image: a set that starts from it may be larger than the class.
         if ipc > fewest and needs_images(self.init):
             raise InputError("ipc", ipc, f"at most {fewest}, the images an expert sees of the smallest class")
 
     def start(self, context: IterationContext) -> None:
-        """Hand an initialiser the network that it looks through, then :meth:`prepare`."""
+        """Give a feature-based initialiser its loaded network, then call :meth:`prepare`."""
+        # Only now are pretrained networks on the device; the initialiser is frozen, hence the copy.
         if isinstance(self.init, FeatureInitializer):
             self.init = replace(self.init, network=context.pretrained["init"][0])
         self.prepare(context)
 
     @abstractmethod
     def prepare(self, context: IterationContext) -> None:
-        """Fill the set's initial images and build what the method keeps."""
+        """Fill the set's initial images and build the method's own state."""
 
     def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
-        """Run one iteration; return scalars to show, the matching loss as ``loss``."""
+        """Run one iteration and return scalars to log, the matching loss under ``loss``."""
         return {}
 
     def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
-        """Return the optimiser's groups: each trainable tensor of the set with its own settings."""
+        """Return the optimiser's parameter groups: the set's trainable tensors with their settings."""
         return []
 
     def forward_passes(self, classes: int, ipc: int, per_class: int) -> float | None:
-        """Return images sent forward in one iteration, a backward pass counted as two (for cost forecasts).
+        """Return the images sent forward in one iteration, counting a backward pass as two forward passes.
 
-        None where the method does not say, whose cost is then not foretold; a selection has no iterations.
+        Used for cost forecasts; None means unknown, and then no cost is forecast.
 
         Args:
             classes: Number of classes.
             ipc: Stored images per class.
             per_class: Real images per class in the expert's part.
         """
-        return None if self.iterations else 0.0
+        return None if self.iterations else 0.0  # a selection has no iterations, so it costs nothing
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the next iteration depends on besides images and the random stream."""
+        """Return all state that the next iteration needs, except the images and the random stream."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any], context: IterationContext) -> None:
-        """Go on from what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned."""
         return
 
 
 class Regulariser(Protocol):
-    """A differentiable function of an expert's whole set, carried by any method that moves images."""
+    """A differentiable loss on an expert's whole set, added to any method whose images move."""
 
     @property
     def pools(self) -> Sequence[PretrainedNetworks]:
-        """Networks trained on real data that it asks for, one pool an architecture."""
+        """Pretrained networks that it needs, one pool per architecture."""
 
     @property
     def title(self) -> str:
-        """What results call it."""
+        """Its name in results."""
 
     def check(self, real: RealSet, trained_on: Sequence[RealSet]) -> None:
-        """Refuse networks that it cannot work with, before any work.
+        """Reject networks that it cannot work with, before any computation.
 
         Args:
             real: All real training data.
-            trained_on: What the networks of each pool are trained on.
+            trained_on: The training data of each pool's networks.
 
         Raises:
-            InputError: There are such.
+            InputError: A pool's networks cannot be used.
         """
 
     def forward_passes(self, decoded: int, real: int) -> float:
-        """Return images sent forward in one evaluation, a backward pass counted as two (for cost forecasts).
+        """Return the images sent forward in one evaluation, counting a backward pass as two forward passes.
 
         Args:
-            decoded: Decoded images of the expert's set.
-            real: All real training images.
+            decoded: Number of decoded images of the expert's set.
+            real: Number of real training images.
         """
 
     def loss(
         self, syn: SyntheticSet, real: RealSet, networks: Sequence[Sequence[Network]], rng: torch.Generator
     ) -> torch.Tensor:
-        """Return a scalar.
+        """Return the loss, a scalar that is differentiable in the set's images.
 
         Args:
             syn: The expert's set.
             real: All real training data.
-            networks: Those of each pool, frozen, in evaluation mode.
+            networks: The networks of each pool, frozen, in evaluation mode.
             rng: The regulariser's random stream.
         """
 
 
 def fill_by_class(syn: SyntheticSet, images_of: Callable[[int], torch.Tensor]) -> None:
-    """Put what ``images_of`` gives for class c, (ipc, C, H, W) in the stored space, in the place of its
-    images.
+    """Fill the set's images class by class with what ``images_of`` returns.
+
+    Args:
+        syn: The set to fill.
+        images_of: Returns the images (ipc, C, H, W) of a class, in the stored space.
 
     Raises:
-        ValueError: It gives another number of images.
+        ValueError: ``images_of`` returns another number of images than ipc.
     """
     ipc = syn.provenance.ipc
-    with torch.no_grad():
+    with torch.no_grad():  # the images are a leaf, which autograd does not let be written in place
         for c in range(len(syn.provenance.classes)):
             images = images_of(c)
-            if len(images) != ipc:  # one image would be taken ipc times
+            # Without this check broadcasting would silently copy a single image ipc times.
+            if len(images) != ipc:
                 raise ValueError(f"{len(images)} images of class {c} where the set holds {ipc}")
             syn.images[c * ipc : (c + 1) * ipc] = images
 
 
 def squared_distance_of_means(real_ND: torch.Tensor, synthetic_MD: torch.Tensor) -> torch.Tensor:
-    """Return ‖mean ψ(real) − mean ψ(synthetic)‖², summed over the D features (DM Eq. 4); real carries no
-    gradient.
+    """Return ‖mean ψ(real) − mean ψ(synthetic)‖², a scalar (DM Eq. 4). Real features get no gradient.
+
+    Example:
+        >>> squared_distance_of_means(torch.tensor([[1.0, 2.0], [3.0, 2.0]]), torch.tensor([[0.0, 1.0]]))
+        tensor(5.)
     """
     return (real_ND.detach().mean(0) - synthetic_MD.mean(0)).square().sum()

@@ -15,16 +15,17 @@ from moe_distill.validation.values import Few, checked
 
 
 class Coreset(Method):
-    """Keeps real images as they are; takes part in a mixture as a constant that the others move away from.
+    """Selects real images by its ``init`` and keeps them unchanged.
 
-    What it selects is its ``init``.
+    In a mixture its images are constant, and the other experts are driven away from them.
     """
 
     trainable: ClassVar[bool] = False
+    # Raw, so that the stored pixels are those of the real images under any normalisation.
     space: ClassVar[Space] = "raw"
 
     def prepare(self, context: IterationContext) -> None:
-        """Copy the selected images, class by class, as raw pixels."""
+        """Store the selected images, class by class, as raw pixels."""
         real, ipc = context.real, context.syn.provenance.ipc
         fill_by_class(context.syn, lambda c: real.normalisation.raw(self.init(real, c, ipc, context.rng)))
 
@@ -43,10 +44,10 @@ class First(Coreset):
 
 @checked
 class Chosen(Coreset):
-    """Takes the images of each class that a function of their features chooses.
+    """Takes the images of each class that a selection function chooses by their features.
 
     Args:
-        pool: Networks trained on all real data, the first of which gives the features.
+        pool: Networks trained on all real data; the first computes the features.
     """
 
     choose: Selection
@@ -56,33 +57,28 @@ class Chosen(Coreset):
 
 
 class Herding(Chosen):
-    """Takes the images of each class whose mean feature follows the class's
-    (`moe_distill.data.selection.herding`).
-    """
+    """Takes the images whose mean feature follows the class mean (`moe_distill.data.selection.herding`)."""
 
     choose = staticmethod(herding)
 
 
 class KCenter(Chosen):
-    """Takes images of each class that cover its features (`moe_distill.data.selection.k_center`)."""
+    """Takes images that cover the features of their class (`moe_distill.data.selection.k_center`)."""
 
     choose = staticmethod(k_center)
 
 
 class KMeans(Chosen):
-    """Takes the images of each class nearest to centres of its features
-    (`moe_distill.data.selection.k_means`).
-    """
+    """Takes the images nearest to their class's cluster centres (`moe_distill.data.selection.k_means`)."""
 
     choose = staticmethod(k_means)
 
 
 class Tiled(Coreset):
-    """Shrinks selected images and stores ``factor x factor`` of them in the place of one, before any
-    distilling.
+    """Shrinks selected real images and stores ``factor x factor`` of them in each stored image.
 
-    The fair opponent of IDM (§3.2) and IDC (§3.1), which store their images so: same bytes, same decode, four
-    times the images. Where a class has fewer images than tiles, they are taken again from the first on.
+    This is the fair baseline for IDM (§3.2) and IDC (§3.1), which store images the same way: same bytes, same
+    decoding, ``factor``² times the images. A class with fewer images than tiles repeats them from the first.
 
     Args:
         factor: Tiles per side of a stored image, at least 1.
@@ -93,7 +89,7 @@ class Tiled(Coreset):
 
     @property
     def tiling(self) -> Tiling:
-        """As IDC's: row by row, padded with gray."""
+        """Tiles numbered row by row and padded with grey, as in IDC."""
         return Tiling(self.factor, fill=0.5)
 
     def prepare(self, context: IterationContext) -> None:
@@ -101,6 +97,7 @@ class Tiled(Coreset):
         real, ipc = context.real, context.syn.provenance.ipc
 
         def stored(c: int) -> torch.Tensor:
+            # Tile k of every stored image comes before tile k + 1 of any: hence the split into groups of ipc.
             tiles = exactly(self.init, real, c, ipc * self.tiling.per_image, context.rng)
             return self.tiling.store(list(real.normalisation.raw(tiles).split(ipc)))
 

@@ -7,8 +7,8 @@ from moe_distill.methods.dc import DC
 
 
 class DSA(DC):
-    """DC whose real and synthetic images are augmented alike when matched, and each by itself when trained
-    on.
+    """DC with differentiable Siamese augmentation.
 
-    Everything else is :class:`~moe_distill.methods.dc.DC`, the rule of its loops included.
+    In matching, real and synthetic images share one draw; in training, each image has its own. Everything
+    else, including the rule for its loops, is :class:`~moe_distill.methods.dc.DC`.
     """

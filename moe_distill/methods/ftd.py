@@ -12,10 +12,10 @@ from moe_distill.methods.presets.rows import Presets
 
 
 class FTD(MTT):
-    """MTT whose teachers train towards flat minima, and whose images are averaged over the iterations.
+    """MTT with teachers that train towards flat minima and a moving average of the images.
 
-    Both are settings: the optimiser of the teachers' recipe (GSAM) and ``ema``. The published one judges the
-    average with a network that was trained on the last images before; here fresh networks do.
+    Both are settings: the optimiser in the teachers' recipe (GSAM) and ``ema``. The published program
+    evaluates the average with a network already trained on the last images; here networks are always fresh.
     """
 
     presets: ClassVar[Presets] = PRESETS

@@ -27,20 +27,20 @@ from moe_distill.teachers.early_network import EarlyStageNetwork
 from moe_distill.validation.values import Count, Momentum, Positive, checked
 
 FORMATIONS = ("single", "multi", "bound")
-SMALLEST_CELL = 4
+SMALLEST_CELL = 4  # pixels per side
 
 
 @checked
 class IDC(Method):
-    """Matches class by class the gradients of convolution weights under a network early in its training.
+    """Matches gradients of convolution weights, class by class, under a network early in its training.
 
-    The class steps share one momentum buffer, so a class's gradient goes on moving its images during the
-    steps of the classes after it, as in the published method. Images are raw pixels and may leave [0, 1]
-    between two renewals of the network, each of which clamps them. Real batches of a class walk through
-    shuffled epochs; a class with fewer images gives all of them.
+    All class steps share one momentum buffer, so a class's gradient keeps moving its images during the steps
+    of later classes, as in the published method. Images are raw pixels and may leave [0, 1] until the network
+    is next renewed, which clamps them. Real batches of a class go through shuffled epochs; a class with fewer
+    images than a batch gives all of them.
 
     Args:
-        iterations: Inner iterations: every class once, then the training of the network (published: 2000 ·
+        iterations: Inner iterations: a step for every class, then training of the network (published: 2000 ·
             100).
         lr: Learning rate of the images at 10 images per class and ``base_size``; see
             :meth:`parameter_groups`.
@@ -48,15 +48,14 @@ class IDC(Method):
         momentum: Momentum of the images.
         real_batch: Real images per class and step.
         synthetic_batch: Decoded images per class and step at most, drawn at random.
-        factor: Cells per side of a stored image (published: 2 for 32 pixels, 1 = plain images, called IDC-I).
-        formation: How class steps decode: ``single``: every image in factor² cells. ``multi``: for each
-            factor up to it. ``bound``: as finely as ``synthetic_batch`` allows. The finished set is decoded
-            as ``single``.
-        networks_see: Whether the network trains on the expert's part or on all real data.
-        distance: Of two lists of gradients, a scalar (published for CIFAR: the sum of squared differences).
-        source: Makes the networks.
-        augment: Augmentation of the standardised images, one draw a class for real and synthetic images
-            together.
+        factor: Cells per side of a stored image (published: 2 for 32 pixels; 1 = plain images, called IDC-I).
+        formation: How class steps decode images. ``single``: into factor² cells each. ``multi``: once for
+            each factor up to ``factor``. ``bound``: as finely as ``synthetic_batch`` allows. The finished set
+            is always decoded as ``single``.
+        networks_see: Whether networks train on the expert's ``part`` or on ``all`` real data.
+        distance: Distance between two lists of gradients (published for CIFAR: sum of squared differences).
+        source: Builds the source of networks.
+        augment: Augmentation of standardised images, one draw per class shared by real and synthetic images.
         init: What every cell starts as.
     """
 
@@ -90,38 +89,39 @@ class IDC(Method):
 
     @property
     def tiling(self) -> Tiling:
-        """Cells numbered row by row, padded with grey."""
+        """Cells numbered row by row and padded with grey."""
         return Tiling(self.factor, fill=0.5)
 
     def check(self, real: RealSet) -> None:
-        """Refuse images whose cells would be smaller than 4 pixels.
+        """Reject a factor that leaves cells of less than 4 pixels per side.
 
         Raises:
-            FieldError: They would.
+            FieldError: The cells are smaller.
         """
         if self.factor > 1 and real.size // self.factor < SMALLEST_CELL:
             most = max(1, real.size // SMALLEST_CELL)
-            allowed = f"1 to {most}, so that cells of {real.size}-pixel images have 4 pixels a side"
+            allowed = f"1 to {most}, so that cells of {real.size}-pixel images have 4 pixels per side"
             raise FieldError("factor", self.factor, allowed)
 
     def prepare(self, context: IterationContext) -> None:
-        """Fill every cell with its own real image, shrunk."""
+        """Fill every cell with another real image of its class, shrunk."""
         self._epochs = [ShuffledEpochs() for _ in context.real.classes]
 
         def raw(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
+            # Undoing the normalisation leaves rounding errors outside [0, 1]; noise has values far outside.
             return real.normalisation.raw(self.init(real, c, n, rng)).clamp(0, 1)
 
         ipc = context.syn.provenance.ipc
         fill_by_class(context.syn, lambda c: mix(context.real, c, ipc, context.rng, self.factor, raw))
 
     def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
-        """Move the images once a class, then train the network; begin with a fresh one when it is time."""
+        """Take one step per class, then train the network; replace it every ``renew_every`` iterations."""
         if context.iteration % self.source.renew_every == 0:
             self.source.renew(context.new_network, context.rng)
             with torch.no_grad():
                 context.syn.images.clamp_(0, 1)
         total = context.syn.images.new_zeros(())
-        with global_seed(context.rng):
+        with global_seed(context.rng):  # dropout draws from the global generator
             for c in range(len(context.real.classes)):
                 loss = self._class_loss(context, self.source.network, c)
                 apply(grads={"images": torch.autograd.grad(loss, context.syn.images)[0]})
@@ -136,9 +136,9 @@ class IDC(Method):
         if self.augment is not None:
             plan = self.augment.draw(context.rng, 1, real.shape[-1], shared=True)
             real, synthetic = self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
-        weights = [
-            w for w in network.parameters() if w.dim() > 2
-        ]  # of convolutions, as in the published code
+        # Convolutions only, as in the published code: biases, norms and the classifier have fewer dimensions.
+        weights = [w for w in network.parameters() if w.dim() > 2]
+        # No graph: only the synthetic side is differentiated again.
         target = class_gradients(network, real, c, weights)
         return self.distance(target, class_gradients(network, synthetic, c, weights, keep_graph=True))
 
@@ -151,32 +151,33 @@ class IDC(Method):
             "bound": lambda stored: self.tiling.decode_within(stored, self.synthetic_batch),
         }
         x = decode[self.formation](syn.images[c * ipc : (c + 1) * ipc])
+        # "single" and "multi" may decode more images than a step takes.
         if len(x) > self.synthetic_batch:
             x = x[torch.randperm(len(x), generator=rng)[: self.synthetic_batch].to(x.device)]
         return syn.normalisation.standardised(x)
 
     def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
-        """Return the images' group: ``lr`` · ipc/10 · (size/base_size)², by the expert's own ipc."""
+        """Return one group with the images; its rate is ``lr`` · ipc/10 · (size/base_size)²."""
         lr = self.lr * syn.provenance.ipc / 10 * (syn.images.shape[-1] / self.base_size) ** 2
         return [{"params": [syn.images], "lr": lr, "momentum": self.momentum}]
 
     def forward_passes(self, classes: int, ipc: int, per_class: int) -> float:
-        """Return forward equivalents of an iteration; a differentiated training step counts as three."""
+        """Return the forward passes of one iteration, including the training of the network."""
+        # A forward and backward pass is 3; differentiating through the backward pass again makes it 9.
         synthetic = min(ipc * self.tiling.per_image, self.synthetic_batch)
         return classes * (3 * min(self.real_batch, per_class) + 9 * synthetic) + 3 * self.source.n_data
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the network and each class's epoch; how long the network has served follows from the
-        iteration.
-        """
+        """Return the network and the position in each class's epoch."""
+        # How long the network has served is not stored: it follows from the iteration.
         return {
             "source": self.source.state_dict(),
             "epochs": [epochs.state_dict() for epochs in self._epochs],
         }
 
     def load_state_dict(self, state: dict[str, Any], context: IterationContext) -> None:
-        """Rebuild the network and go on in the epochs."""
+        """Rebuild the network and restore the position in each class's epoch."""
         self.source.load_state_dict(state["source"], context.new_network)
         self._epochs = [ShuffledEpochs() for _ in state["epochs"]]
-        for epochs, left in zip(self._epochs, state["epochs"], strict=True):
-            epochs.load_state_dict(left)
+        for epochs, position in zip(self._epochs, state["epochs"], strict=True):
+            epochs.load_state_dict(position)

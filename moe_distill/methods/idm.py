@@ -1,5 +1,4 @@
-"""IDM: distribution matching with partition storage, a queue of partly trained networks and a classification
-term.
+"""IDM: distribution matching with partitioned images, a queue of networks and a classification term.
 
 Zhao, Li, Qin and Yu, "Improved Distribution Matching for Dataset Condensation", CVPR 2023, §3.2-3.4.
 """
@@ -16,6 +15,7 @@ from moe_distill.errors import FieldError, within
 from moe_distill.methods.base import Apply, IterationContext, Method, fill_by_class, squared_distance_of_means
 from moe_distill.methods.presets.idm import PRESETS
 from moe_distill.methods.presets.rows import Presets
+from moe_distill.models.base import Network
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
 from moe_distill.teachers.network_queue import NetworkQueue, QueueFactory
@@ -24,22 +24,22 @@ from moe_distill.validation.values import Count, Momentum, NotNegative, Positive
 
 @checked
 class IDM(Method):
-    """Matches class by class under one network of the queue, moving the whole set once a class.
+    """Matches mean features class by class, with one step per class, under a network drawn from a queue.
 
-    The steps share one momentum buffer, so a class's gradient goes on moving its images during the steps of
-    the classes after it, as in the published method.
+    The steps share one momentum buffer, so a class's gradient keeps moving its images during the steps of
+    later classes, as in the published method.
 
     Args:
         iterations: Iterations (published: 20 001).
         lr: Learning rate of the images.
         momentum: Momentum of the images.
-        real_batch: Real images per class and step; all of them where a class has fewer.
+        real_batch: Real images per class and step; all of them if a class has fewer.
         ce_weight: λ of the cross-entropy term, multiplied by the drawn network's accuracy in percent.
         factor: Tiles per side of a stored image (2 = the published partition, 1 = none).
-        queue: Makes the queue of networks.
-        networks_see: Whether queue networks train on the expert's part or on all real data.
-        augment: Differentiable Siamese augmentation, one draw a class for real and synthetic images together.
-        init: What the tiles start as, asked once for all tiles of a class.
+        queue: Builds the queue of networks.
+        networks_see: Whether the queue's networks train on the expert's ``part`` or on ``all`` real data.
+        augment: Differentiable Siamese augmentation, one draw per class, shared by real and synthetic images.
+        init: What the tiles start as; called once for all tiles of a class.
     """
 
     presets: ClassVar[Presets] = PRESETS
@@ -67,35 +67,40 @@ class IDM(Method):
 
     @property
     def tiling(self) -> Tiling:
-        """Partition tiles, numbered column by column."""
+        """Partition tiles, numbered column by column as in the published code."""
         return Tiling(self.factor, by_column=True)
 
     def check(self, real: RealSet) -> None:
-        """Refuse tiles of less than a pixel.
+        """Reject a factor that leaves tiles of less than one pixel.
 
         Raises:
-            FieldError: They would be.
+            FieldError: The tiles are smaller.
         """
         if self.factor > real.size:
             raise FieldError("factor", self.factor, f"at most {real.size}, the side of an image in pixels")
 
     def prepare(self, context: IterationContext) -> None:
-        """Fill every tile with an image of its own, shrunk; start the queue."""
+        """Fill every tile with another real image, shrunk, and fill the queue."""
         fill_by_class(context.syn, lambda c: self._collages(context, c))
         self.queue.start(context.new_network, context.rng)
 
     def _collages(self, context: IterationContext, c: int) -> torch.Tensor:
+        """Return the stored images (ipc, C, H, W) of a class, composed of shrunk initial images."""
         ipc = context.syn.provenance.ipc
+        # One call for all tiles, so that no real image is taken twice while there are others.
         tiles = exactly(self.init, context.real, c, ipc * self.tiling.per_image, context.rng)
         return self.tiling.store(list(tiles.split(ipc)))
 
     def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
-        """Renew the queue, move the images once a class, then train some of the queue."""
+        """Renew the queue, take one step per class, then train some of the queue's networks."""
         self.queue.renew(context.iteration, context.new_network, context.rng)
         network, accuracy = self.queue.draw(context.rng)
+        # Frozen and in evaluation mode for matching only: the queue trains it.
+        network.eval().requires_grad_(False)
         matching, classification = context.syn.images.new_zeros(2)
         for c in range(len(context.real.classes)):
-            match, ce = self._class_loss(context, network.eval().requires_grad_(False), c)
+            match, ce = self._class_loss(context, network, c)
+            # The accuracy counts in percent, as in the published code, so λ is the published number.
             apply(match + self.ce_weight * 100 * accuracy * ce)
             matching += match.detach()
             classification += ce.detach() / len(context.real.classes)
@@ -104,8 +109,9 @@ class IDM(Method):
         return {"loss": matching, "ce": classification, "network_accuracy": matching.new_tensor(accuracy)}
 
     def _class_loss(
-        self, context: IterationContext, network: Any, c: int
+        self, context: IterationContext, network: Network, c: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the matching loss and the cross-entropy of one class's synthetic images."""
         real = context.real.class_batch(c, self.real_batch, context.rng)
         synthetic = context.syn.of_class(c)
         if self.augment is not None:
@@ -115,23 +121,22 @@ class IDM(Method):
             target = network.embed(real)
         features = network.embed(synthetic)
         labels = torch.full((len(features),), c, device=features.device)
-        return squared_distance_of_means(target, features), F.cross_entropy(
-            network.classifier(features), labels
-        )
+        cross_entropy = F.cross_entropy(network.classifier(features), labels)
+        return squared_distance_of_means(target, features), cross_entropy
 
     def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
-        """Return the images' group."""
+        """Return one group with the images."""
         return [{"params": [syn.images], "lr": self.lr, "momentum": self.momentum}]
 
     def forward_passes(self, classes: int, ipc: int, per_class: int) -> float:
-        """Return forward equivalents of an iteration."""
+        """Return the forward passes of one iteration, including the training of the queue."""
         matching = classes * (min(self.real_batch, per_class) + 3 * ipc * self.tiling.per_image)
         return matching + self.queue.forward_passes()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the queue."""
+        """Return the state of the queue."""
         return {"queue": self.queue.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any], context: IterationContext) -> None:
-        """Rebuild the queue."""
+        """Rebuild the queue with its networks."""
         self.queue.load_state_dict(state["queue"], context.new_network)

@@ -33,39 +33,39 @@ from moe_distill.validation.values import Count, Momentum, NotNegative, Positive
 @checked
 @dataclass(kw_only=True, eq=False)
 class MTT(Method):
-    """Each iteration a student learns from the synthetic images and is drawn to where its teacher went from
-    there.
+    """Each iteration trains a student on the synthetic set and pulls its end point to that of a teacher.
 
-    Teachers are taken in random order, each once before any comes again; start epochs are uniform.
+    The student starts from the teacher's weights at a random epoch, uniform in the allowed range. Teachers
+    come in random order, each once before any is repeated.
 
     Args:
         iterations: Iterations (published: 5001; the loop is inclusive).
         lr_images: Learning rate of the images.
         lr_step_size: Learning rate of the student's step size.
         momentum: Momentum of images and step size.
-        step_size: First value of the student's step size β.
-        step_size_floor: β never falls below this, so that no student and no recipe meets a negative rate.
+        step_size: Initial value of the student's step size β.
+        step_size_floor: Lower bound of β, so that no student and no recipe gets a negative learning rate.
         synthetic_steps: N, steps of the student.
-        teacher_epochs: M, epochs of the teacher that the student is to cover. An epoch is as many updates as
-            a pass over all real images takes, whichever of them the teacher sees.
+        teacher_epochs: M, epochs of the teacher that the student should cover. An epoch is as many updates as
+            a pass over all real images takes, even where the teacher sees only a part of them.
         max_start_epoch: T⁺, the latest start epoch, exclusive.
-        batch_syn: Synthetic images per step of the student, or all.
-        max_loss: An iteration whose loss is above moves nothing; None lets all move.
-        ema: Decay of the average of the images, which is then what is evaluated; None keeps no average.
-        adjoint: How the gradient is found: `unroll`, `adjoint` or `tesla` of
+        batch_syn: Synthetic images per step of the student, or ``all``.
+        max_loss: Iterations with a larger loss move nothing; None means no limit.
+        ema: Decay of the moving average of the images, which is then what is evaluated; None for no average.
+        adjoint: Computes the gradient: `unroll`, `adjoint` or `tesla` of
             `moe_distill.methods.matching.trajectories`.
-        micro_batch: Most images in one pass through the network, for memory alone; None takes a step's at
-            once.
+        micro_batch: Maximum images in one pass through the network, to save memory; None takes a whole step.
         augment: Differentiable augmentation, drawn for each image and step.
         init: What the images start as.
-        teachers: Makes the pool of teachers; once built, the pool.
+        teachers: Builds the pool of teachers; after construction, the pool.
 
     Raises:
-        InputError: A number is out of range.
+        FieldError: ``step_size`` is below ``step_size_floor``.
     """
 
     presets: ClassVar[Presets] = PRESETS
 
+    # field() keeps these required: otherwise the class attributes of Method would become defaults.
     iterations: Count = field()
     lr_images: Positive
     lr_step_size: NotNegative
@@ -85,26 +85,27 @@ class MTT(Method):
     teachers: Callable[[], TrajectoryPool] = field()  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        """Check that the numbers agree; build the pool, which the run fills before the first iteration."""
+        """Check the step size and build the pool, whose teachers are trained before the first iteration."""
         if self.step_size_floor > self.step_size:
             allowed = f"at most step_size={self.step_size}"
             raise FieldError("step_size_floor", self.step_size_floor, allowed)
         with within("teachers"):
+            # A builder until here, because the settings of a run hold builders.
             self.teachers = self.teachers()  # type: ignore[assignment]
         self._order: list[int] = []
         self._network: FlatNetwork | None = None
 
     @property
     def epochs_needed(self) -> int:
-        """Epochs the teachers must train for: the last one that a student may be drawn to."""
+        """Epochs the teachers must train for: the last epoch that a student may have to reach."""
         return self.max_start_epoch - 1 + self.teacher_epochs
 
     def start_epochs(self, iteration: int) -> tuple[int, int]:
-        """Return the first start epoch of an iteration, and the last, exclusive."""
+        """Return the first and the last (exclusive) start epoch that an iteration may draw."""
         return 0, self.max_start_epoch
 
     def prepare(self, context: IterationContext) -> None:
-        """Fill the images class by class."""
+        """Fill the initial images class by class."""
         ipc = context.syn.provenance.ipc
         fill_by_class(context.syn, lambda c: self.initial(context, c, ipc))
 
@@ -113,91 +114,93 @@ class MTT(Method):
         return self.init(context.real, c, ipc, context.rng)
 
     def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
-        """Let one student learn, and move images, step size and labels by how far it landed from its
-        teacher.
-        """
+        """Train one student, then move images, step size and labels along the gradient of its distance."""
         syn = context.syn
         targets_NC = syn.targets()
-        found = self.adjoint(self._problem(context, targets_NC.detach()))
-        if self.max_loss is None or not found.loss > self.max_loss:
-            grads = {"images": found.images_NCHW, "learned_rate": found.step_size}
+        gradients = self.adjoint(self._problem(context, targets_NC.detach()))
+        # "not greater" lets NaN through: it must reach the check for finite numbers, not be skipped.
+        if self.max_loss is None or not gradients.loss > self.max_loss:
+            grads = {"images": gradients.images_NCHW, "learned_rate": gradients.step_size}
             if syn.soft_labels is not None:
-                (grads["soft_labels"],) = torch.autograd.grad(targets_NC, syn.soft_labels, found.targets_NC)
+                # Chain rule from the probabilities back to the logits that are stored.
+                (grads["soft_labels"],) = torch.autograd.grad(
+                    targets_NC, syn.soft_labels, gradients.targets_NC
+                )
             apply(grads=grads)
             with torch.no_grad():
                 learned_rate(syn).clamp_(min=self.step_size_floor)
-        shown = {"loss": found.loss, "step_size": learned_rate(syn).detach()}
-        return {name: value for name, value in shown.items() if not value.isinf()}  # which max_loss kept out
+        scalars = {"loss": gradients.loss, "step_size": learned_rate(syn).detach()}
+        # An infinite loss that max_loss has skipped is no failure, so it is not reported as one.
+        return {name: value for name, value in scalars.items() if not value.isinf()}
 
     def _problem(self, context: IterationContext, targets_NC: torch.Tensor) -> Problem:
+        """Draw a teacher, a start epoch and the student's steps."""
         teachers, images, rng = teachers_of(context), context.syn.images.detach(), context.rng
         if not self._order:
+            # Every teacher has been used: draw a new order.
             self._order = torch.randperm(len(teachers), generator=rng).tolist()
         teacher = self._order.pop()
         epoch = int(torch.randint(*self.start_epochs(context.iteration), (1,), generator=rng))
-        start, target = (
-            teachers.snapshot(teacher, e).to(images) for e in (epoch, epoch + self.teacher_epochs)
-        )
+        start = teachers.snapshot(teacher, epoch).to(images)
+        target = teachers.snapshot(teacher, epoch + self.teacher_epochs).to(images)
         rate = learned_rate(context.syn).detach()
         steps = self._steps(len(images), images, rng)
         return Problem(
             self.network(context), start, target, images, targets_NC, rate, steps, self.micro_batch
         )
 
-    def _steps(self, count: int, like: torch.Tensor, rng: torch.Generator) -> list[Step]:
+    def _steps(self, count: int, images: torch.Tensor, rng: torch.Generator) -> list[Step]:
+        """Draw the student's mini-batches and their augmentation, all before the first step."""
         size = count if self.batch_syn == "all" else self.batch_syn
-        plans = []
+        steps = []
         for rows in mini_batches(count, size, self.synthetic_steps, rng):
-            plan = (
-                None
-                if self.augment is None
-                else self.augment.draw(rng, len(rows), like.shape[-1], shared=False)
-            )
-            plans.append(Step(rows.to(like.device), plan))
-        return plans
+            plan = None
+            if self.augment is not None:
+                plan = self.augment.draw(rng, len(rows), images.shape[-1], shared=False)
+            steps.append(Step(rows.to(images.device), plan))
+        return steps
 
     def network(self, context: IterationContext) -> FlatNetwork:
         """Return the distilling architecture as a function of flat weights."""
         if self._network is None:
+            # A constant seed: drawing from the expert's stream would change all that is drawn after it.
             self._network = flat_call(context.new_network(stream(0, "a shell whose weights nobody uses")))
         return self._network
 
     def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
-        """Return the groups of images and step size."""
+        """Return one group with the images and one with the step size."""
         return [
             {"params": [syn.images], "lr": self.lr_images, "momentum": self.momentum},
             {"params": [learned_rate(syn)], "lr": self.lr_step_size, "momentum": self.momentum},
         ]
 
     def forward_passes(self, classes: int, ipc: int, per_class: int) -> float:
-        """Return forward equivalents of an iteration: a plain pass, one with graph, and the way back through
-        that.
-        """
+        """Return the forward passes of one iteration, that is of all steps of the student."""
         images = classes * ipc
-        return (
-            12.0 * self.synthetic_steps * (images if self.batch_syn == "all" else min(self.batch_syn, images))
-        )
+        batch = images if self.batch_syn == "all" else min(self.batch_syn, images)
+        # Each step is run once without graph (3) and once with it and backwards through it (9).
+        return 12.0 * self.synthetic_steps * batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the teachers left in this pass."""
+        """Return the teachers that are still to come before any is repeated."""
         return {"order": list(self._order)}
 
     def load_state_dict(self, state: dict[str, Any], context: IterationContext) -> None:
-        """Go on with the teachers that were left."""
+        """Restore the order of the remaining teachers."""
         self._order = list(state["order"])
 
 
 def learned_rate(syn: SyntheticSet) -> torch.Tensor:
-    """Return the student's step size, a scalar parameter of every set that this family distils."""
+    """Return the student's learned step size, a scalar parameter of the set."""
     assert syn.learned_rate is not None
     return syn.learned_rate
 
 
 def teachers_of(context: IterationContext) -> Trajectories:
-    """Return the expert's teachers.
+    """Return the trajectories of the expert's teachers.
 
     Raises:
-        InputError: The run has none.
+        InputError: The run has not loaded any.
     """
     if context.trajectories is None:
         raise InputError("method.teachers", None, "trajectories: run the same command with pipeline=full")

@@ -1,9 +1,8 @@
-"""RDED: real patches that a teacher finds easy, stitched together; nothing is learned.
+"""RDED: real patches that a teacher classifies with the lowest loss, stitched together; nothing is learned.
 
 Sun, Shi, Yu and Lin, "On the Diversity and Realism of Distilled Dataset: An Efficient Dataset Distillation
-Paradigm", CVPR 2024. The teacher sees patches normalised by the data set's own statistics, as it did in its
-training; those that were published were trained with the statistics of ImageNet, and see patches so, whatever
-the data set.
+Paradigm", CVPR 2024. Here the teacher sees patches normalised by the statistics of its own training data. The
+published teachers were trained with ImageNet's statistics and see patches of every data set so.
 """
 
 from typing import ClassVar, Literal
@@ -22,7 +21,7 @@ from moe_distill.models.base import Network
 from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.validation.values import Count, checked
 
-_CHUNK = 512
+_CHUNK = 512  # images in one pass through the teacher, to bound memory
 
 
 @checked
@@ -30,17 +29,17 @@ class RDED(Method):
     """Cuts patches from real images and keeps those with the lowest loss under a teacher.
 
     Args:
-        mipc: Real images per class that patches are cut from; all of the expert's where it has fewer.
-        crops: Patches cut from each; the one with the lowest cross-entropy stands for the image.
-        factor: Each stored image is stitched of ``factor`` × ``factor`` patches; 1 for 32 pixels, 2 for
+        mipc: Real images per class that patches are cut from; all of the expert's if it has fewer.
+        crops: Patches cut from each image; the one with the lowest cross-entropy represents it.
+        factor: Each stored image is stitched from ``factor`` × ``factor`` patches; 1 for 32 pixels, 2 for
             larger images.
-        storage: As which the images are kept: "float", "png" (whole 255ths) or "jpeg75" (as published: JPEG
-            files of quality 75, which is visible at 32 pixels).
-        labels: "hard", or "teacher_stored": the set holds the teacher's logits of its images.
-        teacher: The pool of one network that ranks the patches and can label students' batches.
+        storage: How pixels are stored: "float", "png" (whole 255ths) or "jpeg75" (as published: JPEG of
+            quality 75, which is visible at 32 pixels).
+        labels: "hard", or "teacher_stored": the set holds the teacher's logits for its images.
+        teacher: Pool of the one network that ranks the patches and can label students' batches.
 
     Raises:
-        FieldError: The teacher cannot serve.
+        FieldError: The pool has several networks, or was trained on other data than the run's.
     """
 
     presets: ClassVar[Presets] = PRESETS
@@ -66,10 +65,10 @@ class RDED(Method):
         self.pools = {"teacher": teacher}
 
     def check(self, real: RealSet) -> None:
-        """Refuse patches of no pixel, and a whitening, which is of whole images, where patches are smaller.
+        """Reject patches of less than a pixel, and whitened data where patches are smaller than images.
 
         Raises:
-            InputError: They are asked for.
+            FieldError: The factor does not fit the data.
         """
         if self.factor > real.size:
             raise FieldError("factor", self.factor, f"at most {real.size}, the side of an image in pixels")
@@ -77,19 +76,22 @@ class RDED(Method):
             raise FieldError("factor", self.factor, "1 with normalisation=zca, which whitens whole images")
 
     def require_images(self, ipc: int, fewest: int) -> None:
-        """Refuse more images than the candidates have patches for.
+        """Reject an ipc that needs more patches than there are candidates.
 
         Raises:
-            InputError: They are more.
+            InputError: There are too few candidates.
         """
         candidates = min(self.mipc, fewest)
-        if ipc * self.factor**2 > candidates:
-            whence = "method.mipc or the images an expert sees of the smallest class"
-            allowed = f"at most {candidates // self.factor**2}: {candidates} candidates ({whence}), {self.factor**2} each"
+        per_image = self.factor**2
+        if ipc * per_image > candidates:
+            source = "method.mipc or the images an expert sees of the smallest class"
+            allowed = (
+                f"at most {candidates // per_image}: {candidates} candidates ({source}), {per_image} each"
+            )
             raise InputError("ipc", ipc, allowed)
 
     def prepare(self, context: IterationContext) -> None:
-        """Fill the set class by class; then its soft labels, where it holds them."""
+        """Fill the images class by class, then the soft labels if the set holds them."""
         fill_by_class(context.syn, lambda c: self._images(context, c))
         if (labels := context.syn.soft_labels) is not None:
             with torch.no_grad():
@@ -97,16 +99,22 @@ class RDED(Method):
 
     @torch.no_grad()
     def _images(self, context: IterationContext, c: int) -> torch.Tensor:
+        """Return the stored images (ipc, C, H, W) of a class."""
         real, rng = context.real, context.rng
         rows = real.class_indices(c)
+        # Drawn without replacement, and cut from all at once.
         rows = rows[torch.randperm(len(rows), generator=rng)[: self.mipc]].to(real.device)
         crops = draw_crops(rng, len(rows), self.crops, real.size)
+        # Pixels are stored as bytes; the patches are raw, in [0, 1].
         patches_NMCHW = cut(real.images_NCHW[rows].float() / 255, crops, real.size // self.factor)
-        seen = framed(real.normalisation.standardised(patches_NMCHW.flatten(0, 1)), real.size)
-        logits_PC = _logits(_teacher(context), seen)
-        loss_P = F.cross_entropy(logits_PC, torch.full_like(logits_PC[:, 0], c).long(), reduction="none")
-        kept = easiest(loss_P.view(patches_NMCHW.shape[:2]), context.syn.provenance.ipc * self.factor**2)
-        return self._stored(stitched(patches_NMCHW[kept], self.factor, real.size))
+        # The teacher takes whole images: smaller patches are framed to their size.
+        framed_PCHW = framed(real.normalisation.standardised(patches_NMCHW.flatten(0, 1)), real.size)
+        logits_PC = _logits(_teacher(context), framed_PCHW)
+        labels_P = torch.full_like(logits_PC[:, 0], c).long()
+        loss_P = F.cross_entropy(logits_PC, labels_P, reduction="none")
+        # One patch an image at most, so that a single easy image does not fill the set.
+        chosen = easiest(loss_P.view(patches_NMCHW.shape[:2]), context.syn.provenance.ipc * self.factor**2)
+        return self._stored(stitched(patches_NMCHW[chosen], self.factor, real.size))
 
     def _stored(self, raw_NCHW: torch.Tensor) -> torch.Tensor:
         match self.storage:

@@ -1,1 +1,1 @@
-"""Networks trained on real data, and where methods draw them from."""
+"""Networks trained on real data that methods, measures and initialisers use."""

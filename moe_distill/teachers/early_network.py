@@ -1,7 +1,7 @@
-"""IDC's networks: early in their training on real data (Kim et al., ICML 2022)."""
+"""IDC's networks, which are early in their training on real data (Kim et al., ICML 2022)."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import torch
 
@@ -16,25 +16,32 @@ from moe_distill.validation.values import Count, Momentum, NotNegative, Positive
 NewNetwork = Callable[[torch.Generator], Network]
 
 
+class EarlyStageState(TypedDict, total=False):
+    """State of the network in use, its optimiser and the position in the epoch; empty before the first."""
+
+    network: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    epochs: dict[str, int | None]
+
+
 @checked
 class EarlyStageNetwork:
-    """One network at a time: trained on augmented and cut-mixed real data as it goes, replaced while it is
-    young.
+    """One network that is trained on augmented real data between uses and replaced early in its training.
 
-    Batches walk through shuffled epochs, from one network to the next.
+    Batches go through shuffled epochs, which continue from one network to the next.
 
     Args:
-        renew_every: Iterations a network serves (published: 100), from an untrained one on.
+        renew_every: Iterations for which a network is used, starting untrained (published: 100).
         n_data: Real images it is trained on after each iteration, rounded up to whole batches.
-        batch_size: Real images a step.
-        lr: Its constant learning rate; momentum and weight decay likewise.
-        momentum: See ``lr``.
-        weight_decay: See ``lr``.
-        augment: Augmentation of the standardised images, each by its own draws.
-        cutmix: CutMix after it.
+        batch_size: Real images per step.
+        lr: Constant learning rate of the network.
+        momentum: Momentum of the network.
+        weight_decay: Weight decay of the network.
+        augment: Augmentation of the standardised images, one draw per image; None for none.
+        cutmix: CutMix, applied after the augmentation.
     """
 
-    identity: ClassVar[str] = "EarlyNetwork"
+    identity: ClassVar[str] = "EarlyNetwork"  # its former name, in keys
 
     def __init__(
         self,
@@ -55,17 +62,22 @@ class EarlyStageNetwork:
 
     @property
     def network(self) -> Network:
-        """The network that serves now."""
+        """The network in use.
+
+        Raises:
+            RuntimeError: :meth:`renew` was never called.
+        """
         return self._serving[0]
 
     @property
     def _serving(self) -> tuple[Network, torch.optim.SGD]:
         if self.current is None:
-            raise RuntimeError("no network yet: iteration 0 brings the first")
+            raise RuntimeError("no network yet: call renew first, as iteration 0 does")
         return self.current
 
     def renew(self, new_network: NewNetwork, rng: torch.Generator) -> None:
-        """Put a fresh network with a fresh optimiser in the place of the old one."""
+        """Replace the network and its optimiser by fresh ones."""
+        # In training mode from the start: it is matched in the mode in which it is trained.
         network = new_network(rng).train()
         sgd = torch.optim.SGD(network.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
         self.current = network, sgd
@@ -75,6 +87,7 @@ class EarlyStageNetwork:
         network, optimizer = self._serving
         rows_N = torch.arange(len(real))
         seen = 0
+        # Counted in images, not steps: the last batch of an epoch may be smaller.
         while seen < self.n_data:
             x, labels = real.at(self.epochs.next(rows_N, self.batch_size, rng))
             seen += len(x)
@@ -86,17 +99,21 @@ class EarlyStageNetwork:
             soft_cross_entropy(network(x), targets).backward()
             optimizer.step()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return network, optimiser and epoch; nothing before the first network."""
+    def state_dict(self) -> EarlyStageState:
+        """Return network, optimiser and position in the epoch; empty before the first network."""
         if self.current is None:
             return {}
         network, optimizer = self.current
-        weights = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-        return {**weights, "epochs": self.epochs.state_dict()}
+        return {
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "epochs": self.epochs.state_dict(),
+        }
 
-    def load_state_dict(self, state: dict[str, Any], new_network: NewNetwork) -> None:
-        """Go on from what :meth:`state_dict` returned."""
+    def load_state_dict(self, state: EarlyStageState, new_network: NewNetwork) -> None:
+        """Restore what :meth:`state_dict` returned."""
         if state:
+            # Any seed will do: the weights are overwritten, and the expert's stream must not move.
             self.renew(new_network, stream(0, "overwritten"))
             network, optimizer = self._serving
             network.load_state_dict(state["network"])

@@ -1,4 +1,4 @@
-"""Initial images that are selected by the features of a network trained on real data."""
+"""Initial images selected by the features of a network trained on real data."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -12,19 +12,18 @@ from moe_distill.models.base import Network
 from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.validation.values import checked
 
-_CHUNK = 512
+_CHUNK = 512  # images in one pass through the network, to bound memory
 
 
 @checked
 @dataclass(frozen=True)
 class FeatureInitializer:
-    """What images start as: real ones of the class, selected by their penultimate features without
-    augmentation.
+    """Initialises images with real ones of the class, selected by their penultimate features.
 
     Args:
-        select: Selects by features (`moe_distill.data.selection`).
-        pool: Networks trained on all real data, the first of which gives the features.
-        network: That network once it is loaded, frozen, in evaluation mode; the method's start puts it here.
+        select: Selection function on features (`moe_distill.data.selection`).
+        pool: Networks trained on all real data; the first computes the features.
+        network: The loaded network, frozen, in evaluation mode; :meth:`Method.start` sets it.
     """
 
     identity: ClassVar[str] = "Selected"  # its former name, in keys
@@ -34,12 +33,22 @@ class FeatureInitializer:
     network: Network | None = field(default=None, metadata={"describe": False})
 
     def __call__(self, real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
-        """Return min(n, images of class ``c``) normalised images (n, C, H, W), in the order they were
-        selected.
+        """Return normalised images (n, C, H, W) of a class in the order of their selection.
+
+        Args:
+            real: The expert's real data.
+            c: The class.
+            n: How many; fewer are returned if the class has fewer.
+            rng: Drawn from by selections that are random.
+
+        Raises:
+            InputError: The network is not loaded, because this initialiser is part of another.
         """
         if self.network is None:
             raise InputError(
-                "init.of", self.select, "random_real or first_real: a selection is an init of its own"
+                "init.of",
+                self.select,
+                "random_real or first_real: a selection cannot be part of another init",
             )
         rows_N = real.class_indices(c)
         with torch.no_grad():

@@ -1,40 +1,38 @@
-"""Trajectories that begin as another one does and go on."""
+"""Stored trajectories that start exactly like another one but are longer."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from moe_distill.store.identity import identity
 from moe_distill.training.recipe import Recipe
 
 
-def longer_ones(folder: Path, recipe: Recipe, wanted: Mapping[str, Any]) -> list[str]:
-    """Return the keys of trajectories that differ from one in being longer alone, the shortest first.
+def longer_ones(folder: Path, recipe: Recipe, settings: Mapping[str, object]) -> list[str]:
+    """Return the keys of stored trajectories that differ from one only in having more epochs, shortest first.
 
     Args:
-        folder: Holds the trajectories, a folder each.
-        recipe: How it is trained. Where its rate changes on the way, its epochs decide all of it, and none is
-            like it.
-        wanted: Its settings.
+        folder: Folder with one subfolder per trajectory.
+        recipe: Training recipe of the trajectory.
+        settings: All settings of the trajectory (:meth:`TrajectoryPool.settings`).
     """
+    # Drops and the cosine depend on the number of epochs, so a longer training has other rates on the way.
     if recipe.drops or recipe.cosine:
         return []
-    settings = identity(wanted)
-    alike = sorted(
-        (_epochs_beside(file, settings), file.parent.name) for file in folder.glob("*/manifest.json")
+    target = identity(settings)
+    candidates = sorted(
+        (_epochs_if_alike(file, target, recipe.epochs), file.parent.name)
+        for file in folder.glob("*/manifest.json")
     )
-    return [name for epochs, name in alike if epochs > recipe.epochs]
+    return [key for epochs, key in candidates if epochs > recipe.epochs]
 
 
-def _epochs_beside(manifest: Path, wanted: Mapping[str, Any]) -> int:
-    """Return the epochs of a trajectory that differs in these alone from the settings that are wanted; 0 of
-    others.
-    """
+def _epochs_if_alike(manifest: Path, target: Mapping[str, object], target_epochs: int) -> int:
+    """Return the epochs of a stored trajectory if it differs from ``target`` in these only; otherwise 0."""
     try:
-        settings = json.loads(manifest.read_text())["identity"]
-        epochs = settings["recipe"]["epochs"]
-        alike = {**settings, "recipe": {**settings["recipe"], "epochs": wanted["recipe"]["epochs"]}} == wanted
+        stored = json.loads(manifest.read_text())["identity"]
+        epochs = stored["recipe"]["epochs"]
+        same_epochs = {**stored, "recipe": {**stored["recipe"], "epochs": target_epochs}}
     except (OSError, ValueError, LookupError, TypeError):
-        return 0  # damaged: whoever asks for this very one is told so
-    return int(epochs) if alike else 0
+        return 0  # a damaged manifest is reported when that very trajectory is loaded
+    return int(epochs) if same_epochs == target else 0

@@ -1,8 +1,8 @@
-"""IDM's queue of networks, each a little further trained than the next (IDM §3.3)."""
+"""IDM's queue of networks at different stages of their training (IDM §3.3)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ NewNetwork = Callable[[torch.Generator], Network]
 
 @dataclass
 class Entry:
-    """A network of the queue with its optimiser and the counts behind its training accuracy."""
+    """A network of the queue with its optimiser and the counts for its training accuracy."""
 
     network: Network
     optimizer: torch.optim.SGD
@@ -31,22 +31,31 @@ class Entry:
         return self.correct / self.seen if self.seen else 0.0
 
 
+class QueueState(TypedDict):
+    """State of a queue: weights, optimiser state, correct and seen images of each network, oldest first."""
+
+    entries: list[tuple[dict[str, torch.Tensor], dict[str, Any], int, int]]
+
+
 @checked
 class NetworkQueue:
-    """First in, first out: fresh networks enter, random ones are trained, the oldest leaves a full queue.
+    """A first-in, first-out queue: fresh networks enter, random ones are trained, the oldest is dropped.
 
     Args:
-        capacity: Networks held at most.
-        first: Networks it starts with.
-        renew_every: Iterations between two fresh networks (iteration 0 brings one).
+        capacity: Maximum number of networks.
+        first: Number of networks at the start.
+        renew_every: Iterations between two fresh networks (iteration 0 adds one).
         trained: Distinct networks trained after each iteration.
-        steps: SGD steps each of them takes.
-        batch_size: Real images a step, unaugmented.
-        lr: Learning rate of the networks; momentum and weight decay likewise.
-        momentum: See ``lr``.
-        weight_decay: See ``lr``.
+        steps: SGD steps that each of them takes.
+        batch_size: Real images per step, not augmented.
+        lr: Learning rate of the networks.
+        momentum: Momentum of the networks.
+        weight_decay: Weight decay of the networks.
         meter_reset: Iterations between two resets of all accuracy counts. The published code resets them
-            whenever it evaluates, which silences the cross-entropy term until a network is trained again.
+            whenever it evaluates, which switches the cross-entropy term off until a network is trained again.
+
+    Raises:
+        FieldError: ``trained`` exceeds ``first``, or ``first`` exceeds ``capacity``.
     """
 
     def __init__(
@@ -76,24 +85,27 @@ class NetworkQueue:
         self.entries = [self._entry(new_network(rng)) for _ in range(self.first)]
 
     def renew(self, iteration: int, new_network: NewNetwork, rng: torch.Generator) -> None:
-        """Reset the counts and let a fresh network in, each when it is time."""
+        """Reset the accuracy counts and add a fresh network, each if the iteration is due for it."""
         if iteration and iteration % self.meter_reset == 0:
             for entry in self.entries:
                 entry.correct = entry.seen = 0
         if iteration % self.renew_every == 0:
             if len(self.entries) == self.capacity:
+                # The oldest.
                 self.entries.pop(0)
             self.entries.append(self._entry(new_network(rng)))
 
     def draw(self, rng: torch.Generator) -> tuple[Network, float]:
-        """Return a network drawn uniformly and its training accuracy as a fraction."""
+        """Return a uniformly drawn network and its training accuracy as a fraction."""
         entry = self.entries[int(torch.randint(len(self.entries), (1,), generator=rng))]
         return entry.network, entry.accuracy
 
     def train(self, real: RealSet, rng: torch.Generator) -> None:
         """Train some distinct networks, drawn uniformly, on random unaugmented batches of all classes."""
+        # A permutation, so that the networks are distinct.
         for i in torch.randperm(len(self.entries), generator=rng)[: self.trained].tolist():
             entry = self.entries[i]
+            # Methods use the networks in evaluation mode.
             entry.network.train()
             for _ in range(self.steps):
                 images, labels = real.batch(self.batch_size, rng)
@@ -105,16 +117,19 @@ class NetworkQueue:
                 entry.optimizer.step()
 
     def forward_passes(self) -> float:
-        """Return forward equivalents of training after one iteration."""
+        """Return the forward passes of the training after one iteration."""
         return 3 * self.trained * self.steps * self.batch_size
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return every network, optimiser and count."""
-        kept = [(e.network.state_dict(), e.optimizer.state_dict(), e.correct, e.seen) for e in self.entries]
-        return {"entries": kept}
+    def state_dict(self) -> QueueState:
+        """Return the networks, their optimisers and their counts."""
+        entries = [
+            (e.network.state_dict(), e.optimizer.state_dict(), e.correct, e.seen) for e in self.entries
+        ]
+        return {"entries": entries}
 
-    def load_state_dict(self, state: dict[str, Any], new_network: NewNetwork) -> None:
+    def load_state_dict(self, state: QueueState, new_network: NewNetwork) -> None:
         """Rebuild the queue from what :meth:`state_dict` returned."""
+        # Any seed will do: the weights are overwritten, and the expert's stream must not move.
         self.entries = []
         for weights, optimizer, correct, seen in state["entries"]:
             entry = self._entry(new_network(stream(0, "overwritten")))

@@ -1,4 +1,4 @@
-"""The weights of a teacher as they are recorded, epoch by epoch, in a file that outlives a kill."""
+"""Recording of a teacher's weights, epoch by epoch, in a file that survives a kill."""
 
 import hashlib
 import json
@@ -18,20 +18,18 @@ from moe_distill.teachers.trajectories import SNAPSHOTS, opened
 
 
 class Recording:
-    """Snapshots on their way to the disk, in a file that outlives a kill.
+    """A file of snapshots that is written during training and can be continued after a kill.
 
-    They are written, not mapped: a disk that is full then says so, where a mapped page ends the process. The
-    checksum of each is kept beside them: a file that does not hold what was written, or has none beside it,
-    counts as missing.
+    The checksum of each snapshot is kept in ``snapshots.json``. A file whose content does not match its
+    checksums, or that has none, is treated as missing.
 
     Args:
-        folder: Where the file lies. One that a killed training left is gone on with.
+        folder: Folder of the file; a file left by a killed training is continued.
         epochs: Index of the last snapshot.
-        network: The network before training: snapshot 0, and the order of the weights.
+        network: The network before training; it gives snapshot 0 and the order of the weights.
 
     Attributes:
-        fresh: Whether there was no such file, or a damaged one: whatever else is known of an earlier attempt
-            is of no use.
+        fresh: Whether there was no usable file, so that other state of an earlier attempt must be discarded.
     """
 
     def __init__(self, folder: Path, epochs: int, network: Network) -> None:
@@ -44,55 +42,58 @@ class Recording:
         self.fresh = not self.path.is_file()
         if self.fresh:
             write_json(self._sums, {})
-            started = self.path.with_name(
-                "started.npy"
-            )  # a file cut short by a kill must not be gone on with
-            open_memmap(started, mode="w+", dtype=np.float32, shape=shape).flush()
-            started.replace(self.path)
+            # Renamed only when complete, so that a file cut short by a kill is never continued.
+            incomplete = self.path.with_name("started.npy")
+            open_memmap(incomplete, mode="w+", dtype=np.float32, shape=shape).flush()
+            incomplete.replace(self.path)
+        # Snapshots are written at offsets from the end of the header.
         self._header = opened(self.path).offset
         self._written: dict[str, str] = json.loads(self._sums.read_text())
+        # Also in a file that is continued, where it writes the same weights again.
         self.take(0, network.state_dict())
 
     def take(self, epoch: int, weights: Mapping[str, torch.Tensor]) -> None:
-        """Write the weights after so many epochs.
+        """Write the weights after ``epoch`` epochs.
 
         Raises:
-            InputError: One is not finite.
+            InputError: A weight is not finite.
         """
         flat_P = torch.cat([weights[name].detach().reshape(-1) for name in self.names])
         if not flat_P.isfinite().all():
             allowed = "a finite one: try a smaller method.teachers.recipe.lr"
             raise InputError("method.teachers", f"weight that is not finite after epoch {epoch}", allowed)
         row = flat_P.cpu().numpy().astype(np.float32).tobytes()
+        # Written, not mapped: a full disk then raises an error, where a mapped page would kill the process.
         with self.path.open("r+b") as file:
             file.seek(self._header + epoch * len(row))
             file.write(row)
             file.flush()
             os.fsync(file.fileno())
+        # Only after the weights are on the disk: a checksum without its snapshot would look like damage.
         self._written[str(epoch)] = hashlib.sha256(row).hexdigest()
         write_json(self._sums, self._written)
 
     def finished(self) -> Path:
-        """Return the file with all snapshots in it.
+        """Return the path of the file once all snapshots are in it.
 
         Raises:
-            InputError: One was never written: an earlier attempt was gone on with of which part is lost.
+            InputError: A snapshot is missing, because part of an earlier attempt was lost.
         """
-        lost = [epoch for epoch in range(len(opened(self.path))) if str(epoch) not in self._written]
-        if lost:
-            set_aside(self.path, f"snapshot {lost[0]} has no checksum in {self._sums.name}")
-            raise InputError(
-                "method.teachers", self.path, "a whole recording: the same command starts it anew"
-            )
+        missing = [epoch for epoch in range(len(opened(self.path))) if str(epoch) not in self._written]
+        if missing:
+            set_aside(self.path, f"snapshot {missing[0]} has no checksum in {self._sums.name}")
+            allowed = "a whole recording: the same command starts it anew"
+            raise InputError("method.teachers", self.path, allowed)
         return self.path
 
     def _flaw(self, shape: tuple[int, int]) -> str | None:
-        """Return what is wrong with the file of an earlier attempt, or None."""
+        """Return a description of what is wrong with the file of an earlier attempt, or None."""
         try:
             snapshots = opened(self.path)
-            written = json.loads(self._sums.read_text())
-            spoiled = [
-                e for e, s in written.items() if hashlib.sha256(snapshots[int(e)].tobytes()).hexdigest() != s
+            damaged = [
+                epoch
+                for epoch, checksum in json.loads(self._sums.read_text()).items()
+                if hashlib.sha256(snapshots[int(epoch)].tobytes()).hexdigest() != checksum
             ]
         except InputError as error:
             return str(error.value)
@@ -100,4 +101,4 @@ class Recording:
             return f"{self._sums.name} beside it cannot be read"
         if snapshots.shape != shape:
             return f"it has the shape {snapshots.shape} where {shape} belongs"
-        return f"snapshot {spoiled[0]} is not what was written" if spoiled else None
+        return f"snapshot {damaged[0]} is not what was written" if damaged else None

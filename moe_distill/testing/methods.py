@@ -71,7 +71,7 @@ class MethodConformance:
         assert torch.equal(images(made), start) != made.method.trainable
         if made.method.trainable:
             assert made.iteration == min(3, made.method.iterations)
-            assert made.shown["loss"] > 0
+            assert made.last_scalars["loss"] > 0
             assert (images(made) - start).flatten(1).any(1).all()
 
     def test_the_seed_alone_decides_the_images(self, spec: ExpertSpec, real: RealSet) -> None:
@@ -112,7 +112,7 @@ class MethodConformance:
         iterate(resumed, optimizer, resumed.iteration, 3)
         ours, theirs = (made.synthetic.state_dict() for made in (resumed, whole))
         assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
-        assert resumed.shown == whole.shown
+        assert resumed.last_scalars == whole.last_scalars
         assert torch.equal(resumed.rng.get_state(), whole.rng.get_state())
 
     def test_any_size_gives_decoded_images_of_that_size_by_class(

@@ -1,1 +1,1 @@
-"""How a network is trained: plain steps, recipes, and the Lightning shell."""
+"""Training of networks: batches, mixing, recipes, steps, and the Lightning modules around them."""

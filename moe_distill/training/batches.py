@@ -1,4 +1,4 @@
-"""What students train on: pools of images, and the batches made of them."""
+"""Pools of images that students train on, and the batches drawn from them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,18 +16,18 @@ from moe_distill.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class TrainingPool:
-    """Images to train on, wherever they are kept.
+    """M images to train on, on any device, with their labels.
 
     Attributes:
         take: Returns standardised float images (B, C, H, W) for indices (B,).
         labels_M: Labels of all M images, on the CPU.
-        experts_M: The expert each image came from (zeros for real data), on the CPU.
+        experts_M: Number of the expert that each image comes from (zeros for real data), on the CPU.
         classes: Number of classes.
-        targets_MC: Learned probabilities (M, classes) in place of the labels, or None.
-        label: Returns a teacher's probabilities (B, classes) of standardised images (B, C, H, W), in place of
-            any targets; or None.
-        pieces_M: Patches a side of which each image is stitched; None where all are whole.
-        normalisation: How the images are standardised; needed by recipes that augment pixels.
+        targets_MC: Learned probabilities (M, classes) that replace the labels, or None.
+        label: Returns a teacher's probabilities (B, classes) for standardised images (B, C, H, W), which
+            replace all other targets; or None.
+        pieces_M: Patches per side that each image is stitched from; None if all images are whole.
+        normalisation: Normalisation of the images; required by recipes that augment pixels.
     """
 
     take: Callable[[torch.Tensor], torch.Tensor]
@@ -43,14 +43,15 @@ class TrainingPool:
         return len(self.labels_M)
 
     def targets_of(self, index_B: torch.Tensor) -> torch.Tensor:
-        """Return the soft targets (B, classes) of some images, on the CPU or where learned ones lie."""
+        """Return the soft targets (B, classes) at some indices, where learned ones lie or on the CPU."""
         if self.targets_MC is None:
             return soft_targets(self.labels_M[index_B], self.classes)
         return self.targets_MC[index_B.to(self.targets_MC.device)]
 
 
 def real_pool(real: RealSet) -> TrainingPool:
-    """Return a pool over real images, standardised as they are taken."""
+    """Return a pool over real images."""
+    # Standardised as they are taken: float images of the whole set would take four times the memory.
     return TrainingPool(
         take=lambda index_B: real.normalised(real.images_NCHW[index_B.to(real.device)]),
         labels_M=real.labels_N.cpu(),
@@ -68,7 +69,22 @@ def tensor_pool(
     targets_MC: torch.Tensor | None = None,
     normalisation: Normalisation | None = None,
 ) -> TrainingPool:
-    """Return a pool over standardised images that lie on the device."""
+    """Return a pool over standardised images that are already on the device.
+
+    Args:
+        images_MCHW: The images.
+        labels_M: Their labels, on the CPU.
+        experts_M: Number of the expert that each image comes from, on the CPU.
+        classes: Number of classes.
+        targets_MC: Learned probabilities (M, classes) that replace the labels, or None.
+        normalisation: Normalisation of the images; required by recipes that augment pixels.
+
+    Example:
+        >>> labels_M = torch.tensor([0, 2, 1])
+        >>> pool = tensor_pool(torch.zeros(3, 1, 8, 8), labels_M, torch.zeros(3), classes=3)
+        >>> pool.targets_of(torch.tensor([1]))
+        tensor([[0., 0., 1.]])
+    """
 
     def take(index_B: torch.Tensor) -> torch.Tensor:
         return images_MCHW[index_B.to(images_MCHW.device)]
@@ -77,22 +93,22 @@ def tensor_pool(
 
 
 def fused(pool: TrainingPool, fusion: Fusion) -> TrainingPool:
-    """Return the pool as a fusion leaves it before any training: itself, or its pairs mixed for good.
+    """Return the pool after the mixing that a fusion does once before training; most fusions do none.
 
-    A mixed image keeps the number of its first image's expert, and the class of both.
+    A mixed image has the class of both its images and the expert number of the first.
     """
     pairs = fusion.pairs(pool.experts_M, pool.labels_M)
     if pairs is None:
         return pool
 
     def take(index_B: torch.Tensor) -> torch.Tensor:
-        return mixup(
-            pool.take(pairs.first_P[index_B]), pool.take(pairs.partner_P[index_B]), pairs.lam_P[index_B]
-        )
+        first, partner = pool.take(pairs.first_P[index_B]), pool.take(pairs.partner_P[index_B])
+        return mixup(first, partner, pairs.lam_P[index_B])
 
     targets_PC = None
     if pool.targets_MC is not None:
         targets_PC = mixup(pool.targets_of(pairs.first_P), pool.targets_of(pairs.partner_P), pairs.lam_P)
+    # Both images of a pair have the same class.
     labels_P, experts_P = pool.labels_M[pairs.first_P], pool.experts_M[pairs.first_P]
     return dataclasses.replace(
         pool, take=take, labels_M=labels_P, experts_M=experts_P, targets_MC=targets_PC, pieces_M=None
@@ -102,13 +118,20 @@ def fused(pool: TrainingPool, fusion: Fusion) -> TrainingPool:
 def training_batch(
     pool: TrainingPool, first_B: torch.Tensor, recipe: Recipe, fusion: Fusion | None, rng: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return images (B, C, H, W) and soft targets (B, classes) of one step; twice as many where mixed ones
-    are added.
+    """Return images and soft targets of one training step.
 
-    Each constituent of a mixed image is augmented by itself, then mixed, then cut-mixed (MoE paper Eq. 4; IDC
-    §4). Images that are added to the batch are mixed as they are stored. All targets then weigh double: the
-    mean over the batch is the sum of the two halves' mean losses. A teacher that labels sees the images last,
-    as the student does.
+    Images are augmented one by one, then mixed with their partners, then cut-mixed (MoE paper Eq. 4; IDC §4).
+    A fusion may add mixed images to the batch instead of replacing it; these are mixed without augmentation.
+
+    Args:
+        pool: The pool that the batch is taken from.
+        first_B: Indices of the batch's images in the pool.
+        recipe: Augmentation and CutMix.
+        fusion: How images of different experts are mixed, or None.
+        rng: A CPU generator; all draws come from it.
+
+    Returns:
+        Images (B, C, H, W) and targets (B, classes); 2 B of each if mixed images are added.
     """
     x, targets = _augmented(pool, first_B, recipe, rng)
     mix = None if fusion is None else fusion.draw(rng, first_B, pool.experts_M, pool.labels_M)
@@ -119,9 +142,11 @@ def training_batch(
         if plan is not None:
             x, targets = recipe.cutmix.apply(x, targets, plan)
     if mix is not None and mix.beside:
-        more_x, more_targets = _mixed(_stored(pool, first_B), _stored(pool, mix.partner_B), mix)
-        x, targets = torch.cat([x, more_x]), 2 * torch.cat([targets, more_targets])
+        added_x, added_targets = _mixed(_stored(pool, first_B), _stored(pool, mix.partner_B), mix)
+        # Doubled, so that the mean over the 2 B images is the sum of the two halves' mean losses.
+        x, targets = torch.cat([x, added_x]), 2 * torch.cat([targets, added_targets])
     if pool.label is not None:
+        # Last, on the images that the student sees. The sum over classes keeps the weight of a row.
         targets = targets.sum(1, keepdim=True) * pool.label(x)
     return x, targets
 
@@ -129,6 +154,8 @@ def training_batch(
 def _mixed(
     first: tuple[torch.Tensor, torch.Tensor], other: tuple[torch.Tensor, torch.Tensor], mix: Mix
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mix images and targets with those of their partners."""
+    # Weights are drawn on the CPU.
     lam_B = mix.lam_B.to(first[0].device)
     return mixup(first[0], other[0], lam_B), mixup(first[1], other[1], lam_B)
 
@@ -136,10 +163,12 @@ def _mixed(
 def _augmented(
     pool: TrainingPool, index_B: torch.Tensor, recipe: Recipe, rng: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images, augmented as the recipe says, and their targets."""
     x, targets = _stored(pool, index_B)
     if recipe.regions and pool.pieces_M is not None:
         x = _regions(x, pool.pieces_M[index_B], rng)
     if recipe.pixels is not None:
+        # Pixels are augmented before they are standardised, so they are converted there and back.
         assert pool.normalisation is not None
         x = recipe.pixels(x, pool.normalisation, rng)
     if recipe.augment is not None:
@@ -148,15 +177,21 @@ def _augmented(
 
 
 def _regions(x_BCHW: torch.Tensor, pieces_B: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """Shuffle the patches of stitched images and enlarge a random region of each (RDED)."""
+    # The images of a pool must not change.
     x_BCHW = x_BCHW.clone()
-    for factor in (f for f in pieces_B.unique().tolist() if f > 1):
+    for factor in pieces_B.unique().tolist():
+        if factor <= 1:  # a whole image has no patches
+            continue
         rows_Q = (pieces_B == factor).nonzero().squeeze(1)
         stitched = patches.shuffled(x_BCHW[rows_Q], patches.draw_orders(rng, len(rows_Q), factor))
+        # A region has at least the area of one patch.
         regions = patches.draw_regions(rng, len(rows_Q), x_BCHW.shape[-1], 1 / factor)
         x_BCHW[rows_Q] = patches.enlarged(stitched, regions)
     return x_BCHW
 
 
 def _stored(pool: TrainingPool, index_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images and targets as they are in the pool, on the device of the images."""
     x = pool.take(index_B)
     return x, pool.targets_of(index_B).to(x.device)

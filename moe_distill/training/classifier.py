@@ -1,4 +1,4 @@
-"""Supervised training of S networks at once as a LightningModule that can be killed and resumed."""
+"""Supervised training of S networks at once, as a LightningModule that can be killed and resumed."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,25 +18,26 @@ from moe_distill.training.fusion import Fusion
 from moe_distill.training.recipe import Recipe
 from moe_distill.training.trainer import ticks
 
-_TEST_CHUNK = 1000
+_TEST_CHUNK = 1000  # test images in one pass, to bound memory
 
 
 class Classifier(pl.LightningModule):
-    """Trains S networks on one pool of images, each on its own stream; one batch of the loader is one step.
+    """Trains S networks on one pool of images, each with its own random stream.
 
     Args:
         networks: S freshly built networks of one architecture.
-        pool: What they train on.
-        test: Real images they are tested on at the recipe's test points.
-        recipe: How they train.
+        pool: Images to train on.
+        test: Real images for the tests at the recipe's test points.
+        recipe: How the networks are trained.
         streams: S generators.
         fusion: How images of different experts are mixed, or None.
-        lr: First learning rate in place of the recipe's (a set's learned rate).
-        step_done: Called after each step with how many are done and the networks; before the next checkpoint.
-        steps_at_most: Where the training ends if that is before the recipe's last epoch does.
+        lr: Initial learning rate that replaces the recipe's (a set's learned rate), or None.
+        step_done: Called after each step, before any checkpoint, with the number of steps done and the
+            networks; or None.
+        steps_at_most: Number of steps after which training ends early, or None.
 
     Raises:
-        InputError: The recipe asks for a teacher's labels, and the pool has no teacher.
+        InputError: The recipe needs a teacher's labels, but the pool has no teacher.
     """
 
     def __init__(
@@ -53,10 +54,9 @@ class Classifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         if recipe.labels == "teacher_online" and pool.label is None:
-            raise InputError(
-                "recipe.labels", recipe.labels, "set or hard: there is no teacher here that labels"
-            )
-        self.automatic_optimization = False
+            allowed = "set or hard: no teacher is available to label"
+            raise InputError("recipe.labels", recipe.labels, allowed)
+        self.automatic_optimization = False  # the cohort has its own optimisers
         self.networks = torch.nn.ModuleList(networks)
         self.pool = pool if fusion is None else batches.fused(pool, fusion)
         self.test_set, self.recipe, self.fusion, self.lr = test, recipe, fusion, lr
@@ -77,18 +77,20 @@ class Classifier(pl.LightningModule):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in one pass over the pool, the smaller last batch included."""
+        """Steps in one pass over the pool, including the smaller last batch."""
+        # Rounded up.
         return -(-len(self.pool) // self.recipe.batch_size)
 
     @property
     def total(self) -> int:
-        """Steps of the whole training."""
+        """Number of steps of the whole training."""
         steps_of_recipe = self.recipe.total_epochs * self.steps_per_epoch
         return steps_of_recipe if self.steps_at_most is None else min(self.steps_at_most, steps_of_recipe)
 
     @property
     def cohort(self) -> steps.Cohort:
-        """The networks as they step; made once they lie on their device."""
+        """The networks with their optimisers."""
+        # Made on first use: which cohort is faster depends on the device, where the networks are only now.
         if self._cohort is None:
             self._cohort = steps.cohort(self.students, self.recipe)
             if self._state is not None:
@@ -96,40 +98,41 @@ class Classifier(pl.LightningModule):
         return self._cohort
 
     def configure_optimizers(self) -> None:
-        """Leave the optimisers to the cohort."""
+        """Return no optimiser to Lightning; the cohort has its own."""
 
     def train_dataloader(self) -> DataLoader[int]:
-        """Hand out the steps that are left."""
+        """Return a loader of the remaining steps."""
         return ticks(self.iteration, self.total)
 
     def training_step(self, step: int, _: int) -> None:
-        """Take one step of every network; test after the epochs the recipe names."""
-        epoch, within = divmod(step, self.steps_per_epoch)
-        if within == 0:
+        """Take one step of every network, and test them after the recipe's test epochs."""
+        epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+        if step_of_epoch == 0:
             self._begin_epoch(epoch)
-        size = self.recipe.batch_size
-        rows = [order[within * size : (within + 1) * size] for order in self.orders]
-        drawn = [
-            batches.training_batch(self.pool, r, self.recipe, self.fusion, g)
-            for r, g in zip(rows, self.streams, strict=True)
+        # Every network goes through the pool in its own order.
+        begin = step_of_epoch * self.recipe.batch_size
+        rows = [order[begin : begin + self.recipe.batch_size] for order in self.orders]
+        step_batches = [
+            batches.training_batch(self.pool, rows_B, self.recipe, self.fusion, rng)
+            for rows_B, rng in zip(rows, self.streams, strict=True)
         ]
-        self.losses = self.cohort.step(drawn, self.streams).tolist()
-        self.images_seen += sum(len(r) for r in rows)
+        self.losses = self.cohort.step(step_batches, self.streams).tolist()
+        self.images_seen += sum(len(rows_B) for rows_B in rows)
         self.iteration = step + 1
-        if self.iteration == self.total or (
-            within == self.steps_per_epoch - 1 and self.recipe.tests_after(epoch)
-        ):
+        epoch_done = step_of_epoch == self.steps_per_epoch - 1
+        if self.iteration == self.total or (epoch_done and self.recipe.tests_after(epoch)):
             self.accuracies[epoch] = self.tested()
         if self.step_done is not None:
             self.step_done(self.iteration, self.cohort)
 
     def _begin_epoch(self, epoch: int) -> None:
-        self.orders = [torch.randperm(len(self.pool), generator=g) for g in self.streams]
+        """Shuffle the pool for every network and set the epoch's learning rate."""
+        self.orders = [torch.randperm(len(self.pool), generator=rng) for rng in self.streams]
         dropped = epoch in self.recipe.drop_epochs
         self.cohort.set_lr(self.recipe.lr_at(epoch, self.lr), dropped and self.recipe.fresh_optimizer)
 
     def tested(self) -> list[float]:
-        """Return every network's accuracy on the test set, as fractions; NaN of one that diverged."""
+        """Return every network's accuracy on the test set, as fractions; NaN for networks that diverged."""
         diverged = set[int]()
         metrics = [
             MulticlassAccuracy(self.pool.classes, average="micro").to(self.device) for _ in self.networks
@@ -138,34 +141,38 @@ class Classifier(pl.LightningModule):
         for begin in range(0, len(test.labels_N), _TEST_CHUNK):
             rows = slice(begin, begin + _TEST_CHUNK)
             logits_SNC = self.cohort.logits(test.normalised(test.images_NCHW[rows]))
-            diverged.update(i for i, logits_NC in enumerate(logits_SNC) if not logits_NC.isfinite().all())
-            for metric, logits_NC in zip(metrics, logits_SNC, strict=True):
-                metric.update(logits_NC, test.labels_N[rows])
+            for i, logits_NC in enumerate(logits_SNC):
+                # The largest of NaN logits is some class, so a diverged network would seem to guess.
+                if not logits_NC.isfinite().all():
+                    diverged.add(i)
+                metrics[i].update(logits_NC, test.labels_N[rows])
         return [math.nan if i in diverged else float(metric.compute()) for i, metric in enumerate(metrics)]
 
     def scalars(self) -> Mapping[str, float]:
-        """Return what the curves show of the last step."""
+        """Return the losses of the last step, for the curves."""
         return {f"student_{i}/loss": loss for i, loss in enumerate(self.losses)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep everything the next step depends on."""
-        del checkpoint["loops"]  # the clock is ours
-        checkpoint["state_dict"] = {}
+        """Store everything the next step depends on."""
+        del checkpoint["loops"]  # the module keeps its own clock
+        checkpoint["state_dict"] = {}  # the weights are in the cohort's state
         checkpoint["classifier"] = {
             "iteration": self.iteration,
             "cohort": self.cohort.state_dict(),
-            "streams": [g.get_state() for g in self.streams],
+            "streams": [rng.get_state() for rng in self.streams],
             "orders": self.orders,
             "accuracies": self.accuracies,
             "images_seen": self.images_seen,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take back what :meth:`on_save_checkpoint` kept."""
-        held = checkpoint["classifier"]
-        checkpoint["state_dict"] = self.state_dict()
-        self.iteration, self.orders, self.accuracies = held["iteration"], held["orders"], held["accuracies"]
-        self.images_seen = held["images_seen"]
-        self._state = held["cohort"]
-        for generator, state in zip(self.streams, held["streams"], strict=True):
-            generator.set_state(state)
+        """Restore what :meth:`on_save_checkpoint` stored."""
+        stored = checkpoint["classifier"]
+        checkpoint["state_dict"] = self.state_dict()  # Lightning loads it after this hook
+        self.iteration = stored["iteration"]
+        self.orders = stored["orders"]
+        self.accuracies = stored["accuracies"]
+        self.images_seen = stored["images_seen"]
+        self._state = stored["cohort"]  # loaded when the cohort is made, on the device
+        for rng, state in zip(self.streams, stored["streams"], strict=True):
+            rng.set_state(state)

@@ -1,6 +1,4 @@
-"""What a way of mixing the experts' images promises, and variants: beside the batch, now and then, once for
-good.
-"""
+"""The protocol of mixing experts' images (fusion), and fusions that change when another one mixes."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -16,10 +14,12 @@ _EVERY_BATCH = "a fusion that mixes every batch, or students would see batches o
 
 
 class Mix(NamedTuple):
-    """Whom each image of a batch is mixed with: indices into the union's images, and the first images'
-    weights.
+    """The mixing of one batch.
 
-    The mixed images take the place of the batch's, or stand beside them.
+    Attributes:
+        partner_B: The image that each image is mixed with, as indices into the union.
+        lam_B: Weights of the batch's own images, (B,) or (1,).
+        beside: Whether mixed images are added to the batch instead of replacing its images.
     """
 
     partner_B: Tensor
@@ -28,7 +28,13 @@ class Mix(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Which images of the union are mixed for good, as indices into it, and the first images' weights."""
+    """The mixing of the whole union before training.
+
+    Attributes:
+        first_P: The first image of each pair, as indices into the union.
+        partner_P: The second image of each pair.
+        lam_P: Weights of the first images.
+    """
 
     first_P: Tensor
     partner_P: Tensor
@@ -36,18 +42,18 @@ class Pairs(NamedTuple):
 
 
 class Fusion(Protocol):
-    """A way of mixing the union of the experts' images when a student is trained on them."""
+    """A way of mixing the union of all experts' images when students are trained on it."""
 
     def pairs(self, expert_M: Tensor, label_M: Tensor) -> Pairs | None:
-        """Draw what replaces the images before any training; None, as for most, leaves them as they are."""
+        """Draw the pairs that replace the images before training; None, as for most fusions, keeps them."""
         return None
 
     def left_of(self, images: int, classes: int) -> int:
-        """Return how many images are trained on, of so many in classes of equal size."""
+        """Return the number of images trained on, given the union's, in classes of equal size."""
         return images
 
     def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
-        """Draw the partners of one batch; None leaves the batch unmixed.
+        """Draw the mixing of one batch; None leaves the batch unmixed.
 
         Args:
             rng: A CPU generator.
@@ -58,23 +64,23 @@ class Fusion(Protocol):
         ...
 
     def describe_for(self, experts: int) -> str:
-        """Name what this does to the union of so many experts, as recorded with a result."""
+        """Return the name, as recorded with results, of what this does to the union of so many experts."""
         ...
 
 
 @checked
 @dataclass(frozen=True)
 class Additive(Fusion):
-    """Train on the batch and on a mixed copy of it: CE(augmented originals) + CE(mixed originals, not
-    augmented).
+    """Train on the batch and on a mixed copy of it: CE(augmented images) + CE(mixed images).
 
-    The first image weighs more, λ ← max(λ, 1 - λ). IDM's evaluator has this form.
+    The mixed images are not augmented, and their first image weighs more, λ ← max(λ, 1 - λ), as in IDM's
+    evaluation code.
 
     Args:
-        of: Draws whom the images are mixed with.
+        of: The fusion that draws partners and weights.
 
     Raises:
-        FieldError: When it does not mix batches.
+        FieldError: ``of`` does not mix every batch.
     """
 
     of: Fusion
@@ -85,26 +91,35 @@ class Additive(Fusion):
             raise FieldError("of", "sometimes", _EVERY_BATCH)
 
     def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
-        """Draw as the fusion it is made of."""
+        """Draw as the inner fusion does, to be added to the batch.
+
+        Args:
+            rng: A CPU generator.
+            first_B: The batch, as indices into the union.
+            expert_M: Expert of each image of the union.
+            label_M: Class of each image of the union.
+        """
         mix = self.of.draw(rng, first_B, expert_M, label_M)
-        return mix and Mix(mix.partner_B, torch.maximum(mix.lam_B, 1 - mix.lam_B), beside=True)
+        if mix is None:
+            return None
+        return Mix(mix.partner_B, torch.maximum(mix.lam_B, 1 - mix.lam_B), beside=True)
 
     def describe_for(self, experts: int) -> str:
-        """Name it for a result."""
+        """Return the name recorded with results."""
         return _named("additive", self.of, experts)
 
 
 @checked
 @dataclass(frozen=True)
 class Sometimes(Fusion):
-    """Mix a share of the batches and leave the others as they are.
+    """Mix a random share of the batches and leave the others unchanged.
 
     Args:
-        of: Mixes the share.
-        prob: The probability that a batch is mixed.
+        of: The fusion that mixes them.
+        prob: Probability that a batch is mixed.
 
     Raises:
-        FieldError: When ``of`` does not mix batches.
+        FieldError: ``of`` does not mix batches, or adds mixed images to them.
     """
 
     of: Fusion
@@ -116,29 +131,34 @@ class Sometimes(Fusion):
             raise FieldError("of", "additive", _EVERY_BATCH)
 
     def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> Mix | None:
-        """Draw whether the batch is mixed, then as the fusion it is made of."""
+        """Draw whether the batch is mixed; if so, draw as the inner fusion does.
+
+        Args:
+            rng: A CPU generator.
+            first_B: The batch, as indices into the union.
+            expert_M: Expert of each image of the union.
+            label_M: Class of each image of the union.
+        """
         if float(torch.rand((), generator=rng)) >= self.prob:
             return None
         return self.of.draw(rng, first_B, expert_M, label_M)
 
     def describe_for(self, experts: int) -> str:
-        """Name it for a result."""
+        """Return the name recorded with results."""
         return _named(f"{self.prob:g}of", self.of, experts) if self.prob else "none"
 
 
 @checked
 @dataclass(frozen=True)
 class Offline(Fusion):
-    """Mix the images two to one, within their class, once and before any training; half as many are trained
-    on.
+    """Mix pairs of images of one class once, before training, and train on half as many images.
 
-    The control of how much mixing owes to its being drawn anew for every batch. Partners are chosen at
-    random: of different experts as long as there are any, else within the one expert. An odd image of a class
-    stays as it is.
+    This is the control for how much mixing gains from new draws in every batch. Partners are random and come
+    from different experts as far as possible. If a class has an odd number of images, one stays unmixed.
 
     Args:
-        alpha: lam ~ Beta(alpha, alpha) of each pair.
-        seed: All students train on the same pairs; another seed draws others.
+        alpha: lam ~ Beta(alpha, alpha), drawn for each pair.
+        seed: Seed of the pairs, which are the same for all students.
     """
 
     alpha: Positive = 1.0
@@ -146,49 +166,57 @@ class Offline(Fusion):
 
     def pairs(self, expert_M: Tensor, label_M: Tensor) -> Pairs:
         """Draw the pairs, class by class."""
+        # A stream of its own seed, so that all students get the same pairs.
         rng = seeding.stream(self.seed, "offline fusion")
         halves = [_halves(label_M.eq(c).nonzero().squeeze(1), expert_M, rng) for c in label_M.unique()]
-        first_P, partner_P = (torch.cat(part) for part in zip(*halves, strict=True))
+        first_P = torch.cat([first for first, _ in halves])
+        partner_P = torch.cat([partner for _, partner in halves])
         return Pairs(first_P, partner_P, seeding.beta(self.alpha, len(first_P), rng))
 
     def left_of(self, images: int, classes: int) -> int:
-        """Return the number of pairs, an odd image with itself."""
+        """Return the number of pairs; an odd image counts as a pair with itself."""
         return classes * -(-(images // classes) // 2)
 
     def draw(self, rng: torch.Generator, first_B: Tensor, expert_M: Tensor, label_M: Tensor) -> None:
-        """Mix nothing more."""
+        """Mix nothing more: the images are mixed already.
+
+        Args:
+            rng: A CPU generator.
+            first_B: The batch, as indices into the union.
+            expert_M: Expert of each image of the union.
+            label_M: Class of each image of the union.
+        """
         return
 
     def describe_for(self, experts: int) -> str:
-        """Name it for a result."""
-        return (
-            "offline"
-            + ("" if self.alpha == 1 else f"-alpha{self.alpha:g}")
-            + (f"-seed{self.seed}" * (self.seed > 0))
-        )
+        """Return the name recorded with results."""
+        alpha = "" if self.alpha == 1 else f"-alpha{self.alpha:g}"
+        seed = f"-seed{self.seed}" if self.seed > 0 else ""
+        return f"offline{alpha}{seed}"
 
 
 def _halves(member_N: Tensor, expert_M: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the first images and the partners of one class, ⌈N/2⌉ each; an odd image is its own partner.
-
-    With the experts one after the other, an image and the one half the line further are of different experts
-    unless one expert holds more than half of them.
-    """
+    """Return first images and partners of one class, ⌈N/2⌉ each; an odd image is its own partner."""
+    # With images sorted by expert, an image and the one half the line further on belong to different experts,
+    # unless one expert has more than half of the images. Experts and their images are in random order.
     shuffled_N = member_N[torch.randperm(len(member_N), generator=rng)]
     rank_K = torch.randperm(int(expert_M.max()) + 1, generator=rng)
+    # Stable, so that the images of an expert keep their random order.
     line_N = shuffled_N[rank_K[expert_M[shuffled_N]].argsort(stable=True)]
+    # Rounded up: the odd image is in the first half, and has no partner in the second.
     half = (len(line_N) + 1) // 2
     first, partner = line_N[:half], line_N[half:]
     return first, torch.cat([partner, first[len(partner) :]])
 
 
-def _require_of_batches(of: Fusion) -> None:
-    if isinstance(of, Offline):
-        raise FieldError(
-            "of", "offline", "a fusion that mixes batches; offline has mixed before there are any"
-        )
+def _require_of_batches(inner: Fusion) -> None:
+    """Reject an inner fusion that does not mix batches."""
+    if isinstance(inner, Offline):
+        allowed = "a fusion that mixes batches; offline mixes once, before training"
+        raise FieldError("of", "offline", allowed)
 
 
-def _named(word: str, of: Fusion, experts: int) -> str:
-    inner = of.describe_for(experts)
-    return inner if inner == "none" else f"{word}-{inner}"
+def _named(word: str, inner: Fusion, experts: int) -> str:
+    """Return the name of a fusion around another one; it is ``none`` if that does nothing."""
+    name = inner.describe_for(experts)
+    return name if name == "none" else f"{word}-{name}"

@@ -1,4 +1,4 @@
-"""How a network is trained: everything about it in one frozen record."""
+"""Training recipes: all settings of a supervised training in one frozen dataclass."""
 
 import functools
 import math
@@ -19,63 +19,73 @@ _SGD = functools.partial(torch.optim.SGD, momentum=0.9)
 
 
 def last_batch(images: int, batch_size: int) -> int:
-    """Return the number of images of an epoch's last batch, which is kept however small."""
+    """Return the number of images in an epoch's last batch, which is kept even if it is small.
+
+    Example:
+        >>> last_batch(images=600, batch_size=256)
+        88
+    """
+    # No remainder means a full last batch, or a single smaller one.
     return images % batch_size or min(images, batch_size)
 
 
 def check_optimizer(optimizer: OptimizerFactory, **settings: float) -> None:
-    """Refuse an optimiser that its library does not make.
+    """Reject an optimiser that cannot be built, by building it once.
 
     Raises:
-        FieldError: It does not; the field is the setting that the library names, else the object itself.
+        FieldError: It cannot be built; the field is the setting that the library's error names, if any.
     """
     try:
         optimizer([torch.zeros(1, requires_grad=True)], **settings)
     except FieldError:
         raise
     except (ValueError, TypeError) as error:
-        given = {**settings, **getattr(optimizer, "keywords", {})}
-        field = next((name for name in given if name in str(error)), "")
-        value = given.get(field, getattr(optimizer, "func", optimizer).__name__)
+        arguments = {**settings, **getattr(optimizer, "keywords", {})}
+        # The libraries raise plain errors; a setting is at fault if its name is in the message.
+        field = next((name for name in arguments if name in str(error)), "")
+        value = arguments.get(field, getattr(optimizer, "func", optimizer).__name__)
         raise FieldError(field, value, f"what the optimiser takes: {error}") from error
 
 
 @checked
 @dataclass(frozen=True)
 class Recipe:
-    """Supervised training; the rate falls in steps, along a cosine, or both.
+    """Settings of a supervised training; the learning rate falls in steps, along a cosine, or both.
 
     Args:
-        name: What the field calls it; recorded with every result.
-        epochs: The published number E.
+        name: Usual name of the recipe; recorded with every result.
+        epochs: The published number of epochs, E.
         extra_epochs: Epochs run beyond E (1 for the DC family, whose loop is inclusive).
-        lr: First learning rate.
-        weight_decay: As the optimiser takes it.
-        optimizer: Makes the optimiser of parameters, ``lr`` and ``weight_decay``.
+        lr: Initial learning rate.
+        weight_decay: Weight decay, as the optimiser defines it.
+        optimizer: Builds the optimiser from parameters, ``lr`` and ``weight_decay``.
         batch_size: Images per step; the last, smaller batch of an epoch is kept.
-        drops: Fractions of E after which the rate falls; the rate used from epoch ``int(E * drop) +
-            drop_offset`` on.
-        drop_offset: See ``drops``; 2 for the DC family (falls after epoch index E//2 + 1).
-        drop_factor: What the rate is multiplied by at each drop.
-        cosine: How much of the half wave of a cosine the rate follows over E: it is multiplied by
-            ½(1 + cos(π · cosine · epoch / E)). 0 leaves it alone, 1 ends at nothing, 0.5 at a half (RDED).
-        fresh_optimizer: Forget the momentum at a drop, as the DC family does by building a new optimiser.
+        drops: Fractions of E at which the rate drops; the lower rate is used from epoch
+            ``int(E * drop) + drop_offset`` on.
+        drop_offset: See ``drops``; 2 for the DC family (drop after epoch index E//2 + 1).
+        drop_factor: Factor of the rate at each drop.
+        cosine: Share of a cosine's half wave that the rate follows over E: it is multiplied by
+            ½(1 + cos(π · cosine · epoch / E)). 0 keeps the rate, 1 ends at zero, 0.5 at one half (RDED).
+        fresh_optimizer: Reset the momentum at a drop, as the DC family does by building a new optimiser.
         augment: Per-image augmentation of every batch, or None.
         cutmix: CutMix after the augmentation, or None.
-        pixels: Augmentation of the pixels of a batch, ahead of all others, or None.
-        lr_factors: What ``lr`` is multiplied by for a student that has its own rate, by the student's name.
-        decay_biases: Whether the weight decay acts on everything, or only on what is called a weight and has
-            two or more dimensions: not on biases, scales of norms and embeddings of places.
-        labels: What the students are trained towards: "set": the set's soft labels where it holds some, else
-            its classes; "hard": its classes; "teacher_online": what a teacher makes of each augmented and
-            mixed batch.
-        temperature: T of KL(softmax(z_teacher / T) ‖ softmax(z_student / T)), not multiplied by T²; without
-            effect on hard labels.
-        regions: Whether images stitched of f × f patches are trained on with their patches shuffled and,
-            each, a region of at least 1 / f of its area enlarged (RDED).
-        learned_rate: Whether a step size that was learned with the set takes the place of ``lr`` and its
-            factors.
+        pixels: Augmentation of the pixels of a batch before all others, or None.
+        lr_factors: Factors of ``lr`` by name of the student, for students with their own rate.
+        decay_biases: Whether weight decay applies to all parameters, or only to weights with two or more
+            dimensions (not to biases, scales of norms and position embeddings).
+        labels: Targets of the students. "set": the set's soft labels if it has any, otherwise its classes;
+            "hard": its classes; "teacher_online": a teacher's output for each augmented and mixed batch.
+        temperature: T of KL(softmax(z_teacher / T) ‖ softmax(z_student / T)), not multiplied by T²; ignored
+            for hard labels.
+        regions: Whether images stitched from f × f patches are trained on with shuffled patches, and with a
+            random region of at least 1 / f of the area of each enlarged (RDED).
+        learned_rate: Whether a step size learned with the set replaces ``lr`` and its factors.
         test_points: Fractions of E at which the published recipe tests; the last epoch is always tested.
+
+    Example:
+        >>> recipe = Recipe("example", epochs=100, lr=0.1, drops=(0.5,))
+        >>> recipe.lr_at(49), round(recipe.lr_at(50), 3)
+        (0.1, 0.01)
     """
 
     name: Text
@@ -93,6 +103,7 @@ class Recipe:
     augment: Augmentation | None = None
     cutmix: CutMix | None = None
     test_points: tuple[Share, ...] = ()
+    # Not hashed, because a mapping has no hash.
     lr_factors: Mapping[str, Positive] = field(default_factory=dict, hash=False)
     decay_biases: bool = True
     labels: Literal["set", "hard", "teacher_online"] = "set"
@@ -102,17 +113,18 @@ class Recipe:
     regions: bool = False
 
     def __post_init__(self) -> None:
-        """Store sequences as tuples; classes have no temperature."""
+        """Store sequences as tuples, and ignore the temperature of hard labels."""
         object.__setattr__(self, "drops", tuple(self.drops))
         object.__setattr__(self, "test_points", tuple(self.test_points))
         if self.labels == "hard":
+            # Without effect, so the same for all: equal trainings must have equal keys.
             object.__setattr__(self, "temperature", 1.0)
 
     def check(self) -> None:
-        """Refuse an optimiser that cannot be made, before any work: only its own library knows what it takes.
+        """Reject an optimiser or a pixel augmentation that cannot be built, before any computation.
 
         Raises:
-            FieldError: It cannot.
+            FieldError: One of them cannot be built.
         """
         with within("optimizer"):
             check_optimizer(self.optimizer, lr=self.lr, weight_decay=self.weight_decay)
@@ -122,62 +134,68 @@ class Recipe:
 
     @property
     def total_epochs(self) -> int:
-        """Epochs really run."""
+        """Epochs that are run: E and the extra ones."""
         return self.epochs + self.extra_epochs
 
     @property
     def drop_epochs(self) -> tuple[int, ...]:
-        """Epoch indices from which the rate is lower."""
+        """Epoch indices from which on the learning rate is lower."""
         return tuple(int(self.epochs * f) + self.drop_offset for f in self.drops)
 
     def first_lr(self, student: str, learned: float | None) -> float:
-        """Return the first rate of a student, by its name, on a set that learned a step size or did not."""
-        own = self.lr * self.lr_factors.get(student, 1.0)
-        return learned if self.learned_rate and learned is not None else own
+        """Return the initial learning rate of a student.
+
+        Args:
+            student: The student's name, for ``lr_factors``.
+            learned: The step size learned with the set, or None.
+        """
+        if self.learned_rate and learned is not None:
+            return learned
+        return self.lr * self.lr_factors.get(student, 1.0)
 
     def lr_at(self, epoch: int, first: float | None = None) -> float:
-        """Return the learning rate of an epoch index, starting from ``first`` instead of ``lr`` where
-        given.
-        """
-        passed = sum(epoch >= drop for drop in self.drop_epochs)
-        stepped = (self.lr if first is None else first) * self.drop_factor**passed
+        """Return the learning rate at an epoch index, with ``first`` in place of ``lr`` unless it is None."""
+        drops_so_far = sum(epoch >= drop for drop in self.drop_epochs)
+        stepped = (self.lr if first is None else first) * self.drop_factor**drops_so_far
         return stepped * (1 + math.cos(math.pi * self.cosine * epoch / self.epochs)) / 2
 
     def optimizer_of(
-        self, named: Iterable[tuple[str, torch.Tensor]], stacked: int = 0
+        self, named_parameters: Iterable[tuple[str, torch.Tensor]], stacked: int = 0
     ) -> torch.optim.Optimizer:
-        """Return the optimiser of named parameters, which begin with so many ``stacked`` dimensions of
-        students.
+        """Return the optimiser of a network's parameters.
+
+        Args:
+            named_parameters: Parameters with their names.
+            stacked: Number of leading dimensions that stack students.
         """
         settings = {"lr": self.lr, "weight_decay": self.weight_decay}
-        held = list(named)
+        parameters = list(named_parameters)
         if self.decay_biases:
-            return self.optimizer([p for _, p in held], **settings)
-        decayed = [p for name, p in held if "weight" in name and p.dim() - stacked > 1]
-        others = [p for name, p in held if "weight" not in name or p.dim() - stacked <= 1]
+            return self.optimizer([p for _, p in parameters], **settings)
+        decayed = [p for name, p in parameters if "weight" in name and p.dim() - stacked > 1]
+        others = [p for name, p in parameters if "weight" not in name or p.dim() - stacked <= 1]
         return self.optimizer([{"params": decayed}, {"params": others, "weight_decay": 0.0}], **settings)
 
     def loss(self, logits_NC: torch.Tensor, targets_NC: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss of a batch: cross-entropy, or the divergence from a teacher at the
-        temperature.
-        """
+        """Return the mean loss of a batch: cross-entropy, or the divergence from a teacher (a scalar)."""
         if self.labels == "teacher_online" or self.temperature != 1:
             return soft_divergence(logits_NC, targets_NC, self.temperature)
         return soft_cross_entropy(logits_NC, targets_NC)
 
     def tests_after(self, epoch: int) -> bool:
-        """Say whether the test set is looked at after this epoch index."""
+        """Return True if networks are tested after this epoch index."""
+        # 1 means the last epoch, which is tested anyway, after any extra epochs.
         published = {int(self.epochs * f) - 1 for f in self.test_points if f < 1}
         return epoch in published or epoch == self.total_epochs - 1
 
     def forward_passes(self, images: int, tested: int, students: int) -> float:
-        """Return images sent forward by trainings, a backward pass counted as two.
+        """Return the images sent forward by trainings, counting a backward pass as two.
 
         Args:
-            images: How many each student is trained on.
-            tested: How many it is tested on, each time.
-            students: How many students there are.
+            images: Training images of each student.
+            tested: Test images per test.
+            students: Number of students.
         """
         tests = sum(self.tests_after(epoch) for epoch in range(self.total_epochs))
-        passes = 3 + (self.labels == "teacher_online")
+        passes = 4 if self.labels == "teacher_online" else 3  # the teacher sees every batch too
         return students * (passes * self.total_epochs * images + tests * tested)

@@ -1,4 +1,4 @@
-"""One way to run a Lightning module that keeps its own clock: resumable, with a bar, its curves on disk."""
+"""Runs a Lightning module that counts its own iterations: resumable, with a progress bar and curves."""
 
 import contextlib
 import csv
@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
 import torch.distributed as dist
+from pytorch_lightning.loggers import Logger
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -20,9 +21,8 @@ from moe_distill.errors import InputError
 from moe_distill.store.store import write_json
 from moe_distill.training.checkpoints import Checkpoints, usable
 
-# Lightning advises on loaders, loggers and workers that a run whose batches are ticks of a clock does not
-# have, and on ranks as tasks of Slurm, which ours are not. Said at import, so that spawned processes are as
-# quiet as the first.
+# Lightning's advice on loaders, loggers, workers and Slurm does not apply here: batches are mere iteration
+# numbers, and ranks are no Slurm tasks. Silenced at import, so that spawned processes are silent too.
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="pytorch_lightning")
 warnings.filterwarnings("ignore", message=".*(LeafSpec|treespec|`srun` command is available).*")
@@ -31,8 +31,12 @@ TrainerFactory = Callable[..., pl.Trainer]
 
 
 class Clocked(Protocol):
-    """What a module must offer: its clock and length, the images it saw, and the scalars of the last
-    iteration.
+    """What :func:`fit` needs of a module.
+
+    Attributes:
+        iteration: Iterations done so far.
+        total: Iterations of the whole run.
+        images_seen: Images sent forward so far.
     """
 
     iteration: int
@@ -40,41 +44,47 @@ class Clocked(Protocol):
     images_seen: int
 
     def scalars(self) -> Mapping[str, float]:
-        """Return what the curves show of the last iteration."""
+        """Return the scalars of the last iteration, for the curves."""
 
 
 def ticks(begin: int, end: int) -> DataLoader[int]:
-    """Return a loader that hands out the iterations that are left, from ``begin`` to before ``end``."""
+    """Return a loader whose batches are the iteration numbers from ``begin`` to before ``end``.
+
+    Example:
+        >>> list(ticks(3, 6))
+        [3, 4, 5]
+    """
+    # No batching: every batch is one bare number.
     return DataLoader(cast(Dataset[int], range(begin, end)), batch_size=None)
 
 
 class Complete(pl.Callback):
-    """Refuses an end of which the module has not done each of its iterations once: nothing is kept as
-    finished.
-    """
+    """Checks at the end that the module has done each of its iterations exactly once."""
 
     def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Begin to count where the module stands; a checkpoint is read before this."""
+        """Start counting from the module's iteration, which a checkpoint may have restored before."""
         self.done = module.iteration
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
-        """Count one."""
+        """Count one iteration."""
         self.done += 1
 
     def on_fit_end(self, trainer: pl.Trainer, module: Any) -> None:
-        """Compare.
+        """Compare the number of iterations.
 
         Raises:
-            InputError: It did more or fewer.
+            InputError: The trainer ran more or fewer iterations.
         """
         if not module.iteration == self.done == module.total:
-            allowed = f"a trainer that does each of the {module.total} iterations once; nothing was kept as finished"
-            raise InputError("trainer", f"{self.done} iterations", allowed)
+            allowed = f"a trainer that does each of the {module.total} iterations once"
+            raise InputError("trainer", f"{self.done} iterations", f"{allowed}; nothing was kept as finished")
 
 
 class Costs(pl.Callback):
-    """Measures the stage over all its attempts and leaves ``cost.json`` (the dearest rank's seconds and
-    memory).
+    """Measures the cost of a stage over all its attempts and writes ``cost.json``.
+
+    Args:
+        folder: Folder of the stage.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,30 +92,37 @@ class Costs(pl.Callback):
         self._before: Mapping[str, Any] | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Start the watch; a checkpoint, read before this, adds what came before it."""
+        """Start measuring, on top of what a checkpoint recorded."""
         self.meter = Meter(trainer.strategy.root_device)
         if self._before is not None:
             self.meter.go_on_from(self._before)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
-        """Keep the cost up to here."""
+        """Store the cost so far."""
         checkpoint["cost"] = self.meter.read(module.iteration, module.images_seen)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
-        """Go on counting from there."""
+        """Remember the cost of earlier attempts."""
         self._before = checkpoint["cost"]
 
     def on_fit_end(self, trainer: pl.Trainer, module: Any) -> None:
         """Write the cost of the whole stage."""
         mine = self.meter.read(module.iteration, module.images_seen)
         ranks = gather_objects(mine)
-        total = {k: max(r[k] for r in ranks) for k in ("seconds", "peak_memory_mb", "steps")}
+        # Ranks run side by side: the slowest and the largest count, while their images add up.
+        total = {name: max(rank[name] for rank in ranks) for name in ("seconds", "peak_memory_mb", "steps")}
         if trainer.is_global_zero:
-            write_json(self.folder / "cost.json", {**total, "images": sum(r["images"] for r in ranks)})
+            write_json(self.folder / "cost.json", {**total, "images": sum(rank["images"] for rank in ranks)})
 
 
 def gather_objects(mine: Any) -> list[Any]:
-    """Return every rank's object, in rank order; ``[mine]`` in a single process."""
+    """Return the objects of all ranks, in rank order; ``[mine]`` in a single process.
+
+    Example:
+        >>> gather_objects({"loss": 0.5})
+        [{'loss': 0.5}]
+    """
+    # Called in single processes too, where there is no process group.
     if not (dist.is_available() and dist.is_initialized()):
         return [mine]
     parts: list[Any] = [None] * dist.get_world_size()
@@ -114,13 +131,17 @@ def gather_objects(mine: Any) -> list[Any]:
 
 
 class Bar(pl.Callback):
-    """A progress bar over the module's iterations."""
+    """A progress bar over the module's iterations, shown by the first rank.
+
+    Args:
+        label: Text beside the bar.
+    """
 
     def __init__(self, label: str) -> None:
         self.label = label
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Open the bar where the module stands."""
+        """Open the bar at the module's iteration."""
         hidden = not trainer.is_global_zero
         self.bar = tqdm(
             total=module.total,
@@ -141,65 +162,72 @@ class Bar(pl.Callback):
 
 
 class Curves(pl.Callback):
-    """Appends the module's scalars to ``curves.csv`` (long form: iteration, name, value) and to the loggers.
+    """Appends the module's scalars to ``curves.csv`` (columns iteration, name, value) and to the loggers.
 
-    Rows after the checkpoint a run resumes from are cut off, so that no iteration stands there twice; those
-    before it are told the loggers again.
+    When a run is resumed, rows after its checkpoint are removed and those before it are logged again.
+
+    Args:
+        folder: Folder of the stage.
+        every: Iterations between two points.
     """
 
     def __init__(self, folder: Path, every: int) -> None:
         self.path, self.every = folder / "curves.csv", every
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
-        """Keep the rows of the iterations already done."""
+        """Keep the rows of iterations that are already done, and log them again."""
         if not trainer.is_global_zero:
             return
-        kept = [row for row in _rows_of(self.path) if int(row[0]) <= module.iteration]
-        with self.path.open(
-            "w", newline=""
-        ) as file:  # as they were written: a checkpoint knows their checksum
-            csv.writer(file).writerows([["iteration", "name", "value"], *kept])
+        done = [row for row in _rows_of(self.path) if int(row[0]) <= module.iteration]
+        # The text of the rows is kept, not parsed and formatted: a checkpoint records their checksum.
+        with self.path.open("w", newline="") as file:
+            csv.writer(file).writerows([["iteration", "name", "value"], *done])
         replay(read_curves(self.path), trainer.loggers)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
-        """Write the scalars of all ranks every few iterations and at the last one."""
+        """Write the scalars of all ranks, every few iterations and at the last one."""
         if module.iteration % self.every and module.iteration != module.total:
             return
+        # On every rank: a mixture gathers its scalars in a collective.
         scalars = module.scalars()
         if not trainer.is_global_zero:
             return
         with self.path.open("a", newline="") as file:
             csv.writer(file).writerows((module.iteration, name, value) for name, value in scalars.items())
-        _tell(trainer.loggers, module.iteration, scalars)
+        _log(trainer.loggers, module.iteration, scalars)
 
 
-def _tell(loggers: Sequence[Any], iteration: int, scalars: Mapping[str, float]) -> None:
+def _log(loggers: Sequence[Logger], iteration: int, scalars: Mapping[str, float]) -> None:
+    """Pass the scalars of one iteration to every logger."""
     for logger in loggers:
         logger.log_metrics({**scalars, "iteration": iteration}, step=iteration)
 
 
-def replay(rows: Sequence[tuple[int, str, float]], loggers: Sequence[Any]) -> None:
-    """Tell loggers the curves of a file, iteration by iteration, as they were told while it was written."""
+def replay(rows: Sequence[tuple[int, str, float]], loggers: Sequence[Logger]) -> None:
+    """Log the rows of a curves file, iteration by iteration, just as they were logged when it was written."""
+    # Rows of an iteration are adjacent, as they were written.
     for iteration, points in itertools.groupby(rows, lambda row: row[0]):
-        _tell(loggers, iteration, {name: value for _, name, value in points})
+        _log(loggers, iteration, {name: value for _, name, value in points})
 
 
 def read_curves(path: Path) -> list[tuple[int, str, float]]:
-    """Return the rows of a curves file; none where there is no file. A row cut short by a kill is left
-    out.
+    """Return the rows of a curves file as (iteration, name, value); empty if there is no file.
+
+    Rows cut short by a kill are skipped.
     """
     return [(int(iteration), name, float(value)) for iteration, name, value in _rows_of(path)]
 
 
 def _rows_of(path: Path) -> list[list[str]]:
-    """Return the whole rows of a curves file as they were written."""
+    """Return the complete rows of a curves file as they were written, without the header."""
     if not path.is_file():
         return []
     rows: list[list[str]] = []
+    # A kill may leave any bytes at the end: undecodable ones, or a field that csv refuses.
     with path.open(newline="", encoding="utf-8", errors="replace") as file, contextlib.suppress(csv.Error):
-        rows.extend(
-            row for row in csv.reader(file) if len(row) == 3 and row[0].isdecimal() and _is_number(row[2])
-        )
+        for row in csv.reader(file):
+            if len(row) == 3 and row[0].isdecimal() and _is_number(row[2]):
+                rows.append(row)
     return rows
 
 
@@ -220,34 +248,36 @@ def fit(
     callbacks: Sequence[pl.Callback] = (),
     checkpoint_seconds: float = 60.0,
     curves_every: int = 10,
-    loggers: Sequence[Any] = (),
+    loggers: Sequence[Logger] = (),
 ) -> dict[str, float]:
-    """Run the module to its end, from ``work/last.ckpt`` where there is one that is whole.
+    """Run a module to its end, resuming from ``work/last.ckpt`` if there is an undamaged one.
 
     Args:
         module: A LightningModule that is :class:`Clocked`.
-        trainer: Makes the Trainer; told callbacks, loggers and the root folder.
-        work: Folder of the checkpoint and the curves, which outlives a kill.
-        label: Shown beside the bar.
-        callbacks: Further callbacks, run before the checkpoint is written.
-        checkpoint_seconds: Least time between two checkpoints.
+        trainer: Builds the Trainer from callbacks, loggers and the root folder.
+        work: Folder of the checkpoint and the curves, which survives a kill.
+        label: Text beside the progress bar.
+        callbacks: Further callbacks, called before the checkpoint is written.
+        checkpoint_seconds: Minimum time between two checkpoints.
         curves_every: Iterations between two points of the curves.
-        loggers: Lightning loggers that mirror the curves.
+        loggers: Lightning loggers that also receive the curves.
 
     Returns:
         The cost of the stage over all its attempts.
 
     Raises:
-        InputError: The Trainer ended it before it had done all its iterations, or did some twice.
+        InputError: The Trainer did not run each of the module's iterations exactly once.
     """
     last = usable(work)
-    own = [
+    # In this order: a checkpoint records the checksum of the curves, which must have been written before it.
+    stage_callbacks = [
         Complete(),
         Costs(work),
         Curves(work, curves_every),
         Checkpoints(work, checkpoint_seconds),
         Bar(label),
     ]
-    run = trainer(callbacks=[*callbacks, *own], logger=list(loggers), default_root_dir=work)
+    run = trainer(callbacks=[*callbacks, *stage_callbacks], logger=list(loggers), default_root_dir=work)
+    # Weights only: a checkpoint must not run code when it is loaded.
     run.fit(module, ckpt_path=None if last is None else str(last), weights_only=True)
     return json.loads((work / "cost.json").read_text())

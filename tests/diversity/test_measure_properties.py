@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest_features import dependent, randn
 
-from moe_distill.diversity import measures
+from moe_distill.diversity import gram
 from moe_distill.diversity.measures import (
     CKA,
     HSIC,
@@ -93,9 +93,7 @@ def test_bandwidth_of_mostly_equal_rows_follows_the_scale():
 @pytest.mark.parametrize("measure", ALL, ids=repr)
 def test_gradcheck(measure, monkeypatch):
     # σ is a constant of the gradient: hold it still for the finite differences as well.
-    monkeypatch.setattr(
-        measures, "median_bandwidth", lambda distance: torch.tensor(1.7, dtype=distance.dtype)
-    )
+    monkeypatch.setattr(gram, "median_bandwidth", lambda distance: torch.tensor(1.7, dtype=distance.dtype))
     f, g = dependent(10, 3, 3)
     assert torch.autograd.gradcheck(measure, (f.requires_grad_(), g.requires_grad_()))
     assert gradient(measure, f.detach(), g.detach()).abs().max() > 1e-6
@@ -103,12 +101,12 @@ def test_gradcheck(measure, monkeypatch):
 
 def test_bandwidth_is_a_constant_of_the_gradient():
     x = randn(9, 3).requires_grad_()
-    width = measures.median_bandwidth(torch.cdist(x, x))
+    width = gram.median_bandwidth(torch.cdist(x, x))
     assert not width.requires_grad
     fixed = torch.exp(-torch.cdist(x, x).square() / (2 * width**2))
     weight = randn(9, 9, name="w")
     expected = torch.autograd.grad((weight * fixed).sum(), x)[0]
-    actual = torch.autograd.grad((weight * measures.rbf_gram(x)).sum(), x)[0]
+    actual = torch.autograd.grad((weight * gram.rbf_gram(x)).sum(), x)[0]
     torch.testing.assert_close(actual, expected)
 
 

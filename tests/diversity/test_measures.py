@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest_features import dependent, randn
 
-from moe_distill.diversity import measures
+from moe_distill.diversity import gram
 from moe_distill.diversity.measures import (
     CKA,
     HSIC,
@@ -138,7 +138,7 @@ def test_golden(case):
         checks[f"hsic/{case}/{kernel}_biased_n2"] = HSIC(kernel=kernel)(x, y)
         checks[f"hsic/{case}/{kernel}_unbiased"] = HSIC(kernel=kernel, centring="u")(x, y)
     for side, f in (("x", x), ("y", y)):
-        width = measures.median_bandwidth(-2 * measures.distance_gram(f))
+        width = gram.median_bandwidth(-2 * gram.distance_gram(f))
         checks[f"hsic/{case}/rbf_sigma_{side}"] = width
     known = {key: float(value) for key, value in checks.items() if key in GOLDEN}
     assert len(known) >= (8 if case == "n10_constX" else 17)
@@ -149,11 +149,11 @@ def test_golden(case):
 def test_golden_centred_matrices():
     case = "dcor/n10_p3_q5_lin"
     for side, letter in (("X", "A"), ("Y", "B")):
-        distance = -2 * measures.distance_gram(torch.from_numpy(GOLDEN[f"{case}/{side}"]))
+        distance = -2 * gram.distance_gram(torch.from_numpy(GOLDEN[f"{case}/{side}"]))
         np.testing.assert_allclose(
-            measures.double_centre(distance), GOLDEN[f"{case}/{letter}_double"], atol=1e-12
+            gram.double_centre(distance), GOLDEN[f"{case}/{letter}_double"], atol=1e-12
         )
-        np.testing.assert_allclose(measures.u_centre(distance), GOLDEN[f"{case}/{letter}_ucent"], atol=1e-12)
+        np.testing.assert_allclose(gram.u_centre(distance), GOLDEN[f"{case}/{letter}_ucent"], atol=1e-12)
 
 
 @pytest.mark.parametrize("case", ["n10_p1_q1", "n23_p4_q2", "n50_p64_q64"])

@@ -26,7 +26,7 @@ def iterated(spec, device):
     start = made.synthetic.images.detach().cpu().clone()
     made.iterate(0, made.configure_optimizers(), OWNER)
     assert made.synthetic.images.device.type == torch.device(device).type
-    return start, made.synthetic.images.detach().cpu(), made.shown
+    return start, made.synthetic.images.detach().cpu(), made.last_scalars
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in SELECTIONS])

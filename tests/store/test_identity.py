@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from moe_distill.data.sources.folder import Folder
-from moe_distill.diversity.measures import unit_rows
+from moe_distill.diversity.gram import unit_rows
 from moe_distill.errors import FieldError
 from moe_distill.store import identity
 from moe_distill.store.identity import describe, key, name_of

@@ -195,7 +195,7 @@ def test_a_killed_training_towards_a_teacher_goes_on_bit_for_bit(tmp_path):
 
 def test_a_training_that_asks_for_a_teacher_without_one_is_refused():
     bare = dataclasses.replace(pool(), label=None)
-    with pytest.raises(InputError, match=r"labels=teacher_online: set or hard: there is no teacher"):
+    with pytest.raises(InputError, match=r"labels=teacher_online: set or hard: no teacher is available"):
         Classifier([network(0)], bare, None, RECIPE, [stream(0, "t")])
 
 

@@ -1,1 +1,1 @@
-"""What several methods match by, as functions of tensors."""
+"""Matching losses that several methods share, as functions of tensors."""

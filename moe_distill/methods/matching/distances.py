@@ -1,9 +1,7 @@
-"""Distances between two lists of gradients, one tensor a parameter of a network: real first, synthetic
-second.
+"""Distances between real and synthetic gradients, each a list with one tensor per parameter of a network.
 
-All are sums, over tensors and over rows: no tensor, row or class is averaged. A *row* is a slice along the
-first
-dimension: what feeds one output channel or one output unit. Neither side is detached here.
+All are sums over tensors and over rows; nothing is averaged over tensors, rows or classes. A *row* is a slice
+along the first dimension: the weights that feed one output channel or unit. Neither side is detached here.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,13 +12,18 @@ from torch import Tensor
 Gradients = Sequence[Tensor]
 Distance = Callable[[Gradients, Gradients], Tensor]
 
-# What DC and IDC add to the product of two norms, for rows without a gradient; those are at distance 1.
+# DC and IDC add this to the product of two norms; a row without a gradient then has distance 1, not NaN.
 SMALL = 1e-6
 
 
 def sum_squares(real: Gradients, synthetic: Gradients) -> Tensor:
-    """Return Σ (r - s)² over all entries, a scalar (IDC's "mse", which is no mean; DC's "mse" over all
-    parameters).
+    """Return Σ (r - s)² over all entries, a scalar.
+
+    Source: "mse" in the published code of IDC (which, despite its name, is a sum) and of DC.
+
+    Example:
+        >>> sum_squares([torch.tensor([1.0, 2.0])], [torch.tensor([0.0, 4.0])])
+        tensor(5.)
     """
     return _total(real, synthetic, lambda r, s: (r - s).square().sum())
 
@@ -41,21 +44,22 @@ def row_cosine(real: Gradients, synthetic: Gradients) -> Tensor:
 
 
 def layerwise_cosine(real: Gradients, synthetic: Gradients) -> Tensor:
-    """Return the row cosine distance over all weights, a scalar; one-dimensional tensors count nothing.
+    """Return the row cosine distance over all weights, a scalar, ignoring one-dimensional tensors.
 
-    Source: DC, Eq. 9-10 ("ours" in the published code): biases and the scales and shifts of norms are left
-        out.
+    Source: DC, Eq. 9-10 ("ours" in the published code): biases, scales and shifts of norms are left out.
     """
     return row_cosine([r for r in real if r.dim() > 1], [s for s in synthetic if s.dim() > 1])
 
 
 def whole_cosine(real: Gradients, synthetic: Gradients) -> Tensor:
-    """Return 1 - cosine of all parameters in one vector, a scalar (DC's "cos"; 10⁻⁶ as in the row cosine)."""
-    r_D, s_D = (torch.cat([g.flatten() for g in side]) for side in (real, synthetic))
+    """Return 1 - cosine of all parameters as one vector, a scalar (DC's "cos"; 10⁻⁶ as in the row cosine)."""
+    r_D = torch.cat([gradient.flatten() for gradient in real])
+    s_D = torch.cat([gradient.flatten() for gradient in synthetic])
     return _cosine_distance(r_D, s_D)
 
 
 def _total(real: Gradients, synthetic: Gradients, of_pair: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    # Strict: lists of different length are gradients of different parameters.
     return torch.stack([of_pair(r, s) for r, s in zip(real, synthetic, strict=True)]).sum()
 
 

@@ -1,12 +1,12 @@
-"""The gradient of trajectory matching: how far a student of the synthetic set lands from its teacher.
+"""The gradient of the trajectory matching loss: how far a student lands from its teacher.
 
 The student starts at weights θ_0 of the teacher's trajectory and takes N plain steps of gradient descent on
 synthetic images, θ_{i+1} = θ_i - β g_i with g_i = ∇_θ ℓ(θ_i; x_i, y_i). The loss is L = ‖θ_N - θ*‖² / ‖θ_0 -
-θ*‖², one scalar over all weights, and its gradient is wanted with regard to images, targets and β
-(Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022, equation 2).
+θ*‖², one scalar over all weights, and is differentiated with respect to images, targets and β (Cazenavette et
+al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022, equation 2).
 
-`unroll`, `adjoint` and `tesla` take the same problem and return the same kind of answer; whatever is random
-was drawn before, so that a step can be replayed.
+`unroll`, `adjoint` and `tesla` take the same problem and return the same type. Everything random is drawn
+beforehand, so that a step can be computed again.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,18 +24,18 @@ FlatNetwork = Callable[[Tensor, Tensor], Tensor]
 
 
 class Step(NamedTuple):
-    """One step of the student: its images, as different rows (B,) of the set, and what is done to them."""
+    """One step of the student: distinct rows (B,) of the set and their augmentation; None for none."""
 
     rows_B: Tensor
     plan: Plan | None
 
 
 class Gradients(NamedTuple):
-    """The loss of a problem and its gradients, all without graph.
+    """The loss of a problem and its gradients, all detached.
 
     Attributes:
         loss: L, a scalar.
-        images_NCHW: ∂L/∂x of all images of the set; zero for those in no step.
+        images_NCHW: ∂L/∂x of all images of the set; zero for images in no step.
         step_size: ∂L/∂β, a scalar.
         targets_NC: ∂L/∂y of all probabilities of the set.
     """
@@ -48,19 +48,19 @@ class Gradients(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """What the loss of one iteration depends on.
+    """Everything that the loss of one iteration depends on.
 
     Attributes:
-        network: Gives logits (B, classes) for flat weights (P,) and images (B, C, H, W); treats every image
-            alone.
-        start_P: θ_0.
-        target_P: θ*.
+        network: Returns logits (B, classes) for flat weights (P,) and images (B, C, H, W). The logits of an
+            image must not depend on the others.
+        start_P: θ_0, the student's initial weights.
+        target_P: θ*, the teacher's weights.
         images_NCHW: All images of the set.
-        targets_NC: Probabilities the student is trained towards, a row an image.
+        targets_NC: Probabilities that the student is trained towards, one row per image.
         step_size: β, a scalar.
         steps: The student's N steps.
-        micro_batch: Most images in one pass through the network; None takes a step's images at once. The
-            result is the same, peak memory is not.
+        micro_batch: Maximum images in one pass through the network, to save memory; the result is the same.
+            None takes all images of a step at once.
     """
 
     network: FlatNetwork
@@ -74,20 +74,26 @@ class Problem:
 
     @property
     def span(self) -> Tensor:
-        """‖θ_0 - θ*‖², a scalar."""
+        """‖θ_0 - θ*‖², the denominator of the loss, a scalar."""
         return (self.start_P - self.target_P).square().sum()
 
 
 def flat_call(network: nn.Module) -> FlatNetwork:
     """Return the network, in training mode, as a function of its flat weights (P,) and images.
 
-    The order is that of ``network.parameters()``, each row-major. The network's own weights are neither used
-    nor moved.
+    Weights are in the order of ``network.parameters()``, each row-major. The network's own weights are
+    neither used nor changed.
 
     Raises:
-        InputError: The network keeps running statistics, or drops units at random: then weights alone do not
-            say what it computes.
+        InputError: The network has running statistics or dropout, so that its output is not determined by its
+            weights alone.
+
+    Example:
+        >>> call = flat_call(nn.Linear(2, 1, bias=False))
+        >>> call(torch.tensor([3.0, 4.0]), torch.ones(1, 2))
+        tensor([[7.]])
     """
+    # Also dropout with p > 0: the student must be a function of its weights and images alone.
     drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in network.modules())
     if drops or any(True for _ in network.buffers()):
         allowed = (
@@ -108,23 +114,37 @@ def flat_call(network: nn.Module) -> FlatNetwork:
 
 
 def mini_batches(images: int, size: int, steps: int, rng: torch.Generator) -> list[Tensor]:
-    """Draw the rows of every step, each (B,) on the CPU.
+    """Draw the rows of every step, each (B,) on the CPU, going through shuffled epochs.
 
-    A permutation of all images is cut into chunks that are taken from the end, so that the short one comes
-    first; the next permutation is drawn when none is left.
+    Args:
+        images: Number of images in the set.
+        size: Images per step.
+        steps: Number of steps.
+        rng: A CPU generator.
+
+    Example:
+        >>> from moe_distill.seeding import stream
+        >>> [len(rows) for rows in mini_batches(5, size=2, steps=4, rng=stream(0, "example"))]
+        [1, 2, 2, 1]
     """
-    left: list[Tensor] = []
-    taken = []
+    remaining: list[Tensor] = []
+    batches = []
     for _ in range(steps):
-        left = left or list(torch.randperm(images, generator=rng).split(size))
-        taken.append(left.pop())
-    return taken
+        if not remaining:
+            remaining = list(torch.randperm(images, generator=rng).split(size))
+        # From the end, as in the published code: the short chunk of an epoch comes first.
+        batches.append(remaining.pop())
+    return batches
 
 
 def unroll(problem: Problem) -> Gradients:
-    """Differentiate through all steps at once: memory grows with their number."""
-    leaves = problem.images_NCHW, problem.step_size, problem.targets_NC
-    images_NCHW, step_size, targets_NC = (leaf.detach().requires_grad_() for leaf in leaves)
+    """Return the exact gradient by differentiating through all steps at once; memory grows with their number.
+
+    Source: MTT, Algorithm 1.
+    """
+    images_NCHW = problem.images_NCHW.detach().requires_grad_()
+    step_size = problem.step_size.detach().requires_grad_()
+    targets_NC = problem.targets_NC.detach().requires_grad_()
     theta_P = problem.start_P.detach().requires_grad_()
     for step in problem.steps:
         x_BCHW, y_BC = _augmented(images_NCHW, step), targets_NC[step.rows_B]
@@ -135,51 +155,54 @@ def unroll(problem: Problem) -> Gradients:
 
 
 def adjoint(problem: Problem) -> Gradients:
-    """Return exactly what `unroll` does with the memory of a single step, at about its time.
+    """Return the same gradient as `unroll` with the memory of a single step, in about the same time.
 
-    With λ_N = ∂L/∂θ_N, one contraction of g_i with λ_{i+1} gives, going back, the shares of step i in all
-    gradients and λ_i = λ_{i+1} - β H_i λ_{i+1}: reverse-mode differentiation in which each step is computed
-    again. Keeps the N + 1 weight vectors.
+    This is reverse-mode differentiation that computes each step again and stores only the N + 1 weight
+    vectors. Going back from λ_N = ∂L/∂θ_N, the derivatives of ⟨g_i, λ_{i+1}⟩ give step i's share in all
+    gradients and λ_i = λ_{i+1} - β H_i λ_{i+1}.
     """
     return _backwards(problem, through_weights=True)
 
 
 def tesla(problem: Problem) -> Gradients:
-    """Return the gradient without the terms by which a step's images reach the slopes of later steps.
+    """Return an approximate gradient that ignores how a step's images affect the gradients of later steps.
 
     Source: Cui et al., "Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory", ICML 2023,
-        section 3.2:
-    λ_i = λ_N throughout. An approximation. The published program loses a factor of 2 of the images' gradient,
-    which is right here: halve its learning rates of images to take its steps.
+    section 3.2: λ_i = λ_N for all i. The published program loses a factor of 2 in the images' gradient, which
+    is kept here; halve its learning rates of images to take the same steps.
     """
     return _backwards(problem, through_weights=False)
 
 
 def _backwards(problem: Problem, through_weights: bool) -> Gradients:
+    """Go back through the student's steps; without ``through_weights`` λ stays λ_N."""
     path = _walk(problem)
-    miss_P = path.pop() - problem.target_P
-    pull_P = 2 / problem.span * miss_P
+    error_P = path.pop() - problem.target_P
+    # ∂L/∂θ_N = 2 (θ_N - θ*) / ‖θ_0 - θ*‖²
+    lambda_P = 2 / problem.span * error_P
     images_NCHW, targets_NC = torch.zeros_like(problem.images_NCHW), torch.zeros_like(problem.targets_NC)
     step_size = torch.zeros_like(problem.step_size)
     for step in reversed(problem.steps):
         theta_P = path.pop()
         raw_BCHW = problem.images_NCHW.detach()[step.rows_B].requires_grad_(step.plan is not None)
         x_BCHW = raw_BCHW if step.plan is None else Augmentation.apply(raw_BCHW, step.plan)
-        along, x_grad, y_grad, bend_P = _contract(
-            problem, step, theta_P, x_BCHW.detach(), pull_P, through_weights
+        # Detached: the double backward pass ends at the augmented images, and one pass leads on from there.
+        product, x_grad, y_grad, curvature_P = _contract(
+            problem, step, theta_P, x_BCHW.detach(), lambda_P, through_weights
         )
         if step.plan is not None:
             (x_grad,) = torch.autograd.grad(x_BCHW, raw_BCHW, x_grad)
+        # θ_{i+1} = θ_i - β g_i, hence the minus signs. Added up, because an image may be in several steps.
         images_NCHW.index_add_(0, step.rows_B, -problem.step_size.detach() * x_grad)
         targets_NC.index_add_(0, step.rows_B, -problem.step_size.detach() * y_grad)
-        step_size -= along
-        if bend_P is not None:
-            pull_P = pull_P - problem.step_size.detach() * bend_P
-    return Gradients(miss_P.square().sum() / problem.span, images_NCHW, step_size, targets_NC)
+        step_size -= product
+        if curvature_P is not None:
+            lambda_P = lambda_P - problem.step_size.detach() * curvature_P
+    return Gradients(error_P.square().sum() / problem.span, images_NCHW, step_size, targets_NC)
 
 
 def _walk(problem: Problem) -> list[Tensor]:
-    """Return θ_0 … θ_N."""
+    """Run the student without graph and return its weights θ_0 … θ_N."""
     path = [problem.start_P.detach()]
     for step in problem.steps:
         with torch.no_grad():
@@ -188,32 +211,34 @@ def _walk(problem: Problem) -> list[Tensor]:
         slope_P = torch.zeros_like(path[-1])
         for x, y in _parts(problem, x_BCHW, y_BC):
             slope_P += _slope(problem, theta_P, x, y, len(y_BC), False)
+        # Not in place: every vector of the path is kept.
         path.append(path[-1] - problem.step_size.detach() * slope_P)
     return path
 
 
 def _contract(
-    problem: Problem, step: Step, theta_P: Tensor, x_BCHW: Tensor, pull_P: Tensor, through_weights: bool
+    problem: Problem, step: Step, theta_P: Tensor, x_BCHW: Tensor, lambda_P: Tensor, through_weights: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Return ⟨g_i, λ⟩ and its gradients by the augmented images, the targets and, if wanted, the weights."""
-    along = torch.zeros_like(problem.step_size)
-    bend_P = torch.zeros_like(theta_P) if through_weights else None
+    """Return ⟨g_i, λ⟩ and its gradients by augmented images, targets and, on request, weights (H_i λ)."""
+    product = torch.zeros_like(problem.step_size)
+    curvature_P = torch.zeros_like(theta_P) if through_weights else None
     x_grads, y_grads = [], []
     theta_P = theta_P.detach().requires_grad_()
     for x, y in _parts(problem, x_BCHW, problem.targets_NC.detach()[step.rows_B]):
         x, y = x.detach().requires_grad_(), y.detach().requires_grad_()
-        share = _slope(problem, theta_P, x, y, len(step.rows_B), True) @ pull_P
-        wanted = (x, y, theta_P) if through_weights else (x, y)
-        x_grad, y_grad, *rest = torch.autograd.grad(share, wanted)
+        part = _slope(problem, theta_P, x, y, len(step.rows_B), True) @ lambda_P
+        inputs = (x, y, theta_P) if through_weights else (x, y)
+        x_grad, y_grad, *weight_grads = torch.autograd.grad(part, inputs)
         x_grads.append(x_grad)
         y_grads.append(y_grad)
-        along += share.detach()
-        if bend_P is not None:
-            bend_P += rest[0]
-    return along, torch.cat(x_grads), torch.cat(y_grads), bend_P
+        product += part.detach()
+        if curvature_P is not None:
+            curvature_P += weight_grads[0]
+    return product, torch.cat(x_grads), torch.cat(y_grads), curvature_P
 
 
 def _parts(problem: Problem, x_BCHW: Tensor, y_BC: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Split the images and targets of a step into micro-batches."""
     size = problem.micro_batch or len(y_BC)
     return list(zip(x_BCHW.split(size), y_BC.split(size), strict=True))
 
@@ -223,8 +248,9 @@ def _augmented(images_NCHW: Tensor, step: Step) -> Tensor:
     return x_BCHW if step.plan is None else Augmentation.apply(x_BCHW, step.plan)
 
 
-def _slope(problem: Problem, theta_P: Tensor, x: Tensor, y: Tensor, whole: int, create_graph: bool) -> Tensor:
-    """Return the share of some images in g_i, whose loss is a mean over ``whole`` images."""
-    loss = -(y * problem.network(theta_P, x).log_softmax(1)).sum() / whole
+def _slope(problem: Problem, theta_P: Tensor, x: Tensor, y: Tensor, batch: int, create_graph: bool) -> Tensor:
+    """Return the share of a micro-batch in g_i, the gradient of the mean loss over ``batch`` images."""
+    # Divided by the size of the whole step, so that shares of micro-batches add up to its mean.
+    loss = -(y * problem.network(theta_P, x).log_softmax(1)).sum() / batch
     (slope_P,) = torch.autograd.grad(loss, theta_P, create_graph=create_graph)
     return slope_P

@@ -1,1 +1,1 @@
-"""The settings that authors published for their methods, one method a file: data alone, without torch."""
+"""Published settings of the methods, one module each: plain data, importable without torch."""

@@ -1,4 +1,4 @@
-"""DATM: MTT's settings, the range of start epochs that widens, and the labels."""
+"""DATM: MTT's settings, the widening range of start epochs, and the labels."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from moe_distill.methods.presets.rows import DEFAULT, Published, Settings
 def _row(
     *numbers: Any, start: tuple[int, int], widens_in: int = 1, lr_labels: float = 10, max_loss: float = 1.0
 ) -> Settings:
-    """Return a configuration file of DATM's.
+    """Return the settings of one of DATM's configuration files.
 
     Args:
         *numbers: See :func:`moe_distill.methods.presets.mtt.matching`.
-        start: T⁻, the earliest start epoch, and T at first, which is T⁺ where the range does not widen.
-        widens_in: Iterations in which T widens to T⁺.
+        start: T⁻, the earliest start epoch, and the initial T, which equals T⁺ if the range does not widen.
+        widens_in: Iterations over which T grows to T⁺.
         lr_labels: Learning rate of the labels' logits.
-        max_loss: An iteration whose loss is above moves nothing.
+        max_loss: Iterations with a larger loss move nothing.
     """
     return {
         "iterations": 10001,

@@ -1,4 +1,4 @@
-"""DC (and DSA, whose loops are the same): iterations, matchings an iteration, steps between two of them."""
+"""DC and DSA, which share their loops: iterations, matchings per iteration, epochs between matchings."""
 
 from moe_distill.methods.presets.rows import DEFAULT, Published, Settings
 

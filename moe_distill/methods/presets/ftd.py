@@ -1,4 +1,4 @@
-"""FTD: MTT's settings, the decay of the images' average, and the α of its teachers' optimiser."""
+"""FTD: MTT's settings, the decay of the moving average of the images, and α of the teachers' optimiser."""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ from moe_distill.methods.presets.rows import DEFAULT, Published, Settings
 
 
 def _row(*numbers: Any, ema: float, alpha: float) -> Settings:
-    """Return a line of FTD's table; α is that of the table, while the program's own default is 0.4."""
+    """Return the settings of one row of FTD's table."""
+    # α is that of the table; the default of the published program is 0.4.
     teachers = {"networks": 100, "recipe": {"optimizer": {"alpha": alpha}}}
     return {"iterations": 5001, **matching(*numbers), "ema": ema, "teachers": teachers}
 

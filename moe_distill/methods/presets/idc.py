@@ -1,4 +1,4 @@
-"""IDC: one row for every ipc, as its program has one."""
+"""IDC: one row for every ipc, as in its published program."""
 
 from moe_distill.methods.presets.rows import DEFAULT, Published, Settings
 

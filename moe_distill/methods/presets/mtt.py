@@ -1,6 +1,6 @@
-"""MTT: the student's steps, the teacher's epochs that they are to cover, and the learning rates."""
+"""MTT: the student's steps, the teacher's epochs that they should cover, and the learning rates."""
 
-from typing import Any
+from typing import Any, Literal
 
 from moe_distill.methods.presets.rows import DEFAULT, Published, Settings
 
@@ -9,21 +9,21 @@ def matching(
     synthetic_steps: int,
     teacher_epochs: int,
     max_start_epoch: int,
-    batch_syn: Any,
+    batch_syn: int | Literal["all"],
     lr_images: float,
     lr_step_size: float,
     step_size: float,
 ) -> Settings:
-    """Return what MTT and the methods made of it have in common.
+    """Return the settings that MTT shares with the methods derived from it.
 
     Args:
         synthetic_steps: N, steps of the student.
-        teacher_epochs: M, epochs of the teacher that these are to cover.
+        teacher_epochs: M, epochs of the teacher that the student should cover.
         max_start_epoch: T⁺, the latest start epoch, exclusive.
-        batch_syn: Synthetic images a step, or ``all``.
+        batch_syn: Synthetic images per step, or ``all``.
         lr_images: Learning rate of the images.
         lr_step_size: Learning rate of the student's step size.
-        step_size: First value of the student's step size.
+        step_size: Initial value of the student's step size.
     """
     return {
         "lr_images": lr_images,
@@ -54,8 +54,8 @@ PRESETS = {
     ),
     "cifar10_zca": Published(
         "MTT's own rows at ipc 1 and 10 (its author's list, by way of DC-BENCH), whitened; 50: a third "
-        "party's, whitened. The learning rate of images at ipc 10 in MTT's readme, 1e5, is a misprint that its "
-        "author confirmed: FTD's row stands.",
+        "party's, whitened. The learning rate of images at ipc 10 in MTT's readme, 1e5, is a misprint that "
+        "its author confirmed: FTD's row stands.",
         {
             1: _row(50, 2, 2, "all", 100, 1e-7, 0.01),
             10: _row(30, 2, 20, "all", 100, 1e-5, 0.001),
@@ -63,8 +63,8 @@ PRESETS = {
         },
     ),
     "cifar100": Published(
-        "MTT's own rows (its author's list, by way of DC-BENCH): whitened at ipc 1 and 50, not at 10, on which "
-        "sources disagree, as they do on its 20 or 40 start epochs.",
+        "MTT's own rows (its author's list, by way of DC-BENCH): whitened at ipc 1 and 50, not at 10, on "
+        "which sources disagree, as they do on its 20 or 40 start epochs.",
         {
             1: _row(20, 3, 20, "all", 1000, 1e-5, 0.01),
             10: _row(20, 2, 20, "all", 1000, 1e-5, 0.01),

@@ -1,4 +1,4 @@
-"""RDED: candidates per class, crops of each, and patches a side of a stored image; the same at every ipc."""
+"""RDED: candidates per class, crops of each, and patches per side of an image; the same at every ipc."""
 
 from moe_distill.methods.presets.rows import DEFAULT, Published, Settings
 

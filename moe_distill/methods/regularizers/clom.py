@@ -1,4 +1,4 @@
-"""CLoM and CCLoM: what networks trained on real data think of the synthetic images, as a term of any method.
+"""CLoM and CCLoM: losses of the synthetic images under networks trained on real data, for any method.
 
 Lu et al., "Can pre-trained models assist in dataset distillation?", 2023, arXiv:2310.03295.
 """
@@ -17,48 +17,48 @@ from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.validation.values import Count, NotNegative, checked
 
-_CHUNK = 512
-_TINY = 1e-12  # not published: keeps a feature of zeros, and features that all have one direction, from giving 0 / 0
+_CHUNK = 512  # images in one pass through a network, to bound memory
+# Not published. Avoids 0 / 0 for a feature of zeros, and where all features have the same direction.
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class _FromPools:
-    """Networks of one or several architectures, one of which is drawn for each evaluation."""
+    """Pools of networks, one per architecture; one network is drawn for each evaluation."""
 
     pools: Sequence[PretrainedNetworks]
     alpha: NotNegative | Sequence[NotNegative] = 1000.0
 
     def __post_init__(self) -> None:
-        """Check that there are pools, and as many α."""
+        """Check that there are pools and as many α as pools."""
         if not self.pools:
             raise FieldError("pools.architectures", "none", "at least one network")
         if len(self.alphas) != len(self.pools):
-            allowed = f"a number of at least 0, or a list of {len(self.pools)}, one an architecture"
+            allowed = f"a number of at least 0, or a list of {len(self.pools)}, one per architecture"
             raise FieldError("alpha", self.alpha, allowed)
 
     @property
     def alphas(self) -> tuple[float, ...]:
-        """α of each pool."""
+        """The weight α of each pool; a single α applies to all of them."""
         several = isinstance(self.alpha, Sequence) and not isinstance(self.alpha, str)
         return tuple(self.alpha) if several else (self.alpha,) * len(self.pools)  # type: ignore[arg-type, return-value]
 
     @property
     def title(self) -> str:
-        """What results call it: the term, α, and of each pool its size, architecture, epochs and data of its
-        own.
-        """
-        alike: dict[str, list[str]] = {}
+        """Its name in results: the term, α, and each pool's architecture, size, epochs and own data."""
+        # Architectures that are trained alike share one entry: "convnet3/resnet18-2x10ep".
+        architectures_by_training: dict[str, list[str]] = {}
         for pool in self.pools:
             data = "" if pool.data is None else f"@{pool.data.name}"
-            alike.setdefault(f"{pool.networks}x{pool.recipe.total_epochs}ep{data}", []).append(
-                pool.architecture
-            )
-        alpha = "/".join(f"{a:g}" for a in (self.alphas if len({*self.alphas}) > 1 else self.alphas[:1]))
-        told = [f"{'/'.join(architectures)}-{how}" for how, architectures in alike.items()]
-        return f"{type(self).__name__.lower()}-{alpha}-{'+'.join(told)}"
+            training = f"{pool.networks}x{pool.recipe.total_epochs}ep{data}"
+            architectures_by_training.setdefault(training, []).append(pool.architecture)
+        pools = [f"{'/'.join(names)}-{training}" for training, names in architectures_by_training.items()]
+        alphas = self.alphas if len({*self.alphas}) > 1 else self.alphas[:1]
+        alpha = "/".join(f"{a:g}" for a in alphas)
+        return f"{type(self).__name__.lower()}-{alpha}-{'+'.join(pools)}"
 
     def draw(self, networks: Sequence[Sequence[Network]], rng: torch.Generator) -> tuple[Network, float]:
-        """Return a network and its α: the architecture uniform, then the copy."""
+        """Return a random network and its α: first a uniform architecture, then a uniform copy of it."""
         pool = int(torch.randint(len(networks), (1,), generator=rng))
         copy = int(torch.randint(len(networks[pool]), (1,), generator=rng))
         return networks[pool][copy], self.alphas[pool]
@@ -69,48 +69,57 @@ class _FromPools:
 class CLoM(_FromPools):
     """Mean cross-entropy of the decoded images under a network that was trained on the same classes.
 
-    The images are seen whole and without augmentation, their labels are those of their class, learned or not.
+    Images are not augmented, and their labels are their classes even where the set has soft labels.
 
     Args:
-        pools: The networks, one pool an architecture.
-        alpha: Weight of the term: one number, or one a pool.
+        pools: The networks, one pool per architecture.
+        alpha: Weight of the term: one number, or one per pool.
     """
 
     def loss(
         self, syn: SyntheticSet, real: RealSet, networks: Sequence[Sequence[Network]], rng: torch.Generator
     ) -> torch.Tensor:
-        """Return α · mean CE(g(x), y), a scalar (spec of the method, Eq. 2.1); ``real`` is not looked at."""
+        """Return α · mean CE(g(x), y), a scalar (Eq. 2.1).
+
+        Args:
+            syn: The expert's set.
+            real: Not used.
+            networks: The networks of each pool, frozen, in evaluation mode.
+            rng: Draws the network.
+        """
         network, alpha = self.draw(networks, rng)
         logits_MC = network.classifier(embedded(network, syn.standardised()))
         return alpha * F.cross_entropy(logits_MC, syn.decode()[1])
 
     def check(self, real: RealSet, trained_on: Sequence[RealSet]) -> None:
-        """Refuse networks of other classes, whose logits mean something else.
+        """Reject networks trained on other classes, whose logits mean something else.
 
         Raises:
-            InputError: There are such.
+            InputError: A pool's networks were trained on other classes.
         """
-        for other in (o for o in trained_on if o.classes != real.classes):
-            value = f"clom with networks of {other.name} ({len(other.classes)} classes)"
-            allowed = f"networks of the {len(real.classes)} classes of {real.name}; cclom takes those of any classes"
-            raise InputError("regulariser", value, allowed)
+        for other in trained_on:
+            if other.classes != real.classes:
+                value = f"clom with networks of {other.name} ({len(other.classes)} classes)"
+                classes = f"the {len(real.classes)} classes of {real.name}"
+                raise InputError(
+                    "regulariser", value, f"networks of {classes}; cclom takes those of any classes"
+                )
 
     def forward_passes(self, decoded: int, real: int) -> float:
-        """Return forward equivalents of an evaluation, for so many decoded and real images in all."""
+        """Return the forward passes of one evaluation; see :meth:`Regulariser.forward_passes`."""
         return 3.0 * decoded
 
 
 @checked
 @dataclass(frozen=True)
 class CCLoM(_FromPools):
-    """Distance of the decoded images to real images of their class, relative to that to real images of all
-    classes.
+    """Distance of decoded images to real ones of their class, relative to the distance to all real images.
 
-    It looks at features alone, so that the networks may have been trained on other classes.
+    It uses features only, so the networks may have been trained on other classes.
 
     Args:
-        pools: The networks, one pool an architecture.
-        alpha: Weight of the term: one number, or one a pool.
+        pools: The networks, one pool per architecture.
+        alpha: Weight of the term: one number, or one per pool.
         real_batch: Real images drawn for each evaluation; at most as many as there are.
     """
 
@@ -118,28 +127,36 @@ class CCLoM(_FromPools):
 
     @property
     def title(self) -> str:
-        """What results call it: the size of its real batch too."""
+        """Its name in results, including the size of its real batch."""
         return f"{super().title}-batch{self.real_batch}"
 
     def loss(
         self, syn: SyntheticSet, real: RealSet, networks: Sequence[Sequence[Network]], rng: torch.Generator
     ) -> torch.Tensor:
-        """Return α · :func:`share_of_own_class`, a scalar; real images are drawn uniformly with
-        replacement.
+        """Return α · :func:`share_of_own_class`, a scalar (Eq. 2.2).
+
+        Args:
+            syn: The expert's set.
+            real: All real training data, drawn from uniformly with replacement.
+            networks: The networks of each pool, frozen, in evaluation mode.
+            rng: Draws the network and the real images.
         """
         network, alpha = self.draw(networks, rng)
+        # With replacement: a permutation of all real images for each evaluation would be slow.
         rows_B = torch.randint(len(real), (self._drawn(len(real)),), generator=rng)
         with torch.no_grad():
-            seen = [(network.embed(x), labels) for x, labels in map(real.at, rows_B.split(_CHUNK))]
-        real_BD, labels_B = (torch.cat(parts) for parts in zip(*seen, strict=True))
+            chunks = [(network.embed(x), labels) for x, labels in map(real.at, rows_B.split(_CHUNK))]
+        real_BD = torch.cat([features for features, _ in chunks])
+        labels_B = torch.cat([labels for _, labels in chunks])
         synthetic_MD = embedded(network, syn.standardised())
         return alpha * share_of_own_class(synthetic_MD, syn.decode()[1], real_BD, labels_B, len(real.classes))
 
     def check(self, real: RealSet, trained_on: Sequence[RealSet]) -> None:
-        """Refuse nothing."""
+        """Accept networks of any classes."""
 
     def forward_passes(self, decoded: int, real: int) -> float:
-        """Return forward equivalents of an evaluation, for so many decoded and real images in all."""
+        """Return the forward passes of one evaluation; see :meth:`Regulariser.forward_passes`."""
+        # Real images go forward only, decoded ones there and back.
         return 3.0 * decoded + self._drawn(real)
 
     def _drawn(self, real: int) -> int:
@@ -155,34 +172,40 @@ def share_of_own_class(
 ) -> torch.Tensor:
     """Return Σ d(j, i) over pairs of one class / Σ d(j, i) over all pairs, d = 1 - cosine (Eq. 2.2).
 
-    1 / classes by chance, 0 where every image has the direction of its class. Sums of unit vectors by class
-    give it without the M × B distances: Σ d = M B - ⟨Σ_j u_j, Σ_i v_i⟩.
+    It is 1 / classes by chance, and 0 if every synthetic image has the direction of its class.
 
     Args:
         synthetic_MD: Features of the decoded images.
         labels_M: Their classes.
-        real_BD: Features of real images, without gradient.
+        real_BD: Features of real images; they get no gradient.
         labels_B: Their classes.
         classes: Number of classes.
+
+    Example:
+        >>> axes_ND, labels_N = torch.eye(2), torch.tensor([0, 1])
+        >>> float(share_of_own_class(axes_ND, labels_N, axes_ND, labels_N, classes=2))
+        0.0
     """
-    (u_CD, m_C), (v_CD, b_C) = (
-        _sums(f, labels, classes) for f, labels in ((synthetic_MD, labels_M), (real_BD.detach(), labels_B))
-    )
-    own = (m_C * b_C).sum() - (u_CD * v_CD).sum()
-    every = m_C.sum() * b_C.sum() - u_CD.sum(0) @ v_CD.sum(0)
-    return own / every.clamp_min(_TINY)
+    # Sums of unit vectors u, v give the sum of the distances without the M × B matrix of them:
+    # Σ_ji (1 - ⟨u_j, v_i⟩) = M B - ⟨Σ_j u_j, Σ_i v_i⟩, over one class or over all.
+    u_CD, m_C = _sums(synthetic_MD, labels_M, classes)
+    v_CD, b_C = _sums(real_BD.detach(), labels_B, classes)
+    own_class = (m_C * b_C).sum() - (u_CD * v_CD).sum()
+    all_classes = m_C.sum() * b_C.sum() - u_CD.sum(0) @ v_CD.sum(0)
+    return own_class / all_classes.clamp_min(_TINY)
 
 
 def _sums(f_ND: torch.Tensor, labels_N: torch.Tensor, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the sums of the unit vectors of each class, and how many there are."""
-    of_NC = F.one_hot(labels_N, classes).to(f_ND)
-    return of_NC.T @ F.normalize(f_ND, eps=_TINY), of_NC.sum(0)
+    """Return the sum of each class's unit vectors (C, D), and the number of its rows (C,)."""
+    member_NC = F.one_hot(labels_N, classes).to(f_ND)
+    return member_NC.T @ F.normalize(f_ND, eps=_TINY), member_NC.sum(0)
 
 
 def embedded(network: Network, images_MCHW: torch.Tensor) -> torch.Tensor:
-    """Return features (M, D) with gradient; a large set goes in chunks, computed again on the way back."""
+    """Return features (M, D) with gradient; a large set is embedded in checkpointed chunks to save memory."""
     chunks = images_MCHW.split(_CHUNK)
     if len(chunks) == 1:
         return network.embed(images_MCHW)
-    again = (checkpoint(network.embed, x, use_reentrant=False, preserve_rng_state=False) for x in chunks)
-    return torch.cat(list(again))
+    # The networks are in evaluation mode and draw nothing, so the random state need not be preserved.
+    features = [checkpoint(network.embed, x, use_reentrant=False, preserve_rng_state=False) for x in chunks]
+    return torch.cat(features)
