@@ -101,7 +101,7 @@ def problem_of(target: Callable[..., Any], arguments: Mapping[str, Any]) -> Prob
 
 
 def builder_of(value: Any) -> functools.partial[Any] | None:
-    """Return a partial that builds a value: the value itself if it is one, or that of a dataclass; else None."""
+    """Return a partial that builds a value: a partial as it is, one for a dataclass, None for the rest."""
     if isinstance(value, functools.partial):
         return value
     if is_dataclass(value) and not isinstance(value, type):
