@@ -78,8 +78,7 @@ class Meter:
     """Measures a stage that may be interrupted and resumed later.
 
     Args:
-        device: Where the work happens. On a GPU the peak is that of memory allocated there, on the CPU that of
-            the process.
+        device: Where the work happens; the peak memory is that allocated on a GPU, or the process's on a CPU.
 
     Example:
         >>> meter = Meter(torch.device("cpu"))

@@ -85,9 +85,9 @@ def explained(error: BaseException, folders: Mapping[str, Path]) -> InputError |
         folders: The folders that the program writes to, each by the configuration key that sets it.
 
     Example:
-        >>> error = PermissionError(errno.EACCES, "Permission denied", "/nowhere/store/a")
-        >>> print(explained(error, {"paths.store": Path("/nowhere/store")}))
-        paths.store=/nowhere/store: a folder that can be read and written (Permission denied: /nowhere/store/a)
+        >>> error = PermissionError(errno.EACCES, "Permission denied", "/mnt/a")
+        >>> print(explained(error, {"paths.store": Path("/mnt")}))
+        paths.store=/mnt: a folder that can be read and written (Permission denied: /mnt/a)
     """
     if isinstance(error, InputError) or not isinstance(error, Exception):
         return None
