@@ -62,7 +62,10 @@ def done_already(configs: Sequence[DictConfig]) -> list[bool]:
 def after(configs: Sequence[DictConfig]) -> str:
     """Build the sweep's tables and page, also of what failed; return where they are.
 
-    Where the data are not on this machine, the page is of the rows that the experiment has committed.
+    Without the data on this machine, the page is built from the rows that the experiment has committed.
+
+    Raises:
+        InputError: The data are missing and no rows are committed, or a configuration is invalid.
     """
     from moe_distill.sweeps.report import report_sweep
 
