@@ -1,13 +1,12 @@
-"""The command ``moe-distill``, which is also ``python -m moe_distill``: the entry point of
-:mod:`moe_distill.run`.
-"""
+"""The command ``moe-distill``, the same as ``python -m moe_distill``: runs :mod:`moe_distill.run`."""
 
 from moe_distill import stopping
 
 
 def main() -> None:
-    """Run from the command line; a signal is heeded before the imports, which take seconds."""
-    stopping.heed()
+    """Run from the command line."""
+    # Before the import below, which takes seconds in which Ctrl-C would print a traceback.
+    stopping.install_handlers()
     from moe_distill.run import main as run
 
     run()

@@ -19,7 +19,7 @@ class Cost:
     Attributes:
         seconds: Wall time, summed over interrupted attempts.
         peak_memory_mb: Highest resident memory of the process (or memory allocated on the device), in MiB.
-        steps: Steps taken by the stage's own clock.
+        steps: Training or distillation steps that the stage took.
         images: Images that went forward through a network.
     """
 
@@ -30,7 +30,7 @@ class Cost:
 
 
 class Noted(TypedDict):
-    """The cost of a finished stage, as its manifest tells it; attributes as for :class:`Cost`."""
+    """The cost of a finished stage as its manifest records it; the entries are those of :class:`Cost`."""
 
     seconds: NotNegative
     peak_memory_mb: NotNegative
@@ -39,60 +39,82 @@ class Noted(TypedDict):
 
 
 def totals(costs: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """Return ``cost/<stage>_seconds`` of each stage and ``cost/peak_memory_mb``; what was noted twice counts
-    once.
+    """Return ``cost/<stage>_seconds`` for each stage and ``cost/peak_memory_mb`` over all.
 
     Args:
-        costs: Each with its ``stage``, ``what``, ``seconds`` and ``peak_memory_mb``.
+        costs: One mapping per recorded cost, with ``stage``, ``what``, ``seconds`` and ``peak_memory_mb``.
+
+    Example:
+        >>> totals([{"stage": "distill", "what": "expert 0", "seconds": 2.0, "peak_memory_mb": 300.0}])
+        {'cost/distill_seconds': 2.0, 'cost/peak_memory_mb': 300.0}
     """
-    noted = {(cost["stage"], cost["what"]): cost for cost in costs}
+    # Several plans of a run can report the same artifact, such as a shared network: it counts once.
+    distinct = {(cost["stage"], cost["what"]): cost for cost in costs}
     seconds: dict[str, float] = {}
-    for (stage, _), cost in noted.items():
-        seconds[f"cost/{stage}_seconds"] = seconds.get(f"cost/{stage}_seconds", 0.0) + cost["seconds"]
-    return {**seconds, "cost/peak_memory_mb": max((c["peak_memory_mb"] for c in noted.values()), default=0.0)}
+    for (stage, _), cost in distinct.items():
+        name = f"cost/{stage}_seconds"
+        seconds[name] = seconds.get(name, 0.0) + cost["seconds"]
+    peak = max((cost["peak_memory_mb"] for cost in distinct.values()), default=0.0)
+    return {**seconds, "cost/peak_memory_mb": peak}
 
 
 def cost_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return what the students of some rows cost together."""
+    """Return the total cost of training the students of some result rows.
+
+    Args:
+        rows: Result rows with ``train_seconds``, ``peak_memory_mb``, ``steps``, ``epochs`` and
+            ``images_decoded`` (images per epoch).
+    """
     return {
-        "seconds": sum(r["train_seconds"] for r in rows),
-        "peak_memory_mb": max(r["peak_memory_mb"] for r in rows),
-        "steps": sum(r["steps"] for r in rows),
-        "images": sum(r["epochs"] * r["images_decoded"] for r in rows),
+        "seconds": sum(row["train_seconds"] for row in rows),
+        # The students are trained one after the other, so their peaks do not add up.
+        "peak_memory_mb": max(row["peak_memory_mb"] for row in rows),
+        "steps": sum(row["steps"] for row in rows),
+        "images": sum(row["epochs"] * row["images_decoded"] for row in rows),
     }
 
 
 class Meter:
-    """Measures a stage that may be interrupted and go on later.
+    """Measures a stage that may be interrupted and resumed later.
 
     Args:
-        device: Where the work happens; memory is the device's own unless that is the CPU.
+        device: Where the work happens; the peak memory is that allocated on a GPU, or the process's on a CPU.
+
+    Example:
+        >>> meter = Meter(torch.device("cpu"))
+        >>> meter.read(steps=3, images=30)["steps"]
+        3
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._before = Cost()
-        _forget_peak()
+        _reset_peak_memory()
         if device.type != "cpu":
             torch.cuda.reset_peak_memory_stats(device)
         self._begin = time.perf_counter()
 
     def go_on_from(self, cost: Mapping[str, Any]) -> None:
-        """Count an interrupted attempt in."""
+        """Add the cost of an interrupted attempt, as :meth:`read` returned it, to this one."""
         self._before = Cost(**cost)
 
     def read(self, steps: int, images: int) -> dict[str, float]:
-        """Return the cost so far as plain numbers; steps and images come from the stage's own count."""
+        """Return the cost so far, with the entries of :class:`Cost`.
+
+        Args:
+            steps: Steps of the stage so far, those of interrupted attempts included.
+            images: Images so far, counted likewise.
+        """
         on_cpu = self.device.type == "cpu"
         peak = _peak_resident_mb() if on_cpu else torch.cuda.max_memory_allocated(self.device) / 2**20
         seconds = self._before.seconds + time.perf_counter() - self._begin
         return asdict(Cost(seconds, max(peak, self._before.peak_memory_mb), steps, images))
 
 
-def _forget_peak() -> None:
-    """Let Linux count the peak from here; elsewhere the peak stays that of the whole process."""
+def _reset_peak_memory() -> None:
+    """Reset the kernel's peak of resident memory; on systems without Linux's /proc nothing is reset."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5")  # 5 resets VmHWM, see proc(5)
     except OSError:
         return
 
@@ -101,7 +123,7 @@ def _peak_resident_mb() -> float:
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
-        import resource
+        import resource  # here, as it exists only on Unix
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 2**10

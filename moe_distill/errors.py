@@ -7,41 +7,51 @@ from moe_distill.printable import printable
 
 
 class InputError(ValueError):
-    """Input that cannot be worked with; the entry point prints its message as one line and exits with 2.
+    """Invalid user input; the entry point prints its message as one line and exits with 2.
 
     Args:
         key: The configuration key (or file) at fault, as the user would write it.
-        value: What it was.
+        value: The value that was rejected.
         allowed: What would be accepted.
+
+    Example:
+        >>> raise InputError("ipc", 0, "a whole number of at least 1")
+        Traceback (most recent call last):
+        moe_distill.errors.InputError: ipc=0: a whole number of at least 1
     """
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
         self.key, self.value, self.allowed = key, value, allowed
         super().__init__(printable(f"{key}={_short(value)}: {' '.join(allowed.split())}", keep=""))
 
+    # Exceptions are pickled by their message alone, which is not what __init__ takes.
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:
         return type(self), (self.key, self.value, self.allowed)
 
 
 class LostRank(RuntimeError):
-    """A process of a run over several has died or hangs; the entry point prints one line and exits with 1."""
+    """A process of a distributed run died or hangs; the entry point prints one line and exits with 1."""
 
 
 class FieldError(InputError):
-    """An object's argument that it cannot work with: it names its own field, and whoever holds it adds the
-    path.
+    """An invalid argument of an object; ``key`` is the object's own field, or empty for the object itself.
 
-    Without a field it is the object itself.
+    The object does not know where it stands in the configuration: its owner adds the path by :func:`within`.
     """
 
     def inside(self, path: str) -> "FieldError":
-        """Return the same error as seen from the object that holds the one at fault."""
+        """Return the same error with a path in front of its key.
+
+        Example:
+            >>> FieldError("lr", -1, "a number above 0").inside("method").key
+            'method.lr'
+        """
         return FieldError(".".join(filter(None, [path, self.key])), self.value, self.allowed)
 
 
 @contextlib.contextmanager
 def within(path: str) -> Iterator[None]:
-    """Have errors of the object that stands at a path name their fields from there.
+    """Put a path in front of the key of any FieldError that is raised in the block.
 
     Raises:
         FieldError: With the path in front.
@@ -53,25 +63,28 @@ def within(path: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def renamed(own: str, typed: str) -> Iterator[None]:
-    """Have errors of what an object calls its own name the setting that brought it.
+def renamed(internal_key: str, typed_key: str) -> Iterator[None]:
+    """Replace one key of the errors raised in the block by the key that the user typed.
 
     Args:
-        own: Such as ``set``, of which whoever reads its files does not know where it came from.
-        typed: What the user set, such as ``pipeline.path``.
+        internal_key: The key to replace, such as ``set`` in the code that reads the files of any set.
+        typed_key: The key that the user typed, such as ``pipeline.path``.
 
     Raises:
-        InputError: By the other key.
+        InputError: With the typed key.
     """
     try:
         yield
     except InputError as error:
-        if error.key != own:
+        if error.key != internal_key:
             raise
-        raise InputError(typed, error.value, error.allowed) from error
+        raise InputError(typed_key, error.value, error.allowed) from error
 
 
 def _short(value: object) -> str:
-    """Return a value as text; of a list of a hundred names, or a number of as many digits, its beginning."""
+    """Return a value as text on one line, cut after 200 characters where it is a container or an integer.
+
+    Texts are not cut: a long path is what the user has to see.
+    """
     text = " ".join(str(value).split())
     return f"{text[:199]}…" if isinstance(value, list | tuple | dict | int) and len(text) > 200 else text

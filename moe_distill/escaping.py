@@ -1,4 +1,4 @@
-"""Text that goes where some characters do something: made harmless, and in tables got back as it was.
+"""Escape texts for Markdown, LaTeX and CSV; for CSV there is a way back.
 
 HTML is escaped by its templates, see :mod:`moe_distill.reports.rendering`.
 """
@@ -8,7 +8,7 @@ import re
 
 from moe_distill.printable import printable
 
-# An underscore within a word starts nothing in GitHub's Markdown, and names are full of them.
+# An underscore inside a word starts no emphasis in GitHub's Markdown, and our names are full of them.
 _MARKDOWN = re.compile(r"[\\`*\[\]|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LATEX = {
     **{c: f"\\{c}" for c in "&%$#_{}"},
@@ -23,29 +23,43 @@ _LATEX = {
     },
     "·": r"$\cdot$",
 }
+# What begins a formula in a spreadsheet (OWASP, "CSV Injection"), the full-width forms included.
 _RUN_BY_SPREADSHEETS = "=+\\-@\t\r\n＝＋－＠"
+# Apostrophes in front count in, so that a text that has some already comes back unchanged.
 _RISKY = re.compile(f"'*[{_RUN_BY_SPREADSHEETS}]")
 _DEFUSED = re.compile(f"'+[{_RUN_BY_SPREADSHEETS}]")
 
 
 def in_markdown(text: str) -> str:
-    """Return a text as Markdown that shows it, on one line: neither Markdown nor HTML in it has an effect."""
-    plain = _MARKDOWN.sub(lambda found: "\\" + found[0], printable(" ".join(text.split())))
+    r"""Return a text as one line of Markdown that shows it literally, Markdown and HTML in it included.
+
+    Example:
+        >>> print(in_markdown("*a* <b>"))
+        \*a\* &lt;b&gt;
+    """
+    plain = _MARKDOWN.sub(lambda match: "\\" + match[0], printable(" ".join(text.split())))
     return html.escape(plain, quote=False)
 
 
 def in_latex(text: str) -> str:
-    """Return a text as LaTeX that shows it; a hyphen in front, as negative numbers have one, becomes a
-    minus.
+    r"""Return a text as LaTeX that shows it literally.
+
+    Example:
+        >>> print(in_latex("50% ± 2"))
+        50\% $\pm$ 2
     """
+    # A hyphen in front is the minus of a number.
     return re.sub("^-", "$-$", "".join(_LATEX.get(c, c) for c in printable(text)))
 
 
 def in_csv(value: object) -> object:
-    """Return a cell that no spreadsheet runs as a formula: an apostrophe goes before a text that starts like
-    one.
+    """Return a table cell that no spreadsheet runs as a formula; :func:`from_csv` gives the text back.
 
-    Numbers stay as they are. Reading by :func:`from_csv` gives the text back, whatever it was.
+    A text that starts like a formula gets an apostrophe in front; numbers are unchanged.
+
+    Example:
+        >>> in_csv("=1+1"), in_csv("-3"), from_csv("'=1+1")
+        ("'=1+1", '-3', '=1+1')
     """
     if not isinstance(value, str) or not _RISKY.match(value) or _is_number(value):
         return value
@@ -53,7 +67,7 @@ def in_csv(value: object) -> object:
 
 
 def from_csv(cell: str) -> str:
-    """Return the text of which :func:`in_csv` made a cell."""
+    """Return the text from which :func:`in_csv` made a cell."""
     return cell[1:] if _DEFUSED.match(cell) else cell
 
 
@@ -62,4 +76,4 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return text == text.strip()
+    return text == text.strip()  # float() ignores white space, a tab of which begins a formula

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from moe_distill import stopping
 
 if __name__ == "__main__":  # before the other imports, which take a second
-    stopping.heed()
+    stopping.install_handlers()
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -27,6 +27,7 @@ from moe_distill.config.schema import at_top, conf_dir, output_key, register, wr
 from moe_distill.errors import InputError, LostRank
 from moe_distill.results.attempts import attempt
 from moe_distill.store.disk import explained, guard_disk
+from moe_distill.store.identity import key, word_of
 from moe_distill.store.locks import locked
 from moe_distill.sweeps.looking import FORMER, current_look, looking
 from moe_distill.terminal import say, traceback_of, write_error
@@ -37,10 +38,10 @@ _FREE = "a folder where no run works: wait, or set name="
 
 
 def run(cfg: DictConfig) -> float | None:
-    """Build what the configuration names, run its pipeline and return the headline number.
+    """Build what the configuration names, run its pipeline and return its headline number, the accuracy.
 
     Raises:
-        InputError: The input cannot be worked with.
+        InputError: A setting or a file is invalid.
     """
     check_paths(cfg)
     with as_typed(cfg), guard_disk(written(cfg.paths, Path(cfg.paths.output))):
@@ -48,75 +49,70 @@ def run(cfg: DictConfig) -> float | None:
 
 
 def _run(cfg: DictConfig) -> float | None:
-    from moe_distill.store.identity import key
-
     if (look := current_look()) is not None:
         settled(cfg)
         say(look.at_run(cfg))
         return None
     output = Path(cfg.paths.output)
-    # Before anything can fail, which the record of the attempt then says.
     command = shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])
-    # Or a second run would write over the first one's tables.
+    # The lock keeps a second run from overwriting the first one's tables. The attempt opens before anything
+    # can fail, so that a failure is recorded in it.
     with (
         locked(output / ".run.lock", output_key(cfg.paths), refusal=_FREE),
-        attempt(output, command) as tried,
+        attempt(output, command) as record,
     ):
-        resolved, runtime, pipeline = _built(cfg)
-        tried.work = key([pipeline, cfg.scale_name, cfg.paths.store])
-        if _by_hand():
-            _question(cfg)
-            _foretell(cfg, pipeline, runtime)
-        _open(runtime.tracker, pipeline, resolved)
+        resolved, runtime, pipeline = _instantiate(cfg)
+        record.work = key([pipeline, cfg.scale_name, cfg.paths.store])
+        if _is_single_run():
+            _check_question(cfg)
+            _print_forecast(cfg, pipeline, runtime)
+        _open_tracker(runtime.tracker, pipeline, resolved)
         failed = True
         try:
             headline: dict[str, Any] = pipeline.run(runtime)
             failed = False
         finally:
             runtime.tracker.finish(failed)
-        tried.headline = headline.get("accuracy")
-    return tried.headline
+        record.headline = headline.get("accuracy")
+    return record.headline
 
 
-def _by_hand() -> bool:
-    """Say whether this is a run of its own: a sweep, which numbers its jobs, foretells all of them."""
+def _is_single_run() -> bool:
+    """Return True for a run outside a sweep, which forecasts the cost of all its jobs itself."""
+    # Only a sweep numbers its jobs.
     return HydraConfig.initialized() and OmegaConf.is_missing(HydraConfig.get().job, "num")
 
 
-def _question(cfg: DictConfig) -> None:
-    """Refuse a question that no row could answer; of a sweep, all rows to come are held against it."""
+def _check_question(cfg: DictConfig) -> None:
+    """Refuse a question about columns that no row has; a sweep checks it against the rows it expects."""
     from moe_distill.results.question import require_known
 
-    require_known(
-        hydra.utils.instantiate(cfg.question, _convert_="all"), [name.lstrip("+") for name in at_top()]
-    )
+    question = hydra.utils.instantiate(cfg.question, _convert_="all")
+    require_known(question, [name.lstrip("+") for name in at_top()])
 
 
-def _foretell(cfg: DictConfig, pipeline: Any, runtime: Any) -> None:
-    """Print what the run is going to cost, unless nothing is known of it or nothing is left to do."""
+def _print_forecast(cfg: DictConfig, pipeline: Any, runtime: Any) -> None:
+    """Print the expected cost of the run; nothing for a pipeline without stages."""
     from moe_distill.sweeps.forecast import format_forecast
 
     if pipeline.has_stages:
-        say(
-            format_forecast(
-                [(pipeline, runtime.results)], str(cfg.trainer.accelerator), None, str(cfg.scale_name)
-            )
-        )
+        jobs = [(pipeline, runtime.results)]
+        say(format_forecast(jobs, str(cfg.trainer.accelerator), None, str(cfg.scale_name)))
 
 
-def _built(cfg: DictConfig) -> tuple[dict[str, Any], Any, Any]:
-    """Return the resolved configuration once it was checked, the runtime and the pipeline."""
-    resolved = settled(cfg)
+def _instantiate(cfg: DictConfig) -> tuple[dict[str, Any], Any, Any]:
+    """Return the checked and resolved configuration, the runtime and the pipeline."""
+    resolved = settled(cfg)  # before torch is imported, which takes seconds: a typo is reported at once
     from moe_distill.data.sources.shared import Shelf
 
-    runtime, pipeline = (hydra.utils.instantiate(cfg[n], _convert_="all") for n in ("runtime", "pipeline"))
+    runtime = hydra.utils.instantiate(cfg.runtime, _convert_="all")
+    pipeline = hydra.utils.instantiate(cfg.pipeline, _convert_="all")
     return resolved, runtime, pipeline.sharing(Shelf())
 
 
-def _open(tracker: Any, pipeline: Any, resolved: dict[str, Any]) -> None:
-    """Open the mirror of a job that is about a plan; a report or an import is no experiment."""
+def _open_tracker(tracker: Any, pipeline: Any, resolved: dict[str, Any]) -> None:
+    """Open the experiment tracker, except for pipelines without a plan such as a report or an import."""
     from moe_distill.evaluation.headline import wandb_config
-    from moe_distill.store.identity import key, word_of
 
     if pipeline.main_plan is not None:
         identity = key([resolved["name"], resolved["scale_name"], pipeline])
@@ -129,7 +125,7 @@ def _hydra_main(cfg: DictConfig) -> float | None:
         check_here(HydraConfig.get())
         check_split(HydraConfig.get().overrides.task)
         return run(cfg)
-    except Exception as error:  # inside the job, or Hydra adds lines of its own
+    except Exception as error:  # here, as outside of this function Hydra prints its own report first
         if (ours := own_error(error)) is not None:
             _fail(str(ours))
         if isinstance(error, HydraException | OmegaConfBaseException):
@@ -140,7 +136,12 @@ def _hydra_main(cfg: DictConfig) -> float | None:
 
 
 def as_hydra_reads(arguments: list[str]) -> list[str]:
-    """Return a command line's arguments as Hydra takes them."""
+    """Return a command line's arguments in the order and quoting that Hydra accepts.
+
+    Example:
+        >>> as_hydra_reads(["--seed=3", "name=über", "-m"])
+        ['-m', 'seed=3', "name='über'"]
+    """
     plain = reordered([without_dashes(argument) for argument in arguments])
     sweeping = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(plain)
     return [with_option_quoted(with_text_quoted(argument, sweeping)) for argument in plain]
@@ -149,12 +150,13 @@ def as_hydra_reads(arguments: list[str]) -> list[str]:
 def main() -> None:
     """Run from the command line.
 
-    Errors of input end in one line and exit code 2, a signal that asks the run to end in one line and 128 +
-    its number.
+    Invalid input ends the process with one line and exit code 2, a stop signal with one line and exit code
+    128 plus the signal's number, any other error with a traceback and exit code 1.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, who say them in one line
+    # Hydra then raises errors instead of printing them, and they are reported in one line below.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     former = next((look for word, look in FORMER.items() if word in sys.argv[1:]), None)
-    with stopping.heeding(), looking(current_look() or former):
+    with stopping.graceful_stop(), looking(current_look() or former):
         try:
             sys.argv = [sys.argv[0], *as_hydra_reads([word for word in sys.argv[1:] if word not in FORMER])]
             check_typed(sys.argv[1:])
@@ -163,25 +165,23 @@ def main() -> None:
         except (InputError, HydraException, OmegaConfBaseException) as error:
             _fail(str(own_error(error) or one_line(error)))
         except Exception as error:
-            if isinstance(
-                error, OSError
-            ):  # of the folder that Hydra makes for the job before it hands over to us
+            if isinstance(error, OSError):
                 _refuse_folder(error)
             write_error(traceback_of(error))
             sys.exit(1)
 
 
 def _refuse_folder(error: OSError) -> None:
-    """Say which folder of Hydra's cannot be written to, if that is what failed."""
+    """End with one line if Hydra could not create the job's folder, which it does before our code runs."""
     typed = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
-    key = next((k for k in ("hydra.run.dir", "hydra.sweep.dir") if k in typed), "paths.runs")
-    folder = Path(os.fsdecode(error.filename or typed.get(key, "runs")))  # a full disk names no file
-    if not _in_job(error) and (ours := explained(error, {key: folder})) is not None:
-        _fail(str(ours))
+    setting = next((name for name in ("hydra.run.dir", "hydra.sweep.dir") if name in typed), "paths.runs")
+    folder = Path(os.fsdecode(error.filename or typed.get(setting, "runs")))  # a full disk names no file
+    if not _in_job(error) and (explanation := explained(error, {setting: folder})) is not None:
+        _fail(str(explanation))
 
 
 def _in_job(error: BaseException) -> bool:
-    """Say whether an error was raised once the job had begun."""
+    """Return True if an error was raised after the job had begun."""
     job = _hydra_main.__wrapped__.__code__
     return any(frame.f_code is job for frame, _ in traceback.walk_tb(error.__traceback__))
 

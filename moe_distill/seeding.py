@@ -13,18 +13,20 @@ import torch
 
 
 def stream(seed: int, *names: str | int) -> torch.Generator:
-    """Return the generator of one purpose: equal (seed, names) give equal draws, any other pair independent
-    ones.
+    """Return the random generator of one purpose.
+
+    Equal seed and names give equal draws; any other combination gives independent draws.
 
     Args:
         seed: The run's seed.
         names: The purpose, from general to particular, such as ``("expert", 3, "real")``.
 
     Example:
-        >>> int(torch.randint(100, (1,), generator=stream(0, "demo"))) == int(
-        ...     torch.randint(100, (1,), generator=stream(0, "demo")))
+        >>> first, again = stream(0, "expert", 3), stream(0, "expert", 3)
+        >>> torch.equal(torch.rand(4, generator=first), torch.rand(4, generator=again))
         True
     """
+    # A hash, as arithmetic on seeds (seed + 1) would make neighbouring purposes share their draws.
     digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") % (1 << 63))
 
@@ -36,9 +38,8 @@ def draw_seed(rng: torch.Generator) -> int:
 
 @contextmanager
 def global_seed(rng: torch.Generator) -> Iterator[None]:
-    """Seed torch's global generator inside the block only (default initialisation and dropout know no
-    other).
-    """
+    """Seed torch's global generator inside the block, and restore its state after it."""
+    # Default initialisation and dropout take no generator: only the global one reaches them.
     seed = draw_seed(rng)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -46,6 +47,12 @@ def global_seed(rng: torch.Generator) -> Iterator[None]:
 
 
 def beta(alpha: float, n: int, rng: torch.Generator) -> torch.Tensor:
-    """Draw ``n`` values of Beta(alpha, alpha), float32 of shape (n,)."""
+    """Draw ``n`` values of Beta(alpha, alpha), float32 of shape (n,).
+
+    Example:
+        >>> beta(1.0, 3, stream(0, "mixup")).shape
+        torch.Size([3])
+    """
+    # By numpy, as torch.distributions takes no generator.
     draws = np.random.default_rng(draw_seed(rng)).beta(alpha, alpha, size=n)
     return torch.from_numpy(draws).float()

@@ -1,13 +1,11 @@
-"""How far a run or a sweep is: ``python -m moe_distill.status``, followed by the overrides that the run was
-given.
-"""
+"""Progress of a run or a sweep: ``python -m moe_distill.status``, then the overrides of the run."""
 
 from moe_distill.run import main as run
 from moe_distill.sweeps.looking import STATUS, looking
 
 
 def main() -> None:
-    """Look from the command line; ends as :func:`moe_distill.run.main` does."""
+    """Print the progress from the command line; exit codes are those of :func:`moe_distill.run.main`."""
     with looking(STATUS):
         run()
 

@@ -1,8 +1,7 @@
-"""How a run ends that is told to stop: one line, and an exit code that says so.
+"""Stop a run by a signal: it ends with one line and an exit code that names the signal.
 
-Python ends at SIGTERM without a word, and libraries take Ctrl-C for their own (Lightning swallows both). So
-each signal that asks a run to end raises one exception here, which nobody else knows, wherever the run may
-be.
+By default Python ends at SIGTERM without a message, and libraries catch Ctrl-C (Lightning swallows both). So
+each stop signal raises one exception here that no library catches.
 """
 
 import atexit
@@ -14,17 +13,23 @@ from moe_distill.terminal import write_error
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GOES_ON = "the same command goes on"
-# Some code drops an exception that a signal raised in it, such as a destructor: it is raised again after so
-# long.
-_AGAIN_SECONDS = 10.0
-_unspoken: list["Stopped"] = []
+# Python drops an exception that a signal raises inside a destructor: it is raised again after this time.
+_RAISE_AGAIN_SECONDS = 10.0
+# The signal that was received but not yet reported; a list, as handlers cannot return anything.
+_pending: list["Stopped"] = []
 
 
 class Stopped(SystemExit):
-    """A signal asked the run to end; its exit code is 128 and the signal's number, as of a shell.
+    """A signal asked the run to end; its exit code is 128 plus the signal's number, as in a shell.
 
     Args:
         number: The signal's.
+
+    Example:
+        >>> Stopped(signal.SIGTERM).code
+        143
+        >>> print(Stopped(signal.SIGTERM))
+        stopped; the same command goes on (SIGTERM)
     """
 
     def __init__(self, number: int) -> None:
@@ -35,37 +40,49 @@ class Stopped(SystemExit):
         """Return the line that a user sees."""
         return f"stopped; {GOES_ON} ({signal.Signals(self.number).name})"
 
+    # SystemExit pickles its exit code, which is not the number that __init__ takes.
     def __reduce__(self) -> tuple[type["Stopped"], tuple[int]]:
         return type(self), (self.number,)
 
 
 def signal_of(code: int) -> signal.Signals | None:
-    """Return the signal that asked a process to end, read from its exit code; None where none did."""
+    """Return the stop signal that ended a process, or None.
+
+    Args:
+        code: The process's exit code: 128 plus the signal's number as shells have it, or minus the number as
+            ``subprocess`` has it.
+
+    Example:
+        >>> signal_of(143).name, signal_of(-2).name, signal_of(1)
+        ('SIGTERM', 'SIGINT', None)
+    """
     return next((number for number in SIGNALS if code in (128 + number, -number)), None)
 
 
-def heed() -> None:
-    """From here on, let signals end the run by :class:`Stopped`; those that are ignored, as under nohup, stay
-    so.
-    """
+def install_handlers() -> None:
+    """Make the stop signals raise :class:`Stopped` from now on."""
     for number in SIGNALS:
+        # An ignored signal stays ignored: nohup starts programs with SIGHUP ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
 
 
 @contextlib.contextmanager
-def heeding() -> Iterator[None]:
-    """Let signals end the block by :class:`Stopped`, say so in one line, and leave the handlers as they were.
+def graceful_stop() -> Iterator[None]:
+    """Let stop signals end the block by :class:`Stopped`, reported in one line; then restore the handlers.
 
-    A program that called :func:`heed` at its start is over after the block: signals then end it as the system
-    does.
+    A program that called :func:`install_handlers` at its start is over after the block: its handlers become
+    the system's defaults.
+
+    Raises:
+        Stopped: A signal asked the run to end.
     """
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    heed()
+    install_handlers()
     try:
         yield
     except Stopped:
-        _say()
+        _report()
         raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -74,23 +91,24 @@ def heeding() -> Iterator[None]:
 
 
 def _stop(number: int, _: object) -> None:
-    """Raise the exception of the first signal; those that come while the run unwinds change nothing."""
-    if not _unspoken:
-        _unspoken.append(Stopped(number))
-        atexit.register(_say)  # for a signal that comes while the program is still imported
-        signal.signal(signal.SIGALRM, lambda *_: _again())
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS, _AGAIN_SECONDS)
-        raise _unspoken[0]
+    """Raise the exception of the first signal; those that follow while the run unwinds are ignored."""
+    if not _pending:
+        _pending.append(Stopped(number))
+        atexit.register(_report)  # for a signal during the imports, before any block reports it
+        signal.signal(signal.SIGALRM, lambda *_: _raise_again())
+        signal.setitimer(signal.ITIMER_REAL, _RAISE_AGAIN_SECONDS, _RAISE_AGAIN_SECONDS)
+        raise _pending[0]
 
 
-def _again() -> None:
-    if _unspoken:
-        raise _unspoken[0]
+def _raise_again() -> None:
+    if _pending:
+        raise _pending[0]
 
 
-def _say() -> None:
-    """Say once why the run ends."""
+def _report() -> None:
+    """Write once why the run ends."""
+    # First: the alarm would raise again in the middle of the report.
     signal.setitimer(signal.ITIMER_REAL, 0)
-    for stopped in _unspoken:
+    for stopped in _pending:
         write_error(str(stopped))
-    _unspoken.clear()
+    _pending.clear()

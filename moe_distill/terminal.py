@@ -1,4 +1,4 @@
-"""What a run prints: text as it is, whole where it is piped, and errors below any progress bar."""
+"""What a run prints: text without markup or wrapping, tables, and errors below any progress bar."""
 
 import sys
 from collections.abc import Iterator
@@ -11,19 +11,18 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.segment import Segment
 
-_MACHINERY = ("hydra", "lightning_fabric", "pytorch_lightning")
-_WIDE = 10_000  # columns of a file, which no table fills
+# Libraries whose frames are left out of tracebacks.
+_FRAMEWORKS = ("hydra", "lightning_fabric", "pytorch_lightning")
+_UNLIMITED_WIDTH = 10_000  # columns, where output goes to a file: rich would wrap at 80
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Print a text without wrapping it and without taking brackets in paths and names for markup."""
+    """Print a text unwrapped; brackets in paths and names are not read as rich's markup."""
     _console().print(printable(text), style=style, soft_wrap=True)
 
 
 def show(table: Any) -> None:
-    """Print a rich table, as wide as it needs where no terminal shows it; its cells and title are no
-    markup.
-    """
+    """Print a rich table; where the output is no terminal it is as wide as it needs to be."""
     _print(_console(), table)
 
 
@@ -36,7 +35,8 @@ def rendered(table: Any) -> str:
 
 
 def _print(console: "Console", table: Any) -> None:
-    title, table.title = table.title, None  # rich would wrap it at the table's width
+    # Printed before the table, as rich would wrap a title at the table's width.
+    title, table.title = table.title, None
     if title is not None:
         console.print(_Harmless(title), style="italic", soft_wrap=True)
     console.print(_Harmless(table))
@@ -44,20 +44,22 @@ def _print(console: "Console", table: Any) -> None:
 
 
 class _Harmless:
-    """What rich prints, its texts as :func:`printable` returns them; rich's own colours are added later."""
+    """Wraps what rich prints so that its texts are :func:`printable`."""
 
     def __init__(self, renderable: Any) -> None:
         self.renderable = renderable
 
     def __rich_console__(self, console: "Console", options: Any) -> Iterator["Segment"]:
         """Yield the segments that rich writes."""
+        # Segments have no colour codes yet: rich adds those after this, so that they are not escaped.
         for segment in console.render(self.renderable, options):
             yield segment._replace(text=printable(segment.text))
 
 
 def write_error(line: str) -> None:
     """Write an error to stderr, below any progress bar that is open."""
-    if tqdm := getattr(sys.modules.get("tqdm"), "tqdm", None):  # where it is not imported, there are no bars
+    # Not imported here: where nothing has imported tqdm, there are no bars.
+    if tqdm := getattr(sys.modules.get("tqdm"), "tqdm", None):
         for bar in [*getattr(tqdm, "_instances", ())]:
             bar.leave = True
             bar.close()
@@ -66,26 +68,24 @@ def write_error(line: str) -> None:
 
 
 def traceback_of(error: BaseException) -> str:
-    """Return an error's traceback without the frames of the libraries that called us, which tell a reader
-    nothing.
-    """
-    told = TracebackException.from_exception(error)
-    one: TracebackException | None = told
-    while one is not None:
-        one.stack[:] = [frame for frame in one.stack if not _is_machinery(frame.filename)]
-        one = one.__cause__ or one.__context__
-    return "".join(told.format()).rstrip("\n")
+    """Return an error's traceback without the frames of Hydra and Lightning, which call our code."""
+    summary = TracebackException.from_exception(error)
+    link: TracebackException | None = summary
+    while link is not None:  # the error, then what caused it
+        link.stack[:] = [frame for frame in link.stack if not _is_framework(frame.filename)]
+        link = link.__cause__ or link.__context__
+    return "".join(summary.format()).rstrip("\n")
 
 
-def _is_machinery(filename: str) -> bool:
+def _is_framework(filename: str) -> bool:
     library = filename.replace("\\", "/").rpartition("/site-packages/")[2].partition("/")[0]
-    return library in _MACHINERY or filename.endswith(("<frozen runpy>", "/contextlib.py"))
+    return library in _FRAMEWORKS or filename.endswith(("<frozen runpy>", "/contextlib.py"))
 
 
 def _console() -> "Console":
-    from rich.console import Console  # here, as whoever only starts jobs is to start at once
+    from rich.console import Console  # here, as a process that only starts jobs should start fast
 
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
-        console.width = _WIDE
+        console.width = _UNLIMITED_WIDTH
     return console

@@ -48,7 +48,7 @@ for line in sys.stdin:
         sys.argv = ["run", *job["argv"]]
         log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1); os.dup2(log, 2)
-        stopping.heed()
+        stopping.install_handlers()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         main()
         code = 0

@@ -19,7 +19,7 @@ from moe_distill.terminal import write_error
 PROGRAM = """
 import sys, time
 from moe_distill import stopping
-stopping.heed()
+stopping.install_handlers()
 print("importing", flush=True)
 if sys.argv[1] == "importing":
     time.sleep(60)
@@ -36,8 +36,8 @@ def work():
     except (Exception, KeyboardInterrupt):
         sys.exit(0)
 
-stopping._AGAIN_SECONDS = 0.3
-with stopping.heeding():
+stopping._RAISE_AGAIN_SECONDS = 0.3
+with stopping.graceful_stop():
     if sys.argv[1] == "dropping":
         Drops()
         time.sleep(60)
@@ -77,7 +77,7 @@ def test_the_block_leaves_the_handlers_as_they_were_and_heeds_no_ignored_signal(
     before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
     ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with pytest.raises(stopping.Stopped) as stopped, stopping.heeding():
+        with pytest.raises(stopping.Stopped) as stopped, stopping.graceful_stop():
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(10)

@@ -1,1 +1,1 @@
-"""How a run is configured: the command line, the configuration, and what is refused of either."""
+"""The configuration of a run: reading the command line, composing, and checking before anything is built."""

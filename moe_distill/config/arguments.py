@@ -1,4 +1,4 @@
-"""What stands on the command line, put as Hydra reads it."""
+"""Rewrite command-line arguments into the order and quoting that Hydra accepts."""
 
 import re
 from collections.abc import Sequence
@@ -29,63 +29,77 @@ PATHS = (
     "submitit_folder",
 )
 _QUOTES = ("'", '"')
-# What begins a list, a mapping or a call, which is no text, even where it cannot be read.
+# What begins a list, a mapping or a call of Hydra's grammar: such a value is not quoted as text.
 _BRACKETS = ("[", "{", *(f"{name}(" for name in create_functions().definitions))
-# Of a number that no float holds, and whose digits Python may not even read.
+# A number above the largest float; Python refuses to parse one of more than 4300 digits.
 _TOO_LONG = re.compile(r"(?<![\w.])\d[\d_]{308,}")
 
 
 def with_option_quoted(override: str) -> str:
-    """Return an override with its value in quotes where it names a group's option by what is no name.
+    """Return an override of a group with its value in quotes unless it is a name.
 
-    So do ``model=7``, ``students={}`` and ``data=[digits]``.
+    Hydra fails on a number, list or mapping in the place of an option's name. With quotes it reports which
+    options there are.
 
-    Hydra then says which options there are; it takes no number for a name.
+    Example:
+        >>> with_option_quoted("model=7"), with_option_quoted("model=convnet3")
+        ("model='7'", 'model=convnet3')
     """
     key, equals, value = override.partition("=")
     group = key.lstrip("+").partition("@")[0]
     if not equals or not group or not (Path(conf_dir()) / group).is_dir():
         return override
     parsed = OverridesParser.create().parse_override(override)
-    names = (
-        (str, dict, list) if key.startswith("+") else (str, dict)
-    )  # of several yamls at once, what is added
-    is_name = parsed.is_sweep_override() or (isinstance(parsed.value(), names) and parsed.value() != {})
+    # Only an added group may name several options at once, as a list.
+    accepted = (str, dict, list) if key.startswith("+") else (str, dict)
+    is_name = parsed.is_sweep_override() or (isinstance(parsed.value(), accepted) and parsed.value() != {})
     return override if is_name else f"{key}='{value}'"
 
 
 def reordered(arguments: Sequence[str]) -> list[str]:
-    """Put Hydra's flags, with their values, before the overrides, which argparse wants in one piece; each
-    flag once.
+    """Return arguments with Hydra's flags and their values first, each flag once, and then the overrides.
+
+    Hydra's parser accepts the overrides only in one piece.
+
+    Example:
+        >>> reordered(["seed=1", "--config-dir", "mine", "ipc=1"])
+        ['--config-dir', 'mine', 'seed=1', 'ipc=1']
     """
     actions = {option: action for action in get_args_parser()._actions for option in action.option_strings}
     flags: dict[str, list[str]] = {}
     overrides = []
-    left = [*arguments]
-    while left:
-        argument = left.pop(0)
+    remaining = [*arguments]
+    while remaining:
+        argument = remaining.pop(0)
         action = actions.get(argument.partition("=")[0])
         if action is None:
             overrides.append(argument)
             continue
-        takes_next = action.nargs is None or (
-            action.choices is not None and bool(left) and left[0] in action.choices
-        )
-        flags[action.dest] = [
-            argument,
-            *([left.pop(0)] if takes_next and "=" not in argument and left else []),
-        ]
+        # Of a flag with an optional value, as --cfg, the next argument is the value only if it is a choice.
+        is_choice = action.choices is not None and bool(remaining) and remaining[0] in action.choices
+        takes_next = action.nargs is None or is_choice
+        flags[action.dest] = [argument]
+        if takes_next and "=" not in argument and remaining:
+            flags[action.dest].append(remaining.pop(0))
     return [*(part for flag in flags.values() for part in flag), *overrides]
 
 
 def takes_path(key: str) -> bool:
-    """Say whether a key, such as ``pipeline.onto.root``, takes a path."""
+    """Return True if a key takes a path.
+
+    Example:
+        >>> takes_path("pipeline.onto.root"), takes_path("seed")
+        (True, False)
+    """
     return "." in key and key.rpartition(".")[2] in PATHS
 
 
 def without_dashes(argument: str) -> str:
-    """Return ``--key=value``, as agents of Weights & Biases write it, as ``key=value``; Hydra's own flags
-    stay.
+    """Return ``--key=value`` as ``key=value``, as agents of Weights & Biases write it; keep Hydra's flags.
+
+    Example:
+        >>> without_dashes("--seed=3"), without_dashes("--config-dir=mine")
+        ('seed=3', '--config-dir=mine')
     """
     flag, equals, _ = argument.partition("=")
     flags = [option for action in get_args_parser()._actions for option in action.option_strings]
@@ -95,25 +109,31 @@ def without_dashes(argument: str) -> str:
 
 
 def with_text_quoted(argument: str, sweeping: bool) -> str:
-    """Return an override with its value in quotes where that is text that Hydra would not read as it is.
+    """Return an override with its value in quotes if it is text that Hydra would not read literally.
 
-    Hydra knows letters of English alone, and takes ``= ( [ #`` and others for grammar. A path that it would
-    read as something else is quoted too: one with a comma is one path, unless the command line sweeps: then
-    commas part texts, and a text that holds one wants quotes of its own.
+    Hydra's grammar allows unquoted texts of ASCII letters only, and gives ``= ( [ #`` and others a meaning.
+    A path that it would read as something else is quoted too. A comma is part of a path, unless the command
+    line sweeps: then it separates values, and a text with a comma must be quoted by the user.
 
     Args:
-        argument: Of the command line.
-        sweeping: Whether that runs several jobs.
+        argument: One argument of the command line.
+        sweeping: Whether the command line runs several jobs.
 
     Raises:
-        InputError: It is no text and Hydra cannot read it, or a path in the home of nobody.
+        InputError: Hydra cannot read the value even in quotes, or a path starts with the ``~`` of no user.
+
+    Example:
+        >>> with_text_quoted("name=a(b", sweeping=False)
+        "name='a(b'"
+        >>> with_text_quoted("seed=1,2", sweeping=True)
+        'seed=1,2'
     """
     key, equals, value = argument.partition("=")
     if not equals or argument.startswith("-"):
         return argument
     is_path = takes_path(key.lstrip("+").partition("@")[0])
     is_text = not value.startswith(_QUOTES if is_path else (*_QUOTES, *_BRACKETS))
-    if is_path and is_text:  # no shell expands ~ behind such a key
+    if is_path and is_text:  # shells expand ~ only at the start of an argument
         parts = value.split(",") if sweeping else [value]
         value = ",".join(str(expanded(part, key)) if part.startswith("~") else part for part in parts)
         argument = f"{key}={value}"
@@ -121,8 +141,9 @@ def with_text_quoted(argument: str, sweeping: bool) -> str:
         raise InputError(key, f"{value[:40]}…", "numbers of at most 308 digits")
     if _is_read(argument, is_path and is_text, sweeping):
         return argument
+    # A comma within ${oc.select:a,b} separates no values.
     values = value.split(",") if sweeping and "${" not in value else [value]
-    quoted = f"{key}={','.join(QuotedString(one, Quote.single).with_quotes() for one in values)}"
+    quoted = f"{key}={','.join(QuotedString(part, Quote.single).with_quotes() for part in values)}"
     if _parsed(f"{key}=0") is None:
         raise InputError(
             key, value, "a key that is names parted by dots, after an @ too: +data@pipeline.onto"
@@ -133,7 +154,7 @@ def with_text_quoted(argument: str, sweeping: bool) -> str:
 
 
 def _is_read(argument: str, as_path: bool, sweeping: bool) -> bool:
-    """Say whether Hydra reads an override: a path as one, or as several where the command line sweeps."""
+    """Return True if Hydra reads an override as it is meant: a path as one text, or several in a sweep."""
     parsed = _parsed(argument)
     if parsed is None or not as_path:
         return parsed is not None
@@ -143,5 +164,5 @@ def _is_read(argument: str, as_path: bool, sweeping: bool) -> bool:
 def _parsed(argument: str) -> Override | None:
     try:
         return OverridesParser.create().parse_override(argument)
-    except (HydraException, ValueError):  # the latter of a number of thousands of digits
+    except (HydraException, ValueError):  # ValueError: Python refuses to parse thousands of digits
         return None

@@ -1,4 +1,4 @@
-"""Hydra's flags: those that cannot serve are refused, where Hydra would end in lines of its own."""
+"""Check Hydra's command-line flags, on which Hydra itself would fail with a usage text or a traceback."""
 
 import contextlib
 import io
@@ -17,10 +17,10 @@ _SHELLS = ("bash", "fish", "zsh")
 
 
 def check_flags(arguments: Sequence[str]) -> str | None:
-    """Return the package that is to be shown alone, if the flags of a command line name one.
+    """Check the flags of a command line, and return the value of ``--package``, or None.
 
     Raises:
-        InputError: Some lack a value or another flag, or would run what a file holds.
+        InputError: A flag lacks its value or the flag that it belongs to, or would unpickle a file.
     """
 
     def refuse(message: str) -> NoReturn:
@@ -30,42 +30,47 @@ def check_flags(arguments: Sequence[str]) -> str | None:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    given = parser.parse_args([*arguments])
-    if given.experimental_rerun is not None:  # a pickle, which does what its maker wished
+    flags = parser.parse_args([*arguments])
+    if flags.experimental_rerun is not None:  # a pickle, which can execute anything
         allowed = "left out: nobody reads what such a file does; give the command line itself once more"
-        raise InputError("--experimental-rerun", given.experimental_rerun, allowed)
-    for name, beside in (("resolve", given.cfg or given.help), ("package", given.cfg)):
-        if getattr(given, name) and not beside:
+        raise InputError("--experimental-rerun", flags.experimental_rerun, allowed)
+    for name, needed in (("resolve", flags.cfg or flags.help), ("package", flags.cfg)):
+        if getattr(flags, name) and not needed:
             raise InputError(
-                f"--{name}", getattr(given, name), "beside --cfg job, of which it says what is shown"
+                f"--{name}", getattr(flags, name), "beside --cfg job, of which it says what is shown"
             )
-    if len(asked := [f"--{name}" for name in _COMMANDS if getattr(given, name)]) > 1:
-        raise InputError("flags", " ".join(asked), "one of them")
-    if given.config_dir is not None and not Path(given.config_dir).is_dir():
-        raise InputError("--config-dir", given.config_dir, "a folder of yamls")
-    asks = ["query"] * ("COMP_LINE" in os.environ)  # as a shell does, and nobody by hand
-    completed = [f"{what}={shell}" for what in ("install", "uninstall", *asks) for shell in _SHELLS]
-    if given.shell_completion and (len(given.overrides) != 1 or given.overrides[0] not in completed):
-        raise InputError("--shell-completion", " ".join(given.overrides), f"one of {', '.join(completed)}")
-    package: str | None = given.package
+    commands = [f"--{name}" for name in _COMMANDS if getattr(flags, name)]
+    if len(commands) > 1:
+        raise InputError("flags", " ".join(commands), "one of them")
+    if flags.config_dir is not None and not Path(flags.config_dir).is_dir():
+        raise InputError("--config-dir", flags.config_dir, "a folder of yamls")
+    actions = ["install", "uninstall"]
+    if "COMP_LINE" in os.environ:  # set by the shell's completion, which alone asks queries
+        actions.append("query")
+    completions = [f"{action}={shell}" for action in actions for shell in _SHELLS]
+    if flags.shell_completion and (len(flags.overrides) != 1 or flags.overrides[0] not in completions):
+        raise InputError("--shell-completion", " ".join(flags.overrides), f"one of {', '.join(completions)}")
+    package: str | None = flags.package
     return package
 
 
 @contextlib.contextmanager
 def showing(package: str | None) -> Iterator[None]:
-    """Refuse a package of ``--cfg`` that is not there, of which Hydra says so and ends as after a crash.
+    """Refuse a ``--package`` that the configuration does not have; the block shows the configuration.
 
     Args:
-        package: The package, or None where the whole configuration is shown, or none.
+        package: The package, or None if the command line has no such flag.
 
     Raises:
         InputError: There is no such package.
     """
-    said = io.StringIO()
+    stderr = io.StringIO()
     try:
-        with contextlib.nullcontext() if package is None else contextlib.redirect_stderr(said):
+        with contextlib.nullcontext() if package is None else contextlib.redirect_stderr(stderr):
             yield
-    except SystemExit as ended:
-        if ended.code == 1 and "not found in config" in said.getvalue():
-            raise InputError("--package", package, "a key of the configuration that is not null") from ended
+    except SystemExit as exit_error:
+        # Hydra prints this and exits with 1, as after a crash.
+        if exit_error.code == 1 and "not found in config" in stderr.getvalue():
+            allowed = "a key of the configuration that is not null"
+            raise InputError("--package", package, allowed) from exit_error
         raise

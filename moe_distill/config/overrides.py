@@ -1,4 +1,4 @@
-"""Checks of what a command line says beside what the configuration takes."""
+"""Check overrides for mistakes that the annotations of the configuration cannot show."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -10,21 +10,20 @@ from moe_distill.validation.misfits import misfit
 from moe_distill.validation.values import FolderName
 from moe_distill.validation.wording import no_such
 
-# The first name of what an interpolation refers to: mine of ${mine}, ${mine.of}, ${..mine} and
-# ${oc.select:mine,3}.
+# The first name an interpolation refers to: mine in ${mine}, ${mine.key}, ${..mine}, ${oc.select:mine,3}.
 _REFERS = re.compile(
     r"\$\{(?:oc\.(?:select|dict\.keys|dict\.values):)?[.\[]*([^\s.:,{}\[\]]+)(?=[\s.,}\[\]])"
 )
 
 
-def check_top(tree: Mapping[str, Any], hydra: str, spine: Collection[str], known: Iterable[str]) -> None:
-    """Refuse what stands at the top and nothing reads, as ``+experimnet=table1`` does; yamls cannot add such.
+def check_top(tree: Mapping[str, object], hydra: str, spine: Collection[str], known: Iterable[str]) -> None:
+    """Refuse a key at the top that nothing reads, such as that of ``+experimnet=table1``.
 
     Args:
-        tree: The configuration, not resolved. What an interpolation refers to is read.
-        hydra: Hydra's own settings as text, likewise.
-        spine: The keys at the top.
-        known: What one may set there; see :func:`no_such`.
+        tree: The unresolved configuration; a key that one of its interpolations refers to is read.
+        hydra: Hydra's own settings as text, whose interpolations count too.
+        spine: The keys at the top that the code reads.
+        known: The keys that a user may set at the top, see :func:`no_such`.
 
     Raises:
         InputError: There is such a key.
@@ -32,6 +31,7 @@ def check_top(tree: Mapping[str, Any], hydra: str, spine: Collection[str], known
     read = {"hydra", *spine, *_REFERS.findall(f"{tree} {hydra}")}
     for name in (n for n in tree if n not in read):
         key, value = name, tree[name]
+        # Named in full, as typed: +a.b.c=3 makes nested mappings of one entry each.
         while isinstance(value, dict) and len(value) == 1:
             (inner, value), *_ = value.items()
             key = f"{key}.{inner}"
@@ -39,35 +39,36 @@ def check_top(tree: Mapping[str, Any], hydra: str, spine: Collection[str], known
 
 
 def check_split(overrides: Iterable[str]) -> None:
-    """Refuse a job's ``ipc`` or ``noe`` beside its ``split``, which sets both and would then name what it is
-    not.
+    """Refuse ``ipc`` or ``noe`` together with ``split``, which sets both: rows would name a wrong split.
 
     Args:
-        overrides: What the job's command line says.
+        overrides: The overrides of one job.
 
     Raises:
-        InputError: They stand side by side.
+        InputError: They are set together.
+
+    Example:
+        >>> check_split(["split=5x2", "seed=1"])
     """
-    given = dict(o.partition("=")[::2] for o in overrides)
+    values = dict(override.partition("=")[::2] for override in overrides)
     for name in ("ipc", "noe"):
-        if "split" in given and name in given:
-            allowed = f"left out: split={given['split']} sets ipc and noe; give the split alone"
-            raise InputError(name, given[name], allowed)
+        if "split" in values and name in values:
+            allowed = f"left out: split={values['split']} sets ipc and noe; give the split alone"
+            raise InputError(name, values[name], allowed)
 
 
 def check_typed(arguments: Iterable[str]) -> None:
-    """Refuse settings by which Hydra would write beside the run, that change nothing, or that skip what a run
-    does.
+    """Refuse settings that make Hydra write outside the run's folder, or that have no effect.
 
     Args:
         arguments: The command line.
 
     Raises:
-        InputError: There is one.
+        InputError: There is such a setting.
     """
     for argument in arguments:
-        typed, equals, given = argument.partition("=")
-        key, value = typed.lstrip("+"), given.strip("'\"")
+        typed, equals, typed_value = argument.partition("=")
+        key, value = typed.lstrip("+"), typed_value.strip("'\"")
         if not equals or typed.startswith("-"):
             continue
         if key in ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir") and not value:
@@ -76,25 +77,25 @@ def check_typed(arguments: Iterable[str]) -> None:
             raise InputError(key, value, "the name of one folder, or null")
         if key == "runtime.output":
             raise InputError(key, value, "left out: hydra.run.dir says where a run works")
-        if given == "{}" and not typed.startswith("+"):
+        # Hydra merges mappings, so that an empty one removes nothing.
+        if typed_value == "{}" and not typed.startswith("+"):
             allowed = f"left out: what is there is kept beside it; ~{key}.<name> takes an entry away"
             raise InputError(key, value, allowed)
 
 
 def check_here(hydra: Any) -> None:
-    """Refuse to change into the job's folder, from where relative paths would lead elsewhere, and yamls of
-    nowhere.
+    """Refuse search paths that do not exist, and jobs that change the working directory.
 
     Args:
         hydra: Hydra's own settings.
 
     Raises:
-        InputError: They ask for it.
+        InputError: They ask for either.
     """
     for place in hydra.searchpath:
         if place.startswith("file://") and not Path(place.removeprefix("file://")).is_dir():
             raise InputError("hydra.searchpath", place, "folders of yamls that are there")
-    if hydra.job.chdir:
+    if hydra.job.chdir:  # relative paths in settings would then point elsewhere
         raise InputError(
             "hydra.job.chdir", True, "false: relative paths are those of the folder where one types"
         )

@@ -1,4 +1,7 @@
-"""What Hydra and OmegaConf say of a configuration that they cannot compose or resolve, in one line."""
+"""Turn errors of Hydra and OmegaConf into one line: what was asked for, and what there is.
+
+Both give the facts only in the text of their messages, which the patterns below take apart.
+"""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from moe_distill.config.checking import takes_of
 from moe_distill.config.schema import Config, at_top, options
-from moe_distill.validation.misfits import annotations_of, misfit
+from moe_distill.validation.misfits import annotations_of, entries_of, misfit
 from moe_distill.validation.wording import listed, no_such
 
 _IN_DEFAULTS = re.compile(r"Error resolving interpolation '(.+)', possible interpolation keys: (.+)")
@@ -24,7 +27,7 @@ _OPEN = "You must specify '"
 
 
 def one_line(error: BaseException) -> str:
-    """Return a configuration error of Hydra's as one line: what was asked for and what there is."""
+    """Return an error of Hydra or OmegaConf as one line: what was asked for, and what there is."""
     if isinstance(error, MissingConfigException) and error.options:
         group, name = _group_and_name(str(error.missing_cfg_file))
         return f"{group}={name}: one of {', '.join(error.options)}"
@@ -34,36 +37,35 @@ def one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if isinstance(cause, InterpolationResolutionError):
         return _unresolved(cause)
-    if found := _IN_DEFAULTS.match(lines[0]):
-        return _taken_away(*found.groups())
+    if match := _IN_DEFAULTS.match(lines[0]):
+        return _removed_group(*match.groups())
     if isinstance(cause, OmegaConfBaseException):
         if lines[0].startswith("Error merging override "):
             return _of_value(lines[0].removeprefix("Error merging override "), str(cause).splitlines()[0])
         if lines[-1].startswith(_APPEND) and cause.parent_node is not None:
             return no_such_key(lines[-1].removeprefix(_APPEND), cause.parent_node)
-    if (said := _of_names(lines)) is not None:
-        return said
-    kept = [
-        line
-        for line in lines
-        if not line.startswith(("Config search path", "provider=", "Set the env", "See https"))
-    ]
-    inner = " ".join(str(cause).split())
-    return " ".join(kept if cause is error else [*kept, f"({type(cause).__name__}: {inner})"])
+    if (line_of_names := _of_names(lines)) is not None:
+        return line_of_names
+    hints = ("Config search path", "provider=", "Set the env", "See https")
+    words = [line for line in lines if not line.startswith(hints)]
+    if cause is not error:
+        inner = " ".join(str(cause).split())
+        words.append(f"({type(cause).__name__}: {inner})")
+    return " ".join(words)
 
 
-def _of_value(override: str, said: str) -> str:
-    """Return what would be taken at the top in a value's place, or else what OmegaConf said of it."""
+def _of_value(override: str, omegaconf_message: str) -> str:
+    """Return what a key at the top accepts, or OmegaConf's message for any other key."""
     key, _, value = override.lstrip("+").partition("=")
-    takes = annotations_of(Config).get(key)
-    found = None if takes is None else misfit(takes, None if value == "null" else value)
-    return f"{key}={value}: {said if found is None else found[2]}"
+    annotation = annotations_of(Config).get(key)
+    mismatch = None if annotation is None else misfit(annotation, None if value == "null" else value)
+    return f"{key}={value}: {omegaconf_message if mismatch is None else mismatch[2]}"
 
 
 def _of_names(lines: list[str]) -> str | None:
-    """Return what is wrong with the name of a key or a group, if that is what is."""
-    if found := _OF_YAML.match(" ".join(lines)):
-        file, name = found.groups()
+    """Return what is wrong with the name of a key or a group, or None if the error is another one."""
+    if match := _OF_YAML.match(" ".join(lines)):
+        file, name = match.groups()
         return f"{name}: in {file}.yaml: {no_such(name, at_top())}"
     if lines[-1].startswith(_APPEND_GROUP):
         override = lines[-1].removeprefix(_APPEND_GROUP)
@@ -76,41 +78,44 @@ def _of_names(lines: list[str]) -> str | None:
     return None
 
 
-def _taken_away(path: str, there: str) -> str:
-    """Return which group's option was taken away that the path of a yaml, such as ``${method}/${data}``, is
-    made of.
+def _removed_group(path: str, present: str) -> str:
+    """Return which group has no option, although the path of a yaml contains it.
+
+    Args:
+        path: Such as ``${method}/${data}``.
+        present: The groups that have an option, separated by commas.
     """
     groups = re.findall(r"\$\{(\w+)\}", path)
-    group = next((name for name in groups if name not in there.split(", ")), path)
+    group = next((name for name in groups if name not in present.split(", ")), path)
     return f"{group}=null: one of {', '.join(options(group))}"
 
 
 def _unresolved(error: InterpolationResolutionError) -> str:
-    """Return what is wrong with the key that another one refers to: it was taken away, or is no node, or of
-    no use.
-    """
-    said = str(error).splitlines()[0]
+    """Return what is wrong with a reference: its key was removed, is no mapping, or leads nowhere."""
+    message = str(error).splitlines()[0]
     parent: Any = HydraConfig.get() if HydraConfig.initialized() else error.parent_node
     root = None if parent is None else parent._get_root()
-    key, text = (error.full_key, "") if root is None else _at_fault(root, said)
-    found = _GONE.search(said)
-    if found and found[1].partition(".")[0] in {name.lstrip("+") for name in at_top()}:
-        return f"{found[1]}=null: a value, as {key} refers to it"
-    if (found := _NO_NODE.search(said)) and root is not None:
-        value = OmegaConf.select(root, found[1])
-        return f"{found[1]}={value}: settings by name, as {key} refers to one of them"
-    return f"{key}={text}: a value, or a reference that leads to one ({said})"
+    key, text = (error.full_key, "") if root is None else _at_fault(root, message)
+    match = _GONE.search(message)
+    if match and match[1].partition(".")[0] in {name.lstrip("+") for name in at_top()}:
+        return f"{match[1]}=null: a value, as {key} refers to it"
+    if (match := _NO_NODE.search(message)) and root is not None:
+        value = OmegaConf.select(root, match[1])
+        return f"{match[1]}={value}: settings by name, as {key} refers to one of them"
+    return f"{key}={text}: a value, or a reference that leads to one ({message})"
 
 
-def _at_fault(root: Any, said: str) -> tuple[str | None, str]:
-    """Return key and text of the interpolation that cannot be resolved, not of those that refer to it in
-    turn.
+def _at_fault(root: Any, message: str) -> tuple[str | None, str]:
+    """Return key and text of the interpolation that fails with a message, not of one that refers to it.
+
+    Args:
+        root: The whole configuration.
+        message: The first line of OmegaConf's message, which does not name the key.
     """
     texts = dict(_interpolations(OmegaConf.to_container(root, resolve=False)))
-    own_first = sorted(
-        texts, key=lambda key: key.startswith("hydra.")
-    )  # where the command line stands once more
-    failing = [key for key in own_first if _failure(root, key) == said]
+    # Hydra's own settings last: they repeat the command line.
+    keys = sorted(texts, key=lambda key: key.startswith("hydra."))
+    failing = [key for key in keys if _failure(root, key) == message]
     roots = [key for key in failing if {*_REFERENCE.findall(texts[key])}.isdisjoint({*failing} - {key})]
     return next(((key, texts[key]) for key in [*roots, *failing]), (None, ""))
 
@@ -119,9 +124,7 @@ def _interpolations(tree: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Yield path and text of every interpolation in plain containers."""
     if isinstance(tree, str) and "${" in tree:
         yield path, tree
-    for name, value in (
-        tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    ):
+    for name, value in entries_of(tree):
         yield from _interpolations(value, f"{path}.{name}" if path else str(name))
 
 
@@ -134,22 +137,20 @@ def _failure(root: Any, key: str) -> str | None:
 
 
 def _group_and_name(file: str) -> tuple[str, str]:
-    """Part the path of a yaml that is not there: the group is the longest that there is, the rest was
-    typed.
-    """
+    """Split the path of a missing yaml into its group, the longest that exists, and the rest."""
     parts = file.split("/")
     groups = ["/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
-    group = next((one for one in groups if options(one)), groups[0] if groups else "")
+    longest = groups[0] if groups else ""
+    group = next((group for group in groups if options(group)), longest)
     return group, file.removeprefix(f"{group}/")
 
 
 def no_such_key(override: str, parent: Any) -> str:
-    """Return what is wrong with an override of a key that a yaml does not list, whose object may take it all
-    the same.
+    """Return what is wrong with an override of a key that no yaml lists.
 
     Args:
         override: As typed.
-        parent: The node that was to have the key.
+        parent: The node that the key would belong to; the class that it names may accept the key.
     """
     path, _, name = override.partition("=")[0].rpartition(".")
     if parent is None or parent._get_parent() is None:

@@ -1,6 +1,4 @@
-"""From a composed configuration to a checked one; and errors of what is built of it, by the names the user
-typed.
-"""
+"""Resolve and check a composed configuration, and report its errors by the keys that the user typed."""
 
 import contextlib
 import re
@@ -14,41 +12,42 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from moe_distill.config.checking import (
-    check,
+from moe_distill.config.checking import check, check_groups
+from moe_distill.config.looked_up import (
     check_epochs,
     check_factors,
-    check_groups,
     check_heeded,
     check_shortened,
+    methods_of,
 )
 from moe_distill.config.overrides import check_top
 from moe_distill.config.schema import Config, at_top, options
 from moe_distill.errors import FieldError, InputError
 
-# What stands for the value of another key, and for another key's where it has one.
+# A value that is nothing but a reference: ${key}, or ${oc.select:key,default}.
 _ELSEWHERE = re.compile(r"\$\{(?:oc\.select:)?([\w.]+)(?:,[^{}]*)?\}")
 _TARGET = re.compile(r"target '([^']+)'")
 _FULL_KEY = re.compile(r"^full_key: (\S+)$", re.MULTILINE)
 
 
 def settled(cfg: DictConfig) -> dict[str, Any]:
-    """Return what a composed configuration says, every interpolation resolved, once all of it was checked.
+    """Return a composed configuration as plain containers, resolved and checked.
 
     Raises:
-        InputError: A key or a value does not fit; it names what the user typed.
+        InputError: A key or a value does not fit; the message names what the user typed.
     """
-    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    written = _as_written(own)
-    _check_root(written)
+    without_hydra = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    _check_root(_as_written(without_hydra))
     with as_typed(cfg):
-        resolved: Any = OmegaConf.to_container(own, resolve=True)
+        resolved: Any = OmegaConf.to_container(without_hydra, resolve=True)
         check(resolved, Config)
-        check_shortened(resolved, options("method"))
+        methods = [*methods_of(resolved)]
+        check_shortened(resolved["shorten"], {*options("method"), *(name for name, _ in methods)})
         typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-        check_heeded(resolved, dict(override.partition("=")[::2] for override in typed))
-        check_epochs(resolved, options("recipe"))
-        check_factors(resolved, options("model"))
+        check_heeded(methods, dict(override.partition("=")[::2] for override in typed))
+        recipe = resolved["recipe"]
+        check_epochs(resolved["student_epochs"], {recipe["name"], *options("recipe")})
+        check_factors(recipe.get("lr_factors") or {}, {*resolved["students"], *options("model")})
     resolved["split"] = f"{resolved['ipc']}x{resolved['noe']}"  # whichever of the three was set
     tables = resolved["paths"]["tables"]
     if tables is not None and not Path(tables).is_dir():
@@ -57,10 +56,10 @@ def settled(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _check_root(written: Any) -> None:
-    """Refuse a configuration of which something at the top was taken away, or is not set.
+    """Refuse a configuration in which something at the top is unknown, was removed or has no value.
 
     Raises:
-        InputError: Something is.
+        InputError: There is such a key.
     """
     spine = dict.fromkeys(f.name for f in fields(Config))
     check_groups({**spine, **written}, options)
@@ -71,11 +70,10 @@ def _check_root(written: Any) -> None:
 
 
 def check_paths(cfg: DictConfig) -> None:
-    """Refuse what is missing at the top, or folders that are none: even the record of an attempt could not be
-    kept.
+    """Refuse missing keys at the top and empty folders, before the record of the attempt is written there.
 
     Raises:
-        InputError: There is such.
+        InputError: There is such a key.
     """
     _check_root(_as_written(cfg))
     for name in ("runs", "store", "output"):
@@ -85,68 +83,71 @@ def check_paths(cfg: DictConfig) -> None:
 
 @contextlib.contextmanager
 def as_typed(cfg: DictConfig) -> Iterator[None]:
-    """Have errors name the keys that the user typed, not those that their values were handed on to.
+    """Make errors raised in the block name the keys that the user typed instead of those that refer to them.
 
     Raises:
-        InputError: In place of another, also of one that Hydra has wrapped.
+        InputError: In place of the error, also of one that Hydra has wrapped.
     """
-    written = _as_written(cfg)  # now: Hydra resolves what it builds in place
+    written = _as_written(cfg)  # before the block, in which Hydra resolves references in place
     try:
         yield
     except Exception as error:
-        ours = own_error(error) or _of_a_builder(error)
-        if ours is None:
+        input_error = own_error(error) or _of_a_builder(error)
+        if input_error is None:
             raise
-        raise InputError(typed_key(ours.key, written), ours.value, ours.allowed) from error
+        key = typed_key(input_error.key, written)
+        raise InputError(key, input_error.value, input_error.allowed) from error
 
 
 def own_error(error: BaseException | None) -> InputError | None:
-    """Return the error of ours that Hydra wrapped, by its whole path, if there is one."""
+    """Return the InputError among an error and its causes, with its full path, or None."""
     path = ""
     while error is not None and not isinstance(error, InputError):
         path = _key_of(error) or path
-        error = error.__cause__ or error.__context__  # OmegaConf leaves out which error was the cause
+        error = error.__cause__ or error.__context__  # OmegaConf raises without "from"
     return error.inside(path) if isinstance(error, FieldError) else error
 
 
 def _of_a_builder(error: BaseException) -> InputError | None:
-    """Return an error of a class or function of somebody else's that Hydra was to build, as one of its
-    node's.
-    """
-    target, path = _TARGET.search(str(error)), _key_of(error)
+    """Return an error of Hydra's while it built another library's object as an InputError of its node."""
+    target = _TARGET.search(str(error))
+    path = _key_of(error)
     if target is None or not path:
         return None
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    *_, (frame, line) = traceback.walk_tb(cause.__traceback__)
+    *_, (frame, line) = traceback.walk_tb(cause.__traceback__)  # the innermost frame
     place = f"{Path(frame.f_code.co_filename).name}, line {line}"
     return InputError(f"{path}._target_", target[1], f"{type(cause).__name__}: {cause} ({place})")
 
 
 def _key_of(error: BaseException) -> str:
-    """Return the key of the node that Hydra failed to build, as one types it (``transforms.0``); empty
-    without one.
-    """
-    found = _FULL_KEY.search(str(error)) if isinstance(error, InstantiationException) else None
-    return re.sub(r"\[(\d+)\]", r".\1", found[1]) if found else ""
+    """Return the key of the node that Hydra failed to build, as one types it, or an empty text."""
+    match = _FULL_KEY.search(str(error)) if isinstance(error, InstantiationException) else None
+    return re.sub(r"\[(\d+)\]", r".\1", match[1]) if match else ""  # transforms[0] is typed transforms.0
 
 
 def typed_key(key: str, written: Any) -> str:
-    """Return the key at which a user sets what stands at another one.
+    """Return the key that a user types to set the value at a key that refers to others.
 
     Args:
-        key: With dots, as ``plan.roster.method.lr``.
-        written: The configuration in plain containers, nothing resolved: where ``plan.roster`` is
-            ``${experts}`` and ``experts.method`` is ``${method}``, it is ``method.lr``.
+        key: With dots, such as ``plan.method.lr``.
+        written: The unresolved configuration in plain containers.
+
+    Example:
+        >>> typed_key("plan.method.lr", {"plan": {"method": "${method}"}, "method": {"lr": 0.1}})
+        'method.lr'
     """
-    node, names = written, key.split(".")
+    node = written
+    names = key.split(".")
     for place, name in enumerate(names):
-        if isinstance(node, dict):
+        if isinstance(node, dict):  # with integers as keys too, as in rows by images per class
             node = node.get(name, node.get(int(name)) if name.isdigit() else None)
         else:
             node = node[int(name)] if isinstance(node, list) and name.isdigit() else None
         elsewhere = _ELSEWHERE.fullmatch(node) if isinstance(node, str) else None
+        # An oc.select whose key is not set has its default: that stands here.
         if elsewhere and (":" not in str(node) or _at(written, elsewhere[1]) is not None):
             return typed_key(".".join([elsewhere[1], *names[place + 1 :]]), written)
     return key

@@ -1,9 +1,11 @@
-"""The typed spine of the configuration; everything below it is free ``_target_`` yaml."""
+"""The configuration's top level: typed values, groups of ``_target_`` yamls, and the resolvers they use."""
 
 import hashlib
+import itertools
 import os
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -32,8 +34,8 @@ from moe_distill.validation.values import (
     Width,
 )
 
-NAMELESS = "single"  # what a run is called where nobody names it
-# Names of jobs leave out what is the same for all of a sweep, or decides no result.
+NAMELESS = "single"  # the name of a run without name=
+# Overrides that are the same for all jobs of a sweep, or decide no result: names of jobs leave them out.
 SHARED_BY_JOBS = (
     "+experiment",
     "experiment",
@@ -54,25 +56,25 @@ class Config:
         name: The experiment; names folders, wandb groups and a column of the results.
         scale_name: The scale's name, recorded with the results.
         seed: Seed of the distillation.
-        seeds: Students per architecture.
-        split: Both of the next in one word: ``5x2`` is ipc 5 for each of 2 experts.
+        seeds: Number of students per architecture.
+        split: ``ipc`` and ``noe`` in one word: ``5x2`` is ipc 5 for each of 2 experts.
         ipc: Stored images per class of one expert.
         noe: Number of experts.
-        width: Factor on the width of every network but those of libraries.
-        least_map: Side, in pixels, of the last map of a library's network made for large images, at least.
-        mixup_alpha: α of the Beta distribution images are mixed by.
-        mixup_pairing: Whether images are mixed with ``any`` class's or with their ``same_class``'s alone.
-        threads: Threads a process; null takes ``OMP_NUM_THREADS``, or shares the cores out.
-        checkpoint_seconds: Least time between two checkpoints.
+        width: Factor on the width of every network except those of libraries.
+        least_map: Least side, in pixels, of the last feature map of a library's network for large images.
+        mixup_alpha: α of the Beta(α, α) distribution of mixup's weights.
+        mixup_pairing: Whether mixup pairs images of ``any`` classes or of the ``same_class``.
+        threads: Threads per process; null takes ``OMP_NUM_THREADS``, or divides the cores among processes.
+        checkpoint_seconds: Least time between two checkpoints, in seconds.
         curves_every: Iterations between two points of a curve.
-        shorten: Settings by method that the scale puts in the place of published ones.
-        student_epochs: Epochs by recipe name where the scale gives single recipes other epochs than the rest.
+        shorten: Settings by method that the scale uses instead of published ones.
+        student_epochs: Epochs by recipe name, where the scale changes those of single recipes.
         sweep: The axes of a sweep at this scale, read by experiments.
-        before_sweep: Dotted path of what is called with a sweep's jobs before they start; what it returns is
-            shown.
-        done_already: The same, called next; says of each job whether it is to be left out.
-        after_sweep: The same, after the last one has ended.
-        question: What an experiment asks, and of which comparison the answer is read.
+        before_sweep: Dotted name of a function that is called with a sweep's jobs before they start; the text
+            that it returns is printed.
+        done_already: The same, called next; returns for each job whether it is left out.
+        after_sweep: The same as ``before_sweep``, called after the last job has ended.
+        question: What an experiment asks, and which comparison answers it.
     """
 
     name: FolderName = NAMELESS
@@ -128,66 +130,76 @@ class Config:
 
 
 def conf_dir() -> str:
-    """Return the folder of the yaml tree: inside an installed wheel, or at the top of a checkout."""
+    """Return the folder of the yaml files: inside an installed wheel, or at the top of a checkout."""
     here = Path(__file__).resolve().parents[1]
     places = (here / "conf", here.parent / "conf")
     return str(next(place for place in places if (place / "config.yaml").is_file()))
 
 
 def experiments_dir() -> str | None:
-    """Return the folder of the experiments and their committed tables, placed as :func:`conf_dir`; None
-    without one.
-    """
+    """Return the folder of the experiments and their committed tables, placed as ``conf``, or None."""
     here = Path(__file__).resolve().parents[1]
-    return next(
-        (str(place) for place in (here / "experiments", here.parent / "experiments") if place.is_dir()), None
-    )
+    places = (here / "experiments", here.parent / "experiments")
+    return next((str(place) for place in places if place.is_dir()), None)
 
 
 def written(paths: Any, output: Path) -> dict[str, Path]:
-    """Return the folders that a run writes to, by the key that names each.
+    """Return the folders that a run writes to, each by the configuration key that sets it.
 
     Args:
         paths: The group ``paths`` of the configuration.
-        output: The run's folder; where it does not lie in that of the runs, another key names it.
+        output: The run's folder.
     """
+    # A run outside the folder of runs was put there by another key.
     runs = Path(str(paths.runs)).absolute()
     of_run = {"paths.runs": runs} if output.absolute().is_relative_to(runs) else {output_key(paths): output}
     return {"paths.store": Path(str(paths.store)), **of_run}
 
 
 def output_key(paths: Any) -> str:
-    """Return the key by which a user sets the run's folder: Hydra's, unless ``paths.output`` was set
-    itself.
-    """
+    """Return the key that sets the run's folder: Hydra's, unless the user set ``paths.output`` itself."""
     return "hydra.run.dir" if OmegaConf.is_interpolation(paths, "output") else "paths.output"
 
 
 def options(group: str) -> list[str]:
-    """Return the names of a group's yamls; none where there is no such group."""
+    """Return the names of a group's yamls; an empty list if there is no such group.
+
+    Example:
+        >>> "dm" in options("method"), options("nowhere")
+        (True, [])
+    """
     return sorted(file.stem for file in (Path(conf_dir()) / group).glob("*.yaml"))
 
 
 def at_top() -> list[str]:
-    """Return what one may set at the top: values and groups, these with a plus where the defaults choose
-    nothing.
+    """Return the keys that a user may set at the top: values and groups.
+
+    A group for which the defaults list has no option begins with a plus, as Hydra wants it typed.
     """
-    folder, values = Path(conf_dir()), {f.name for f in fields(Config)}
+    folder = Path(conf_dir())
+    values = {f.name for f in fields(Config)}
     spine: Any = OmegaConf.load(folder / "config.yaml")
-    chosen = {name for one in spine.defaults if OmegaConf.is_dict(one) for name in one}
+    chosen: set[str] = set()
+    for entry in spine.defaults:
+        if OmegaConf.is_dict(entry):
+            chosen.update(entry)
     groups = {path.name for path in folder.iterdir() if path.is_dir()} - {"hydra", "preset"}
     return sorted(values | {name if name in values | chosen else f"+{name}" for name in groups})
 
 
 def job_overrides() -> str:
-    """Return what the job's command line sets, less what runs of one experiment share; nothing outside
-    Hydra.
-    """
+    """Return the job's overrides except those that all jobs share; an empty text outside Hydra."""
     return HydraConfig.get().job.override_dirname if HydraConfig.initialized() else ""
 
 
 def job_name(overrides: str) -> str:
-    """Return a folder name for a job's overrides: letters, digits, ``-`` and ``_``, and a short hash."""
+    """Return a folder name for a job's overrides: letters, digits, ``-`` and ``_``, and a short hash.
+
+    Example:
+        >>> job_name("method=dm,seed=1")
+        'method-dm_seed-1-363c925e'
+    """
+    # The hash distinguishes overrides whose other characters differ, or that are longer than the name.
     words = re.sub(r"[^A-Za-z0-9_.,=]+", "-", overrides).replace("=", "-").replace(",", "_")
     return f"{words[:80].strip('-_.')}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
 
@@ -195,89 +207,97 @@ def job_name(overrides: str) -> str:
 def run_dir(runs: Any, name: Any) -> str:
     """Return the folder of a run's or a sweep's tables and pages.
 
+    Args:
+        runs: ``paths.runs`` of the configuration.
+        name: The run's name; with a slash in it, the folder would lie within or outside of others.
+
     Raises:
-        InputError: The name is not that of one folder: what it leaves would lie among, or outside, the runs.
+        InputError: The name is no name of one folder, or ``runs`` is no text.
     """
     for key, annotation, value in (("paths.runs", Text, runs), ("name", FolderName, name)):
-        if (found := misfit(annotation, value)) is not None:
-            raise InputError(key, value, found[2])
+        if (mismatch := misfit(annotation, value)) is not None:
+            raise InputError(key, value, mismatch[2])
     return f"{runs}/{name}"
 
 
 def register() -> None:
-    """Tell Hydra the spine and the resolvers the yaml uses."""
-    # Where hydra-submitit-launcher is installed, Hydra checks our options of that name by its types, and says
-    # so.
+    """Register the top-level schema and the resolvers of the yamls with Hydra."""
+    # With hydra-submitit-launcher installed, Hydra validates our options of that name by its types and warns.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/submitit_slurm' is validated against")
     ConfigStore.instance().store(name="spine", node=Config)
-    OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
-    OmegaConf.register_new_resolver("job_name", job_name, replace=True)
-    # Else a run and a sweep that nobody names would write over one another's tables.
-    OmegaConf.register_new_resolver(
-        "sweep_name", lambda name: "sweep" if name == NAMELESS else name, replace=True
-    )
-    OmegaConf.register_new_resolver("shared_by_jobs", lambda: list(SHARED_BY_JOBS), replace=True)
-    OmegaConf.register_new_resolver("job_overrides", job_overrides, replace=True)
-    OmegaConf.register_new_resolver("experiments_dir", experiments_dir, replace=True)
-    OmegaConf.register_new_resolver("store_of", _store_of, replace=True)
-    OmegaConf.register_new_resolver("paper_of", _paper_of, replace=True)
-    OmegaConf.register_new_resolver("product", lambda a, b: a * b, replace=True)
-    OmegaConf.register_new_resolver(
-        "gpus", lambda accelerator, n: n if accelerator == "gpu" else None, replace=True
-    )
-    OmegaConf.register_new_resolver("of_split", _of_split, replace=True)
-    OmegaConf.register_new_resolver("from_row", _from_row, replace=True)
-    OmegaConf.register_new_resolver("of_nearest_row", _of_nearest_row, replace=True)
-    OmegaConf.register_new_resolver("recipe_of", _recipe_of, replace=True)
-    OmegaConf.register_new_resolver("alpha_of_clom", _alpha_of_clom, replace=True)
-    OmegaConf.register_new_resolver(
-        "joined", lambda *lists: [one for each in lists for one in each], replace=True
-    )
-    OmegaConf.register_new_resolver("count", lambda listed: len(listed or ()), replace=True)
+    resolvers: dict[str, Callable[..., Any]] = {
+        "run_dir": run_dir,
+        "job_name": job_name,
+        # Otherwise a run and a sweep without names would overwrite each other's tables.
+        "sweep_name": lambda name: "sweep" if name == NAMELESS else name,
+        "shared_by_jobs": lambda: list(SHARED_BY_JOBS),
+        "job_overrides": job_overrides,
+        "experiments_dir": experiments_dir,
+        "store_of": _store_of,
+        "paper_of": _paper_of,
+        "product": lambda a, b: a * b,
+        "gpus": lambda accelerator, n: n if accelerator == "gpu" else None,
+        "of_split": _of_split,
+        "from_row": _from_row,
+        "of_nearest_row": _of_nearest_row,
+        "recipe_of": _recipe_of,
+        "alpha_of_clom": _alpha_of_clom,
+        "joined": lambda *lists: [*itertools.chain.from_iterable(lists)],
+        "count": lambda entries: len(entries or ()),
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
 def _store_of(runs: Any) -> str:
-    """Return the folder of finished work; an empty variable is none, as in shells."""
+    """Return the folder of the store; an empty environment variable counts as unset, as in shells."""
     return os.environ.get("MOE_DISTILL_HOME") or f"{runs}/store"
 
 
 def _paper_of(tables: Any, name: Any) -> str | None:
-    """Return the file of an experiment's published accuracies; None where there is none."""
+    """Return the file of an experiment's published accuracies, or None."""
     file = Path(f"{tables}/{name}/paper.csv")
     return str(file) if file.is_file() else None
 
 
 def _of_split(split: str, part: Literal["ipc", "noe"]) -> int:
-    """Return what a split such as ``5x2`` says of one of its parts.
+    """Return one number of a split such as ``5x2``.
 
     Raises:
         InputError: It is no split.
     """
-    if (found := misfit(Split, split)) is not None:
-        raise InputError("split", split, found[2])
+    # Here too, as interpolations are resolved before the configuration is checked.
+    if (mismatch := misfit(Split, split)) is not None:
+        raise InputError("split", split, mismatch[2])
     ipc, noe = map(int, split.split("x"))
     return ipc if part == "ipc" else noe
 
 
 def _from_row(size: int, rows: dict[int, Any]) -> Any:
-    """Return what holds from the largest row at or below ``size`` on."""
+    """Return the entry of the largest row that is at most ``size``."""
     return rows[max(r for r in rows if r <= size)]
 
 
 def _recipe_of(name: str) -> str:
-    """Return the recipe of the method of a name, unless another is set: its own, else that of DSA."""
+    """Return the name of a method's recipe: the method's own name if it has a recipe, else DSA's."""
     loader = GlobalHydra.instance().config_loader()
-    # A method of a folder that only hydra.searchpath knows is not listed; nor would its recipe be.
+    # A method in a folder of hydra.searchpath is not listed, and neither is its recipe: assume it has one.
     has_own = name in loader.get_group_options("recipe") or name not in loader.get_group_options("method")
     return name if has_own else "dsa"
 
 
 def _alpha_of_clom(method: str, data: str, ipc: int) -> float:
-    """Return CLoM's published weight, by the dotted name of the method's class and the data set's name."""
+    """Return CLoM's published weight.
+
+    Args:
+        method: Dotted name of the method's class.
+        data: Name of the data set.
+        ipc: Images per class.
+    """
     return alpha(method.rpartition(".")[2].lower(), data, ipc)
 
 
 def _of_nearest_row(ipc: int, rows: dict[int, Any]) -> Any:
-    """Return what stands in the row nearest to ``ipc`` in ratio, as published settings are looked up."""
+    """Return the entry of the row nearest to ``ipc`` in ratio, as for published settings, or None."""
     row = nearest_row([*rows], ipc)
     return None if row is None else rows[row]

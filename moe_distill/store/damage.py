@@ -1,4 +1,4 @@
-"""Whether stored files are what was written, and what becomes of those that are not."""
+"""Check stored files against their checksums, and set damaged ones aside."""
 
 import errno
 import hashlib
@@ -12,57 +12,62 @@ from typing import Any
 from moe_distill import terminal
 
 MANIFEST = "manifest.json"
-# A JSON of ours is never nested this deeply; Python's reader ends in a RecursionError beyond about a
-# thousand.
+# What reading a damaged JSON raises: a RecursionError beyond about a thousand nested brackets.
 Unreadable = (ValueError, RecursionError)
 
 
 def require_readable(path: Path) -> None:
-    """Refuse what is no file to be read: whoever opens a pipe waits, and safetensors calls all it may not
-    open missing.
+    """Raise an error unless a path is a regular file that may be read.
 
     Raises:
-        FileNotFoundError: Nothing is there, or a link to nothing.
+        FileNotFoundError: There is nothing, or a link to nothing.
         PermissionError: It may not be read.
         OSError: It is a folder, a pipe or the like.
     """
+    # First, as opening a pipe would wait for a writer.
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "no regular file", str(path))
-    path.open("rb").close()
+    path.open("rb").close()  # safetensors reports a file that it may not open as missing
 
 
 def checksum(path: Path) -> str:
-    """Return the sha256 of a file in hexadecimal, read piece by piece; raises as :func:`require_readable`."""
+    """Return the sha256 of a file in hexadecimal; raises as :func:`require_readable`."""
     require_readable(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def checksums(folder: Path) -> dict[str, str]:
-    """Return the checksum of every file below a folder, by its path from there."""
+    """Return the checksum of every file below a folder, by its path relative to the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): checksum(path) for path in files}
 
 
 def content_checksum(content: Mapping[str, Any]) -> str:
-    """Return the sha256 of what a JSON file says, its own entry ``checksum`` left out."""
-    plain = json.loads(
-        json.dumps({k: v for k, v in content.items() if k != "checksum"})
-    )  # keys are text, as in a file
+    """Return the sha256 of the content of a JSON file, except its entry ``checksum``.
+
+    Example:
+        >>> content_checksum({"a": 1}) == content_checksum({"a": 1, "checksum": "1234"})
+        True
+    """
+    # Through JSON and back, so that keys are texts and tuples are lists, as when the file is read.
+    plain = json.loads(json.dumps({k: v for k, v in content.items() if k != "checksum"}))
     text = json.dumps(plain, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def flaw_of(folder: Path) -> str | None:
-    """Return what is wrong with an artifact's folder, or None; see :func:`flaw_in_files` for older ones."""
+    """Return what is wrong with an artifact's folder in words, or None."""
     if (flaw := flaw_of_manifest(folder)) is not None:
         return flaw
     return flaw_in_files(folder, json.loads((folder / MANIFEST).read_text()).get("files"))
 
 
 def flaw_of_manifest(folder: Path) -> str | None:
-    """Return what is wrong with the manifest of an artifact, whose folder's name is its key; None where
-    nothing is.
+    """Return what is wrong with an artifact's manifest in words, or None.
+
+    Raises:
+        PermissionError: It may not be read, which is no damage.
     """
     if not folder.is_dir():
         return "it is no folder"
@@ -76,17 +81,18 @@ def flaw_of_manifest(folder: Path) -> str | None:
         raise
     except (OSError, LookupError, TypeError, *Unreadable) as error:
         return f"{MANIFEST} cannot be read ({type(error).__name__})"
-    same = hashlib.sha256(text.encode()).hexdigest()[:32] == folder.name
-    return None if same else f"{MANIFEST} is that of another artifact"
+    # The folder's name is the artifact's key, computed as by `identity.key`.
+    is_own = hashlib.sha256(text.encode()).hexdigest()[:32] == folder.name
+    return None if is_own else f"{MANIFEST} is that of another artifact"
 
 
 def flaw_in_files(folder: Path, expected: Mapping[str, str] | None) -> str | None:
-    """Return what is wrong with the files of a folder, or None.
+    """Return what is wrong with the files of a folder in words, or None.
 
     Args:
-        folder: Where they lie.
-        expected: The checksum of each, by its path from there; None where the folder is from before checksums
-            were kept: its files must then only be readable as what their names say they are.
+        folder: The folder.
+        expected: The checksum of each file by its relative path; None for a folder of an early version
+            without checksums, whose files need only be readable as their suffixes say.
 
     Raises:
         PermissionError: A file may not be read, which is no damage.
@@ -94,26 +100,26 @@ def flaw_in_files(folder: Path, expected: Mapping[str, str] | None) -> str | Non
     if expected is None:
         names = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         return next((f"{path.name} {flaw}" for path in names if (flaw := _unreadable(path))), None)
-    for name, wanted in expected.items():
+    for name, expected_sum in expected.items():
         try:
-            if checksum(folder / name) != wanted:
+            if checksum(folder / name) != expected_sum:
                 return f"{name} is not what was written"
         except PermissionError:
             raise
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
-    # One more of a kind that it holds, as a further expert's set, would be read with the others.
-    kinds = {Path(name).suffix for name in expected}
-    beside = (
-        path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.suffix in kinds
-    )
-    return next(
-        (f"{name} is none of its files" for name in beside if name not in expected and name != MANIFEST), None
-    )
+    # An extra file of a suffix that the artifact has, such as the set of one more expert, would be read as
+    # part of it. Other files, such as a thumbnail of a file manager, do no harm.
+    suffixes = {Path(name).suffix for name in expected}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix in suffixes and name not in expected and name != MANIFEST:
+            return f"{name} is none of its files"
+    return None
 
 
 def _unreadable(path: Path) -> str | None:
-    """Return why a file cannot be what its name says, by a look that reads no tensor."""
+    """Return why a file is not of the type that its suffix says, without reading tensors, or None."""
     try:
         if path.suffix == ".json":
             json.loads(path.read_text(encoding="utf-8"))
@@ -127,15 +133,14 @@ def _unreadable(path: Path) -> str | None:
 
 
 def _require_whole_safetensors(path: Path) -> None:
-    """Refuse a file whose size is not what its header says (8 bytes of length, JSON with offsets, data).
+    """Raise a ValueError unless a file's size is what its header says.
 
-    Raises:
-        ValueError: It is cut, empty, or of another kind.
+    The format is 8 bytes with the header's length, a JSON header with the offsets of tensors, and the data.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= size - 8:
+        if not 2 <= length <= size - 8:  # the shortest JSON header is {}
             raise ValueError("no header of safetensors")
         header = json.loads(file.read(length))
     try:
@@ -147,8 +152,14 @@ def _require_whole_safetensors(path: Path) -> None:
 
 
 def set_aside(path: Path, why: str) -> Path:
-    """Rename a damaged file or folder to ``<name>.damaged-<number>``, say so in one line, return where it
-    lies now.
+    """Rename a damaged file or folder to ``<name>.damaged-<number>`` and print a line about it.
+
+    Args:
+        path: The file or folder.
+        why: What is wrong with it, for the line.
+
+    Returns:
+        The new path.
     """
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name}.damaged-{number}")):
@@ -159,19 +170,19 @@ def set_aside(path: Path, why: str) -> Path:
 
 
 def flaw_told(error: Exception, whole: str = "") -> str:
-    """Return why a file cannot be read, in words; of what is wrong with a JSON the first.
+    """Return in words why a file cannot be read.
 
     Args:
-        error: What reading it raised.
-        whole: What a JSON is called of which no single entry is wrong.
+        error: The exception that reading it raised.
+        whole: The file's name, for errors of pydantic that concern no single entry.
     """
-    errors = getattr(error, "errors", None)  # of pydantic: the first tells enough
+    errors = getattr(error, "errors", None)  # a method of pydantic's ValidationError
     if errors is None:
         return str(error)
-    first = errors()[0]
+    first = errors()[0]  # of many, the first is enough to see that the file is damaged
     return ": ".join(filter(None, [".".join(map(str, first["loc"])) or whole, first["msg"]]))
 
 
 def say(line: str) -> None:
-    """Tell the user something in one line, whatever its length and whatever it holds."""
+    """Print a notice in yellow on one line."""
     terminal.say(line, style="yellow")

@@ -1,4 +1,7 @@
-"""Errors of the file system as one line that names the setting and the folder at fault."""
+"""Write files atomically, and explain errors of the file system in one line.
+
+The line names the setting and the folder at fault.
+"""
 
 import contextlib
 import errno
@@ -12,6 +15,7 @@ from moe_distill.errors import InputError
 from moe_distill.store.damage import set_aside
 
 _FULL_BELOW_BYTES = 1 << 20
+# In the text of an error, as libraries such as safetensors pass on only that.
 _FULL = ("no space left", "quota exceeded")
 _REFUSED = (
     errno.EACCES,
@@ -26,11 +30,19 @@ _REFUSED = (
 
 @contextlib.contextmanager
 def in_place_of(path: Path) -> Iterator[Path]:
-    """Give a name to write under, which then takes the place of ``path``; nothing is left where writing
-    fails.
+    """Yield a temporary file name that replaces ``path`` after the block; it is removed if writing fails.
 
-    A folder in that place is set aside.
+    A folder that lies at ``path`` is set aside.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with in_place_of(Path(folder, "a.txt")) as temporary:
+        ...         _ = temporary.write_text("done")
+        ...     Path(folder, "a.txt").read_text()
+        'done'
     """
+    # In the same folder, as a rename is atomic only within one file system.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
@@ -43,71 +55,85 @@ def in_place_of(path: Path) -> Iterator[Path]:
 
 
 def keep(path: Path) -> None:
-    """Have a file on the disk before its name says that it is whole, even where the machine loses power."""
+    """Flush a file to the disk, so that it survives a loss of power."""
+    # Before a rename: the file system may otherwise write the new name before the content.
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Have a folder's names on the disk: a file that was renamed in it is there under its new name after a
-    crash.
+    """Flush a folder to the disk, so that a file renamed in it has its new name after a crash.
+
+    Raises:
+        OSError: The folder cannot be opened or flushed.
     """
-    opened = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(opened)
+        os.fsync(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems sync no folders
             raise
     finally:
-        os.close(opened)
+        os.close(descriptor)
 
 
 def explained(error: BaseException, folders: Mapping[str, Path]) -> InputError | None:
-    """Return an error of the file system as the user's own, or None where it is none or lies elsewhere.
+    """Return an error of the file system as an InputError, or None if it is another kind or lies elsewhere.
 
     Args:
-        error: What was raised.
-        folders: The folders that are written to, by the key of the configuration that names each.
+        error: Any exception.
+        folders: The folders that the program writes to, each by the configuration key that sets it.
+
+    Example:
+        >>> error = PermissionError(errno.EACCES, "Permission denied", "/mnt/a")
+        >>> print(explained(error, {"paths.store": Path("/mnt")}))
+        paths.store=/mnt: a folder that can be read and written (Permission denied: /mnt/a)
     """
     if isinstance(error, InputError) or not isinstance(error, Exception):
         return None
-    number, path = _number_of(error), getattr(error, "filename", None)
-    within = _holding(Path(os.fsdecode(path)), folders) if isinstance(path, str | bytes | Path) else None
+    number = _number_of(error)
+    filename = getattr(error, "filename", None)
+    path = Path(os.fsdecode(filename)) if isinstance(filename, str | bytes | Path) else None
+    within = None if path is None else _holding(path, folders)
     full = [key for key, folder in folders.items() if _is_full(folder)]
+    # A full disk surfaces as other errors too, such as a file that was cut short.
     if any(words in str(error).lower() for words in _FULL) or (number not in _REFUSED and full):
-        at = within or next(iter(full or folders))
+        key = within or next(iter(full or folders))
         allowed = (
             "a folder with room; the disk is full, nothing half-written was kept, the same command goes on"
         )
-        return InputError(at, folders[at], allowed)
+        return InputError(key, folders[key], allowed)
+    # A missing file is an ordinary error, unless the folder itself could not be created.
     cannot_exist = number == errno.ENOENT and within is not None and not folders[within].exists()
-    if number not in _REFUSED and not cannot_exist:
+    if number is None or (number not in _REFUSED and not cannot_exist):
         return None
-    key = within or (next(iter(folders)) if path is None else None)
-    if key is None or number is None:
-        return None
-    lost = path is not None and Path(os.fsdecode(path)).is_symlink() and not Path(os.fsdecode(path)).exists()
-    said = "A link to nothing" if number == errno.EEXIST and lost else os.strerror(number)
-    what = f" ({said}: {os.fsdecode(path)})" if path is not None else f" ({said})"
-    return InputError(key, folders[key], f"a folder that can be read and written{what}")
+    if within is None and filename is not None:
+        return None  # some other file, of which our settings say nothing
+    key = within or next(iter(folders))
+    is_broken_link = path is not None and path.is_symlink() and not path.exists()
+    # mkdir reports a broken link as an existing file, which the user would not find.
+    reason = "A link to nothing" if number == errno.EEXIST and is_broken_link else os.strerror(number)
+    where = "" if filename is None else f": {os.fsdecode(filename)}"
+    return InputError(key, folders[key], f"a folder that can be read and written ({reason}{where})")
 
 
 def _number_of(error: Exception) -> int | None:
-    """Return the system's number of an error, also of one that safetensors tells in its text alone."""
+    """Return the errno of an error, or None."""
     if isinstance(error, OSError):
         return error.errno
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found else None
+    match = re.search(r"\(os error (\d+)\)", str(error))  # safetensors gives it in its text only
+    return int(match[1]) if match else None
 
 
 def _holding(path: Path, folders: Mapping[str, Path]) -> str | None:
-    """Return the key of the innermost folder that holds a path, or is made below it."""
+    """Return the key of the innermost folder that contains a path, or that would be created below it."""
     path = path.absolute()
-    around = {k: f.absolute() for k, f in folders.items() if path.is_relative_to(f.absolute())}
-    around |= {
-        k: f.absolute() for k, f in folders.items() if f.absolute().is_relative_to(path) and not f.exists()
-    }
-    return max(around, key=lambda key: len(around[key].parts), default=None)
+    candidates: dict[str, Path] = {}
+    for key, folder in folders.items():
+        folder = folder.absolute()
+        if path.is_relative_to(folder) or (folder.is_relative_to(path) and not folder.exists()):
+            candidates[key] = folder
+    return max(candidates, key=lambda key: len(candidates[key].parts), default=None)
 
 
 def _is_full(folder: Path) -> bool:
@@ -120,11 +146,11 @@ def _is_full(folder: Path) -> bool:
 
 
 def expanded(path: str | Path, key: str) -> Path:
-    """Return a path of which ``~`` or ``~name`` in front is the home of a user.
+    """Return a path with ``~`` or ``~name`` in front replaced by the user's home.
 
     Args:
         path: As typed.
-        key: What it was typed for.
+        key: The configuration key that it was typed for.
 
     Raises:
         InputError: There is no such user.
@@ -136,10 +162,13 @@ def expanded(path: str | Path, key: str) -> Path:
 
 
 class guard_disk:
-    """Inside the block, an error of the disk under one of some folders becomes one line.
+    """Context manager that turns errors of the disk under some folders into an InputError.
 
     Args:
-        folders: Those that are written to, by the key of the configuration that names each.
+        folders: The folders that are written to, each by the configuration key that sets it.
+
+    Raises:
+        InputError: The disk is full, or a folder cannot be read or written.
     """
 
     def __init__(self, folders: Mapping[str, str | Path]) -> None:
@@ -149,5 +178,5 @@ class guard_disk:
         """Nothing to prepare."""
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if error is not None and (ours := explained(error, self.folders)) is not None:
-            raise ours from error
+        if error is not None and (explanation := explained(error, self.folders)) is not None:
+            raise explanation from error

@@ -1,7 +1,8 @@
-"""What decides a thing, as plain JSON, and the key that it is stored under.
+"""Describe objects as plain JSON, and compute the key that an artifact is stored under.
 
-A key is made of class names and settings. Where a class stands decides nothing, and a setting that equals its
-default is left out: code can be moved, and parameters added, without any stored artifact being lost.
+A key is a hash of class names and settings. The module of a class is not part of it, and a setting that
+equals its default is left out: code can be moved and parameters can be added without losing any stored
+artifact.
 """
 
 import dataclasses
@@ -26,8 +27,13 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 
 def called(word: str) -> Callable[[T], T]:
-    """Have rows and tables call a class or function by the word that users type, where its own name is
-    another.
+    """Decorate a class or function with the word that users type for it, which rows and tables show.
+
+    Example:
+        >>> @called("first")
+        ... class FirstImages: ...
+        >>> word_of(FirstImages)
+        'first'
     """
 
     def mark(target: T) -> T:
@@ -38,17 +44,30 @@ def called(word: str) -> Callable[[T], T]:
 
 
 def word_of(target: Any) -> str:
-    """Return what users call a class or function: ``idm``, ``kcenter``, ``random_tiled``."""
+    """Return the word that users type for a class or function, such as ``idm`` or ``random_tiled``.
+
+    It is that of :func:`called`, or the name in snake case.
+
+    Example:
+        >>> class RandomTiled: ...
+        >>> word_of(RandomTiled)
+        'random_tiled'
+    """
     own_name = re.sub("(?<=[a-z])(?=[A-Z])", "_", target.__name__).lower()
     return str(_attributes(target).get("word", own_name))
 
 
 def name_of(target: Any) -> str:
-    """Return what keys call a class or function, wherever it stands.
+    """Return the name of a class or function in keys, whatever its module.
 
-    That is its name; outside this package with the top-level package in front: ``IDM``, ``torch.SGD``. A
-    class that is renamed keeps its old name as a class attribute ``identity``. Where equal settings come to
-    give other results, a class's ``revision`` is raised, which is part of the name.
+    That is its own name, with the top-level package in front outside this package: ``IDM``, ``torch.SGD``. A
+    class that is renamed keeps its old name in keys by a class attribute ``identity``. A class attribute
+    ``revision`` is raised when equal settings come to give other results; it is part of the name.
+
+    Example:
+        >>> import torch
+        >>> name_of(torch.optim.SGD)
+        'torch.SGD'
     """
     package = target.__module__.partition(".")[0]
     name = _attributes(target).get("identity", target.__qualname__)
@@ -57,24 +76,29 @@ def name_of(target: Any) -> str:
 
 
 def _attributes(target: Any) -> Mapping[str, Any]:
-    """Return a class's or function's own attributes, none that are inherited; functions of C have none."""
+    """Return the attributes of a class or function that are not inherited; functions in C have none."""
     return getattr(target, "__dict__", {})
 
 
 def describe(value: Any, defaults: bool = True) -> Any:
-    """Turn a built object into plain JSON that says what decides its behaviour.
+    """Return an object as plain JSON that holds everything that decides its behaviour.
 
     Partials and dataclasses become ``{"_target_": name, **settings}``; dataclass fields with
-    ``metadata={"describe": False}`` are left out. Objects may answer for themselves with ``describe()``. A
-    whole number is one number, as an integer or as a float.
+    ``metadata={"describe": False}`` are left out. Other objects can define a method ``describe()``.
 
     Args:
         value: The object.
-        defaults: Whether settings that equal their default are told too.
+        defaults: Whether to include settings that equal their default.
 
     Raises:
-        FieldError: It, or what it holds, has no description, so that it could not be told from another one.
+        FieldError: The object, or a part of it, has no description.
+
+    Example:
+        >>> from torch.optim import SGD
+        >>> describe(functools.partial(SGD, lr=0.1, momentum=0), defaults=False)
+        {'_target_': 'torch.SGD', 'lr': 0.1}
     """
+    # The same setting is 1 in one yaml and 1.0 in another: both must give the same key.
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if value is None or isinstance(value, bool | int | float | str):
@@ -93,31 +117,30 @@ def describe(value: Any, defaults: bool = True) -> Any:
         return value.describe()
     if dataclasses.is_dataclass(value):
         return _built(type(value), _fields_of(value), defaults)
-    allowed = "what says what decides it: a number, a text, a class, a function, a dataclass, or an object with describe()"
-    raise FieldError("", value, allowed)
+    allowed = "a number, a text, a class, a function, a dataclass, or an object with describe()"
+    raise FieldError("", value, f"what says what decides it: {allowed}")
 
 
 def _by_name(partial: functools.partial[Any]) -> dict[str, Any]:
-    """Return a partial's arguments; those without a keyword go by their parameter where the function tells
-    it.
-    """
+    """Return a partial's arguments by name, positional ones by their parameters."""
     if not partial.args:
         return partial.keywords
     try:
-        placed = inspect.signature(partial.func).bind_partial(*partial.args).arguments
-    except (ValueError, TypeError):
-        placed = {"_args_": partial.args}
-    return {**placed, **partial.keywords}
+        positional = inspect.signature(partial.func).bind_partial(*partial.args).arguments
+    except (ValueError, TypeError):  # a function in C without a signature
+        positional = {"_args_": partial.args}
+    return {**positional, **partial.keywords}
 
 
 def _fields_of(value: Any) -> dict[str, Any]:
     """Return a dataclass's settings.
 
     Raises:
-        FieldError: Its class takes what is no field, so that nothing would tell of it.
+        FieldError: Its class has a parameter that is no field, which no key would contain.
     """
     kind: Any = type(value)
     fields = {f.name: f for f in dataclasses.fields(value)}
+    # A subclass that is no dataclass itself can add parameters in its __init__.
     if missing := next((name for name in parameters_of(kind) if name not in fields), None):
         allowed = f"a field of {kind.__name__}, a dataclass of its own: what else it takes would be in no key"
         raise FieldError(missing, getattr(value, missing, "<given>"), allowed)
@@ -126,7 +149,8 @@ def _fields_of(value: Any) -> dict[str, Any]:
 
 def _built(target: Any, settings: Mapping[str, Any], defaults: bool) -> dict[str, Any]:
     """Return the description of a class or function with settings."""
-    target_name = _importable_name(target)  # first: what has no name is refused, and may have no hash
+    # First: what cannot be imported is refused here; it may be unhashable, which defaults_of's cache needs.
+    target_name = _importable_name(target)
     described = {name: _described_at(name, value, defaults) for name, value in settings.items()}
     if not defaults:
         usual = defaults_of(target)
@@ -136,18 +160,25 @@ def _built(target: Any, settings: Mapping[str, Any], defaults: bool) -> dict[str
 
 @functools.cache
 def defaults_of(target: Any) -> Mapping[str, str]:
-    """Return the defaults of a class or function, described, as texts; those that have no description are
-    left out.
+    """Return the described defaults of a class or function as JSON texts, by parameter.
+
+    Defaults that have no description are left out.
+
+    Example:
+        >>> def train(epochs, lr=0.1, steps=3): ...
+        >>> defaults_of(train)
+        {'lr': '0.1', 'steps': '3'}
     """
     try:
-        found = {p.name: p.default for p in parameters_of(target).values() if p.default is not p.empty}
-    except (ValueError, TypeError):  # of C
+        values = {p.name: p.default for p in parameters_of(target).values() if p.default is not p.empty}
+    except (ValueError, TypeError):  # a function in C without a signature
         return {}
+    # In the signature, a default factory shows as a private marker of dataclasses.
     for field in dataclasses.fields(target) if dataclasses.is_dataclass(target) else ():
         if field.default_factory is not dataclasses.MISSING:
-            found[field.name] = field.default_factory()
+            values[field.name] = field.default_factory()
     described = {}
-    for name, value in found.items():
+    for name, value in values.items():
         try:
             described[name] = as_json(describe(value, defaults=False))
         except FieldError:
@@ -156,7 +187,7 @@ def defaults_of(target: Any) -> Mapping[str, str]:
 
 
 def as_json(described: Any) -> str:
-    """Return a description as one text, the same for equal ones."""
+    """Return a description as JSON with sorted keys: equal descriptions give equal texts."""
     return json.dumps(described, sort_keys=True)
 
 
@@ -166,34 +197,42 @@ def _described_at(name: str, value: Any, defaults: bool) -> Any:
 
 
 def _importable_name(target: Any) -> str:
-    """Return the name in keys of a class or function that its full name leads back to.
-
-    A closure, a lambda or a method holds more than its name says: two of them would share a key.
+    """Return the name in keys of a class or function that can be imported by its full name.
 
     Raises:
-        FieldError: It does not.
+        FieldError: It cannot be. A closure, a lambda or a bound method depends on more than its name: two
+            different ones would share a key.
     """
+    # Functions in C, such as math.sqrt, may have a __module__ of None.
     if isinstance(target, types.BuiltinFunctionType) and isinstance(
         target.__self__, type | types.ModuleType | None
     ):
         return name_of(target)
     full = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
     try:
-        found = pkgutil.resolve_name(full)
+        imported = pkgutil.resolve_name(full)
     except (AttributeError, ImportError, ValueError):
-        found = None
-    if found != target:
+        imported = None
+    if imported != target:
         allowed = "a class or function of a module: what is made inside another holds more than its name"
         raise FieldError("", full.replace(":", "."), allowed)
     return name_of(target)
 
 
 def identity(settings: Any) -> Any:
-    """Return what tells settings (any describable value) from others: their description without defaults."""
+    """Return the description of settings (any describable value) that their key is computed from."""
     return describe(settings, defaults=False)
 
 
 def key(settings: Any) -> str:
-    """Return the 32 hexadecimal digits under which settings (any describable value) are stored."""
+    """Return the 32 hexadecimal digits under which the artifact of some settings is stored.
+
+    Args:
+        settings: Any value that :func:`describe` accepts.
+
+    Example:
+        >>> key({"epochs": 3}) == key({"epochs": 3.0}), len(key([]))
+        (True, 32)
+    """
     text = as_json({"schema": SCHEMA, "settings": identity(settings)})
     return hashlib.sha256(text.encode()).hexdigest()[:32]

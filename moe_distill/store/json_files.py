@@ -1,4 +1,7 @@
-"""JSON files in folders of runs, which nothing seals: read as what they are to be, or set aside."""
+"""Read the JSON files in folders of runs: each is validated by a schema, or set aside as damaged.
+
+They carry no checksum, unlike what lies in the store.
+"""
 
 import functools
 from collections.abc import Callable
@@ -11,13 +14,17 @@ T = TypeVar("T")
 
 
 def read_json(path: Path, schema: Callable[..., T]) -> T | None:
-    """Return what a file says as an object of a class, by its annotations; None where there is no file.
+    """Return a JSON file's content as an object of a class, validated by its annotations, or None.
 
-    One that says something else is set aside, which is told in a line, and counts as missing. Whatever it has
-    beside what the class takes, as files of other versions do, is left out.
+    A file that does not fit is set aside, with a printed line, and counts as missing. Entries that the class
+    does not know, as files of other versions have them, are ignored.
+
+    Args:
+        path: The file; None is returned where there is none.
+        schema: The class, such as a dataclass.
 
     Raises:
-        PermissionError: It may not be read, which is no damage.
+        PermissionError: The file may not be read, which is no damage.
     """
     try:
         require_readable(path)
@@ -33,6 +40,6 @@ def read_json(path: Path, schema: Callable[..., T]) -> T | None:
 
 @functools.cache
 def _adapter(schema: Any) -> Any:
-    from pydantic import TypeAdapter  # here, so that whoever reads no such file need not wait for it
+    from pydantic import TypeAdapter  # here, as its import takes a noticeable part of a program's start
 
     return TypeAdapter(schema)

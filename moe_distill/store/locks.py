@@ -1,4 +1,4 @@
-"""Locks between processes."""
+"""File locks between processes."""
 
 import contextlib
 import errno
@@ -16,28 +16,28 @@ _REFUSED = (errno.EACCES, errno.EPERM)
 
 @contextlib.contextmanager
 def locked(path: Path, key: str = "paths.store", waiting: str = "", refusal: str = "") -> Iterator[None]:
-    """Hold a lock file meanwhile; the system frees it when its holder ends, however that ends.
+    """Hold a lock file during the block; the system frees it when the process ends, however it ends.
 
     Args:
-        path: The lock file; its folder is made where it is missing.
-        key: The configuration key that says where it lies.
-        waiting: What is said where another process holds it; nothing where it is empty.
-        refusal: What is allowed instead; where it is empty, another holder is waited for.
+        path: The lock file; its folder is created.
+        key: The configuration key that decides where it lies, for error messages.
+        waiting: A line to print while another process holds the lock; empty for none.
+        refusal: What the user may do instead: if given and another process holds the lock, an error is
+            raised. If empty, the lock is waited for.
 
     Raises:
-        InputError: The file system has no such locks, the file is one that only another user may write, or
-            another process holds it and is not to be waited for.
+        InputError: The file system has no locks, only another user may write the file, or another process
+            holds the lock and ``refusal`` is given.
     """
-    # A soft lock would be a marker file: what a killed process of another machine left would be waited for
-    # for ever.
+    # A soft lock is a marker file: one left by a killed process of another machine would block for ever.
     lock = FileLock(path, fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=0.1)
-        except Timeout as held:
+            lock.acquire(timeout=0.1)  # first briefly, so that nothing is printed about a short wait
+        except Timeout as error:
             if refusal:
-                raise InputError(key, path.parent, refusal) from held
+                raise InputError(key, path.parent, refusal) from error
             if waiting:
                 say(waiting, style="yellow")
             lock.acquire()
@@ -45,8 +45,8 @@ def locked(path: Path, key: str = "paths.store", waiting: str = "", refusal: str
         if error.errno in _NO_LOCKS:
             raise InputError(key, path.parent, "a folder on a file system with flock") from error
         if error.errno in _REFUSED and path.exists():
-            allowed = "a folder whose lock files all who share it may write: chmod -R g+w, and umask 002 from now on"
-            raise InputError(key, path, f"{allowed} ({error.strerror})") from error
+            allowed = "a folder whose lock files all who share it may write: chmod -R g+w, and umask 002"
+            raise InputError(key, path, f"{allowed} from now on ({error.strerror})") from error
         raise
     try:
         yield

@@ -1,7 +1,6 @@
-"""Artifacts of schema 1, whose keys held module paths and every setting, under the keys that they have now.
+"""Rename the artifacts of stores made with schema 1, whose keys held module paths and every setting.
 
-A store that an older version made is put in order once, when it is first opened. To be dropped with the next
-schema.
+This happens once, when such a store is first opened. To be dropped with the next schema.
 """
 
 import functools
@@ -21,82 +20,75 @@ from moe_distill.terminal import say
 
 FORMER = 1
 MARKER = "schema"
-# Two classes had the name of another one.
+# Their names in keys would have been those of other classes.
 _RENAMED = {f"{HOME}.data.partition.Random": "RandomParts", f"{HOME}.data.partition.KMeans": "KMeansParts"}
-# What these made before their revision 1 is wrong, and is not to be found; DM's only where batch norm was
-# passed.
+# Methods whose artifacts from before their revision 1 are wrong and must not be found again; those of DM only
+# with batch norm.
 _REVISED = {"IDC", "IDM", "MTT", "FTD", "DATM"}
 _REVISED_WITH_BATCH_NORM = {"DM"}
 _WITHOUT_BATCH_NORM = ("instance", "none", "group", "layer")
-_PLAIN_NETWORKS = {
-    "ConvNet",
-    "AlexNet",
-    "VGG11",
-    "ResNet10",
-    "ResNet18",
-    "MLP",
-}  # instance norm unless they say else
+# Networks with instance norm unless their settings name another one.
+_PLAIN_NETWORKS = {"ConvNet", "AlexNet", "VGG11", "ResNet10", "ResNet18", "MLP"}
 
 
 class NotFoundAgain(Exception):
-    """What has no key now: it was revised, or its class is gone."""
+    """The artifact has no key in the current schema: its method was revised, or its class is gone."""
 
 
 @functools.cache
 def _former_defaults() -> Mapping[str, Mapping[str, str]]:
-    """Return the defaults that this package's classes had in schema 1, as texts, by class and setting."""
+    """Return the defaults of this package's classes in schema 1, as JSON texts by class and setting."""
     text = importlib.resources.files(__package__).joinpath("schema_1_defaults.json").read_text()
     return {name: {k: as_json(v) for k, v in settings.items()} for name, settings in json.loads(text).items()}
 
 
 def converted(settings: Any) -> Any:
-    """Return what identifies an artifact now.
+    """Return the current description of an artifact.
 
     Args:
-        settings: What described it in schema 1.
+        settings: Its description in schema 1, or a part of it.
 
     Raises:
-        NotFoundAgain: Nothing does.
+        NotFoundAgain: The artifact has no key in the current schema.
     """
     if isinstance(settings, float) and settings.is_integer():
         return int(settings)
     if isinstance(settings, list):
         return [converted(value) for value in settings]
+    if isinstance(settings, str) and settings.startswith(f"{HOME}."):
+        return _renamed(settings)
     if not isinstance(settings, dict):
-        return (
-            _renamed(settings) if isinstance(settings, str) and settings.startswith(f"{HOME}.") else settings
-        )
+        return settings
     if "target" in settings:
-        return _built(settings)
+        return _without_defaults(settings)
     if isinstance(settings.get("roster"), list):
         members = [_member(member, settings["network"]) for member in settings["roster"]]
-        others = {
-            name: converted(value)
-            for name, value in settings.items()
-            if name != "roster" and value is not None
-        }
-        return {**others, "roster": members}
+        # Absent settings were null in schema 1.
+        present = {name: value for name, value in settings.items() if name != "roster" and value is not None}
+        return {**{name: converted(value) for name, value in present.items()}, "roster": members}
     return {name: converted(value) for name, value in settings.items()}
 
 
-def _built(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the description of a class or function with settings, less those that are its defaults."""
+def _without_defaults(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the current description of a class or function with its settings, except defaults."""
     target = described["target"]
     if target.partition(".")[0] == HOME:
         name = _renamed(target)
+        # Those of schema 1: a default that has changed since is a setting of the old artifact.
         usual = _former_defaults().get(name, {})
     else:
-        found = _located(target)
-        name, usual = name_of(found), defaults_of(found)
-    own = {k: converted(v) for k, v in described.items() if k != "target"}
-    return {"_target_": name, **{k: v for k, v in own.items() if k not in usual or as_json(v) != usual[k]}}
+        imported = _imported(target)
+        name, usual = name_of(imported), defaults_of(imported)
+    settings = {k: converted(v) for k, v in described.items() if k != "target"}
+    changed = {k: v for k, v in settings.items() if k not in usual or as_json(v) != usual[k]}
+    return {"_target_": name, **changed}
 
 
-def _located(target: str) -> Any:
+def _imported(target: str) -> Any:
     """Return a class or function of another library by its dotted name.
 
     Raises:
-        NotFoundAgain: There is none.
+        NotFoundAgain: It cannot be imported.
     """
     module, _, name = target.rpartition(".")
     try:
@@ -109,14 +101,18 @@ def _renamed(target: str) -> str:
     return _RENAMED.get(target, target.rpartition(".")[2])
 
 
-def _member(member: Mapping[str, Any], of_all: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an expert, whose revision is none now.
+def _member(member: Mapping[str, Any], shared_network: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the current description of an expert, in which revisions start from none again.
+
+    Args:
+        member: Its description in schema 1.
+        shared_network: The description of the network of experts that have none themselves.
 
     Raises:
-        NotFoundAgain: It was made before it was revised.
+        NotFoundAgain: The expert was made before its method was revised.
     """
     name = _renamed(member["method"]["target"])
-    network = member.get("network", of_all)
+    network = member.get("network", shared_network)
     revised = name in _REVISED or (name in _REVISED_WITH_BATCH_NORM and not _is_without_batch_norm(network))
     if member.get("revision", 0) != revised:
         raise NotFoundAgain(name)
@@ -129,20 +125,20 @@ def _is_without_batch_norm(network: Mapping[str, Any]) -> bool:
 
 
 def rekey(root: Path) -> None:
-    """Give the artifacts of a store the keys that they have now, unless that was done before.
+    """Rename a store's artifacts of schema 1 to their current keys, unless that was done before.
 
-    A store that holds none of them need not be writable.
+    A store without such artifacts need not be writable.
 
     Raises:
         InputError: There are some, and the store cannot be written to.
     """
-    if is_marked(root):
+    if is_marked(root):  # spares every later start a look at all manifests
         return
     former = [path.parent for path in root.glob(f"*/*/{MANIFEST}") if _manifest_of(path.parent) is not None]
     if not former:
         return
     with guard_disk({"paths.store": root}), locked(root / "locks" / "schema.lock"):
-        if is_marked(root):
+        if is_marked(root):  # by another process, while this one waited for the lock
             return
         moved = sum(_moved(folder) for folder in former)
         mark(root)
@@ -152,7 +148,7 @@ def rekey(root: Path) -> None:
 
 
 def is_marked(root: Path) -> bool:
-    """Say whether a store is known to hold nothing under keys of an earlier version."""
+    """Return True if a store is known to hold no artifacts of an earlier schema."""
     try:
         return int((root / MARKER).read_text()) == SCHEMA
     except (OSError, ValueError):
@@ -160,16 +156,15 @@ def is_marked(root: Path) -> bool:
 
 
 def mark(root: Path) -> None:
-    """Note that a store holds nothing under keys of an earlier version; were it cut, the store would be read
-    again.
-    """
+    """Record that a store holds no artifacts of an earlier schema."""
+    # Not atomically: a file that was cut is no number, and the store is merely searched once more.
     (root / MARKER).write_text(f"{SCHEMA}\n")
 
 
 def _manifest_of(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest of an artifact of schema 1; None of any other, and of one that is damaged."""
+    """Return the manifest of an undamaged artifact of schema 1; None for anything else."""
     try:
-        require_readable(folder / MANIFEST)  # whoever opens a pipe waits
+        require_readable(folder / MANIFEST)  # reading a pipe would block
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         text = json.dumps({"schema": FORMER, "settings": manifest["settings"]}, sort_keys=True)
         if manifest["schema"] != FORMER or hashlib.sha256(text.encode()).hexdigest()[:32] != folder.name:
@@ -181,27 +176,24 @@ def _manifest_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _moved(folder: Path) -> bool:
-    """Give an artifact of schema 1 its new key; say whether it has one."""
+    """Rename an artifact of schema 1 to its current key; return True if it has one."""
     manifest = _manifest_of(folder)
     if manifest is None:  # another process was faster
         return False
     try:
         identity = converted(manifest["settings"])
-    except (
-        NotFoundAgain,
-        LookupError,
-        AttributeError,
-        TypeError,
-    ):  # the latter of shapes that schema 1 had at first
+    except NotFoundAgain:
+        return False
+    except (LookupError, AttributeError, TypeError):  # early descriptions of schema 1 have other shapes
         return False
     target = folder.with_name(key(identity))
     if target.exists():
         return False
     manifest = {**manifest, "schema": SCHEMA, "identity": identity}
+    if "files" in manifest:
+        manifest["checksum"] = content_checksum(manifest)
+    # The manifest first: a folder whose rename is lost has one that does not fit its name, and is made again.
     with in_place_of(folder / MANIFEST) as temporary:
-        checksum = {"checksum": content_checksum(manifest)} if "files" in manifest else {}
-        temporary.write_text(
-            json.dumps({**manifest, **checksum}, indent=1, sort_keys=True) + "\n", encoding="utf-8"
-        )
+        temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     folder.rename(target)
     return True

@@ -1,9 +1,9 @@
-"""The content-addressed store: what a stage leaves, under the hash of what decided it.
+"""The content-addressed store: the results of a stage under a hash of everything that decides them.
 
-An artifact is a folder ``<root>/<kind>/<key>/`` with a ``manifest.json``; its key is the sha256 of the slice
-of settings, the code schema and the fingerprints of its inputs. It is built in a temporary folder and moved
-into place at once, so that a reader sees all of it or nothing; a file lock lets two processes that want it
-compute it once.
+An artifact is a folder ``<root>/<kind>/<key>/`` with a ``manifest.json``. Its key is the sha256 of the
+relevant settings, the code schema and the fingerprints of its inputs. It is built in a temporary folder and
+moved into place at once, so that a reader sees all of it or nothing. A file lock makes two processes that
+need the same artifact compute it once.
 """
 
 import contextlib
@@ -36,9 +36,7 @@ from moe_distill.validation.values import Text
 
 @functools.cache
 def commit() -> str:
-    """Return the short commit of the code, with ``+`` where it has uncommitted changes; the version outside
-    git.
-    """
+    """Return the short commit of the code, with ``+`` for uncommitted changes; outside git, the version."""
     here = Path(__file__).resolve().parents[1]
     git = ["git", "-C", str(here)]
     try:
@@ -54,12 +52,12 @@ def commit() -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part."""
+    """Write JSON atomically: a reader sees the old file or the new one, never a part."""
     write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text so that a reader sees the old file or the new one, never a part."""
+    """Write a text atomically: a reader sees the old file or the new one, never a part."""
     with in_place_of(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -68,7 +66,19 @@ class Store:
     """The artifacts below one folder.
 
     Args:
-        root: The folder; made when first written to. What an earlier version made there is renamed once.
+        root: The folder, created when first written to. Artifacts of an earlier schema are renamed once.
+
+    Attributes:
+        found: Kind and short key of each artifact that :meth:`obtain` found finished.
+        made: The same of each that it made.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     store = Store(root)
+        ...     folder = store.obtain("demo", {"seed": 3}, lambda folder: {"accuracy": 0.5})
+        ...     store.manifest(folder)["accuracy"], store.find("demo", {"seed": 4})
+        (0.5, None)
     """
 
     def __init__(self, root: Path | Text) -> None:
@@ -76,81 +86,86 @@ class Store:
         rekey(self.root)
         self.found: list[str] = []
         self.made: list[str] = []
-        self._whole: set[Path] = set()
+        self._verified: set[Path] = set()  # checksums of large files are compared once a process
 
     @property
     def cache(self) -> Path:
-        """Folder of decoded data sets."""
+        """The folder of decoded data sets."""
         return self.root / "data"
 
     def path(self, kind: str, settings: Any) -> Path:
-        """Return where the artifact of these settings lies or would lie."""
+        """Return the folder of the artifact of some settings, finished or not."""
         return self.root / kind / key(settings)
 
     def has(self, kind: str, settings: Any) -> bool:
-        """Say whether there is an artifact, whole or not: a look that costs nothing, for forecasts."""
+        """Return True if there is an artifact, damaged or not: for forecasts, which must be fast."""
         return self.path(kind, settings).is_dir()
 
     def find(self, kind: str, settings: Any) -> Path | None:
-        """Return the finished artifact's folder, or None; see :meth:`at`."""
+        """Return the folder of the finished artifact of some settings, or None; see :meth:`at`."""
         return self.at(kind, key(settings))
 
     def at(self, kind: str, key: str) -> Path | None:
         """Return the folder of the finished artifact of a key, or None.
 
-        Its files are compared with their checksums when it is first asked for. One that is damaged is set
-        aside, which is told in a line, and counts as missing; so does a file or link that lies in its place.
+        Its files are compared with their checksums the first time. A damaged artifact, or a file or link in
+        its place, is set aside with a printed line and counts as missing.
         """
         path = self.root / kind / key
         if not os.path.lexists(path):
             return None
-        if path not in self._whole and (flaw := flaw_of(path)) is not None:
+        if path not in self._verified and (flaw := flaw_of(path)) is not None:
             self.set_aside(path, flaw)
             return None
-        self._whole.add(path)
+        self._verified.add(path)
         return path
 
     def set_aside(self, path: Path, flaw: str) -> None:
-        """Give a damaged artifact another name, so that it is made again; one made again meanwhile stays."""
+        """Rename a damaged artifact, so that it is made again.
+
+        Args:
+            path: Its folder.
+            flaw: What is wrong with it, for the printed line.
+        """
         with guard_disk({"paths.store": self.root}), self._locked(path):
-            if os.path.lexists(path) and (path in self._whole or flaw_of(path) is not None):
+            # Checked again under the lock: another process may have made the artifact again meanwhile.
+            if os.path.lexists(path) and (path in self._verified or flaw_of(path) is not None):
                 set_aside(path, flaw)
-        self._whole.discard(path)
+        self._verified.discard(path)
 
     def count_made(self, kind: str) -> int:
-        """Return how many artifacts of a kind this object made; a stage that made none more was found
-        finished.
-        """
+        """Return how many artifacts of a kind this object made; if none, the stage was found finished."""
         return sum(name.startswith(f"{kind} ") for name in self.made)
 
     def manifest(self, folder: Path) -> dict[str, Any]:
-        """Return what was recorded beside an artifact: settings, costs, commit, time."""
+        """Return an artifact's manifest: its settings, cost, commit and time, and what its stage added."""
         return json.loads((folder / MANIFEST).read_text())
 
-    def noted(self, folder: Path, **wanted: Any) -> dict[str, Any]:
-        """Return some of what was recorded beside an artifact.
+    def noted(self, folder: Path, **annotations: Any) -> dict[str, Any]:
+        """Return some entries of an artifact's manifest, validated.
 
         Args:
             folder: The artifact's.
-            **wanted: What each entry is to be, as annotations.
+            **annotations: The entries to return, each with the annotation that it must fit.
 
         Raises:
-            InputError: One is missing or is something else, in a manifest that no checksum vouches for: the
-                artifact is set aside, so that it is made again.
+            InputError: An entry is missing or does not fit, as in a manifest without a checksum; the artifact
+                is set aside, so that it is made again.
         """
         manifest = self.manifest(folder)
-        for name, annotation in wanted.items():
+        for name, annotation in annotations.items():
             inner = misfit(annotation, manifest[name]) if name in manifest else ("", None, "")
             if inner is not None:
                 self.set_aside(folder, f"{MANIFEST} does not tell {name}{inner[0]}")
                 raise InputError(
                     "paths.store", folder, "what this package made; set aside, the same command makes it"
                 )
-        return {name: manifest[name] for name in wanted}
+        return {name: manifest[name] for name in annotations}
 
     def work(self, kind: str, settings: Any) -> Path:
-        """Return the folder for an unfinished artifact's checkpoints; it outlives a kill and goes once
-        finished.
+        """Return the folder for an unfinished artifact's checkpoints, created if needed.
+
+        It survives a killed process, and is removed once the artifact is finished.
         """
         folder = self.root / "work" / f"{kind}-{key(settings)}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -164,29 +179,31 @@ class Store:
         *,
         verify: bool = True,
     ) -> Path:
-        """Return the artifact, made now if it is not there or damaged.
+        """Return the artifact's folder; make the artifact if it is missing or damaged.
 
         Args:
-            kind: The sort of artifact, a folder name.
-            settings: What decides it (see :func:`describe`).
-            make: Fills the empty folder it is given; what it returns is added to the manifest.
-            verify: Whether its files are compared with their checksums; not where its manifest is all that is
-                read.
+            kind: The kind of artifact, a folder name.
+            settings: Everything that decides it (see :func:`describe`).
+            make: Fills the empty folder that it is called with; the entries that it returns are added to the
+                manifest.
+            verify: Whether to compare the files with their checksums; False if only the manifest is read.
 
         Raises:
-            InputError: The disk is full. What was finished stays; checkpoints in :meth:`work` stay too.
+            InputError: The disk is full. Finished artifacts and checkpoints in :meth:`work` stay.
         """
         look = self.find if verify else self._unverified
         target = self.path(kind, settings)
         name = f"{kind} {target.name[:8]}"
         unfinished = self.root / "work" / f"{kind}-{target.name}"
-        if found := look(kind, settings):
-            shutil.rmtree(unfinished, ignore_errors=True)  # left by whoever was stopped once it had finished
+        if existing := look(kind, settings):
+            # A process that was stopped between finishing and cleaning up leaves its checkpoints.
+            shutil.rmtree(unfinished, ignore_errors=True)
             self.found.append(name)
-            return found
+            return existing
         with guard_disk({"paths.store": self.root}):
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not is_marked(self.root):  # it held nothing of an earlier version when it was opened
+            # Only now, as a store that is merely read need not be writable.
+            if not is_marked(self.root):
                 mark(self.root)
             with self._locked(target, waiting=f"another process makes {name}; waiting for it"):
                 if target.is_dir():  # made by another process meanwhile
@@ -195,10 +212,11 @@ class Store:
                 self._make(target, settings, make)
         shutil.rmtree(unfinished, ignore_errors=True)
         self.made.append(name)
-        self._whole.add(target)
+        self._verified.add(target)
         return target
 
     def _unverified(self, kind: str, settings: Any) -> Path | None:
+        """Return the artifact's folder, of which only the manifest is checked, or None."""
         path = self.path(kind, settings)
         return path if path.is_dir() and flaw_of_manifest(path) is None else self.find(kind, settings)
 
@@ -207,11 +225,13 @@ class Store:
 
     def _make(self, target: Path, settings: Any, make: Callable[[Path], Mapping[str, Any] | None]) -> None:
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        for stale in target.parent.glob(f".{target.name}.*"):  # of killed attempts: the lock is ours
+        # Whatever lies there is of killed processes, as this one holds the lock.
+        for stale in target.parent.glob(f".{target.name}.*"):
             shutil.rmtree(stale, ignore_errors=True)
         temporary.mkdir()
         try:
-            with guard_disk({"paths.store": self.root}):  # looks before the clean-up makes room again
+            # Within the try, so that a full disk is noticed before the clean-up makes room again.
+            with guard_disk({"paths.store": self.root}):
                 more = make(temporary)
                 for file in (path for path in temporary.rglob("*") if path.is_file()):
                     keep(file)

@@ -1,4 +1,4 @@
-"""Tensors that are costly to make, kept in a file that is either whole or absent."""
+"""Cache tensors that take long to compute in a file that is either whole or absent."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,20 +11,29 @@ __all__ = ["Tensors", "cached"]
 
 
 def cached(path: Path, build: Callable[[], Tensors]) -> Tensors:
-    """Return the tensors stored in ``path``; build and store them where the file is missing or damaged.
+    """Return the tensors stored in a file; build and store them if the file is missing or damaged.
 
-    They are compared with the digest they were stored with, and a damaged file is set aside, which is told in
-    a line. Safe with several processes: one builds while the others wait, and no reader ever sees half a
-    file.
+    The file's digest is checked, and a damaged file is set aside with a printed line. Safe with several
+    processes: one builds while the others wait, and no reader ever sees half a file.
 
     Args:
-        path: A safetensors file; its folder is made.
-        build: Gives the tensors; called at most once.
+        path: A safetensors file; its folder is created.
+        build: Returns the tensors; called at most once.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "x.safetensors")
+        ...     first = cached(path, lambda: {"x": torch.ones(2)})
+        ...     cached(path, lambda: {"x": torch.zeros(2)})["x"]
+        tensor([1., 1.])
     """
+    # Without the lock: reading is the common case, and must work where the folder cannot be written.
     stored = _read(path)
     if stored is not None:
         return stored
     with locked(Path(f"{path}.lock")):
+        # Again, as another process may have built them while this one waited for the lock.
         try:
             return load_whole(path)
         except FileNotFoundError:

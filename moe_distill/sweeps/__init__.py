@@ -1,1 +1,1 @@
-"""Many runs: launched, foretold, looked at, reported."""
+"""Sweeps of many runs: launching, cost forecasts, status and reports."""

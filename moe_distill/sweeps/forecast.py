@@ -1,4 +1,4 @@
-"""What a run or a sweep is going to cost, told before it starts."""
+"""Forecast the cost of a run or a sweep before it starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,32 +11,33 @@ from moe_distill.store.identity import key
 from moe_distill.sweeps.speed import sees_gpu, speeds, weights
 
 Job = tuple[Pipeline, Results]
-"""What a job is going to run, and what is finished already, with its store."""
+"""A job's pipeline, and its store with the rows that are finished already."""
 _LEAST_MINUTES, _LEAST_BYTES, _DAYS = 0.05, 5e7, 2 * 86400.0
 _SHORT = ("small", "smoke")  # scales made for a CPU
+# Rows that agree in these are taken to need the same memory.
 _ALIKE = ("method", "dataset", "architecture", "width")
 
 
 def missing(pipeline: Pipeline, results: Results) -> list[Missing]:
-    """Return what a job has yet to make.
+    """Return the artifacts that a job still has to make.
 
     Raises:
-        InputError: The job could not run.
-        UnknownCost: Nothing says what such a job does.
+        InputError: The job cannot run.
+        UnknownCost: The pipeline cannot say what it would make.
     """
     return [part for stage in pipeline.stages(results) for part in stage.missing(results)]
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is left to do of some jobs.
+    """The work that remains for some jobs.
 
     Attributes:
-        names: What each stage is called, by its address; what jobs share stands there once.
-        seconds: How long each takes; None where its method does not say.
-        disk: Bytes that they leave, but for sets and rows, which are small.
-        unknown: Jobs of which nothing can be told, one line each.
-        busy: How many jobs have something left to do.
+        names: The name of each missing artifact, by its address in the store; shared ones appear once.
+        seconds: The time that each takes; None if its method has no estimate.
+        disk: Bytes that they need, except for sets and rows, which are small.
+        unknown: Jobs without a forecast, one line each.
+        busy: Number of jobs that have something left to do.
     """
 
     names: dict[str, str]
@@ -47,39 +48,36 @@ class Forecast:
 
     @property
     def total(self) -> float:
-        """Seconds of all that is known."""
+        """Seconds of everything that has an estimate."""
         return sum(seconds or 0.0 for seconds in self.seconds.values())
 
     def lines(self) -> list[str]:
-        """Return the text: a line for each kind of stage that takes time, what is not known, and the sum."""
+        """Return the lines to print: one per kind of stage that takes time, the unknown ones, and the sum."""
         lines = []
         for name in dict.fromkeys(self.names.values()):
             minutes = sum(self.seconds[a] or 0.0 for a in self.names if self.names[a] == name) / 60
-            lines += [f"{minutes:10.1f} min  {name}"] if minutes >= _LEAST_MINUTES else []
-        open_ones = [
-            f"not foretold: {self.names[a]}" for a, seconds in self.seconds.items() if seconds is None
-        ]
-        unknown = [*dict.fromkeys([*self.unknown, *open_ones])]
-        disk = [f"about {self.disk / 1e9:.1f} GB of disk for networks"] if self.disk >= _LEAST_BYTES else []
-        total = (
-            f"about {format_duration(self.total)} of work in {count([self.busy], 'job')}, one after the other"
+            if minutes >= _LEAST_MINUTES:
+                lines.append(f"{minutes:10.1f} min  {name}")
+        without_estimate = [address for address, seconds in self.seconds.items() if seconds is None]
+        unknown = [*self.unknown, *(f"not forecast: {self.names[a]}" for a in without_estimate)]
+        lines += dict.fromkeys(unknown)  # each once
+        if self.disk >= _LEAST_BYTES:
+            lines.append(f"about {self.disk / 1e9:.1f} GB of disk for networks")
+        work = f"about {format_duration(self.total)} of work in {count([self.busy], 'job')}"
+        rest = ", and what is not forecast" if unknown else ""
+        lines.append(
+            f"{work}, one after the other, on this machine{rest}; stages already in the store are left out"
         )
-        more = ", and what is not foretold" if unknown else ""
-        return [
-            *lines,
-            *unknown,
-            *disk,
-            f"{total}, on this machine{more}; stages already in the store are left out",
-        ]
+        return lines
 
 
 def forecast(jobs: Sequence[Job], accelerator: str, visible: str | None) -> Forecast:
-    """Return the forecast of some jobs, what they share counted once.
+    """Return the forecast of some jobs; artifacts that they share count once.
 
     Args:
         jobs: The jobs.
-        accelerator: What the jobs work on (see :func:`~moe_distill.sweeps.speed.speeds`), as is ``visible``.
-        visible: See ``accelerator``.
+        accelerator: As for :func:`~moe_distill.sweeps.speed.speeds`.
+        visible: As for :func:`~moe_distill.sweeps.speed.speeds`.
     """
     parts: dict[str, tuple[str, Missing]] = {}
     works: dict[str, Work] = {}
@@ -89,8 +87,8 @@ def forecast(jobs: Sequence[Job], accelerator: str, visible: str | None) -> Fore
     for pipeline, results in jobs:
         try:
             of_job = missing(pipeline, results)
-        except UnknownCost as what:
-            unknown.append(f"not foretold: {what}")
+        except UnknownCost as error:
+            unknown.append(f"not forecast: {error}")
             continue
         busy += bool(of_job)
         for part in of_job:
@@ -99,26 +97,25 @@ def forecast(jobs: Sequence[Job], accelerator: str, visible: str | None) -> Fore
             parts[part.address] = kind, part
             plan = pipeline.main_plan
             names[part.address] = f"{plan.data.name} {part.name}" if plan else part.name
+    # Each kind of network is timed once: sweeps have many jobs of the same one.
     per_image = dict(zip(works, speeds([*works.values()], accelerator, visible), strict=True))
-    seconds = {
-        a: None if p.forward_passes is None else p.forward_passes * per_image[kind]
-        for a, (kind, p) in parts.items()
-    }
+    seconds: dict[str, float | None] = {}
+    for address, (kind, part) in parts.items():
+        passes = part.forward_passes
+        seconds[address] = None if passes is None else passes * per_image[kind]
     written = [(part.snapshots, kind) for kind, part in parts.values() if part.snapshots]
-    sizes = {kind: 4 * weights(works[kind]) for kind in {kind for _, kind in written}}
+    sizes = {kind: 4 * weights(works[kind]) for _, kind in written}  # float32
     return Forecast(names, seconds, sum(times * sizes[kind] for times, kind in written), unknown, busy)
 
 
 def format_forecast(jobs: Sequence[Job], accelerator: str, visible: str | None, scale: str = "") -> str:
-    """Return the forecast of some jobs as text.
-
-    Its first line warns of work of days without a GPU.
+    """Return the forecast of some jobs as text; without a GPU, its first line warns of days of work.
 
     Args:
-        jobs: As for :func:`forecast`, as are ``accelerator`` and ``visible``.
-        accelerator: See ``jobs``.
-        visible: See ``jobs``.
-        scale: The jobs' scale, where they share one.
+        jobs: The jobs.
+        accelerator: As for :func:`~moe_distill.sweeps.speed.speeds`.
+        visible: As for :func:`~moe_distill.sweeps.speed.speeds`.
+        scale: The jobs' scale; empty if they have different ones.
     """
     coming = forecast(jobs, accelerator, visible)
     if not (coming.names or coming.unknown or coming.total):
@@ -135,34 +132,35 @@ def format_forecast(jobs: Sequence[Job], accelerator: str, visible: str | None, 
 
 
 def memory_line(jobs: Sequence[Job], accelerator: str) -> str:
-    """Return the most memory that a recorded run of such a method, data set and network took, for all of
-    these.
-    """
+    """Return a line with the highest peak memory among committed rows like those that the jobs will make."""
     cpu = not sees_gpu(accelerator)
     recorded: dict[tuple[Any, ...], float] = {}
     for row in jobs[0][1].committed.values():
         if (row["device"] == "cpu") == cpu and row.get("peak_memory_mb"):
             kind = tuple(row[c] for c in _ALIKE)
             recorded[kind] = max(recorded.get(kind, 0.0), row["peak_memory_mb"])
-    wanted = {
+    upcoming = {
         (plan.roster.method, plan.data.name, name, protocol.columns(name, 1)["width"])
         for pipeline, _ in jobs
         if (protocol := pipeline.main_protocol) is not None and (plan := pipeline.main_plan) is not None
         for name in protocol.students
     }
-    known = [recorded[kind] for kind in wanted if kind in recorded]
+    known = [recorded[kind] for kind in upcoming if kind in recorded]
     if not known:
-        return "peak memory not foretold: no run of such a method, data set and network is recorded"
-    rest = (
-        ""
-        if len(known) == len(wanted)
-        else f"; of {len(wanted) - len(known)} of {len(wanted)} kinds none is recorded"
-    )
+        return "peak memory not forecast: no run of such a method, data set and network is recorded"
+    rest = ""
+    if len(known) < len(upcoming):
+        rest = f"; of {len(upcoming) - len(known)} of {len(upcoming)} kinds none is recorded"
     return f"peak memory up to {max(known) / 1024:.1f} GB a job, as recorded of such runs{rest}"
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration as a person says it."""
+    """Return a duration in its natural unit.
+
+    Example:
+        >>> format_duration(5400), format_duration(45)
+        ('90 min', '45 s')
+    """
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""What is done once for all jobs of a sweep: foretold before, reported after, looked at meanwhile."""
+"""Sweep-level hooks: cost forecast before the jobs, report after them, status while they run."""
 
 import shlex
 import sys
@@ -27,14 +27,13 @@ _RUN = "python -m moe_distill.run"
 
 
 def before(configs: Sequence[DictConfig]) -> str:
-    """Keep what the sweep asks for in its folder, and return what its jobs are going to cost.
+    """Write ``sweep.json``, the sweep's description, and return the cost forecast of its jobs.
 
     Args:
         configs: The composed jobs, as for all functions here.
 
     Raises:
-        InputError: A job's configuration does not fit what it names, or the rows to come do not fit the
-            question.
+        InputError: A job's configuration is invalid, or the expected rows cannot answer the question.
     """
     from moe_distill.results.aggregate import require_answerable
     from moe_distill.results.frames import frame_of
@@ -44,19 +43,18 @@ def before(configs: Sequence[DictConfig]) -> str:
         sweep, folder = sweep_of(jobs), _folder(configs)
         expected_rows = frame_of([row for cell in sweep.cells for row in cell.expected_rows])
         require_answerable(expected_rows, Question(**sweep.question))
+        # Before the jobs run: afterwards everything they made is in the store.
         pairs = zip(sweep.cells, jobs, strict=True)
         cells = (replace(cell, idle=not cell.keys and _missing(job) == []) for cell, job in pairs)
         replace(sweep, cells=tuple(cells)).write(folder)
-        return forecast_jobs(_left(jobs, sweep, folder))
+        return forecast_jobs(_unfinished(jobs, sweep, folder))
 
 
 def done_already(configs: Sequence[DictConfig]) -> list[bool]:
-    """Say of each job whether nothing of it is left to do, also for its page; :func:`before` kept what is
-    asked.
-    """
+    """Return for each job whether nothing is left to do, by the ``sweep.json`` that :func:`before` wrote."""
     folder, results = _folder(configs), _results(configs[0])
     sweep = Sweep.read(folder)
-    if sweep is None or len(sweep.cells) != len(configs):  # nobody called it
+    if sweep is None or len(sweep.cells) != len(configs):  # `before` was configured away
         return [False] * len(configs)
     return [cell.concluded(folder, results) for cell in sweep.cells]
 
@@ -64,7 +62,10 @@ def done_already(configs: Sequence[DictConfig]) -> list[bool]:
 def after(configs: Sequence[DictConfig]) -> str:
     """Build the sweep's tables and page, also of what failed; return where they are.
 
-    Where the data are not on this machine, the page is of the rows that the experiment has committed.
+    Without the data on this machine, the page is built from the rows that the experiment has committed.
+
+    Raises:
+        InputError: The data are missing and no rows are committed, or a configuration is invalid.
     """
     from moe_distill.sweeps.report import report_sweep
 
@@ -84,7 +85,7 @@ def after(configs: Sequence[DictConfig]) -> str:
 
 
 def _committed(configs: Sequence[DictConfig]) -> Sweep | None:
-    """Return the sweep that left the committed rows of an experiment, of the scale that is asked for."""
+    """Return the sweep whose rows the experiment has committed, at the scale of the jobs, or None."""
     from moe_distill.sweeps.report import committed_sweep
 
     cfg = configs[0]
@@ -96,41 +97,42 @@ def _committed(configs: Sequence[DictConfig]) -> Sweep | None:
 
 
 def status(configs: Sequence[DictConfig]) -> str:
-    """Return which cells are done, running, failed or missing, and the time that is left."""
+    """Return which cells are done, running, failed or missing, and the forecast of the rest."""
     from moe_distill.sweeps.status import format_status
 
     jobs = built(configs)
     sweep, folder = sweep_of(jobs), _folder(configs)
-    return format_status(sweep, folder, _results(configs[0]), forecast_jobs(_left(jobs, sweep, folder)))
+    forecast = forecast_jobs(_unfinished(jobs, sweep, folder))
+    return format_status(sweep, folder, _results(configs[0]), forecast)
 
 
 @dataclass(frozen=True)
 class Built:
-    """A composed job with what it runs; jobs of equal data take them from one shelf."""
+    """A composed job and its pipeline."""
 
     cfg: DictConfig
     pipeline: Pipeline
 
     @property
     def results(self) -> Results:
-        """The rows that are done, and the job's store."""
+        """The job's store and the rows that are finished."""
         return Results(Store(self.cfg.paths.store), self.cfg.paths.tables)
 
 
 def built(configs: Sequence[DictConfig]) -> list[Built]:
-    """Return the composed jobs, checked, with what they are about.
+    """Return the composed jobs with their pipelines, after checking all configurations.
 
     Raises:
-        InputError: A job's configuration does not fit what it names.
+        InputError: A job's configuration is invalid.
     """
     for cfg in configs:
         settled(cfg)
-    shelf = Shelf()
+    shelf = Shelf()  # jobs of equal data share one copy
     return [_built(cfg, shelf) for cfg in configs]
 
 
 def sweep_of(jobs: Sequence[Built]) -> Sweep:
-    """Return the sweep with its cells."""
+    """Return the description of a sweep, with a cell for each job."""
     configs = [job.cfg for job in jobs]
     question = hydra.utils.instantiate(configs[0].question, _convert_="all")
     scales = tuple(dict.fromkeys(str(cfg.scale_name) for cfg in configs))
@@ -138,12 +140,12 @@ def sweep_of(jobs: Sequence[Built]) -> Sweep:
 
 
 def _command() -> str:
-    """Return what repeats the sweep: the command line, whichever command looks at it."""
+    """Return the command that repeats the sweep; the process itself may be one that shows its status."""
     return shlex.join([*_RUN.split(), *sys.argv[1:]])
 
 
 def forecast_jobs(jobs: Sequence[Built]) -> str:
-    """Return what the jobs are going to cost, stages that are done left out."""
+    """Return the cost forecast of some jobs as text; finished stages are left out."""
     from moe_distill.sweeps.forecast import format_forecast
 
     if not jobs:
@@ -152,27 +154,31 @@ def forecast_jobs(jobs: Sequence[Built]) -> str:
     known = [(job.pipeline, job.results) for job in jobs]
     accelerator = "cpu" if all(cfg.trainer.accelerator == "cpu" for cfg in configs) else "auto"
     slots = OmegaConf.select(configs[0], "hydra.launcher.gpus")
+    # The speed is measured on the GPUs of the first slot, as if all were alike.
     visible = None if slots in (None, "auto") else str(slots).split(";")[0].strip()
     scales = {str(cfg.scale_name) for cfg in configs}
     with as_typed(configs[0]):
         return format_forecast(known, accelerator, visible, scales.pop() if len(scales) == 1 else "")
 
 
-def _left(jobs: Sequence[Built], sweep: Sweep, folder: Path) -> list[Built]:
-    """Return the jobs but those that leave no rows, are done, and have lost nothing they made, as far as is
-    known.
+def _unfinished(jobs: Sequence[Built], sweep: Sweep, folder: Path) -> list[Built]:
+    """Return the jobs that may have something left to do.
+
+    A job with rows always counts, as its forecast looks at the rows itself.
     """
-    pairs = zip(jobs, sweep.cells, strict=True)
-    return [
-        job for job, cell in pairs if cell.keys or cell.state(folder, job.results) != DONE or _missing(job)
-    ]
+    unfinished = []
+    for job, cell in zip(jobs, sweep.cells, strict=True):
+        # A job without rows that is done can have lost artifacts of the store since.
+        if cell.keys or cell.state(folder, job.results) != DONE or _missing(job):
+            unfinished.append(job)
+    return unfinished
 
 
 def _cell(job: Built) -> Cell:
     cfg = job.cfg
     task = [o for o in cfg.hydra.overrides.task if not o.startswith("hydra.")]
     folder = Path(cfg.hydra.runtime.output_dir)
-    # Alone, a run's folder is that of its experiment: the sweep's.
+    # A single run would write into the experiment's folder, which is the sweep's.
     where = f"hydra.run.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
     command = shlex.join([*_RUN.split(), *task, where, "hydra.mode=RUN"])
     work = key([job.pipeline, cfg.scale_name, cfg.paths.store])
@@ -182,7 +188,7 @@ def _cell(job: Built) -> Cell:
 
 
 def _missing(job: Built) -> list[Missing] | None:
-    """Return what the store lacks of what a job is to make; None where nothing says what that is."""
+    """Return the artifacts that a job still has to make; None if its pipeline cannot say."""
     from moe_distill.sweeps.forecast import missing
 
     with as_typed(job.cfg):

@@ -1,4 +1,4 @@
-"""The cells of a sweep: what each job is to leave, and how far it is."""
+"""The cells of a sweep: the rows that each job will leave, and its progress."""
 
 import functools
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ DONE = "done"
 
 
 def is_keyed(row: Row) -> bool:
-    """Say whether a row that is awaited has its key."""
+    """Return True if an expected row has its key."""
     return isinstance(row.get("config_hash"), str)
 
 
@@ -31,14 +31,14 @@ class Cell:
     """One job of a sweep.
 
     Attributes:
-        name: What its command line sets apart from the others.
-        folder: The job's folder, by its name in the sweep's.
-        command: What runs it alone.
-        expected_rows: The result rows it is to leave, with the columns that are known beforehand; none where
-            its pipeline leaves others.
-        work: What tells its work from that of any other job: a hash of what it runs, its scale and store;
-            None where it is not known.
-        idle: Whether it leaves no rows, and all that it would make was in the store when the sweep began.
+        name: The overrides in which the job differs from the others.
+        folder: Name of the job's folder, within the sweep's.
+        command: The command that runs the job alone.
+        expected_rows: The result rows it will leave, with the columns that are known beforehand; none for a
+            pipeline that leaves no result rows.
+        work: A hash of the job's pipeline, scale and store, by which attempts at other work in the same
+            folder are recognised; None if unknown.
+        idle: Whether it leaves no rows, and everything it makes was in the store when the sweep began.
     """
 
     name: str
@@ -50,64 +50,69 @@ class Cell:
 
     @functools.cached_property
     def keys(self) -> tuple[str, ...]:
-        """The keys of the rows that it is to leave (their ``config_hash``)."""
+        """The keys (``config_hash``) of the rows that it will leave."""
         return tuple(row["config_hash"] for row in self.expected_rows)
 
     def state(self, sweep: Path, results: Results) -> str:
-        """Say how far it is: ``done``, ``missing``, or what became of its last attempt.
+        """Return ``done``, ``missing``, or the state of the last attempt.
 
-        A cell is done when its rows are, whoever made them; where it leaves none, when an attempt at it has
-        finished.
+        A cell is done when its rows exist, whichever job made them; without rows, when an attempt finished.
+
+        Args:
+            sweep: The sweep's folder.
+            results: The rows that are finished.
         """
         if self.keys and all(results.has(row) for row in self.keys):
             return DONE
-        tried, own = attempts_of(sweep / self.folder), self.attempts(sweep)
-        if tried and not own:
+        attempts = self.attempts(sweep)
+        if attempts_of(sweep / self.folder) and not attempts:  # all of them at other work
             return "missing"
-        state = last_state(sweep / self.folder, own) if own else state_of(sweep / self.folder)
+        state = last_state(sweep / self.folder, attempts) if attempts else state_of(sweep / self.folder)
+        # A finished attempt whose rows are gone from the store has to be repeated.
         if state != "finished":
             return state
         return "missing" if self.keys else DONE
 
     def concluded(self, sweep: Path, results: Results) -> bool:
-        """Say whether nothing is left to do: its rows are done, and its folder holds what the sweep's page
-        shows of it.
+        """Return True if nothing is left to do: the rows exist, and the folder has what the page shows.
 
-        Committed rows need no folder; others stand in its table too. One that leaves no rows is concluded
-        where its last attempt finished and what it made is still in the store.
+        Args:
+            sweep: The sweep's folder.
+            results: The rows that are finished.
         """
-        tried = attempts_of(sweep / self.folder)
-        finished = bool(tried) and (tried[-1].outcome, tried[-1].work) == ("finished", self.work)
-        if not self.keys:
+        attempts = attempts_of(sweep / self.folder)
+        finished = bool(attempts) and (attempts[-1].outcome, attempts[-1].work) == ("finished", self.work)
+        if not self.keys:  # then the artifacts must still be in the store
             return self.idle and finished
         if not all(results.has(row) for row in self.keys):
             return False
-        if results.all_committed(self.keys):
+        if results.all_committed(self.keys):  # the page takes them from the committed table
             return True
-        told = finished and stages_of(sweep / self.folder) is not None
-        return told and not merge_rows([sweep / self.folder / "results.csv"], ResultRow).is_empty()
+        if not finished or stages_of(sweep / self.folder) is None:
+            return False
+        return not merge_rows([sweep / self.folder / "results.csv"], ResultRow).is_empty()
 
     def attempts(self, sweep: Path) -> list[Attempt]:
-        """Return the attempts at it, the first one first.
+        """Return the attempts at this cell's work, oldest first.
 
-        Its folder bears the same name at another scale, or with other data or another store: attempts at such
-        work are left out, and those before it of which the work is not known.
+        The folder has the same name at another scale, with other data or another store: attempts at such
+        work are left out, and so are earlier ones whose work was not recorded.
         """
-        tried = attempts_of(sweep / self.folder)
-        others = [i for i, a in enumerate(tried) if len({self.work, a.work} - {None}) > 1]
+        attempts = attempts_of(sweep / self.folder)
+        others = [i for i, a in enumerate(attempts) if len({self.work, a.work} - {None}) > 1]
         since = others[-1] + 1 if others else 0
-        return [a for i, a in enumerate(tried) if i >= since or (a.work is not None and a.work == self.work)]
+        return [a for i, a in enumerate(attempts) if i >= since or (a.work and a.work == self.work)]
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep as it was asked for.
+    """A sweep as it was requested.
 
     Attributes:
-        command: What runs it.
-        question: What it asks (see ``Question``).
+        command: The command that runs it.
+        question: The fields of its :class:`~moe_distill.results.question.Question`.
         cells: Its jobs, in order.
-        scales: Their scales; none where they are not known.
+        scales: The scales of its jobs; empty if unknown.
     """
 
     command: str
@@ -116,14 +121,14 @@ class Sweep:
     scales: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
-        """Keep it in the sweep's folder."""
+        """Write it to ``sweep.json`` in the sweep's folder."""
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / FILE, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> "Sweep | None":
-        """Return the sweep of a folder; None where none was begun there, or its file is damaged.
+        """Return the sweep of a folder; None if none was started there, or its file is damaged.
 
-        Of one that an earlier version began, it is not known which rows its cells await.
+        The cells of a sweep that an earlier version started have no expected rows.
         """
         return read_json(folder / FILE, cls)

@@ -1,4 +1,4 @@
-"""Commands that look at runs in the place of starting them: how far they are, and their pages again."""
+"""The commands that look at runs instead of starting them: status and report."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -10,11 +10,11 @@ from omegaconf import DictConfig
 
 @dataclass(frozen=True)
 class Look:
-    """What a command does with the configurations of runs.
+    """What a command does with the configurations of runs instead of running them.
 
     Attributes:
-        at_sweep: Takes the composed jobs of a sweep; returns what is printed.
-        at_run: Takes the configuration of a run of its own; returns what is printed.
+        at_sweep: Takes the composed jobs of a sweep; returns the text to print.
+        at_run: Takes the configuration of a single run; returns the text to print.
     """
 
     at_sweep: Callable[[Sequence[DictConfig]], str]
@@ -26,7 +26,7 @@ _current: ContextVar[Look | None] = ContextVar("look", default=None)
 
 @contextlib.contextmanager
 def looking(look: Look | None) -> Iterator[None]:
-    """Have runs looked at, instead of started, meanwhile; None starts them."""
+    """Make the entry point look at runs instead of starting them during the block; None starts them."""
     token = _current.set(look)
     try:
         yield
@@ -35,12 +35,12 @@ def looking(look: Look | None) -> Iterator[None]:
 
 
 def current_look() -> Look | None:
-    """Return what looks at runs instead of starting them, if anything does."""
+    """Return the :class:`Look` of the enclosing :func:`looking`, or None if runs are started."""
     return _current.get()
 
 
 def _status_of_sweep(configs: Sequence[DictConfig]) -> str:
-    from moe_distill.sweeps.hooks import status  # torch comes with it, which takes seconds
+    from moe_distill.sweeps.hooks import status  # here, as it imports torch, which takes seconds
 
     return status(configs)
 
@@ -65,5 +65,5 @@ def _report_of_run(cfg: DictConfig) -> str:
 
 STATUS = Look(_status_of_sweep, _status_of_run)
 REPORT = Look(_report_of_sweep, _report_of_run)
-# How both were asked for before they were commands of their own; to be dropped with the next release.
+# The overrides for both before they were separate commands; to be dropped with the next release.
 FORMER = {"pipeline=status": STATUS, "pipeline=report": REPORT}

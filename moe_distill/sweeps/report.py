@@ -1,5 +1,6 @@
-"""Build a run's or a sweep's tables and pages again from what lies in its folder."""
+"""Rebuild the tables and pages of a run or a sweep from the files in its folder."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from moe_distill.sweeps.status import last_lines
 if TYPE_CHECKING:
     from moe_distill.reports.sweep_page import SweepReport
 
-# What a sweep's page links to beside it, where it is there.
+# Files in the sweep's folder that its page links to, if they exist.
 _FILES = {
     "results.csv": "rows (results.csv)",
     "scores.csv": "scores.csv",
@@ -44,14 +45,14 @@ _FILES = {
     "table.tex": "table in LaTeX",
     "table.html": "table alone",
 }
-_DECIDED = ("architecture", "seed")  # by a row's key, whatever a table says
+_DECIDED = ("architecture", "seed")  # part of a row's key: a table that says otherwise is wrong
 
 
 def report_folder(cfg: DictConfig) -> str:
-    """Rebuild ``results.csv`` of a sweep and every ``report.html`` below a run's folder; say how many pages.
+    """Rebuild a sweep's ``results.csv`` and every ``report.html`` below a run's folder; return their count.
 
     Raises:
-        InputError: No run was concluded there.
+        InputError: No run has finished there.
     """
     folder, results = Path(cfg.paths.output), Results(Store(cfg.paths.store), cfg.paths.tables)
     runs = [file.parent for file in sorted(folder.glob(f"**/{FILE}"))]
@@ -66,18 +67,18 @@ def report_folder(cfg: DictConfig) -> str:
 
 
 def report_sweep(folder: Path, results: Results) -> str:
-    """Merge the tables of a sweep's jobs, build its page, and return where they are.
+    """Merge the tables of a sweep's jobs, build its page, and return the paths as text.
 
     Args:
         folder: The sweep's.
-        results: The rows that are done, wherever they were made.
+        results: The rows that are finished, whichever job made them.
     """
     from moe_distill.reports.sweep_page import build_sweep_page
 
     page = folder / "report.html"
     report = gathered(folder, results)
     answers = report.answer
-    if answers.variants:  # first, so that they stand whatever a picture fails by
+    if answers.variants:  # before the page, whose pictures may fail
         table = score_sheet(answers) if report.scores else sheet(answers)
         readme_table(folder, table, answers.named, answers.question.claim)
     write_text(page, build_sweep_page(replace(report, links=links_in(folder, _FILES))))
@@ -86,9 +87,9 @@ def report_sweep(folder: Path, results: Results) -> str:
 
 
 def gathered(folder: Path, results: Results) -> "SweepReport":
-    """Return all that the page of a sweep tells, from what lies in its folder.
+    """Return the content of a sweep's page, from the files in its folder.
 
-    Accuracies that a ``paper.csv`` there has published go before those that the question names.
+    Published accuracies are those of a ``paper.csv`` in the folder, or else of the question's.
     """
     from moe_distill.reports.sweep_page import SweepReport
 
@@ -96,8 +97,9 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     jobs = _jobs(folder, sweep.scales)
     tables = tables_of(folder, [*jobs])
     scores = scored(tables.get("scores.csv", ()))
-    rows: Sequence[Row] = () if scores else gathered_rows(folder, results)
-    rows = rows or ([] if scores else probed(tables.get("probe.csv", ())))
+    rows: Sequence[Row] = []
+    if not scores:  # a sweep of scores has no result rows, one of probes neither
+        rows = gathered_rows(folder, results) or probed(tables.get("probe.csv", ()))
     frame = frame_of(rows)
     question = Question(**sweep.question)
     if published := paper_rows(folder / "paper.csv"):
@@ -111,84 +113,83 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
         transfer=transfer_of(frame, question),
         cells=[_reported(cell, folder, results) for cell in sweep.cells],
         costs=[cost for stages in known for cost in stages.costs],
-        sets=[named for stages in known for named in stages.sets_there],
+        sets=[label_and_folder for stages in known for label_and_folder in stages.sets_there],
         tables=tables,
         facts=_facts(known),
     )
 
 
 def gathered_rows(folder: Path, results: Results) -> list[dict[str, Any]]:
-    """Return the result rows of a sweep, once a student, also of those to come."""
+    """Return the result rows of a sweep, one per student, including those of students still to be trained."""
     sweep = Sweep.read(folder) or Sweep("", {}, ())
-    return texts_of(distinct(_asked(sweep, texts_of(merged(folder, results=results)), results)))
+    return texts_of(distinct(_rows_of_cells(sweep, texts_of(merged(folder, results=results)), results)))
 
 
 def committed_sweep(table: Path, command: str, question: Question, scale: str) -> Sweep | None:
-    """Return the sweep that left an experiment's committed rows, whose page needs neither its data nor its
-    sets.
+    """Return the sweep that an experiment's committed rows came from: its page needs neither data nor sets.
 
     Args:
         table: The experiment's ``results.csv``.
-        command: What repeats the sweep.
+        command: The command that repeats the sweep.
         question: What the experiment asks.
         scale: Rows of other scales are left out.
 
     Returns:
-        A cell for each job that left rows, by what its command line set; None where no row is of that scale.
+        A sweep with a cell for each job that left rows, by its overrides; None if no row is of that scale.
 
     Raises:
         InputError: The table cannot be read.
     """
-    rows = (
-        [row for row in texts_of(read_rows(table, ResultRow)) if row["scale"] == scale]
-        if table.is_file()
-        else []
-    )
+    rows = texts_of(read_rows(table, ResultRow)) if table.is_file() else []
     jobs: dict[str, list[dict[str, str]]] = {}
     for row in rows:
-        jobs.setdefault(row["overrides"], []).append(row)
+        if row["scale"] == scale:
+            jobs.setdefault(row["overrides"], []).append(row)
+    # Baselines belong to all jobs and have no overrides; they are shown once, with the first job.
     baselines = jobs.pop("", [])
     if not jobs:
         return None
-    first, *others = jobs
-    # Baselines are of every job; they are told once, with the first.
-    awaited = {first: [*jobs[first], *baselines], **{name: jobs[name] for name in others}}
+    next(iter(jobs.values())).extend(baselines)
     cells = tuple(
-        Cell(name, f"committed-{n}", "", tuple(own)) for n, (name, own) in enumerate(awaited.items())
+        Cell(name, f"committed-{number}", "", tuple(job_rows))
+        for number, (name, job_rows) in enumerate(jobs.items())
     )
     return Sweep(command, asdict(question), cells, (scale,))
 
 
 def _facts(jobs: Sequence[Stages]) -> dict[str, str]:
-    """Return what the jobs ran on: all that differed, but of dates the first and the last."""
-    found: dict[str, set[str]] = {}
+    """Return what the jobs ran on: every value of each fact; of dates, only the first and the last."""
+    values: dict[str, set[str]] = {}
     for job in jobs:
         for name, fact in job.facts.items():
-            found.setdefault(name, set()).add(fact)
-    dates = found.get("date", ())
-    told = {name: "; ".join(sorted(facts)) for name, facts in found.items()}
-    return {**told, **({"date": " to ".join(sorted({min(dates), max(dates)}))} if dates else {})}
+            values.setdefault(name, set()).add(fact)
+    facts = {name: "; ".join(sorted(distinct_values)) for name, distinct_values in values.items()}
+    if dates := values.get("date"):
+        facts["date"] = " to ".join(sorted({min(dates), max(dates)}))
+    return facts
 
 
 def _jobs(sweep: Path, scales: Sequence[str]) -> dict[Path, Stages | None]:
-    """Return what each job of a sweep did, None where that is not known yet, by the job's folder.
+    """Return what each job of a sweep did, by its folder; None for a job that has not finished.
 
-    Jobs of other scales, whose folders stay where a sweep is run at two, are left out.
+    Jobs of other scales are left out: their folders remain when a sweep is repeated at another scale.
     """
-    found = {job: stages_of(job) for job in sorted(path for path in sweep.iterdir() if path.is_dir())}
-    return {
-        job: told for job, told in found.items() if not (scales and told) or told.scale in (None, *scales)
-    }
+    jobs: dict[Path, Stages | None] = {}
+    for folder in sorted(path for path in sweep.iterdir() if path.is_dir()):
+        stages = stages_of(folder)
+        if not scales or stages is None or stages.scale in (None, *scales):
+            jobs[folder] = stages
+    return jobs
 
 
 def _teachers(jobs: Mapping[Path, Stages | None]) -> dict[str, float]:
-    """Return the seconds that networks trained beforehand took, by the fingerprint of the job's own set.
+    """Return the seconds that pretrained networks took, by the fingerprint of the set made with them.
 
-    What a job did not look at, as its rows were committed before, is not known and left out.
+    Jobs whose rows were committed before did not look at their networks: their time is unknown, and left out.
     """
-    import polars as pl
+    import polars as pl  # here, as it starts threads, which the process that forks jobs must not have
 
-    found: dict[str, float] = {}
+    pretraining_seconds: dict[str, float] = {}
     for job, stages in jobs.items():
         costs = stages.costs if stages is not None else ()
         if not any(cost.stage == "distill" for cost in costs):
@@ -196,34 +197,39 @@ def _teachers(jobs: Mapping[Path, Stages | None]) -> dict[str, float]:
         pretrained = [cost for cost in costs if cost.stage == "pretrain"]
         rows = merge_rows(job.glob("results.csv"), ResultRow).filter(~pl.col("is_baseline"))
         seconds = seconds_of(merged_costs(pretrained))
-        found |= dict.fromkeys(rows.select(set_name()).to_series(), seconds)
-    return found
+        pretraining_seconds |= dict.fromkeys(rows.select(set_name()).to_series(), seconds)
+    return pretraining_seconds
 
 
-def _asked(sweep: Sweep, here: Sequence[dict[str, str]], results: Results) -> list[dict[str, Any]]:
-    """Return the rows of the sweep's cells, wherever they were made, and those of other jobs that ran in its
-    folder.
+def _rows_of_cells(
+    sweep: Sweep, folder_rows: Sequence[dict[str, str]], results: Results
+) -> list[dict[str, Any]]:
+    """Return the rows of the sweep's cells, then those of other jobs that ran in its folder.
 
-    Those of students to come have no accuracy. Jobs of another scale have folders of the same names: their
-    rows are left out.
+    Rows of students still to be trained have no accuracy.
+
+    Args:
+        sweep: The sweep.
+        folder_rows: The rows of all tables in the sweep's folder.
+        results: The rows that are finished, whichever job made them.
     """
-    known = {row["config_hash"]: row for row in here}
-    found: dict[str, dict[str, Any]] = {}
-    for row in (row for cell in sweep.cells for row in cell.expected_rows):
+    known = {row["config_hash"]: row for row in folder_rows}
+    expected: dict[str, dict[str, Any]] = {}
+    for row in itertools.chain.from_iterable(cell.expected_rows for cell in sweep.cells):
         key = row["config_hash"]
-        if key not in found:
-            there: Mapping[str, Any]
-            decided = {column: row[column] for column in _DECIDED if column in row}
-            if key in known:
-                there = {**known[key], **decided}
-            else:
-                there = {**results.row(key, **decided), **row} if results.has(key) else row
-            found[key] = {c: None if there.get(c) is None else str(there[c]) for c in COLUMNS}
-    scales = sweep.scales or {row["scale"] for row in found.values()}
-    return [
-        *found.values(),
-        *(r for k, r in known.items() if k not in found and (not scales or r["scale"] in scales)),
-    ]
+        if key in expected:
+            continue
+        decided = {column: row[column] for column in _DECIDED if column in row}
+        best: Mapping[str, Any] = row
+        if key in known:
+            best = {**known[key], **decided}
+        elif results.has(key):
+            best = {**results.row(key, **decided), **row}
+        expected[key] = {c: None if best.get(c) is None else str(best[c]) for c in COLUMNS}
+    # Jobs of another scale have folders of the same names: their rows are left out.
+    scales = sweep.scales or {row["scale"] for row in expected.values()}
+    others = [row for key, row in known.items() if key not in expected]
+    return [*expected.values(), *(row for row in others if not scales or row["scale"] in scales)]
 
 
 def _reported(cell: Cell, folder: Path, results: Results) -> CellReport:

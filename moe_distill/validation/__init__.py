@@ -1,1 +1,1 @@
-"""What parameters take, said in their annotations, and whether a value fits."""
+"""Check values against annotations: what parameters accept, and whether a value fits."""

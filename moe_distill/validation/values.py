@@ -1,6 +1,6 @@
-"""What parameters take, in names: ``iterations: Count``; and the objects that refuse anything else.
+"""Named annotations for parameters (``iterations: Count``), and a decorator that enforces them.
 
-A configuration is checked by the same annotations before anything is built of it
+A configuration is checked by the same annotations before anything is built from it
 (:mod:`moe_distill.config.checking`).
 """
 
@@ -31,10 +31,10 @@ def _is_split(text: str) -> bool:
     return parts is not None and int(parts[1]) <= MOST and int(parts[2]) <= MOST_EXPERTS
 
 
-MOST_EXPERTS = 1000  # more would only be a slip
-LEAST_STD = (
-    1 / 255
-)  # of a channel of pixels from 0 to 1: one step of 8 bits; to divide by less would blow up noise
+MOST_EXPERTS = 1000  # more is taken for a typing mistake
+# The least standard deviation of a channel with pixels from 0 to 1 is one step of 8 bits: dividing by less
+# would only amplify noise.
+LEAST_STD = 1 / 255
 Count = Annotated[int, Ge(1), Le(MOST)]
 Whole = Annotated[int, Ge(0), Le(MOST)]
 Positive = Annotated[float, Gt(0)]
@@ -44,10 +44,10 @@ Momentum = Annotated[float, Ge(0), Lt(1)]
 Experts = Annotated[int, Ge(1), Le(MOST_EXPERTS)]
 Students = Experts
 Threads = Annotated[int, Ge(1), Le(1024)]
-Side = Annotated[int, Ge(1), Le(224)]  # of a map, in pixels: images are no larger
+Side = Annotated[int, Ge(1), Le(224)]  # side of a feature map in pixels; images have at most 224
 Pixels = Annotated[int, Ge(8), Le(224)]
 Width = Annotated[float, Gt(0), Le(100)]
-Few = Annotated[int, Ge(1), Le(10_000)]  # layers, heads, channels
+Few = Annotated[int, Ge(1), Le(10_000)]  # number of layers, heads or channels
 Depth = Annotated[int, Ge(1), Le(100)]
 Text = Annotated[str, MinLen(1)]
 LocalFolder = Annotated[str, MinLen(1), Where(lambda path: "://" not in path, "a folder of this machine")]
@@ -60,24 +60,31 @@ FolderName = Annotated[
 ]
 Split = Annotated[str, Where(_is_split, "images per class and experts, such as 5x2, of at most 1000 experts")]
 Hook = Annotated[str, Where(_is_called, "the dotted name of a function that can be imported")]
-Pairing = Annotated[
-    str, Where(lambda word: word in ("any", "same_class"), "any or same_class")
-]  # no Literal in OmegaConf
+# No Literal, as OmegaConf's structured configurations know none.
+Pairing = Annotated[str, Where(lambda word: word in ("any", "same_class"), "any or same_class")]
 Row = Annotated[
-    Any,  # from a yaml a number, from a command line its digits
+    Any,  # a number in a yaml is an int, on a command line a text
     Where(lambda row: str(row).isdecimal() and int(row) >= 1, "a number of images per class, such as 10"),
 ]
-# Settings by method, data set (or ``default``) and images per class.
+# Settings by method, data set (or ``default``) and images per class: presets.rows of a configuration.
 OwnRows = Mapping[str, Mapping[str, Mapping[Row, Mapping[str, Any]]]]
+# Settings by method that a scale shortens; null for none.
 Shortened = Mapping[str, Mapping[str, Any] | None]
 T = TypeVar("T", bound=Callable[..., Any])
 
 
 def checked(target: T) -> T:
-    """Have a class or function refuse arguments that its annotations do not allow, before it does anything.
+    """Decorate a class or function so that it refuses arguments that its annotations do not allow.
 
     Raises:
-        FieldError: (The decorated one.) Names the parameter.
+        FieldError: When the decorated one is called; names the parameter.
+
+    Example:
+        >>> @checked
+        ... def train(epochs: Count): ...
+        >>> train(0)
+        Traceback (most recent call last):
+        moe_distill.errors.FieldError: epochs=0: a whole number of at least 1
     """
     call = target.__init__ if inspect.isclass(target) else target
     signature = inspect.signature(call)
@@ -87,12 +94,13 @@ def checked(target: T) -> T:
         try:
             arguments = signature.bind(*args, **kwargs).arguments
         except TypeError:
-            return call(*args, **kwargs)  # Python says best what is missing
+            return call(*args, **kwargs)  # raises Python's own message about the missing argument
         if (problem := problem_of(target, arguments)) is not None:
             raise FieldError(problem.field, problem.value, problem.allowed)
         return call(*args, **kwargs)
 
     if inspect.isclass(target):
+        # The class itself is returned, as a wrapper would break isinstance, pickling and subclasses.
         target.__init__ = first_checks  # type: ignore[method-assign]
         return target
     return typing.cast(T, first_checks)

@@ -1,4 +1,4 @@
-"""Annotations taken apart, and said in words."""
+"""Take annotations apart and describe in words what they accept."""
 
 import difflib
 import functools
@@ -12,19 +12,19 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, is_type
 
 from annotated_types import BaseMetadata, Ge, GroupedMetadata, Gt, Le, Lt, MinLen
 
-MOST = 2**31 - 1  # of what is counted: torch, range and memory end there or soon after
-LARGEST = 3.4e38  # of any number: float32 holds no more
+MOST = 2**31 - 1  # largest count: int32, in which torch stores some sizes
+LARGEST = 3.4e38  # largest number: about the maximum of float32
 SCALARS = (bool, int, float, str, Path)
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
 
 
 @dataclass(frozen=True)
 class Where(BaseMetadata):
-    """A condition that no bound says, with its words.
+    """A condition on a value that bounds cannot express.
 
     Args:
         holds: The condition.
-        words: What would be accepted.
+        words: What would be accepted, for error messages.
     """
 
     holds: Callable[[Any], bool]
@@ -32,18 +32,27 @@ class Where(BaseMetadata):
 
 
 def listed(names: Iterable[Any]) -> str:
-    """Return the names that a user may give, as text."""
+    """Return the public ones of some names as one text, sorted.
+
+    Example:
+        >>> listed(["lr", "epochs", "_private"]), listed([])
+        ('epochs, lr', 'none')
+    """
     return ", ".join(sorted(str(n) for n in names if not str(n).startswith("_"))) or "none"
 
 
 def no_such(name: str, known: Iterable[str]) -> str:
-    """Return that there is no such key, and which one it resembles, or else which there are.
+    """Return the message for an unknown key: the known key that it resembles, or a list of the known ones.
 
     Args:
-        name: As typed, or as a yaml has it.
-        known: What could stand there; with a plus in front where one types it so.
+        name: The key, as typed or as it stands in a yaml.
+        known: The known keys, with a plus in front where Hydra wants one to be typed.
+
+    Example:
+        >>> no_such("sede", ["seed", "ipc"])
+        'no such key; did you mean seed?'
     """
-    typed = {one.lstrip("+"): one for one in known}
+    typed = {key.lstrip("+"): key for key in known}
     if name in typed:
         return "no such key; a yaml that sets other keys than its group's begins with # @package _global_"
     alike = difflib.get_close_matches(name, typed, n=1)
@@ -51,14 +60,19 @@ def no_such(name: str, known: Iterable[str]) -> str:
 
 
 def options_of(annotation: Any) -> tuple[Any, ...]:
-    """Return the parts of a union, or the annotation alone."""
+    """Return the members of a union, or the annotation alone.
+
+    Example:
+        >>> options_of(int | None), options_of(float)
+        ((<class 'int'>, <class 'NoneType'>), (<class 'float'>,))
+    """
     if origin_of(annotation) in (Union, types.UnionType):
         return tuple(option for part in get_args(annotation) for option in options_of(part))
     return (annotation,)
 
 
 def origin_of(annotation: Any) -> Any:
-    """Return what an annotation is made of, any sequence as ``Sequence`` and any mapping as ``Mapping``."""
+    """Return an annotation's origin; that of lists and tuples is ``Sequence``, that of dicts ``Mapping``."""
     origin = get_origin(annotation)
     known = {list: Sequence, tuple: Sequence, dict: Mapping}
     return known.get(origin, origin)
@@ -66,15 +80,32 @@ def origin_of(annotation: Any) -> Any:
 
 @functools.cache
 def bounds_of(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Return an annotation without its metadata, and these."""
+    """Return the type within ``Annotated``, and the metadata such as ``Ge(1)``.
+
+    Example:
+        >>> bounds_of(Annotated[int, Ge(1)])
+        (<class 'int'>, (Ge(ge=1),))
+    """
     if get_origin(annotation) is not Annotated:
         return annotation, ()
-    kind, *more = get_args(annotation)
-    return kind, tuple(one for m in more for one in (m if isinstance(m, GroupedMetadata) else (m,)))
+    kind, *metadata = get_args(annotation)
+    bounds: list[Any] = []
+    for entry in metadata:  # Interval and its like hold several bounds
+        bounds.extend(entry if isinstance(entry, GroupedMetadata) else [entry])
+    return kind, tuple(bounds)
 
 
 def describe_value(annotation: Any, value: Any) -> str:
-    """Return what an annotation takes, for someone who gave another value."""
+    """Return in words what an annotation accepts.
+
+    Args:
+        annotation: A type, perhaps annotated, but no union.
+        value: The value that did not fit; limits and hints that it does not touch are left out.
+
+    Example:
+        >>> describe_value(Annotated[int, Ge(1)], 0)
+        'a whole number of at least 1'
+    """
     kind, bounds = bounds_of(annotation)
     if words := next((bound.words for bound in bounds if isinstance(bound, Where)), ""):
         return words
@@ -111,13 +142,19 @@ def _describe_object(kind: Any, value: Any) -> str:
 
 
 def _limits(bounds: Sequence[Any], value: Any) -> str:
-    """Return bounds in words; those of the machine only where they are met."""
+    """Return bounds in words."""
     size = abs(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0
-    said = [words for b in bounds if (words := _limit(b)) and (words != _limit(Le(MOST)) or size > MOST)]
-    return " and ".join([*said, *([f"at most {LARGEST}"] if LARGEST < size < math.inf else [])])
+    words = [_limit(bound) for bound in bounds]
+    # Limits of the machine interest only who exceeds them: "at most 2147483647" would hide the real bound.
+    if size <= MOST:
+        words = [limit for limit in words if limit != _limit(Le(MOST))]
+    if LARGEST < size < math.inf:
+        words.append(f"at most {LARGEST}")
+    return " and ".join(filter(None, words))
 
 
 def _limit(bound: Any) -> str:
+    """Return a bound in words; empty for metadata that is no bound."""
     match bound:
         case Gt(gt):
             return f"above {gt}"

@@ -1,4 +1,4 @@
-"""What a sweep is foretold to cost: finished work is left out, shared work counts once, bad cells are
+"""What a sweep is forecast to cost: finished work is left out, shared work counts once, bad cells are
 refused."""
 
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_jobs_that_share_a_stage_pay_for_it_once(suite, monkeypatch):
     cells = [suite.compose(*ONE, f"seed={seed}") for seed in (0, 1)]
     monkeypatch.setattr("moe_distill.sweeps.forecast.speeds", lambda works, *_: [1.0] * len(works))
     *lines, memory, total = forecast_jobs(built(cells)).splitlines()
-    assert memory.startswith("peak memory not foretold") and "of work in 2 jobs" in total
+    assert memory.startswith("peak memory not forecast") and "of work in 2 jobs" in total
     named = ["digits teachers", "digits distill dm5x2", "digits students dm5x2"]
     assert [line.split("min  ")[1] for line in lines if "min  " in line] == named
     stages = [s for cfg in cells for s in missing(*parts(suite, f"seed={cfg.seed}"))]
@@ -129,9 +129,9 @@ def test_every_pipeline_lists_its_stages_or_says_that_it_does_not(suite):
     text = forecast_jobs(
         built([suite.compose(*ONE, "pipeline=export"), suite.compose(*ONE, "pipeline=export")])
     )
-    assert text.splitlines()[0] == "not foretold: pipeline=export" and "0 s of work in 0 jobs" in text
+    assert text.splitlines()[0] == "not forecast: pipeline=export" and "0 s of work in 0 jobs" in text
     text = forecast_jobs(built([suite.compose(*ONE, "pipeline=evaluate", "pipeline.path=somewhere")]))
-    assert text.splitlines()[0] == "not foretold: work on the set at somewhere"
+    assert text.splitlines()[0] == "not forecast: work on the set at somewhere"
 
 
 def test_students_of_all_real_data_take_longer_than_those_of_the_set(suite):
@@ -177,8 +177,8 @@ def test_lines_of_no_time_are_left_out_and_a_method_that_does_not_say_its_cost_i
 ):
     monkeypatch.setattr("moe_distill.methods.dm.DM.forwards", Method.forward_passes)
     coming = forecast_jobs(built([suite.compose(*ONE, "trainer=cpu")])).splitlines()
-    assert " 0.0 min" not in "".join(coming) and "not foretold: digits distill dm5x2" in coming
-    assert ", and what is not foretold; stages already" in coming[-1]
+    assert " 0.0 min" not in "".join(coming) and "not forecast: digits distill dm5x2" in coming
+    assert ", and what is not forecast; stages already" in coming[-1]
 
 
 def test_disk_is_that_of_every_snapshot_of_every_teacher(suite):

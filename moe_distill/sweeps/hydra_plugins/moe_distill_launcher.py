@@ -21,13 +21,13 @@ class ProcessLauncherConf:
     """Options of ``hydra/launcher=process``.
 
     Args:
-        n_jobs: Jobs at a time, where no GPUs are named.
-        gpus: The sets of GPUs to share out, one job each at a time: ``"0,1;2,3"`` is two slots of two,
-            ``auto`` is one slot for each visible GPU, null leaves the choice to the job. A GPU may stand in
-            several slots.
-        module: What ``python -m`` runs; null is the module that started the sweep.
-        warm: Whether jobs on the CPU start from a process that has imported what they need, once for all;
-            false starts each as a plain process, which imports for seconds.
+        n_jobs: Number of jobs at a time, if ``gpus`` is null.
+        gpus: The slots, each with the GPUs of one job at a time: ``"0,1;2,3"`` is two slots of two GPUs,
+            ``auto`` is a slot for each visible GPU, null leaves the choice to the job. Several slots may have
+            the same GPU.
+        module: The module that ``python -m`` runs; null is the one that started the sweep.
+        warm: Whether jobs on the CPU are forked from a process that has imported everything; false starts
+            each as a new process, which needs seconds for its imports.
     """
 
     _target_: str = "hydra_plugins.moe_distill_launcher.ProcessLauncher"
@@ -43,13 +43,16 @@ ConfigStore.instance().store(
 
 
 def visible_gpus(environ: Mapping[str, str]) -> list[str]:
-    """Return the names of the GPUs a job would see, by ``CUDA_VISIBLE_DEVICES`` or else by ``nvidia-smi
-    -L``.
+    """Return the names of the GPUs that a job would see: ``CUDA_VISIBLE_DEVICES``, or all of nvidia-smi.
+
+    Example:
+        >>> visible_gpus({"CUDA_VISIBLE_DEVICES": "0,2"})
+        ['0', '2']
     """
-    listed = environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is not None:
-        return [name.strip() for name in listed.split(",") if name.strip() not in ("", "-1")]
-    try:
+    visible = environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    try:  # not by torch, which this process would have to import for seconds
         answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return []
@@ -57,8 +60,16 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str]:
 
 
 def gpu_slots(n_jobs: int, gpus: str | None, environ: Mapping[str, str]) -> list[str | None]:
-    """Return one entry for each job that may run at a time: its ``CUDA_VISIBLE_DEVICES``, None to leave that
-    alone.
+    """Return a slot for each job that may run at a time: its ``CUDA_VISIBLE_DEVICES``, or None to keep it.
+
+    Args:
+        n_jobs: See :class:`ProcessLauncherConf`.
+        gpus: See :class:`ProcessLauncherConf`.
+        environ: The environment variables.
+
+    Example:
+        >>> gpu_slots(1, "0,1;2,3", {}), gpu_slots(2, None, {})
+        (['0,1', '2,3'], [None, None])
 
     Raises:
         InputError: ``n_jobs`` below 1 or unlike the number of slots, a malformed slot, or ``auto`` without
@@ -83,9 +94,7 @@ def gpu_slots(n_jobs: int, gpus: str | None, environ: Mapping[str, str]) -> list
 
 
 class ProcessLauncher(FreshProcessLauncher):
-    """Run the jobs of a sweep as processes of this machine; the arguments are those of
-    ProcessLauncherConf.
-    """
+    """Runs the jobs of a sweep as processes; the arguments are those of :class:`ProcessLauncherConf`."""
 
     slots: list[str | None]
 
@@ -97,14 +106,14 @@ class ProcessLauncher(FreshProcessLauncher):
         """Run the jobs, one on each slot at a time.
 
         Raises:
-            InputError: Options that cannot be met, or two jobs with the same folder.
+            InputError: An option is invalid, or two jobs have the same folder.
             SystemExit: The sweep was stopped by a signal.
         """
         self.slots = gpu_slots(self.n_jobs, self.gpus, os.environ)
         return self.sweep(job_overrides, initial_job_idx)
 
     def check(self, configs: Sequence[DictConfig]) -> None:
-        """Find out whether the jobs can be forked: none of them may come to use a GPU."""
+        """Decide whether the jobs are forked: none of them may use a GPU, as CUDA does not survive a fork."""
         on_cpu = all(OmegaConf.select(config, "trainer.accelerator") == "cpu" for config in configs)
         without_gpu = self.gpus is None and (on_cpu or not visible_gpus(os.environ))
         self.forks = self.warm and can_fork() and without_gpu
@@ -114,7 +123,6 @@ class ProcessLauncher(FreshProcessLauncher):
         return run_jobs(jobs, self.slots, start_warm if self.forks else start_fresh)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what the function returns; where jobs are forked, in a fork, which spares this process the
-        imports.
-        """
+        """Return the result of a function, which runs in a fork if the jobs do."""
+        # The fork server has everything imported that the function would have to import here.
         return call_warm(function, *arguments) if self.forks else super().call(function, *arguments)

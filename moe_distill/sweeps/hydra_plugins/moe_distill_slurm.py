@@ -1,6 +1,4 @@
-"""Hydra launcher ``submitit_slurm``: every job of a sweep is an ordinary single run in a Slurm job of its
-own.
-"""
+"""Hydra launcher ``submitit_slurm``: every job of a sweep is an ordinary single run in a Slurm job."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -15,9 +13,7 @@ from moe_distill.sweeps.launchers.slurm import check_queue, executor, run_in_slu
 
 
 class SlurmLauncher(FreshProcessLauncher):
-    """Run the jobs of a sweep as Slurm jobs; the options are those of
-    ``conf/hydra/launcher/submitit_slurm.yaml``.
-    """
+    """Runs the jobs of a sweep as Slurm jobs; options as in ``conf/hydra/launcher/submitit_slurm.yaml``."""
 
     def __init__(self, submitit_folder: str, max_num_timeout: int, **options: Any) -> None:
         super().__init__(module=None)
@@ -28,7 +24,7 @@ class SlurmLauncher(FreshProcessLauncher):
         """Submit the jobs as one array and wait for them.
 
         Raises:
-            InputError: Options that cannot be met, no Slurm, or two jobs with the same folder.
+            InputError: An option is invalid, there is no Slurm, or two jobs have the same folder.
         """
         try:
             self.submit = executor(self.folder, self.max_num_timeout, self.options)
@@ -41,13 +37,13 @@ class SlurmLauncher(FreshProcessLauncher):
         return run_in_slurm(jobs, self.submit)
 
     def check(self, configs: Sequence[DictConfig]) -> None:
-        """Refuse jobs that ask for another machine than the sweep, as those of an array are alike, or are
-        queued.
+        """Refuse a sweep that is still queued, and jobs with other Slurm options than the sweep.
 
         Raises:
-            InputError: One does, or is.
+            InputError: There is such a job.
         """
         check_queue(self.folder)
+        # The jobs of an array all have the same options.
         for config in configs:
             for name, value in self.config.hydra.launcher.items():
                 if config.hydra.launcher[name] != value:

@@ -1,9 +1,7 @@
-"""Hydra sweeper ``cells``: the basic sweeper's grid, and beside it a list of cells that vary several settings
-at once.
+"""Hydra sweeper ``cells``: the basic sweeper's grid, times a list of cells that vary several settings.
 
-A grid cannot say "neither term nor mixing, the term alone, both", nor "one setting at a time".
-``hydra.sweeper.cells``
-can: each entry is a line of overrides, and every job of the grid is run for every entry.
+A grid cannot express "neither term nor mixing, the term alone, both", nor "one setting at a time".
+``hydra.sweeper.cells`` can: each entry is a line of overrides, and each job of the grid runs for each entry.
 """
 
 from collections.abc import Sequence
@@ -25,9 +23,9 @@ class CellsSweeperConf:
     """Options of ``hydra/sweeper=cells``.
 
     Args:
-        max_batch_size: Null; anything else is refused with what to set instead.
+        max_batch_size: Must be null; part of the basic sweeper's options.
         params: The grid: choices by key, as on the command line.
-        cells: Lines of overrides parted by spaces, such as ``"diversity=none fusion=none"``.
+        cells: Lines of overrides separated by spaces, such as ``"diversity=none fusion=none"``.
     """
 
     _target_: str = "hydra_plugins.moe_distill_sweeper.CellsSweeper"
@@ -46,7 +44,7 @@ class CellsInputError(CompactHydraException, InputError):
 
 
 class CellsSweeper(BasicSweeper):
-    """The arguments are those of CellsSweeperConf."""
+    """Runs every job of the grid for every cell; the arguments are those of :class:`CellsSweeperConf`."""
 
     def __init__(
         self, max_batch_size: int | None, params: dict[str, str] | None, cells: Sequence[str]
@@ -57,21 +55,25 @@ class CellsSweeper(BasicSweeper):
     def split_arguments(  # type: ignore[override]
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
-        """Return the jobs, in one batch, each as its overrides: a cell's, then the grid's and the command
-        line's.
+        """Return the jobs in one batch, each as a list of overrides: a cell's, then those of the grid.
+
+        Args:
+            overrides: The overrides of the grid and the command line.
+            max_batch_size: Must be None.
 
         Raises:
-            InputError: The command line sets what the cells vary, or ``ipc`` or ``noe`` where the split is
-                swept, or asks for several batches: each would count as a sweep of its own, and none would
-                follow one of which a job failed.
+            InputError: The command line sets what the cells vary, or ``ipc`` or ``noe`` while the split is
+                swept, or asks for several batches.
         """
+        # Each batch would count as a separate sweep, and Hydra stops after a batch with a failed job.
         if max_batch_size is not None:
-            instead = "hydra.launcher.n_jobs, or hydra.launcher.array_parallelism on Slurm, limits the jobs at a time"
-            raise CellsInputError("hydra.sweeper.max_batch_size", max_batch_size, f"null; {instead}")
+            limits = "hydra.launcher.n_jobs, or hydra.launcher.array_parallelism on Slurm,"
+            allowed = f"null; {limits} limits the jobs at a time"
+            raise CellsInputError("hydra.sweeper.max_batch_size", max_batch_size, allowed)
         (grid,) = BasicSweeper.split_arguments(overrides, max_batch_size)
-        given = {_key(o.input_line or "") for o in overrides}
+        typed = {_key(o.input_line or "") for o in overrides}
         varied = {_key(line) for cell in self.cells for line in cell}
-        for key in sorted(given & varied):
+        for key in sorted(typed & varied):
             raise CellsInputError(
                 key, "set", "left out: the cells of this experiment vary it (hydra.sweeper.cells)"
             )
@@ -81,11 +83,12 @@ class CellsSweeper(BasicSweeper):
         return [jobs]
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose every job to see that it can be, unless the launcher does so before it runs any.
+        """Compose every job to check it.
 
         Raises:
-            InputError: A launcher of others is to look at a sweep, which only ours do in place of its jobs.
+            InputError: A status or report was requested with another launcher than ours.
         """
+        # Our launchers compose all jobs themselves before they run any.
         if not isinstance(self.launcher, FreshProcessLauncher):
             if current_look() is not None:
                 chosen = self.config.hydra.runtime.choices["hydra/launcher"]  # type: ignore[union-attr]

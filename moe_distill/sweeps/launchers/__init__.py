@@ -1,1 +1,1 @@
-"""How the jobs of a sweep are started."""
+"""Start the jobs of a sweep: as processes, as forks of a warm process, or by Slurm."""

@@ -1,5 +1,4 @@
-"""What our launchers share: every job of a sweep as the ordinary single run that repeats it, in a process of
-its own.
+"""The base of our launchers: each job of a sweep becomes a single run in a separate process.
 
 Nothing leaks from job to job (environment, process groups, trackers), a crash costs one job, and the first
 line of a job's ``console.log`` is the command that repeats it. A sweeper gets each job's headline number.
@@ -39,7 +38,7 @@ class LauncherInputError(CompactHydraException, InputError):
 
 
 def source_flags(config: DictConfig) -> list[str]:
-    """Return the options that make a child compose from the very sources ``config`` was composed from."""
+    """Return the command-line options by which a child process composes from the same yamls as ``config``."""
     flags = []
     for source in config.hydra.runtime.config_sources:
         path = source.path if source.schema == "file" else f"{source.schema}://{source.path}"
@@ -50,8 +49,11 @@ def source_flags(config: DictConfig) -> list[str]:
 
 
 def module_name(module: str | None, task: TaskFunction) -> str:
-    """Return what ``python -m`` runs: ``module``, else the module Python was started with, else that of
-    ``task``.
+    """Return the name of the module that ``python -m`` runs for a job.
+
+    Args:
+        module: The name, or None for the module that Python was started with.
+        task: The function that Hydra calls; its module is used under a console script.
 
     Raises:
         InputError: Python was started with a path, so that the module has no name.
@@ -66,10 +68,10 @@ def module_name(module: str | None, task: TaskFunction) -> str:
 
 
 def check_folders(jobs: Sequence[Job]) -> None:
-    """Check that no two jobs share a folder.
+    """Refuse jobs that share a folder.
 
     Raises:
-        InputError: Two do.
+        InputError: Two of them do.
     """
     owners: dict[Path, Job] = {}
     for job in jobs:
@@ -80,10 +82,10 @@ def check_folders(jobs: Sequence[Job]) -> None:
 
 
 def check_idle(jobs: Sequence[Job]) -> None:
-    """Check that no process of this machine works at one of the jobs.
+    """Refuse jobs on which another process of this machine is working.
 
     Raises:
-        InputError: One does.
+        InputError: There is such a job.
     """
     busy = [job for job in jobs if works_here(job.folder)]
     if busy:
@@ -93,54 +95,58 @@ def check_idle(jobs: Sequence[Job]) -> None:
 
 
 class FreshProcessLauncher(Launcher):
-    """Compose every job of a sweep and hand all of them over to what runs them.
+    """Base class: composes every job of a sweep and passes them all to :meth:`run`.
 
     Args:
-        module: What ``python -m`` runs; null is the module that started the sweep.
+        module: The module that ``python -m`` runs; null is the one that started the sweep.
     """
 
     context: HydraContext
     task: TaskFunction
     config: DictConfig
-    forks = False  # whether jobs start from a process that has imported everything
+    forks = False  # whether jobs are forked from a process that has imported everything
 
     def __init__(self, module: str | None) -> None:
         self.module = module
         self._launched: dict[Path, DictConfig] = {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what the sweep runs; called by Hydra before ``launch``."""
+        """Store what the sweep runs; called by Hydra before ``launch``."""
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def run(self, jobs: Sequence[Job]) -> Sequence[str | None]:
-        """Run the jobs that are not done; return, for each, what went wrong in one line, or None."""
+        """Run jobs and return, for each, what went wrong in one line, or None; for subclasses.
+
+        Raises:
+            NotImplementedError: A subclass does not define it.
+        """
         raise NotImplementedError
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what a function returns, which may import for seconds and load data."""
+        """Return the result of a function, which may import for seconds and load data."""
         return function(*arguments)
 
     def ask(self, key: str, configs: Sequence[DictConfig]) -> Any:
-        """Return what the function that a config key names returns of all jobs; None where it names none."""
+        """Call the function that a configuration key names with all jobs; return None if the key is null."""
         path = OmegaConf.select(configs[0], key)
         return None if path is None else self.call(answer, key, path, configs)
 
     def sweep(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Compose every job, run them all, and sum up what failed.
+        """Compose every job, run them all, and report what failed.
 
-        Config keys name functions, list of composed job configs -> text: ``before_sweep`` is called and its
-        text printed before the first job, ``after_sweep`` after the last one has ended, well or not.
-        ``done_already`` says of each job whether it is to be left out, once ``before_sweep`` was called. A
-        command that looks at runs does so in the place of all jobs. In these configs the resolver
-        ``${hydra:...}`` knows the last job only.
+        Three configuration keys name functions of the composed jobs. ``before_sweep`` is called before the
+        first job and its text printed; then ``done_already``, which returns for each job whether to leave it
+        out; ``after_sweep`` is called after the last job has ended. A status or report command looks at the
+        jobs instead of running them. In these configurations the resolver ``${hydra:...}`` knows only the
+        last job.
 
         Args:
-            job_overrides: What each job's command line says.
+            job_overrides: The overrides of each job.
             initial_job_idx: Number of the first job.
 
         Raises:
-            InputError: Options that cannot be met, two jobs with the same folder, or a sweep or job that is
-                running.
+            InputError: An option is invalid, two jobs have the same folder, or the sweep or one of its jobs
+                is already running.
         """
         module = module_name(self.module, self.task)
         setup_globals()
@@ -152,13 +158,13 @@ class FreshProcessLauncher(Launcher):
         jobs = [self._job(config, module) for config in configs]
         check_folders(jobs)
         self.check(configs)
-        # Until a first job has begun, nothing else tells that a sweep runs there.
+        # Until the first job has begun, the lock is the only sign that a sweep runs there.
         with locked(jobs[0].folder.parent / ".sweep.lock", "hydra.sweep.dir", refusal=_FREE):
             check_idle(jobs)
-            # A sweeper may launch some jobs, look at what they return, and launch more: all are one sweep.
-            earlier = [
-                config for folder, config in self._launched.items() if folder not in {j.folder for j in jobs}
-            ]
+            # A sweeper such as Optuna's launches some jobs, looks at their results, and launches more: all
+            # belong to one sweep.
+            folders = {job.folder for job in jobs}
+            earlier = [config for folder, config in self._launched.items() if folder not in folders]
             self._launched |= {job.folder: config for job, config in zip(jobs, configs, strict=True)}
             outcomes = self._run(jobs, [*earlier, *configs])
             counted = counted_ends(outcomes)
@@ -172,9 +178,10 @@ class FreshProcessLauncher(Launcher):
         ]
 
     def _run(self, jobs: Sequence[Job], configs: Sequence[DictConfig]) -> list[str | None]:
-        """Say what the jobs cost, run those that are not done, and return what went wrong with each."""
+        """Print the forecast, run the jobs that are not done, and return what went wrong with each."""
         imports = self._import_seconds(configs[0])
         show(self.ask("before_sweep", configs))
+        # The jobs are the last of the configurations, see `earlier` above.
         done = (self.ask("done_already", configs) or [False] * len(jobs))[-len(jobs) :]
         waiting = [i for i, is_done in enumerate(done) if not is_done]
         if len(waiting) < len(jobs):
@@ -188,7 +195,10 @@ class FreshProcessLauncher(Launcher):
         return outcomes
 
     def _import_seconds(self, config: DictConfig) -> float:
-        """Return how long each job imports, by what the first question imports; forked jobs have it all."""
+        """Return the seconds that each job needs for imports, measured on those of ``before_sweep``.
+
+        Forked jobs need none.
+        """
         path = OmegaConf.select(config, "before_sweep")
         began = time.monotonic()
         if path is not None and not self.forks:
@@ -199,16 +209,16 @@ class FreshProcessLauncher(Launcher):
         return [self._compose(overrides, number) for number, overrides in enumerate(job_overrides, first)]
 
     def check(self, configs: Sequence[DictConfig]) -> None:
-        """Look at all jobs before the forecast, and refuse those that the launcher cannot run."""
+        """Refuse jobs that the launcher cannot run; called before the forecast, for subclasses."""
 
     def _compose(self, overrides: Sequence[str], number: int) -> DictConfig:
-        """Compose one job as its process will, down to its folder (``hydra.runtime.output_dir``)."""
+        """Compose one job as its process will, including its folder (``hydra.runtime.output_dir``)."""
         config = self.context.config_loader.load_sweep_config(
             self.config, [*map(with_option_quoted, overrides)]
         )
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = number
-        HydraConfig.instance().set_config(config)  # the name of the folder may use the resolver ${hydra:...}
+        HydraConfig.instance().set_config(config)  # the folder's name may use the resolver ${hydra:...}
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.runtime.output_dir = str(
                 Path(config.hydra.sweep.dir, config.hydra.sweep.subdir).absolute()
@@ -220,12 +230,13 @@ class FreshProcessLauncher(Launcher):
         """Return the single run that repeats what was composed."""
         hydra, task = list(config.hydra.overrides.hydra), list(config.hydra.overrides.task)
         folder = Path(config.hydra.runtime.output_dir)
-        own = [
+        # Unlike a single run typed by hand, it keeps the number and the folder that it has in the sweep.
+        settings = [
             f"hydra.job.num={config.hydra.job.num}",
             f"hydra.job.id={config.hydra.job.id}",
             f"hydra.run.dir={QuotedString(str(folder), Quote.single).with_quotes()}",
             "hydra.mode=RUN",
         ]
         hydra = [override for override in hydra if not override.startswith("hydra.mode=")]
-        command = [sys.executable, "-m", module, *source_flags(config), *task, *hydra, *own]
+        command = [sys.executable, "-m", module, *source_flags(config), *task, *hydra, *settings]
         return Job(" ".join(task) or folder.name, folder, command)

@@ -1,4 +1,4 @@
-"""What is asked about the jobs of a sweep before and after they run, and how they ended."""
+"""Call the functions that a sweep's configuration names, and report how its jobs ended."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,18 +18,18 @@ log = logging.getLogger(__name__)
 
 
 class JobError(CompactHydraException, RuntimeError):
-    """Jobs of a sweep did not end well; the message counts them, as a line was printed of each."""
+    """Jobs of a sweep failed or were stopped; the message counts them, as a line was printed about each."""
 
 
 class EndedJob(JobReturn):
-    """What Hydra keeps of a job; unlike its own, it prints nothing where ``return_value`` raises."""
+    """Hydra's record of a job; unlike Hydra's class, it prints nothing when ``return_value`` raises."""
 
     @property  # type: ignore[misc]
     def return_value(self) -> Any:
-        """The job's headline number; None where it has none.
+        """The job's headline number, or None.
 
         Raises:
-            JobError: The job did not end well.
+            JobError: The job failed or was stopped.
         """
         if self.status is not JobStatus.COMPLETED:
             raise self._return_value
@@ -37,12 +37,11 @@ class EndedJob(JobReturn):
 
 
 def job_return(config: DictConfig, failure: str | None, headline: float | None) -> JobReturn:
-    """Return the outcome as Hydra wants it; reading ``return_value`` of a job that did not end well raises
-    JobError.
+    """Return a job's outcome as Hydra expects it.
 
     Args:
-        config: The job's.
-        failure: How to say that it did not; None where it did.
+        config: The job's configuration.
+        failure: The message of the JobError that reading ``return_value`` raises; None for a finished job.
         headline: The number that a sweeper may optimise.
     """
     return EndedJob(
@@ -57,7 +56,15 @@ def job_return(config: DictConfig, failure: str | None, headline: float | None) 
 
 
 def counted_ends(outcomes: Sequence[str | None]) -> str:
-    """Say how many of the jobs did not end well; nothing where all did."""
+    """Return how many jobs failed or were stopped, in words; an empty text if none.
+
+    Args:
+        outcomes: For each job what went wrong in one line, or None.
+
+    Example:
+        >>> counted_ends([None, "seed=1: exit code 1"])
+        '1 of 2 jobs failed'
+    """
     stopped = sum(failure is not None and was_stopped(failure) for failure in outcomes)
     failed = sum(failure is not None for failure in outcomes) - stopped
     counts = [
@@ -69,7 +76,7 @@ def counted_ends(outcomes: Sequence[str | None]) -> str:
 
 
 def function_of(key: str, path: str) -> Callable[[Sequence[DictConfig]], Any]:
-    """Return the function that a config key names by a dotted path.
+    """Return the function that a configuration key names by its dotted name.
 
     Raises:
         InputError: There is no such function.
@@ -81,23 +88,23 @@ def function_of(key: str, path: str) -> Callable[[Sequence[DictConfig]], Any]:
 
 
 def answer(key: str, path: str, configs: Sequence[DictConfig]) -> Any:
-    """Return what the function that a config key names returns of the jobs.
+    """Call the function that a configuration key names with all jobs, and return its result.
 
     Args:
-        key: Such as ``before_sweep``.
+        key: The key, such as ``before_sweep``.
         path: The function's dotted name.
-        configs: All jobs'; the resolver ``${hydra:...}`` knows the last one alone.
+        configs: The composed jobs; the resolver ``${hydra:...}`` knows only the last one.
 
     Raises:
         InputError: There is no such function.
     """
     function = function_of(key, path)
-    setup_globals()  # a process that only answers has no resolvers of Hydra's yet
+    setup_globals()  # Hydra's resolvers, which a fork does not have yet
     HydraConfig.instance().set_config(configs[-1])
     return function(configs)
 
 
 def show(text: str | None) -> None:
-    """Print what a function said of the jobs, if it did."""
+    """Log a text, unless it is None."""
     if text is not None:
         log.info(text)

@@ -1,8 +1,7 @@
-"""Imports what a job imports: the process that starts jobs loads this module once, and forks every job from
-it.
+"""Imports everything that a job imports: the fork server loads this module once and forks every job.
 
-Nothing here computes, and nothing is imported that starts threads (polars does): a fork copies none of them,
-and the locks they hold would never open in a job.
+Nothing here computes, and nothing is imported that starts threads (polars does): a fork copies no threads,
+and the locks that they hold would never open in a job.
 """
 
 import atexit
@@ -22,14 +21,14 @@ import moe_distill
 from moe_distill.config.schema import conf_dir, register
 from moe_distill.sweeps.launchers.warm import NOTE
 
-# What jobs import only when they come to need it.
+# Modules that the package imports only inside functions.
 _LATER = ("matplotlib.backends.backend_svg", "scipy.stats", "sklearn.datasets.data", "torch._dynamo", "wandb")
-# What no job imports: commands, which a job runs itself, and the tests for plug-ins, which need pytest.
+# Not imported: the commands, which a job runs as __main__, and the tests for plug-ins, which need pytest.
 _LEFT_OUT = ("__main__", "report", "run", "status", "testing")
 
 
 def _names() -> Iterator[str]:
-    """Yield the modules of all rooms, each once those before it are imported, and what they import later."""
+    """Yield the names of all modules of the package, then of libraries that they import later."""
     for module in pkgutil.walk_packages(moe_distill.__path__, "moe_distill."):
         if module.name.split(".")[1] not in _LEFT_OUT:
             yield module.name
@@ -39,20 +38,20 @@ def _names() -> Iterator[str]:
 def _import_all() -> None:
     sweep = os.getppid()
     for name in _names():
-        if os.getppid() != sweep:  # it was stopped meanwhile
+        if os.getppid() != sweep:  # the sweep has ended, and this process has a new parent
             sys.exit()
         importlib.import_module(name)
     Image.init()
     register()
-    # Hydra looks for plugins, and its parser builds its tables, when a first configuration is composed.
+    # The first composition is slow: Hydra searches for plugins, and its parser builds its tables.
     with initialize_config_dir(conf_dir(), version_base="1.3"):
         compose("config", ["seed=0"], return_hydra_config=True)
 
 
 try:
     _import_all()
-finally:  # what could not be imported a job imports itself, and says why it cannot
-    gc.freeze()  # the collector would write to every object, and each job would get a copy of all pages
-    atexit.register(gc.unfreeze)  # or libraries report what is left as leaks
-    with contextlib.suppress(OSError):  # nobody waits any more
+finally:  # also after an ImportError: the job imports that module itself and reports the error
+    gc.freeze()  # the collector would write to every object, and so copy all memory pages into each job
+    atexit.register(gc.unfreeze)  # otherwise libraries report the frozen objects as leaks
+    with contextlib.suppress(OSError):  # the sweep has ended, and its folder is gone
         Path(os.environ[NOTE]).touch()

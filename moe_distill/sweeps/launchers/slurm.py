@@ -1,6 +1,4 @@
-"""Run commands as Slurm jobs, each requeued after a preemption or at its time limit until it ends by
-itself.
-"""
+"""Run commands as Slurm jobs, which are requeued after a preemption or at their time limit."""
 
 import logging
 import os
@@ -21,8 +19,8 @@ POLL_SECONDS = 1.0
 QUEUE_SECONDS = 15.0
 SIGNAL_SECONDS = 1.0
 KILL_SECONDS = 3600.0
-_SUBMITTED = "_submitted.pkl"  # what submitit calls its own file of a job
-# What submitit calls alike on every cluster; its other options bear the name of one.
+_SUBMITTED = "_submitted.pkl"  # suffix of the file that submitit writes for each job
+# Options that submitit has for every cluster; all others need the prefix slurm_.
 COMMON = (
     *("name", "timeout_min", "stderr_to_stdout"),
     *("nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node", "mem_gb"),
@@ -31,11 +29,11 @@ COMMON = (
 
 @dataclass(frozen=True)
 class SlurmAttempt:
-    """What a Slurm job runs, from the start or once more: a command, which goes on from what it left on disk.
+    """The function that a Slurm job runs, also when it is requeued: the command resumes by itself.
 
     Args:
-        name: What messages call it.
-        folder: Where its ``console.log`` goes.
+        name: The job's name in messages.
+        folder: The folder of its ``console.log``.
         command: The program and its arguments.
     """
 
@@ -47,19 +45,19 @@ class SlurmAttempt:
         """Run the command; return what went wrong in one line, or None."""
         from submitit import JobEnvironment
 
-        heard: list[int] = []
-        signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+        received: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
         job = Job(self.name, self.folder, self.command)
-        # Slurm sends it to every process of the job, where it would end the command; submitit, here, requeues
-        # the job.
+        # Slurm sends this signal to every process of the job. Here submitit requeues the job at it; the
+        # command, which it would end, inherits it blocked.
         notice = {signal.Signals[f"SIG{JobEnvironment.USR_SIG}"]}
         signal.pthread_sigmask(signal.SIG_BLOCK, notice)
         job.start(None)
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, notice)
             if job.process.wait():
-                time.sleep(SIGNAL_SECONDS)  # the signal that ended it may be on its way to us
-            if heard:  # Slurm is about to kill all of it, to requeue it or for good: this is no outcome
+                time.sleep(SIGNAL_SECONDS)  # the signal that ended the command may reach this process later
+            if received:  # Slurm is about to kill the job: returning now would record this as its outcome
                 time.sleep(KILL_SECONDS)
         finally:
             job.send(signal.SIGKILL)
@@ -67,22 +65,22 @@ class SlurmAttempt:
         return job.failure()
 
     def checkpoint(self) -> Any:
-        """Return what the requeued job runs; called by submitit when Slurm is about to end this one."""
+        """Return what the requeued job runs; submitit calls this when Slurm is about to end the job."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def executor(folder: str, max_num_timeout: int, options: Mapping[str, Any]) -> Any:
-    """Return what submits jobs of one task each.
+    """Return submitit's executor for jobs of one task each.
 
     Args:
-        folder: Of scripts and logs of the jobs; ``%j`` stands for a job's number.
+        folder: The folder of the jobs' scripts and logs; ``%j`` stands for a job's number.
         max_num_timeout: How often a job may reach its time limit and be requeued; preemptions do not count.
-        options: Named as those of submitit, null where the cluster decides.
+        options: Options by submitit's names; null leaves the choice to the cluster.
 
     Raises:
-        InputError: Without submitit, without Slurm, or options that submitit does not take.
+        InputError: Submitit or Slurm is missing, or submitit refuses an option.
     """
     try:
         import submitit
@@ -96,51 +94,57 @@ def executor(folder: str, max_num_timeout: int, options: Mapping[str, Any]) -> A
                 f"hydra.launcher.{name}", options[name], "1: a job starts its ranks itself, on one node"
             )
     cores = options["cpus_per_task"]
-    given = {name if name in COMMON else f"slurm_{name}": value for name, value in options.items()}
-    given |= {
+    parameters = {name if name in COMMON else f"slurm_{name}": value for name, value in options.items()}
+    parameters |= {
         "slurm_additional_parameters": {"requeue": True, **(options.get("additional_parameters") or {})},
         # srun has not taken this from sbatch since Slurm 22.05, and would bind the task to one core
         "slurm_srun_args": [f"--cpus-per-task={cores}"] if cores else None,
     }
     try:
-        made = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=max_num_timeout)
-        made.update_parameters(**given)
+        slurm = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=max_num_timeout)
+        slurm.update_parameters(**parameters)
     except (RuntimeError, AssertionError, NameError) as error:
         raise InputError("hydra/launcher", "submitit_slurm", str(error).splitlines()[0]) from error
-    return made
+    return slurm
 
 
 def check_queue(folder: str) -> None:
-    """Check that Slurm has no job left of what was submitted from a folder before.
+    """Refuse to submit a sweep while Slurm still has jobs that were submitted from its folder before.
 
     Args:
         folder: As for :func:`executor`.
 
     Raises:
-        InputError: It has.
+        InputError: There are such jobs.
     """
-    below = Path(f"{folder.partition('%j')[0]}_").parent  # whatever a job's own folder is called
-    open_ones = {
-        path.name.removesuffix(_SUBMITTED)
-        for path in below.rglob(f"*{_SUBMITTED}")
-        if not path.with_name(f"{path.name.removesuffix(_SUBMITTED)}_0_result.pkl").exists()
-    }
-    queued = sorted(open_ones & (_queue() or set())) if open_ones else []
+    root = Path(f"{folder.partition('%j')[0]}_").parent  # the folder above those of single jobs
+    unfinished: set[str] = set()
+    for path in root.rglob(f"*{_SUBMITTED}"):
+        number = path.name.removesuffix(_SUBMITTED)
+        if not path.with_name(f"{number}_0_result.pkl").exists():
+            unfinished.add(number)
+    # The queue is asked only if needed: a job that was cancelled leaves no result either.
+    queued = sorted(unfinished & (_queue() or set())) if unfinished else []
     if queued:
         arrays = " ".join(dict.fromkeys(number.partition("_")[0] for number in queued))
-        allowed = f"a sweep that Slurm has no jobs of; it has {', '.join(queued)}: wait for them, or scancel {arrays}"
-        raise InputError("hydra/launcher", "submitit_slurm", allowed)
+        there_are = f"a sweep that Slurm has no jobs of; it has {', '.join(queued)}"
+        raise InputError(
+            "hydra/launcher", "submitit_slurm", f"{there_are}: wait for them, or scancel {arrays}"
+        )
 
 
 def run_in_slurm(jobs: Sequence[Job], submit: Any) -> list[str | None]:
-    """Submit every job and return when the last one has ended, well or not; the jobs go on when this process
-    ends.
+    """Submit every job and wait for all of them; the jobs continue if this process ends.
+
+    Args:
+        jobs: Jobs that are not started yet.
+        submit: The result of :func:`executor`.
 
     Returns:
-        What went wrong with each job in one line, None where nothing did.
+        For each job what went wrong in one line, or None.
 
     Raises:
-        InputError: Slurm does not take them.
+        InputError: Slurm refused them.
     """
     from submitit.core.utils import FailedJobError
 
@@ -160,19 +164,21 @@ def run_in_slurm(jobs: Sequence[Job], submit: Any) -> list[str | None]:
 
 
 def _ended(handles: Sequence[Any]) -> Iterator[int]:
-    """Yield the number of each job once it has left its result or, twice looked for, is not in the queue.
-
-    Slurm's accounting, which submitit asks, is not kept on every cluster.
-    """
-    waiting, lost, looked = dict(enumerate(handles)), set[int](), time.monotonic()
+    """Yield the number of each job once it has ended: it left its result, or twice was not in the queue."""
+    # Submitit asks Slurm's accounting, which not every cluster keeps. Twice, as a requeued job is out of the
+    # queue for a moment, and a result may appear in a shared folder later than the job leaves the queue.
+    waiting: dict[int, Any] = dict(enumerate(handles))
+    lost: set[int] = set()
+    looked = time.monotonic()
     while waiting:
         ended = {number for number, handle in waiting.items() if handle.paths.result_pickle.exists()}
         if time.monotonic() - looked > QUEUE_SECONDS:
             looked, queue = time.monotonic(), _queue()
-            gone = (
-                set() if queue is None else {n for n, handle in waiting.items() if handle.job_id not in queue}
-            )
-            ended, lost = ended | gone & lost, gone
+            gone: set[int] = set()
+            if queue is not None:
+                gone = {number for number, handle in waiting.items() if handle.job_id not in queue}
+            ended |= gone & lost
+            lost = gone
         for number in sorted(ended):
             del waiting[number]
             yield number
@@ -180,17 +186,15 @@ def _ended(handles: Sequence[Any]) -> Iterator[int]:
 
 
 def _queue() -> set[str] | None:
-    """Return the numbers of this user's jobs that wait or run; None where Slurm does not answer."""
+    """Return the numbers of this user's jobs that wait or run; None if Slurm does not answer."""
     command = ["squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return None if answer.returncode else set(answer.stdout.split())
 
 
 def _outcome(handle: Any, job: Job) -> str | None:
-    """Return what went wrong with a job that has ended: said by itself, or the last words of what Slurm
-    ended.
-    """
+    """Return what went wrong with an ended job in one line: its own result, or the end of Slurm's log."""
     if handle.paths.result_pickle.exists() and handle.exception() is None:
         return handle.result()
-    said = (handle.stderr() or "").strip().splitlines()
-    return f"{job.name}: ended by Slurm, {job.console}, {handle.paths.stderr}: {[*said, ''][-1]}"
+    lines = (handle.stderr() or "").strip().splitlines()
+    return f"{job.name}: ended by Slurm, {job.console}, {handle.paths.stderr}: {[*lines, ''][-1]}"

@@ -1,7 +1,7 @@
-"""Jobs and functions in forks of one process that has imported everything, which takes seconds, once.
+"""Run jobs and functions in forks of one process that has imported everything, which takes seconds.
 
-Only where no GPU is in use: a device that was initialised is of no use after a fork. The process is Python's
-own fork server. It imports :mod:`~moe_distill.sweeps.launchers.preloaded`, and ends with the sweep.
+Only without a GPU: CUDA cannot be used after a fork. The process is Python's own fork server; it imports
+:mod:`~moe_distill.sweeps.launchers.preloaded`, and ends with the sweep.
 """
 
 import atexit
@@ -24,17 +24,17 @@ from typing import TypeVar
 from moe_distill.stopping import SIGNALS
 
 _PRELOADED = "moe_distill.sweeps.launchers.preloaded"
-NOTE = "MOE_DISTILL_PRELOADED"  # names the file that the module leaves once it has imported everything
+NOTE = "MOE_DISTILL_PRELOADED"  # variable with the file that the module creates after its imports
 _POLL_SECONDS = 0.02
 _IMPORT_SECONDS = 300.0
 Result = TypeVar("Result")
 
 
 class WarmProcess:
-    """A fork, with the part of ``subprocess.Popen`` that launchers use.
+    """A fork with the interface of ``subprocess.Popen`` that launchers use.
 
     Args:
-        process: Started, and the leader of a session.
+        process: A started process that leads its session.
     """
 
     def __init__(self, process: BaseProcess) -> None:
@@ -42,30 +42,30 @@ class WarmProcess:
         self.pid: int = process.pid or 0
 
     def poll(self) -> int | None:
-        """Return the exit code, negative where a signal ended it; None while it runs."""
+        """Return the exit code, negative if a signal ended the process; None while it runs."""
         return self._process.exitcode
 
     def wait(self) -> int:
-        """Return the exit code once it has ended."""
+        """Wait for the process to end and return the exit code."""
         self._process.join()
         return self._process.exitcode or 0
 
 
 def can_fork() -> bool:
-    """Say whether this platform has a fork server."""
+    """Return True if this platform has a fork server."""
     return "forkserver" in multiprocessing.get_all_start_methods()
 
 
 def start_warm(command: Sequence[str], environment: dict[str, str], console: Path) -> WarmProcess:
-    """Start ``python -m module ...`` in a fork; what it prints goes to a file.
+    """Start ``python -m module ...`` in a fork and append its output to a file.
 
     Args:
         command: The program, ``-m``, the module and its arguments.
-        environment: All of the job's.
-        console: The file, which is there.
+        environment: All environment variables of the job.
+        console: The file, which must exist.
 
     Raises:
-        OSError: The system did not let it.
+        OSError: The system refused.
     """
     _wait_for_server(environment)
     ready, tell_ready = multiprocessing.Pipe(duplex=False)
@@ -74,21 +74,22 @@ def start_warm(command: Sequence[str], environment: dict[str, str], console: Pat
         _start(process)
     finally:
         tell_ready.close()
-    with ready, contextlib.suppress(EOFError):  # it has ended already
+    # Only once the fork leads its session and receives signals can a launcher stop it.
+    with ready, contextlib.suppress(EOFError):  # EOFError: it has ended already
         ready.recv()
     return WarmProcess(process)
 
 
 def call_warm(function: Callable[..., Result], *arguments: object) -> Result:
-    """Return what a function returns in a fork: what it loads does not stay in the memory of this process.
+    """Return the result of a function that runs in a fork, so that this process need not load its data.
 
     Args:
-        function: Of a module, so that the fork can import it.
-        arguments: Of the function; they can be pickled, as can what it returns or raises.
+        function: A function of a module, which the fork imports.
+        arguments: Its arguments; they must be picklable, as must its result and exceptions.
 
     Raises:
         OSError: The process could not be started, or was ended from outside.
-        Exception: What the function raises.
+        Exception: Whatever the function raises.
     """
     _wait_for_server(dict(os.environ))
     receiver, sender = multiprocessing.Pipe(duplex=False)
@@ -116,12 +117,10 @@ def _process(function: Callable[..., None], *arguments: object) -> BaseProcess:
 
 
 def _wait_for_server(environment: dict[str, str]) -> None:
-    """Start the server unless it runs, and return once it has imported everything; a signal ends the
-    waiting.
-    """
+    """Start the fork server unless it runs, and wait until it has imported everything."""
     note = Path(get_temp_dir(), "preloaded")
     forkserver.set_forkserver_preload([_PRELOADED])
-    resource_tracker.ensure_running()  # which the server would start, and unblock signals as it does so
+    resource_tracker.ensure_running()  # otherwise the server starts it, which unblocks signals
     with _signals_held_back(), _environment({**environment, NOTE: str(note)}):
         forkserver.ensure_running()
     end = time.monotonic() + _IMPORT_SECONDS
@@ -130,11 +129,12 @@ def _wait_for_server(environment: dict[str, str]) -> None:
 
 
 def _start(process: BaseProcess) -> None:
-    """Start a process; a signal that comes meanwhile is heeded once its number is known.
+    """Start a process.
 
     Raises:
-        OSError: The system did not let it.
+        OSError: The system refused.
     """
+    # A signal in the middle would leave a process behind whose id is not known yet.
     try:
         with _signals_held_back():
             process.start()
@@ -144,10 +144,10 @@ def _start(process: BaseProcess) -> None:
 
 @contextlib.contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """Block what asks a run to end.
+    """Block the stop signals during the block, and in processes that are started in it.
 
-    The server, and each fork until it is ready, inherit that: a terminal sends Ctrl-C to all of its
-    processes, and a server that ended by it would take the exit codes of its jobs along.
+    The server, and each fork until it is ready, inherit that: a terminal sends Ctrl-C to all processes, and
+    the exit codes of the jobs would be lost with the server.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
@@ -158,7 +158,7 @@ def _signals_held_back() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(environment: dict[str, str]) -> Iterator[None]:
-    """Work in another environment, of which libraries read parts when they are imported."""
+    """Replace the environment variables during the block; libraries read some when they are imported."""
     before = dict(os.environ)
     _set_environment(environment)
     try:
@@ -173,14 +173,14 @@ def _set_environment(environment: dict[str, str]) -> None:
 
 
 def _enter(folder: str, function: Callable[..., None], arguments: Sequence[object]) -> None:
-    """Run a function in the fork, in a session and folder as those of a fresh process."""
+    """Run a function in the fork, with a session and working directory as in a new process."""
     os.setsid()
     os.chdir(folder)
     function(*arguments)
 
 
 def _answer(sender: Connection, function: Callable[..., object], arguments: Sequence[object]) -> None:
-    """Send what a function returns and what it raises, one of them None."""
+    """Send a pair of a function's result and its exception, one of which is None."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     try:
         sender.send((function(*arguments), None))
@@ -191,19 +191,19 @@ def _answer(sender: Connection, function: Callable[..., object], arguments: Sequ
 def _run_module(
     ready: Connection, command: Sequence[str], environment: dict[str, str], console: Path
 ) -> None:
-    """Become, in the fork, what ``python -m`` would be.
+    """Run a module in the fork as ``python -m`` would.
 
     Args:
-        ready: Is told when signals reach the process.
+        ready: Receives None once signals reach the process.
         command: The module and its arguments.
-        environment: As for :func:`start_warm`, as is ``console``.
-        console: See ``environment``.
+        environment: As for :func:`start_warm`.
+        console: As for :func:`start_warm`.
     """
     log = os.open(console, os.O_WRONLY | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    # Unbuffered, as PYTHONUNBUFFERED has it, which Python reads only at its start.
+    # Unbuffered by hand, as Python reads PYTHONUNBUFFERED only at its start.
     sys.stdout = io.TextIOWrapper(
         io.FileIO(1, "w", closefd=False), encoding=sys.stdout.encoding, write_through=True
     )
@@ -219,4 +219,4 @@ def _run_module(
         sys.excepthook(*sys.exc_info())
         sys.exit(1)
     finally:
-        atexit._run_exitfuncs()  # which multiprocessing leaves out
+        atexit._run_exitfuncs()  # multiprocessing ends its processes without calling them
