@@ -85,15 +85,15 @@ def mix(
     return stitched(exactly(of, real, c, n * factor**2, rng), factor, real.size)
 
 
-def exactly(of: Initial, real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
+def exactly(initial: Initial, real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
     """Return exactly ``n`` images of an initialiser, repeated from the first on if the class has fewer.
 
     Args:
-        of: The initialiser.
+        initial: The initialiser.
         real: The expert's part of the real data.
         c: The class.
         n: Number of images.
         rng: A CPU generator.
     """
-    images = of(real, c, n, rng)
+    images = initial(real, c, n, rng)
     return images[torch.arange(n, device=images.device) % len(images)]

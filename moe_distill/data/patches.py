@@ -43,6 +43,7 @@ def draw_crops(rng: torch.Generator, images: int, crops: int, size: int) -> Crop
     """
     u_3NM = torch.rand(3, images, crops, generator=rng, dtype=torch.float64)
     area_NM = AREA[0] + (AREA[1] - AREA[0]) * u_3NM[0]
+    # A uniform area, not a uniform side, as in RandomResizedCrop; RDED's crops are square.
     side_NM = (size * area_NM.sqrt()).round().long().clamp(1, size)
     top_NM, left_NM = ((u_NM * (size - side_NM + 1)).long() for u_NM in u_3NM[1:])
     return Crops(top_NM, left_NM, side_NM)

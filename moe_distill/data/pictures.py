@@ -55,10 +55,12 @@ def entries(folder: Path, key: str) -> list[Path]:
     Raises:
         InputError: If the folder cannot be read, or a name is not UTF-8.
     """
+    # Sorted: the order of a listing differs between file systems, and labels and draws depend on it.
     with readable(folder, key):
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
     for path in (folder, *paths):
         try:
+            # Python decodes other bytes to lone surrogates, on which hashing and JSON would fail later.
             str(path).encode()
         except UnicodeEncodeError as error:
             raise InputError(
@@ -150,6 +152,7 @@ def opened(path: Path, key: str, data: bytes | None = None) -> Iterator[Image.Im
             key, printable_path(path), f"images of at most {MOST_PIXELS:,} pixels; {error}"
         ) from error
     except Exception as error:  # decoders raise nearly anything where the bytes are wrong
+        # With an errno it comes from the system and not from a decoder.
         if isinstance(error, OSError) and error.errno:
             raise InputError(
                 key, printable_path(path), f"an image that can be read ({error.strerror})"
@@ -179,6 +182,7 @@ def as_shown(image: Image.Image, mode: str) -> Image.Image:
         mode: ``L`` or ``RGB``.
     """
     ImageOps.exif_transpose(image, in_place=True)
+    # Convert alone would drop the alpha channel and show the colour stored under it, often black.
     if image.has_transparency_data:
         on_top = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", on_top.size, "white"), on_top)

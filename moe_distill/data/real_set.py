@@ -92,6 +92,7 @@ class RealSet:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256, in hex, of images, labels and class names."""
+        # The shape, too: equal bytes can be images of another shape.
         digest = hashlib.sha256(repr((tuple(self.images_NCHW.shape), self.classes)).encode())
         digest.update(self.images_NCHW.cpu().contiguous().numpy().data)
         digest.update(self.labels_N.cpu().contiguous().numpy().data)

@@ -27,7 +27,7 @@ def herding(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
         >>> herding(torch.tensor([[0.0], [4.0], [2.0]]), 2, torch.Generator()).tolist()
         [2, 0]
     """
-    f_ND = f_ND.double()
+    f_ND = f_ND.double()  # differences between distances can be too small for float32
     mean_D, sum_D = f_ND.mean(0), torch.zeros_like(f_ND[0])
     chosen: list[int] = []
     for k in range(min(n, len(f_ND))):

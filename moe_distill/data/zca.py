@@ -75,7 +75,7 @@ def whitening_of(train: RealSet, eps: float, cache: Path) -> Whitening:
     """Return the whitening of these training images, from the cache if it is there and undamaged."""
     source = hashlib.sha256(repr(("zca", float(eps), train.fingerprint)).encode()).hexdigest()
     path = cache / f"zca-{source}.safetensors"
-    # The fit takes minutes: jobs that start together wait for one of them and read its file.
+    # A fit can take minutes: jobs that start together wait for one of them and read its file.
     with locked(Path(f"{path}.lock")):
         try:
             return Whitening.load(path, source)
@@ -119,10 +119,11 @@ def moments(images_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     n, d = pixels_ND.shape
     # Sums of pixels and of their products are integers, exact in any order of summation; only the last step
     # rounds. So every machine fits the same whitening, which artifacts are known by.
-    total_DD = torch.zeros(d, d, dtype=torch.float64)
+    total_DD = torch.zeros(d, d, dtype=torch.float64)  # exact for integers below 2⁵³
     chunks = pixels_ND.split(_EXACT)
     for chunk_ND in tqdm(chunks, "fitting the whitening", disable=len(chunks) <= _BAR_FROM):
         total_DD += chunk_ND.T.float() @ chunk_ND.float()
     sum_D = pixels_ND.sum(0, dtype=torch.int64).double()
+    # (n Σ x xᵀ − Σx Σxᵀ) / (n (n − 1)), in place: a second matrix of this size may not fit into memory.
     covariance_DD = total_DD.mul_(n).sub_(torch.outer(sum_D, sum_D)).div_(n * (n - 1) * 255**2)
     return sum_D / (n * 255), covariance_DD

@@ -43,6 +43,7 @@ def write_set(
     """
     metadata = dataclasses.asdict(_Metadata(provenance, fingerprint))
     text = json.dumps(metadata, indent=1, sort_keys=True) + "\n"
+    # The JSON comes last: tensors without it are known to be incomplete.
     save_tensors(tensors, path)
     with in_place_of(path.with_suffix(".json")) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -107,6 +108,7 @@ def read_set(path: Path) -> tuple[dict[str, torch.Tensor], Provenance, str]:
     try:
         for file in (path.with_suffix(".json"), path):
             require_readable(file)
+        # Strict: pydantic would otherwise turn texts into numbers. Fields of other versions are refused.
         metadata = _schema().validate_json(
             path.with_suffix(".json").read_bytes(), strict=True, extra="forbid"
         )
@@ -126,6 +128,7 @@ def read_set(path: Path) -> tuple[dict[str, torch.Tensor], Provenance, str]:
 def fingerprint_of(tensors: Mapping[str, torch.Tensor]) -> str:
     """Return a sha256, in hex, over names, shapes and values of tensors on the CPU."""
     digest = hashlib.sha256()
+    # Sorted by name, so that the order in the dict does not matter.
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
     return digest.hexdigest()
@@ -145,6 +148,7 @@ def require_sealed(path: Path, written: str, loaded: str) -> None:
         InputError: If they differ.
     """
     tensors, _, reading = loaded.partition("-")
+    # A fingerprint is <tensors>-<reading>; an old one has the first part only.
     if written.partition("-")[0] != tensors:
         raise InputError("set", path, f"the images it was written with, fingerprint {written[:12]}")
     if written == tensors:

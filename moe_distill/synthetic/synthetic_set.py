@@ -75,6 +75,7 @@ class SyntheticSet(nn.Module):
         self.provenance = provenance
         labels = torch.arange(len(provenance.classes)).repeat_interleave(provenance.ipc)
         self.labels: torch.Tensor
+        # Not in the state dict: labels follow from classes and ipc.
         self.register_buffer("labels", labels, persistent=False)
         self.learned_rate = None if learned_rate is None else nn.Parameter(learned_rate)
         self.soft_labels = None if soft_labels is None else nn.Parameter(soft_labels)
@@ -110,7 +111,7 @@ class SyntheticSet(nn.Module):
             targets = nn.functional.one_hot(self.labels, len(self.provenance.classes)).to(self.images)
         else:
             targets = self.soft_labels.softmax(1)
-        return targets.repeat(self.tiling.per_image, 1)
+        return targets.repeat(self.tiling.per_image, 1)  # tile by tile, as the images are decoded
 
     def of_class(self, c: int) -> torch.Tensor:
         """Return the decoded images of class ``c`` in the stored space, (ipc · tiles, C, H, W)."""
@@ -222,13 +223,15 @@ class SyntheticUnion:
     def learned_rate(self) -> float | None:
         """Geometric mean of the members' learned rates; None where no member has one."""
         rates = [m.learned_rate.detach() for m in self.members if m.learned_rate is not None]
+        # Geometric, as step sizes differ by factors: 0.01 and 1 have their middle at 0.1.
         return float(torch.stack(rates).log().mean().exp()) if rates else None
 
     def raw(self) -> Decoded:
         """Return every member's final images, decoded, as raw pixels ordered by class."""
         labels_by_member = [m.decode()[1] for m in self.members]
         labels = torch.cat(labels_by_member)
-        experts = torch.cat([torch.full((len(own),), i) for i, own in enumerate(labels_by_member)])
+        counts = [len(member_labels) for member_labels in labels_by_member]
+        experts = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
         images = torch.cat([m.final().raw().detach() for m in self.members])
         # Within a class the experts stay in order, as the sort is stable.
         order = torch.argsort(labels, stable=True)

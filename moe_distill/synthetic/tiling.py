@@ -101,4 +101,4 @@ class Tiling:
         for (row, column), tile in zip(self.corners(size), tiles_TNCHW, strict=True):
             small = F.interpolate(tile, size=(side, side), mode="bilinear", align_corners=False)
             canvas[..., row : row + side, column : column + side] = small
-        return canvas[..., :size, :size].contiguous()
+        return canvas[..., :size, :size].contiguous()  # without the margin, which decoding adds again

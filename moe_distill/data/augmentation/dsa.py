@@ -205,6 +205,7 @@ class Augmentation:
         chosen: list[Op] = []
         if self.one_of:
             chosen.append(self.one_of[int(torch.randint(len(self.one_of), (1,), generator=rng))])
+        # One row of draws broadcasts over a batch of any length.
         rows = 1 if shared else n
         return Plan(tuple((op, op.draw(rng, rows, size)) for op in (*self.before, *chosen, *self.after)))
 

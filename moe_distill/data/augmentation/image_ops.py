@@ -48,6 +48,7 @@ def crop(x_NCHW: Tensor, t_N2: Tensor) -> Tensor:
     row_NH1 = (torch.arange(height, device=x_NCHW.device) + t_N2[:, :1]).unsqueeze(2)
     column_N1W = (torch.arange(width, device=x_NCHW.device) + t_N2[:, 1:]).unsqueeze(1)
     inside_NHW = (row_NH1 >= 0) & (row_NH1 < height) & (column_N1W >= 0) & (column_N1W < width)
+    # Positions outside read any pixel, as gather takes no index out of bounds, and are set to zero below.
     index_NHW = row_NH1.clamp(0, height - 1) * width + column_N1W.clamp(0, width - 1)
     pixels_NCP = x_NCHW.flatten(-2)
     moved_NCP = pixels_NCP.gather(-1, index_NHW.flatten(-2).unsqueeze(1).expand_as(pixels_NCP))
@@ -75,6 +76,7 @@ def cutout(x_NCHW: Tensor, o_N2: Tensor, ratio: float = 0.5) -> Tensor:
 
 def flip(x_NCHW: Tensor, u_N: Tensor, prob: float = 0.5) -> Tensor:
     """Mirror horizontally where u < prob, u in [0, 1) of shape (N,) or (1,)."""
+    # torch.where and not an index: it works under vmap, and with one draw for all images.
     mirrored_N111 = (u_N < prob).to(x_NCHW.device)[:, None, None, None]
     return torch.where(mirrored_N111, x_NCHW.flip(-1), x_NCHW)
 

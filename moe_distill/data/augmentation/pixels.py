@@ -44,6 +44,7 @@ class PixelAugmentation:
         Raises:
             FieldError: If one cannot.
         """
+        # Torchvision checks many arguments only when a transform is applied.
         pixels = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
         for number, build in enumerate(self.transforms):
             try:

@@ -76,7 +76,13 @@ class Gated:
     balance: NotNegative = 1.0
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
-        """Return k sorted, disjoint index tensors that cover the set; see :meth:`Partition.split`.
+        """Return k sorted, disjoint index tensors that cover the set.
+
+        Args:
+            real: The training images.
+            k: Number of experts.
+            rng: Draws the fits; a CPU generator.
+            features: Computes the features that the gate sees.
 
         Raises:
             InputError: If a class has fewer than k images, or there are no features.
@@ -116,6 +122,7 @@ class Gated:
         weights = torch.zeros(dim, k), torch.zeros(k), experts_KDC, torch.zeros(k, 1, classes)
         optimizer = torch.optim.Adam([w.requires_grad_() for w in weights], self.lr)
         for _ in range(self.steps):
+            # A random batch without replacement: all images if they are fewer than the batch size.
             rows_B = torch.randperm(len(f_ND), generator=rng)[: self.batch_size]
             optimizer.zero_grad()
             Mixture(*weights).loss(f_ND[rows_B], y_N[rows_B], self.balance).backward()
@@ -139,6 +146,7 @@ def imbalance(gate_NK: torch.Tensor, y_N: torch.Tensor) -> torch.Tensor:
     one_hot_NC = torch.nn.functional.one_hot(y_N).to(gate_NK.dtype)
     counts_C = one_hot_NC.sum(0)
     shares_CK = one_hot_NC.T @ gate_NK / counts_C.clamp_min(1)[:, None]
+    # A batch may lack a class, which then has no shares.
     return (gate_NK.shape[1] * shares_CK.square().sum(1) - 1)[counts_C > 0].mean()
 
 

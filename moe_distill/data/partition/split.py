@@ -43,7 +43,14 @@ class NoSplit:
     needs_features: ClassVar[bool] = False
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
-        """Return all indices k times; see :meth:`Partition.split`."""
+        """Return all indices k times.
+
+        Args:
+            real: The training images.
+            k: Number of experts.
+            rng: Unused.
+            features: Unused.
+        """
         return [torch.arange(len(real))] * k
 
 
@@ -54,7 +61,13 @@ class Stratified:
     needs_features: ClassVar[bool] = False
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
-        """Return k sorted, disjoint index tensors that cover the set; see :meth:`Partition.split`.
+        """Return k sorted, disjoint index tensors that cover the set.
+
+        Args:
+            real: The training images.
+            k: Number of experts.
+            rng: Draws the order within classes; a CPU generator.
+            features: Unused.
 
         Raises:
             InputError: If a class has fewer than k images.
@@ -76,7 +89,13 @@ class Random:
     needs_features: ClassVar[bool] = False
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
-        """Return k sorted, disjoint index tensors that cover the set; see :meth:`Partition.split`.
+        """Return k sorted, disjoint index tensors that cover the set.
+
+        Args:
+            real: The training images.
+            k: Number of experts.
+            rng: Draws the permutation; a CPU generator.
+            features: Unused.
 
         Raises:
             InputError: If a part lacks a class.
@@ -100,7 +119,13 @@ class KMeans:
     needs_features: ClassVar[bool] = True
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
-        """Return k sorted, disjoint index tensors that cover the set; see :meth:`Partition.split`.
+        """Return k sorted, disjoint index tensors that cover the set.
+
+        Args:
+            real: The training images.
+            k: Number of experts.
+            rng: Seeds the clustering of each class; a CPU generator.
+            features: Computes the features that are clustered.
 
         Raises:
             InputError: If a class has fewer than k images, or there are no features.
@@ -114,6 +139,8 @@ class KMeans:
         group_N = np.empty(len(real), dtype=np.int64)
         for c in range(len(real.classes)):
             rows = real.class_indices(c).numpy()
+            # Clusters of k-means differ in size, so images are assigned anew by their distances to the
+            # centres.
             group_N[rows] = balanced(_centre_distances(f_ND[rows], k, draw_seed(rng)))
         return [torch.from_numpy(np.flatnonzero(group_N == part)) for part in range(k)]
 

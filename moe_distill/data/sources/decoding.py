@@ -39,6 +39,7 @@ def decoded(
     Raises:
         InputError: If a file cannot be decoded, or images have no common size.
     """
+    # Keyed by content, so that a moved or copied tree is not decoded again.
     path = cache / f"tree-{tree.key(size, channels)}.safetensors"
     return cached(path, lambda: _decode(tree, size, channels, accept))
 
@@ -77,6 +78,7 @@ def _decode(tree: Tree, size: int | None, channels: int | None, accept: Callable
         if side**2 * max(width, height) // min(width, height) > MOST_PIXELS:
             allowed = f"images of at most {MOST_PIXELS:,} pixels once the shorter side has {side}"
             raise InputError(KEY, printable_path(path), f"{allowed}; this one is {width}x{height}")
+    # Gray with alpha counts as gray; palettes count as colour, as they may hold any.
     depth = channels or (1 if set(modes) <= {"1", "L", "LA"} else 3)
     accept(depth)
     arrays = {}

@@ -55,6 +55,7 @@ class Folder:
             raise InputError(KEY, None, LAYOUT)
         check_statistics(self.mean, self.std, self.channels)
         tree = read_tree(expanded(self.root, KEY), test_share=self.test_share)
+        # Statistics are checked again once the number of channels is known, before the slow decoding.
         accept = partial(check_statistics, self.mean, self.std)
         arrays = decoded(tree, self.size, self.channels, cache, accept)
         mean, std = pixel_statistics(arrays["train_images"])

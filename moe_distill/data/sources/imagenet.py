@@ -43,6 +43,7 @@ class ImageNetClasses(PublishedSet):
         if self.root is None:
             raise InputError(KEY, None, f"{self._files()}, or {LAYOUT}; it is not downloaded")
         parts = class_folders(root, KEY)
+        # ImageNet's own val/ goes before test/, whose images have no labels.
         held_out = "test" if "test" in parts and "val" not in parts else "val"
         for part in ("train", held_out):
             lacking = set(self.wnids) - class_folders(root / part, KEY).keys()

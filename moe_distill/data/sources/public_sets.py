@@ -41,6 +41,7 @@ class Digits:
         from sklearn.datasets import load_digits  # slow to import
 
         digits = load_digits()
+        # Scikit-learn's pixels go from 0 to 16.
         images_NCHW = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)[:, None]
         labels_N = torch.from_numpy(digits.target).long()
         # Shuffled, then sorted by class; test images are taken from there at equal distances, so each class

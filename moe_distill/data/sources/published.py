@@ -64,6 +64,7 @@ class PublishedSet(ABC):
         else:
             tree = read_tree(root, self._folder_names(root))
             arrays, variant = self.decoded(tree, cache), tree.variant
+        # The published statistics, not those of these files: published results depend on them.
         statistics = tuple(self.mean), tuple(self.std)
         return train_and_test(arrays, tuple(self.classes), statistics, self.name, variant)
 

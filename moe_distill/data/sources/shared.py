@@ -12,15 +12,15 @@ from moe_distill.store.identity import describe, key
 class Shelf:
     """An in-memory cache for one data set: the one that was loaded last."""
 
-    _loaded: dict[str, tuple[RealSet, RealSet]] = field(default_factory=dict)
+    _held: dict[str, tuple[RealSet, RealSet]] = field(default_factory=dict)
 
     def load(self, source: DataSource, cache: Path) -> tuple[RealSet, RealSet]:
         """Return the source's training and test set; the ones loaded last are not loaded again."""
         address = key([source, str(cache)])
-        if address not in self._loaded:
-            self._loaded.clear()  # before the next is loaded: two data sets may not fit into memory
-            self._loaded[address] = source.load(cache)
-        return self._loaded[address]
+        if address not in self._held:
+            self._held.clear()  # before the next is loaded: two data sets may not fit into memory
+            self._held[address] = source.load(cache)
+        return self._held[address]
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,6 +89,7 @@ def read_tree(root: Path, classes: tuple[str, ...] | None = None, test_share: fl
             class names are wrong.
     """
     folders = class_folders(root, KEY)
+    # ImageNet's archives call their held-out part val/.
     train, test = folders.get("train"), folders.get("test", folders.get("val"))
     if test_share is not None and test is not None:
         raise InputError("data.test_share", test_share, f"null: {printable_path(root)} has its {test.name}/")
@@ -100,6 +101,7 @@ def read_tree(root: Path, classes: tuple[str, ...] | None = None, test_share: fl
         if classes is None and test is None and len(class_folders(flat, KEY)) > 1:
             missing += f"; data.test_share=0.2 would split {printable_path(flat)}/<class>/* into both"
         raise InputError(KEY, printable_path(root), f"{LAYOUT}; {missing}")
+    # Equal classes in both parts, else labels of the test images would be shifted.
     parts = [class_folders(part, KEY) for part in (train, test)]
     names = _enough(classes or tuple(parts[0]), root, "train/")
     # Folder names are composed (NFC); published class names may be in either form of Unicode.
@@ -121,6 +123,7 @@ def _split(root: Path, flat: Path, test_share: float) -> Tree:
         raise InputError(KEY, printable_path(root), "a folder with <class>/*; it does not exist")
     folders = class_folders(flat, KEY)
     names = _enough(tuple(folders), root, "it" if flat == root else "train/")
+    # All classes at once: threads are then busy also with classes of few images.
     images = [images_in(folder) for folder in folders.values()]
     digests = digests_of(chain.from_iterable(images))
     train: list[tuple[Path, int]] = []

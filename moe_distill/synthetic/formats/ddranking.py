@@ -15,6 +15,7 @@ from moe_distill.synthetic.provenance import Provenance
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 
 _THEIRS = CONVENTIONS["ddranking"]
+# Notes on faults of DD-Ranking v0.2, for those who run it on exported files.
 _PERCENT = (
     "DD-Ranking 0.2.0 puts percent into the exponentials of its scores; its documentation has fractions "
     "there, and pipeline=score goes by the documentation, so that the two cannot be compared"
@@ -43,36 +44,39 @@ def write_ddranking(together: SyntheticUnion, source: Path, folder: Path) -> Wri
         InputError: If DD-Ranking's order of the classes is not known.
     """
     p = together.provenance
-    classes, (mean, std) = _their_order(p), _their_statistics(p)
+    classes = _their_order(p)
+    mean, std = _their_statistics(p)
     from_C = torch.tensor([p.classes.index(name) for name in classes])  # our class of each of its labels
     members = [member.final() for member in together.members]
+    # The argsort of a permutation is its inverse: its label of each of our classes.
     labels_M = from_C.argsort()[torch.cat([member.decode()[1].cpu() for member in members])]
+    # Without labels.pt it takes images class by class.
     order_M = labels_M.argsort(stable=True)
     images_MCHW = torch.cat([_seen(member, mean, std).cpu() for member in members])[order_M]
     torch.save(images_MCHW.contiguous(), folder / "images.pt")
     if learned_labels(together):
         logits_MC = torch.cat([_logits(member).cpu() for member in members])[order_M][:, from_C]
         torch.save(logits_MC.contiguous(), folder / "labels.pt")
-    rates = [member.learned_rate.detach() for member in members if member.learned_rate is not None]
-    if rates:
-        # A single rate is written bit by bit; the geometric mean of several passes through a Python float.
-        rate = rates[0] if len(rates) == 1 else torch.tensor(together.learned_rate)
-        # Cloned, as torch.save writes the whole storage of a view.
-        torch.save(rate.cpu().clone(), folder / "lr.pt")
+    _write_rate(together, folder / "lr.pt")
     images_per_class = len(labels_M) // len(classes)
     notes = _notes(together, images_per_class, classes, (mean, std))
-    of_files = {
-        "classes": list(classes),
-        "mean": list(mean),
-        "std": list(std),
-        "images_per_class": images_per_class,
-        "notes": notes,
-    }
+    of_files = {"classes": list(classes), "mean": list(mean), "std": list(std)}
+    of_files |= {"images_per_class": images_per_class, "notes": notes}
     write_json(folder / "about.json", {**facts_of(together), **of_files})
     untouched = all(m.provenance.space != "raw" and m.tiling.per_image == 1 for m in members)
     if untouched and (mean, std) == (p.mean, p.std):
         return Written(EXACT, notes)
     return Written("exact as networks see the images: decoded and standardised in float32", notes)
+
+
+def _write_rate(together: SyntheticUnion, path: Path) -> None:
+    """Write the step size of a set, unless none was learned."""
+    rates = [m.learned_rate.detach() for m in together.members if m.learned_rate is not None]
+    if rates:
+        # A single rate is written bit by bit; the geometric mean of several passes through a Python float.
+        rate = rates[0] if len(rates) == 1 else torch.tensor(together.learned_rate)
+        # Cloned, as torch.save writes the whole storage of a view.
+        torch.save(rate.cpu().clone(), path)
 
 
 def _their_order(p: Provenance) -> Sequence[str]:

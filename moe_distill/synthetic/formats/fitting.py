@@ -42,7 +42,7 @@ class Fitted:
         classes = len(order)
         if list(order) == list(range(classes)):
             return self
-        from_C = torch.tensor(order).argsort()
+        from_C = torch.tensor(order).argsort()  # the inverse: old class of each new one
         images_NCHW = self.images_NCHW.unflatten(0, (classes, -1))[from_C].flatten(0, 1).contiguous()
         if self.soft_NC is None:
             return replace(self, images_NCHW=images_NCHW)
@@ -67,6 +67,7 @@ def arranged(foreign: Foreign, classes: int, where: object) -> Fitted:
             classes differ in their number of images.
     """
     images_NCHW, labels = foreign.images_NCHW, foreign.labels
+    # Every class must have the same number of images: a synthetic set stores one ipc for all.
     n = len(images_NCHW)
     if n == 0 or n % classes:
         raise InputError(KEY, where, f"images of {classes} classes, each equally often; there are {n}")
@@ -98,6 +99,7 @@ def _soft(labels_NC: torch.Tensor, logits: bool, where: object) -> tuple[torch.T
     if not _are_probabilities(rows_NC):
         _require_logits(rows_NC, where)
         return rows_NC, "logits"
+    # Rounding may have moved them a little outside.
     rows_NC = rows_NC.clamp(0, 1)
     if ((rows_NC == 0) | (rows_NC == 1)).all():
         return None, "one-hot"
@@ -137,9 +139,9 @@ def _classes_of(labels: torch.Tensor, classes: int, where: object) -> torch.Tens
         labels = labels.argmax(1)
     whole_N = labels.long()
     if (whole_N != labels).any() or whole_N.min() < 0 or whole_N.max() >= classes:
-        found = f"{float(labels.min()):g} to {float(labels.max()):g}"
+        values = f"{float(labels.min()):g} to {float(labels.max()):g}"
         raise InputError(
-            KEY, where, f"whole labels from 0 to {classes - 1}, one for each class; found {found}"
+            KEY, where, f"whole labels from 0 to {classes - 1}, one for each class; found {values}"
         )
     counts = whole_N.bincount(minlength=classes)
     if not (counts == counts[0]).all():
@@ -207,6 +209,7 @@ def _certain(images_NCHW: torch.Tensor, possible: list[Space], seen: Normalisati
     if "raw" in possible and low >= 0 and high <= 1:
         return "raw"
     if "standardised" in possible and (low < -0.5 or high > 1.5):
+        # Real images map back into [0, 1] up to rounding; learned ones may not, and stay ambiguous.
         raw_NCHW = seen.raw(images_NCHW)
         if raw_NCHW.min() > -1e-3 and raw_NCHW.max() < 1 + 1e-3:
             return "standardised"

@@ -12,6 +12,7 @@ from moe_distill.synthetic.formats.foreign import KEY, Foreign, Wanted
 from moe_distill.synthetic.formats.loading import dense, images, load_npy, load_npz, load_pt, load_safetensors
 
 ENDINGS = (".pt", ".pth", ".npy", ".npz", ".safetensors")
+# Names by which files hold images and labels, in the order of preference.
 _IMAGES = ("images", "image", "data", "x")
 _LABELS = ("labels", "label", "targets", "y")
 _KINDS = "a tensor of images, a pair of images and labels, or both by name (images, labels)"
@@ -56,6 +57,7 @@ def read_files(root: Path, wanted: Wanted) -> Foreign:
             paths = [stems[name] for name in names]
             pairs = _pairs(paths, wanted)
             return _together(root, pairs, _by_file(pairs), tuple(paths), wanted.classes)
+    # By number: a sort by name would put file 10 before file 2.
     numbers = _numbers(root, paths)
     paths = [path for _, path in sorted(zip(numbers, paths, strict=True))]
     pairs = _pairs(paths, wanted)
@@ -124,6 +126,7 @@ def _together(
     files: tuple[Path, ...],
     order: tuple[str, ...] | None = None,
 ) -> Foreign:
+    # torch.cat would convert uint8 pixels and floats to one type without a word.
     dtypes = {pixels.dtype for pixels, _ in pairs}
     if len(dtypes) > 1 or len({rows.shape[1:] for rows in labels}) > 1:
         raise InputError(KEY, root, "images of one type, and labels of one form, in all files")

@@ -52,6 +52,7 @@ def _are_files(path: Path) -> bool:
     return len(tensor_files(path)) > 1
 
 
+# Recognised by names alone: no file is opened before its layout is known.
 LAYOUTS = (
     Layout("dc", "a file res_<method>_….pt", _named(r"res_.*\.pt"), readers.read_dc),
     Layout("idc", "a file data….pt", _named(r"data.*\.pt"), readers.read_idc, tiled=True),
@@ -91,6 +92,7 @@ def layout_of(path: Path, name: str = AUTO) -> Layout:
     if _is_of_this_package(path):
         raise InputError(KEY, path, "a set of another program; pipeline=evaluate takes this one as it is")
     fitting = [layout for layout in LAYOUTS if layout.fits(path)]
+    # A published layout goes before "any file of tensors"; two published ones are for the user to decide.
     fitting = [layout for layout in fitting if not layout.any_name] or fitting
     if len(fitting) > 1:
         raise InputError("pipeline.layout", AUTO, f"{' or '.join(x.name for x in fitting)}: {path} fits each")

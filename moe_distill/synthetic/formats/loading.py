@@ -16,8 +16,9 @@ from moe_distill.errors import InputError
 from moe_distill.synthetic.formats.foreign import KEY, Wanted
 from moe_distill.synthetic.formats.pickled import load_tensors
 
-_FOREIGN = re.compile(r"Unsupported global: GLOBAL (\S+)")  # in torch's refusal
-# Tensors lie beside the pickle in torch's files, so that what remains is small; reading it goes step by step.
+_FOREIGN = re.compile(r"Unsupported global: GLOBAL (\S+)")  # in torch's error for code in a file
+# In torch's zip files the tensors lie beside the pickle, which is therefore small. Torch reads it step by
+# step in Python, so a large one would take long.
 _MOST_PICKLED = 1 << 24
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _NUMBERS = (*_FLOATS, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -31,6 +32,7 @@ class _Ignored:
     def __setstate__(self, state: object) -> None: ...
 
 
+# Names of numpy's scalars and their types, before and since numpy 2.
 _DTYPES = [f"numpy.dtypes.{name}DType" for name in ("Float64", "Float32", "Int64", "Int32")]
 _IGNORED = ["numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype", *_DTYPES]
 

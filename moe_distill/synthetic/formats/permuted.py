@@ -30,6 +30,7 @@ def looks_permuted(raw_NCHW: torch.Tensor, labels_N: torch.Tensor, real: Sequenc
     features_CPF = coarse(raw_NCHW)[labels_N.argsort(stable=True)].unflatten(0, (classes, -1))
     if features_CPF.shape[1] < 2 or classes < 3:
         return False
+    # Whitened, so that distances are not dominated by directions in which all images vary.
     means_CF, white_FF = torch.stack([rows.mean(0) for rows in real]), _whitening(real)
     first_CC, second_CC = (
         _distances(features_CPF[:, start::2].mean(1) @ white_FF, means_CF @ white_FF) for start in (0, 1)
@@ -51,6 +52,7 @@ def _whitening(real: Sequence[torch.Tensor]) -> torch.Tensor:
     centred_NF = torch.cat([rows - rows.mean(0) for rows in real])
     covariance_FF = centred_NF.T @ centred_NF / len(centred_NF)
     ridge = _RIDGE * covariance_FF.diagonal().mean().clamp_min(1e-12)
+    # The ridge keeps eigenvalues above 0, also with fewer images than features.
     values_F, vectors_FF = torch.linalg.eigh(covariance_FF + ridge * torch.eye(len(covariance_FF)))
     return vectors_FF * values_F.rsqrt()
 

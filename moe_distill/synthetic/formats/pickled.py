@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import torch
 
-# A pair of tensors takes about 45.
+# A pair of tensors takes about 45 instructions.
 _MOST_STEPS = 1000
 _INSTRUCTIONS = {
     *("PROTO", "FRAME", "STOP", "MARK", "GLOBAL", "STACK_GLOBAL", "REDUCE"),
@@ -24,7 +24,7 @@ _INSTRUCTIONS = {
     *("BININT", "BININT1", "BININT2", "LONG1", "NEWTRUE", "NEWFALSE", "NONE"),
     *("MEMOIZE", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"),
 }
-_NUMBERED = ("BINPUT", "LONG_BINPUT")
+_NUMBERED = ("BINPUT", "LONG_BINPUT")  # these store into the memo under a number in the file
 
 
 def load_tensors(path: Path) -> Any:
@@ -36,6 +36,7 @@ def load_tensors(path: Path) -> Any:
         ValueError: If the pickle does anything other than build tensors. A damaged one raises other errors
             too.
     """
+    # One open file for both, so that what is read is what was checked.
     with path.open("rb") as file:
         _check(file)
         file.seek(0)

@@ -44,6 +44,7 @@ def read_idm(path: Path, wanted: Wanted) -> Foreign:
     if not isinstance(values, list | tuple) or len(values) != 2:
         raise InputError(KEY, path, "a pickled pair of tensors, images and labels")
     pixels, labels_N = images(values[0], path, wanted), dense(values[1], path, "labels", wanted)
+    # The factor is that of IDM's ``--aug``, which the tensors themselves do not show.
     factor = 1 if "_aug_False_" in path.absolute().parent.name else 2
     return Foreign(
         "idm",

@@ -65,7 +65,7 @@ def copy_set(together: SyntheticUnion, source: Path, folder: Path) -> Written:
     for file in files:
         shutil.copyfile(file, folder / file.name)
         shutil.copyfile(file.with_suffix(".json"), folder / file.with_suffix(".json").name)
-    if together.provenance.whitening is not None:
+    if together.provenance.whitening is not None:  # one file, which all experts share
         shutil.copyfile(files[0].with_name(FILE), folder / FILE)
     return Written(EXACT if source.is_dir() else f"{EXACT}; to be loaded as {source.name}, one expert's file")
 
@@ -89,8 +89,8 @@ def write_pictures(together: SyntheticUnion, source: Path, folder: Path) -> Writ
 def exactness(together: SyntheticUnion) -> str:
     """Return a description of what 8-bit pictures lose of a set."""
     changes = clamping(together)
-    share, by = changes["clamped_share"], changes["clamped_by_at_most"]
-    clamped = f"{100 * share:.2g} % of the values are clamped, by at most {by:.2g} standard deviations"
+    share, most = changes["clamped_share"], changes["clamped_by_at_most"]
+    clamped = f"{100 * share:.2g} % of the values are clamped, by at most {most:.2g} standard deviations"
     losses = [PICTURES, clamped if share else "no value is clamped"]
     if learned_labels(together):
         losses.append("the labels that were learned are left out")
@@ -108,8 +108,10 @@ def clamping(together: SyntheticUnion) -> dict[str, float]:
     change_MCHW = (raw_MCHW - raw_MCHW.clamp(0, 1)).abs()
     clamped_MCHW = change_MCHW > HALF_A_STEP
     std_C11 = raw_MCHW.new_tensor(together.provenance.std).view(-1, 1, 1)
-    by = float((change_MCHW / std_C11)[clamped_MCHW].max()) if clamped_MCHW.any() else 0.0
-    return {"clamped_share": float(clamped_MCHW.double().mean()), "clamped_by_at_most": by}
+    # The maximum of no value is an error in torch.
+    most = float((change_MCHW / std_C11)[clamped_MCHW].max()) if clamped_MCHW.any() else 0.0
+    # A bool tensor has no mean in torch.
+    return {"clamped_share": float(clamped_MCHW.double().mean()), "clamped_by_at_most": most}
 
 
 def learned_labels(together: SyntheticUnion) -> bool:
