@@ -1,5 +1,6 @@
-"""A whole image data set as one uint8 tensor: real batches are tiny and many, so no loader stands in
-between.
+"""A whole image data set as one uint8 tensor.
+
+Methods read many tiny batches of real images, for which a data loader would be slower than plain indexing.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ Statistics = tuple[float, ...]
 
 @dataclass(frozen=True, eq=False)
 class RealSet:
-    """Real images with everything needed to read them.
+    """Real images with labels, class names and the statistics that normalise them.
 
     Args:
         images_NCHW: uint8 pixels (0..255), square, of any device.
@@ -28,11 +29,17 @@ class RealSet:
         std: Standard deviation of each channel, in units of [0, 1].
         name: The data set, such as ``cifar10``.
         variant: Where the pixels came from, such as ``torchvision`` or ``folder-jpeg``.
-        whitening: What takes the place of mean and std in what networks see.
+        whitening: Replaces mean and std as the normalisation that networks see; None for none.
 
     Raises:
-        InputError: Where mean or std do not have one number a channel, or one that pixels in [0, 1] cannot
-            have.
+        InputError: If mean or std do not have one number per channel, or have one that pixels in [0, 1]
+            cannot have.
+
+    Example:
+        >>> images, labels = torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 1, 0])
+        >>> real = RealSet(images, labels, ("cat", "dog"), (0.5,), (0.25,), "demo", "none")
+        >>> real.class_indices(1).tolist(), real.at(torch.tensor([0]))[0].flatten().tolist()
+        ([1, 2], [-2.0, -2.0, -2.0, -2.0])
     """
 
     images_NCHW: torch.Tensor
@@ -67,7 +74,7 @@ class RealSet:
 
     @property
     def normalisation(self) -> Normalisation:
-        """The maps between raw pixels and what networks see."""
+        """The map from raw pixels to what networks see, and back."""
         return Normalisation(self.mean, self.std, self.whitening)
 
     @property
@@ -77,12 +84,15 @@ class RealSet:
 
     @property
     def statistics(self) -> tuple[Statistics | str, ...]:
-        """What decides the normalisation: mean, std and, where there is one, the whitening's source."""
-        return self.mean, self.std, *(() if self.whitening is None else (self.whitening.source,))
+        """Everything that decides the normalisation: mean, std and, if any, the whitening's source."""
+        if self.whitening is None:
+            return self.mean, self.std
+        return self.mean, self.std, self.whitening.source
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256, in hex, of images, labels and class names."""
+        # The shape, too: equal bytes can be images of another shape.
         digest = hashlib.sha256(repr((tuple(self.images_NCHW.shape), self.classes)).encode())
         digest.update(self.images_NCHW.cpu().contiguous().numpy().data)
         digest.update(self.labels_N.cpu().contiguous().numpy().data)
@@ -93,9 +103,7 @@ class RealSet:
         return replace(self, images_NCHW=self.images_NCHW.to(device), labels_N=self.labels_N.to(device))
 
     def subset(self, indices_M: torch.Tensor) -> "RealSet":
-        """Return the images of these indices, in their order, with the classes and statistics of the
-        whole.
-        """
+        """Return the images of these indices, in their order, with the whole set's classes and statistics."""
         rows_M = indices_M.to(self.device)
         return replace(self, images_NCHW=self.images_NCHW[rows_M], labels_N=self.labels_N[rows_M])
 
@@ -128,13 +136,12 @@ class RealSet:
         return self.at(rows[torch.randperm(len(rows), generator=rng)[:n]])[0]
 
     def batch(self, n: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return min(n, N) normalised images and their labels, uniform over the whole set without
-        replacement.
-        """
+        """Return min(n, N) normalised images and labels, drawn from the whole set without replacement."""
         return self.at(torch.randperm(len(self), generator=rng)[:n])
 
     @cached_property
     def _by_class(self) -> tuple[torch.Tensor, ...]:
+        # A stable sort by class keeps the indices of a class ascending.
         return self.labels_N.cpu().argsort(stable=True).split(self.counts().tolist())
 
     @cached_property
@@ -160,10 +167,13 @@ class DataSource(Protocol):
 def pixel_statistics(images_NCHW: torch.Tensor) -> tuple[Statistics, Statistics]:
     """Return mean and population standard deviation of each channel of uint8 images, in units of [0, 1].
 
-    Exact up to one rounding: computed in float64 from the histogram of the 256 values. The deviation of a
-    channel that changes by less than one grey level, 1/255, the smallest step of a pixel, counts as that: to
-    divide by less would blow up noise.
+    A deviation below one grey level, 1/255, is returned as 1/255.
+
+    Example:
+        >>> pixel_statistics(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
+        ((0.5,), (0.5,))
     """
+    # From the histogram of the 256 values, in float64: exact up to one rounding, in any order of the images.
     values_V = torch.arange(256, dtype=torch.float64) / 255
     counts_CV = torch.stack(
         [torch.bincount(plane.flatten(), minlength=256) for plane in images_NCHW.unbind(1)]
@@ -171,6 +181,7 @@ def pixel_statistics(images_NCHW: torch.Tensor) -> tuple[Statistics, Statistics]
     share_CV = counts_CV.double() / counts_CV.sum(1, keepdim=True)
     mean_C = share_CV @ values_V
     std_C = (share_CV * (values_V - mean_C[:, None]).square()).sum(1).sqrt()
+    # Dividing by less than the smallest step of a pixel would blow up noise.
     return tuple(mean_C.tolist()), tuple(std_C.clamp_min(LEAST_STD).tolist())
 
 
@@ -187,7 +198,7 @@ def train_and_test(
         arrays: ``{train,test}_images`` uint8 of shape (N, C, H, W) and ``{train,test}_labels`` int64 of shape
             (N,).
         classes: Class names.
-        statistics: Mean and std of the channels, of the training images.
+        statistics: Mean and std of each channel of the training images, in units of [0, 1].
         name: The data set.
         variant: Where the pixels came from.
     """

@@ -1,7 +1,7 @@
-"""Which images of a class stand for it, by their features.
+"""Selections of images that represent a class, by their features.
 
 Each function returns min(n, N) distinct rows of the features f_ND of one class, as int64 on the CPU, in the
-order they were chosen. Distances are Euclidean, in float64; of rows that are equally good the first is taken.
+order they were chosen. Distances are Euclidean, in float64; of equally good rows the first is taken.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,15 +15,19 @@ Selection = Callable[[torch.Tensor, int, torch.Generator], torch.Tensor]
 
 
 def herding(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
-    """Choose rows whose running mean stays as near to the mean of all as one more row can bring it.
+    """Choose rows greedily so that their running mean stays as near as possible to the mean of all rows.
 
-    Row k is the one, not chosen before, with the least ‖(k + 1)·μ - s - f‖, s being the sum of the k before
-    it.
+    Row k is the one, not chosen before, with the least ‖(k + 1)·μ - s - f‖, where s is the sum of the k rows
+    before it.
 
     Source: Welling, "Herding Dynamical Weights to Learn", ICML 2009, as in Rebuffi et al., "iCaRL", CVPR
         2017, Alg. 4.
+
+    Example:
+        >>> herding(torch.tensor([[0.0], [4.0], [2.0]]), 2, torch.Generator()).tolist()
+        [2, 0]
     """
-    f_ND = f_ND.double()
+    f_ND = f_ND.double()  # differences between distances can be too small for float32
     mean_D, sum_D = f_ND.mean(0), torch.zeros_like(f_ND[0])
     chosen: list[int] = []
     for k in range(min(n, len(f_ND))):
@@ -34,27 +38,28 @@ def herding(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
 
 @called("kcenter")
 def k_center(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
-    """Choose the row nearest the mean, then again and again the one farthest from the nearest of those
-    chosen.
+    """Choose the row nearest the mean, then repeatedly the row farthest from all those chosen.
 
     Source: Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR
-        2018,
-    Alg. 1.
+        2018, Alg. 1.
+
+    Example:
+        >>> k_center(torch.tensor([[0.0], [1.0], [5.0]]), 2, torch.Generator()).tolist()
+        [1, 2]
     """
     f_ND = f_ND.double()
     chosen = [_nearest(f_ND, f_ND.mean(0), [])]
     gap_N = torch.full_like(f_ND[:, 0], float("inf"))
     while len(chosen) < min(n, len(f_ND)):
         gap_N = gap_N.minimum(_squared_distances(f_ND, f_ND[chosen[-1]]))
-        gap_N[chosen[-1]] = -1  # below any distance: copies of what was chosen come before it
+        gap_N[chosen[-1]] = -1  # below any distance: even copies of a chosen row are taken before that row
         chosen.append(int(gap_N.argmax()))
     return torch.tensor(chosen)
 
 
 @called("kmeans")
 def k_means(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
-    """Choose for each centre of n clusters the nearest row; the nearest left where an earlier centre has it
-    already.
+    """Choose the nearest row to each of n cluster centres; a row that is taken already gives way to the next.
 
     Source: the k-means selection of Cui et al., "DC-BENCH: Dataset Condensation Benchmark", NeurIPS 2022.
     """
@@ -63,6 +68,7 @@ def k_means(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
     f_ND = f_ND.double().cpu()
     clusters = KMeans(min(n, len(f_ND)), n_init=3, random_state=draw_seed(rng) % 2**32).fit(f_ND.numpy())
     chosen: list[int] = []
+    # In this loop, as two centres may have the same nearest row.
     for centre_D in torch.from_numpy(clusters.cluster_centers_):
         chosen.append(_nearest(f_ND, centre_D, chosen))
     return torch.tensor(chosen)

@@ -1,5 +1,6 @@
-"""AlexNet for small images, as in DC (arXiv:2006.05929): five convolutions, no norm, no hidden linear
-layer.
+"""AlexNet for small images, as in DC (arXiv:2006.05929).
+
+Five convolutions, no normalisation, and no hidden linear layer.
 """
 
 from torch import nn
@@ -16,10 +17,10 @@ POOLED = (0, 1, 4)
 @called("alexnet")
 @checked
 class AlexNet(Network):
-    """Five convolutions, each with ReLU, a max pooling after the first, the second and the last, then the
-    classifier.
+    """Five convolutions with ReLU and three max poolings, then the classifier.
 
-    The classifier sees a map of at most 4 × 4 pixels; it is smaller for images below 32 pixels.
+    A max pooling follows the first, the second and the last convolution. The classifier sees a map of at most
+    4 × 4 pixels; it is smaller for images below 32 pixels.
 
     Args:
         channels: Channels of an image.
@@ -33,16 +34,21 @@ class AlexNet(Network):
 
     def __init__(self, channels: int, classes: int, size: int, width: Width = 1.0) -> None:
         side = stem_side(channels, size)
-        kept = kept_poolings(side, len(POOLED))
-        extra, planes = (side - size) // 2, channels
+        poolings = kept_poolings(side, len(POOLED))
+        # Only the first convolution enlarges 28 × 28 gray images to the 32 × 32 of :func:`stem_side`.
+        extra_padding = (side - size) // 2
+        planes = channels
         layers: list[nn.Module] = []
         for index, (base_width, kernel) in enumerate(LAYERS):
-            layers += [
-                nn.Conv2d(planes, scaled(base_width, width), kernel, padding=kernel // 2 + extra),
-                nn.ReLU(inplace=True),
-            ]
-            layers += [nn.MaxPool2d(2)] if index in POOLED[:kept] else []
-            extra, planes = 0, scaled(base_width, width)
-        head = min(side >> kept, HEAD_SIDE)
+            out_planes = scaled(base_width, width)
+            layers.append(nn.Conv2d(planes, out_planes, kernel, padding=kernel // 2 + extra_padding))
+            layers.append(nn.ReLU(inplace=True))
+            if index in POOLED[:poolings]:
+                layers.append(nn.MaxPool2d(2))
+            extra_padding = 0
+            planes = out_planes
+        # Adaptive pooling brings maps of large images down to 4 × 4, so the classifier does not grow with
+        # them.
+        head = min(side >> poolings, HEAD_SIDE)
         body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(head), nn.Flatten())
         super().__init__(body, nn.Linear(planes * head**2, classes))

@@ -1,6 +1,4 @@
-"""What every network promises, how one is built from a seed, and the layers and size rules the networks
-share.
-"""
+"""The contract of all networks, building one from a seed, and the layers and size rules they share."""
 
 import math
 from typing import Literal, Protocol
@@ -12,8 +10,8 @@ from moe_distill.errors import FieldError, InputError
 from moe_distill.seeding import global_seed, stream
 from moe_distill.validation.values import checked
 
-SMALLEST, LARGEST = 8, 224
-MOST_WEIGHTS = 10**10
+SMALLEST, LARGEST = 8, 224  # side of an image, in pixels
+MOST_WEIGHTS = 10**10  # 40 GB in float32: more would only be a slip in the settings
 Norm = Literal["instance", "batch", "group", "layer", "none"]
 
 
@@ -46,14 +44,10 @@ class Network(nn.Module):
 
 
 class NetworkFactory(Protocol):
-    """Anything that makes a network for given data: a class of this package with its other arguments filled
-    in.
-    """
+    """Makes a network for given data, such as a network class with its other arguments filled in."""
 
     def __call__(self, *, channels: int, classes: int, size: int) -> Network:
-        """Return a new network for images of ``channels`` × ``size`` × ``size`` pixels and ``classes``
-        labels.
-        """
+        """Return a new network for ``channels`` × ``size`` × ``size`` images and ``classes`` labels."""
         ...
 
 
@@ -71,32 +65,46 @@ def build(
 
     Raises:
         InputError: If the network cannot be built for this size.
+
+    Example:
+        >>> from moe_distill.models.mlp import MLP
+        >>> network = build(MLP, channels=1, classes=10, size=8, rng=stream(0, "demo"))
+        >>> network.feature_dim, network(torch.zeros(2, 1, 8, 8)).shape
+        (128, torch.Size([2, 10]))
     """
     with global_seed(rng):
         return factory(channels=channels, classes=classes, size=size)
 
 
 def normalises_over_batch(network: nn.Module) -> bool:
-    """Say whether an image's features depend on the others of its batch, in train mode: whether there is
-    batch norm.
+    """Return True if the network has batch norm.
+
+    In train mode an image's features then depend on the other images of its batch.
+
+    Example:
+        >>> normalises_over_batch(nn.BatchNorm2d(3)), normalises_over_batch(nn.GroupNorm(3, 3))
+        (True, False)
     """
+    # The common base class of BatchNorm1d, 2d, 3d and SyncBatchNorm; torch has no public name for it.
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
 def rehearse(factory: NetworkFactory, *, channels: int, classes: int, size: int, batch: int = 2) -> None:
-    """Refuse a network that cannot be built, or trained on such a batch, without memory or time for its
-    weights.
+    """Raise an error if a network cannot be built, or cannot be trained on batches of this size.
+
+    It runs on torch's ``meta`` device, so it takes neither memory nor time for the weights.
 
     Args:
         factory: Makes the network.
         channels: Channels of an image.
         classes: Number of labels.
         size: Height and width of an image, in pixels.
-        batch: Images of the smallest batch it is going to be trained on.
+        batch: Size of the smallest batch it will be trained on.
 
     Raises:
-        FieldError: It cannot; the field is one of the network's, or the network itself.
-        InputError: It cannot be built for this size.
+        FieldError: If it cannot be built or trained; the field is one of the network's, or the network
+            itself.
+        InputError: If it cannot be built for this size.
     """
     name = getattr(getattr(factory, "func", factory), "__name__", "network")
     try:
@@ -105,18 +113,23 @@ def rehearse(factory: NetworkFactory, *, channels: int, classes: int, size: int,
             network.train()(torch.zeros(batch, channels, size, size))
     except InputError:
         raise
-    except Exception as error:  # whatever a library thinks of its settings
-        if "meta tensor" in str(error):  # a network that looks at its numbers cannot be rehearsed without any
+    except Exception as error:  # libraries raise anything for settings they do not like
+        if "meta tensor" in str(error):
+            # The network reads values while it is built, which the meta device does not have.
             return
-        allowed = f"one that can be built for {channels}×{size}×{size} and trained on {batch} images at a time: {error}"
-        raise FieldError("", name, allowed) from error
+        purpose = (
+            f"one that can be built for {channels}×{size}×{size} and trained on {batch} images at a time"
+        )
+        raise FieldError("", name, f"{purpose}: {error}") from error
     if (weights := sum(p.numel() for p in network.parameters())) > MOST_WEIGHTS:
         raise FieldError("", name, f"one of at most {MOST_WEIGHTS:.0e} weights; this has {weights:.0e}")
 
 
 def check_size(size: int) -> None:
-    """Raise ``InputError`` unless images of ``size`` × ``size`` pixels are within what the networks can
-    take.
+    """Check that networks can take images of ``size`` × ``size`` pixels.
+
+    Raises:
+        InputError: If they cannot.
     """
     if not SMALLEST <= size <= LARGEST:
         raise InputError("data.size", size, f"{SMALLEST} to {LARGEST} pixels")
@@ -125,38 +138,41 @@ def check_size(size: int) -> None:
 def stem_side(channels: int, size: int) -> int:
     """Return the side of the first convolution's output map, in pixels.
 
-    It is the side of the image, but for 28 × 28 gray images, which the first padding enlarges to 32 × 32 (as
-    DC, arXiv:2006.05929, does for MNIST and FashionMNIST).
+    It is the side of the image, except for 28 × 28 gray images, which the first padding enlarges to 32 × 32
+    (as DC, arXiv:2006.05929, does for MNIST and FashionMNIST).
 
     Raises:
         InputError: If the size is not supported.
+
+    Example:
+        >>> stem_side(3, 64), stem_side(1, 28)
+        (64, 32)
     """
     check_size(size)
     return 32 if (channels, size) == (1, 28) else size
 
 
 def kept_poolings(side: int, poolings: int) -> int:
-    """Return how many of a network's 2 × 2 poolings, counted from the first, a map of ``side`` pixels leaves
-    room for.
+    """Return how many of a network's 2 × 2 poolings fit a map of ``side`` pixels, counted from the first.
 
-    Each pooling but the network's last is followed by a convolution, whose input must keep at least 2 × 2
-    pixels: an instance norm over a single value is a constant. The last pooling may go down to one pixel.
+    Example:
+        >>> kept_poolings(32, 3), kept_poolings(8, 5)
+        (3, 2)
     """
+    # Every pooling except the last is followed by a convolution, whose input must keep at least 2 × 2 pixels:
+    # an instance norm over a single value is a constant. The last pooling may go down to one pixel.
     room = side.bit_length() - 2
     return poolings if poolings - 1 <= room else room
 
 
 def scaled(base_width: int, factor: float) -> int:
-    """Return the number of channels of a layer of ``base_width`` channels in a network ``factor`` times as
-    wide.
-    """
+    """Return ``base_width`` channels times ``factor``, rounded, and at least 1."""
     return max(1, round(base_width * factor))
 
 
 def instance_norm(channels: int) -> nn.GroupNorm:
-    """Return an instance norm without running statistics: one group a channel, so that train and eval mode
-    agree.
-    """
+    """Return an instance norm without running statistics, so that train and eval mode agree."""
+    # One group per channel is an instance norm. DC's published code spells it this way, too.
     return nn.GroupNorm(channels, channels, eps=1e-5)
 
 
@@ -164,8 +180,11 @@ def instance_norm(channels: int) -> nn.GroupNorm:
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
     """Return the normalisation called ``norm`` for maps of ``channels`` channels.
 
-    "group" takes four groups (fewer where the channels cannot be parted so), "layer" one group of all
-    channels.
+    "group" makes four groups (fewer if 4 does not divide the channels), "layer" one group of all channels.
+
+    Example:
+        >>> norm_layer("layer", 6)
+        GroupNorm(1, 6, eps=1e-05, affine=True, bias=True)
     """
     match norm:
         case "instance":
@@ -181,7 +200,12 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
 
 
 def conv_norm_relu(channels: int, width: int, norm: Norm, padding: int = 1) -> list[nn.Module]:
-    """Return a 3 × 3 convolution from ``channels`` to ``width`` channels, its normalisation and its
-    activation.
+    """Return a 3 × 3 convolution, its normalisation and its ReLU.
+
+    Args:
+        channels: Channels of the input map.
+        width: Channels of the output map.
+        norm: Normalisation, by name.
+        padding: Pixels of zeros on each side of the input; 1 keeps its size.
     """
     return [nn.Conv2d(channels, width, 3, padding=padding), norm_layer(norm, width), nn.ReLU(inplace=True)]

@@ -36,10 +36,14 @@ class ConvNet(Network):
         norm: Norm = "instance",
     ) -> None:
         side, planes = stem_side(channels, size), scaled(128, width)
-        kept = kept_poolings(side, depth)
+        poolings = kept_poolings(side, depth)
+        # Only the first convolution enlarges 28 × 28 gray images to the 32 × 32 of :func:`stem_side`.
         layers = conv_norm_relu(channels, planes, norm, padding=1 + (side - size) // 2)
         for block in range(1, depth + 1):
-            layers += [nn.AvgPool2d(2)] if block <= kept else []
-            layers += conv_norm_relu(planes, planes, norm) if block < depth else []
+            # The pooling ends this block; the convolution begins the next one.
+            if block <= poolings:
+                layers.append(nn.AvgPool2d(2))
+            if block < depth:
+                layers += conv_norm_relu(planes, planes, norm)
         body = nn.Sequential(*layers, nn.Flatten())
-        super().__init__(body, nn.Linear(planes * (side >> kept) ** 2, classes))
+        super().__init__(body, nn.Linear(planes * (side >> poolings) ** 2, classes))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import nn
@@ -16,24 +17,21 @@ from moe_distill.validation.values import Few, Share, Side, checked
 class LibraryNetwork(Network):
     """Any network for colour images that ends in a linear layer, such as those of torchvision.
 
-    Gray images are repeated to three channels. What the library puts before its last linear layer, dropout
-    included, belongs to the features. The library's own initialisation is kept. Its attention may be fused,
-    which has no second
-    derivative: a transformer then cannot serve a method that matches gradients.
+    Gray images are repeated to three channels. Everything before the last linear layer, dropout included,
+    belongs to the features. The library's own initialisation is kept. Fused attention has no second
+    derivative, so a transformer that uses it cannot serve a method that matches gradients.
 
     Args:
         channels: Channels of an image, 1 or 3.
         classes: Number of labels.
         size: Height and width of an image, in pixels.
         builder: Makes the network; called with ``num_classes``.
-        tokens: For a transformer on patches: how many patches to aim for along a side; the builder is then
+        tokens: For a transformer on patches: number of patches to aim for along a side. The builder is then
             called with ``image_size`` and ``patch_size`` too.
-        least_map: For a network made for large images: the side, in pixels, that its last map is to have at
-            least. As many of its halvings as that takes are left out, from the first one on; see
-            :func:`keep_map`.
-        norm: What takes the place of the library's normalisation
-            (:func:`moe_distill.models.base.norm_layer`); the builder is then called with ``norm_layer`` too.
-            None leaves the library's, such as batch norm.
+        least_map: For a network made for large images: smallest side of its last map, in pixels. As many of
+            its halvings as necessary are removed, from the first one on; see :func:`keep_map`.
+        norm: Replaces the library's normalisation by :func:`moe_distill.models.base.norm_layer`; the builder
+            is then called with ``norm_layer`` too. None keeps the library's, such as batch norm.
 
     Raises:
         InputError: If the size is not supported, or the network does not end in a linear layer of ``classes``
@@ -53,16 +51,17 @@ class LibraryNetwork(Network):
         check_size(size)
         if channels not in (1, 3):
             raise InputError("data.channels", channels, "1 or 3")
+        # Builders refuse arguments they do not know: each is passed only where it is asked for.
         patches = {} if tokens is None else {"image_size": size, "patch_size": patch_size(size, tokens)}
-        normed = {} if norm is None else {"norm_layer": partial(norm_layer, norm)}
-        network = builder(num_classes=classes, **patches, **normed)
+        normalisation = {} if norm is None else {"norm_layer": partial(norm_layer, norm)}
+        network = builder(num_classes=classes, **patches, **normalisation)
         if least_map is not None:
             keep_map(network, size, least_map)
         super().__init__(*split_at_classifier(network, classes))
 
     def embed(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return the features (N, D) before the library network's last linear layer."""
-        return super().embed(x_NCHW.expand(-1, 3, -1, -1))
+        return super().embed(x_NCHW.expand(-1, 3, -1, -1))  # gray to three channels; a view, without a copy
 
 
 def patch_size(size: int, tokens: int) -> int:
@@ -86,38 +85,43 @@ def swin(
     stochastic_depth_prob: Share,
     num_classes: int,
 ) -> SwinTransformer:
-    """Return torchvision's Swin transformer (Liu et al. 2021), called as :class:`LibraryNetwork` calls a
-    transformer.
+    """Return torchvision's Swin transformer (Liu et al. 2021); a builder for :class:`LibraryNetwork`.
 
     Args:
         image_size: Unused: windows tile a map of any size, padded at its border.
         patch_size: Height and width of a patch, in pixels.
-        embed_dim: Width of the first stage; each further one has twice that of the one before.
+        embed_dim: Width of the first stage; it doubles with each further stage.
         depths: Blocks of each stage.
         num_heads: Heads of each stage.
         window_size: Height and width of a window, in patches.
-        stochastic_depth_prob: How often the last block is left out while training; the first one never is.
+        stochastic_depth_prob: Probability of skipping the last block while training; it falls linearly to 0
+            at the first block.
         num_classes: Number of labels.
     """
-    patches = [patch_size, patch_size]
-    shape = {"embed_dim": embed_dim, "depths": depths, "num_heads": num_heads, "window_size": window_size}
     return SwinTransformer(
-        patches, **shape, stochastic_depth_prob=stochastic_depth_prob, num_classes=num_classes
+        [patch_size, patch_size],
+        embed_dim=embed_dim,
+        depths=depths,
+        num_heads=num_heads,
+        window_size=window_size,
+        stochastic_depth_prob=stochastic_depth_prob,
+        num_classes=num_classes,
     )
 
 
 def keep_map(network: nn.Module, size: int, least: int) -> None:
-    """Leave out, in place, as many halvings as it takes for the last map of ``size``-pixel images to be
-    ``least`` wide.
+    """Remove halvings, in place, until the last map of ``size``-pixel images has ``least`` pixels a side.
 
-    Halvings go from the first one on, so that at 32 pixels a ResNet has the stem of its CIFAR form: its first
-    convolution and its max pooling keep the size (only the kernel stays 7 × 7). A halving is every layer of
-    stride 2 at one depth, that of a shortcut included.
+    Halvings are removed from the first one on: at 32 pixels a ResNet then has the stem of its CIFAR form,
+    whose first convolution and max pooling keep the size (only the kernel stays 7 × 7). A halving is every
+    layer of stride 2 at one depth, including that of a shortcut.
     """
     halvings = _halvings(network)
     kept = max(0, (size // least).bit_length() - 1)
-    for layer in (layer for depth in halvings[: max(0, len(halvings) - kept)] for layer in depth):
+    surplus = halvings[: max(0, len(halvings) - kept)]
+    for layer in chain.from_iterable(surplus):
         if isinstance(layer, nn.MaxPool2d):
+            # A pooling over one pixel passes the map on as it is.
             layer.kernel_size, layer.padding, layer.stride = 1, 0, 1
         else:
             layer.stride = (1, 1)
@@ -128,22 +132,30 @@ def _halvings(network: nn.Module) -> list[list[nn.Conv2d | nn.MaxPool2d]]:
     strided = [
         m for m in network.modules() if isinstance(m, nn.Conv2d | nn.MaxPool2d) and m.stride in (2, (2, 2))
     ]
+    # The order of modules is not the order of execution. The side of a layer's input shows its depth: a
+    # shortcut's halving has the input of the block it bypasses.
     sides: dict[nn.Module, int] = {}
     hooks = [m.register_forward_pre_hook(lambda m, x: sides.update({m: x[0].shape[-1]})) for m in strided]
-    was, _ = network.training, network.eval()
+    was_training = network.training
+    network.eval()  # the probe must not change the running statistics of batch norms
     with torch.no_grad():
         network(torch.zeros(1, 3, LARGEST, LARGEST))
-    network.train(was)
+    network.train(was_training)
     for hook in hooks:
         hook.remove()
-    return [[m for m in strided if sides[m] == side] for side in sorted(set(sides.values()), reverse=True)]
+    descending = sorted(set(sides.values()), reverse=True)
+    return [[m for m in strided if sides[m] == side] for side in descending]
 
 
 def split_at_classifier(network: nn.Module, classes: int) -> tuple[nn.Module, nn.Linear]:
-    """Take the last linear layer out of ``network``, in place; return what remains and that layer.
+    """Remove the last linear layer of ``network``, in place; return the remaining network and that layer.
 
     Raises:
-        InputError: If that layer does not exist or does not have ``classes`` outputs.
+        InputError: If there is no such layer, or it does not have ``classes`` outputs.
+
+    Example:
+        >>> split_at_classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), classes=2)[1]
+        Linear(in_features=4, out_features=2, bias=True)
     """
     linears = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not linears or linears[-1][1].out_features != classes:
@@ -151,6 +163,7 @@ def split_at_classifier(network: nn.Module, classes: int) -> tuple[nn.Module, nn
             "model.builder", type(network).__name__, f"a network whose last layer is linear, to {classes}"
         )
     name, classifier = linears[-1]
+    # An identity in its place, as the library's forward still calls that attribute.
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, nn.Identity())
     return network, classifier

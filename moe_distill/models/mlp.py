@@ -22,6 +22,7 @@ class MLP(Network):
 
     def __init__(self, channels: int, classes: int, size: int, width: Width = 1.0) -> None:
         check_size(size)
+        # The first layer reads all pixels at once, so its size alone depends on the image.
         units = scaled(128, width)
         hidden = [nn.Linear(channels * size**2, units), nn.ReLU(), nn.Linear(units, units), nn.ReLU()]
         super().__init__(nn.Sequential(nn.Flatten(), *hidden), nn.Linear(units, classes))

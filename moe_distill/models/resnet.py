@@ -41,8 +41,10 @@ class BasicBlock(nn.Module):
 
 @checked
 class ResNet(Network):
-    """A first convolution, four stages of residual blocks, the mean of the last map, a classifier on 512
-    features.
+    """A ResNet of four stages for small images.
+
+    A first 3 × 3 convolution, four stages of residual blocks, the mean of the last map, and a classifier on
+    512 features.
 
     Args:
         channels: Channels of an image.
@@ -62,8 +64,8 @@ class ResNet(Network):
         self, channels: int, classes: int, size: int, width: Width = 1.0, norm: Norm = "instance"
     ) -> None:
         side, planes = stem_side(channels, size), scaled(WIDTHS[0], width)
-        # A strided convolution rounds a half up, and its own output is normalised: count halvings down to 2
-        # pixels.
+        # Stages halve the map while at least 2 × 2 pixels remain, as an instance norm over one value is a
+        # constant. A strided convolution rounds a half up, which is why the count starts from side - 1.
         halvings = (side - 1).bit_length() - 1
         layers: list[nn.Module] = [
             nn.Conv2d(channels, planes, 3, padding=1 + (side - size) // 2, bias=False),
@@ -71,9 +73,10 @@ class ResNet(Network):
             nn.ReLU(inplace=True),
         ]
         for stage, base_width in enumerate(WIDTHS):
-            stride = 2 if 1 <= stage <= halvings else 1
-            for first_stride in (stride, *[1] * (self.blocks - 1)):
-                layers.append(BasicBlock(planes, scaled(base_width, width), first_stride, norm))
+            for block in range(self.blocks):
+                # The first block of a stage halves the map; the first stage keeps the image's size.
+                halves = block == 0 and 1 <= stage <= halvings
+                layers.append(BasicBlock(planes, scaled(base_width, width), 2 if halves else 1, norm))
                 planes = scaled(base_width, width)
         body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         super().__init__(body, nn.Linear(planes, classes))
@@ -81,15 +84,16 @@ class ResNet(Network):
 
 @called("resnet18")
 class ResNet18(ResNet):
-    """The ResNet of two blocks a stage."""
+    """The ResNet with two blocks per stage."""
 
     blocks: ClassVar[int] = 2
 
 
 @called("resnet10")
 class ResNet10(ResNet):
-    """The ResNet of one block a stage; of width 0.5 and norm batch it has the layers of IDC's
-    (arXiv:2205.14959).
+    """The ResNet with one block per stage.
+
+    With width 0.5 and batch norm it has the layers of IDC's ResNet-10 (arXiv:2205.14959).
     """
 
     blocks: ClassVar[int] = 1

@@ -1,5 +1,6 @@
-"""VGG11 for small images (arXiv:1409.1556, configuration A, a norm after each convolution, one linear
-layer).
+"""VGG11 for small images (arXiv:1409.1556, configuration A).
+
+Unlike the published network it has a normalisation after each convolution and a single linear layer.
 """
 
 from torch import nn
@@ -29,13 +30,18 @@ class VGG11(Network):
         self, channels: int, classes: int, size: int, width: Width = 1.0, norm: Norm = "instance"
     ) -> None:
         side = stem_side(channels, size)
-        kept = kept_poolings(side, len(STAGES))
-        padding, planes = 1 + (side - size) // 2, channels
+        poolings = kept_poolings(side, len(STAGES))
+        # Only the first convolution enlarges 28 × 28 gray images to the 32 × 32 of :func:`stem_side`.
+        padding = 1 + (side - size) // 2
+        planes = channels
         layers: list[nn.Module] = []
         for index, stage in enumerate(STAGES):
             for base_width in stage:
                 layers += conv_norm_relu(planes, scaled(base_width, width), norm, padding)
-                padding, planes = 1, scaled(base_width, width)
-            layers += [nn.MaxPool2d(2)] if index < kept else []
+                padding = 1
+                planes = scaled(base_width, width)
+            if index < poolings:
+                layers.append(nn.MaxPool2d(2))
+        # The mean over the last map makes the features independent of the image size.
         body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         super().__init__(body, nn.Linear(planes, classes))

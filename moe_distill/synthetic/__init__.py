@@ -1,1 +1,1 @@
-"""The distilled set: what it is, where it comes from, its files."""
+"""The distilled set: its images, its provenance, and its files."""

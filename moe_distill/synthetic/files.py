@@ -1,4 +1,4 @@
-"""The two files of one expert's set: its tensors as safetensors, and beside them as JSON what they are."""
+"""The two files of one expert's set: its tensors as safetensors, and its metadata as JSON."""
 
 import dataclasses
 import functools
@@ -23,8 +23,8 @@ from moe_distill.synthetic.provenance import Provenance
 
 
 @dataclass(frozen=True)
-class _About:
-    """What the JSON holds."""
+class _Metadata:
+    """The content of the JSON file."""
 
     provenance: Provenance
     fingerprint: Annotated[str, MinLen(64)]
@@ -33,43 +33,53 @@ class _About:
 def write_set(
     path: Path, tensors: Mapping[str, torch.Tensor], provenance: Provenance, fingerprint: str
 ) -> None:
-    """Write ``path`` and the JSON beside it, each moved into place at once."""
-    about = json.dumps(dataclasses.asdict(_About(provenance, fingerprint)), indent=1, sort_keys=True) + "\n"
+    """Write the tensors to ``path`` and the metadata to the JSON beside it, each atomically.
+
+    Args:
+        path: The safetensors file.
+        tensors: Contiguous tensors on the CPU, by name.
+        provenance: Describes the set.
+        fingerprint: See :meth:`~moe_distill.synthetic.synthetic_set.SyntheticSet.fingerprint`.
+    """
+    metadata = dataclasses.asdict(_Metadata(provenance, fingerprint))
+    text = json.dumps(metadata, indent=1, sort_keys=True) + "\n"
+    # The JSON comes last: tensors without it are known to be incomplete.
     save_tensors(tensors, path)
     with in_place_of(path.with_suffix(".json")) as temporary:
-        temporary.write_text(about, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def files_of(folder: Path) -> list[Path]:
     """Return the files of a folder's experts in the order of their numbers.
 
     Raises:
-        InputError: There are none, or their names are not those of experts numbered from 0 without a gap.
+        InputError: If there are none, or they are not named by experts numbered from 0 without a gap.
     """
-    found = {path.name for path in folder.glob("expert_*.safetensors")}
-    if not found:
+    names = {path.name for path in folder.glob("expert_*.safetensors")}
+    if not names:
         raise InputError("set", folder, "a folder with files expert_<number>.safetensors")
-    names = [f"expert_{number}.safetensors" for number in range(len(found))]
-    if strange := sorted(found.difference(names)):
+    expected = [f"expert_{number}.safetensors" for number in range(len(names))]
+    if unexpected := sorted(names.difference(expected)):
         allowed = (
-            f"a name expert_<number>.safetensors, where the {len(found)} of a folder are numbered from 0"
+            f"a name expert_<number>.safetensors, where the {len(names)} of a folder are numbered from 0"
         )
-        raise InputError("set", folder / strange[0], f"{allowed} without a gap")
-    return [folder / name for name in names]
+        raise InputError("set", folder / unexpected[0], f"{allowed} without a gap")
+    return [folder / name for name in expected]
 
 
-def require_roster(files: Sequence[Path], held: Sequence[Provenance]) -> None:
-    """Refuse files of which one is not of the expert that its name says, or that are not all of the roster's.
+def require_roster(files: Sequence[Path], provenances: Sequence[Provenance]) -> None:
+    """Check that each file is the one of the expert in its name, and that no expert of the roster is missing.
 
     Raises:
-        InputError: They are not.
+        InputError: If one is not, or is missing.
     """
-    for number, (file, own) in enumerate(zip(files, held, strict=True)):
-        if own.expert != number:
+    for number, (file, provenance) in enumerate(zip(files, provenances, strict=True)):
+        if provenance.expert != number:
             raise InputError(
-                "set", file, f"the set of expert {number}; this one is that of expert {own.expert}"
+                "set", file, f"the set of expert {number}; this one is that of expert {provenance.expert}"
             )
-    experts = len(held[0].settings.get("roster", held))
+    # Imported sets have no roster: their files are taken to be all.
+    experts = len(provenances[0].settings.get("roster", provenances))
     if len(files) != experts:
         raise InputError(
             "set", files[0].parent, f"the files of all {experts} experts; there are {len(files)}"
@@ -77,10 +87,10 @@ def require_roster(files: Sequence[Path], held: Sequence[Provenance]) -> None:
 
 
 def whitening_beside(path: Path, source: str) -> Whitening:
-    """Return the whitening that a set's file was made with.
+    """Return the whitening that a set was distilled with, from the file beside it.
 
     Raises:
-        InputError: As for :meth:`~moe_distill.data.normalization.Whitening.load`, or it may not be read.
+        InputError: As for :meth:`~moe_distill.data.normalization.Whitening.load`, or if it may not be read.
     """
     try:
         return Whitening.load(path.with_name(FILE), source)
@@ -89,19 +99,22 @@ def whitening_beside(path: Path, source: str) -> Whitening:
 
 
 def read_set(path: Path) -> tuple[dict[str, torch.Tensor], Provenance, str]:
-    """Return the tensors, what they are, and the fingerprint they were written with.
+    """Return a set's tensors, its provenance, and the fingerprint it was written with.
 
     Raises:
-        InputError: A file is missing, cannot be read, is truncated or of another kind, or a value is none
-            that a set can have.
+        InputError: If a file is missing, cannot be read, is truncated or of another kind, or has a value that
+            is not allowed.
     """
     try:
         for file in (path.with_suffix(".json"), path):
             require_readable(file)
-        about = _schema().validate_json(path.with_suffix(".json").read_bytes(), strict=True, extra="forbid")
+        # Strict: pydantic would otherwise turn texts into numbers. Fields of other versions are refused.
+        metadata = _schema().validate_json(
+            path.with_suffix(".json").read_bytes(), strict=True, extra="forbid"
+        )
         tensors = load_file(path)
-        _require_fit(tensors, about.provenance)
-        return tensors, about.provenance, about.fingerprint
+        _require_fit(tensors, metadata.provenance)
+        return tensors, metadata.provenance, metadata.fingerprint
     except FileNotFoundError as error:
         raise InputError(
             "set", path, f"a set written by this package; {error.filename} is missing"
@@ -113,26 +126,29 @@ def read_set(path: Path) -> tuple[dict[str, torch.Tensor], Provenance, str]:
 
 
 def fingerprint_of(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Return a sha256, in hexadecimal, over names, shapes and numbers of tensors on the CPU."""
-    total = hashlib.sha256()
+    """Return a sha256, in hex, over names, shapes and values of tensors on the CPU."""
+    digest = hashlib.sha256()
+    # Sorted by name, so that the order in the dict does not matter.
     for name, tensor in sorted(tensors.items()):
-        total.update(f"{name}{tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
-    return total.hexdigest()
+        digest.update(f"{name}{tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def require_sealed(path: Path, written: str, loaded: str) -> None:
-    """Refuse a set that is not what its fingerprint says; an older one, of the tensors alone, is said to be
-    older.
+    """Check that a set is the one that was written, by its fingerprint.
+
+    Older fingerprints cover the tensors only; a message says so.
 
     Args:
         path: The set's file.
         written: The fingerprint in the file.
-        loaded: That of what was read.
+        loaded: The fingerprint of the set as it was read.
 
     Raises:
-        InputError: They differ.
+        InputError: If they differ.
     """
     tensors, _, reading = loaded.partition("-")
+    # A fingerprint is <tensors>-<reading>; an old one has the first part only.
     if written.partition("-")[0] != tensors:
         raise InputError("set", path, f"the images it was written with, fingerprint {written[:12]}")
     if written == tensors:
@@ -144,41 +160,39 @@ def require_sealed(path: Path, written: str, loaded: str) -> None:
         raise InputError("set", path, allowed)
 
 
-@functools.cache
+@functools.cache  # one message for the files of all experts
 def _say_older(folder: Path) -> None:
-    say(
-        f"{folder}: a set from before fingerprints covered how it is read; its metadata are taken as they stand"
-    )
+    say(f"{folder}: an older set, whose fingerprint does not cover its metadata; these are not verified")
 
 
 @functools.cache
 def _schema() -> Any:
-    """Return what checks types and bounds: the annotations of the classes."""
-    from pydantic import TypeAdapter  # here, so that whoever reads no set need not wait for it
+    """Return pydantic's validator of the metadata, made from the annotations of its classes."""
+    from pydantic import TypeAdapter  # slow to import, and only needed to read sets
 
-    return TypeAdapter(_About)
+    return TypeAdapter(_Metadata)
 
 
 def _require_fit(tensors: Mapping[str, torch.Tensor], provenance: Provenance) -> None:
-    """Refuse tensors that are not of the form the metadata say, or hold what is no number.
+    """Check that the tensors are finite and have the shapes that the metadata imply.
 
     Raises:
-        ValueError: They do not fit.
-        LookupError: There are no images.
+        ValueError: If they do not fit.
+        LookupError: If there are no images.
     """
     classes, images = len(provenance.classes), tensors["images"]
     rows = classes * provenance.ipc
     channels = len(provenance.mean)
     side = images.shape[-1] if images.ndim else 0
-    wanted = {
+    shapes = {
         "images": (rows, channels, side, side),
         "average": (rows, channels, side, side),
         "soft_labels": (rows, classes),
         "learned_rate": (),
     }
     for name, tensor in tensors.items():
-        if tuple(tensor.shape) != wanted[name]:
-            raise ValueError(f"{name} of shape {tuple(tensor.shape)} where {wanted[name]} belongs")
+        if tuple(tensor.shape) != shapes[name]:
+            raise ValueError(f"{name} of shape {tuple(tensor.shape)} where {shapes[name]} belongs")
         if tensor.dtype != torch.float32:
             raise ValueError(f"{name} of type {tensor.dtype} where torch.float32 belongs")
         if not tensor.isfinite().all():
@@ -196,11 +210,11 @@ def _require_fit(tensors: Mapping[str, torch.Tensor], provenance: Provenance) ->
 
 
 def unreadable(path: Path, error: OSError) -> InputError:
-    """Return the refusal of a file that the system does not give."""
+    """Return the error for a file that the system does not let us read."""
     return InputError("set", error.filename or path, f"a file that can be read ({error.strerror or error})")
 
 
 def damaged(path: Path, error: Exception) -> InputError:
-    """Return the refusal of a file that is not whole, or not one of ours."""
+    """Return the error for a file that is damaged, or that this package did not write."""
     reason = flaw_told(error, path.with_suffix(".json").name)
     return InputError("set", path, f"a whole set file; this one is truncated or damaged ({reason})")

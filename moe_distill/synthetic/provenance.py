@@ -1,8 +1,8 @@
-"""What a synthetic set is and where it comes from, as plain values that are stored beside its tensors."""
+"""The metadata of a synthetic set: what it is and how it was made, stored beside its tensors."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
@@ -14,31 +14,34 @@ from moe_distill.errors import InputError
 from moe_distill.synthetic.tiling import Tiling
 from moe_distill.validation.values import LEAST_STD
 
-DIGITS = 16
+DIGITS = 16  # hex digits of the part of a fingerprint that covers the metadata
 Text = Annotated[str, MinLen(1)]
 
 
-def roster_is_a_list(settings: dict[str, Any]) -> bool:
-    """Say whether the number of experts can be told of a set's settings, where these name them."""
+def roster_is_a_list(settings: Mapping[str, object]) -> bool:
+    """Return True if a set's settings have no roster, or one whose experts can be counted."""
     return isinstance(settings.get("roster", []), list)
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a set is: enough to use it without the configuration that made it.
+    """The description of a set: enough to use it without the configuration that made it.
 
     Attributes:
-        dataset: Name of the real data; ``data_variant`` and ``data_fingerprint`` say which copy of it.
+        dataset: Name of the real data.
+        data_variant: Where the real pixels came from, such as ``torchvision``.
+        data_fingerprint: Sha256 of the real data.
         classes: Class names in label order.
-        mean: Per-channel mean of the real pixels scaled to [0, 1]; ``std`` likewise.
-        method: Name of the distillation method; ``expert`` its place in the roster.
+        mean: Mean of each channel of the real pixels, scaled to [0, 1].
+        std: Standard deviation of each channel, likewise.
+        method: Name of the distillation method.
+        expert: Position of the expert in the roster.
         ipc: Stored images per class.
-        space: What the stored numbers are: raw pixels in [0, 1], standardised by ``mean`` and ``std``, or
+        space: Space of the stored values: raw pixels in [0, 1], standardised by ``mean`` and ``std``, or
             whitened.
         tiling: How a stored image is decoded.
-        settings: The description of everything that decided the images.
-        whitening: Source of the whitening that networks see the data through; None where it is ``mean`` and
-            ``std``.
+        settings: The description of everything that affected the images.
+        whitening: Source of the whitening that normalises the data; None if ``mean`` and ``std`` do.
     """
 
     dataset: Text
@@ -56,11 +59,9 @@ class Provenance:
     whitening: Text | None = None
 
     def reading(self) -> str:
-        """Return the first digits of a sha256 of all but the tensors that decides what a student sees."""
-        tiles = {
-            **asdict(self.tiling),
-            "fill": float(self.tiling.fill),
-        }  # 0 and 0.0 are one number, but two texts
+        """Return the first digits of a sha256 over all metadata that affect what a student sees."""
+        # Floats throughout: 0 and 0.0 are the same number, but different JSON.
+        tiles = {**asdict(self.tiling), "fill": float(self.tiling.fill)}
         statistics = [[*map(float, self.mean)], [*map(float, self.std)], self.whitening]
         decisive = [self.classes, self.ipc, self.space, tiles, statistics]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:DIGITS]
@@ -74,37 +75,38 @@ class Provenance:
         std: Sequence[float],
         whitening: str | None,
     ) -> None:
-        """Refuse data a set of this provenance was not distilled from.
+        """Check that a set of this provenance was distilled from data like these.
 
         Args:
             own_shape: Channels, height and width of the set's images.
-            classes: Class names of the data; the others are its image shape, statistics and whitening.
-            shape: See ``classes``.
-            mean: See ``classes``.
-            std: See ``classes``.
-            whitening: See ``classes``.
+            classes: Class names of the data.
+            shape: Channels, height and width of the data's images.
+            mean: Mean of each channel of the data.
+            std: Standard deviation of each channel of the data.
+            whitening: Source of the data's whitening; None without one.
 
         Raises:
-            InputError: Anything differs.
+            InputError: If anything differs.
         """
-        ours = (
-            tuple(self.classes),
-            tuple(own_shape),
-            _rounded(self.mean),
-            _rounded(self.std),
-            self.whitening,
-        )
-        theirs = (tuple(classes), tuple(shape), _rounded(mean), _rounded(std), whitening)
-        names = ("classes", "image shape", "mean", "std", "whitening")
-        for what, mine, other in zip(names, ours, theirs, strict=True):
-            if mine != other:
-                allowed = f"the set was distilled from {self.dataset} with {what} {_short(mine)}"
-                raise InputError("data", f"({what} {_short(other)})", allowed)
+        pairs: dict[str, tuple[object, object]] = {
+            "classes": (tuple(self.classes), tuple(classes)),
+            "image shape": (tuple(own_shape), tuple(shape)),
+            "mean": (_rounded(self.mean), _rounded(mean)),
+            "std": (_rounded(self.std), _rounded(std)),
+            "whitening": (self.whitening, whitening),
+        }
+        for name, (of_set, of_data) in pairs.items():
+            if of_set != of_data:
+                allowed = f"the set was distilled from {self.dataset} with {name} {_short(of_set)}"
+                raise InputError("data", f"({name} {_short(of_data)})", allowed)
 
 
 def provenance_of(real: RealSet, **more: Any) -> Provenance:
-    """Return the provenance of a set made from real images; ``more`` are its fields that these do not
-    decide.
+    """Return the provenance of a set made from real images.
+
+    Args:
+        real: The real images.
+        more: All fields of :class:`Provenance` that do not come from them.
     """
     return Provenance(
         dataset=real.name,
@@ -119,6 +121,7 @@ def provenance_of(real: RealSet, **more: Any) -> Provenance:
 
 
 def _rounded(values: Sequence[float]) -> tuple[float, ...]:
+    # Statistics that are computed anew may differ in their last digits.
     return tuple(round(float(v), 6) for v in values)
 
 

@@ -1,4 +1,4 @@
-"""The synthetic set: the only thing that passes from distilling to evaluating."""
+"""The synthetic set: all that evaluation knows of distillation."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,9 +20,13 @@ __all__ = ["Decoded", "Provenance", "Space", "SyntheticSet", "SyntheticUnion", "
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images as a network sees them: pixels (M, C, H, W), labels (M,) and the expert each came from (M,).
+    """Decoded images with their labels.
 
-    Targets (M, classes) are the probabilities a network is trained towards; None where labels alone say it.
+    Attributes:
+        images_MCHW: Images at full size.
+        labels_M: Class of each image.
+        experts_M: Position of the expert that made each image.
+        targets_MC: Probabilities that a network is trained towards; None if the labels are not learned.
     """
 
     images_MCHW: torch.Tensor
@@ -32,17 +36,27 @@ class Decoded:
 
 
 class SyntheticSet(nn.Module):
-    """One expert's synthetic images, class-major: rows ``c * ipc`` to ``(c + 1) * ipc`` belong to class
-    ``c``.
+    """One expert's synthetic images, ordered by class: rows ``c * ipc`` to ``(c + 1) * ipc`` are class ``c``.
 
     Args:
         images_NCHW: Stored images, (classes · ipc, channels, size, size), float32.
-        provenance: What they are.
-        learned_rate: Step size learned together with the images, a scalar, where the method learns one.
-        soft_labels: Logits (classes · ipc, classes) learned together with the images, where the method learns
-            them.
-        average: Exponential moving average of the images, where the method keeps one: what is evaluated.
-        whitening: The whitening that the provenance names.
+        provenance: Describes the set.
+        learned_rate: Step size learned together with the images, a scalar; None if the method learns none.
+        soft_labels: Logits (classes · ipc, classes) learned together with the images; None if the method
+            learns none.
+        average: Exponential moving average of the images, which is then evaluated in their place; None if the
+            method has none.
+        whitening: The whitening whose source is in the provenance; None without one.
+
+    Example:
+        >>> from moe_distill.data.real_set import RealSet
+        >>> from moe_distill.synthetic.provenance import provenance_of
+        >>> pixels = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+        >>> real = RealSet(pixels, torch.arange(2), ("cat", "dog"), (0.5,), (0.25,), "demo", "none")
+        >>> provenance = provenance_of(real, method="dc", expert=0, ipc=3, tiling=Tiling(factor=2))
+        >>> synthetic = SyntheticSet(torch.zeros(6, 1, 8, 8), provenance)
+        >>> synthetic.of_class(1).shape, synthetic.standardised().shape
+        (torch.Size([12, 1, 8, 8]), torch.Size([24, 1, 8, 8]))
     """
 
     average: torch.Tensor | None
@@ -61,6 +75,7 @@ class SyntheticSet(nn.Module):
         self.provenance = provenance
         labels = torch.arange(len(provenance.classes)).repeat_interleave(provenance.ipc)
         self.labels: torch.Tensor
+        # Not in the state dict: labels follow from classes and ipc.
         self.register_buffer("labels", labels, persistent=False)
         self.learned_rate = None if learned_rate is None else nn.Parameter(learned_rate)
         self.soft_labels = None if soft_labels is None else nn.Parameter(soft_labels)
@@ -79,12 +94,15 @@ class SyntheticSet(nn.Module):
             self.average.lerp_(self.images, 1 - decay)
 
     def final(self) -> "SyntheticSet":
-        """Return what is evaluated: the set with the averaged images where it has them, else itself."""
+        """Return the set to evaluate: with the averaged images if there are any, else the set itself."""
         if self.average is None:
             return self
-        rate, labels = (None if t is None else t.detach() for t in (self.learned_rate, self.soft_labels))
         return SyntheticSet(
-            self.average, self.provenance, rate, labels, whitening=self.normalisation.whitening
+            self.average,
+            self.provenance,
+            learned_rate=None if self.learned_rate is None else self.learned_rate.detach(),
+            soft_labels=None if self.soft_labels is None else self.soft_labels.detach(),
+            whitening=self.normalisation.whitening,
         )
 
     def targets(self) -> torch.Tensor:
@@ -93,12 +111,10 @@ class SyntheticSet(nn.Module):
             targets = nn.functional.one_hot(self.labels, len(self.provenance.classes)).to(self.images)
         else:
             targets = self.soft_labels.softmax(1)
-        return targets.repeat(self.tiling.per_image, 1)
+        return targets.repeat(self.tiling.per_image, 1)  # tile by tile, as the images are decoded
 
     def of_class(self, c: int) -> torch.Tensor:
-        """Return the decoded images of class ``c`` in the stored space, (ipc · tiles, C, H, W), with
-        gradient.
-        """
+        """Return the decoded images of class ``c`` in the stored space, (ipc · tiles, C, H, W)."""
         ipc = self.provenance.ipc
         return self.tiling.decode(self.images[c * ipc : (c + 1) * ipc])
 
@@ -115,15 +131,14 @@ class SyntheticSet(nn.Module):
         return images_NCHW if self.provenance.space == "raw" else self.normalisation.raw(images_NCHW)
 
     def standardised(self) -> torch.Tensor:
-        """Return the decoded images standardised by the data set's statistics or whitened, as networks see
-        them.
-        """
+        """Return the decoded images as networks see them: standardised by the statistics, or whitened."""
         images, _ = self.decode()
         return self.normalisation.standardised(images) if self.provenance.space == "raw" else images
 
     def fingerprint(self) -> str:
-        """Return ``<tensors>-<reading>``: a sha256 over the tensors, and one over all else that students see
-        by.
+        """Return ``<tensors>-<reading>``: a sha256 over the tensors, and one over the relevant metadata.
+
+        For the second part see :meth:`~moe_distill.synthetic.provenance.Provenance.reading`.
         """
         return f"{self.tensors_fingerprint()}-{self.provenance.reading()}"
 
@@ -132,13 +147,11 @@ class SyntheticSet(nn.Module):
         return set_files.fingerprint_of(self._tensors())
 
     def dataset(self) -> TensorDataset:
-        """Return (standardised image, label) pairs as an ordinary data set; the label is a distribution if
-        learned.
-        """
+        """Return (standardised image, label) pairs as a torch data set; learned labels are distributions."""
         return union([self]).dataset()
 
     def save(self, path: str | Path) -> None:
-        """Write ``path`` (safetensors) and the JSON beside it, each moved into place at once."""
+        """Write ``path`` (safetensors), the JSON beside it and the whitening, if any, each atomically."""
         path = Path(path)
         set_files.write_set(path, self._tensors(), self.provenance, self.fingerprint())
         if self.normalisation.whitening is not None:
@@ -146,25 +159,32 @@ class SyntheticSet(nn.Module):
 
     @classmethod
     def load(cls, path: str | Path) -> "SyntheticUnion":
-        """Read a folder of the experts' files, or the file of one, as their union.
+        """Read one expert's file, or a folder with the files of all experts, as a union.
 
         Raises:
-            InputError: The file is missing, truncated or not what was written, or the folder's are not each
-                that of the expert its name says.
+            InputError: If a file is missing, damaged or changed, or a folder's files are not those of all
+                experts of one roster.
         """
         path = Path(path)
         if not path.is_dir():
             return union([cls.read(path)])
         files = set_files.files_of(path)
-        sets = [cls.read(files[0])]
-        sets += [cls.read(file, sets[0].normalisation.whitening) for file in files[1:]]
-        set_files.require_roster(files, [one.provenance for one in sets])
-        return union(sets)
+        members = [cls.read(files[0])]
+        # A whitening may take gigabytes: all experts share the one that the first has read.
+        members += [cls.read(file, members[0].normalisation.whitening) for file in files[1:]]
+        set_files.require_roster(files, [member.provenance for member in members])
+        return union(members)
 
     @classmethod
     def read(cls, path: Path, whitening: Whitening | None = None) -> "SyntheticSet":
-        """Read one expert's file and the whitening it names, unless that one is given; raises as
-        :meth:`load`.
+        """Read one expert's file.
+
+        Args:
+            path: The safetensors file.
+            whitening: A whitening in memory; the one that the file names is read only if it is another one.
+
+        Raises:
+            InputError: As for :meth:`load`.
         """
         tensors, provenance, fingerprint = set_files.read_set(path)
         if provenance.whitening is None:
@@ -179,8 +199,12 @@ class SyntheticSet(nn.Module):
         return loaded
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        tensors: dict[str, torch.Tensor | None] = {"images": self.images, "learned_rate": self.learned_rate}
-        tensors |= {"soft_labels": self.soft_labels, "average": self.average}
+        tensors: dict[str, torch.Tensor | None] = {
+            "images": self.images,
+            "learned_rate": self.learned_rate,
+            "soft_labels": self.soft_labels,
+            "average": self.average,
+        }
         return {name: t.detach().cpu().contiguous() for name, t in tensors.items() if t is not None}
 
 
@@ -192,29 +216,32 @@ class SyntheticUnion:
 
     @property
     def provenance(self) -> Provenance:
-        """The first member's provenance: data set, classes and statistics are common to all."""
+        """The first member's provenance: all members have the same data set, classes and statistics."""
         return self.members[0].provenance
 
     @property
     def learned_rate(self) -> float | None:
         """Geometric mean of the members' learned rates; None where no member has one."""
         rates = [m.learned_rate.detach() for m in self.members if m.learned_rate is not None]
+        # Geometric, as step sizes differ by factors: 0.01 and 1 have their middle at 0.1.
         return float(torch.stack(rates).log().mean().exp()) if rates else None
 
     def raw(self) -> Decoded:
-        """Return every member's final images, decoded, as raw pixels in class-major order."""
-        labels = torch.cat([m.decode()[1] for m in self.members])
-        experts = torch.cat([torch.full((len(m.decode()[1]),), i) for i, m in enumerate(self.members)])
-        order = torch.argsort(labels, stable=True)
+        """Return every member's final images, decoded, as raw pixels ordered by class."""
+        labels_by_member = [m.decode()[1] for m in self.members]
+        labels = torch.cat(labels_by_member)
+        counts = [len(member_labels) for member_labels in labels_by_member]
+        experts = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
         images = torch.cat([m.final().raw().detach() for m in self.members])
-        soft = any(m.soft_labels is not None for m in self.members)
-        targets = torch.cat([m.targets().detach() for m in self.members])[order] if soft else None
+        # Within a class the experts stay in order, as the sort is stable.
+        order = torch.argsort(labels, stable=True)
+        targets = None
+        if any(m.soft_labels is not None for m in self.members):
+            targets = torch.cat([m.targets().detach() for m in self.members])[order]
         return Decoded(images[order], labels[order], experts.to(labels.device)[order], targets)
 
     def fingerprint(self) -> str:
-        """Return ``<tensors>-<reading>`` of all members in order, as :meth:`SyntheticSet.fingerprint` of
-        one.
-        """
+        """Return ``<tensors>-<reading>`` over all members in order; see :meth:`SyntheticSet.fingerprint`."""
         reading = hashlib.sha256("".join(m.provenance.reading() for m in self.members).encode()).hexdigest()
         return f"{self.tensors_fingerprint()}-{reading[:DIGITS]}"
 
@@ -223,9 +250,7 @@ class SyntheticUnion:
         return hashlib.sha256("".join(m.tensors_fingerprint() for m in self.members).encode()).hexdigest()
 
     def dataset(self) -> TensorDataset:
-        """Return (standardised image, label) pairs as an ordinary data set; labels are distributions if
-        learned.
-        """
+        """Return (standardised image, label) pairs as a torch data set; learned labels are distributions."""
         decoded = self.raw()
         targets = decoded.labels_M if decoded.targets_MC is None else decoded.targets_MC
         return TensorDataset(self.members[0].normalisation.standardised(decoded.images_MCHW), targets)
@@ -239,28 +264,35 @@ class SyntheticUnion:
         std: Sequence[float],
         whitening: str | None = None,
     ) -> None:
-        """Refuse data the sets were not distilled from.
+        """Check that the sets were distilled from data like these.
+
+        Args:
+            classes: Class names of the data.
+            channels: Channels of its images.
+            size: Height and width of its images, in pixels.
+            mean: Mean of each channel.
+            std: Standard deviation of each channel.
+            whitening: Source of its whitening; None without one.
 
         Raises:
-            InputError: Classes, image shape, statistics or whitening differ.
+            InputError: If classes, image shape, statistics or whitening differ.
         """
         shape = tuple(self.members[0].images.shape[1:])
         self.provenance.require(shape, classes, (channels, size, size), mean, std, whitening)
 
 
 def union(sets: Sequence[SyntheticSet]) -> SyntheticUnion:
-    """Unite the experts' sets.
+    """Return the union of the experts' sets.
 
     Raises:
-        InputError: They come from different data.
+        InputError: If they were distilled from different data.
     """
     first = sets[0].provenance
     together = SyntheticUnion(tuple(sets))
     for member in sets[1:]:
         p = member.provenance
-        together.require(
-            p.classes, member.images.shape[1], member.images.shape[2], p.mean, p.std, p.whitening
-        )
+        _, channels, size, _ = member.images.shape
+        together.require(p.classes, channels, size, p.mean, p.std, p.whitening)
         if p.data_fingerprint != first.data_fingerprint:
             raise InputError(
                 "set", p.data_fingerprint[:12], f"experts of the same data, {first.data_fingerprint[:12]}"

@@ -1,4 +1,4 @@
-"""How one stored image holds several smaller ones, and how they are brought back to full size."""
+"""Tiling: several small images in one stored image, and their decoding to full size."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -20,6 +20,11 @@ class Tiling:
         factor: Tiles per side, at least 1.
         by_column: Number the tiles column by column (top-left, bottom-left, …) instead of row by row.
         fill: Value of padded pixels, in the space the images are stored in.
+
+    Example:
+        >>> tiling = Tiling(factor=2)
+        >>> tiling.per_image, tiling.corners(8), tiling.decode(torch.zeros(3, 1, 8, 8)).shape
+        (4, [(0, 0), (0, 4), (4, 0), (4, 4)], torch.Size([12, 1, 8, 8]))
     """
 
     factor: Annotated[int, Ge(1)] = 1
@@ -32,19 +37,18 @@ class Tiling:
         return self.factor**2
 
     def side(self, size: int) -> int:
-        """Pixels along a tile of an image of ``size`` pixels."""
-        return -(-size // self.factor)
+        """Return the side in pixels of a tile of an image of ``size`` pixels."""
+        return -(-size // self.factor)  # rounded up
 
     def corners(self, size: int) -> list[tuple[int, int]]:
-        """Top-left (row, column) of each tile, in storage order."""
+        """Return the top-left (row, column) of each tile, in storage order."""
         starts = [i * self.side(size) for i in range(self.factor)]
         if self.by_column:
             return [(row, column) for column in starts for row in starts]
         return [(row, column) for row in starts for column in starts]
 
     def decode(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Return the (N·factor², C, H, W) images a network sees, tile-major: the first tile of every image
-        first.
+        """Return the (N·factor², C, H, W) decoded images, tile by tile: the first tile of every image first.
 
         Linear and differentiable: bilinear enlargement with half-pixel centres.
         """
@@ -58,37 +62,43 @@ class Tiling:
         return F.interpolate(tiles, size=(size, size), mode="bilinear", align_corners=False)
 
     def decode_every_factor(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """Return the decodes for every factor from 1 to this one, one after the other (IDC's "multi"
-        decode).
-        """
+        """Return the images decoded by every factor from 1 to this one (IDC's "multi" decode)."""
         return torch.cat([replace(self, factor=k).decode(images_NCHW) for k in range(1, self.factor + 1)])
 
     def decode_within(self, images_NCHW: torch.Tensor, limit: int) -> torch.Tensor:
-        """Return at most ``limit`` decoded images, but at least one of each stored one (IDC's "bound"
-        decode).
+        """Return at most ``limit`` decoded images, but one or more of each stored one (IDC's "bound" decode).
 
-        The first images are decoded by the full factor k, as many as leave room for one of each that follows;
-        then by k - 1, and so on.
+        As many images as possible are decoded by the full factor k, leaving room for one of each image that
+        follows; then by k - 1, and so on.
+
+        Args:
+            images_NCHW: Stored images.
+            limit: Largest number of decoded images.
         """
-        decoded, rest = list[torch.Tensor](), images_NCHW
+        decoded: list[torch.Tensor] = []
+        remaining = images_NCHW
         for k in range(self.factor, 0, -1):
-            room = limit - sum(map(len, decoded)) - len(rest)
-            count = len(rest) if k == 1 else min(max(room // k**2, 0), len(rest))
+            room = limit - sum(map(len, decoded)) - len(remaining)
+            # Factor 1 takes all that are left, also beyond the limit.
+            count = len(remaining) if k == 1 else min(max(room // k**2, 0), len(remaining))
             if count:
-                decoded.append(replace(self, factor=k).decode(rest[:count]))
-            rest = rest[count:]
+                decoded.append(replace(self, factor=k).decode(remaining[:count]))
+            remaining = remaining[count:]
         return torch.cat(decoded)
 
     def store(self, tiles_TNCHW: list[torch.Tensor]) -> torch.Tensor:
-        """Return N stored images that hold full-size images, shrunk bilinearly: one (N, C, H, W) batch per
-        tile.
+        """Return N stored images made of full-size ones, shrunk bilinearly.
+
+        Args:
+            tiles_TNCHW: A batch (N, C, H, W) for each tile, in storage order.
         """
         if self.factor == 1:
             return tiles_TNCHW[0]
         size = tiles_TNCHW[0].shape[-1]
         side = self.side(size)
-        canvas = torch.full_like(F.pad(tiles_TNCHW[0], (0, side * self.factor - size) * 2), self.fill)
+        margin = side * self.factor - size
+        canvas = torch.full_like(F.pad(tiles_TNCHW[0], (0, margin, 0, margin)), self.fill)
         for (row, column), tile in zip(self.corners(size), tiles_TNCHW, strict=True):
             small = F.interpolate(tile, size=(side, side), mode="bilinear", align_corners=False)
             canvas[..., row : row + side, column : column + side] = small
-        return canvas[..., :size, :size].contiguous()
+        return canvas[..., :size, :size].contiguous()  # without the margin, which decoding adds again

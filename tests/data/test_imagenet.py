@@ -131,14 +131,14 @@ def of_another_class(base):
         (lambda b: shutil.rmtree(b / "val/images"), "val/images: at least one image"),
         (
             lambda b: (b / "val/images/val_4.JPEG").unlink(),
-            r"annotations\.txt: a line for each .* odds: val_4\.JPEG$",
+            r"annotations\.txt: a line for each .* mismatches: val_4\.JPEG$",
         ),
         (
             unannotated,
             r"val/val_annotations\.txt: a file with the name and class of each image of val/images/",
         ),
         (cut_off, r"annotations\.txt: a line for each image of val/images/.* and \d+ more$"),
-        (of_another_class, rf"odds: n00000001, {TINY.wnids[5]}$"),
+        (of_another_class, rf"mismatches: n00000001, {TINY.wnids[5]}$"),
     ],
 )
 def test_a_partial_tiny_imagenet_is_refused(tmp_path, cache, damage, told):

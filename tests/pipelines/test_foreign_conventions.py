@@ -87,7 +87,7 @@ def test_mtts_imagewoof_is_relabelled_and_said(runtime, tmp_path, capsys):
         assert {"mean": one.provenance.mean, "std": one.provenance.std} == by_ours
     line = refusal(runtime, ImportSet, woof(), str(plain), str(tmp_path / "p"), space="standardised")
     assert line.startswith(
-        "pipeline.convention=auto: ours or mtt or ddranking, said by you, or pipeline.classes="
+        "pipeline.convention=auto: ours or mtt or ddranking, set explicitly, or pipeline.classes="
     )
     _, told = imported(plain, convention="ours")
     assert "warning: these images look as if their classes were in another order" in told

@@ -187,7 +187,7 @@ def test_bad_input_is_one_line_and_writes_nothing(runtime, tmp_path, real):
     stored(folder, labels=labels.clamp_max(8))
     assert "every class equally often; found 0 to 4" in said()
     stored(folder, labels=labels, images=255 * images)
-    assert said().startswith("pipeline.space=auto: raw or standardised, said by you: the values, 0 to 255")
+    assert said().startswith("pipeline.space=auto: raw or standardised, set explicitly: the values, 0 to 255")
     assert "near raw pixels" in said(space="raw")
     stored(folder, images=images[:, :, :7])
     assert "shape (N, 1, 8, 8)" in said()

@@ -44,7 +44,7 @@ def test_a_set_whose_fingerprint_is_of_its_tensors_alone_is_said_to_be_older_onc
     path.with_suffix(".json").write_text(json.dumps({**about, "fingerprint": one.tensors_fingerprint()}))
     assert [SyntheticSet.read(p).fingerprint() for p in (path, path)] == [one.fingerprint()] * 2
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith(f"{tmp_path}: ") and "before fingerprints covered" in line
+    assert line.startswith(f"{tmp_path}: ") and "fingerprint does not cover its metadata" in line
 
 
 BAD = {

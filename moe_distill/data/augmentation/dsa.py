@@ -1,8 +1,10 @@
 """Differentiable Siamese augmentation: which image operations act, and what they draw.
 
-A group (`Color`, `Crop`, ...) draws for one operation of `image_ops`; an `Augmentation` says which groups
-act. Source: Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, section
-3; the composition with groups that always act is that of Kim et al., "Dataset Condensation via Efficient
+A group (`Color`, `Crop`, ...) draws for one operation of `image_ops`; an `Augmentation` decides which groups
+act.
+
+Source: Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, section 3;
+the composition with groups that always act is that of Kim et al., "Dataset Condensation via Efficient
 Synthetic-Data Parameterization", ICML 2022.
 """
 
@@ -28,7 +30,7 @@ from moe_distill.data.augmentation.image_ops import (
 from moe_distill.errors import FieldError
 from moe_distill.validation.values import NotNegative, Share, checked
 
-SIDE = 224  # of the largest images, in pixels: a zoom to one of them
+SIDE = 224  # side of the largest images in pixels; a zoom by more would show less than one pixel
 
 
 class Op(Protocol):
@@ -39,14 +41,14 @@ class Op(Protocol):
         ...
 
     def __call__(self, x_NCHW: Tensor, drawn: Tensor) -> Tensor:
-        """Apply to images what was drawn, one row per image or one for all."""
+        """Apply the draws to images: one row per image, or one row for all."""
         ...
 
 
 @checked
 @dataclass(frozen=True)
 class Color:
-    """Brightness, then saturation, then contrast, each by its own draw."""
+    """Brightness, then saturation, then contrast, each with a separate draw."""
 
     brightness: NotNegative = 1.0
     saturation: NotNegative = 2.0
@@ -83,14 +85,13 @@ class Crop:
 @checked
 @dataclass(frozen=True)
 class Cutout:
-    """A blank square with a side of ``ratio`` of the image's, anchored anywhere, so that the border may
-    truncate it.
-    """
+    """A blank square with ``ratio`` of the image's side, anchored anywhere, so the border may truncate it."""
 
     ratio: Share = 0.5
 
     def draw(self, rng: torch.Generator, n: int, size: int) -> Tensor:
-        """Draw (n, 2) anchors in pixels, rows first; an even square may be anchored behind the last line."""
+        """Draw (n, 2) anchors in pixels, rows first."""
+        # An even square may be anchored behind the last line, as in the published code.
         return torch.randint(0, size + 1 - pixels(self.ratio, size) % 2, (n, 2), generator=rng)
 
     def __call__(self, x_NCHW: Tensor, drawn: Tensor) -> Tensor:
@@ -110,7 +111,7 @@ class Flip:
         return torch.rand(n, generator=rng)
 
     def __call__(self, x_NCHW: Tensor, drawn: Tensor) -> Tensor:
-        """Mirror the images whose draw says so."""
+        """Mirror the images whose draw is below the probability."""
         return flip(x_NCHW, drawn, self.prob)
 
 
@@ -148,7 +149,7 @@ class Rotate:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one call does: the groups in order, each with its draws. Applying it twice does the same twice."""
+    """The draws of one call: the groups in order, each with its draws; applying it is deterministic."""
 
     steps: tuple[tuple[Op, Tensor], ...]
 
@@ -156,19 +157,25 @@ class Plan:
 @checked
 @dataclass(frozen=True)
 class Augmentation:
-    """Groups that always act, around one that is drawn from several.
+    """Groups that always act, before and after one that is drawn from several.
 
-    DSA draws one of all its groups; IDC matches with color before, crop as the only one to draw, and cutout
+    DSA draws one of all its groups. IDC matches with color before, crop as the only one to draw, and cutout
     after.
 
     Args:
         one_of: Exactly one of these acts in a call, drawn uniformly for the whole batch. Empty: none.
-        before: These always act, ahead of the drawn one.
-        after: These always act, behind it.
+        before: These always act, before the drawn one.
+        after: These always act, after the drawn one.
 
     Raises:
-        FieldError: When an element is no group. Hydra turns dataclasses in a list back into configurations
-            unless the node that holds this class says ``_convert_: all``.
+        FieldError: If an element is no group. Hydra turns dataclasses in a list back into configurations
+            unless the node that holds this class has ``_convert_: all``.
+
+    Example:
+        >>> augmentation = Augmentation(one_of=[Flip(prob=1.0)])
+        >>> plan = augmentation.draw(torch.Generator(), n=1, size=2, shared=True)
+        >>> augmentation.apply(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), plan).tolist()
+        [[[[2.0, 1.0], [4.0, 3.0]]]]
     """
 
     one_of: Sequence[Op]
@@ -176,6 +183,7 @@ class Augmentation:
     after: Sequence[Op] = ()
 
     def __post_init__(self) -> None:
+        # Tuples, as lists of a frozen dataclass could still be changed.
         for name in ("one_of", "before", "after"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             for op in getattr(self, name):
@@ -188,21 +196,22 @@ class Augmentation:
 
         Args:
             rng: A CPU generator.
-            n: The number of images.
+            n: Number of images.
             size: Their side in pixels.
             shared: True draws once for all images (Siamese), so that the plan fits batches of any length and
-                does the same to real and synthetic ones; False draws for each image, the choice of ``one_of``
-                excepted.
+                does the same to real and synthetic ones. False draws for each image, except that the group of
+                ``one_of`` is always the same for all.
         """
-        chosen = (
-            [self.one_of[int(torch.randint(len(self.one_of), (1,), generator=rng))]] if self.one_of else []
-        )
+        chosen: list[Op] = []
+        if self.one_of:
+            chosen.append(self.one_of[int(torch.randint(len(self.one_of), (1,), generator=rng))])
+        # One row of draws broadcasts over a batch of any length.
         rows = 1 if shared else n
         return Plan(tuple((op, op.draw(rng, rows, size)) for op in (*self.before, *chosen, *self.after)))
 
     @staticmethod
     def apply(x_NCHW: Tensor, plan: Plan) -> Tensor:
-        """Do what the plan says to normalised images of the side it was drawn for."""
+        """Apply a plan to normalised images of the size it was drawn for."""
         for op, drawn in plan.steps:
             x_NCHW = op(x_NCHW, drawn)
         return x_NCHW

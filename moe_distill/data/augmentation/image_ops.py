@@ -1,8 +1,9 @@
-"""Pure image operations with injected draws, differentiable to any order in the pixels.
+"""Pure image operations whose random draws are arguments, differentiable to any order in the pixels.
 
-They act on normalised images x_NCHW of 1 or 3 channels; zeros that move into a picture are then the data
-set's mean colour. Draws have one row per image, or a single row that all images share. Source: Zhao & Bilen,
-"Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, section 3.
+They act on normalised images x_NCHW of 1 or 3 channels, so zeros that move into a picture are the data set's
+mean colour. Draws have one row per image, or a single row that all images share.
+
+Source: Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, section 3.
 """
 
 import torch
@@ -16,17 +17,13 @@ def brightness(x_NCHW: Tensor, u_N: Tensor, strength: float = 1.0) -> Tensor:
 
 
 def saturation(x_NCHW: Tensor, u_N: Tensor, strength: float = 2.0) -> Tensor:
-    """Scale each pixel's distance from its channel mean by strength * u, u in [0, 1) of shape (N,) or
-    (1,).
-    """
+    """Scale each pixel's distance from its mean over channels by strength * u, u in [0, 1), (N,) or (1,)."""
     mean_N1HW = x_NCHW.mean(dim=-3, keepdim=True)
     return mean_N1HW + (x_NCHW - mean_N1HW) * (_as_column(u_N, x_NCHW) * strength)
 
 
 def contrast(x_NCHW: Tensor, u_N: Tensor, strength: float = 0.5) -> Tensor:
-    """Scale the distance from the image's mean (over C, H, W) by u + strength, u in [0, 1) of shape (N,) or
-    (1,).
-    """
+    """Scale the distance from the image's mean over C, H, W by u + strength, u in [0, 1), (N,) or (1,)."""
     mean_N111 = x_NCHW.mean(dim=(-3, -2, -1), keepdim=True)
     return mean_N111 + (x_NCHW - mean_N111) * (_as_column(u_N, x_NCHW) + strength)
 
@@ -38,15 +35,20 @@ def crop(x_NCHW: Tensor, t_N2: Tensor) -> Tensor:
         x_NCHW: The images.
         t_N2: Integer translations (row, column) in pixels, of shape (N, 2) or (1, 2). A shared one must be a
             plain CPU tensor, not one that vmap has stacked: its value becomes the bounds of a slice.
+
+    Example:
+        >>> crop(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), torch.tensor([[0, 1]])).tolist()
+        [[[[2.0, 0.0], [4.0, 0.0]]]]
     """
     height, width = x_NCHW.shape[-2:]
-    if len(t_N2) == 1:  # one slice for the batch: several times faster than to gather, forward and backward
+    if len(t_N2) == 1:  # one slice for the batch is several times faster than gather, forward and backward
         row, column = t_N2[0].tolist()
         return F.pad(x_NCHW, (-column, column, -row, row))
     t_N2 = t_N2.to(x_NCHW.device)
     row_NH1 = (torch.arange(height, device=x_NCHW.device) + t_N2[:, :1]).unsqueeze(2)
     column_N1W = (torch.arange(width, device=x_NCHW.device) + t_N2[:, 1:]).unsqueeze(1)
     inside_NHW = (row_NH1 >= 0) & (row_NH1 < height) & (column_N1W >= 0) & (column_N1W < width)
+    # Positions outside read any pixel, as gather takes no index out of bounds, and are set to zero below.
     index_NHW = row_NH1.clamp(0, height - 1) * width + column_N1W.clamp(0, width - 1)
     pixels_NCP = x_NCHW.flatten(-2)
     moved_NCP = pixels_NCP.gather(-1, index_NHW.flatten(-2).unsqueeze(1).expand_as(pixels_NCP))
@@ -54,13 +56,14 @@ def crop(x_NCHW: Tensor, t_N2: Tensor) -> Tensor:
 
 
 def cutout(x_NCHW: Tensor, o_N2: Tensor, ratio: float = 0.5) -> Tensor:
-    """Zero a square of side k = floor(ratio * size + 0.5): the lines o - k//2 ... o - k//2 + k - 1 inside the
-    image.
+    """Zero a square of side k = floor(ratio * size + 0.5) around an anchor o, inside the image.
+
+    It covers rows and columns o - k//2 to o - k//2 + k - 1.
 
     Args:
         x_NCHW: The images.
         o_N2: Integer anchors (row, column) in pixels, of shape (N, 2) or (1, 2).
-        ratio: The side as a share of the image's.
+        ratio: The square's side as a share of the image's.
     """
     height, width = x_NCHW.shape[-2:]
     side = pixels(ratio, width)
@@ -73,18 +76,20 @@ def cutout(x_NCHW: Tensor, o_N2: Tensor, ratio: float = 0.5) -> Tensor:
 
 def flip(x_NCHW: Tensor, u_N: Tensor, prob: float = 0.5) -> Tensor:
     """Mirror horizontally where u < prob, u in [0, 1) of shape (N,) or (1,)."""
+    # torch.where and not an index: it works under vmap, and with one draw for all images.
     mirrored_N111 = (u_N < prob).to(x_NCHW.device)[:, None, None, None]
     return torch.where(mirrored_N111, x_NCHW.flip(-1), x_NCHW)
 
 
 def scale(x_NCHW: Tensor, u_N2: Tensor, ratio: float = 1.2) -> Tensor:
-    """Sample at (a_x X, a_y Y) about the centre, a = u * (ratio - 1/ratio) + 1/ratio; a > 1 shrinks the
-    picture.
+    """Sample at (a_x X, a_y Y) about the centre, where a = u * (ratio - 1/ratio) + 1/ratio.
+
+    A factor a > 1 shrinks the picture. Sampling is bilinear, zero outside.
 
     Args:
         x_NCHW: The images, square.
         u_N2: Draws in [0, 1) for (x, y), the column's factor first, of shape (N, 2) or (1, 2).
-        ratio: The largest factor; bilinear, zero outside.
+        ratio: The largest factor; at least 1.
     """
     factor_N2 = u_N2.to(_grid_like(x_NCHW)) * (ratio - 1 / ratio) + 1 / ratio
     return _warp(x_NCHW, torch.diag_embed(factor_N2))
@@ -93,10 +98,12 @@ def scale(x_NCHW: Tensor, u_N2: Tensor, ratio: float = 1.2) -> Tensor:
 def rotate(x_NCHW: Tensor, u_N: Tensor, degrees: float = 15.0) -> Tensor:
     """Sample at [[cos, -sin], [sin, cos]] (X, Y) about the centre, with the angle (2u - 1) * degrees.
 
+    Sampling is bilinear, zero outside.
+
     Args:
         x_NCHW: The images, square.
         u_N: Draws in [0, 1) of shape (N,) or (1,).
-        degrees: The largest angle; bilinear, zero outside.
+        degrees: The largest angle, in degrees.
     """
     angle_N = torch.deg2rad((2 * u_N.to(_grid_like(x_NCHW)) - 1) * degrees)
     cos_N, sin_N = angle_N.cos(), angle_N.sin()
@@ -105,7 +112,7 @@ def rotate(x_NCHW: Tensor, u_N: Tensor, degrees: float = 15.0) -> Tensor:
 
 def _warp(x_NCHW: Tensor, map_N22: Tensor) -> Tensor:
     """Sample images at a linear map of the (X, Y) coordinates about their centre."""
-    # The grid is not left to affine_grid: its matrix product would lose digits under TF32 or autocast.
+    # Not torch's affine_grid: its matrix product would lose digits under TF32 or autocast.
     edge_X, edge_Y = (
         torch.arange(1 - size, size, 2, dtype=map_N22.dtype, device=map_N22.device) / size
         for size in (x_NCHW.shape[-1], x_NCHW.shape[-2])
@@ -118,7 +125,7 @@ def _warp(x_NCHW: Tensor, map_N22: Tensor) -> Tensor:
 
 
 def _grid_like(x: Tensor) -> Tensor:
-    """An empty tensor on the images' device with the precision of coordinates: at least float32."""
+    """Return an empty tensor on the images' device with the precision of coordinates: at least float32."""
     return x.new_empty(0, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
@@ -127,5 +134,11 @@ def _as_column(u_N: Tensor, x_NCHW: Tensor) -> Tensor:
 
 
 def pixels(ratio: float, size: int) -> int:
-    """Round a share of ``size`` pixels to whole ones, halves upwards."""
+    """Return a share of ``size`` pixels, rounded to whole pixels, halves upwards.
+
+    Example:
+        >>> pixels(0.125, 28)
+        4
+    """
+    # Not round(), which rounds halves to even; the published code adds 0.5 and truncates.
     return int(ratio * size + 0.5)

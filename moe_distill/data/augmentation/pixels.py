@@ -1,4 +1,4 @@
-"""Augmentation of whole batches of pixels by torchvision, as DC-BENCH trains students with."""
+"""Augmentation of whole batches of 8-bit pixels by torchvision, with which DC-BENCH trains students."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,15 @@ from moe_distill.validation.values import Whole, checked
 class PixelAugmentation:
     """Transforms of 8-bit pixels, drawn once for all images of a batch; no gradient passes.
 
-    What students are trained on is brought back to pixels, clamped and cut down to whole 255ths first.
+    Normalised images are first mapped back to pixels, clamped and rounded down to whole 255ths.
 
     Args:
         transforms: Builders of transforms (``torchvision.transforms.v2``) that act one after the other.
-        padding: Pixels of black around the images, of which a window of their size is then cut; 0 cuts none.
+        padding: Black pixels added on each side, before a window of the image's size is cropped; 0 crops
+            none.
 
     Raises:
-        FieldError: There is nothing to do.
+        FieldError: If there are neither transforms nor padding.
 
     Source: Cui et al., "DC-BENCH: Dataset Condensation Benchmark", NeurIPS 2022, and its evaluation code.
     """
@@ -38,42 +39,43 @@ class PixelAugmentation:
             raise FieldError("transforms", [], "at least one, or some padding")
 
     def check(self) -> None:
-        """Refuse transforms that cannot be built or applied, before any work.
+        """Check that the transforms can be built and applied, before any work.
 
         Raises:
-            FieldError: There is one.
+            FieldError: If one cannot.
         """
+        # Torchvision checks many arguments only when a transform is applied.
         pixels = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
         for number, build in enumerate(self.transforms):
             try:
                 with global_seed(stream(0, "rehearsal")):
                     build()(pixels)
             except (ValueError, TypeError, RuntimeError) as error:
+                # A builder is a ``partial`` when the configuration makes it.
                 name = getattr(getattr(build, "func", build), "__name__", "transform")
                 raise FieldError(f"transforms.{number}", name, str(error)) from error
 
     @property
     def names(self) -> list[str]:
-        """What results call the transforms, in order."""
-        return ["randomcrop"] * bool(self.padding) + [
-            type(build()).__name__.lower() for build in self.transforms
-        ]
+        """The transforms' names in results, in order."""
+        names = [type(build()).__name__.lower() for build in self.transforms]
+        return ["randomcrop", *names] if self.padding else names
 
     def __call__(
         self, x_NCHW: torch.Tensor, normalisation: Normalisation, rng: torch.Generator
     ) -> torch.Tensor:
-        """Return images as networks see them, changed.
+        """Return augmented images, normalised like the given ones.
 
         Args:
-            x_NCHW: Images as networks see them.
+            x_NCHW: Normalised images.
             normalisation: How they are normalised.
-            rng: What decides the change.
+            rng: A CPU generator that decides all draws.
         """
         from torchvision.transforms import v2  # slow to import, and only few recipes need it
 
         crop: list[Any] = [v2.RandomCrop(x_NCHW.shape[-1], padding=self.padding)] if self.padding else []
         pixels = (normalisation.raw(x_NCHW).clamp(0, 1) * 255).to(torch.uint8)
-        with global_seed(rng):
+        with global_seed(rng):  # torchvision draws from the global generator
             for transform in (*crop, *(build() for build in self.transforms)):
                 pixels = transform(pixels)
         return normalisation.standardised(pixels.to(x_NCHW.dtype) / 255)

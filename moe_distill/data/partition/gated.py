@@ -1,10 +1,10 @@
-"""Parts that a learned gate deals out, as it deals out inputs in a mixture of experts.
+"""A partition of the data by a learned gate, as the gate of a mixture of experts assigns inputs.
+
+A gate g_k(x) and K classifiers p_k(y | x) minimise the negative log-likelihood of their mixture,
+−log Σ_k g_k(x) p_k(y | x): the gate learns which classifier explains an image best, and each classifier is
+fitted to the images assigned to it.
 
 Source: Jacobs, Jordan, Nowlan and Hinton, "Adaptive mixtures of local experts", Neural Computation 3 (1991).
-    A gate
-g_k(x) and K classifiers p_k(y | x) minimise the negative log-likelihood of their mixture, −log Σ_k g_k(x)
-p_k(y | x): the gate learns which classifier explains an image best, and each classifier is fitted to the
-images it is given.
 """
 
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ from moe_distill.validation.values import Count, NotNegative, Positive, checked
 
 @dataclass(frozen=True)
 class Mixture:
-    """A linear gate and k linear classifiers of D features.
+    """A linear gate and K linear classifiers of D features.
 
     Args:
         gate_DK: Weights of the gate.
-        gate_bias_K: Its biases.
+        gate_bias_K: Biases of the gate.
         experts_KDC: Weights of the classifiers.
-        expert_biases_K1C: Their biases.
+        expert_biases_K1C: Biases of the classifiers.
     """
 
     gate_DK: torch.Tensor
@@ -45,9 +45,7 @@ class Mixture:
         return log_p_KNC[:, torch.arange(len(y_N)), y_N].T
 
     def loss(self, f_ND: torch.Tensor, y_N: torch.Tensor, balance: float) -> torch.Tensor:
-        """Return the mean of −log Σ_k g_k(x) p_k(y | x), plus ``balance`` times how unequally classes are
-        dealt out.
-        """
+        """Return the mean of −log Σ_k g_k(x) p_k(y | x), plus ``balance`` times :func:`imbalance`."""
         log_gate_NK = self.log_gate(f_ND)
         fit = -torch.logsumexp(log_gate_NK + self.log_likelihood(f_ND, y_N), 1).mean()
         return fit + balance * imbalance(log_gate_NK.exp(), y_N)
@@ -56,19 +54,18 @@ class Mixture:
 @checked
 @dataclass(frozen=True)
 class Gated:
-    """Each class is dealt out by the probabilities of a gate, balanced to differ by at most one image.
+    """Each class is split by the probabilities of a gate into parts that differ by at most one image.
 
     Gate and classifiers are fitted by Adam, on random batches, to the standardised features of all images. Of
-    several fits, which end in different local minima, the one of least loss is kept. Without the balancing
-    term a gate may come to tell the classes apart, and say nothing of which images of a class belong
-    together.
+    several fits, which end in different local minima, the one with the lowest loss is used.
 
     Args:
-        starts: Fits, each from classifiers of its own.
+        starts: Number of fits, each from other random classifiers.
         steps: Steps of a fit.
-        batch_size: Most images of a step.
+        batch_size: Largest batch of a step.
         lr: Learning rate.
-        balance: Weight of the term that asks for equal shares of each class.
+        balance: Weight of the term for equal shares of each class. Without it a gate may learn to separate
+            the classes, and not which images of a class belong together.
     """
 
     needs_features: ClassVar[bool] = True
@@ -81,8 +78,14 @@ class Gated:
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
         """Return k sorted, disjoint index tensors that cover the set.
 
+        Args:
+            real: The training images.
+            k: Number of experts.
+            rng: Draws the fits; a CPU generator.
+            features: Computes the features that the gate sees.
+
         Raises:
-            InputError: Where a class has fewer than k images, or without features.
+            InputError: If a class has fewer than k images, or there are no features.
         """
         check_room(real, k)
         if features is None:
@@ -93,6 +96,7 @@ class Gated:
         y_N = real.labels_N.cpu()
         fits = [self.fit(f_ND, y_N, len(real.classes), k, rng) for _ in range(self.starts)]
         mixture = min(fits, key=lambda fit: float(fit.loss(f_ND, y_N, self.balance)))
+        # Class by class, so that every part has an equal share of each.
         cost_NK = -mixture.log_gate(f_ND).numpy()
         group_N = np.empty(len(real), dtype=np.int64)
         for c in range(len(real.classes)):
@@ -103,12 +107,22 @@ class Gated:
     def fit(
         self, f_ND: torch.Tensor, y_N: torch.Tensor, classes: int, k: int, rng: torch.Generator
     ) -> Mixture:
-        """Return a mixture fitted to features and class numbers; its gate starts without a preference."""
+        """Return a mixture fitted to features and class numbers.
+
+        Args:
+            f_ND: Standardised features.
+            y_N: Class numbers.
+            classes: Number of classes C.
+            k: Number of experts K.
+            rng: Draws the first classifiers and the batches; a CPU generator.
+        """
         dim = f_ND.shape[1]
+        # The gate starts at zero, without a preference; only the classifiers break the symmetry.
         experts_KDC = torch.randn(k, dim, classes, generator=rng)
         weights = torch.zeros(dim, k), torch.zeros(k), experts_KDC, torch.zeros(k, 1, classes)
         optimizer = torch.optim.Adam([w.requires_grad_() for w in weights], self.lr)
         for _ in range(self.steps):
+            # A random batch without replacement: all images if they are fewer than the batch size.
             rows_B = torch.randperm(len(f_ND), generator=rng)[: self.batch_size]
             optimizer.zero_grad()
             Mixture(*weights).loss(f_ND[rows_B], y_N[rows_B], self.balance).backward()
@@ -117,25 +131,32 @@ class Gated:
 
 
 def imbalance(gate_NK: torch.Tensor, y_N: torch.Tensor) -> torch.Tensor:
-    """Return how unequally a gate deals out each class: K Σ_k s_k² − 1 of its shares s_k, the mean over the
-    classes.
+    """Return how unequally a gate shares out each class: the mean over classes of K Σ_k s_k² − 1.
 
-    It is the squared coefficient of variation of the shares, 0 where they are equal, K − 1 where one expert
-    takes all.
+    For the shares s_k of a class it is the squared coefficient of variation of the shares: 0 if they are
+    equal, K − 1 if one expert gets all.
 
-    Source: the importance loss of Shazeer et al., arXiv:1701.06538, here of each class by itself.
+    Source: the importance loss of Shazeer et al., arXiv:1701.06538, here for each class separately.
+
+    Example:
+        >>> labels = torch.tensor([0, 0])
+        >>> imbalance(torch.eye(2), labels).item(), imbalance(torch.tensor([[1.0, 0.0]] * 2), labels).item()
+        (0.0, 1.0)
     """
     one_hot_NC = torch.nn.functional.one_hot(y_N).to(gate_NK.dtype)
     counts_C = one_hot_NC.sum(0)
     shares_CK = one_hot_NC.T @ gate_NK / counts_C.clamp_min(1)[:, None]
+    # A batch may lack a class, which then has no shares.
     return (gate_NK.shape[1] * shares_CK.square().sum(1) - 1)[counts_C > 0].mean()
 
 
 def standardised(f_ND: torch.Tensor) -> torch.Tensor:
-    """Return features of mean 0 and, all D together, of variance 1: steps of one size then suit any number of
-    features.
+    """Return features of mean 0 and of equal variances, which sum to 1; a constant feature becomes 0.
 
-    Each has the same deviation; one that never changes becomes 0.
+    Example:
+        >>> standardised(torch.tensor([[1.0, 7.0], [3.0, 7.0]])).mul(2**0.5).round().tolist()
+        [[-1.0, 0.0], [1.0, 0.0]]
     """
+    # Variances that sum to 1 keep the size of logits, and so the learning rate, independent of D.
     std_D, mean_D = torch.std_mean(f_ND, 0, correction=0)
     return (f_ND - mean_D).div_(std_D.clamp_min(1e-6) * f_ND.shape[1] ** 0.5)

@@ -1,4 +1,4 @@
-"""Which real images each expert sees: index lists of a data set for k experts."""
+"""Partitions of a data set: the indices of the real images that each of k experts sees."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,19 +13,26 @@ from moe_distill.seeding import draw_seed
 from moe_distill.store.identity import called
 
 Features = Callable[[RealSet], torch.Tensor]
-"""Gives f_ND, one row for each image of a set, in its order."""
+"""Returns f_ND, the features of a set's images, one row per image in its order."""
 
 Parts = list[torch.Tensor]
-"""Sorted int64 indices of the images of each expert, on the CPU."""
+"""Sorted int64 indices of each expert's images, on the CPU."""
 
 
 class Partition(Protocol):
-    """How the real data is shared out over the experts."""
+    """Splits the real data over the experts."""
 
     needs_features: ClassVar[bool]
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Any = None) -> Parts:
-        """Return k sorted index tensors."""
+        """Return k sorted index tensors.
+
+        Args:
+            real: The training images.
+            k: Number of experts.
+            rng: A CPU generator.
+            features: Computes features of images, see :data:`Features`; needed if ``needs_features``.
+        """
 
 
 @called("none")
@@ -36,35 +43,46 @@ class NoSplit:
     needs_features: ClassVar[bool] = False
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
-        """Return k times all indices."""
+        """Return all indices k times.
+
+        Args:
+            real: The training images.
+            k: Number of experts.
+            rng: Unused.
+            features: Unused.
+        """
         return [torch.arange(len(real))] * k
 
 
 @dataclass(frozen=True)
 class Stratified:
-    """Each class is shuffled and dealt out, so that parts differ by at most one image, in each class and in
-    all.
-    """
+    """Each class is shuffled and split; parts differ by at most one image, in each class and in total."""
 
     needs_features: ClassVar[bool] = False
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
         """Return k sorted, disjoint index tensors that cover the set.
 
+        Args:
+            real: The training images.
+            k: Number of experts.
+            rng: Draws the order within classes; a CPU generator.
+            features: Unused.
+
         Raises:
-            InputError: Where a class has fewer than k images.
+            InputError: If a class has fewer than k images.
         """
         check_room(real, k)
         classes = (real.class_indices(c) for c in range(len(real.classes)))
         order_N = torch.cat([rows[torch.randperm(len(rows), generator=rng)] for rows in classes])
+        # Every k-th row of one list over all classes: the extra image of a class goes on where that of the
+        # class before stopped, so the totals stay equal as well.
         return [order_N[part::k].sort().values for part in range(k)]
 
 
 @dataclass(frozen=True)
 class Random:
-    """A permutation of the whole set cut into k parts that differ by at most one image, whatever the
-    class.
-    """
+    """The whole set is shuffled and cut into k parts that differ by at most one image, whatever the class."""
 
     identity: ClassVar[str] = "RandomParts"  # a selection has the same name
 
@@ -73,8 +91,14 @@ class Random:
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
         """Return k sorted, disjoint index tensors that cover the set.
 
+        Args:
+            real: The training images.
+            k: Number of experts.
+            rng: Draws the permutation; a CPU generator.
+            features: Unused.
+
         Raises:
-            InputError: Where some part would lack a class.
+            InputError: If a part lacks a class.
         """
         check_room(real, k)
         parts = [part.sort().values for part in torch.randperm(len(real), generator=rng).tensor_split(k)]
@@ -88,7 +112,7 @@ class Random:
 
 @dataclass(frozen=True)
 class KMeans:
-    """Each class is clustered into k groups of like images, balanced to differ by at most one image."""
+    """Each class is clustered into k groups of similar images that differ by at most one image in size."""
 
     identity: ClassVar[str] = "KMeansParts"  # a selection has the same name
 
@@ -97,8 +121,14 @@ class KMeans:
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
         """Return k sorted, disjoint index tensors that cover the set.
 
+        Args:
+            real: The training images.
+            k: Number of experts.
+            rng: Seeds the clustering of each class; a CPU generator.
+            features: Computes the features that are clustered.
+
         Raises:
-            InputError: Where a class has fewer than k images, or without features.
+            InputError: If a class has fewer than k images, or there are no features.
         """
         check_room(real, k)
         if features is None:
@@ -109,6 +139,8 @@ class KMeans:
         group_N = np.empty(len(real), dtype=np.int64)
         for c in range(len(real.classes)):
             rows = real.class_indices(c).numpy()
+            # Clusters of k-means differ in size, so images are assigned anew by their distances to the
+            # centres.
             group_N[rows] = balanced(_centre_distances(f_ND[rows], k, draw_seed(rng)))
         return [torch.from_numpy(np.flatnonzero(group_N == part)) for part in range(k)]
 
@@ -121,31 +153,41 @@ def balanced(cost_NK: np.ndarray) -> np.ndarray:
 
     Returns:
         The column of each row, shape (N,).
+
+    Example:
+        >>> balanced(np.array([[0.0, 9.0], [1.0, 9.0], [2.0, 3.0], [4.0, 5.0]])).tolist()
+        [0, 0, 1, 1]
     """
     rows, columns = cost_NK.shape
-    least, spare = divmod(rows, columns)
-    chosen_N, filled_K = np.full(rows, -1), np.zeros(columns, dtype=int)
+    # Every column takes ``quota`` rows, and ``spare`` of the columns one more.
+    quota, spare = divmod(rows, columns)
+    assigned_N = np.full(rows, -1)
+    filled_K = np.zeros(columns, dtype=int)
+    # A stable sort, so that equal costs lead to the same parts on every machine.
     for pair in np.argsort(cost_NK, axis=None, kind="stable"):
         row, column = divmod(int(pair), columns)
-        extra = filled_K[column] == least
-        if chosen_N[row] >= 0 or filled_K[column] > least or (extra and not spare):
+        is_extra = filled_K[column] == quota
+        is_full = filled_K[column] > quota or (is_extra and not spare)
+        if assigned_N[row] >= 0 or is_full:
             continue
-        chosen_N[row] = column
+        assigned_N[row] = column
         filled_K[column] += 1
-        spare -= int(extra)
-    return chosen_N
+        spare -= int(is_extra)
+    return assigned_N
 
 
 def _centre_distances(f_ND: np.ndarray, k: int, seed: int) -> np.ndarray:
-    from sklearn.cluster import (
-        KMeans as Clusters,  # scikit-learn is slow to import, and only this partition needs it
-    )
+    from sklearn import cluster  # slow to import, and only this partition needs it
 
-    return Clusters(k, n_init=3, random_state=seed % 2**32).fit(f_ND).transform(f_ND)
+    return cluster.KMeans(k, n_init=3, random_state=seed % 2**32).fit(f_ND).transform(f_ND)
 
 
 def check_room(real: RealSet, k: int) -> None:
-    """Raise InputError unless every class has an image for each of k experts."""
+    """Check that every class has at least one image for each of k experts.
+
+    Raises:
+        InputError: If one has not.
+    """
     smallest = int(real.counts().min())
     if not 1 <= k <= smallest:
         raise InputError("noe", k, f"1 to {smallest}, the images of the smallest class, for this partition")

@@ -1,4 +1,4 @@
-"""Files of a class-folder tree turned into one tensor of pixels: checked first, decoded once, cached."""
+"""Decoding of a class-folder tree into one tensor of pixels: checked first, decoded once, then cached."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,41 +22,48 @@ def decoded(
     cache: Path,
     accept: Callable[[int], None] = lambda depth: None,
 ) -> Tensors:
-    """Return the pixels and labels of a tree, from the cache where files of these bytes were decoded before.
+    """Return the pixels and labels of a tree, from the cache if the same bytes were decoded before.
 
-    Pictures are read as a viewer shows them: turned as their EXIF says, on white where they are transparent.
+    Pictures are read as a viewer shows them: rotated as their EXIF says, on a white background.
 
     Args:
         tree: The files.
-        size: Pixels a side; None takes the one square size the images share.
+        size: Pixels a side; None takes the one square size that all images have.
         channels: 1 or 3; None means 1 if every file is grayscale, else 3.
         cache: The folder for decoded images.
-        accept: Raises where it does not take so many channels; called before anything is decoded.
+        accept: Called with the number of channels before anything is decoded; raises if they do not fit.
 
     Returns:
         ``{train,test}_images`` uint8 of shape (N, C, H, W) and ``{train,test}_labels`` int64 of shape (N,).
 
     Raises:
-        InputError: For a file that cannot be decoded, or images without one common size.
+        InputError: If a file cannot be decoded, or images have no common size.
     """
+    # Keyed by content, so that a moved or copied tree is not decoded again.
     path = cache / f"tree-{tree.key(size, channels)}.safetensors"
     return cached(path, lambda: _decode(tree, size, channels, accept))
 
 
 def check_size(size: int) -> None:
-    """Raise InputError unless ``size`` is one the networks take."""
+    """Check that networks can take images of ``size`` pixels a side.
+
+    Raises:
+        InputError: If they cannot.
+    """
     if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 224:
         raise InputError("data.size", size, "a whole number of pixels from 8 to 224")
 
 
 def fit_square(image: Image.Image, size: int) -> Image.Image:
-    """Bring the shorter side to ``size`` (bilinear, antialiased), then cut the centre square.
+    """Resize the shorter side to ``size`` (bilinear, antialiased), then crop the centre square.
 
-    The rounding is that of torchvision's ``Resize`` and ``CenterCrop``, so that published 64×64 sets are met
-    exactly.
+    Example:
+        >>> fit_square(Image.new("L", (30, 20)), 10).size
+        (10, 10)
     """
     width, height = image.size
     short = min(width, height)
+    # Rounded as torchvision's Resize and CenterCrop do, to get the pixels of published 64×64 sets exactly.
     width, height = size * width // short, size * height // short
     left, top = round((width - size) / 2), round((height - size) / 2)
     return image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
@@ -66,18 +73,21 @@ def _decode(tree: Tree, size: int | None, channels: int | None, accept: Callable
     files = [path for path, _ in tree.train + tree.test]
     sizes, modes = zip(*in_threads(partial(header, key=KEY), files, "checking images"), strict=True)
     side = _shared_size(set(sizes)) if size is None else size
+    # Before the crop an elongated picture is as large as its sides' ratio says: a bomb, if not refused.
     for path, (width, height) in zip(files, sizes, strict=True):
         if side**2 * max(width, height) // min(width, height) > MOST_PIXELS:
             allowed = f"images of at most {MOST_PIXELS:,} pixels once the shorter side has {side}"
             raise InputError(KEY, printable_path(path), f"{allowed}; this one is {width}x{height}")
+    # Gray with alpha counts as gray; palettes count as colour, as they may hold any.
     depth = channels or (1 if set(modes) <= {"1", "L", "LA"} else 3)
     accept(depth)
     arrays = {}
     for part, listing in (("train", tree.train), ("test", tree.test)):
         images_NCHW = torch.empty(len(listing), depth, side, side, dtype=torch.uint8)
         pixels = partial(_pixels, size=side, channels=depth)
-        named = [(path, tree.digests[path]) for path, _ in listing]
-        for row, image_CHW in enumerate(in_threads(pixels, named, f"decoding {part}")):
+        digests = [(path, tree.digests[path]) for path, _ in listing]
+        # Into one tensor made beforehand: a list of images and their stack would take twice the memory.
+        for row, image_CHW in enumerate(in_threads(pixels, digests, f"decoding {part}")):
             images_NCHW[row] = image_CHW
         arrays[f"{part}_images"] = images_NCHW
         arrays[f"{part}_labels"] = torch.tensor([label for _, label in listing])
@@ -87,7 +97,7 @@ def _decode(tree: Tree, size: int | None, channels: int | None, accept: Callable
 def _pixels(file: tuple[Path, str], size: int, channels: int) -> torch.Tensor:
     path, digest = file
     data = content(path, KEY)
-    if digest_of(data) != digest:  # else its pixels would be kept under the key of other bytes
+    if digest_of(data) != digest:  # its pixels would be cached under the key of other bytes
         raise InputError(
             KEY, printable_path(path), "files that nobody writes to meanwhile; this one has just changed"
         )

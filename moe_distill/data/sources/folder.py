@@ -20,18 +20,17 @@ from moe_distill.validation.values import LocalFolder, Pixels, Positive, Share, 
 @checked
 @dataclass(frozen=True)
 class Folder:
-    """The user's own images, read as a viewer shows them: turned as EXIF says, on white where they are
-    transparent.
+    """The user's own images, read as a viewer shows them: rotated as EXIF says, on a white background.
 
     Args:
         root: Holds ``train/<class>/*`` and ``test/<class>/*``.
         size: Pixels a side, 8..224; None takes the images as they are, all of one square size.
         channels: 1 or 3; None means 1 if every file is grayscale, else 3.
-        mean: Of each channel in [0, 1]; None computes it from the training images.
-        std: Likewise.
+        mean: Mean of each channel, in [0, 1]; None computes it from the training images.
+        std: Standard deviation of each channel; None computes it from the training images.
         name: The data set's name in records.
-        test_share: The share of the test images, between 0 and 1, of a root that holds ``<class>/*`` (or
-            ``train/<class>/*`` alone); see :func:`moe_distill.data.sources.tree.held_out`. None wants the two
+        test_share: Share of test images, between 0 and 1, for a root that holds ``<class>/*`` (or only
+            ``train/<class>/*``); see :func:`moe_distill.data.sources.tree.held_out`. None requires both
             parts.
     """
 
@@ -50,12 +49,13 @@ class Folder:
             cache: The folder for decoded images.
 
         Raises:
-            InputError: For anything wrong with the tree, its files or the fields above.
+            InputError: If anything is wrong with the tree, its files or the fields above.
         """
         if self.root is None:
             raise InputError(KEY, None, LAYOUT)
         check_statistics(self.mean, self.std, self.channels)
         tree = read_tree(expanded(self.root, KEY), test_share=self.test_share)
+        # Statistics are checked again once the number of channels is known, before the slow decoding.
         accept = partial(check_statistics, self.mean, self.std)
         arrays = decoded(tree, self.size, self.channels, cache, accept)
         mean, std = pixel_statistics(arrays["train_images"])

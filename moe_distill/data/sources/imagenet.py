@@ -1,6 +1,4 @@
-"""ImageNet's larger subsets: Tiny-ImageNet from its archive, and classes chosen out of an ImageNet-1k
-tree.
-"""
+"""ImageNet's larger subsets: Tiny-ImageNet from its archive, and selected classes of an ImageNet-1k tree."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,12 +19,11 @@ ANNOTATIONS = "val_annotations.txt"
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNetClasses(PublishedSet):
-    """Classes chosen out of an ImageNet-1k tree, ``train/<wnid>/*`` and ``val/<wnid>/*``; others may lie
-    beside them.
+    """Selected classes of an ImageNet-1k tree, ``train/<wnid>/*`` and ``val/<wnid>/*``.
 
-    ImageNet is given out to registered users only, so that nothing is downloaded. A tree whose held-out part
-    is called ``test/`` serves as well, where it has no ``val/``. ImageNet-100 is the list of Tian, Krishnan
-    and Isola, "Contrastive Multiview Coding" (ECCV 2020, arXiv:1906.05849).
+    The tree may hold other classes as well. Nothing is downloaded, as ImageNet is available to registered
+    users only. A tree without ``val/`` may call its held-out part ``test/``. ImageNet-100 is the list of
+    Tian, Krishnan and Isola, "Contrastive Multiview Coding" (ECCV 2020, arXiv:1906.05849).
 
     Args:
         wnids: WordNet ids, in the order of ``classes``.
@@ -36,7 +33,8 @@ class ImageNetClasses(PublishedSet):
     variant: ClassVar[str] = "imagenet-1k"
 
     def _files(self) -> str:
-        return f"an ImageNet-1k folder with train/<wnid>/*.JPEG and val/<wnid>/*.JPEG of {len(self.wnids)} classes"
+        classes = f"{len(self.wnids)} classes"
+        return f"an ImageNet-1k folder with train/<wnid>/*.JPEG and val/<wnid>/*.JPEG of {classes}"
 
     def _has_files(self, root: Path) -> bool:
         return not class_folders(root / "train", KEY).keys().isdisjoint(self.wnids)
@@ -45,6 +43,7 @@ class ImageNetClasses(PublishedSet):
         if self.root is None:
             raise InputError(KEY, None, f"{self._files()}, or {LAYOUT}; it is not downloaded")
         parts = class_folders(root, KEY)
+        # ImageNet's own val/ goes before test/, whose images have no labels.
         held_out = "test" if "test" in parts and "val" not in parts else "val"
         for part in ("train", held_out):
             lacking = set(self.wnids) - class_folders(root / part, KEY).keys()
@@ -61,13 +60,12 @@ def _published(column: int) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class TinyImageNet(ImageNetSubset):
-    """Tiny-ImageNet (Le and Yang, 2015): 200 classes of 500 training and 50 validation images of 64×64
-    pixels.
+    """Tiny-ImageNet (Le and Yang, 2015): 200 classes of 500 training and 50 test images of 64×64 pixels.
 
     The published test part has no labels: ``val`` is the test set, as in the literature.
 
     Args:
-        classes: The first name that WordNet has for each class.
+        classes: The first name in WordNet of each class.
         wnids: WordNet ids, ascending.
     """
 
@@ -76,7 +74,7 @@ class TinyImageNet(ImageNetSubset):
     variant: ClassVar[str] = "tiny-imagenet-200"
 
     def _folder(self, root: Path) -> Path:
-        """Return the unpacked archive, which ``root`` holds or is."""
+        """Return the folder of the unpacked archive: ``root`` itself, or a folder in it."""
         return root if any(root.glob("train/*/images")) else super()._folder(root)
 
     def _tree(self, folder: Path) -> Tree:
@@ -101,9 +99,11 @@ class TinyImageNet(ImageNetSubset):
         images = {path.name: path for path in images_in(val / "images")}
         lines = (line.partition("\t") for line in content(file, KEY).decode(errors="replace").splitlines())
         classes = {name: rest.split("\t")[0] for name, _, rest in lines}
-        odd = (images.keys() ^ classes.keys()) | (set(classes.values()) ^ set(self.wnids))
-        if odd:
+        # File names without a line, lines without a file, and classes that occur on one side only.
+        mismatches = (images.keys() ^ classes.keys()) | (set(classes.values()) ^ set(self.wnids))
+        if mismatches:
             allowed = f"a line for each image of val/images/, and images of all {len(self.wnids)} classes"
-            raise InputError(KEY, printable_path(file), f"{allowed}; at odds: {few(odd)}")
+            raise InputError(KEY, printable_path(file), f"{allowed}; mismatches: {few(mismatches)}")
+        # By class and then by name, the order in which class folders are read.
         ranked = sorted((self.wnids.index(wnid), images[name]) for name, wnid in classes.items())
         return tuple((path, label) for label, path in ranked)

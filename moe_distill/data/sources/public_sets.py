@@ -1,4 +1,4 @@
-"""Where published data sets come from; each source is light until ``load`` is called."""
+"""Sources of published data sets; nothing is imported, read or downloaded before ``load``."""
 
 import hashlib
 from abc import abstractmethod
@@ -37,14 +37,15 @@ class Digits:
     name: Text = "digits"
 
     def load(self, cache: Path) -> tuple[RealSet, RealSet]:
-        """Return the training and the test set, split by class and always alike; nothing is cached."""
-        from sklearn.datasets import load_digits
+        """Return the training and the test set, a fixed split stratified by class; nothing is cached."""
+        from sklearn.datasets import load_digits  # slow to import
 
         digits = load_digits()
+        # Scikit-learn's pixels go from 0 to 16.
         images_NCHW = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)[:, None]
         labels_N = torch.from_numpy(digits.target).long()
-        # A shuffle, sorted by class, of which every test image is taken at an equal distance: stratified to
-        # ±1.
+        # Shuffled, then sorted by class; test images are taken from there at equal distances, so each class
+        # has its share of them to within one image.
         shuffled_N = torch.randperm(len(labels_N), generator=stream(0, "digits"))
         order_N = shuffled_N[labels_N[shuffled_N].argsort(stable=True)]
         in_test_N = torch.zeros(len(labels_N), dtype=torch.bool)
@@ -65,7 +66,7 @@ class _Torchvision(PublishedSet):
 
     @abstractmethod
     def _part(self, dataset: Any, root: Path, train: bool, download: bool) -> tuple[Any, np.ndarray, Any]:
-        """Return torchvision's object, its images_NCHW and its labels."""
+        """Return torchvision's data set, its images_NCHW and its labels."""
 
     def _dataset(self) -> Any:
         from torchvision import datasets
@@ -82,22 +83,20 @@ class _Torchvision(PublishedSet):
         check_statistics(self.mean, self.std, 3)
         if self.root is not None:
             self._require_published(root)
-        # The files' published checksums stand for their content, which decides the pixels with the two
-        # others.
+        # The files are the published ones: their pixels depend on the data set's name, the size and, for the
+        # labels' order, the class names.
         names = hashlib.sha256(repr(tuple(self.classes)).encode()).hexdigest()[:8]
         return cached(cache / f"{self.dataset}-{self.size}-{names}.safetensors", lambda: self._read(root))
 
     def _require_published(self, root: Path) -> None:
-        """Refuse a folder whose files are not the published ones: the cache would give the pixels of
-        those.
-        """
+        """Refuse a folder whose files are not the published ones, for which the cache has other pixels."""
         from torchvision.datasets.utils import check_integrity
 
         dataset = self._dataset()
         folder = root / dataset.base_folder
-        listed = dataset.train_list + dataset.test_list
+        checksums = dataset.train_list + dataset.test_list
         # STL-10's unlabelled images, 2.8 GB, are never read.
-        files = [(folder / name, md5) for name, md5 in listed if not name.startswith("unlabeled")]
+        files = [(folder / name, md5) for name, md5 in checksums if not name.startswith("unlabeled")]
         if not folder.is_dir():
             files = [(root / dataset.filename, dataset.tgz_md5)]
         with readable(root, KEY):
@@ -113,8 +112,8 @@ class _Torchvision(PublishedSet):
             # The user's own folder is not written to, except to unpack an archive that lies in it.
             download = self.root is None or not (root / dataset.base_folder).is_dir()
             with self.explained():
-                found, images_NCHW, labels = self._part(dataset, root, train, download)
-            if tuple(found.classes) != tuple(self.classes):
+                published, images_NCHW, labels = self._part(dataset, root, train, download)
+            if tuple(published.classes) != tuple(self.classes):
                 raise InputError(
                     "data.classes", list(self.classes), f"the classes of {self.dataset}, in its order"
                 )
@@ -129,8 +128,8 @@ class CIFAR10(_Torchvision):
     dataset: ClassVar[str] = "CIFAR10"
 
     def _part(self, dataset: Any, root: Path, train: bool, download: bool) -> tuple[Any, np.ndarray, Any]:
-        found = dataset(root, train=train, download=download)
-        return found, found.data.transpose(0, 3, 1, 2), found.targets
+        published = dataset(root, train=train, download=download)
+        return published, published.data.transpose(0, 3, 1, 2), published.targets
 
 
 class CIFAR100(CIFAR10):
@@ -145,8 +144,8 @@ class STL10(_Torchvision):
     dataset: ClassVar[str] = "STL10"
 
     def _part(self, dataset: Any, root: Path, train: bool, download: bool) -> tuple[Any, np.ndarray, Any]:
-        found = dataset(root, split="train" if train else "test", download=download)
-        return found, found.data, found.labels
+        published = dataset(root, split="train" if train else "test", download=download)
+        return published, published.data, published.labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +154,7 @@ class ImageNetSubset(PublishedSet):
 
     Args:
         url: The archive, a .tgz or .zip named like the folder in it.
-        md5: Its checksum; None where none is published.
+        md5: Its checksum; None if none is published.
         wnids: WordNet ids, in the order of ``classes``.
     """
 
@@ -190,8 +189,8 @@ class ImageNetSubset(PublishedSet):
 
         root.mkdir(parents=True, exist_ok=True)
         archive, stem = root / Path(self.url).name, Path(self.url).stem
-        # Unpacked aside and then moved: a folder of that name is whole, whatever interrupted an earlier
-        # attempt.
+        # Unpacked into a temporary folder and then moved, so that an interrupted attempt leaves no partial
+        # folder.
         with TemporaryDirectory(dir=root) as aside:
             if archive.is_file():
                 extract_archive(archive, aside)
@@ -203,8 +202,7 @@ class ImageNetSubset(PublishedSet):
 def _resized(images_NCHW: np.ndarray, size: int) -> torch.Tensor:
     if images_NCHW.shape[2] == size:
         return torch.from_numpy(np.ascontiguousarray(images_NCHW))
-    images = [
-        Image.fromarray(image_HWC) for image_HWC in np.ascontiguousarray(images_NCHW.transpose(0, 2, 3, 1))
-    ]
+    images_NHWC = np.ascontiguousarray(images_NCHW.transpose(0, 2, 3, 1))
+    images = [Image.fromarray(image_HWC) for image_HWC in images_NHWC]
     resized = [np.asarray(image) for image in in_threads(partial(fit_square, size=size), images, "resizing")]
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).contiguous()

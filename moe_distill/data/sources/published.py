@@ -1,4 +1,4 @@
-"""What public data sets share: published statistics, and files of their own or class folders."""
+"""The base of public data sets: published statistics, and images from their own files or class folders."""
 
 import tarfile
 import zipfile
@@ -32,8 +32,8 @@ class PublishedSet(ABC):
         mean: Published mean of each channel, in [0, 1].
         std: Published standard deviation of each channel, in [0, 1].
         size: Pixels a side; other images are resized and centre-cropped.
-        root: Holds the set's own files or a tree whose folders bear the class names; None downloads into the
-            cache.
+        root: Holds the set's own files or a tree with a folder named after each class; None downloads into
+            the cache.
     """
 
     name: Text
@@ -51,7 +51,7 @@ class PublishedSet(ABC):
             cache: The folder for downloads and decoded images.
 
         Raises:
-            InputError: Where neither kind of files is found, they are broken, or the network does not answer.
+            InputError: If neither kind of files is found, they are broken, or the download fails.
         """
         check_size(self.size)
         check_statistics(self.mean, self.std, None)
@@ -64,11 +64,16 @@ class PublishedSet(ABC):
         else:
             tree = read_tree(root, self._folder_names(root))
             arrays, variant = self.decoded(tree, cache), tree.variant
+        # The published statistics, not those of these files: published results depend on them.
         statistics = tuple(self.mean), tuple(self.std)
         return train_and_test(arrays, tuple(self.classes), statistics, self.name, variant)
 
     def decoded(self, tree: Tree, cache: Path) -> Tensors:
-        """Return the arrays of a tree; raises as :func:`moe_distill.data.sources.decoding.decoded`."""
+        """Return the arrays of a tree.
+
+        Raises:
+            InputError: As for :func:`moe_distill.data.sources.decoding.decoded`.
+        """
         accept = partial(check_statistics, self.mean, self.std)
         return decoded(tree, self.size, len(self.mean), cache, accept)
 
@@ -77,19 +82,23 @@ class PublishedSet(ABC):
 
     @abstractmethod
     def _files(self) -> str:
-        """Say in words which files the set itself consists of."""
+        """Return a description of the set's own files, for errors."""
 
     @abstractmethod
     def _has_files(self, root: Path) -> bool:
-        """Tell whether the set's own files, unpacked or not, are in a folder."""
+        """Return True if a folder holds the set's own files, unpacked or not."""
 
     @abstractmethod
     def _own_files(self, root: Path, cache: Path) -> Tensors:
-        """Return the arrays of the set's own files, fetched first where they are missing."""
+        """Return the arrays of the set's own files, downloading them first if they are missing."""
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn what goes wrong while files are fetched or read into an error that names the ways out."""
+        """Turn any failure to download or read files into an error that names the alternatives.
+
+        Raises:
+            InputError: If the block fails.
+        """
         try:
             yield
         except (

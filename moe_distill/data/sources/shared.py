@@ -1,4 +1,4 @@
-"""Real data that many plans name, loaded for all of them once."""
+"""Real data that several plans of a sweep use, loaded once for all of them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,26 +10,26 @@ from moe_distill.store.identity import describe, key
 
 @dataclass(eq=False)
 class Shelf:
-    """Where plans of equal data find it loaded; it holds one data set, as several may not fit into memory."""
+    """An in-memory cache for one data set: the one that was loaded last."""
 
     _held: dict[str, tuple[RealSet, RealSet]] = field(default_factory=dict)
 
     def load(self, source: DataSource, cache: Path) -> tuple[RealSet, RealSet]:
-        """Return what the source loads: what is held already where it was asked for last, else loaded now."""
+        """Return the source's training and test set; the ones loaded last are not loaded again."""
         address = key([source, str(cache)])
         if address not in self._held:
-            self._held.clear()  # before the next is loaded
+            self._held.clear()  # before the next is loaded: two data sets may not fit into memory
             self._held[address] = source.load(cache)
         return self._held[address]
 
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """Another source, by way of a shelf that others take from too.
+    """Another source, read through a cache that other plans share.
 
     Args:
         source: Loads the data.
-        shelf: Where they are kept as long as nobody asks for others.
+        shelf: Keeps them until other data are loaded.
     """
 
     source: DataSource
@@ -41,9 +41,9 @@ class Shared:
         return self.source.name
 
     def describe(self) -> Any:
-        """Return the source's description: how it is shared decides nothing."""
+        """Return the source's description, as sharing does not affect results."""
         return describe(self.source)
 
     def load(self, cache: Path) -> tuple[RealSet, RealSet]:
-        """Return the training and the test set; raises what the source does."""
+        """Return the training and the test set; raises what the source raises."""
         return self.shelf.load(self.source, cache)

@@ -1,4 +1,4 @@
-"""Channel statistics of another data set than the one that is read."""
+"""A data set normalised by the channel statistics of another one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +10,12 @@ from moe_distill.data.real_set import DataSource, RealSet
 
 @dataclass(frozen=True)
 class Standardised:
-    """Another source's data, read by other channel statistics than its own.
+    """Another source's data, normalised by channel statistics other than the source's.
 
     Args:
-        source: Gives the images.
-        mean: Of each channel, in [0, 1].
-        std: Likewise.
+        source: Loads the images.
+        mean: Mean of each channel, in [0, 1].
+        std: Standard deviation of each channel, in [0, 1].
     """
 
     source: DataSource
@@ -34,7 +34,7 @@ class Standardised:
             cache: The folder for decoded images.
 
         Raises:
-            InputError: As the source does; or the statistics do not fit the images.
+            InputError: If the source raises it, or the statistics do not fit the images.
         """
         train, test = self.source.load(cache)
         mean, std = tuple(self.mean), tuple(self.std)

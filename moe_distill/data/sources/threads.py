@@ -1,4 +1,4 @@
-"""Many small pieces of work, done by as many threads as there are cores."""
+"""A map over many small items with as many threads as there are cores."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -9,18 +9,26 @@ from typing import Any
 
 from tqdm import tqdm
 
-BAR_FROM = 1000
-AHEAD = 256
-# Handing a piece of work to a thread takes longer than hashing a small file.
+BAR_FROM = 1000  # items; fewer show no progress bar
+AHEAD = 256  # items that are submitted at once
+# Handing an item to a thread takes longer than hashing a small file, so threads get several at a time.
 _TOGETHER = 4
 
 
 def in_threads(function: Callable[[Any], Any], items: Sequence[Any], title: str) -> Iterator[Any]:
-    """Yield ``function(item)`` in order, computed by as many threads as there are cores; long work shows a
-    bar.
+    """Yield ``function(item)`` in order, computed by as many threads as there are cores.
+
+    Args:
+        function: Releases the GIL for most of its time, as decoding and hashing do.
+        items: Its arguments.
+        title: Label of the progress bar that long work shows.
+
+    Example:
+        >>> list(in_threads(len, ["a", "bcd"], "measuring"))
+        [1, 3]
     """
     groups = [items[first : first + _TOGETHER] for first in range(0, len(items), _TOGETHER)]
-    # In parts: results that wait to be taken would otherwise need as much memory as the whole.
+    # Submitted in parts: finished results that nobody has read yet would otherwise fill the memory.
     ahead = AHEAD // _TOGETHER
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         parts = (

@@ -1,4 +1,4 @@
-"""The files of class-folder trees: listed, checked, known by what is in them."""
+"""The files of class-folder trees: listed, checked, and identified by their content."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from moe_distill.errors import InputError
 
 KEY = "data.root"
 LAYOUT = "a folder with train/<class>/* and test/<class>/* (val/ is taken for test/)"
-# Raised by whoever changes which pixels are read out of a file.
+# Version of the decoding, part of cache keys. Increase it with every change to the pixels read from a file.
 DECODING = 1
 
 Listing = tuple[tuple[Path, int], ...]
@@ -25,7 +25,8 @@ class Tree:
 
     Attributes:
         classes: Names of the classes, in the order of the labels.
-        train: The training images; ``test`` the test images.
+        train: The training images.
+        test: The test images.
         digests: Sha256 of the bytes of each file, in hex.
     """
 
@@ -47,7 +48,11 @@ class Tree:
 
 
 def tree_of(classes: Sequence[str], train: Listing, test: Listing) -> Tree:
-    """Return the tree of listed files, every one of which is read."""
+    """Return the tree of these files; all of them are read for their digests.
+
+    Raises:
+        InputError: If one cannot be read.
+    """
     return Tree(tuple(classes), train, test, digests_of(path for path, _ in train + test))
 
 
@@ -55,7 +60,7 @@ def digests_of(paths: Iterable[Path]) -> dict[Path, str]:
     """Return the sha256 of each file's bytes, in hex.
 
     Raises:
-        InputError: One cannot be read.
+        InputError: If one cannot be read.
     """
     files = list(paths)
     return dict(zip(files, in_threads(_digest, files, "reading images"), strict=True))
@@ -75,15 +80,16 @@ def read_tree(root: Path, classes: tuple[str, ...] | None = None, test_share: fl
 
     Args:
         root: Holds train/ and test/ (or val/).
-        classes: The folder names expected, in the order of the labels; None takes those of train/, sorted.
-        test_share: The share of test images, see :func:`held_out`, of a tree without test/:
-            ``root/<class>/*`` or ``root/train/<class>/*``.
+        classes: The expected folder names, in the order of the labels; None takes those of train/, sorted.
+        test_share: Share of test images, see :func:`held_out`, for a tree without test/: ``root/<class>/*``
+            or ``root/train/<class>/*``.
 
     Raises:
-        InputError: Where a folder is missing, empty, cannot be read or holds anything but images, or the
+        InputError: If a folder is missing, empty, cannot be read or holds anything other than images, or the
             class names are wrong.
     """
     folders = class_folders(root, KEY)
+    # ImageNet's archives call their held-out part val/.
     train, test = folders.get("train"), folders.get("test", folders.get("val"))
     if test_share is not None and test is not None:
         raise InputError("data.test_share", test_share, f"null: {printable_path(root)} has its {test.name}/")
@@ -95,19 +101,21 @@ def read_tree(root: Path, classes: tuple[str, ...] | None = None, test_share: fl
         if classes is None and test is None and len(class_folders(flat, KEY)) > 1:
             missing += f"; data.test_share=0.2 would split {printable_path(flat)}/<class>/* into both"
         raise InputError(KEY, printable_path(root), f"{LAYOUT}; {missing}")
+    # Equal classes in both parts, else labels of the test images would be shifted.
     parts = [class_folders(part, KEY) for part in (train, test)]
     names = _enough(classes or tuple(parts[0]), root, "train/")
-    # A published name may be written in either form of Unicode, too.
+    # Folder names are composed (NFC); published class names may be in either form of Unicode.
     composed = [normalize("NFC", name) for name in names]
     for part, present in zip((train, test), parts, strict=True):
         if present.keys() != set(composed):
             lacking, unexpected = set(composed) - present.keys(), present.keys() - set(composed)
-            odd = f"lacking {few(lacking)}; unexpected {few(unexpected)}"
+            mismatch = f"lacking {few(lacking)}; unexpected {few(unexpected)}"
             expected = "the published classes" if classes else "the classes of train/"
             raise InputError(
-                KEY, printable_path(root), f"class folders named as {expected} in {part.name}/: {odd}"
+                KEY, printable_path(root), f"class folders named as {expected} in {part.name}/: {mismatch}"
             )
-    return tree_of(names, *(listed([present[name] for name in composed]) for present in parts))
+    train_listing, test_listing = (listed([present[name] for name in composed]) for present in parts)
+    return tree_of(names, train_listing, test_listing)
 
 
 def _split(root: Path, flat: Path, test_share: float) -> Tree:
@@ -115,44 +123,50 @@ def _split(root: Path, flat: Path, test_share: float) -> Tree:
         raise InputError(KEY, printable_path(root), "a folder with <class>/*; it does not exist")
     folders = class_folders(flat, KEY)
     names = _enough(tuple(folders), root, "it" if flat == root else "train/")
+    # All classes at once: threads are then busy also with classes of few images.
     images = [images_in(folder) for folder in folders.values()]
     digests = digests_of(chain.from_iterable(images))
     train: list[tuple[Path, int]] = []
     test: list[tuple[Path, int]] = []
     for label, (folder, paths) in enumerate(zip(folders.values(), images, strict=True)):
-        chosen = held_out([digests[path] for path in paths], test_share, folder)
+        test_digests = held_out([digests[path] for path in paths], test_share, folder)
         for path in paths:
-            (test if digests[path] in chosen else train).append((path, label))
+            part = test if digests[path] in test_digests else train
+            part.append((path, label))
     return Tree(names, tuple(train), tuple(test), digests)
 
 
 def held_out(digests: Collection[str], share: float, folder: Path) -> set[str]:
-    """Return which images of a class are test images: those whose digest, as a number in [0, 1), is below the
-    share.
+    """Return the digests of a class's test images: those that are, as numbers in [0, 1), below the share.
 
-    So an image stays in its part whatever is renamed, added or removed beside it, and its copies go with it.
-    Only where a part would be left without an image, the one nearest to it crosses over.
+    An image stays in its part when others are renamed, added or removed, and its copies are in the same part.
 
     Args:
         digests: Sha256 of the bytes of each image, in hex.
-        share: The share of test images, between 0 and 1.
-        folder: Where they lie, for errors.
+        share: Share of test images, between 0 and 1.
+        folder: The class folder, for errors.
 
     Raises:
-        InputError: There are not two different images.
+        InputError: If there are not two different images.
+
+    Example:
+        >>> sorted(held_out(["10", "30", "f0"], share=0.25, folder=Path("cats")))
+        ['10', '30']
     """
     ordered = sorted(set(digests))
     if len(ordered) < 2:
         allowed = "at least 2 different images in each class folder, one to train on and one to test on"
         raise InputError(KEY, printable_path(folder), allowed)
-    return {digest for digest in ordered[:-1] if int(digest, 16) < share * 16 ** len(digest)} or {ordered[0]}
+    # No part may be empty: the highest digest is never a test image, and the lowest is one if no other is.
+    below_share = {digest for digest in ordered[:-1] if int(digest, 16) < share * 16 ** len(digest)}
+    return below_share or {ordered[0]}
 
 
 def listed(folders: Sequence[Path]) -> Listing:
-    """Return the images of one folder a class, with their labels.
+    """Return the images of the class folders, each with its label, the position of the folder.
 
     Raises:
-        InputError: Where a folder is missing, empty, cannot be read or holds anything but images.
+        InputError: If a folder is missing, empty, cannot be read or holds anything other than images.
     """
     return tuple((path, label) for label, folder in enumerate(folders) for path in images_in(folder))
 
@@ -170,8 +184,16 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def few(names: Collection[str]) -> str:
-    """Return the first of these names, and how many more there are, for a message."""
-    return ", ".join(sorted(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") or "none"
+    """Return the first five of these names and the number of others, for a message.
+
+    Example:
+        >>> few("gfedcba"), few([])
+        ('a, b, c, d, e and 2 more', 'none')
+    """
+    if not names:
+        return "none"
+    first = ", ".join(sorted(names)[:5])
+    return f"{first} and {len(names) - 5} more" if len(names) > 5 else first
 
 
 def _enough(names: tuple[str, ...], root: Path, where: str) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""Sets of other programs, read and written."""
+"""Readers and writers of the file formats of other programs."""

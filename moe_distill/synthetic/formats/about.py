@@ -1,4 +1,4 @@
-"""What ``about.json``, which this package's exports have beside their files, says of a set."""
+"""Reading ``about.json``, which describes a set exported by this package."""
 
 import json
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from typing import Any
 from moe_distill.synthetic.formats.foreign import Statistics
 
 FILE = "about.json"
-_MOST_BYTES = 1 << 22
+_MOST_BYTES = 1 << 22  # exports write far less; a larger file is another program's
 
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a set's labels and numbers; None where nobody said.
+    """How to read a set's labels and pixel values; None for what is not known.
 
     Args:
         classes: Class names in the order of the labels.
-        statistics: Mean and std of each channel by which the numbers are standardised.
-        logits: Whether learned labels are logits, as all exports write them.
+        statistics: Mean and std of each channel that the values are standardised by.
+        logits: Whether learned labels are logits, as they are in all exports.
     """
 
     classes: tuple[str, ...] | None = None
@@ -26,21 +26,21 @@ class About:
     logits: bool = False
 
 
-def beside(folder: Path) -> About:
-    """Return what the file in a folder says; another program's file of that name says nothing."""
+def read_about(folder: Path) -> About:
+    """Return the content of a folder's ``about.json``; nothing is known if there is none of this package."""
     file = folder / FILE
     if not file.is_file() or file.stat().st_size > _MOST_BYTES:
         return About()
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):  # not JSON, or nested so deep that it was made to crash readers
         return About()
-    if not isinstance(told, dict) or "set_fingerprint" not in told:
+    # Other programs may have a file of this name, but none with the fingerprint of a set.
+    if not isinstance(content, dict) or "set_fingerprint" not in content:
         return About()
-    mean, std = _numbers(told.get("mean")), _numbers(told.get("std"))
-    return About(
-        _texts(told.get("classes")), (mean, std) if mean and std and min(std) > 0 else None, logits=True
-    )
+    mean, std = _numbers(content.get("mean")), _numbers(content.get("std"))
+    statistics = (mean, std) if mean and std and min(std) > 0 else None
+    return About(_texts(content.get("classes")), statistics, logits=True)
 
 
 def _texts(value: Any) -> tuple[str, ...] | None:
@@ -48,5 +48,6 @@ def _texts(value: Any) -> tuple[str, ...] | None:
 
 
 def _numbers(value: Any) -> Statistics | None:
-    whole = isinstance(value, list) and all(type(n) in (int, float) and abs(n) < 1e3 for n in value)
-    return tuple(map(float, value)) if whole else None
+    # ``type`` and not isinstance, to which True is an int; the bound leaves out NaN and infinity as well.
+    are_numbers = isinstance(value, list) and all(type(n) in (int, float) and abs(n) < 1e3 for n in value)
+    return tuple(map(float, value)) if are_numbers else None

@@ -1,6 +1,4 @@
-"""How other programs number the classes of data sets and standardise their pixels, where that may not be as
-here.
-"""
+"""Conventions of other programs: the order of a data set's classes, and the statistics of its pixels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +20,11 @@ _WOOF = (
 
 @dataclass(frozen=True)
 class Convention:
-    """What a family of programs does.
+    """The convention of a family of programs.
 
     Args:
-        statistics: Mean and std of the channels that it standardises pixels by, by data set.
-        orders: Class names in the order of its labels, of data sets where this is not the order here.
+        statistics: Mean and std of the channels that pixels are standardised by, for each data set.
+        orders: Class names in the order of the labels, for data sets whose order is not that of this package.
     """
 
     statistics: Mapping[str, tuple[Statistics, Statistics]]
@@ -48,94 +46,109 @@ CONVENTIONS: Mapping[str, Convention] = {
 
 
 def label_order(
-    foreign: Foreign, dataset: str, wanted: Wanted, said: str, names: Sequence[str] | None
+    foreign: Foreign, dataset: str, wanted: Wanted, convention: str, names: Sequence[str] | None
 ) -> list[int]:
-    """Return for each label of a set's files which class it is here.
+    """Return the class in the data of each label in a set's files.
 
     Args:
-        foreign: What was read.
+        foreign: The set as it was read.
         dataset: Name of the data.
-        wanted: Its classes.
-        said: Whose label order it is, by the user: a name of :data:`CONVENTIONS`, ``ours``, or ``auto``,
-            which goes by what the files or their layout tell.
-        names: The classes in the order of the labels, by the user, which go before all that.
+        wanted: Classes of the data.
+        convention: Whose label order it is: a name in :data:`CONVENTIONS`, ``ours``, or ``auto`` to infer it
+            from the files or their layout.
+        names: Class names in the order of the labels, given by the user; they override everything else.
 
     Raises:
-        InputError: It cannot be told, or the classes are not the data's.
+        InputError: If the order is ambiguous, or the classes are not those of the data.
     """
-    key, named = "pipeline.classes", names
-    if named is None and said == AUTO and foreign.order is not None:
-        key, named = "classes of the set", foreign.order
-    if named is None:
-        named = _order_of(dataset, wanted, _whose(foreign, dataset, said))
+    if names is not None:
+        key = "pipeline.classes"
+    elif convention == AUTO and foreign.order is not None:
+        key, names = "classes of the set", foreign.order
+    else:
+        key, names = "pipeline.classes", _order_by_convention(foreign, dataset, wanted, convention)
+    # Class names come second, so that they win over an equal WordNet id.
     by_name = {**_numbered(wanted.synsets), **_numbered(wanted.classes)}
-    order = [by_name.get(name, -1) for name in named]
+    order = [by_name.get(name, -1) for name in names]
     if sorted(order) != list(range(len(wanted.classes))):
-        strange = [name for name in named if name not in by_name] or [
-            name for name in named if named.count(name) > 1
-        ]
+        unknown = [name for name in names if name not in by_name]
+        repeated = [name for name in names if names.count(name) > 1]
         allowed = f"each of the {len(wanted.classes)} classes of {dataset} once"
         raise InputError(
-            key, f"[{', '.join(strange or named)}]", f"{allowed}: {', '.join(wanted.classes[:10])} …"
+            key,
+            f"[{', '.join(unknown or repeated or names)}]",
+            f"{allowed}: {', '.join(wanted.classes[:10])} …",
         )
     return order
 
 
-def statistics_of(foreign: Foreign, dataset: str, said: str) -> tuple[Statistics, Statistics] | None:
-    """Return by which mean and std a set's numbers are standardised where that is known; else None, as for
-    the data's.
+def statistics_of(foreign: Foreign, dataset: str, convention: str) -> tuple[Statistics, Statistics] | None:
+    """Return the mean and std that a set's values are standardised by; None if they are the data's.
 
-    See :func:`label_order` for the arguments.
+    They are also taken to be the data's if nothing else is known.
+
+    Args:
+        foreign: The set as it was read.
+        dataset: Name of the data.
+        convention: As for :func:`label_order`.
     """
-    if said == AUTO and foreign.statistics is not None:
+    if convention == AUTO and foreign.statistics is not None:
         return foreign.statistics
-    known = foreign.convention if said == AUTO else said
-    return None if known in (None, OURS) else CONVENTIONS[known].statistics.get(dataset)
+    name = foreign.convention if convention == AUTO else convention
+    return None if name in (None, OURS) else CONVENTIONS[name].statistics.get(dataset)
 
 
-def require_statistics(foreign: Foreign, dataset: str, said: str) -> None:
-    """Refuse standardised numbers of which it cannot be told by which mean and std; see :func:`label_order`.
+def require_statistics(foreign: Foreign, dataset: str, convention: str) -> None:
+    """Check that it is known which mean and std a set's values are standardised by.
+
+    Args:
+        foreign: The set as it was read.
+        dataset: Name of the data.
+        convention: As for :func:`label_order`.
 
     Raises:
-        InputError: Programs use several for the data set.
+        InputError: If it is not known, and programs use different ones for the data set.
     """
-    uses = {name: c.statistics[dataset] for name, c in CONVENTIONS.items() if dataset in c.statistics}
-    unknown = said == AUTO and foreign.convention is None and foreign.statistics is None
-    if unknown and len({*uses.values()}) > 1:
-        raise InputError(
-            KEY, said, f"{_choices([*uses])}: programs standardise {dataset} by different numbers"
-        )
+    by_program = {name: c.statistics[dataset] for name, c in CONVENTIONS.items() if dataset in c.statistics}
+    unknown = convention == AUTO and foreign.convention is None and foreign.statistics is None
+    if unknown and len({*by_program.values()}) > 1:
+        reason = f"programs standardise {dataset} by different numbers"
+        raise InputError(KEY, convention, f"{_choices([*by_program])}: {reason}")
 
 
-def require_convention(said: str, dataset: str) -> None:
-    """Refuse a name of no convention that is known for a data set.
+def require_convention(convention: str, dataset: str) -> None:
+    """Check that a convention is known for a data set.
 
     Raises:
-        InputError: It is none.
+        InputError: If it is not.
+
+    Example:
+        >>> require_convention("mtt", "cifar10")
     """
     known = [AUTO, OURS, *(name for name, c in CONVENTIONS.items() if dataset in c.statistics)]
-    if said not in known:
-        raise InputError(KEY, said, f"{' or '.join(known)} for {dataset}")
+    if convention not in known:
+        raise InputError(KEY, convention, f"{' or '.join(known)} for {dataset}")
 
 
-def _whose(foreign: Foreign, dataset: str, said: str) -> str:
-    if said != AUTO:
-        return said
-    known = [name for name, c in CONVENTIONS.items() if dataset in c.orders]
-    if foreign.convention is not None and (not known or foreign.convention in known):
+def _order_by_convention(foreign: Foreign, dataset: str, wanted: Wanted, convention: str) -> Sequence[str]:
+    name = _inferred(foreign, dataset) if convention == AUTO else convention
+    return wanted.classes if name == OURS else CONVENTIONS[name].orders.get(dataset, wanted.classes)
+
+
+def _inferred(foreign: Foreign, dataset: str) -> str:
+    """Return the convention of a layout, or ``ours`` if all programs number the data set's classes alike."""
+    deviating = [name for name, c in CONVENTIONS.items() if dataset in c.orders]
+    # A layout of a program that has no order for this data set says nothing about it.
+    if foreign.convention is not None and (not deviating or foreign.convention in deviating):
         return foreign.convention
-    if known:
-        told = f"programs number the classes of {dataset} differently, and these files do not say how"
-        raise InputError(KEY, said, f"{_choices(known)}, or pipeline.classes=[…]: {told}")
+    if deviating:
+        reason = f"programs number the classes of {dataset} differently, and these files do not show which"
+        raise InputError(KEY, AUTO, f"{_choices(deviating)}, or pipeline.classes=[…]: {reason}")
     return OURS
 
 
-def _order_of(dataset: str, wanted: Wanted, whose: str) -> Sequence[str]:
-    return wanted.classes if whose == OURS else CONVENTIONS[whose].orders.get(dataset, wanted.classes)
-
-
 def _choices(known: Sequence[str]) -> str:
-    return f"{' or '.join([OURS, *known])}, said by you"
+    return f"{' or '.join([OURS, *known])}, set explicitly"
 
 
 def _numbered(names: Sequence[str]) -> dict[str, int]:

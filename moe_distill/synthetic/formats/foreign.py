@@ -1,4 +1,4 @@
-"""What a public set must fit, and what a reader found in its files."""
+"""A set in the files of another program as it was read, and the data that it must fit."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ ANY: tuple[Space, ...] = ("raw", "standardised", "zca")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the images are to be read against.
+    """The data that a set must fit, and a limit on its size.
 
     Args:
         classes: Class names of the data set, in label order.
         shape: Channels, height and width of its images.
-        limit: Bytes a file may have, unpacked, and the tensors read from it.
-        synsets: WordNet ids of the classes, where they have them.
+        limit: Most bytes of a file, unpacked, and of the tensors read from it.
+        synsets: WordNet ids of the classes; empty if they have none.
     """
 
     classes: tuple[str, ...]
@@ -31,23 +31,24 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Foreign:
-    """A public set as its files hold it.
+    """A set as its files hold it.
 
     Args:
-        method: What made it, as far as the files tell.
-        images_NCHW: Its images, float, or uint8 pixels, of the shape wanted.
-        labels: Class numbers (N,), or a row of numbers for each image (N, classes); None where the files have
+        method: The method that made it, as far as the files show it.
+        images_NCHW: Its images, float, or uint8 pixels, of the data's shape.
+        labels: Class numbers (N,), or a row of numbers for each image (N, classes); None if the files have
             none.
-        files: The files read, or the folder where all in it are.
-        learned_rate: Step size learned with the images.
-        spaces: What the numbers can be in this layout.
-        factor: Tiles a side of a stored image, numbered column by column where ``by_column``.
-        by_column: See ``factor``.
-        order: Class names (or WordNet ids) in the order of the labels, where files say them.
-        convention: Whose label order and statistics the layout goes by (a name in ``formats.conventions``),
-            where that is known.
-        statistics: Mean and std of the channels that standardised numbers go by, where files say them.
-        logits: Whether the files say that a row of numbers as a label is logits.
+        files: The files that were read, or a folder if all files in it were.
+        learned_rate: Step size learned with the images; None if the files have none.
+        spaces: Possible spaces of the values in this layout.
+        factor: Tiles per side of a stored image.
+        by_column: Whether tiles are numbered column by column.
+        order: Class names (or WordNet ids) in the order of the labels; None if the files do not hold them.
+        convention: Name in ``formats.conventions`` of the layout's label order and statistics; None if
+            unknown.
+        statistics: Mean and std of the channels that values are standardised by; None if the files do not
+            hold them.
+        logits: Whether the files state that label rows are logits.
     """
 
     method: str

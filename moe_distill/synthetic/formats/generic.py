@@ -1,6 +1,4 @@
-"""Sets that no published program names: one file of images and labels, or a folder with one a class or an
-expert.
-"""
+"""Sets in no published layout: one file of images and labels, or a folder with a file per class or expert."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,41 +12,43 @@ from moe_distill.synthetic.formats.foreign import KEY, Foreign, Wanted
 from moe_distill.synthetic.formats.loading import dense, images, load_npy, load_npz, load_pt, load_safetensors
 
 ENDINGS = (".pt", ".pth", ".npy", ".npz", ".safetensors")
+# Names by which files hold images and labels, in the order of preference.
 _IMAGES = ("images", "image", "data", "x")
 _LABELS = ("labels", "label", "targets", "y")
 _KINDS = "a tensor of images, a pair of images and labels, or both by name (images, labels)"
 
 Pair = tuple[torch.Tensor, torch.Tensor | None]
+"""Images of a file, and its labels; None if it has none."""
 
 
 def read_file(path: Path, wanted: Wanted) -> Foreign:
-    """Read images, and their labels where the file holds them or one beside it does; else they lie class by
-    class.
+    """Read images and labels from one file, or from two files side by side.
 
-    Images may be (N, C, H, W) or (N, H, W, C). Labels beside ``images.npy`` are ``labels.npy``, those beside
-    ``x_images.npy`` are ``x_labels.npy``.
+    Images may be (N, C, H, W) or (N, H, W, C). Labels of ``images.npy`` are looked up in ``labels.npy``,
+    those of ``x_images.npy`` in ``x_labels.npy``. Images without labels are taken to be in the order of the
+    classes.
 
     Raises:
-        InputError: The file holds something else, or does not fit the data.
+        InputError: If the file holds something else, or does not fit the data.
     """
     pixels, labels = _pair(path, wanted)
-    beside = path.with_name("labels".join(path.name.rsplit("images", 1)))
-    if labels is not None or beside == path or not beside.is_file():
+    labels_path = path.with_name("labels".join(path.name.rsplit("images", 1)))
+    if labels is not None or labels_path == path or not labels_path.is_file():
         return Foreign("file", pixels, labels, (path,))
-    values = _load(beside, wanted)
+    values = _load(labels_path, wanted)
     if isinstance(values, Mapping):
         values = _first(values, _LABELS)
-    return Foreign("file", pixels, dense(values, beside, "labels", wanted), (path, beside))
+    return Foreign("file", pixels, dense(values, labels_path, "labels", wanted), (path, labels_path))
 
 
 def read_files(root: Path, wanted: Wanted) -> Foreign:
-    """Read a folder with a file a class or an expert.
+    """Read a folder with a file per class or per expert.
 
-    Files that bear the classes' names, or numbers without any labels in them, are one a class; in files that
-    say ``expert`` the images lie class by class; labels in the files go before both.
+    Files named after the classes hold one class each. Otherwise labels in the files decide. Without labels,
+    files named ``expert`` hold images in the order of the classes, and numbered files one class each.
 
     Raises:
-        InputError: It cannot be told which class an image is of, or a file does not fit.
+        InputError: If the class of an image is ambiguous, or a file does not fit.
     """
     paths = tensor_files(root)
     stems = {path.stem: path for path in paths}
@@ -57,14 +57,16 @@ def read_files(root: Path, wanted: Wanted) -> Foreign:
             paths = [stems[name] for name in names]
             pairs = _pairs(paths, wanted)
             return _together(root, pairs, _by_file(pairs), tuple(paths), wanted.classes)
+    # By number: a sort by name would put file 10 before file 2.
     numbers = _numbers(root, paths)
     paths = [path for _, path in sorted(zip(numbers, paths, strict=True))]
     pairs = _pairs(paths, wanted)
-    told = [labels for _, labels in pairs if labels is not None]
-    if len(told) == len(pairs):
-        return _together(root, pairs, told, tuple(paths))
-    if told:
-        raise InputError(KEY, root, f"labels in every file or in none; {len(told)} of {len(pairs)} have them")
+    labels_in_files = [labels for _, labels in pairs if labels is not None]
+    if len(labels_in_files) == len(pairs):
+        return _together(root, pairs, labels_in_files, tuple(paths))
+    if labels_in_files:
+        some = f"{len(labels_in_files)} of {len(pairs)}"
+        raise InputError(KEY, root, f"labels in every file or in none; {some} have them")
     if "expert" in paths[0].stem.lower():
         return _together(root, pairs, [_by_class(pixels, root, wanted) for pixels, _ in pairs], tuple(paths))
     if sorted(numbers) == list(range(len(wanted.classes))):
@@ -76,21 +78,21 @@ def read_files(root: Path, wanted: Wanted) -> Foreign:
 
 
 def tensor_files(root: Path) -> list[Path]:
-    """Return the files of tensors in a folder, sorted, hidden ones left out; none where it is no folder."""
-    found = sorted(root.iterdir()) if root.is_dir() else []
-    return [p for p in found if p.suffix in ENDINGS and p.is_file() and not p.name.startswith(".")]
+    """Return the sorted tensor files of a folder without hidden ones; empty if it is no folder."""
+    entries = sorted(root.iterdir()) if root.is_dir() else []
+    return [p for p in entries if p.suffix in ENDINGS and p.is_file() and not p.name.startswith(".")]
 
 
 def _numbers(root: Path, paths: Sequence[Path]) -> list[int]:
-    """Return the number in each file's name; the names may differ in nothing else."""
-    found = [re.fullmatch(r"(\D*)(\d{1,9})(\D*)", path.name) for path in paths]
-    around = {(named[1], named[3]) for named in found if named}
-    if None in found or len(around) != 1:
+    """Return the number in each file's name; the names must be equal otherwise."""
+    matches = [re.fullmatch(r"(\D*)(\d{1,9})(\D*)", path.name) for path in paths]
+    surroundings = {(match[1], match[3]) for match in matches if match}
+    if None in matches or len(surroundings) != 1:
         some = ", ".join(path.name for path in paths[:3])
         raise InputError(
             KEY, root, f"files whose names differ in one number, or are the classes' names; found {some}"
         )
-    return [int(named[2]) for named in found if named]
+    return [int(match[2]) for match in matches if match]
 
 
 def _span(numbers: Sequence[int]) -> str:
@@ -99,7 +101,7 @@ def _span(numbers: Sequence[int]) -> str:
 
 def _pairs(paths: Sequence[Path], wanted: Wanted) -> list[Pair]:
     pairs = []
-    room = wanted.limit
+    room = wanted.limit  # of all files together
     for path in paths:
         pairs.append(_pair(path, Wanted(wanted.classes, wanted.shape, room)))
         room -= pairs[-1][0].numel() * torch.float32.itemsize
@@ -124,6 +126,7 @@ def _together(
     files: tuple[Path, ...],
     order: tuple[str, ...] | None = None,
 ) -> Foreign:
+    # torch.cat would convert uint8 pixels and floats to one type without a word.
     dtypes = {pixels.dtype for pixels, _ in pairs}
     if len(dtypes) > 1 or len({rows.shape[1:] for rows in labels}) > 1:
         raise InputError(KEY, root, "images of one type, and labels of one form, in all files")
@@ -133,23 +136,25 @@ def _together(
 
 
 def _pair(path: Path, wanted: Wanted) -> Pair:
-    """Return the images of a file, channels first, and its labels; None where it has none."""
-    values: Any = _load(path, wanted)
-    labels = None
+    """Return the images of a file, channels first, and its labels."""
+    values = _load(path, wanted)
+    labels: object = None
     if isinstance(values, Mapping):
-        values, labels = _first(values, _IMAGES), _first(values, _LABELS)
+        labels = _first(values, _LABELS)
+        values = _first(values, _IMAGES)
     elif isinstance(values, list | tuple) and len(values) == 2:
         values, labels = values
     if not isinstance(values, torch.Tensor):
         raise InputError(KEY, path, f"{_KINDS}; this file holds something else")
     pixels = dense(values, path, "images", wanted)
     channels, height, width = wanted.shape
-    if tuple(pixels.shape[1:]) == (height, width, channels) != wanted.shape:
+    if tuple(pixels.shape[1:]) == (height, width, channels) != wanted.shape:  # channels last
         pixels = pixels.permute(0, 3, 1, 2)
     return images(pixels, path, wanted), None if labels is None else dense(labels, path, "labels", wanted)
 
 
-def _first(values: Mapping[str, Any], names: Sequence[str]) -> Any:
+def _first(values: Mapping[str, object], names: Sequence[str]) -> object:
+    """Return the value of the first of these names that is there; None if none is."""
     return next((values[name] for name in names if name in values), None)
 
 
@@ -158,4 +163,6 @@ def _load(path: Path, wanted: Wanted) -> Any:
         return load_npy(path, wanted)
     if path.suffix == ".npz":
         return load_npz(path, (*_IMAGES, *_LABELS), wanted)
-    return (load_safetensors if path.suffix == ".safetensors" else load_pt)(path, wanted)
+    if path.suffix == ".safetensors":
+        return load_safetensors(path, wanted)
+    return load_pt(path, wanted)

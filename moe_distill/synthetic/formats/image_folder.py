@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from unicodedata import normalize
@@ -13,19 +14,18 @@ from PIL import Image
 from moe_distill.data.pictures import as_shown, class_folders, opened, pictures_in
 from moe_distill.errors import InputError
 from moe_distill.escaping import in_csv
-from moe_distill.synthetic.formats.about import beside
+from moe_distill.synthetic.formats.about import read_about
 from moe_distill.synthetic.formats.foreign import KEY, Foreign, Wanted
 
 
 def read_folder(root: Path, wanted: Wanted) -> Foreign:
-    """Read ``<class>/*``: the folders bear the class names, WordNet ids, or numbers such as ``00000`` or
-    ``new000``.
+    """Read ``<class>/*``: folders are class names, WordNet ids, or numbers like ``00000`` or ``new000``.
 
-    Source: ``new000/class000_id000.jpg`` is how SRe2L's programs name their pictures, ``00000/`` how RDED's
-        does.
+    Source: SRe2L's programs name their pictures ``new000/class000_id000.jpg``, RDED's programs theirs
+        ``00000/…``.
 
     Raises:
-        InputError: Classes, kind, size or colours of a picture differ from the data's, or one is broken.
+        InputError: If classes, kind, size or colours of a picture differ from the data's, or one is broken.
     """
     folders, order = _in_label_order(root, wanted)
     listed = [(path, label) for label, folder in enumerate(folders) for path in pictures_in(folder, KEY)]
@@ -34,6 +34,7 @@ def read_folder(root: Path, wanted: Wanted) -> Foreign:
         raise InputError(
             KEY, root, f"fewer than {len(listed)} pictures, or more room by pipeline.largest_gib"
         )
+    # Left in 8 bits, a quarter of the memory of float32.
     images_NCHW = torch.empty(len(listed), *wanted.shape, dtype=torch.uint8)
     for row, (path, _) in enumerate(listed):
         images_NCHW[row] = _pixels(path, wanted)
@@ -44,19 +45,18 @@ def read_folder(root: Path, wanted: Wanted) -> Foreign:
 
 
 def _in_label_order(root: Path, wanted: Wanted) -> tuple[list[Path], tuple[str, ...] | None]:
-    """Return the folders of the classes in the order of their labels, and that order by name where it is
-    known.
-    """
+    """Return the class folders in the order of the labels, and the class names in that order if known."""
     folders = class_folders(root, KEY)
-    for classes in (wanted.classes, wanted.synsets or ()):
+    for classes in (wanted.classes, wanted.synsets):
         names = [normalize("NFC", name) for name in classes]
         if names and set(folders) == set(names):
             return [folders[name] for name in names], wanted.classes
-    numbered = [re.fullmatch(r"(\D*)(\d{1,9})", name) for name in folders]
-    numbers = {int(found[2]): folders[found[0]] for found in numbered if found}
-    alike = len({found[1] for found in numbered if found}) == 1 and len(numbers) == len(folders)
+    matches = [match for name in folders if (match := re.fullmatch(r"(\D*)(\d{1,9})", name))]
+    numbers = {int(match[2]): folders[match[0]] for match in matches}
+    # One prefix for all, and no two folders with one number, such as 1 and 01.
+    alike = len({match[1] for match in matches}) == 1 and len(numbers) == len(folders)
     if alike and sorted(numbers) == list(range(len(wanted.classes))):
-        return [numbers[label] for label in range(len(wanted.classes))], beside(root).classes
+        return [numbers[label] for label in range(len(wanted.classes))], read_about(root).classes
     some = ", ".join(wanted.classes[:3])
     expected = (
         f"{len(wanted.classes)} class folders named as the data's classes ({some}, …) or 00000, 00001, …"
@@ -64,22 +64,28 @@ def _in_label_order(root: Path, wanted: Wanted) -> tuple[list[Path], tuple[str, 
     raise InputError(KEY, root, f"{expected}; {_differing(set(folders), wanted.classes)}")
 
 
-def _differing(found: set[str], classes: Sequence[str]) -> str:
-    """Say in which names folders and classes differ."""
-    other, missing = sorted(found - set(classes)), [name for name in classes if name not in found]
-    strange = [f"of other names {_few(other)}"] * bool(other)
-    lacking = [f"without {_few(missing)}"] * bool(missing)
-    return ", ".join([f"found {len(found)}", *strange, *lacking])
+def _differing(folders: set[str], classes: Sequence[str]) -> str:
+    """Return a description of how the names of folders and classes differ."""
+    unexpected = sorted(folders - set(classes))
+    missing = [name for name in classes if name not in folders]
+    parts = [f"found {len(folders)}"]
+    if unexpected:
+        parts.append(f"unexpected {_few(unexpected)}")
+    if missing:
+        parts.append(f"without {_few(missing)}")
+    return ", ".join(parts)
 
 
 def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
+    first = ", ".join(names[:3])
+    return f"{first} and {len(names) - 3} more" if len(names) > 3 else first
 
 
 def _pixels(path: Path, wanted: Wanted) -> torch.Tensor:
     channels, height, width = wanted.shape
     with opened(path, KEY) as picture:
         size, mode = picture.size, picture.mode
+        # Checked before it is decoded. A gray picture fits colour data, but not the other way round.
         allowed = size == (width, height) and (channels == 3 or mode == "L")
         pixels_HWC = np.array(as_shown(picture, "RGB" if channels == 3 else "L")) if allowed else None
     if pixels_HWC is None:
@@ -89,15 +95,16 @@ def _pixels(path: Path, wanted: Wanted) -> torch.Tensor:
 
 
 def pictures_of(raw_NCHW: torch.Tensor) -> Iterator[Image.Image]:
-    """Yield raw images as 8-bit pictures, clamped to [0, 1]: at most 1/510 from the clamped value.
+    """Yield raw images as 8-bit pictures, clamped to [0, 1] and rounded.
 
     Raises:
-        InputError: They have neither 1 nor 3 channels.
+        InputError: If they have neither 1 nor 3 channels.
     """
     if raw_NCHW.shape[1] not in (1, 3):
         raise InputError(
             "pipeline.layout", "pictures", f"images of 1 or 3 channels; these have {raw_NCHW.shape[1]}"
         )
+    # In float64, so that no value is rounded twice: the error is at most half a step of 8 bits, 1/510.
     pixels_NCHW = (raw_NCHW.double().clamp(0, 1) * 255).round().to(torch.uint8)
     for image_CHW in pixels_NCHW:
         array = image_CHW[0] if len(image_CHW) == 1 else image_CHW.permute(1, 2, 0).contiguous()
@@ -105,13 +112,17 @@ def pictures_of(raw_NCHW: torch.Tensor) -> Iterator[Image.Image]:
 
 
 def write_class_folders(raw_NCHW: torch.Tensor, labels_N: torch.Tensor, folder: Path) -> None:
-    """Write ``<class number>/<number>.png``, both of five digits; raises as :func:`pictures_of`."""
-    written: dict[int, int] = {}
+    """Write ``<class number>/<number>.png``, both with five digits.
+
+    Raises:
+        InputError: As for :func:`pictures_of`.
+    """
+    written: Counter[int] = Counter()
     for picture, label in zip(pictures_of(raw_NCHW), labels_N.tolist(), strict=True):
-        number = written[label] = written.get(label, -1) + 1
-        place = folder / f"{label:05d}"
-        place.mkdir(exist_ok=True)
-        picture.save(place / f"{number:05d}.png")
+        class_folder = folder / f"{label:05d}"
+        class_folder.mkdir(exist_ok=True)
+        picture.save(class_folder / f"{written[label]:05d}.png")
+        written[label] += 1
 
 
 def write_with_table(
@@ -121,8 +132,20 @@ def write_with_table(
     classes: Sequence[str],
     folder: Path,
 ) -> None:
-    """Write ``000000.png`` … and ``metadata.csv`` with label, class and expert of each; raises as above."""
+    """Write ``000000.png`` … and ``metadata.csv`` with the label, class and expert of each picture.
+
+    Args:
+        raw_NCHW: Raw images; values are clamped to [0, 1].
+        labels_N: Class number of each image.
+        experts_N: Position of the expert that made each image.
+        classes: Class names.
+        folder: The folder to write to.
+
+    Raises:
+        InputError: As for :func:`pictures_of`.
+    """
     rows = zip(pictures_of(raw_NCHW), labels_N.tolist(), experts_N.tolist(), strict=True)
+    # The name and the first column are those that Hugging Face's ``imagefolder`` looks for.
     with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("file_name", "label", "class", "expert"))

@@ -1,4 +1,4 @@
-"""The layouts of public distilled sets; one is known by the names of its files."""
+"""The layouts of public distilled sets, which are recognised by their file names."""
 
 import re
 from collections.abc import Callable
@@ -20,12 +20,12 @@ class Layout:
     """A way of storing a set.
 
     Args:
-        name: As the user writes it.
-        files: The files in words.
-        fits: Whether a path looks like it, by names alone.
-        read: Reads it.
-        tiled: Whether stored images may hold several smaller ones without saying so.
-        any_name: Whether files of any name will do, so that other layouts go before this one.
+        name: Its name on the command line.
+        files: Description of the files, for errors.
+        fits: Returns True if a path looks like this layout, judging by names alone.
+        read: Reads a set of this layout.
+        tiled: Whether stored images may hold several small ones without a mark in the files.
+        any_name: Whether files may have any name; other layouts that fit are then preferred.
     """
 
     name: str
@@ -52,6 +52,7 @@ def _are_files(path: Path) -> bool:
     return len(tensor_files(path)) > 1
 
 
+# Recognised by names alone: no file is opened before its layout is known.
 LAYOUTS = (
     Layout("dc", "a file res_<method>_….pt", _named(r"res_.*\.pt"), readers.read_dc),
     Layout("idc", "a file data….pt", _named(r"data.*\.pt"), readers.read_idc, tiled=True),
@@ -76,10 +77,10 @@ LAYOUTS = (
 
 
 def layout_of(path: Path, name: str = AUTO) -> Layout:
-    """Return the layout a path has, or the one named.
+    """Return the layout of a path, or the layout with the given name.
 
     Raises:
-        InputError: There is nothing there, no layout or several fit, or no layout has that name.
+        InputError: If there is nothing at the path, no layout or several fit, or no layout has that name.
     """
     if not path.exists():
         raise InputError(KEY, path, "a file or folder of a distilled set; there is nothing there")
@@ -91,6 +92,7 @@ def layout_of(path: Path, name: str = AUTO) -> Layout:
     if _is_of_this_package(path):
         raise InputError(KEY, path, "a set of another program; pipeline=evaluate takes this one as it is")
     fitting = [layout for layout in LAYOUTS if layout.fits(path)]
+    # A published layout goes before "any file of tensors"; two published ones are for the user to decide.
     fitting = [layout for layout in fitting if not layout.any_name] or fitting
     if len(fitting) > 1:
         raise InputError("pipeline.layout", AUTO, f"{' or '.join(x.name for x in fitting)}: {path} fits each")
@@ -101,10 +103,9 @@ def layout_of(path: Path, name: str = AUTO) -> Layout:
 
 
 def _is_of_this_package(path: Path) -> bool:
-    """Say whether a path is a set that this package wrote: its safetensors have a JSON beside them that says
-    so.
-    """
+    """Return True if a path looks like a set that this package wrote."""
     if path.is_dir():
         return any(path.glob("expert_*.safetensors"))
-    ours = re.fullmatch(r"expert_\d+\.safetensors", path.name) is not None
-    return ours or (path.suffix == ".safetensors" and path.with_suffix(".json").is_file())
+    has_our_name = re.fullmatch(r"expert_\d+\.safetensors", path.name) is not None
+    # Sets of this package have their metadata in a JSON beside the tensors, whatever they are called.
+    return has_our_name or (path.suffix == ".safetensors" and path.with_suffix(".json").is_file())

@@ -1,63 +1,64 @@
-"""Whether a set's labels look as if its classes were in another order than the data's."""
+"""A test whether a set's labels are in another order of the classes than the data's."""
 
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
-_SIDE = 8
-# Of the mean variance, added to all: what few images do not tell of the covariance.
+_SIDE = 8  # pixels: class means of small images hold hardly any finer detail
+# Share of the mean variance that is added to every variance, as few images do not determine the covariance.
 _RIDGE = 0.1
-# In standard deviations of what random orders give: how clearly another order fits, and how badly the given
-# one. Of CIFAR-10, two to fifty images a class with their own labels lie below -2 in 20 of 20 draws.
+# In standard deviations over random orders: another order must fit better than _CLEAR, and the given one
+# worse than _BAD. Two to fifty images a class of CIFAR-10 with correct labels lie below -2 in 20 of 20 draws.
 _CLEAR, _BAD = -2.5, -1.0
 
 
 def looks_permuted(raw_NCHW: torch.Tensor, labels_N: torch.Tensor, real: Sequence[torch.Tensor]) -> bool:
-    """Say whether another order of the classes fits a set's images clearly, and the order they are in does
-    not.
+    """Return True if another order of the classes fits a set's images clearly, and the given order does not.
 
-    The distances of the classes' images to the means of real classes are a matrix, in which an order of the
-    classes is a choice of one entry a row. The order that half of the images fit best is judged by the other
-    half, so that images that tell nothing of their class raise no alarm; a class with a single image is not
-    judged.
+    The distances from each class's images to the means of the real classes form a matrix; an order of the
+    classes chooses one entry in each row. Sets with one image per class are never flagged.
 
     Args:
         raw_NCHW: Decoded images, raw pixels.
-        labels_N: Their classes, each class as often.
-        real: Real images of each class, see :func:`coarse`.
+        labels_N: Their classes, each equally often.
+        real: Features of real images of each class, see :func:`coarse`.
     """
-    from scipy.optimize import linear_sum_assignment
+    from scipy.optimize import linear_sum_assignment  # slow to import, and only imports of sets need it
 
     classes = len(real)
     features_CPF = coarse(raw_NCHW)[labels_N.argsort(stable=True)].unflatten(0, (classes, -1))
     if features_CPF.shape[1] < 2 or classes < 3:
         return False
+    # Whitened, so that distances are not dominated by directions in which all images vary.
     means_CF, white_FF = torch.stack([rows.mean(0) for rows in real]), _whitening(real)
     first_CC, second_CC = (
         _distances(features_CPF[:, start::2].mean(1) @ white_FF, means_CF @ white_FF) for start in (0, 1)
     )
+    # One half of the images chooses the order, and the other half judges it: otherwise the best of all orders
+    # would fit noise well, too.
     _, best_C = linear_sum_assignment(first_CC.numpy())
     clear = _fit(second_CC, torch.from_numpy(best_C)) < _CLEAR
     return clear and _fit(second_CC, torch.arange(classes)) > _BAD
 
 
 def coarse(raw_NCHW: torch.Tensor) -> torch.Tensor:
-    """Return images as 8×8 pixels of each channel at most, (N, F), float64."""
+    """Return images reduced to at most 8×8 pixels and flattened, (N, F), float64."""
     return F.adaptive_avg_pool2d(raw_NCHW.double(), min(_SIDE, raw_NCHW.shape[-1])).flatten(1)
 
 
 def _whitening(real: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return what makes the covariance within real classes the identity, (F, F)."""
+    """Return the map (F, F) that makes the covariance within real classes the identity."""
     centred_NF = torch.cat([rows - rows.mean(0) for rows in real])
     covariance_FF = centred_NF.T @ centred_NF / len(centred_NF)
     ridge = _RIDGE * covariance_FF.diagonal().mean().clamp_min(1e-12)
+    # The ridge keeps eigenvalues above 0, also with fewer images than features.
     values_F, vectors_FF = torch.linalg.eigh(covariance_FF + ridge * torch.eye(len(covariance_FF)))
     return vectors_FF * values_F.rsqrt()
 
 
 def _distances(seen_CF: torch.Tensor, means_CF: torch.Tensor) -> torch.Tensor:
-    """Return squared distances without what a whole row or column has in common, (C, C)."""
+    """Return squared distances (C, C) minus the means of rows and columns, which every order shares."""
     distances_CC = torch.cdist(seen_CF, means_CF).square()
     return (
         distances_CC
@@ -68,7 +69,7 @@ def _distances(seen_CF: torch.Tensor, means_CF: torch.Tensor) -> torch.Tensor:
 
 
 def _fit(distances_CC: torch.Tensor, order_C: torch.Tensor) -> float:
-    """Return an order's sum of distances in standard deviations of what random orders have; their mean is 0.
+    """Return an order's sum of distances, in standard deviations over random orders, whose mean is 0.
 
     Source: the moments of the linear rank statistic of Hoeffding, "A combinatorial central limit theorem"
         (1951).

@@ -1,8 +1,7 @@
-"""Pickles that hold tensors and nothing else, such as IDM's: read without running anything that they name.
+"""Safe reading of pickles that hold only tensors, such as IDM's: nothing that they name is run.
 
-What a pickle may do is a list of instructions that plain tensors, in tuples and lists, are made of. The file
-is gone through before anything of it is built, so that neither code nor an absurd number makes the reader do
-anything.
+A pickle is a program. Only the instructions that build plain tensors in tuples and lists are allowed, and the
+whole file is checked before any of it is executed.
 """
 
 import io
@@ -16,7 +15,7 @@ from typing import IO, Any
 
 import torch
 
-# A pair of tensors takes about 45.
+# A pair of tensors takes about 45 instructions.
 _MOST_STEPS = 1000
 _INSTRUCTIONS = {
     *("PROTO", "FRAME", "STOP", "MARK", "GLOBAL", "STACK_GLOBAL", "REDUCE"),
@@ -25,18 +24,19 @@ _INSTRUCTIONS = {
     *("BININT", "BININT1", "BININT2", "LONG1", "NEWTRUE", "NEWFALSE", "NONE"),
     *("MEMOIZE", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"),
 }
-_NUMBERED = ("BINPUT", "LONG_BINPUT")
+_NUMBERED = ("BINPUT", "LONG_BINPUT")  # these store into the memo under a number in the file
 
 
 def load_tensors(path: Path) -> Any:
-    """Return the tensors of a pickle, on the CPU, in the tuples and lists they lie in.
+    """Return the content of a pickle: tensors on the CPU, in tuples and lists.
 
     Source: ``pickle.dump`` of a pair of tensors, IDM_cifar10.py of uitrbn/IDM.
 
     Raises:
-        ValueError: The pickle does anything but build tensors, or is damaged; other errors where it is
-            damaged.
+        ValueError: If the pickle does anything other than build tensors. A damaged one raises other errors
+            too.
     """
+    # One open file for both, so that what is read is what was checked.
     with path.open("rb") as file:
         _check(file)
         file.seek(0)
@@ -44,22 +44,25 @@ def load_tensors(path: Path) -> Any:
 
 
 def _check(file: IO[bytes]) -> None:
-    """Refuse instructions that build no tensors, and numbers of a memo that would make the reader reserve
-    gigabytes.
+    """Check that a pickle has only instructions that build tensors, and not too many.
+
+    Raises:
+        ValueError: If it has others, or too many.
     """
     for step, (instruction, value, _) in enumerate(pickletools.genops(file)):
         if instruction.name not in _INSTRUCTIONS:
             raise ValueError(f"a pickle of tensors alone; this one does {instruction.name}")
+        # The unpickler allocates its memo up to the largest number: an absurd one would take gigabytes.
         if step >= _MOST_STEPS or (instruction.name in _NUMBERED and int(value or 0) > step):
             raise ValueError("a pickle of a few tensors; this one has too many parts")
 
 
 class _Tensors(pickle.Unpickler):
-    """Knows the names that a plain tensor is pickled by, and puts harmless functions in their places.
+    """Replaces the functions that a pickled tensor names by harmless ones, and refuses all others.
 
     Args:
         file: The pickle.
-        room: Bytes that all tensors together may take, those of the file.
+        room: Most bytes of all tensors together: the size of the file.
     """
 
     def __init__(self, file: IO[bytes], room: int) -> None:
@@ -67,10 +70,10 @@ class _Tensors(pickle.Unpickler):
         self.room = room
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a name stands for.
+        """Return the harmless replacement of a function.
 
         Raises:
-            ValueError: It is none of a tensor's.
+            ValueError: If tensors do not need the function.
         """
         known: dict[str, Any] = {
             "torch._utils._rebuild_tensor_v2": _tensor,
@@ -84,9 +87,9 @@ class _Tensors(pickle.Unpickler):
         return known[f"{module}.{name}"]
 
     def _storage(self, stored: bytes) -> Any:
-        """Return the numbers of a tensor, which lie in the pickle as a file of torch's: read as data, not
-        run.
-        """
+        """Return a tensor's storage, which is stored in the pickle as a nested file of ``torch.save``."""
+        # One storage that is repeated from the memo would grow without limit. Zip files may unpack to far
+        # more than their size; torch's old format, which pickles have, does not.
         self.room -= len(stored)
         file = io.BytesIO(stored)
         if self.room < 0 or zipfile.is_zipfile(file):
@@ -98,22 +101,22 @@ class _Tensors(pickle.Unpickler):
 def _tensor(
     storage: Any, offset: int, size: Sequence[int], stride: Sequence[int], *_: object
 ) -> torch.Tensor:
-    """Return a tensor over a storage; whether it needs gradients, and its hooks, are left out."""
+    """Return a tensor over a storage, without its gradient flag and hooks."""
     return torch.empty(0, dtype=storage.dtype).set_(
         storage._untyped_storage, offset, tuple(size), tuple(stride)
     )
 
 
 def _data(tensor: torch.Tensor, *_: object) -> torch.Tensor:
-    """Return the numbers of a parameter."""
+    """Return the tensor of a parameter."""
     return tensor
 
 
 def _bytes(text: str, encoding: str) -> bytes:
-    """Return bytes that protocols before 3 write as a text.
+    """Return bytes, which pickle protocols before 3 write as text.
 
     Raises:
-        ValueError: Of another encoding than theirs.
+        ValueError: If the text has another encoding than those protocols use.
     """
     if encoding != "latin1":
         raise ValueError(f"a pickle of tensors alone; this one encodes a text as {encoding}")

@@ -1,4 +1,4 @@
-"""A folder that is there whole or not at all."""
+"""Writing a folder atomically: it is there complete, or not at all."""
 
 import hashlib
 import os
@@ -13,22 +13,22 @@ KEY = "pipeline.to"
 
 
 def check_new(target: Path) -> None:
-    """Refuse a target that exists.
+    """Check that nothing is at ``target`` yet.
 
     Raises:
-        InputError: It does.
+        InputError: If something is.
     """
+    # A dangling link counts, too: the folder could not be moved onto it.
     if os.path.lexists(target):
         raise InputError(KEY, target, "a folder that is not there yet; nothing is overwritten")
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``target`` and move it there at the end; nothing stays where the block
-    fails.
+    """Yield an empty folder that becomes ``target`` when the block ends; nothing remains if the block fails.
 
     Raises:
-        InputError: The target exists, or cannot be written.
+        InputError: If the target exists, or cannot be written.
     """
     check_new(target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
@@ -36,7 +36,7 @@ def new_folder(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         yield temporary
-        check_new(target)
+        check_new(target)  # again: rename would replace an empty folder that has been made meanwhile
         temporary.rename(target)
     except OSError as error:
         raise InputError(KEY, target, f"a folder that can be written ({error.strerror or error})") from error
@@ -45,9 +45,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 
 def digest_of(path: Path) -> str:
-    """Return the sha256 of a file; of a folder, that of the lines ``<sha256>  <name>`` of the files in it,
-    sorted.
-    """
+    """Return the sha256 of a file, or of the lines ``<sha256>  <name>`` of all files in a folder, sorted."""
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -75,10 +75,10 @@ def test_what_systems_leave_beside_pictures_is_passed_over(tmp_path):
 BAD_FOLDERS = {
     "another class": (
         lambda f: pictures(f, ("cat", "dog", "fox")),
-        "found 3, of other names fox, without emu",
+        "found 3, unexpected fox, without emu",
     ),
     "one too few": (lambda f: shutil.rmtree(pictures(f) / "dog"), "found 2, without dog"),
-    "numbers from 1": (lambda f: pictures(f, ("1", "2", "3")), "found 3, of other names 1, 2, 3, without"),
+    "numbers from 1": (lambda f: pictures(f, ("1", "2", "3")), "found 3, unexpected 1, 2, 3, without"),
     "another size": (lambda f: pictures(f, size=9), "pictures of 8×8"),
     "16 bits": (lambda f: deep(pictures(f)), "images of 8 bits a channel; this one has 16"),
     "a text": (lambda f: (pictures(f) / "cat" / "note.txt").write_text("x"), "nothing but images"),
