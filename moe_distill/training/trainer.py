@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from moe_distill.costs import Meter
+from moe_distill.costs import Meter, Noted
 from moe_distill.errors import InputError
 from moe_distill.store.store import write_json
 from moe_distill.training.checkpoints import Checkpoints, usable
@@ -79,7 +79,7 @@ class Costs(pl.Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._before: Mapping[str, Any] | None = None
+        self._before: Noted | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Start the watch; a checkpoint, read before this, adds what came before it."""
