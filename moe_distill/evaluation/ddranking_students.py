@@ -45,25 +45,15 @@ def trained_for(
         search: How the learning rate is chosen.
         runtime: Where students are stored.
     """
-
-    def students(training_sets: Sequence[TrainingSet], recipe: Recipe) -> list[StudentRow]:
-        network = {name: protocol.students[name]}
-        of_training = replace(protocol, students=network, recipe=recipe, fusion=training.fusion)
-        if len(training_sets) == 1:
-            return train_students(training_sets[0], of_training, runtime)
-        # Random images: each student has its own.
-        rows = []
-        for training_set, seed in zip(training_sets, protocol.student_seeds, strict=True):
-            single = replace(of_training, seeds=1, first=seed)
-            rows += train_students(training_set, single, runtime)
-        return rows
+    single = replace(protocol, students={name: protocol.students[name]}, fusion=training.fusion)
 
     def at(rate: float) -> Recipe:
         # Without the recipe's factors for some networks: the rates are tried for each network anyway.
         return replace(training.recipe, lr=rate, lr_factors={})
 
     def trial_accuracy(rate: float) -> float:
-        mean = statistics.mean(row["accuracy_last"] for row in students(training.trials, at(rate)))
+        rows = _rows(training.trials, replace(single, recipe=at(rate)), runtime)
+        mean = statistics.mean(row["accuracy_last"] for row in rows)
         # NaN, if a student diverged, would make `max` depend on the order of the rates.
         return mean if math.isfinite(mean) else -math.inf
 
@@ -71,7 +61,7 @@ def trained_for(
     learned = training.finals[0].lr if recipe.learned_rate else None
     if learned is None:
         recipe = at(search.lrs[0] if len(search.lrs) == 1 else max(search.lrs, key=trial_accuracy))
-    rows = students(training.finals, recipe)
+    rows = _rows(training.finals, replace(single, recipe=recipe), runtime)
     accuracies = [row["accuracy_last"] for row in rows]
     columns: ScoreCells = {
         "mean": statistics.mean(accuracies),
@@ -85,3 +75,16 @@ def trained_for(
         "steps": rows[0]["steps"],
     }
     return Trained(statistics.mean(accuracies), columns, rows)
+
+
+def _rows(
+    training_sets: Sequence[TrainingSet], protocol: EvaluationProtocol, runtime: Runtime
+) -> list[StudentRow]:
+    """Return the rows of students that share one set, or have one each."""
+    if len(training_sets) == 1:
+        return train_students(training_sets[0], protocol, runtime)
+    # Random images: every student has drawn its own.
+    rows = []
+    for training_set, seed in zip(training_sets, protocol.student_seeds, strict=True):
+        rows += train_students(training_set, replace(protocol, seeds=1, first=seed), runtime)
+    return rows

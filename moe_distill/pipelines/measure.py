@@ -18,7 +18,7 @@ from moe_distill.models.base import NetworkFactory
 from moe_distill.pipelines.evaluate import require_plans_set
 from moe_distill.pipelines.finish import write_stages
 from moe_distill.pipelines.full import set_stages
-from moe_distill.pipelines.measurements import MeasuredCells, compared_sizes, measured_rows, sizes_of
+from moe_distill.pipelines.measurements import MeasuredCells, Measurement, compared_sizes, sizes_of
 from moe_distill.pipelines.pretrain import pool_trainings
 from moe_distill.pipelines.stage import Pipeline, Stage, make_all
 from moe_distill.pipelines.trainings import PoolTraining
@@ -111,8 +111,8 @@ class Measure(Pipeline):
                 "network_accuracy": statistics.mean(accuracies),
                 "draws": self.draws,
             }
-            for row in measured_rows(training_set, pool, measures, self.draws, train, runtime):
-                rows.append({**network_columns, **row})
+            measurement = Measurement(training_set, pool, measures, self.draws, train, runtime)
+            rows += [{**network_columns, **row} for row in measurement.rows()]
         publish(rows, runtime.output, "measures.csv")
         write_stages(runtime)
         if is_job(runtime.output):

@@ -2,8 +2,10 @@
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -19,6 +21,7 @@ from moe_distill.store.identity import describe, key
 from moe_distill.store.store import commit, write_json
 from moe_distill.teachers.pool import PretrainedNetworks
 
+V = TypeVar("V")
 KIND, KIND_REAL = "measure", "measure_real"
 _SET_COLUMNS = ("method", "roster", "dataset", "ipc", "noe", "diversity", "distill_seed", "set_fingerprint")
 MeasuredCells = dict[str, int | float | str]
@@ -36,76 +39,97 @@ def compared_sizes(sizes: Sequence[int], train: RealSet) -> list[int]:
     return [min(size, max(1, MAX_ROWS // len(train.classes))) for size in sizes]
 
 
-def measured_rows(
-    training_set: TrainingSet,
-    pool: PretrainedNetworks,
-    measures: Mapping[str, Measure],
-    draws: int,
-    train: RealSet,
-    runtime: Runtime,
-) -> list[MeasuredCells]:
-    """Return a row for each measure by the networks of one architecture, from the store or computed now.
+@dataclass(frozen=True)
+class Measurement:
+    """The dependence between a set's experts, as the networks of one architecture see them.
 
-    Args:
+    Attributes:
         training_set: The set whose experts are measured.
         pool: The networks, trained before, that compute the features.
         measures: The measures, by name; the set has enough images for each of them.
         draws: Number of random draws of real images that are measured for comparison.
         train: The real training images.
         runtime: Where values and networks are stored.
-
-    Raises:
-        InputError: Networks of the pool are missing.
     """
-    trained_on, _ = pool.sets(train, train, runtime.cache)
-    network_settings = [pool.settings(trained_on, index) for index in range(pool.networks)]
-    common = {"networks": network_settings, "measures": describe(measures), "most_rows": MAX_ROWS}
-    set_settings = {**common, "set": training_set.settings}
-    sizes = compared_sizes(sizes_of(training_set), train)
-    real_settings = {
-        "data": train.fingerprint,
-        "statistics": train.statistics,
-        "sizes": sizes,
-        "draws": draws,
-    }
 
-    def networks() -> list[Network]:
-        return [network.to(runtime.device) for network in pool.load(runtime.store, train)]
+    training_set: TrainingSet
+    pool: PretrainedNetworks
+    measures: Mapping[str, Measure]
+    draws: int
+    train: RealSet
+    runtime: Runtime
+
+    def rows(self) -> list[MeasuredCells]:
+        """Return a row for each measure, from the store or computed now.
+
+        Raises:
+            InputError: Networks of the pool are missing.
+        """
+        trained_on, _ = self.pool.sets(self.train, self.train, self.runtime.cache)
+        networks = [self.pool.settings(trained_on, index) for index in range(self.pool.networks)]
+        common = {"networks": networks, "measures": describe(self.measures), "most_rows": MAX_ROWS}
+        set_settings = {**common, "set": self.training_set.settings}
+        real_settings = {
+            "data": self.train.fingerprint,
+            "statistics": self.train.statistics,
+            "sizes": self._sizes,
+            "draws": self.draws,
+        }
+        values = _stored(KIND, set_settings, self._values, self.runtime)
+        # Stored apart from the set's own values: all sets of the same sizes are compared with the same draws.
+        real_values = _stored(KIND_REAL, {**common, **real_settings}, self._real_values, self.runtime)
+        run_columns = self._run_columns()
+        return [
+            {
+                **run_columns,
+                "measure": name,
+                "value": values[name],
+                "config_hash": key([set_settings, real_settings, name]),
+                "real_mean": statistics.mean(real_values[name]) if self.draws else "",
+                "real_sd": statistics.stdev(real_values[name]) if self.draws > 1 else "",
+            }
+            for name in self.measures
+        ]
+
+    @property
+    def _sizes(self) -> list[int]:
+        return compared_sizes(sizes_of(self.training_set), self.train)
+
+    def _networks(self) -> list[Network]:
+        return [network.to(self.runtime.device) for network in self.pool.load(self.runtime.store, self.train)]
+
+    def _values(self) -> dict[str, float]:
+        return mean_dependences(_parts(self.training_set), self._networks(), self.measures)
+
+    def _real_values(self) -> dict[str, list[float]]:
+        """Return the values of each measure, one for each draw of real images."""
+        networks, images = self._networks(), self.train.to(self.runtime.device)
+        drawn = []
+        for draw in range(self.draws):
+            drawn.append(mean_dependences(_random_parts(images, self._sizes, draw), networks, self.measures))
+        return {name: [values[name] for values in drawn] for name in self.measures}
+
+    def _run_columns(self) -> MeasuredCells:
+        """Return the columns that are equal in all rows."""
+        set_cells = cells_of(self.training_set.columns)
+        return {
+            **{column: set_cells[column] for column in _SET_COLUMNS},
+            "commit": commit(),
+            "experiment": self.runtime.experiment,
+            "scale": self.runtime.scale,
+            "width": getattr(self.pool.network, "keywords", {}).get("width", 1.0),
+        }
+
+
+def _stored(
+    kind: str, settings: Mapping[str, object], compute: Callable[[], dict[str, V]], runtime: Runtime
+) -> dict[str, V]:
+    """Return values from the store, computed now if they are missing."""
 
     def make(folder: Path) -> None:
-        write_json(folder / "values.json", mean_dependences(_parts(training_set), networks(), measures))
+        write_json(folder / "values.json", compute())
 
-    def make_real(folder: Path) -> None:
-        judges, images = networks(), train.to(runtime.device)
-        drawn = [
-            mean_dependences(_random_parts(images, sizes, draw), judges, measures) for draw in range(draws)
-        ]
-        write_json(folder / "values.json", {name: [values[name] for values in drawn] for name in measures})
-
-    folder = runtime.store.obtain(KIND, set_settings, make)
-    # Stored apart from the set's own values: all sets of the same sizes are compared with the same draws.
-    real_folder = runtime.store.obtain(KIND_REAL, {**common, **real_settings}, make_real)
-    values: dict[str, float] = json.loads((folder / "values.json").read_text())
-    real_values: dict[str, list[float]] = json.loads((real_folder / "values.json").read_text())
-    set_cells = cells_of(training_set.columns)
-    run_columns: MeasuredCells = {
-        **{column: set_cells[column] for column in _SET_COLUMNS},
-        "commit": commit(),
-        "experiment": runtime.experiment,
-        "scale": runtime.scale,
-        "width": getattr(pool.network, "keywords", {}).get("width", 1.0),
-    }
-    return [
-        {
-            **run_columns,
-            "measure": name,
-            "value": values[name],
-            "config_hash": key([set_settings, real_settings, name]),
-            "real_mean": statistics.mean(real_values[name]) if draws else "",
-            "real_sd": statistics.stdev(real_values[name]) if draws > 1 else "",
-        }
-        for name in measures
-    ]
+    return json.loads((runtime.store.obtain(kind, settings, make) / "values.json").read_text())
 
 
 def _parts(training_set: TrainingSet) -> list[Part]:

@@ -36,6 +36,7 @@ from moe_distill.seeding import stream
 from moe_distill.store.identity import key
 from moe_distill.store.store import commit, write_json
 from moe_distill.terminal import say, show
+from moe_distill.training.classifier import Classifier
 from moe_distill.validation.values import Count, Text, checked
 
 KIND = "probe"
@@ -191,19 +192,10 @@ def _probed(
         untrained = [fitted(network, train, test) for network in classifier.students]
         work = runtime.store.work(KIND, settings)
         runtime.fit(classifier, work, f"{training_set.columns['roster']} → {name} probe")
-        scores = []
-        for i, network in enumerate(classifier.students):
-            # The cohort may train all students stacked in one network, so their weights are copied back.
-            network.load_state_dict(classifier.cohort.weights_of(i))
-            network.to(train.device)  # Lightning moves a module to the CPU after a fit
-            scores.append(
-                {
-                    "seed": protocol.student_seeds[i],
-                    "accuracy": fitted(network, train, test),
-                    "accuracy_untrained": untrained[i],
-                }
-            )
-        write_json(folder / "scores.json", scores)
+        trained = [fitted(network, train, test) for network in _trained_networks(classifier, train.device)]
+        scores = zip(protocol.student_seeds, trained, untrained, strict=True)
+        columns = ("seed", "accuracy", "accuracy_untrained")
+        write_json(folder / "scores.json", [dict(zip(columns, score, strict=True)) for score in scores])
 
     scores: list[ProbeRow] = json.loads(
         (runtime.store.obtain(KIND, settings, make) / "scores.json").read_text()
@@ -222,6 +214,15 @@ def _probed(
         "images_per_class": int(train.counts().max()),
     }
     return [{**common, **score, "config_hash": key({**settings, "seed": score["seed"]})} for score in scores]
+
+
+def _trained_networks(classifier: Classifier, device: torch.device) -> Iterator[Network]:
+    """Yield the students with their trained weights."""
+    for i, network in enumerate(classifier.students):
+        # The cohort may have trained all students stacked in one network, so their weights are copied back.
+        network.load_state_dict(classifier.cohort.weights_of(i))
+        network.to(device)  # Lightning moves a module to the CPU after a fit
+        yield network
 
 
 def _show(rows: Sequence[ProbeRow], runtime: Runtime) -> None:

@@ -91,10 +91,6 @@ class WandbMirror:
             InputError: The run is to be online and there is no key, the server refuses it, or wandb does not
                 accept a variable of the environment.
         """
-        # Imported here: it takes seconds, and a machine without wandb can still distil with logger=none.
-        import pydantic
-        import wandb
-
         if self.mode == "online":
             require_key("logger.mode", self.mode, "offline, or ")
         # By default wandb writes into the home folder, which on clusters is often small.
@@ -104,12 +100,23 @@ class WandbMirror:
         plain = {name: value for name, value in settings.items() if not isinstance(value, dict | list)}
         branches = {name: value for name, value in settings.items() if name not in plain}
         tags = dict.fromkeys(str(axes[name])[:_TAG_LETTERS] for name in ("dataset", "method", "scale"))
-        config = {**plain, **axes, "settings": branches}
+        self.run = self._started(identity, job_type, [*tags], {**plain, **axes, "settings": branches})
+        self.point = {name: axes[name] for name in ("ipc", "noe", "budget")}
+        # Curves are drawn over the job's own iterations, not over wandb's count of log calls.
+        self.run.define_metric("iteration")
+        self.run.define_metric("*", step_metric="iteration")
+
+    def _started(self, identity: str, job_type: str, tags: list[str], config: dict[str, object]) -> Any:
+        """Return a new run; raise an InputError if wandb or its server refuses it."""
+        # Imported here: it takes seconds, and a machine without wandb can still distil with logger=none.
+        import pydantic
+        import wandb
+
         try:
-            self.run = wandb.init(
+            return wandb.init(
                 id=identity,
                 job_type=job_type,
-                tags=[*tags],
+                tags=tags,
                 config=config,
                 project=self.project,
                 mode=self.mode,
@@ -129,10 +136,6 @@ class WandbMirror:
             # The arguments above are valid, so a WANDB_… variable of the environment is to blame.
             first = error.errors()[0]
             raise InputError(f"WANDB_{first['loc'][0]}".upper(), first["input"], first["msg"]) from error
-        self.point = {name: axes[name] for name in ("ipc", "noe", "budget")}
-        # Curves are drawn over the job's own iterations, not over wandb's count of log calls.
-        self.run.define_metric("iteration")
-        self.run.define_metric("*", step_metric="iteration")
 
     def loggers(self) -> Sequence[Any]:
         """Return a Lightning logger that writes to the run."""
