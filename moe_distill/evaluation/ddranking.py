@@ -50,6 +50,7 @@ def alpha(*, real_hard: float, syn_hard: float, syn_any: float, rnd_any: float, 
         InputError: An accuracy is not in [0, 1].
     """
     require_weights(w=w)
+    # HLR is subtracted, because a lower one is better.
     return w * ior(syn_any=syn_any, rnd_any=rnd_any) - (1 - w) * hlr(real_hard=real_hard, syn_hard=syn_hard)
 
 

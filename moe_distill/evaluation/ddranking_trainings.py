@@ -90,10 +90,12 @@ class Search:
         kept, held_out = [], []
         for c in range(len(real.classes)):
             indices = real.class_indices(c)
+            # At least one image of a class is held out, and at least one is kept.
             count = min(max(1, round(self.held_out * len(indices))), len(indices) - 1)
             shuffled = indices[torch.randperm(len(indices), generator=rng)]
             held_out.append(shuffled[:count])
             kept.append(shuffled[count:])
+        # In the order of the data; the shuffle only decides which images are held out.
         return real.subset(torch.cat(kept).sort().values), real.subset(torch.cat(held_out).sort().values)
 
 
@@ -124,6 +126,7 @@ def random_subset(real: RealSet, test: RealSet, stored: Sequence[int], student: 
     subset = training_set_of_real(real.subset(torch.cat(drawn)), test)
     # Fusion mixes images of different experts, so the random ones need experts in the same proportions.
     experts_M = torch.arange(len(stored)).repeat_interleave(torch.tensor(stored)).repeat(len(real.classes))
+    # `distill_seed` tells the students' own draws apart, as a seed does sets.
     columns: StudentRow = {
         **subset.columns,
         "method": "random",
@@ -132,6 +135,7 @@ def random_subset(real: RealSet, test: RealSet, stored: Sequence[int], student: 
         "init": "random",
         "distill_seed": student,
     }
+    # The images alone do not say how they are divided, on which fusion depends.
     settings = {**subset.settings, "dealt": list(stored)}
     return replace(subset, pool=replace(subset.pool, experts_M=experts_M), settings=settings, columns=columns)
 
@@ -205,6 +209,7 @@ def trainings(
 
 def _plain(recipe: Recipe) -> Recipe:
     """Return the recipe without anything that changes images; under its own name only if that is the same."""
+    # Not renamed then, so that both trainings share their students in the store.
     if all(changes is None for changes in (recipe.augment, recipe.cutmix, recipe.pixels)):
         return recipe
     return replace(recipe, name=f"{recipe.name}-plain", augment=None, cutmix=None, pixels=None)

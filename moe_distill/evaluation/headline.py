@@ -47,6 +47,7 @@ def accuracies(rows: Sequence[StudentRow]) -> dict[str, float]:
     for row in rows:
         accuracy = float(row["accuracy_last"])
         if math.isfinite(accuracy):
+            # Not the mean of the architectures' means: each student counts the same.
             for name in ("accuracy", f"accuracy/{row['architecture']}"):
                 groups.setdefault(name, []).append(accuracy)
     return {name: sum(values) / len(values) for name, values in groups.items()}

@@ -55,11 +55,13 @@ def with_recipe_labels(
     """
     pool = training_set.pool
     if recipe.labels == "hard":
+        # The labels themselves stay in the pool; only soft ones are dropped.
         pool = dataclasses.replace(pool, targets_MC=None)
     elif recipe.labels == "teacher_online":
         require_labels(plan, recipe)
         assert plan.labeller is not None
         train, _ = plan.data.load(runtime.cache)
+        # A teacher pool has one network that labels, its first.
         network = plan.labeller.load(runtime.store, train)[0].to(runtime.device)
         pool = dataclasses.replace(pool, label=labels_by(network, recipe.temperature))
     elif _tempers_stored_labels(recipe):

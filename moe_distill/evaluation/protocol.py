@@ -64,6 +64,7 @@ class EvaluationProtocol:
     @property
     def recipe_key(self) -> str:
         """The ``recipe_key`` column: it tells apart recipes of one name with different settings."""
+        # Eight hexadecimal digits are enough for the recipes of a table.
         return key(self.recipe)[:8]
 
     def columns(self, name: str, experts: int) -> StudentRow:
@@ -78,6 +79,7 @@ class EvaluationProtocol:
             "recipe": self.recipe.name,
             "recipe_key": self.recipe_key,
             "architecture": name,
+            # Networks without a choice of width have width 1.
             "width": getattr(self.students[name], "keywords", {}).get("width", 1.0),
         }
 

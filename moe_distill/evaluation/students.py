@@ -90,6 +90,7 @@ def row_of(key: str, architecture: str, seed: int, runtime: Runtime) -> StudentR
         LookupError: There is no row under this key.
         InputError: The row is another student's.
     """
+    # Rows of the store and of tables have these columns; the types are not checked again.
     return cast(StudentRow, runtime.results.row(key, architecture=architecture, seed=seed))
 
 
@@ -141,6 +142,7 @@ def students_on(
     shape = {"channels": test.channels, "classes": training_set.pool.classes, "size": training_set.size}
     networks = []
     for seed in seeds:
+        # The name is part of the stream: architectures must not share their draws.
         network = build(protocol.students[name], **shape, rng=stream(seed, "student", name))
         networks.append(network.to(test.device))
     streams = [stream(seed, "student", name, "training") for seed in seeds]
@@ -177,6 +179,7 @@ def _train(
         "distill_seconds": training_set.cost["seconds"],
         # They are trained in the same steps, so no student has a time of its own.
         "train_seconds": cost["seconds"] / len(seeds),
+        # Of distilling and evaluating, so that a reader knows what the result takes on the whole.
         "peak_memory_mb": max(cost["peak_memory_mb"], training_set.cost["peak_memory_mb"]),
         "device": device_name(training_set.test.device),
         "hardware": hardware(training_set.test.device),

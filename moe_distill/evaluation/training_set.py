@@ -81,6 +81,7 @@ def training_set_of(plan: Distillation, runtime: Runtime, path: str | None = Non
 def _of_path(path: Path, plan: Distillation, train: RealSet, test: RealSet, runtime: Runtime) -> TrainingSet:
     sets = SyntheticSet.load(path)
     settings = {**_settings_of_file(path, sets), "data": train.fingerprint, "statistics": train.statistics}
+    # Files do not record what they cost.
     unknown: SetCost = {"seconds": "", "peak_memory_mb": 0.0}
     training_set = _loaded(path, train, test, runtime, settings, _columns_of_file(sets), unknown)
     # A file does not say whether its images are stitched of patches. The plan does, if its experts can be
@@ -126,6 +127,7 @@ def _loaded(
     labels, experts, targets = decoded.labels_M, decoded.experts_M, decoded.targets_MC
     pool = tensor_pool(images, labels, experts, len(train.classes), targets, train.normalisation)
     columns = {**columns, "set_fingerprint": union.fingerprint()}
+    # The run's page and dashboard show the images of every set.
     runtime.sets.append((columns["roster"], path))
     stored = tuple(member.provenance.ipc for member in union.members)
     return TrainingSet(pool, test.to(device), train.size, union.learned_rate, settings, columns, cost, stored)

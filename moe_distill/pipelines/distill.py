@@ -129,12 +129,14 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
 
 def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) -> dict[str, object]:
     """Distil into an empty folder and return the artifact's metadata."""
+    # Published settings are filled in without the user naming them. A set, as experts may share a row.
     for row in {(m.name, m.row) for m in plan.roster.members if m.row is not None}:
         say("{}: settings of the row for ipc {}".format(*row))
     work = runtime.store.work(KIND, plan.settings(train, runtime.cache))
     parts = plan.parts(train, runtime.store)
     # Cloned, as parts may be views of one tensor, which safetensors refuses to store.
     save_tensors({f"expert_{i}": part.clone() for i, part in enumerate(parts)}, folder / "parts.safetensors")
+    # Trajectories and features are loaded before the run, so that missing ones fail at once.
     trajectories = plan.trajectories(train, parts, runtime.store)
     mixture = Mixture(plan.roster, parts, plan.resources(train, trajectories, runtime.store))
     threads = runtime.threads_of(runtime.processes)
@@ -150,6 +152,7 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
         shutil.copytree(work / SNAPSHOTS, folder / SNAPSHOTS)
     sets = SyntheticSet.load(folder)
     if phi:
+        # Sets are loaded on the CPU; φ may still be on the device of the run.
         write_projection(sets, phi[0].cpu(), folder / PROJECTION)
     dependence = mean_dependence(sets, phi)
     return {
@@ -206,6 +209,7 @@ def write_projection(sets: SyntheticUnion, network: Network, path: Path) -> None
     for member, f_ND in zip(members, features, strict=True):
         experts += [member.provenance.expert] * len(f_ND)
     labels = torch.cat([m.decode()[1] for m in members]).tolist()
+    # Six digits are plenty for a chart, and keep the page that embeds them small.
     rows = [
         {"expert": expert, "label": label, "x": f"{x:.6g}", "y": f"{y:.6g}", "share": f"{share:.4f}"}
         for expert, label, (x, y) in zip(experts, labels, flat_N2.tolist(), strict=True)
@@ -224,6 +228,7 @@ def mean_dependence(sets: SyntheticUnion, phi: Sequence[Network]) -> float:
         The mean; NaN without pairs or without networks. See Székely and Rizzo 2014 (arXiv:1310.2926) for the
         unbiased distance correlation.
     """
+    # As evaluated: the average of the images over the iterations, for a method that keeps one.
     members = [member.final() for member in sets.members]
     parts: list[Part] = [(m.standardised().detach(), m.decode()[1]) for m in members]
     return mean_dependences(parts, [network.cpu() for network in phi], {"dcor2": unbiased_dcor2})["dcor2"]

@@ -65,21 +65,22 @@ class Students(Stage):
             keys = self.protocol.keys(trained_on, test, name).values()
             students = sum(not results.has(config_hash) for config_hash in keys)
             if students:
+                # One entry for all of them: students of one architecture are trained together.
                 address = key(self.protocol.settings(trained_on, test, name))
                 forward_passes = self.protocol.recipe.forward_passes(images, len(test), students)
                 work = Work.on(network, train)
                 missing.append(Missing(f"students {self.title}", address, work, forward_passes))
         return missing
 
-    def expected_rows(self, results: Results, known: StudentRow) -> list[StudentRow]:
+    def expected_rows(self, results: Results, run_columns: StudentRow) -> list[StudentRow]:
         """Return a row for each student, with its key and all columns that are known before it is trained."""
         train, _ = self.plan.data.load(results.store.cache)
-        columns: StudentRow = {**self.columns(train), **known}
+        columns: StudentRow = {**self.columns(train), **run_columns}
         rows: list[StudentRow] = []
         for (name, seed), config_hash in self.keys(results).items():
-            decided = self.protocol.columns(name, columns["noe"])
+            protocol_columns = self.protocol.columns(name, columns["noe"])
             # The set's columns last, as in finished rows: real data leave the students' width empty.
-            rows.append({**decided, **columns, "seed": seed, "config_hash": config_hash})
+            rows.append({**protocol_columns, **columns, "seed": seed, "config_hash": config_hash})
         return rows
 
 
@@ -129,9 +130,9 @@ class SetStudents(Students):
         require_labels(self.plan, self.protocol.recipe)
         return super().missing(results)
 
-    def expected_rows(self, results: Results, known: StudentRow) -> list[StudentRow]:
+    def expected_rows(self, results: Results, run_columns: StudentRow) -> list[StudentRow]:
         """Return the rows of the plan's set; those of a set in a file are unknown before it is read."""
-        return [] if self.path is not None else super().expected_rows(results, known)
+        return [] if self.path is not None else super().expected_rows(results, run_columns)
 
     def are_committed(self, results: Results) -> bool:
         """Return True if all rows are in the committed tables, so that the set is not needed."""
@@ -141,12 +142,14 @@ class SetStudents(Students):
         """Train what is missing; if all rows are committed, return them without loading the set."""
         if self.path is None and self.are_committed(runtime.results):
             return self._committed(runtime)
+        # From here on the set must exist, as rows are missing or it is in a file.
         training_set = training_set_of(self.plan, runtime, self.path)
         training_set = with_recipe_labels(training_set, self.plan, self.protocol.recipe, runtime)
         return _evaluated(training_set, self.protocol, runtime)
 
     def _committed(self, runtime: Runtime) -> list[StudentRow]:
         rows = []
+        # The set is not loaded, so its columns stay as committed.
         for (name, seed), config_hash in self.keys(runtime.results).items():
             row = row_of(config_hash, name, seed, runtime)
             rows.append(with_run_columns(row, {}, self.protocol, runtime))
@@ -191,6 +194,7 @@ class RealStudents(Students):
     def make(self, runtime: Runtime) -> list[StudentRow]:
         """Train what is missing."""
         train, test = (part.to(runtime.device) for part in self.plan.data.load(runtime.cache))
+        # The errors of a protocol name its fields; the user set them below `pipeline.protocol`.
         with within("pipeline.protocol"):
             self.protocol.check(train, len(train))
         training_set = training_set_of_real(train, test)
@@ -225,6 +229,7 @@ class Evaluate(Pipeline):
 
     def stages(self, results: Results) -> Iterator[Stage]:
         """Yield the students."""
+        # How many images a set in a file has is unknown before it is read.
         if self.path is None:
             train, _ = self.plan.data.load(results.store.cache)
             with within("pipeline.protocol"):

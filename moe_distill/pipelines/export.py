@@ -64,11 +64,13 @@ class Export(Pipeline):
             "folder": write_pictures,
             "ddranking": write_ddranking,
             "huggingface": lambda sets, source, folder: write_hub_folder(
-                sets, source, folder, _known(recipe, runtime, sets)
+                sets, source, folder, _card_facts(recipe, runtime, sets)
             ),
         }
+        # Before the set is loaded, which may take long.
         check_new(target)
         source = self._source(runtime)
+        # An error about the set names the setting that chose it.
         with renamed("set", "set" if self.path is None else "pipeline.path"):
             sets = SyntheticSet.load(source)
         with new_folder(target) as folder:
@@ -86,9 +88,10 @@ class Export(Pipeline):
         return self.plan.find(runtime.store, train)
 
 
-def _known(recipe: Recipe | None, runtime: Runtime, union: SyntheticUnion) -> Known:
+def _card_facts(recipe: Recipe | None, runtime: Runtime, union: SyntheticUnion) -> Known:
     """Return the recipe, and the scores of exactly this set in the run's table."""
     rows = rows_in(runtime.output.glob("results.csv"), runtime.results)
+    # The table may hold rows of other sets: baselines, or other jobs.
     rows = rows.filter(set_name() == union.tensors_fingerprint())
     recipes = [recipe for recipe, _ in rows.select("recipe", "recipe_key").unique().iter_rows()]
     accuracies: dict[tuple[str, str], list[float]] = {}

@@ -46,6 +46,7 @@ def finish_run(rows: Sequence[StudentRow], runtime: Runtime) -> None:
 
 def write_stages(runtime: Runtime) -> Path:
     """Write ``stages.json``, what the run did and what it cost, and ``report.html``; return its path."""
+    # Quoted, so that it can be pasted into a shell.
     command = shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])
     sets = tuple((label, str(folder)) for label, folder in runtime.sets)
     stages = Stages(command, tuple(runtime.costs), sets, facts(), runtime.scale)
@@ -72,6 +73,7 @@ def write_page(folder: Path, stages: Stages, results: Results) -> Path:
         stages: What the run did.
         results: The rows that are done; they go before the table's, which may be older.
     """
+    # As texts, because a page shows cells as the table has them.
     rows = texts_of(rows_in(folder.glob("results.csv"), results))
     links = links_in(folder, {"results.csv": "rows (results.csv)", LOG: "log"})
     if is_job(folder):
@@ -120,6 +122,7 @@ def _print(rows: "pl.DataFrame", runtime: Runtime, page: Path) -> None:
         for opponent, lead in leads.values():
             if lead.difference is not None:
                 say(f"{variant} over {opponent}: {format_difference(vars(lead))} points (95 %, {lead.over})")
+    # Whoever repeats a run sees that nothing was computed anew.
     found = sum(cost.found for cost in runtime.costs)
     say(f"{found} of {len(runtime.costs)} stages were found finished in {runtime.store.root}")
     say(f"rows: {runtime.output / 'results.csv'}\npage: {page}")

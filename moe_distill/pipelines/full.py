@@ -43,6 +43,7 @@ class Full(Pipeline):
     @property
     def main_plan(self) -> Distillation:
         """The first plan."""
+        # Mappings keep the order of the configuration.
         return next(iter(self.plans.values()))
 
     def stages(self, results: Results) -> Iterator[Stage]:
@@ -86,14 +87,15 @@ class Full(Pipeline):
         rows: list[StudentRow] = []
         # The plans first: a row of both a plan and an equal baseline keeps the plan's overrides.
         for plan in self.plans.values():
-            known: StudentRow = {"scale": scale, "overrides": overrides}
-            rows += SetStudents(plan, self.protocol).expected_rows(results, known)
+            run_columns: StudentRow = {"scale": scale, "overrides": overrides}
+            rows += SetStudents(plan, self.protocol).expected_rows(results, run_columns)
         for plan in self.baselines.values():
             rows += SetStudents(plan, self.protocol).expected_rows(results, {"scale": scale, "overrides": ""})
         return unique_rows(rows)
 
     def _checked(self, cache: Path) -> RealSet:
         """Return the real training images, once every plan was checked against them."""
+        # All plans are evaluated by the same students, so they share the data of the first.
         train, _ = self.main_plan.data.load(cache)
         for path, plan in self._by_path.items():
             with within(path):

@@ -109,6 +109,7 @@ class ImportSet(Pipeline):
         Raises:
             InputError: Something does not fit or cannot be determined; then nothing is written.
         """
+        # The target first: nothing should be read in vain if it exists already.
         target = expanded(self.to, "pipeline.to") if self.to else runtime.output / "imported"
         check_new(target)
         if self.path is None:
@@ -116,11 +117,11 @@ class ImportSet(Pipeline):
         path = expanded(self.path, KEY)
         layout = layout_of(path, self.layout)
         train, _ = self.data.load(runtime.cache)
-        wanted = _wanted(self.data, train, limit=int(self.largest_gib * 2**30))
+        required = _wanted(self.data, train, limit=int(self.largest_gib * 2**30))
         how = Reading(self.space, self.name, self.factor, self.by_column, self.convention, self.classes)
         reading = how.checked(layout, train)
-        foreign = layout.read(path, wanted)
-        imported = _converted(foreign, reading, wanted, train, self.path, layout.name)
+        foreign = layout.read(path, required)
+        imported = _converted(foreign, reading, required, train, self.path, layout.name)
         with new_folder(target) as folder:
             imported.save(folder / "expert_0.safetensors")
         _report(imported, target, _permuted(imported, train))
@@ -136,14 +137,16 @@ def _wanted(data: DataSource, train: RealSet, limit: int) -> Wanted:
 
 
 def _converted(
-    foreign: Foreign, reading: Reading, wanted: Wanted, train: RealSet, path: str, layout: str
+    foreign: Foreign, reading: Reading, required: Wanted, train: RealSet, path: str, layout: str
 ) -> SyntheticSet:
     """Return what was read as a checked set, whose settings record where it comes from."""
-    order = conventions.label_order(foreign, train.name, wanted, reading.convention, reading.classes)
+    order = conventions.label_order(foreign, train.name, required, reading.convention, reading.classes)
     fitted = arranged(foreign, len(train.classes), path).reordered(order)
     images_NCHW, space, changes = _in_space(fitted.images_NCHW, foreign, reading, train, path)
+    # Recorded only if the files number the classes differently.
     if order != sorted(order):
         changes["label_order"] = [train.classes[c] for c in order]
+    # So that it can be checked later from which files the set was made.
     digests = {file.name: digest_of(file) for file in foreign.files}
     by_column = foreign.by_column if reading.by_column is None else reading.by_column
     # If the factor does not divide a side, the rest is padded grey: 0.5 in raw pixels, 0 in centred ones.
@@ -177,8 +180,10 @@ def _in_space(
     mean, std = statistics or (train.mean, train.std)
     original = Normalisation(mean, std, train.whitening)
     space = space_of(images_NCHW, reading.space, foreign, original, path)
+    # Only standardised numbers depend on a mean and std.
     if space != "standardised":
         return images_NCHW, space, {}
+    # Now it matters which statistics they are, and programs differ.
     conventions.require_statistics(foreign, train.name, reading.convention)
     if (mean, std) == (train.mean, train.std):
         return images_NCHW, space, {}
@@ -188,6 +193,7 @@ def _in_space(
 
 def _permuted(imported: SyntheticSet, train: RealSet) -> bool:
     """Return True if the labels seem to be in another order, judged by some real images of each class."""
+    # A few hundred images are enough for the mean of a class.
     indices = [train.class_indices(c)[:_REAL_IMAGES] for c in range(len(train.classes))]
     real = [coarse(train.images_NCHW[rows] / 255) for rows in indices]
     with torch.no_grad():
@@ -217,6 +223,7 @@ def _report(imported: SyntheticSet, target: Path, permuted: bool) -> None:
         )
     lines.append(f"{exact}: pipeline=evaluate pipeline.path={target}")
     if permuted:
+        # Only a warning: images of some methods resemble no real class.
         lines.append(
             "warning: these images look as if their classes were in another order than their labels say "
             "(nearest means of real classes); see pipeline.convention and pipeline.classes"

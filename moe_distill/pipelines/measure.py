@@ -115,6 +115,7 @@ class Measure(Pipeline):
             rows += [{**network_columns, **row} for row in measurement.rows()]
         publish(rows, runtime.output, "measures.csv")
         write_stages(runtime)
+        # A single run has one set, whose order among others is unknown.
         if is_job(runtime.output):
             _write_agreement(runtime.output.parent)
         _show(rows, runtime)
@@ -129,6 +130,7 @@ class Measure(Pipeline):
         """
         if self.path is not None:
             training_set = training_set_of(self.plan, runtime, self.path)
+            # Its sizes are only known once it is loaded; a plan knows them before it is distilled.
             sizes = sizes_of(training_set)
             _require_comparable("pipeline.path", self.path, sizes, self.draws, train)
             return training_set, _computable(self.measures, sizes, train)
@@ -163,6 +165,7 @@ def _computable(
         least = min(measure.least_rows for measure in measures.values())
         allowed = f"at least {least} images of each expert, or another measure; here are {rows}"
         raise InputError("pipeline.measures", ", ".join(measures), allowed)
+    # Not an error, as the other measures work with fewer rows.
     if left_out := ", ".join(name for name in measures if name not in enough):
         say(f"left out, as the set has too few images for them: {left_out}")
     return enough
@@ -195,6 +198,7 @@ def _show(rows: Sequence[MeasuredCells], runtime: Runtime) -> None:
         cells = []
         for row in rows:
             if row["measure"] == measure:
+                # Without draws there is no value of real images.
                 numbers = [float(row[column]) for column in ("value", "real_mean") if row[column] != ""]
                 cells.append(" / ".join(f"{number:.3g}" for number in numbers))
         table.add_row(measure, *cells)

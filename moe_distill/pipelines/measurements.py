@@ -65,8 +65,10 @@ class Measurement:
         Raises:
             InputError: Networks of the pool are missing.
         """
+        # A pool may be trained on data of its own, larger than those of the plan.
         trained_on, _ = self.pool.sets(self.train, self.train, self.runtime.cache)
         networks = [self.pool.settings(trained_on, index) for index in range(self.pool.networks)]
+        # MAX_ROWS is no setting but changes the values, so it is part of the keys.
         common = {"networks": networks, "measures": describe(self.measures), "most_rows": MAX_ROWS}
         set_settings = {**common, "set": self.training_set.settings}
         real_settings = {
@@ -138,6 +140,7 @@ def _parts(training_set: TrainingSet) -> list[Part]:
     parts: list[Part] = []
     for expert in range(len(training_set.stored)):
         indices_N = pool.experts_M.eq(expert).nonzero().squeeze(1)
+        # Decoded and standardised, as students see them.
         images_NCHW = pool.take(indices_N)
         parts.append((images_NCHW, pool.labels_M[indices_N].to(images_NCHW.device)))
     return parts
@@ -155,6 +158,7 @@ def _random_parts(real: RealSet, sizes: Sequence[int], draw: int) -> list[Part]:
     parts: list[list[torch.Tensor]] = [[] for _ in sizes]
     for c in range(len(real.classes)):
         indices = real.class_indices(c)
+        # Drawn without replacement, so that no two parts share an image.
         drawn = indices[torch.randperm(len(indices), generator=rng)[: sum(sizes)]]
         for part, of_class in zip(parts, drawn.split(list(sizes)), strict=True):
             part.append(of_class)

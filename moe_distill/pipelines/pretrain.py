@@ -49,6 +49,7 @@ def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
         ``networks``: how many there are; ``accuracy``: their mean test accuracy, if there are any.
     """
     accuracies = [a for stage in pretraining(plan, runtime.results) for a in stage.accuracies(runtime)]
+    # Many methods need no trained network at all.
     mean = {"accuracy": sum(accuracies) / len(accuracies)} if accuracies else {}
     return {"networks": len(accuracies), **mean}
 

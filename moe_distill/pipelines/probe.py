@@ -93,6 +93,7 @@ class Probe(Pipeline):
 
     def data_of(self, cache: Path) -> tuple[RealSet, RealSet]:
         """Return the real training and test images of the classifiers."""
+        # An error about the data names the setting that chose them.
         with renamed(DATA_KEY, DATA_KEY if self.onto is None else "pipeline.onto.root"):
             return (self.onto or self.plan.data).load(cache)
 
@@ -163,6 +164,7 @@ class Probing(Stage):
         if (train.channels, train.size) != (channels, size):
             value, allowed = f"{train.name}, {train.size} pixels", f"{channels} × {size}² as the set's"
             raise InputError("pipeline.onto", value, allowed)
+        # Other data keep their pixels but get the normalisation that the students were trained with.
         train, test = (_normalised_as(part, training_set.test).to(runtime.device) for part in (train, test))
         train = _balanced(train, self.pipeline.images_per_class)
         rows = []
@@ -189,6 +191,7 @@ def _probed(
 
     def make(folder: Path) -> None:
         classifier = students_on(name, protocol.student_seeds, training_set, protocol)
+        # Before the fit, which changes the networks.
         untrained = [fitted(network, train, test) for network in classifier.students]
         work = runtime.store.work(KIND, settings)
         runtime.fit(classifier, work, f"{training_set.columns['roster']} → {name} probe")
@@ -197,6 +200,7 @@ def _probed(
         columns = ("seed", "accuracy", "accuracy_untrained")
         write_json(folder / "scores.json", [dict(zip(columns, score, strict=True)) for score in scores])
 
+    # Stored for all seeds together, as they are trained together.
     scores: list[ProbeRow] = json.loads(
         (runtime.store.obtain(KIND, settings, make) / "scores.json").read_text()
     )
@@ -252,6 +256,7 @@ def fitted(network: Network, train: RealSet, test: RealSet) -> float:
 @torch.no_grad()
 def _features(network: Network, real: RealSet) -> Any:
     network.eval()
+    # In chunks, as a whole data set may not fit into the memory of a GPU.
     chunks = real.images_NCHW.split(_CHUNK)
     return torch.cat([network.embed(real.normalised(chunk)).cpu() for chunk in chunks]).numpy()
 
@@ -270,6 +275,7 @@ def _balanced(real: RealSet, per_class: int | None) -> RealSet:
         raise InputError(
             "pipeline.images_per_class", per_class, f"1 to {fewest}, the images of the smallest class"
         )
+    # Seed 0 whatever the run's seed: all sets must be probed with the same images.
     rng, labels_N = stream(0, "probe"), real.labels_N.cpu()
     drawn = []
     for c in range(len(real.classes)):

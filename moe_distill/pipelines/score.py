@@ -101,6 +101,7 @@ class Score(Pipeline):
         make_all(set_stages(self.plan, runtime.results, self.path), runtime)
         table, students = Scoring(self).scored(runtime)
         finish_run(students, runtime)
+        # The sweep's rows, so that a job that ends shows how its set compares with the others.
         _show(publish(table, runtime.output, "scores.csv"), runtime)
         mean = {score: statistics.mean(float(row[score]) for row in table) for score in ("lrs", "ars")}
         runtime.tracker.summary(mean)
@@ -158,6 +159,7 @@ class Scoring(Stage):
         training_set = with_recipe_labels(training_set, plan, protocol.recipe, runtime)
 
         def draw_random(part: RealSet, student: int) -> TrainingSet:
+            # Random images have no labels of the set's kind, but a teacher can label them too.
             subset = random_subset(part, test, training_set.stored, student)
             return with_recipe_labels(subset, plan, without_set_labels(protocol.recipe), runtime)
 
@@ -182,6 +184,7 @@ class Scoring(Stage):
         protocol, search = self.pipeline.protocol, self.pipeline.search
         return {
             "students": protocol.seeds,
+            # Its key, as a teacher has no short name that is unique.
             "teacher": key(self.pipeline.plan.labeller) if training_set.pool.label else "",
             "select_on": search.rule,
             "held_out": search.held_out if search.needs_held_out else "",
@@ -201,8 +204,10 @@ class Scoring(Stage):
         training_columns: ScoreCells = {}
         for training, trained in done.items():
             training_columns |= {f"{training}_{column}": value for column, value in trained.columns.items()}
+        # Any training would do: these columns are the same in all of them.
         student = cells_of(done["syn_any"].students[0])
         run_columns = ("experiment", "scale", "architecture", "width", "fusion", "overrides")
+        # Not of the students' keys: a row of scores also depends on how rates were chosen.
         decided_by = [
             protocol.settings(training_set.settings, training_set.test, name),
             list(protocol.student_seeds),
@@ -223,6 +228,7 @@ class Scoring(Stage):
 def _augmentation(recipe: Recipe) -> str:
     """Return the names of everything that changes images during training, joined by ``+``, or ``none``."""
     names = list(recipe.pixels.names) if recipe.pixels else []
+    # In the order in which they act on a batch.
     operations: list[object] = []
     if recipe.augment:
         operations += [*recipe.augment.before, *recipe.augment.one_of, *recipe.augment.after]

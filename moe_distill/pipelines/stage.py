@@ -76,12 +76,12 @@ class Stage(ABC):
     def make(self, runtime: Runtime) -> list[StudentRow]:
         """Make what is missing, record what each part cost, and return the students' rows, if any."""
 
-    def expected_rows(self, results: Results, known: StudentRow) -> list[StudentRow]:
+    def expected_rows(self, results: Results, run_columns: StudentRow) -> list[StudentRow]:
         """Return the students' rows that it will leave, with all columns that are known before it is made.
 
         Args:
             results: The rows that are done; its store has the data.
-            known: Columns that the run decides: ``scale``, and ``overrides``, which are empty for a baseline.
+            run_columns: Columns that the run decides: ``scale``, and ``overrides``, which are empty for a baseline.
         """
         return []
 
@@ -107,6 +107,7 @@ class Pipeline(ABC):
     @property
     def has_stages(self) -> bool:
         """Whether this pipeline lists its stages, so that it can be forecast."""
+        # The inherited `stages` raises UnknownCost.
         return type(self).stages is not Pipeline.stages
 
     def sharing(self, shelf: Shelf) -> Self:
@@ -122,6 +123,7 @@ class Pipeline(ABC):
             InputError: The run's settings cannot work.
             UnknownCost: This pipeline does not list its stages.
         """
+        # Named as on the command line.
         raise UnknownCost(f"pipeline={word_of(type(self))}")
 
     @abstractmethod
@@ -146,6 +148,7 @@ class Pipeline(ABC):
 def _sharing(value: Any, shelf: Shelf) -> Any:
     """Return a plan, or plans by name, with data from the shelf; return anything else unchanged."""
     if isinstance(value, Mapping):
+        # `Full` has several plans, by name.
         return {name: _sharing(entry, shelf) for name, entry in value.items()}
     return replace(value, data=Shared(value.data, shelf)) if isinstance(value, Distillation) else value
 

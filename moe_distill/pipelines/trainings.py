@@ -18,6 +18,8 @@ from moe_distill.pipelines.stage import Missing, Stage, Work
 from moe_distill.results.known_rows import Results
 from moe_distill.seeding import stream
 from moe_distill.store.identity import key
+
+# As modules, because both have a KIND.
 from moe_distill.teachers import pool as pools
 from moe_distill.teachers import trajectories
 from moe_distill.teachers.pool import PretrainedNetworks, save_weights
@@ -79,6 +81,7 @@ class PoolTraining(Training):
             f"{recipe.name} {pool.architecture} ({self.train.name}, {recipe.total_epochs} epochs)"
             f" {self.index + 1}"
         )
+        # Counted instead of looked up: another process may make it while this one waits for its lock.
         made_before = runtime.store.count_made(pools.KIND)
 
         def make(folder: Path) -> dict[str, object]:
@@ -141,10 +144,12 @@ class TrajectoryTraining(Training):
         for index in range(self.pool.networks):
             folder = self._obtained(index, runtime, verify)
             metadata = runtime.store.noted(folder, **pools.NOTED)
+            # Also of a teacher that was found: its cost and accuracy were recorded with it.
             costs.append(metadata["cost"])
             accuracies.append(float(metadata["accuracy"]))
         total: Noted = {
             "seconds": sum(cost["seconds"] for cost in costs),
+            # Trained one after the other, so their peaks do not add up.
             "peak_memory_mb": max(cost["peak_memory_mb"] for cost in costs),
             "steps": sum(cost["steps"] for cost in costs),
             "images": sum(cost["images"] for cost in costs),
@@ -156,6 +161,7 @@ class TrajectoryTraining(Training):
     def _obtained(self, index: int, runtime: Runtime, verify: bool) -> Path:
         """Return the folder of one teacher's trajectory, or of a longer one that begins with it."""
         settings = self.pool.settings(self.seen, self.network, index)
+        # Only a missing trajectory is looked for in longer ones: that reads every manifest of the kind.
         if not runtime.store.has(trajectories.KIND, settings):
             longer = self.pool.longer(runtime.store, self.seen, self.network, index)
             if longer is not None:

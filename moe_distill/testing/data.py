@@ -77,4 +77,5 @@ class DataConformance:
         """Its description is JSON, and a pickled copy has the same one."""
         described = describe(origin)
         assert json.loads(json.dumps(described)) == described
+        # Spawned processes get their data source by pickle.
         assert describe(pickle.loads(pickle.dumps(origin))) == described

@@ -55,6 +55,7 @@ class MeasureConformance:
     def test_it_is_a_finite_symmetric_scalar(self, tried: Measure) -> None:
         """Value and gradient are symmetric for independent, dependent and rectified features."""
         f, g = (features(20, 6, name=name, dtype=torch.float32) for name in "xy")
+        # Rectified features have ties and zeros, as those after a ReLU.
         for a, b in ((f, g), (f, f + 0.5 * g), (f.relu(), g.relu())):
             value = tried(a, b)
             assert value.shape == () and value.dtype == torch.float32 and torch.isfinite(value)
@@ -67,6 +68,7 @@ class MeasureConformance:
     def test_it_is_lower_for_independent_than_for_identical_features(self, tried: Measure) -> None:
         """A lower value means more diverse features."""
         f, g = (features(20, 6, name=name, dtype=torch.float32) for name in "xy")
+        # By a margin, so that rounding cannot decide it.
         assert tried(f, g) < tried(f, f.clone()) - 1e-3
 
     def test_a_diverged_set_is_not_hidden(self, tried: Measure) -> None:
@@ -90,6 +92,7 @@ class MeasureConformance:
 
     def test_detached_peers_give_the_gradient_of_the_full_pair_sum(self, tried: Measure) -> None:
         """Each expert can therefore differentiate with respect to its own features only."""
+        # Sets that depend on one another, or the gradients would be close to zero.
         shared = features(11, 4, name="shared")
         sets = [(shared + 0.5 * features(11, 4, name=str(i))).requires_grad_() for i in range(3)]
         pairs = torch.stack([tried(a, b) for a, b in combinations(sets, 2)])

@@ -66,13 +66,13 @@ class MethodConformance:
 
     def test_images_move_if_they_are_to_and_stay_finite(self, spec: ExpertSpec, real: RealSet) -> None:
         """Every image of a trainable method changes; no image of another method does."""
-        made, start = distilled(spec, real)
-        assert torch.isfinite(images(made)).all()
-        assert torch.equal(images(made), start) != made.method.trainable
-        if made.method.trainable:
-            assert made.iteration == min(3, made.method.iterations)
-            assert made.shown["loss"] > 0
-            assert (images(made) - start).flatten(1).any(1).all()
+        the_expert, start = distilled(spec, real)
+        assert torch.isfinite(images(the_expert)).all()
+        assert torch.equal(images(the_expert), start) != the_expert.method.trainable
+        if the_expert.method.trainable:
+            assert the_expert.iteration == min(3, the_expert.method.iterations)
+            assert the_expert.shown["loss"] > 0
+            assert (images(the_expert) - start).flatten(1).any(1).all()
 
     def test_the_seed_alone_decides_the_images(self, spec: ExpertSpec, real: RealSet) -> None:
         """Randomness comes from the expert's stream, never from the global generator."""
@@ -85,14 +85,15 @@ class MethodConformance:
     def test_it_reads_its_part_alone(self, spec: ExpertSpec) -> None:
         """Images outside the expert's part do not affect the distilled ones; those inside do."""
         real, part = noise_set(3, 12), torch.arange(0, 60, 2)
+        # Inverted pixels outside the part must change nothing; inverted ones inside must.
         reference, _ = distilled(spec, real, part=part)
         for inside in (False, True):
             rows = torch.zeros(60, dtype=torch.bool)
             rows[part] = True
             pixels = real.images_NCHW.clone()
             pixels[rows == inside] = 255 - pixels[rows == inside]
-            made, _ = distilled(spec, replace(real, images_NCHW=pixels), part=part)
-            assert torch.equal(images(made), images(reference)) != inside
+            the_expert, _ = distilled(spec, replace(real, images_NCHW=pixels), part=part)
+            assert torch.equal(images(the_expert), images(reference)) != inside
 
     def test_an_interrupted_expert_goes_on_bit_for_bit(
         self, spec: ExpertSpec, real: RealSet, tmp_path: Path
@@ -121,10 +122,10 @@ class MethodConformance:
         self, spec: ExpertSpec, shape: tuple[int, int]
     ) -> None:
         """The set stores ``ipc`` images per class, sorted by class, and decodes to the data's shape."""
-        made, _ = distilled(spec, noise_set(*shape))
-        syn, per_image = made.synthetic, made.method.tiling.per_image
+        the_expert, _ = distilled(spec, noise_set(*shape))
+        syn, per_image = the_expert.synthetic, the_expert.method.tiling.per_image
         channels, size = shape
-        assert images(made).shape == (3 * spec.ipc, channels, size, size)
+        assert images(the_expert).shape == (3 * spec.ipc, channels, size, size)
         assert syn.labels.tolist() == [c for c in range(3) for _ in range(spec.ipc)]
         decoded, labels = syn.decode()
         assert decoded.shape == (per_image * 3 * spec.ipc, channels, size, size)
@@ -136,35 +137,36 @@ class MethodConformance:
         """The classes of the noise differ so much in brightness that it reveals an image's class."""
         if not needs_images(spec.method().init):
             pytest.skip("the method starts from noise")
-        made, _ = expert(spec, noise_set(3, 28))
+        the_expert, _ = expert(spec, noise_set(3, 28))
         # Noise of 0 … 155 has mean 77.5; each class is 50 brighter than the one before it (`noise_set`).
-        mean = made.synthetic.raw().detach().mean((1, 2, 3))
-        labels = made.synthetic.decode()[1]
+        mean = the_expert.synthetic.raw().detach().mean((1, 2, 3))
+        labels = the_expert.synthetic.decode()[1]
         assert ((mean * 255 - 77.5) / 50).round().long().tolist() == labels.tolist()
 
     def test_costs_and_parameter_groups_agree_with_what_moves(self, spec: ExpertSpec) -> None:
         """A trainable method optimises its images, has iterations, and costs more for more images."""
-        made, optimizer = expert(spec, noise_set(3, 12))
-        method, trainable = made.method, made.method.trainable
-        moved = [p for group in method.parameter_groups(made.synthetic) for p in group["params"]]
+        the_expert, optimizer = expert(spec, noise_set(3, 12))
+        method, trainable = the_expert.method, the_expert.method.trainable
+        moved = [p for group in method.parameter_groups(the_expert.synthetic) for p in group["params"]]
         assert len(moved) == len(set(map(id, moved)))
-        assert any(p is made.synthetic.images for p in moved) == trainable
+        assert any(p is the_expert.synthetic.images for p in moved) == trainable
         assert (method.iterations > 0) == trainable == (optimizer is not None)
+        # The cost of a forecast, for 1 and for 2 images per class.
         few, more = (method.forward_passes(3, ipc, 10) for ipc in (1, 2))
         if few is not None and more is not None:  # a method may leave it out
             assert (0 < few < more) if trainable else (few == more == 0)
 
     def test_images_move_by_apply_alone(self, spec: ExpertSpec) -> None:
         """At a learning rate of 0 the images stay as they are, although they have gradients."""
-        made, optimizer = expert(spec, noise_set(3, 12))
-        if not made.method.trainable:
+        the_expert, optimizer = expert(spec, noise_set(3, 12))
+        if not the_expert.method.trainable:
             pytest.skip("the method does not optimise its images")
-        start = images(made).clone()
+        start = images(the_expert).clone()
         optimizer.param_groups[0]["lr"] = 0.0
-        apply = Apply(made, optimizer, OWNER)
-        made.method.iterate(made.context(0), apply)
+        apply = Apply(the_expert, optimizer, OWNER)
+        the_expert.method.iterate(the_expert.context(0), apply)
         assert apply.gradient.flatten(1).any(1).all()
-        assert torch.equal(images(made), start)
+        assert torch.equal(images(the_expert), start)
 
     def test_a_set_that_starts_from_images_is_no_larger_than_a_class(self, spec: ExpertSpec) -> None:
         """A method that starts from real images refuses more than a class has, before any work."""
@@ -176,7 +178,8 @@ class MethodConformance:
         """No image is then a copy of another one."""
         if "init" not in spec.method.keywords:
             pytest.skip("the method has no initialiser")
+        # The part has two images of each class, and five are to be distilled.
         larger = replace(spec, method=functools.partial(spec.method, init=noise), ipc=5)
-        made, _ = expert(larger, noise_set(3, 12), part=torch.arange(6))
-        made.method.require_images(5, 2)
-        assert len(images(made).flatten(1).unique(dim=0)) == 3 * 5
+        the_expert, _ = expert(larger, noise_set(3, 12), part=torch.arange(6))
+        the_expert.method.require_images(5, 2)
+        assert len(images(the_expert).flatten(1).unique(dim=0)) == 3 * 5

@@ -44,6 +44,7 @@ class NetworkConformance:
         channels, size = shape
         network = build(factory, channels=channels, classes=CLASSES, size=size, rng=stream(0, "weights"))
         assert isinstance(network, Network)
+        # Two images, as batch normalisation cannot be trained on one.
         x_NCHW = torch.randn(
             2, channels, size, size, generator=stream(0, "images", channels, size)
         ).requires_grad_()
@@ -57,6 +58,7 @@ class NetworkConformance:
         classifier_grad = network.classifier.weight.grad
         assert classifier_grad is not None and classifier_grad.abs().max() > 0
 
+        # In evaluation nothing is random, so both ways to the logits must agree.
         network.eval()
         with torch.no_grad():
             f_ND = network.embed(x_NCHW)

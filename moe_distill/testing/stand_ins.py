@@ -60,6 +60,7 @@ class Wandering:
         """Return a teacher's weights after an epoch, flat of shape (P,)."""
         rng = stream(teacher, "start")
         start = torch.cat([p.detach().flatten() for p in _network(self.real, rng).parameters()])
+        # Farther from the start with every epoch, as training moves weights.
         return start + 0.01 * epoch * torch.randn(start.shape, generator=stream(teacher, "way"))
 
 
@@ -84,23 +85,24 @@ def expert(
         seed: The run's seed.
         part: Indices of the images that it sees; None means every second one.
     """
+    # A part, not all data: a method that looks outside it must be noticed.
     part = torch.arange(0, len(real), 2) if part is None else part
-    made = Expert(0, spec, part, resources(real, seed))
-    made.start()
-    return made, made.configure_optimizers()
+    the_expert = Expert(0, spec, part, resources(real, seed))
+    the_expert.start()
+    return the_expert, the_expert.configure_optimizers()
 
 
-def iterate(made: Expert, optimizer: Any, begin: int, end: int) -> None:
+def iterate(the_expert: Expert, optimizer: Any, begin: int, end: int) -> None:
     """Run iterations of an expert; as in a mixture, those beyond the method's own are skipped.
 
     Args:
-        made: The expert.
+        the_expert: The expert.
         optimizer: Its optimiser, or None.
         begin: First iteration.
         end: The iteration after the last.
     """
     for iteration in range(begin, end):
-        made.iterate(iteration, optimizer, OWNER)
+        the_expert.iterate(iteration, optimizer, OWNER)
 
 
 def distilled(
@@ -114,12 +116,12 @@ def distilled(
         seed: The run's seed.
         part: Indices of the images that it sees; None means every second one.
     """
-    made, optimizer = expert(spec, real, seed, part)
-    start = images(made).clone()
-    iterate(made, optimizer, 0, 3)
-    return made, start
+    the_expert, optimizer = expert(spec, real, seed, part)
+    start = images(the_expert).clone()
+    iterate(the_expert, optimizer, 0, 3)
+    return the_expert, start
 
 
-def images(made: Expert) -> torch.Tensor:
+def images(the_expert: Expert) -> torch.Tensor:
     """Return the stored images of an expert."""
-    return made.synthetic.images.detach()
+    return the_expert.synthetic.images.detach()

@@ -36,7 +36,14 @@ class NoTracker:
     def open(
         self, job_type: str, identity: str, axes: Mapping[str, object], settings: Mapping[str, object]
     ) -> None:
-        """Do nothing: there is no run to open. Arguments as for :meth:`WandbMirror.open`."""
+        """Do nothing: there is no run to open.
+
+        Args:
+            job_type: See :meth:`WandbMirror.open`, as for the others.
+            identity: See ``job_type``.
+            axes: See ``job_type``.
+            settings: See ``job_type``.
+        """
 
     def loggers(self) -> Sequence[Any]:
         """Return no logger."""
@@ -141,6 +148,7 @@ class WandbMirror:
         """Return a Lightning logger that writes to the run."""
         from pytorch_lightning.loggers import WandbLogger
 
+        # Without `experiment` it would open a run of its own.
         return (WandbLogger(experiment=self.run),)
 
     def images(self, name: str, pictures: "Mapping[str, Image]") -> None:
@@ -163,9 +171,9 @@ class WandbMirror:
 
     def summary(self, values: Mapping[str, float | None]) -> None:
         """Show single numbers at once; :meth:`finish` adds all of them to the run's history."""
-        known = {name: value for name, value in values.items() if value is not None}
-        self.point |= known
-        self.run.summary.update(known)
+        numbers = {name: value for name, value in values.items() if value is not None}
+        self.point |= numbers
+        self.run.summary.update(numbers)
 
     def finish(self, failed: bool) -> None:
         """Close the run, so that the next job starts its own.
@@ -192,9 +200,10 @@ def require_key(name: str, value: object, otherwise: str = "") -> None:
     import wandb
 
     try:
-        known = wandb.login(prompt=False, verify=False)
+        # Not verified: offline runs, and machines without network access, must not wait for the server.
+        has_key = wandb.login(prompt=False, verify=False)
     except wandb.Error as error:
         raise InputError(name, value, f"{otherwise}a Weights & Biases key that works: {error}") from error
-    if not known:
+    if not has_key:
         allowed = f"{otherwise}with a Weights & Biases key: run `wandb login` once, or set WANDB_API_KEY"
         raise InputError(name, value, allowed)

@@ -69,6 +69,7 @@ def build(entity: str, project: str) -> Any:
     sections = {
         "IPC × NoE": _sweep(panels),
         "Accuracy": _accuracy(panels),
+        # The names under which `WandbMirror.results` logs them.
         "Tables": [panels.WeavePanelSummaryTable(table_name=name) for name in ("results", "costs")],
         "Curves": _curves(panels),
         "Images": [_images(panels)],
@@ -83,6 +84,7 @@ def build(entity: str, project: str) -> Any:
         ],
         settings=workspaces.WorkspaceSettings(x_axis="iteration", max_runs=_MOST_RUNS),
         runset_settings=workspaces.RunsetSettings(
+            # A sweep is a group; its evaluations, scores and probes are job types.
             groupby=[expr.Metric("Group"), expr.Metric("JobType")],
             order=[expr.Ordering(expr.Summary("accuracy"), ascending=False)],
             pinned_columns=list(PINNED),
@@ -122,6 +124,7 @@ def _accuracy(panels: Any) -> list[Any]:
         panels.LinePlot(
             title="Accuracy of each architecture over experts",
             x="noe",
+            # Which architectures there are is known only from the runs.
             metric_regex="^accuracy/.+$",
             groupby=panels.Config("budget"),
             groupby_aggfunc="mean",
@@ -179,6 +182,7 @@ def _diversity_and_cost(panels: Any) -> list[Any]:
 
 
 def _over_noe(panels: Any, title: str, metric: str, group_by: str) -> Any:
+    # `noe` is logged with the last point of each run, so a line joins the runs of a sweep.
     return panels.LinePlot(
         title=title,
         x="noe",
