@@ -81,7 +81,8 @@ class Stage(ABC):
 
         Args:
             results: The rows that are done; its store has the data.
-            run_columns: Columns that the run decides: ``scale``, and ``overrides``, which are empty for a baseline.
+            run_columns: Columns that the run decides: ``scale``, and ``overrides``, which are empty for a
+                baseline.
         """
         return []
 
