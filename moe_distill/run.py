@@ -116,7 +116,14 @@ def _open_tracker(tracker: Any, pipeline: Any, resolved: dict[str, Any]) -> None
 
     if pipeline.main_plan is not None:
         identity = key([resolved["name"], resolved["scale_name"], pipeline])
-        tracker.open(word_of(type(pipeline)), identity, wandb_config(pipeline.main_plan, resolved), resolved)
+        axes = wandb_config(
+            pipeline.main_plan,
+            dataset=resolved["data"]["name"],
+            scale=resolved["scale_name"],
+            ipc=resolved["ipc"],
+            noe=resolved["noe"],
+        )
+        tracker.open(word_of(type(pipeline)), identity, axes, resolved)
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from moe_distill.costs import Cost, Meter, totals
+from moe_distill.costs import Cost, Meter
 
 CPU = torch.device("cpu")
 
@@ -64,19 +64,3 @@ def test_memory_on_a_gpu_is_what_tensors_took_there():
     block = torch.ones(32 * 2**18, device=device)  # 32 MiB
     del block
     assert meter.read(0, 0)["peak_memory_mb"] - base == pytest.approx(32, abs=1)
-
-
-def test_totals_are_by_stage_and_count_twice_noted_stages_once():
-    def noted(stage, what, seconds, memory, found=False):
-        return {"stage": stage, "what": what, "seconds": seconds, "peak_memory_mb": memory, "found": found}
-
-    costs = [
-        noted("pretrain", "φ 1", 2.0, 50.0),
-        noted("distill", "dm5x2", 10.0, 70.0),
-        noted("evaluate", "dm5x2 a", 3.0, 30.0),
-        noted("evaluate", "dm5x2 b", 4.0, 90.0),
-        noted("pretrain", "φ 1", 2.0, 50.0, found=True),
-    ]
-    seconds = {"cost/pretrain_seconds": 2.0, "cost/distill_seconds": 10.0, "cost/evaluate_seconds": 7.0}
-    assert totals(costs) == {**seconds, "cost/peak_memory_mb": 90.0}
-    assert totals([]) == {"cost/peak_memory_mb": 0.0}

@@ -110,7 +110,7 @@ WRONG = {
     # costs less for more images
     "test_costs_and_parameter_groups_agree_with_what_moves": ("3.0 * ipc", "-3.0 * ipc"),
     # fills every class with images of the first
-    "test_initial_images_bear_the_label_of_their_class": ("context.real, c, ipc", "context.real, 0, ipc"),
+    "test_initial_images_have_the_label_of_their_class": ("context.real, c, ipc", "context.real, 0, ipc"),
     # takes images of any size
     "test_size_outside_the_range_is_named": ("        check_size(size)\n", ""),
     # prefers one of its arguments
@@ -120,7 +120,7 @@ WRONG = {
     # is higher for more diverse sets
     "test_it_is_lower_for_independent_than_for_identical_features": ("return -(f_ND", "return (f_ND"),
     # tests on what it trains on
-    "test_training_and_test_images_are_others": ("stream(0, name)", "stream(0)"),
+    "test_training_and_test_images_differ": ("stream(0, name)", "stream(0)"),
     # changes from load to load
     "test_loading_it_again_gives_the_same": ("generator=stream(0, name), ", ""),
     # reads its test part otherwise

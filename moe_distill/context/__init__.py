@@ -1,1 +1,1 @@
-"""Where and on what a run works."""
+"""Where a run computes, and the services it uses: store, trainer, tracker."""

@@ -1,1 +1,1 @@
-"""What a distilled set is worth: students trained on it, and other judgements."""
+"""What a distilled set is worth: students trained on it, and scores of them."""

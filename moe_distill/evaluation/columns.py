@@ -1,18 +1,73 @@
-"""The columns of rows that a plan, or real data, decides."""
+"""The columns of result rows, and those that a plan or the real data decide."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TypedDict, cast
 
 from moe_distill.data.real_set import RealSet
 from moe_distill.experts.distillation import Distillation
 from moe_distill.store.identity import word_of
 
 
-def columns_of_real(train: RealSet) -> dict[str, Any]:
+class StudentRow(TypedDict, total=False):
+    """A student's row before it is written to a table, or some of its columns.
+
+    The table's schema (:class:`~moe_distill.results.schema.ResultRow`) says what each column holds. Where a
+    column of numbers has none, it holds an empty text. Columns that are not known yet are missing.
+    """
+
+    experiment: str
+    scale: str
+    method: str
+    roster: str
+    dataset: str
+    data_variant: str
+    partition: str
+    init: str
+    ipc: int | str
+    noe: int
+    iterations: int | str
+    diversity: str
+    dcor2_unbiased: float | str
+    regulariser: str
+    fusion: str
+    recipe: str
+    recipe_key: str
+    architecture: str
+    width: float | str
+    distill_seed: int | str
+    seed: int
+    accuracy_last: float
+    accuracy_best: float
+    lr: float
+    epochs: int
+    steps: int
+    images_decoded: int
+    distill_seconds: float | str
+    train_seconds: float
+    peak_memory_mb: float
+    device: str
+    dtype: str
+    hardware: str
+    set_fingerprint: str
+    config_hash: str
+    commit: str
+    overrides: str
+    preset_row: str
+
+
+def cells_of(row: StudentRow) -> Mapping[str, int | float | str]:
+    """Return a row's columns as a plain mapping, to be joined with those of other tables."""
+    return cast(Mapping[str, int | float | str], row)
+
+
+def columns_of_real(train: RealSet) -> StudentRow:
     """Return the columns of rows about students of all real training data."""
-    none = dict.fromkeys(("partition", "init", "diversity", "regulariser"), "none")
     per_class = int(train.counts().max())
     return {
-        **none,
+        "partition": "none",
+        "init": "none",
+        "diversity": "none",
+        "regulariser": "none",
         "dataset": train.name,
         "data_variant": train.variant,
         "method": "full_dataset",
@@ -22,15 +77,20 @@ def columns_of_real(train: RealSet) -> dict[str, Any]:
         "iterations": 0,
         "dcor2_unbiased": "",
         "set_fingerprint": train.fingerprint,
+        "distill_seed": "",
+        "width": "",
     }
 
 
-def columns_of_plan(plan: Distillation) -> dict[str, Any]:
+def columns_of_plan(plan: Distillation) -> StudentRow:
     """Return the columns of rows that a plan decides before it is run."""
-    starts = [m.method.keywords.get("init", m.method) for m in plan.roster.members]
-    # A selection goes by its rule, a builder by what it builds.
-    rules = (getattr(start, "select", start) for start in starts)
+    # An expert starts from what its `init` makes; a method without one, such as a selection, is itself the
+    # start.
+    starts = [member.method.keywords.get("init", member.method) for member in plan.roster.members]
+    # A selection is named by its rule (`kcenter`), anything else by its function or class.
+    rules = [getattr(start, "select", start) for start in starts]
     init = {word_of(getattr(rule, "func", rule)) for rule in rules}
+    preset_rows = dict.fromkeys(str(m.row) for m in plan.roster.members if m.row is not None)
     return {
         "method": plan.roster.method,
         "roster": str(plan.roster),
@@ -41,5 +101,5 @@ def columns_of_plan(plan: Distillation) -> dict[str, Any]:
         "diversity": plan.term.title if plan.term else "none",
         "regulariser": plan.regulariser.title if plan.regulariser and plan.learns else "none",
         "distill_seed": plan.seed,
-        "preset_row": "+".join(dict.fromkeys(str(m.row) for m in plan.roster.members if m.row is not None)),
+        "preset_row": "+".join(preset_rows),
     }

@@ -1,55 +1,68 @@
-"""What a dashboard shows of a job under names that every job shares: what it asks and how good its own set
-is.
-"""
+"""A job's headline numbers: what a dashboard shows under the same name for every job."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from moe_distill.evaluation.columns import columns_of_plan
+from moe_distill.evaluation.columns import StudentRow, columns_of_plan
 from moe_distill.experts.distillation import Distillation
 from moe_distill.results.comparison import leads_over_random
-from moe_distill.results.rows import Row, variant_names
+from moe_distill.results.rows import variant_names
 
 
-def wandb_config(plan: Distillation, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what tells a job's plan from others, by the names of the result columns; sizes are whole
-    numbers.
+def wandb_config(plan: Distillation, *, dataset: str, scale: str, ipc: int, noe: int) -> dict[str, object]:
+    """Return the settings by which a dashboard groups jobs, named like the columns of results.
 
     Args:
         plan: The job's own plan.
-        config: The resolved configuration, whose split stands for rosters of unequal shares too.
+        dataset: Name of the data set.
+        scale: Name of the scale.
+        ipc: Images per class of an expert as configured; also for a roster of unequal sizes, whose ``ipc``
+            column is a text such as ``7+3``, which no chart could order.
+        noe: Number of experts as configured.
     """
-    split = {"ipc": config["ipc"], "noe": config["noe"], "budget": plan.roster.budget}
     return {
         **columns_of_plan(plan),
-        **split,
-        "dataset": config["data"]["name"],
-        "scale": config["scale_name"],
+        "ipc": ipc,
+        "noe": noe,
+        "budget": plan.roster.budget,
+        "dataset": dataset,
+        "scale": scale,
     }
 
 
-def accuracies(rows: Sequence[Row]) -> dict[str, float]:
+def accuracies(rows: Sequence[StudentRow]) -> dict[str, float]:
     """Return ``accuracy``, the mean over all students of a set, and ``accuracy/<architecture>`` (fractions).
 
-    Students that diverged are left out, an architecture of which all did too.
+    Students that diverged are left out; so is an architecture of which all students did.
+
+    Example:
+        >>> accuracies([
+        ...     {"architecture": "convnet", "accuracy_last": 0.25},
+        ...     {"architecture": "convnet", "accuracy_last": 0.75},
+        ...     {"architecture": "vit", "accuracy_last": float("nan")},
+        ... ])
+        {'accuracy': 0.5, 'accuracy/convnet': 0.5}
     """
-    trained = [(row["architecture"], float(row["accuracy_last"])) for row in rows]
-    trained = [(architecture, value) for architecture, value in trained if math.isfinite(value)]
-    groups: dict[str, list[float]] = {"accuracy": [value for _, value in trained]} if trained else {}
-    for architecture, value in trained:
-        groups.setdefault(f"accuracy/{architecture}", []).append(value)
+    groups: dict[str, list[float]] = {}
+    for row in rows:
+        accuracy = float(row["accuracy_last"])
+        if math.isfinite(accuracy):
+            # Not the mean of the architectures' means: each student counts the same.
+            for name in ("accuracy", f"accuracy/{row['architecture']}"):
+                groups.setdefault(name, []).append(accuracy)
     return {name: sum(values) / len(values) for name, values in groups.items()}
 
 
-def over_random(rows: Sequence[Row]) -> dict[str, float]:
-    """Return ``accuracy_over_random``: the mean lead of the first row's set over random images of its budget,
-    if any.
+def over_random(rows: Sequence[StudentRow]) -> dict[str, float]:
+    """Return the mean lead of the first row's set over random images of its budget, if there are any.
 
-    Where its images are tiled, ``accuracy_over_random_tiled`` too. Students of equal architecture and seed
-    are paired; fractions.
+    It is called ``accuracy_over_random``; if the set's images are tiled, ``accuracy_over_random_tiled`` is
+    the lead over random images tiled alike. Students of equal architecture and seed are paired; fractions.
     """
+    # A job's own set comes first in its rows, its baselines after it.
     leads = leads_over_random(rows).get(variant_names(rows)[0], {})
     return {
-        f"accuracy_over_{k}": lead.difference for k, (_, lead) in leads.items() if lead.difference is not None
+        f"accuracy_over_{kind}": lead.difference
+        for kind, (_, lead) in leads.items()
+        if lead.difference is not None
     }

@@ -1,11 +1,11 @@
-"""How sets are judged: which students are trained on them, and how."""
+"""How sets are evaluated: which students are trained on them, and how."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import FieldError, within
+from moe_distill.evaluation.columns import StudentRow
 from moe_distill.models.base import NetworkFactory, rehearse
 from moe_distill.store.identity import identity, key
 from moe_distill.training.fusion import Fusion
@@ -16,14 +16,14 @@ from moe_distill.validation.values import Students, checked
 @checked
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """How sets are judged.
+    """How sets are evaluated: several students of each architecture are trained on a set and tested.
 
     Args:
         students: Builders of the networks trained on a set, by the name recorded with the result.
         recipe: How they are trained.
-        fusion: How images of different experts are mixed meanwhile.
-        seeds: Number of students per architecture; their seeds are ``first``, ``first`` + 1, ….
-        first: See ``seeds``.
+        fusion: How images of different experts are mixed during training.
+        seeds: Number of students per architecture.
+        first: Seed of the first student; the next ones count up from it.
     """
 
     students: Mapping[str, NetworkFactory]
@@ -33,7 +33,7 @@ class EvaluationProtocol:
     first: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse to judge by nobody."""
+        """Refuse a protocol without students."""
         if not self.students:
             raise FieldError("students", dict(self.students), "at least one network")
 
@@ -45,9 +45,10 @@ class EvaluationProtocol:
             images: How many images they are trained on.
 
         Raises:
-            FieldError: They cannot.
+            FieldError: A network cannot be built for such images, or cannot take the last, smallest batch.
         """
         shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
+        # Batch normalisation fails on a single image, so the smallest batch of an epoch is the one to try.
         batch = last_batch(self.fusion.left_of(images, len(real.classes)), self.recipe.batch_size)
         for name, network in self.students.items():
             with within(f"students.{name}"):
@@ -56,33 +57,40 @@ class EvaluationProtocol:
             self.recipe.check()
 
     @property
-    def numbers(self) -> range:
+    def student_seeds(self) -> range:
         """The students' seeds."""
         return range(self.first, self.first + self.seeds)
 
     @property
     def recipe_key(self) -> str:
-        """What rows call the recipe by all its settings."""
+        """The ``recipe_key`` column: it tells apart recipes of one name with different settings."""
+        # Eight hexadecimal digits are enough for the recipes of a table.
         return key(self.recipe)[:8]
 
-    def columns(self, name: str, experts: int) -> dict[str, Any]:
-        """Return the columns of rows about one architecture's students on a set of some experts that it
-        decides.
+    def columns(self, name: str, experts: int) -> StudentRow:
+        """Return the columns that this protocol decides.
+
+        Args:
+            name: The students' architecture, a key of ``students``.
+            experts: Number of experts of the set.
         """
-        width = getattr(self.students[name], "keywords", {}).get("width", 1.0)
-        about = {
+        return {
+            "fusion": self.fusion.describe_for(experts),
             "recipe": self.recipe.name,
             "recipe_key": self.recipe_key,
             "architecture": name,
-            "width": width,
+            # Networks without a choice of width have width 1.
+            "width": getattr(self.students[name], "keywords", {}).get("width", 1.0),
         }
-        return {"fusion": self.fusion.describe_for(experts), **about}
 
-    def settings(self, trained_on: Mapping[str, Any], test: RealSet, name: str) -> dict[str, Any]:
-        """Return what decides one architecture's students and accuracies but for their seeds.
+    def settings(self, trained_on: Mapping[str, object], test: RealSet, name: str) -> dict[str, object]:
+        """Return everything that decides the accuracies of one architecture's students, except their seeds.
 
-        The name is part of it: it decides a student's random stream, and its rate where the recipe gives it
-        one.
+        Args:
+            trained_on: What decides the images and labels that they see.
+            test: What they are tested on.
+            name: Their architecture, a key of ``students``. It counts too: a student's random stream depends
+                on it, and its learning rate if the recipe has a factor for it.
         """
         return {
             "set": trained_on,
@@ -93,9 +101,11 @@ class EvaluationProtocol:
             "fusion": self.fusion,
         }
 
-    def keys(self, trained_on: Mapping[str, Any], test: RealSet, name: str) -> dict[int, str]:
-        """Return what each row of one architecture is stored under (its ``config_hash``), by the student's
-        seed.
+    def keys(self, trained_on: Mapping[str, object], test: RealSet, name: str) -> dict[int, str]:
+        """Return the ``config_hash`` of each row of one architecture, by the student's seed.
+
+        Arguments as for :meth:`settings`.
         """
+        # Described once for all seeds: describing hashes every setting of the set and the recipe.
         common = identity(self.settings(trained_on, test, name))
-        return {seed: key({**common, "seed": seed}) for seed in self.numbers}
+        return {seed: key({**common, "seed": seed}) for seed in self.student_seeds}

@@ -3,35 +3,50 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import renamed, within
-from moe_distill.evaluation.columns import columns_of_plan, columns_of_real
+from moe_distill.evaluation.columns import StudentRow, columns_of_plan, columns_of_real
 from moe_distill.experts.distillation import NOTED, Distillation
 from moe_distill.store.identity import describe
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.training.batches import TrainingPool, real_pool, tensor_pool
 
 
+class SetCost(TypedDict):
+    """What a set cost to make: seconds, an empty text where they are unknown, and peak memory in MiB."""
+
+    seconds: float | str
+    peak_memory_mb: float
+
+
 @dataclass(frozen=True)
 class TrainingSet:
-    """What networks are trained on, with the columns that say so.
+    """What networks are trained and tested on, with everything that result rows say about it.
 
-    ``cost`` is what it cost to make (seconds and MiB), ``stored`` the images per class that each expert keeps
-    of it, ``dependence`` the unbiased dCor² between its experts where it is known.
+    Attributes:
+        pool: The training images and their labels.
+        test: The test images, on the device.
+        size: Height and width of an image, in pixels.
+        lr: Step size that was learned with the images, or None.
+        settings: What decides the images and labels; part of the students' keys.
+        columns: The columns of result rows that the set decides.
+        cost: What it cost to make.
+        stored: Images per class that each expert stores.
+        dependence: Unbiased dCor² between its experts, or None if unknown.
     """
 
     pool: TrainingPool
     test: RealSet
     size: int
     lr: float | None
-    settings: dict[str, Any]
-    columns: dict[str, Any]
-    cost: Mapping[str, Any]
+    settings: Mapping[str, object]
+    columns: StudentRow
+    cost: SetCost
     stored: tuple[int, ...] = ()
     dependence: float | None = None
 
@@ -49,93 +64,105 @@ def training_set_of(plan: Distillation, runtime: Runtime, path: str | None = Non
     with within("plan"):
         plan.check(train)
     folder = plan.find(runtime.store, train)
-    about = runtime.store.noted(folder, **NOTED)
-    columns = _columns_of(plan, train, about)
+    metadata = runtime.store.noted(folder, **NOTED)
+    dependence = metadata["dcor2_unbiased"]
+    columns: StudentRow = {
+        "dataset": train.name,
+        "data_variant": train.variant,
+        "iterations": metadata["iterations"],
+        **columns_of_plan(plan),
+        "dcor2_unbiased": "" if dependence is None else dependence,
+    }
     settings = plan.settings(train, runtime.cache)
-    found = _distilled(folder, train, test, runtime, settings, columns, about["cost"])
-    return replace(_stitched(found, plan), dependence=about["dcor2_unbiased"])
+    training_set = _loaded(folder, train, test, runtime, settings, columns, metadata["cost"])
+    return replace(_with_pieces(training_set, plan), dependence=dependence)
 
 
 def _of_path(path: Path, plan: Distillation, train: RealSet, test: RealSet, runtime: Runtime) -> TrainingSet:
     sets = SyntheticSet.load(path)
     settings = {**_settings_of_file(path, sets), "data": train.fingerprint, "statistics": train.statistics}
-    unknown = {"seconds": "", "peak_memory_mb": 0.0}
-    found = _distilled(path, train, test, runtime, settings, _columns_of_file(sets), unknown)
-    if len(found.stored) != len(plan.pieces) or max(plan.pieces) == 1:
-        return found
-    return replace(_stitched(found, plan), settings={**settings, "pieces": list(plan.pieces)})
+    # Files do not record what they cost.
+    unknown: SetCost = {"seconds": "", "peak_memory_mb": 0.0}
+    training_set = _loaded(path, train, test, runtime, settings, _columns_of_file(sets), unknown)
+    # A file does not say whether its images are stitched of patches. The plan does, if its experts can be
+    # those of the file; settings of whole images stay as they are, and so do the keys made of them.
+    if len(training_set.stored) != len(plan.pieces) or max(plan.pieces) == 1:
+        return training_set
+    settings = {**settings, "pieces": list(plan.pieces)}
+    return replace(_with_pieces(training_set, plan), settings=settings)
 
 
 def training_set_of_real(train: RealSet, test: RealSet) -> TrainingSet:
-    """Return real images to be trained on; both sets lie on the device."""
-    columns = {**columns_of_real(train), "distill_seed": "", "width": ""}
+    """Return real images to be trained on; both sets must be on the device."""
     settings = {"real": train.fingerprint, "statistics": train.statistics}
-    nothing = {"seconds": 0.0, "peak_memory_mb": 0.0}
-    return TrainingSet(real_pool(train), test, train.size, None, settings, columns, nothing)
+    nothing: SetCost = {"seconds": 0.0, "peak_memory_mb": 0.0}
+    return TrainingSet(real_pool(train), test, train.size, None, settings, columns_of_real(train), nothing)
 
 
-def _stitched(training_set: TrainingSet, plan: Distillation) -> TrainingSet:
-    """Return the candidate with what its experts stitch its images of."""
+def _with_pieces(training_set: TrainingSet, plan: Distillation) -> TrainingSet:
+    """Return the set with the number of patches, a side, that each image is stitched of."""
     pieces_M = torch.tensor(plan.pieces)[training_set.pool.experts_M]
     return replace(training_set, pool=replace(training_set.pool, pieces_M=pieces_M))
 
 
-def _distilled(
+def _loaded(
     path: Path,
     train: RealSet,
     test: RealSet,
     runtime: Runtime,
-    settings: dict[str, Any],
-    columns: dict[str, Any],
-    cost: Mapping[str, Any],
+    settings: Mapping[str, object],
+    columns: StudentRow,
+    cost: SetCost,
 ) -> TrainingSet:
-    together = SyntheticSet.load(path)
+    """Load a set, check that it belongs to the real data, and return it decoded and standardised."""
+    union = SyntheticSet.load(path)
     device = runtime.device
-    together.require(
+    union.require(
         train.classes, train.channels, train.size, train.mean, train.std, train.normalisation.source
     )
-    decoded = together.raw()
+    # Decoded to raw pixels first: a set may be stored raw, standardised or whitened, but students see all
+    # images standardised alike.
+    decoded = union.raw()
     images = train.normalisation.standardised(decoded.images_MCHW).to(device)
     labels, experts, targets = decoded.labels_M, decoded.experts_M, decoded.targets_MC
     pool = tensor_pool(images, labels, experts, len(train.classes), targets, train.normalisation)
-    columns["set_fingerprint"] = together.fingerprint()
+    columns = {**columns, "set_fingerprint": union.fingerprint()}
+    # The run's page and dashboard show the images of every set.
     runtime.sets.append((columns["roster"], path))
-    stored = tuple(m.provenance.ipc for m in together.members)
-    return TrainingSet(
-        pool, test.to(device), train.size, together.learned_rate, settings, columns, cost, stored
-    )
+    stored = tuple(member.provenance.ipc for member in union.members)
+    return TrainingSet(pool, test.to(device), train.size, union.learned_rate, settings, columns, cost, stored)
 
 
-def _columns_of(plan: Distillation, train: RealSet, about: Mapping[str, Any]) -> dict[str, Any]:
-    data = {"dataset": train.name, "data_variant": train.variant, "iterations": about["iterations"]}
-    dependence = "" if about["dcor2_unbiased"] is None else about["dcor2_unbiased"]
-    return {**data, **columns_of_plan(plan), "dcor2_unbiased": dependence}
+def _settings_of_file(path: Path, sets: SyntheticUnion) -> dict[str, object]:
+    """Return what decides the images students see: the tensors, and how each member's are decoded.
 
-
-def _settings_of_file(path: Path, sets: SyntheticUnion) -> dict[str, Any]:
-    """Return what decides the images students see: the numbers, and how each member's are read.
-
-    Keys name the tensors and their reading apart, as they did when a fingerprint covered the tensors alone.
-    Classes, statistics and whitening are those of the data, which the keys hold.
+    The classes, statistics and whitening are those of the real data, which the students' keys hold anyway.
     """
-    read = [(p.space, p.ipc, describe(p.tiling)) for p in (m.provenance for m in sets.members)]
-    # A file of one expert is called by its own tensors, as it was when it was no union.
-    named = sets if path.is_dir() else sets.members[0]
-    return {"set": named.tensors_fingerprint(), "read_as": read}
+    provenances = [member.provenance for member in sets.members]
+    decoding = [(p.space, p.ipc, describe(p.tiling)) for p in provenances]
+    # The tensors and their decoding are separate entries, and a file of one expert has the fingerprint of
+    # its own tensors: both as in earlier versions, whose keys must still be found.
+    fingerprinted = sets if path.is_dir() else sets.members[0]
+    return {"set": fingerprinted.tensors_fingerprint(), "read_as": decoding}
 
 
-def _columns_of_file(sets: SyntheticUnion) -> dict[str, Any]:
+def _columns_of_file(sets: SyntheticUnion) -> StudentRow:
+    """Return the columns that a set's files record; what only its distillation knew is an empty text."""
     members = sets.members
-    p = members[0].provenance
-    said = ("partition", "init", "iterations", "diversity", "dcor2_unbiased", "regulariser", "distill_seed")
-    unknown = dict.fromkeys(said, "")
-    methods = "+".join(dict.fromkeys(m.provenance.method for m in members))
-    sizes = [str(m.provenance.ipc) for m in members]
+    provenance = members[0].provenance
+    methods = "+".join(dict.fromkeys(member.provenance.method for member in members))
+    sizes = [str(member.provenance.ipc) for member in members]
     ipc = sizes[0] if len(set(sizes)) == 1 else "+".join(sizes)
     return {
-        **unknown,
-        "dataset": p.dataset,
-        "data_variant": p.data_variant,
+        "partition": "",
+        "init": "",
+        "iterations": "",
+        "diversity": "",
+        "dcor2_unbiased": "",
+        "regulariser": "",
+        "distill_seed": "",
+        "dataset": provenance.dataset,
+        "data_variant": provenance.data_variant,
         "method": methods,
         "roster": f"{methods}{ipc}x{len(members)}",
         "ipc": ipc,

@@ -1,4 +1,4 @@
-"""Distil: run the mixture and leave the experts' sets."""
+"""Distil: run the mixture of experts and save the set of each."""
 
 import math
 import shutil
@@ -17,12 +17,13 @@ from moe_distill.diversity.dependence import Part, mean_dependences
 from moe_distill.diversity.features import FeaturePool, features_of, projected
 from moe_distill.diversity.measures import unbiased_dcor2
 from moe_distill.errors import InputError, within
+from moe_distill.evaluation.columns import StudentRow
 from moe_distill.experts.callbacks import SaveSets, Snapshots, Threads
 from moe_distill.experts.coordinator import DiversityCoordinator
 from moe_distill.experts.distillation import KIND, NOTED, Distillation
 from moe_distill.experts.mixture import Mixture
 from moe_distill.models.base import Network
-from moe_distill.pipelines.stage import Missing, Pipeline, ResultRow, Stage, Work
+from moe_distill.pipelines.stage import Missing, Pipeline, Stage, Work
 from moe_distill.results.known_rows import Results
 from moe_distill.results.row_files import write_csv
 from moe_distill.store.identity import key
@@ -80,50 +81,62 @@ class Distilling(Stage):
     train: RealSet
 
     def missing(self, results: Results) -> list[Missing]:
-        """Return the distillation, unless its set is there."""
+        """Return the distillation, unless its set is in the store."""
         settings = self.plan.settings(self.train, results.store.cache)
         if results.store.has(KIND, settings):
             return []
-        work = Work.on(self.plan.network, self.train)
-        return [
-            Missing(f"distill {self.plan.roster}", key(settings), work, self.plan.forward_passes(self.train))
-        ]
+        name, work = f"distill {self.plan.roster}", Work.on(self.plan.network, self.train)
+        return [Missing(name, key(settings), work, self.plan.forward_passes(self.train))]
 
-    def make(self, runtime: Runtime) -> list[ResultRow]:
+    def make(self, runtime: Runtime) -> list[StudentRow]:
         """Distil, unless that is done; leaves no rows."""
         distill(self.plan, runtime)
         return []
 
 
 def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
-    """Distil the plan's sets, going on from the last checkpoint; a finished distillation is left alone.
+    """Distil the plan's sets, resuming from the last checkpoint; a finished distillation is left alone.
 
     Returns:
-        ``experts``, ``iterations`` and ``dcor2_unbiased``: mean over pairs of experts and networks of the φ
-        pool, None where there are no pairs or no pool.
+        ``experts`` and ``iterations``: how many; ``dcor2_unbiased``: mean over pairs of experts and over the
+        networks of φ, None without pairs or without φ.
+
+    Raises:
+        InputError: The plan cannot be distilled, or its networks are missing.
     """
     train, _ = plan.data.load(runtime.cache)
     with within("plan"):
         plan.check(train)
     settings = plan.settings(train, runtime.cache)
-    before = runtime.store.count_made(KIND)
+    made_before = runtime.store.count_made(KIND)
     folder = runtime.store.obtain(KIND, settings, lambda new: _make(new, plan, train, runtime))
-    found = runtime.store.count_made(KIND) == before  # also where another process made it meanwhile
-    noted = runtime.store.noted(folder, **NOTED)
+    found = runtime.store.count_made(KIND) == made_before  # also if another process made it meanwhile
+    metadata = runtime.store.noted(folder, **NOTED)
     term = f" {plan.term.title}" if plan.term else ""
-    runtime.record_cost("distill", f"{plan.roster}{term}", noted["cost"], found)
-    if found or runtime.processes > 1:  # else they were told while it ran
+    runtime.record_cost("distill", f"{plan.roster}{term}", metadata["cost"], found)
+    if found or runtime.processes > 1:
+        # A mixture in this process logs its curves while it runs. Spawned processes have no logger, as a
+        # dashboard's run belongs to the process that opened it.
         replay(read_curves(folder / "curves.csv"), runtime.tracker.loggers())
-    runtime.tracker.summary({"dcor2_unbiased": noted["dcor2_unbiased"]})
-    return {"experts": plan.roster.num_experts, **{k: noted[k] for k in ("iterations", "dcor2_unbiased")}}
+    dependence = metadata["dcor2_unbiased"]
+    runtime.tracker.summary({"dcor2_unbiased": dependence})
+    return {
+        "experts": plan.roster.num_experts,
+        "iterations": metadata["iterations"],
+        "dcor2_unbiased": dependence,
+    }
 
 
-def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) -> dict[str, Any]:
+def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) -> dict[str, object]:
+    """Distil into an empty folder and return the artifact's metadata."""
+    # Published settings are filled in without the user naming them. A set, as experts may share a row.
     for row in {(m.name, m.row) for m in plan.roster.members if m.row is not None}:
         say("{}: settings of the row for ipc {}".format(*row))
     work = runtime.store.work(KIND, plan.settings(train, runtime.cache))
     parts = plan.parts(train, runtime.store)
+    # Cloned, as parts may be views of one tensor, which safetensors refuses to store.
     save_tensors({f"expert_{i}": part.clone() for i, part in enumerate(parts)}, folder / "parts.safetensors")
+    # Trajectories and features are loaded before the run, so that missing ones fail at once.
     trajectories = plan.trajectories(train, parts, runtime.store)
     mixture = Mixture(plan.roster, parts, plan.resources(train, trajectories, runtime.store))
     threads = runtime.threads_of(runtime.processes)
@@ -132,12 +145,14 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
     if plan.term is not None:
         callbacks.append(DiversityCoordinator(plan.term, FeaturePool(phi), plan.seed))
     cost = _run(mixture, work, callbacks, runtime)
+    # They were written to the working folder, which outlives a kill; the artifact's folder does not.
     if (work / "curves.csv").is_file():
         shutil.copy(work / "curves.csv", folder / "curves.csv")
     if (work / SNAPSHOTS).is_dir():
         shutil.copytree(work / SNAPSHOTS, folder / SNAPSHOTS)
     sets = SyntheticSet.load(folder)
     if phi:
+        # Sets are loaded on the CPU; φ may still be on the device of the run.
         write_projection(sets, phi[0].cpu(), folder / PROJECTION)
     dependence = mean_dependence(sets, phi)
     return {
@@ -147,13 +162,14 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
         "iterations": mixture.total,
         "processes": runtime.processes,
         "threads": threads,
-        "dcor2_unbiased": dependence if math.isfinite(dependence) else None,
+        "dcor2_unbiased": dependence if math.isfinite(dependence) else None,  # JSON has no NaN
     }
 
 
 def _run(
     mixture: Mixture, work: Path, callbacks: Sequence[pl.Callback], runtime: Runtime
 ) -> Mapping[str, float]:
+    """Run the mixture and return its cost."""
     single = runtime.processes == 1
     try:
         return fit(
@@ -167,39 +183,52 @@ def _run(
             loggers=runtime.tracker.loggers() if single else (),
         )
     except ProcessRaisedException as error:
-        last = str(error).strip().splitlines()[-1]
-        if InputError.__name__ not in last:
+        # Of an exception in a spawned process only the traceback's text arrives; an InputError is rebuilt of
+        # its last line, "…InputError: setting=value: allowed", so that the user sees it as usual.
+        last_line = str(error).strip().splitlines()[-1]
+        if InputError.__name__ not in last_line:
             raise
-        setting, _, rest = last.partition(": ")[2].partition("=")
+        setting, _, rest = last_line.partition(": ")[2].partition("=")
         value, _, allowed = rest.partition(": ")
         raise InputError(setting, value, allowed) from error
 
 
 def write_projection(sets: SyntheticUnion, network: Network, path: Path) -> None:
-    """Write where the features of the experts' decoded images lie on their two principal axes: a row an
-    image.
+    """Write the features of the experts' decoded images, projected on their two principal axes.
 
     Args:
         sets: The experts' sets.
-        network: The first of φ.
-        path: A CSV with the columns ``expert, label, x, y, share``; the last is the variance that both axes
-            show.
+        network: The first network of φ, which computes the features.
+        path: A CSV with a row for each image and the columns ``expert, label, x, y, share``; ``share`` is the
+            fraction of the variance that both axes explain.
     """
     members = [member.final() for member in sets.members]
     features = [features_of(network, m.standardised().detach()) for m in members]
     flat_N2, share = projected(torch.cat(features))
-    experts = [m.provenance.expert for m, f in zip(members, features, strict=True) for _ in range(len(f))]
+    experts: list[int] = []
+    for member, f_ND in zip(members, features, strict=True):
+        experts += [member.provenance.expert] * len(f_ND)
     labels = torch.cat([m.decode()[1] for m in members]).tolist()
-    columns = ("expert", "label", "x", "y", "share")
-    told = zip(experts, labels, flat_N2.tolist(), strict=True)
-    lines = [(expert, label, f"{x:.6g}", f"{y:.6g}", f"{share:.4f}") for expert, label, (x, y) in told]
-    write_csv(path, [dict(zip(columns, line, strict=True)) for line in lines], columns)
+    # Six digits are plenty for a chart, and keep the page that embeds them small.
+    rows = [
+        {"expert": expert, "label": label, "x": f"{x:.6g}", "y": f"{y:.6g}", "share": f"{share:.4f}"}
+        for expert, label, (x, y) in zip(experts, labels, flat_N2.tolist(), strict=True)
+    ]
+    write_csv(path, rows, ("expert", "label", "x", "y", "share"))
 
 
 def mean_dependence(sets: SyntheticUnion, phi: Sequence[Network]) -> float:
-    """Return the unbiased dCor² of the experts' decoded images, averaged over pairs and over the networks of
-    φ.
+    """Return the unbiased dCor² between the experts' decoded images, averaged over pairs and networks.
+
+    Args:
+        sets: The experts' sets.
+        phi: The networks that compute the features.
+
+    Returns:
+        The mean; NaN without pairs or without networks. See Székely and Rizzo 2014 (arXiv:1310.2926) for the
+        unbiased distance correlation.
     """
+    # As evaluated: the average of the images over the iterations, for a method that keeps one.
     members = [member.final() for member in sets.members]
     parts: list[Part] = [(m.standardised().detach(), m.decode()[1]) for m in members]
     return mean_dependences(parts, [network.cpu() for network in phi], {"dcor2": unbiased_dcor2})["dcor2"]

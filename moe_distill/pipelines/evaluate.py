@@ -2,30 +2,29 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from moe_distill.context.run_context import Runtime
-from moe_distill.costs import cost_of
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import within
-from moe_distill.evaluation.columns import columns_of_plan, columns_of_real
+from moe_distill.evaluation.columns import StudentRow, columns_of_plan, columns_of_real
 from moe_distill.evaluation.headline import accuracies
 from moe_distill.evaluation.labels import labeller_settings, require_labels, with_recipe_labels
 from moe_distill.evaluation.protocol import EvaluationProtocol
-from moe_distill.evaluation.students import as_this_runs, train_students
+from moe_distill.evaluation.students import cost_of, row_of, train_students, with_run_columns
 from moe_distill.evaluation.training_set import TrainingSet, training_set_of, training_set_of_real
 from moe_distill.experts.distillation import Distillation
 from moe_distill.pipelines.finish import finish_run
-from moe_distill.pipelines.stage import Missing, Pipeline, ResultRow, Stage, UnknownCost, Work, make_all, once
+from moe_distill.pipelines.stage import Missing, Pipeline, Stage, UnknownCost, Work, make_all, unique_rows
 from moe_distill.results.known_rows import Results
 from moe_distill.store.identity import key
 from moe_distill.validation.values import Text, checked
 
 
 class Students(Stage):
-    """Students of a set, by one protocol."""
+    """Students of a set, trained and tested by one protocol."""
 
     plan: Distillation
     protocol: EvaluationProtocol
@@ -36,50 +35,53 @@ class Students(Stage):
         """What the set is called."""
 
     @abstractmethod
-    def trained_on(self, results: Results) -> dict[str, Any]:
-        """Return what decides the images and labels that students see."""
+    def trained_on(self, results: Results) -> dict[str, object]:
+        """Return everything that decides the images and labels that students see."""
 
     @abstractmethod
     def images(self, train: RealSet) -> int:
-        """Return how many images students see, given the real training images."""
+        """Return how many images students are trained on, given the real training images."""
 
     @abstractmethod
-    def columns(self, train: RealSet) -> ResultRow:
-        """Return the columns of rows that are known of the set before it is made, given the real training
-        images.
-        """
+    def columns(self, train: RealSet) -> StudentRow:
+        """Return the columns that are known before the set is made, given the real training images."""
 
     def keys(self, results: Results) -> dict[tuple[str, int], str]:
-        """Return what each row is stored under, by the student's architecture and seed."""
+        """Return the ``config_hash`` of each row, by the student's architecture and seed."""
         _, test = self.plan.data.load(results.store.cache)
-        decided = self.trained_on(results)
-        by_name = {name: self.protocol.keys(decided, test, name) for name in self.protocol.students}
-        return {(name, seed): address for name, keys in by_name.items() for seed, address in keys.items()}
+        trained_on = self.trained_on(results)
+        keys = {}
+        for name in self.protocol.students:
+            for seed, config_hash in self.protocol.keys(trained_on, test, name).items():
+                keys[name, seed] = config_hash
+        return keys
 
     def missing(self, results: Results) -> list[Missing]:
-        """Return the students of each architecture of which a row is missing."""
+        """Return an entry for each architecture, if any row of its students is missing."""
         train, test = self.plan.data.load(results.store.cache)
-        decided, images = self.trained_on(results), self.images(train)
-        stages = []
+        trained_on, images = self.trained_on(results), self.images(train)
+        missing = []
         for name, network in self.protocol.students.items():
-            keys = self.protocol.keys(decided, test, name).values()
-            if students := sum(not results.has(address) for address in keys):
-                address = key(self.protocol.settings(decided, test, name))
+            keys = self.protocol.keys(trained_on, test, name).values()
+            students = sum(not results.has(config_hash) for config_hash in keys)
+            if students:
+                # One entry for all of them: students of one architecture are trained together.
+                address = key(self.protocol.settings(trained_on, test, name))
                 forward_passes = self.protocol.recipe.forward_passes(images, len(test), students)
-                stages.append(
-                    Missing(f"students {self.title}", address, Work.on(network, train), forward_passes)
-                )
-        return stages
+                work = Work.on(network, train)
+                missing.append(Missing(f"students {self.title}", address, work, forward_passes))
+        return missing
 
-    def expected_rows(self, results: Results, known: Mapping[str, str]) -> list[ResultRow]:
-        """Return a row of each student, with its key and all that is known before it is trained."""
+    def expected_rows(self, results: Results, run_columns: StudentRow) -> list[StudentRow]:
+        """Return a row for each student, with its key and all columns that are known before it is trained."""
         train, _ = self.plan.data.load(results.store.cache)
-        columns = {**self.columns(train), **known}
-        experts = int(columns["noe"])
-        return [
-            {**self.protocol.columns(name, experts), **columns, "seed": seed, "config_hash": address}
-            for (name, seed), address in self.keys(results).items()
-        ]
+        columns: StudentRow = {**self.columns(train), **run_columns}
+        rows: list[StudentRow] = []
+        for (name, seed), config_hash in self.keys(results).items():
+            protocol_columns = self.protocol.columns(name, columns["noe"])
+            # The set's columns last, as in finished rows: real data leave the students' width empty.
+            rows.append({**protocol_columns, **columns, "seed": seed, "config_hash": config_hash})
+        return rows
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class SetStudents(Students):
 
     Attributes:
         plan: The distillation, and the data.
-        protocol: How the set is judged.
+        protocol: How the set is evaluated.
         path: A set's file or folder instead of the plan's set.
     """
 
@@ -101,8 +103,8 @@ class SetStudents(Students):
         """The roster."""
         return str(self.plan.roster)
 
-    def trained_on(self, results: Results) -> dict[str, Any]:
-        """Return what decides the plan's set and its labels."""
+    def trained_on(self, results: Results) -> dict[str, object]:
+        """Return everything that decides the plan's set and its labels."""
         train, _ = self.plan.data.load(results.store.cache)
         return {
             **self.plan.settings(train, results.store.cache),
@@ -110,11 +112,11 @@ class SetStudents(Students):
         }
 
     def images(self, train: RealSet) -> int:
-        """Return how many images the set is decoded to."""
+        """Return how many images the set has once decoded."""
         return self.plan.decoded(train)
 
-    def columns(self, train: RealSet) -> ResultRow:
-        """Return what the plan decides of the rows."""
+    def columns(self, train: RealSet) -> StudentRow:
+        """Return the columns that the plan and its data decide."""
         return {"dataset": train.name, "data_variant": train.variant, **columns_of_plan(self.plan)}
 
     def missing(self, results: Results) -> list[Missing]:
@@ -122,37 +124,39 @@ class SetStudents(Students):
 
         Raises:
             UnknownCost: The set is in a file.
+            InputError: The plan cannot provide the recipe's labels.
         """
         require_plans_set(self.path)
         require_labels(self.plan, self.protocol.recipe)
         return super().missing(results)
 
-    def expected_rows(self, results: Results, known: Mapping[str, str]) -> list[ResultRow]:
-        """Return the rows of the plan's set; of a set in a file none is known before it is read."""
-        return [] if self.path is not None else super().expected_rows(results, known)
+    def expected_rows(self, results: Results, run_columns: StudentRow) -> list[StudentRow]:
+        """Return the rows of the plan's set; those of a set in a file are unknown before it is read."""
+        return [] if self.path is not None else super().expected_rows(results, run_columns)
 
     def are_committed(self, results: Results) -> bool:
-        """Say whether tables hold every row, so that neither the set nor what led to it need be there."""
+        """Return True if all rows are in the committed tables, so that the set is not needed."""
         return results.all_committed([*self.keys(results).values()])
 
-    def make(self, runtime: Runtime) -> list[ResultRow]:
-        """Train what is missing; rows that are all committed are taken as they are."""
+    def make(self, runtime: Runtime) -> list[StudentRow]:
+        """Train what is missing; if all rows are committed, return them without loading the set."""
         if self.path is None and self.are_committed(runtime.results):
             return self._committed(runtime)
+        # From here on the set must exist, as rows are missing or it is in a file.
         training_set = training_set_of(self.plan, runtime, self.path)
-        return _judged(
-            with_recipe_labels(training_set, self.plan, self.protocol.recipe, runtime), self.protocol, runtime
-        )
+        training_set = with_recipe_labels(training_set, self.plan, self.protocol.recipe, runtime)
+        return _evaluated(training_set, self.protocol, runtime)
 
-    def _committed(self, runtime: Runtime) -> list[ResultRow]:
-        keys = self.keys(runtime.results)
-        found = [runtime.results.row(k, architecture=name, seed=seed) for (name, seed), k in keys.items()]
-        rows = [as_this_runs(row, {}, self.protocol, runtime) for row in found]
+    def _committed(self, runtime: Runtime) -> list[StudentRow]:
+        rows = []
+        # The set is not loaded, so its columns stay as committed.
+        for (name, seed), config_hash in self.keys(runtime.results).items():
+            row = row_of(config_hash, name, seed, runtime)
+            rows.append(with_run_columns(row, {}, self.protocol, runtime))
         runtime.record_cost("evaluate", f"{self.plan.roster}, committed rows", cost_of(rows), True)
         dependence = rows[0].get("dcor2_unbiased")
-        runtime.tracker.summary(
-            {**accuracies(rows), "dcor2_unbiased": float(dependence) if dependence else None}
-        )
+        known = float(dependence) if dependence else None  # an empty text if it was never measured
+        runtime.tracker.summary({**accuracies(rows), "dcor2_unbiased": known})
         return rows
 
 
@@ -162,7 +166,7 @@ class RealStudents(Students):
 
     Attributes:
         plan: Names the data.
-        protocol: How they are judged.
+        protocol: How the students are trained.
     """
 
     plan: Distillation
@@ -170,36 +174,36 @@ class RealStudents(Students):
 
     @property
     def title(self) -> str:
-        """What they see."""
+        """What the set is called."""
         return "all real data"
 
-    def trained_on(self, results: Results) -> dict[str, Any]:
-        """Return what decides the images, and their labels."""
+    def trained_on(self, results: Results) -> dict[str, object]:
+        """Return everything that decides the images and their labels."""
         train, _ = self.plan.data.load(results.store.cache)
         images = {"real": train.fingerprint, "statistics": train.statistics}
         return {**images, **labeller_settings(self.plan, self.protocol.recipe)}
 
     def images(self, train: RealSet) -> int:
-        """Return how many there are."""
+        """Return the number of real training images."""
         return len(train)
 
-    def columns(self, train: RealSet) -> ResultRow:
-        """Return what the data decide of the rows."""
-        return {**columns_of_real(train), "distill_seed": "", "width": ""}
+    def columns(self, train: RealSet) -> StudentRow:
+        """Return the columns that the data decide."""
+        return columns_of_real(train)
 
-    def make(self, runtime: Runtime) -> list[ResultRow]:
+    def make(self, runtime: Runtime) -> list[StudentRow]:
         """Train what is missing."""
         train, test = (part.to(runtime.device) for part in self.plan.data.load(runtime.cache))
+        # The errors of a protocol name its fields; the user set them below `pipeline.protocol`.
         with within("pipeline.protocol"):
             self.protocol.check(train, len(train))
-        training_set = with_recipe_labels(
-            training_set_of_real(train, test), self.plan, self.protocol.recipe, runtime
-        )
-        return _judged(training_set, self.protocol, runtime)
+        training_set = training_set_of_real(train, test)
+        training_set = with_recipe_labels(training_set, self.plan, self.protocol.recipe, runtime)
+        return _evaluated(training_set, self.protocol, runtime)
 
 
 def require_plans_set(path: str | None) -> None:
-    """Refuse to foretell work on a set that is not the plan's.
+    """Refuse to forecast work on a set at a path, whose size is unknown before it is read.
 
     Raises:
         UnknownCost: There is a path.
@@ -215,7 +219,7 @@ class Evaluate(Pipeline):
 
     Args:
         plan: The distillation, and the data.
-        protocol: How the set is judged.
+        protocol: How the set is evaluated.
         path: A set's file or folder instead of the plan's set.
     """
 
@@ -225,6 +229,7 @@ class Evaluate(Pipeline):
 
     def stages(self, results: Results) -> Iterator[Stage]:
         """Yield the students."""
+        # How many images a set in a file has is unknown before it is read.
         if self.path is None:
             train, _ = self.plan.data.load(results.store.cache)
             with within("pipeline.protocol"):
@@ -232,17 +237,17 @@ class Evaluate(Pipeline):
         yield SetStudents(self.plan, self.protocol, self.path)
 
     def run(self, runtime: Runtime) -> dict[str, Any]:
-        """Train the students that are missing, and conclude.
+        """Train the students that are missing, and write the table and the page.
 
         Returns:
             ``accuracy``: mean over all students; ``rows``: the result rows.
         """
         return concluded(make_all(self.stages(runtime.results), runtime), runtime)
 
-    def expected_rows(self, results: Results, scale: str, overrides: str) -> list[ResultRow]:
+    def expected_rows(self, results: Results, scale: str, overrides: str) -> list[StudentRow]:
         """Return the students' rows."""
-        known = {"scale": scale, "overrides": overrides}
-        return once(SetStudents(self.plan, self.protocol, self.path).expected_rows(results, known))
+        students = SetStudents(self.plan, self.protocol, self.path)
+        return unique_rows(students.expected_rows(results, {"scale": scale, "overrides": overrides}))
 
 
 @checked
@@ -252,7 +257,7 @@ class UpperBound(Pipeline):
 
     Args:
         plan: Names the data.
-        protocol: How they are judged.
+        protocol: How the students are trained.
     """
 
     plan: Distillation
@@ -263,22 +268,23 @@ class UpperBound(Pipeline):
         yield RealStudents(self.plan, self.protocol)
 
     def run(self, runtime: Runtime) -> dict[str, Any]:
-        """Train the students that are missing, and conclude; returns as :meth:`Evaluate.run`."""
+        """Train the students that are missing, and write the table; returns as :meth:`Evaluate.run`."""
         return concluded(make_all(self.stages(runtime.results), runtime), runtime)
 
-    def expected_rows(self, results: Results, scale: str, overrides: str) -> list[ResultRow]:
+    def expected_rows(self, results: Results, scale: str, overrides: str) -> list[StudentRow]:
         """Return the students' rows."""
-        known = {"scale": scale, "overrides": overrides}
-        return once(RealStudents(self.plan, self.protocol).expected_rows(results, known))
+        students = RealStudents(self.plan, self.protocol)
+        return unique_rows(students.expected_rows(results, {"scale": scale, "overrides": overrides}))
 
 
-def concluded(rows: list[ResultRow], runtime: Runtime) -> dict[str, Any]:
-    """Conclude a run by its students' rows; return their mean ``accuracy``, and ``rows``."""
+def concluded(rows: list[StudentRow], runtime: Runtime) -> dict[str, Any]:
+    """Write a run's table and page; return the mean ``accuracy`` of its students, and their ``rows``."""
     finish_run(rows, runtime)
     return {"accuracy": accuracies(rows).get("accuracy", math.nan), "rows": rows}
 
 
-def _judged(training_set: TrainingSet, protocol: EvaluationProtocol, runtime: Runtime) -> list[ResultRow]:
-    rows: list[ResultRow] = train_students(training_set, protocol, runtime)["rows"]
+def _evaluated(training_set: TrainingSet, protocol: EvaluationProtocol, runtime: Runtime) -> list[StudentRow]:
+    """Return the rows of a set's students, shown on the dashboard."""
+    rows = train_students(training_set, protocol, runtime)
     runtime.tracker.summary({**accuracies(rows), "dcor2_unbiased": training_set.dependence})
     return rows

@@ -1,6 +1,5 @@
 """Export: write a set in the files of other programs."""
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +32,8 @@ class Export(Pipeline):
     """Write a plan's distilled set, or the set at a path, in the files of another program.
 
     Args:
-        plan: Whose set is taken from the store where no path is given.
-        recipe: How students are trained on the plan's set.
+        plan: The distillation whose set is exported, unless a path is given.
+        recipe: How students are trained on the plan's set; recorded in a Hugging Face card.
         path: A set's file or folder.
         to: A new folder; None is ``export-<layout>`` in the run's folder.
         layout: ``safetensors``, ``folder``, ``ddranking`` or ``huggingface``.
@@ -47,8 +46,9 @@ class Export(Pipeline):
     layout: Literal["safetensors", "folder", "ddranking", "huggingface"] = "safetensors"
 
     def run(self, runtime: Runtime) -> dict[str, Any]:
-        """Write the files and say how exact they are; a ``results.csv`` in the run's folder gives the card's
-        scores.
+        """Write the files and print how exact they are.
+
+        The scores in a Hugging Face card come from ``results.csv`` in the run's folder, if there is one.
 
         Returns:
             ``set``: the folder; ``exact``: how exact it is, in words.
@@ -57,15 +57,20 @@ class Export(Pipeline):
             InputError: There is no set, or the folder exists; then nothing is written.
         """
         target = expanded(self.to, "pipeline.to") if self.to else runtime.output / f"export-{self.layout}"
-        known = functools.partial(_known, None if self.path is not None else self.recipe, runtime)
+        # The recipe is the plan's; how a set from a file is meant to be trained is unknown.
+        recipe = None if self.path is not None else self.recipe
         writers: Mapping[str, Writer] = {
             "safetensors": copy_set,
             "folder": write_pictures,
             "ddranking": write_ddranking,
-            "huggingface": lambda sets, source, folder: write_hub_folder(sets, source, folder, known(sets)),
+            "huggingface": lambda sets, source, folder: write_hub_folder(
+                sets, source, folder, _card_facts(recipe, runtime, sets)
+            ),
         }
+        # Before the set is loaded, which may take long.
         check_new(target)
         source = self._source(runtime)
+        # An error about the set names the setting that chose it.
         with renamed("set", "set" if self.path is None else "pipeline.path"):
             sets = SyntheticSet.load(source)
         with new_folder(target) as folder:
@@ -83,16 +88,18 @@ class Export(Pipeline):
         return self.plan.find(runtime.store, train)
 
 
-def _known(recipe: Recipe | None, runtime: Runtime, together: SyntheticUnion) -> Known:
-    """Return the recipe, and the scores of this very set in the run's table."""
+def _card_facts(recipe: Recipe | None, runtime: Runtime, union: SyntheticUnion) -> Known:
+    """Return the recipe, and the scores of exactly this set in the run's table."""
     rows = rows_in(runtime.output.glob("results.csv"), runtime.results)
-    rows = rows.filter(set_name() == together.tensors_fingerprint())
+    # The table may hold rows of other sets: baselines, or other jobs.
+    rows = rows.filter(set_name() == union.tensors_fingerprint())
     recipes = [recipe for recipe, _ in rows.select("recipe", "recipe_key").unique().iter_rows()]
-    cells: dict[tuple[str, str], list[float]] = {}
+    accuracies: dict[tuple[str, str], list[float]] = {}
     columns = ("recipe", "recipe_key", "fusion", "architecture", "accuracy_last")
-    for recipe_name, key, fusion, architecture, accuracy in rows.select(columns).iter_rows():
-        words = (recipe_name, key if recipes.count(recipe_name) > 1 else "", fusion)
-        way = " ".join(word for word in words if word not in ("", "none"))
-        cells.setdefault((way, architecture), []).append(accuracy)
-    scores = [(way, architecture, in_percent(found)) for (way, architecture), found in cells.items()]
+    for recipe_name, recipe_key, fusion, architecture, accuracy in rows.select(columns).iter_rows():
+        # The key tells recipes of one name apart; a reader need not see it otherwise.
+        shown_key = recipe_key if recipes.count(recipe_name) > 1 else ""
+        training = " ".join(word for word in (recipe_name, shown_key, fusion) if word not in ("", "none"))
+        accuracies.setdefault((training, architecture), []).append(accuracy)
+    scores = [(*cell, in_percent(values)) for cell, values in accuracies.items()]
     return Known(describe(recipe) if recipe else None, scores)

@@ -1,19 +1,20 @@
-"""The end of a run: its rows, its table in the terminal, its page, and what is mirrored."""
+"""The end of a run: write its tables and its page, print a summary, and show all of it on the dashboard."""
 
 import platform
 import shlex
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from rich.table import Table
 
 from moe_distill.context.run_context import Runtime
+from moe_distill.evaluation.columns import StudentRow
 from moe_distill.evaluation.headline import over_random
 from moe_distill.reports.gallery import set_picture
 from moe_distill.reports.run_page import RunReport, build_page
@@ -24,7 +25,7 @@ from moe_distill.results.comparison import leads_over_random
 from moe_distill.results.known_rows import Results
 from moe_distill.results.rows import table
 from moe_distill.results.run_tables import is_job, publish, rows_in
-from moe_distill.results.stages import FILE, StageCost, Stages
+from moe_distill.results.stages import FILE, Stages
 from moe_distill.results.wording import in_percent
 from moe_distill.store.store import commit, write_json, write_text
 from moe_distill.synthetic.synthetic_set import SyntheticSet
@@ -34,28 +35,26 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def finish_run(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
-    """Write ``results.csv``, ``stages.json`` and ``report.html``, show the table, mirror the lot."""
-    shown = publish(rows, runtime.output, results=runtime.results)
+def finish_run(rows: Sequence[StudentRow], runtime: Runtime) -> None:
+    """Write ``results.csv``, ``stages.json`` and ``report.html``, print the table, update the dashboard."""
+    table_rows = publish(rows, runtime.output, results=runtime.results)
     page = write_stages(runtime)
     log_rows(rows, runtime)
-    _print(shown, runtime, page)
+    _print(table_rows, runtime, page)
 
 
 def write_stages(runtime: Runtime) -> Path:
-    """Write ``stages.json``, what a run did and what it cost, and ``report.html``, whose place is
-    returned.
-    """
+    """Write ``stages.json``, what the run did and what it cost, and ``report.html``; return its path."""
+    # Quoted, so that it can be pasted into a shell.
     command = shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])
-    costs = tuple(StageCost(**cost) for cost in runtime.costs)
     sets = tuple((label, str(folder)) for label, folder in runtime.sets)
-    stages = Stages(command, costs, sets, facts(), runtime.scale)
+    stages = Stages(command, tuple(runtime.costs), sets, facts(), runtime.scale)
     write_json(runtime.output / FILE, asdict(stages))
     return write_page(runtime.output, stages, runtime.results)
 
 
 def facts() -> dict[str, str]:
-    """Return what a reader needs to judge or repeat the numbers."""
+    """Return what a reader needs to judge or reproduce the numbers: commit, date, device and versions."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
     return {
         "commit": commit(),
@@ -66,16 +65,17 @@ def facts() -> dict[str, str]:
 
 
 def write_page(folder: Path, stages: Stages, results: Results) -> Path:
-    """Build ``report.html`` of a run's folder from what the run did and, where there is one, ``results.csv``.
+    """Write ``report.html`` into a run's folder and return its path.
 
     Args:
-        folder: The run's.
-        stages: What it did.
-        results: The rows that are done, wherever they were made.
+        folder: The run's folder; the page shows the rows of its ``results.csv``, if there is one.
+        stages: What the run did.
+        results: The rows that are done; they go before the table's, which may be older.
     """
     rows = rows_in(folder.glob("results.csv"), results)
     links = links_in(folder, {"results.csv": "rows (results.csv)", LOG: "log"})
-    if is_job(folder):  # whose page is written once its jobs have ended, however they did
+    if is_job(folder):
+        # The sweep's page may not exist yet; it is written once all jobs have ended, even if some failed.
         links.insert(0, Link("page of the sweep", "../report.html"))
     report = RunReport(
         title=folder.name,
@@ -91,34 +91,36 @@ def write_page(folder: Path, stages: Stages, results: Results) -> Path:
     return folder / "report.html"
 
 
-def log_rows(rows: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
-    """Show pictures, rows and costs elsewhere; the job's own set, which comes first, under names of its
-    own.
-    """
+def log_rows(rows: Sequence[StudentRow], runtime: Runtime) -> None:
+    """Show the pictures, rows and costs of a run on its dashboard."""
     for i, (label, folder) in enumerate(runtime.sets):
         members = SyntheticSet.load(folder).members
         pictures = {f"{label} expert {m.provenance.expert}": set_picture(m) for m in members}
+        # The job's own set comes first. Its name is the same in all jobs, so that they can be compared.
         runtime.tracker.images(f"distilled/{label}" if i else "distilled", pictures)
     runtime.tracker.results(rows, runtime.costs)
     runtime.tracker.summary(over_random(rows))
 
 
 def _print(rows: "pl.DataFrame", runtime: Runtime, page: Path) -> None:
-    """Show accuracies by network and variant, and what the store already held."""
+    """Print the accuracies of each variant and architecture, its lead over random, and what was reused."""
     architectures, cells = table(rows)
-    seeds = max((len(v) for by in cells.values() for v in by.values()), default=0)
-    shown = Table(title=f"{runtime.experiment}: test accuracy, %, mean ± std of {seeds} students")
+    students = max((len(values) for row in cells.values() for values in row.values()), default=0)
+    terminal_table = Table(title=f"{runtime.experiment}: test accuracy, %, mean ± std of {students} students")
     for column in ("trained on", *architectures, "average"):
-        shown.add_column(column, justify="left" if column == "trained on" else "right")
-    for variant, by in cells.items():
-        held = [finite(by.get(a, [])) for a in architectures]
-        average = f"{100 * statistics.mean(map(statistics.mean, held)):.1f}" if all(held) else "–"
-        shown.add_row(variant, *(in_percent(v) or "–" for v in held), average)
-    show(shown)
+        terminal_table.add_column(column, justify="left" if column == "trained on" else "right")
+    for variant, by_architecture in cells.items():
+        accuracies = [finite(by_architecture.get(name, [])) for name in architectures]
+        # An average over some of the architectures could not be compared with the others'.
+        complete = all(accuracies)
+        average = f"{100 * statistics.mean(map(statistics.mean, accuracies)):.1f}" if complete else "–"
+        terminal_table.add_row(variant, *(in_percent(values) or "–" for values in accuracies), average)
+    show(terminal_table)
     for variant, leads in leads_over_random(rows).items():
         for opponent, lead in leads.values():
             if lead.difference is not None:
                 say(f"{variant} over {opponent}: {lead} points (95 %, {lead.over})")
-    found = sum(c["found"] for c in runtime.costs)
+    # Whoever repeats a run sees that nothing was computed anew.
+    found = sum(cost.found for cost in runtime.costs)
     say(f"{found} of {len(runtime.costs)} stages were found finished in {runtime.store.root}")
     say(f"rows: {runtime.output / 'results.csv'}\npage: {page}")

@@ -1,4 +1,4 @@
-"""The whole road: teachers, distilling and evaluating, for a plan and for its baselines."""
+"""Full: train teachers, distil and evaluate, for one or more plans and their baselines."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,7 @@ from typing import Any
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import within
+from moe_distill.evaluation.columns import StudentRow
 from moe_distill.evaluation.headline import accuracies
 from moe_distill.evaluation.labels import require_labels
 from moe_distill.evaluation.protocol import EvaluationProtocol
@@ -17,7 +18,7 @@ from moe_distill.pipelines.distill import distillation
 from moe_distill.pipelines.evaluate import SetStudents
 from moe_distill.pipelines.finish import finish_run
 from moe_distill.pipelines.pretrain import pretraining
-from moe_distill.pipelines.stage import Pipeline, ResultRow, Stage, make_all, once
+from moe_distill.pipelines.stage import Pipeline, Stage, make_all, unique_rows
 from moe_distill.results.known_rows import Results
 from moe_distill.store.identity import key
 from moe_distill.tracking.wandb_tracker import NoTracker
@@ -30,9 +31,9 @@ class Full(Pipeline):
     """Every stage of every plan.
 
     Args:
-        plans: What is asked; the first one's accuracy is the headline.
-        baselines: What it is compared with, by the same students.
-        protocol: How all of them are judged.
+        plans: The distillations to run, by name; the first one's accuracy is the headline.
+        baselines: What they are compared with, by name; evaluated by the same students.
+        protocol: How all of them are evaluated.
     """
 
     plans: Mapping[str, Distillation]
@@ -42,50 +43,59 @@ class Full(Pipeline):
     @property
     def main_plan(self) -> Distillation:
         """The first plan."""
+        # Mappings keep the order of the configuration.
         return next(iter(self.plans.values()))
 
     def stages(self, results: Results) -> Iterator[Stage]:
-        """Yield the stages of all plans, also of the baselines."""
+        """Yield the stages of all plans and baselines."""
         train = self._checked(results.store.cache)
         for plan in self._all(train, results.store.cache):
             yield from stages_of(plan, self.protocol, results)
 
     def run(self, runtime: Runtime) -> dict[str, Any]:
-        """Run every stage that is not in the store yet, and conclude.
+        """Run every stage that is not in the store yet, and write the table and the page.
 
         Returns:
             ``accuracy``: mean over the first plan's students; ``rows``: all result rows.
+
+        Raises:
+            InputError: A plan cannot be distilled or evaluated, or there are more processes than experts.
         """
         train = self._checked(runtime.cache)
         with within("pipeline.protocol"):
             for plan in self._by_path.values():
                 self.protocol.check(train, plan.decoded(train))
         runtime.require_experts(max(plan.roster.num_experts for plan in self.plans.values()))
-        quiet = replace(runtime, tracker=NoTracker())  # the others' curves and numbers bear the same names
-        rows: list[list[ResultRow]] = []
+        # Only the first plan is shown while it runs: the curves and numbers of all have the same names.
+        untracked = replace(runtime, tracker=NoTracker())
+        headline: list[StudentRow] = []
+        all_rows: list[StudentRow] = []
         for number, plan in enumerate(self._all(train, runtime.cache)):
-            where = quiet if number else runtime
-            rows.append(make_all(stages_of(plan, self.protocol, where.results), where))
-        # No setting of the job's command line is about a baseline.
-        shared = [{**row, "overrides": ""} for of_plan in rows[len(self.plans) :] for row in of_plan]
-        every = [*(row for of_plan in rows[: len(self.plans)] for row in of_plan), *shared]
-        finish_run(every, runtime)
-        return {"accuracy": accuracies(rows[0]).get("accuracy", math.nan), "rows": every}
+            context = untracked if number else runtime
+            rows = make_all(stages_of(plan, self.protocol, context.results), context)
+            if number == 0:
+                headline = rows
+            if number >= len(self.plans):
+                # A baseline does not depend on what sets this job apart from others, which may share it.
+                rows = [{**row, "overrides": ""} for row in rows]
+            all_rows += rows
+        finish_run(all_rows, runtime)
+        return {"accuracy": accuracies(headline).get("accuracy", math.nan), "rows": all_rows}
 
-    def expected_rows(self, results: Results, scale: str, overrides: str) -> list[ResultRow]:
-        """Return the rows of all plans; those of its own plans count as such though a baseline is the
-        same.
-        """
-        known = [{"scale": scale, "overrides": overrides}] * len(self.plans)
-        known += [{"scale": scale, "overrides": ""}] * len(self.baselines)
-        plans = [*self.plans.values(), *self.baselines.values()]
-        pairs = zip(plans, known, strict=True)
-        return once(
-            [row for plan, of in pairs for row in SetStudents(plan, self.protocol).expected_rows(results, of)]
-        )
+    def expected_rows(self, results: Results, scale: str, overrides: str) -> list[StudentRow]:
+        """Return the rows of all plans and baselines, without duplicates."""
+        rows: list[StudentRow] = []
+        # The plans first: a row of both a plan and an equal baseline keeps the plan's overrides.
+        for plan in self.plans.values():
+            run_columns: StudentRow = {"scale": scale, "overrides": overrides}
+            rows += SetStudents(plan, self.protocol).expected_rows(results, run_columns)
+        for plan in self.baselines.values():
+            rows += SetStudents(plan, self.protocol).expected_rows(results, {"scale": scale, "overrides": ""})
+        return unique_rows(rows)
 
     def _checked(self, cache: Path) -> RealSet:
-        """Return the real images that all plans can work with."""
+        """Return the real training images, once every plan was checked against them."""
+        # All plans are evaluated by the same students, so they share the data of the first.
         train, _ = self.main_plan.data.load(cache)
         for path, plan in self._by_path.items():
             with within(path):
@@ -94,10 +104,8 @@ class Full(Pipeline):
         return train
 
     def _all(self, train: RealSet, cache: Path) -> list[Distillation]:
-        """Return all plans, less baselines whose sets an earlier one makes already.
-
-        The tiled opponent of a mixture that tiles nothing is the plain one.
-        """
+        """Return all plans, except baselines that would make the same set as an earlier one."""
+        # For example, random tiled images are plain random ones if the mixture has no tiles.
         baselines: dict[str, Distillation] = {}
         for plan in self.baselines.values():
             baselines.setdefault(key(plan.settings(train, cache)), plan)
@@ -105,14 +113,16 @@ class Full(Pipeline):
 
     @property
     def _by_path(self) -> dict[str, Distillation]:
-        """All plans by where they stand in the configuration."""
+        """All plans by their path in the configuration."""
         plans = {f"pipeline.plans.{name}": plan for name, plan in self.plans.items()}
-        return {**plans, **{f"pipeline.baselines.{name}": plan for name, plan in self.baselines.items()}}
+        baselines = {f"pipeline.baselines.{name}": plan for name, plan in self.baselines.items()}
+        return {**plans, **baselines}
 
 
 def stages_of(plan: Distillation, protocol: EvaluationProtocol, results: Results) -> Iterator[Stage]:
-    """Yield the stages of one plan, and of its students; where all their rows are committed, nothing else is
-    needed.
+    """Yield the stages that make a plan's set, and its students.
+
+    If all rows of the students are in the committed tables, the set is not needed and not made.
     """
     students = SetStudents(plan, protocol)
     if not students.are_committed(results):
@@ -121,7 +131,7 @@ def stages_of(plan: Distillation, protocol: EvaluationProtocol, results: Results
 
 
 def set_stages(plan: Distillation, results: Results, path: str | None = None) -> Iterator[Stage]:
-    """Yield the stages that make a plan's set; a set at a path is there already."""
+    """Yield the stages that make a plan's set; there are none if a path to an existing set is given."""
     if path is None:
         yield from pretraining(plan, results)
         yield distillation(plan, results)

@@ -1,4 +1,4 @@
-"""Import: turn a public distilled set into one of this package, so that the same code evaluates it."""
+"""Import: convert a published distilled set to this package's format, so that the same code evaluates it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,24 +25,23 @@ from moe_distill.synthetic.tiling import Tiling
 from moe_distill.terminal import say
 from moe_distill.validation.values import Count, Positive, Text, checked
 
-_LOOKED_AT = 200
+_REAL_IMAGES = 200  # of each class, that the imported images are compared with
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the user says that a set is to be read.
+    """How a set's files are to be interpreted, as far as the user says so.
 
     Args:
-        space: What the numbers are, ``raw``, ``standardised`` or ``zca``; ``auto`` decides where it is
-            certain.
-        name: The method's name in records; None takes what the files say.
-        factor: Tiles a side of a stored image; None is what the layout has, 2 for ``idm``; ``idc`` holds both
-            kinds.
-        by_column: Tiles are numbered column by column (IDM) instead of row by row (IDC); None is as the
-            layout has it.
-        convention: Whose order of the classes and whose statistics the numbers go by, a name in
-            ``formats.conventions`` or ``ours``; ``auto`` goes by what the files or their layout tell.
-        classes: Class names or WordNet ids in the order of the labels, which go before the convention's.
+        space: What the numbers are: ``raw``, ``standardised`` or ``zca``; ``auto`` decides if it is certain.
+        name: The method's name in result rows; None takes what the files say.
+        factor: Tiles per side of a stored image; None takes the layout's, 2 for ``idm``. It must be given for
+            ``idc``, whose files may be of either kind.
+        by_column: Whether tiles are numbered column by column (IDM) instead of row by row (IDC); None takes
+            the layout's order.
+        convention: The program whose class order and statistics the numbers follow: a name in
+            ``formats.conventions``, or ``ours``; ``auto`` takes what the files or their layout say.
+        classes: Class names or WordNet ids in the order of the labels; they override the convention's order.
     """
 
     space: str
@@ -53,10 +52,10 @@ class Reading:
     classes: Sequence[str] | None
 
     def checked(self, layout: Layout, train: RealSet) -> "Reading":
-        """Return itself where it can be done.
+        """Return this object, once it was checked against the layout and the real training data.
 
         Raises:
-            InputError: The layout needs a factor, or a value cannot be.
+            InputError: The layout needs a factor, or a value is out of range.
         """
         conventions.require_convention(self.convention, train.name)
         if self.factor is None and layout.tiled:
@@ -73,10 +72,10 @@ class Reading:
 @checked
 @dataclass(frozen=True)
 class ImportSet(Pipeline):
-    """Read a public set, check it against the data and write it as the set of one expert.
+    """Read a published set, check it against the data and write it as the set of one expert.
 
     Args:
-        data: The real data, whose classes, size and normalisation the set is read by.
+        data: The real data; the set must have its classes, size and normalisation.
         path: The set's file or folder.
         to: A new folder; None is ``imported`` in the run's folder.
         layout: How the files are laid out (``formats.layouts.LAYOUTS``); ``auto`` goes by their names.
@@ -86,7 +85,7 @@ class ImportSet(Pipeline):
         by_column: See ``space``.
         convention: See ``space``.
         classes: See ``space``.
-        largest_gib: GiB that a file may have, unpacked.
+        largest_gib: Largest size of a file in GiB, unpacked.
     """
 
     data: DataSource
@@ -108,55 +107,49 @@ class ImportSet(Pipeline):
             ``images``: how many; ``set``: the folder.
 
         Raises:
-            InputError: Something does not fit or cannot be told; then nothing is written.
+            InputError: Something does not fit or cannot be determined; then nothing is written.
         """
-        target, where, limit = _checked(self.path, self.to, runtime, self.largest_gib)
-        chosen = layout_of(where, self.layout)
-        train, wanted = _wanted(self.data, runtime, limit)
+        # The target first: nothing should be read in vain if it exists already.
+        target = expanded(self.to, "pipeline.to") if self.to else runtime.output / "imported"
+        check_new(target)
+        if self.path is None:
+            raise InputError(KEY, None, "the file or folder of a distilled set")
+        path = expanded(self.path, KEY)
+        layout = layout_of(path, self.layout)
+        train, _ = self.data.load(runtime.cache)
+        required = _wanted(self.data, train, limit=int(self.largest_gib * 2**30))
         how = Reading(self.space, self.name, self.factor, self.by_column, self.convention, self.classes)
-        reading = how.checked(chosen, train)
-        made = _made(
-            chosen.read(where, wanted), reading, wanted, train, {"from": self.path, "layout": chosen.name}
-        )
+        reading = how.checked(layout, train)
+        foreign = layout.read(path, required)
+        imported = _converted(foreign, reading, required, train, self.path, layout.name)
         with new_folder(target) as folder:
-            made.save(folder / "expert_0.safetensors")
-        _tell(made, target, _permuted(made, train))
-        return {"images": len(made.images), "set": str(target)}
+            imported.save(folder / "expert_0.safetensors")
+        _report(imported, target, _permuted(imported, train))
+        return {"images": len(imported.images), "set": str(target)}
 
 
-def _checked(
-    path: str | None, to: str | None, runtime: Runtime, largest_gib: float
-) -> tuple[Path, Path, int]:
-    """Return where to write, where to read, and how many bytes at most."""
-    target = expanded(to, "pipeline.to") if to else runtime.output / "imported"
-    check_new(target)
-    if path is None:
-        raise InputError(KEY, None, "the file or folder of a distilled set")
-    return target, expanded(path, KEY), int(largest_gib * 2**30)
+def _wanted(data: DataSource, train: RealSet, limit: int) -> Wanted:
+    """Return what a set must fit to belong to the real data, in files of at most ``limit`` bytes."""
+    # Whitened data wrap their source, which alone knows the WordNet ids of its classes.
+    source = getattr(data, "source", data)
+    synsets = tuple(getattr(source, "wnids", ()))
+    return Wanted(train.classes, (train.channels, train.size, train.size), limit, synsets)
 
 
-def _wanted(data: DataSource, runtime: Runtime, limit: int) -> tuple[RealSet, Wanted]:
-    """Return the training data and what of it a set must fit: WordNet ids too, also where data is read
-    whitened.
-    """
-    train, _ = data.load(runtime.cache)
-    synsets = tuple(getattr(getattr(data, "source", data), "wnids", ()))
-    return train, Wanted(train.classes, (train.channels, train.size, train.size), limit, synsets)
-
-
-def _made(
-    foreign: Foreign, reading: Reading, wanted: Wanted, train: RealSet, source: dict[str, Any]
+def _converted(
+    foreign: Foreign, reading: Reading, required: Wanted, train: RealSet, path: str, layout: str
 ) -> SyntheticSet:
-    """Return what was read as a set, checked; ``source`` is what its settings say of where it comes from."""
-    where = source["from"]
-    order = conventions.label_order(foreign, train.name, wanted, reading.convention, reading.classes)
-    fitted = arranged(foreign, len(train.classes), where).reordered(order)
-    images_NCHW, space, told = _in_space(fitted.images_NCHW, foreign, reading, train, where)
+    """Return what was read as a checked set, whose settings record where it comes from."""
+    order = conventions.label_order(foreign, train.name, required, reading.convention, reading.classes)
+    fitted = arranged(foreign, len(train.classes), path).reordered(order)
+    images_NCHW, space, changes = _in_space(fitted.images_NCHW, foreign, reading, train, path)
+    # Recorded only if the files number the classes differently.
     if order != sorted(order):
-        told["label_order"] = [train.classes[c] for c in order]
+        changes["label_order"] = [train.classes[c] for c in order]
+    # So that it can be checked later from which files the set was made.
     digests = {file.name: digest_of(file) for file in foreign.files}
     by_column = foreign.by_column if reading.by_column is None else reading.by_column
-    # Padding of sides the factor does not divide: grey, which is 0 where pixels are centred.
+    # If the factor does not divide a side, the rest is padded grey: 0.5 in raw pixels, 0 in centred ones.
     tiling = Tiling(reading.factor or foreign.factor, by_column, fill=0.5 if space == "raw" else 0.0)
     provenance = provenance_of(
         train,
@@ -165,54 +158,72 @@ def _made(
         ipc=len(images_NCHW) // len(train.classes),
         space=space,
         tiling=tiling,
-        settings={"imported": {**source, "labels": fitted.labels, "sha256": digests, **told}},
+        settings={
+            "imported": {
+                "from": path,
+                "layout": layout,
+                "labels": fitted.labels,
+                "sha256": digests,
+                **changes,
+            }
+        },
     )
     rate = None if foreign.learned_rate is None else torch.tensor(foreign.learned_rate)
     return SyntheticSet(images_NCHW, provenance, rate, fitted.soft_NC, whitening=train.whitening)
 
 
 def _in_space(
-    images_NCHW: torch.Tensor, foreign: Foreign, reading: Reading, train: RealSet, where: str
+    images_NCHW: torch.Tensor, foreign: Foreign, reading: Reading, train: RealSet, path: str
 ) -> tuple[torch.Tensor, Space, dict[str, Any]]:
-    """Return images as the data here has them: raw, or by its own normalisation; their space; and what was
-    changed.
-    """
-    told = conventions.statistics_of(foreign, train.name, reading.convention)
-    mean, std = told or (train.mean, train.std)
-    seen = Normalisation(mean, std, train.whitening)
-    space = space_of(images_NCHW, reading.space, foreign, seen, where)
+    """Return the images, raw or normalised as the real data; their space; and a record of the changes."""
+    statistics = conventions.statistics_of(foreign, train.name, reading.convention)
+    mean, std = statistics or (train.mean, train.std)
+    original = Normalisation(mean, std, train.whitening)
+    space = space_of(images_NCHW, reading.space, foreign, original, path)
+    # Only standardised numbers depend on a mean and std.
     if space != "standardised":
         return images_NCHW, space, {}
+    # Now it matters which statistics they are, and programs differ.
     conventions.require_statistics(foreign, train.name, reading.convention)
     if (mean, std) == (train.mean, train.std):
         return images_NCHW, space, {}
     changed = {"standardised_by": {"mean": list(mean), "std": list(std)}}
-    return train.normalisation.standardised(seen.raw(images_NCHW)), space, changed
+    return train.normalisation.standardised(original.raw(images_NCHW)), space, changed
 
 
-def _permuted(made: SyntheticSet, train: RealSet) -> bool:
-    """Say whether the labels look as if they were in another order, by some real images of each class."""
-    rows = [train.class_indices(c)[:_LOOKED_AT] for c in range(len(train.classes))]
-    real = [coarse(train.images_NCHW[some] / 255) for some in rows]
+def _permuted(imported: SyntheticSet, train: RealSet) -> bool:
+    """Return True if the labels seem to be in another order, judged by some real images of each class."""
+    # A few hundred images are enough for the mean of a class.
+    indices = [train.class_indices(c)[:_REAL_IMAGES] for c in range(len(train.classes))]
+    real = [coarse(train.images_NCHW[rows] / 255) for rows in indices]
     with torch.no_grad():
-        return looks_permuted(made.raw(), made.decode()[1], real)
+        return looks_permuted(imported.raw(), imported.decode()[1], real)
 
 
-def _tell(made: SyntheticSet, target: Path, permuted: bool) -> None:
-    p = made.provenance
+def _report(imported: SyntheticSet, target: Path, permuted: bool) -> None:
+    """Print what was read and how to use it, so that the user sees what `auto` decided."""
+    p = imported.provenance
     source = p.settings["imported"]
-    rate = "" if made.learned_rate is None else f", learned step size {made.learned_rate.item():.4g}"
-    tiles = f", {p.tiling.factor}×{p.tiling.factor} tiles in each" * (p.tiling.factor > 1)
-    what = f"{len(made.images)} images, {p.ipc} a class{tiles}, read as {source['layout']} and {p.space}"
+    rate, tiles = "", ""
+    if imported.learned_rate is not None:
+        rate = f", learned step size {imported.learned_rate.item():.4g}"
+    if p.tiling.factor > 1:
+        tiles = f", {p.tiling.factor}×{p.tiling.factor} tiles in each"
+    what = f"{len(imported.images)} images, {p.ipc} a class{tiles}, read as {source['layout']} and {p.space}"
     lines = [f"{p.method}: {what}; labels {source['labels']}{rate}"]
     order = source.get("label_order", p.classes)
-    few = ", ".join(f"{label} {name}" for label, name in enumerate(order[:10]))
-    lines.append(f"labels of the files: {few}{', …' * (len(order) > 10)}")
+    first_labels = ", ".join(f"{label} {name}" for label, name in enumerate(order[:10]))
+    more = ", …" if len(order) > 10 else ""
+    lines.append(f"labels of the files: {first_labels}{more}")
     exact = "the images are those of the files, in float32"
-    if by := source.get("standardised_by"):
-        exact = f"the images were standardised by mean {by['mean']} and std {by['std']} and now are by the data's own"
+    if statistics := source.get("standardised_by"):
+        exact = (
+            f"the images were standardised by mean {statistics['mean']} and std {statistics['std']}"
+            " and now are by the data's own"
+        )
     lines.append(f"{exact}: pipeline=evaluate pipeline.path={target}")
     if permuted:
+        # Only a warning: images of some methods resemble no real class.
         lines.append(
             "warning: these images look as if their classes were in another order than their labels say "
             "(nearest means of real classes); see pipeline.convention and pipeline.classes"

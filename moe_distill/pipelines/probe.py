@@ -1,9 +1,7 @@
-"""Linear probe: what the features of a student, frozen after its training on a set, are worth for real
-images.
-"""
+"""Linear probe: how well a linear classifier does on a student's features of real images."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import DataSource, RealSet
 from moe_distill.data.sources.tree import KEY as DATA_KEY
 from moe_distill.errors import InputError, renamed
+from moe_distill.evaluation.columns import StudentRow
 from moe_distill.evaluation.labels import require_labels, with_recipe_labels
 from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.evaluation.students import students_on
@@ -27,20 +26,34 @@ from moe_distill.models.base import Network
 from moe_distill.pipelines.evaluate import SetStudents, require_plans_set
 from moe_distill.pipelines.finish import write_stages
 from moe_distill.pipelines.full import set_stages
-from moe_distill.pipelines.stage import Missing, Pipeline, ResultRow, Stage, Work, make_all
+from moe_distill.pipelines.stage import Missing, Pipeline, Stage, Work, make_all
 from moe_distill.results.known_rows import Results
 from moe_distill.results.run_tables import publish
-from moe_distill.results.schema import ProbeRow, columns_of
+from moe_distill.results.schema import ProbeRow as ProbeSchema
+from moe_distill.results.schema import columns_of
 from moe_distill.results.wording import in_percent
 from moe_distill.seeding import stream
 from moe_distill.store.identity import key
 from moe_distill.store.store import commit, write_json
 from moe_distill.terminal import say, show
+from moe_distill.training.classifier import Classifier
 from moe_distill.validation.values import Count, Text, checked
 
 KIND = "probe"
-COLUMNS = columns_of(ProbeRow)
-_ROUNDS, _CHUNK = 1000, 512
+COLUMNS = columns_of(ProbeSchema)
+_ITERATIONS = (
+    1000  # of the logistic regression at most; with scikit-learn's default, 100, it may not converge
+)
+_CHUNK = 512  # images that go through a network at a time
+
+
+class ProbeRow(StudentRow, total=False):
+    """A row of ``probe.csv`` before it is written; see :class:`~moe_distill.results.schema.ProbeRow`."""
+
+    onto: str
+    images_per_class: int
+    accuracy: float
+    accuracy_untrained: float
 
 
 @checked
@@ -48,14 +61,15 @@ _ROUNDS, _CHUNK = 1000, 512
 class Probe(Pipeline):
     """Train students on a set, freeze them, and test a logistic regression on their features of real images.
 
-    Leaves ``probe.csv``: a row an architecture and seed, beside the same network as it was before its
-    training.
+    Writes ``probe.csv``: a row for each architecture and seed, with the accuracy after training and that of
+    the same network before it.
 
     Args:
-        plan: The distillation whose set the students are trained on.
+        plan: The distillation whose set the students are trained on. The set is distilled now if it is
+            missing.
         protocol: How they are trained: as in an evaluation.
-        path: A set's file or folder instead of the plan's, which is distilled now where it is not yet.
-        onto: The real data of the probe, of the same size and channels; None takes the set's own.
+        path: A set's file or folder instead of the plan's set.
+        onto: The real data of the probe, of the same size and channels; None takes the data of the plan.
         images_per_class: Real training images of each class, drawn at random; None takes all.
     """
 
@@ -66,9 +80,10 @@ class Probe(Pipeline):
     images_per_class: Count | None = None
 
     def stages(self, results: Results) -> Iterator[Stage]:
-        """Yield what makes the set, and the students; what the linear classifiers take is left out.
+        """Yield the stages that make the set, and the students; the linear classifiers' cost is left out.
 
         Raises:
+            InputError: The plan cannot be distilled, or cannot provide the recipe's labels.
             UnknownCost: The set is at a path.
         """
         require_plans_set(self.path)
@@ -77,7 +92,8 @@ class Probe(Pipeline):
         yield Probing(self)
 
     def data_of(self, cache: Path) -> tuple[RealSet, RealSet]:
-        """Return the real images that the classifiers are fitted to and tested on."""
+        """Return the real training and test images of the classifiers."""
+        # An error about the data names the setting that chose them.
         with renamed(DATA_KEY, DATA_KEY if self.onto is None else "pipeline.onto.root"):
             return (self.onto or self.plan.data).load(cache)
 
@@ -91,7 +107,7 @@ class Probe(Pipeline):
             InputError: The probe's images are of another shape, or a class has too few of them.
         """
         make_all(set_stages(self.plan, runtime.results, self.path), runtime)
-        rows = Probing(self).make(runtime)
+        rows = Probing(self).probe(runtime)
         publish(rows, runtime.output, "probe.csv")
         write_stages(runtime)
         _show(rows, runtime)
@@ -105,49 +121,56 @@ class Probing(Stage):
     """Students to probe, and their classifiers.
 
     Attributes:
-        of: Whose students they are.
+        pipeline: What is probed, and how.
     """
 
-    of: Probe
+    pipeline: Probe
 
     def missing(self, results: Results) -> list[Missing]:
-        """Return every student, done or not: they are trained again to be probed."""
-        plan, protocol = self.of.plan, self.of.protocol
+        """Return every student, done or not, as an evaluation keeps no weights that could be probed."""
+        plan, protocol = self.pipeline.plan, self.pipeline.protocol
         train, test = plan.data.load(results.store.cache)
-        other, tested = self.of.data_of(results.store.cache)
-        per_class = self.of.images_per_class
-        fitted_to = len(other.classes) * per_class if per_class else len(other)
-        looks = protocol.seeds * 2 * (len(tested) + fitted_to)  # before and after the training
-        forward_passes = looks + protocol.recipe.forward_passes(
-            plan.decoded(train), len(test), protocol.seeds
-        )
-        decided = SetStudents(plan, protocol).trained_on(results)
-        decides = [decided, protocol.recipe, list(protocol.numbers), other.fingerprint, per_class]
+        probe_train, probe_test = self.pipeline.data_of(results.store.cache)
+        per_class = self.pipeline.images_per_class
+        fitted_to = len(probe_train.classes) * per_class if per_class else len(probe_train)
+        # The features of all of them are computed before and after the training.
+        features = protocol.seeds * 2 * (len(probe_test) + fitted_to)
+        training = protocol.recipe.forward_passes(plan.decoded(train), len(test), protocol.seeds)
+        trained_on = SetStudents(plan, protocol).trained_on(results)
+        seeds = list(protocol.student_seeds)
+        settings = [trained_on, protocol.recipe, seeds, probe_train.fingerprint, per_class]
         name = f"students to probe of {plan.roster}, done or not, less the classifiers"
-        networks = protocol.students.items()
         return [
-            Missing(name, key([decides, who]), Work.on(network, train), forward_passes)
-            for who, network in networks
+            Missing(name, key([settings, architecture]), Work.on(network, train), features + training)
+            for architecture, network in protocol.students.items()
         ]
 
-    def make(self, runtime: Runtime) -> list[ResultRow]:
-        """Train and probe the students that are missing; return a row each."""
-        plan, protocol = self.of.plan, self.of.protocol
-        training_set = with_recipe_labels(
-            training_set_of(plan, runtime, self.of.path), plan, protocol.recipe, runtime
-        )
-        train, test = self.of.data_of(runtime.cache)
-        shape, wanted = (train.channels, train.size), (training_set.test.channels, training_set.test.size)
-        if shape != wanted:
-            value, allowed = f"{train.name}, {shape[1]} pixels", f"{wanted[0]} × {wanted[1]}² as the set's"
+    def make(self, runtime: Runtime) -> list[StudentRow]:
+        """Train and probe the students that are missing; leaves no rows of students."""
+        self.probe(runtime)
+        return []
+
+    def probe(self, runtime: Runtime) -> list[ProbeRow]:
+        """Train and probe the students that are missing; return the row of every student.
+
+        Raises:
+            InputError: The probe's images are of another shape, or a class has too few of them.
+        """
+        plan, protocol = self.pipeline.plan, self.pipeline.protocol
+        training_set = training_set_of(plan, runtime, self.pipeline.path)
+        training_set = with_recipe_labels(training_set, plan, protocol.recipe, runtime)
+        train, test = self.pipeline.data_of(runtime.cache)
+        channels, size = training_set.test.channels, training_set.test.size
+        if (train.channels, train.size) != (channels, size):
+            value, allowed = f"{train.name}, {train.size} pixels", f"{channels} × {size}² as the set's"
             raise InputError("pipeline.onto", value, allowed)
-        train, test = (_as_seen(part, training_set.test).to(runtime.device) for part in (train, test))
-        train = _balanced(train, self.of.images_per_class)
-        return [
-            row
-            for name in protocol.students
-            for row in _probed(name, training_set, protocol, runtime, train, test)
-        ]
+        # Other data keep their pixels but get the normalisation that the students were trained with.
+        train, test = (_normalised_as(part, training_set.test).to(runtime.device) for part in (train, test))
+        train = _balanced(train, self.pipeline.images_per_class)
+        rows = []
+        for name in protocol.students:
+            rows += _probed(name, training_set, protocol, runtime, train, test)
+        return rows
 
 
 def _probed(
@@ -157,83 +180,94 @@ def _probed(
     runtime: Runtime,
     train: RealSet,
     test: RealSet,
-) -> list[ResultRow]:
-    common = protocol.settings(training_set.settings, training_set.test, name)
+) -> list[ProbeRow]:
+    """Return the rows of one architecture, from the store or computed now."""
     settings = {
-        **common,
-        "seeds": list(protocol.numbers),
+        **protocol.settings(training_set.settings, training_set.test, name),
+        "seeds": list(protocol.student_seeds),
         "onto": [train.fingerprint, test.fingerprint],
         "statistics": train.statistics,
     }
 
     def make(folder: Path) -> None:
-        classifier = students_on(name, protocol.numbers, training_set, protocol)
-        before = [fitted(network, train, test) for network in classifier.students]
-        runtime.fit(
-            classifier, runtime.store.work(KIND, settings), f"{training_set.columns['roster']} → {name} probe"
-        )
-        scores = []
-        for i, network in enumerate(classifier.students):
-            network.load_state_dict(classifier.cohort.weights_of(i))
-            network.to(train.device)  # whence the fit took it away
-            own = {
-                "seed": protocol.numbers[i],
-                "accuracy": fitted(network, train, test),
-                "accuracy_untrained": before[i],
-            }
-            scores.append(own)
-        write_json(folder / "scores.json", scores)
+        classifier = students_on(name, protocol.student_seeds, training_set, protocol)
+        # Before the fit, which changes the networks.
+        untrained = [fitted(network, train, test) for network in classifier.students]
+        work = runtime.store.work(KIND, settings)
+        runtime.fit(classifier, work, f"{training_set.columns['roster']} → {name} probe")
+        trained = [fitted(network, train, test) for network in _trained_networks(classifier, train.device)]
+        scores = zip(protocol.student_seeds, trained, untrained, strict=True)
+        columns = ("seed", "accuracy", "accuracy_untrained")
+        write_json(folder / "scores.json", [dict(zip(columns, score, strict=True)) for score in scores])
 
-    held = json.loads((runtime.store.obtain(KIND, settings, make) / "scores.json").read_text())
-    told = {
-        **{column: training_set.columns[column] for column in COLUMNS if column in training_set.columns},
-        **{"experiment": runtime.experiment, "scale": runtime.scale, "overrides": runtime.overrides},
-        **{
-            "architecture": name,
-            "recipe": protocol.recipe.name,
-            "recipe_key": protocol.recipe_key,
-            "commit": commit(),
-        },
+    # Stored for all seeds together, as they are trained together.
+    scores: list[ProbeRow] = json.loads(
+        (runtime.store.obtain(KIND, settings, make) / "scores.json").read_text()
+    )
+    common: ProbeRow = {
+        **training_set.columns,
+        "experiment": runtime.experiment,
+        "scale": runtime.scale,
+        "overrides": runtime.overrides,
+        "architecture": name,
+        "recipe": protocol.recipe.name,
+        "recipe_key": protocol.recipe_key,
+        "commit": commit(),
         "fusion": protocol.fusion.describe_for(len(training_set.pool.experts_M.unique())),
         "onto": train.name,
         "images_per_class": int(train.counts().max()),
     }
-    return [{**told, **row, "config_hash": key({**settings, "seed": row["seed"]})} for row in held]
+    return [{**common, **score, "config_hash": key({**settings, "seed": score["seed"]})} for score in scores]
 
 
-def _show(found: Sequence[Mapping[str, Any]], runtime: Runtime) -> None:
-    shown = Table(title=f"{runtime.experiment}: linear probe, test accuracy, %, mean ± std over students")
+def _trained_networks(classifier: Classifier, device: torch.device) -> Iterator[Network]:
+    """Yield the students with their trained weights."""
+    for i, network in enumerate(classifier.students):
+        # The cohort may have trained all students stacked in one network, so their weights are copied back.
+        network.load_state_dict(classifier.cohort.weights_of(i))
+        network.to(device)  # Lightning moves a module to the CPU after a fit
+        yield network
+
+
+def _show(rows: Sequence[ProbeRow], runtime: Runtime) -> None:
+    """Print the accuracies of each architecture's students, trained and untrained."""
+    table = Table(title=f"{runtime.experiment}: linear probe, test accuracy, %, mean ± std over students")
     for column in ("network", "trained on the set", "untrained"):
-        shown.add_column(column, justify="left" if column == "network" else "right")
-    for name in dict.fromkeys(row["architecture"] for row in found):
-        own = [row for row in found if row["architecture"] == name]
-        shown.add_row(
-            name, *(in_percent([row[c] for row in own]) for c in ("accuracy", "accuracy_untrained"))
-        )
-    show(shown)
+        table.add_column(column, justify="left" if column == "network" else "right")
+    for name in dict.fromkeys(row["architecture"] for row in rows):
+        students = [row for row in rows if row["architecture"] == name]
+        trained = in_percent([row["accuracy"] for row in students])
+        untrained = in_percent([row["accuracy_untrained"] for row in students])
+        table.add_row(name, trained, untrained)
+    show(table)
     say(f"rows: {runtime.output / 'probe.csv'}")
 
 
 def fitted(network: Network, train: RealSet, test: RealSet) -> float:
-    """Return the test accuracy, a fraction, of a logistic regression on a network's standardised features."""
-    judge = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_ROUNDS))
-    judge.fit(_features(network, train), train.labels_N.cpu().numpy())
-    return float(judge.score(_features(network, test), test.labels_N.cpu().numpy()))
+    """Fit a logistic regression to a network's standardised features; return its test accuracy.
+
+    Accuracy is a fraction; features are those of the frozen network in evaluation mode.
+    """
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=_ITERATIONS))
+    classifier.fit(_features(network, train), train.labels_N.cpu().numpy())
+    return float(classifier.score(_features(network, test), test.labels_N.cpu().numpy()))
 
 
 @torch.no_grad()
 def _features(network: Network, real: RealSet) -> Any:
     network.eval()
+    # In chunks, as a whole data set may not fit into the memory of a GPU.
     chunks = real.images_NCHW.split(_CHUNK)
     return torch.cat([network.embed(real.normalised(chunk)).cpu() for chunk in chunks]).numpy()
 
 
-def _as_seen(real: RealSet, by: RealSet) -> RealSet:
-    """Return real images that are normalised as the students' own were."""
-    return replace(real, mean=by.mean, std=by.std, whitening=by.whitening)
+def _normalised_as(real: RealSet, reference: RealSet) -> RealSet:
+    """Return real images that are normalised as the reference's, which the students were trained on."""
+    return replace(real, mean=reference.mean, std=reference.std, whitening=reference.whitening)
 
 
 def _balanced(real: RealSet, per_class: int | None) -> RealSet:
+    """Return ``per_class`` random images of every class; all images for None."""
     fewest = int(real.counts().min())
     if per_class is None:
         return real
@@ -241,6 +275,10 @@ def _balanced(real: RealSet, per_class: int | None) -> RealSet:
         raise InputError(
             "pipeline.images_per_class", per_class, f"1 to {fewest}, the images of the smallest class"
         )
+    # Seed 0 whatever the run's seed: all sets must be probed with the same images.
     rng, labels_N = stream(0, "probe"), real.labels_N.cpu()
-    rows = [labels_N.eq(c).nonzero().squeeze(1) for c in range(len(real.classes))]
-    return real.subset(torch.cat([r[torch.randperm(len(r), generator=rng)[:per_class]] for r in rows]))
+    drawn = []
+    for c in range(len(real.classes)):
+        indices = labels_N.eq(c).nonzero().squeeze(1)
+        drawn.append(indices[torch.randperm(len(indices), generator=rng)[:per_class]])
+    return real.subset(torch.cat(drawn))

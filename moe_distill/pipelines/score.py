@@ -1,39 +1,34 @@
-"""Score: what a set is worth apart from its labels, its augmentation and its learning rate (DD-Ranking's
-protocol).
-"""
+"""Score: what a set is worth apart from labels, augmentation and learning rate, by DD-Ranking's protocol."""
 
-import functools
-import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
-from moe_distill.evaluation import ddranking as scores
+from moe_distill.evaluation.columns import StudentRow, cells_of
+from moe_distill.evaluation.ddranking import scores_of
+from moe_distill.evaluation.ddranking_students import ScoreCells, Trained, trained_for
 from moe_distill.evaluation.ddranking_trainings import (
     Part,
     Rates,
     Search,
     SelectOn,
-    Training,
-    labels_of,
     random_subset,
     trainings,
-    unlabelled,
+    without_set_labels,
 )
 from moe_distill.evaluation.labels import with_recipe_labels
 from moe_distill.evaluation.protocol import EvaluationProtocol
-from moe_distill.evaluation.students import train_students
 from moe_distill.evaluation.training_set import TrainingSet, training_set_of
 from moe_distill.experts.distillation import Distillation
 from moe_distill.pipelines.evaluate import SetStudents, require_plans_set
 from moe_distill.pipelines.finish import finish_run
 from moe_distill.pipelines.full import set_stages
-from moe_distill.pipelines.stage import Missing, Pipeline, ResultRow, Stage, Work, make_all, once
+from moe_distill.pipelines.stage import Missing, Pipeline, Stage, Work, make_all, unique_rows
 from moe_distill.results.known_rows import Results
 from moe_distill.results.run_tables import publish
 from moe_distill.results.schema import SCORES, TRAININGS, ScoreRow, columns_of
@@ -48,25 +43,22 @@ if TYPE_CHECKING:
 
 COLUMNS = columns_of(ScoreRow)
 
-Done = tuple[dict[str, Any], list[dict[str, Any]]]
-"""What a score tells of a training, and its students' rows."""
-
 
 @checked
 @dataclass(frozen=True)
 class Score(Pipeline):
-    """Score a plan's distilled set, or the set at a path, by DD-Ranking's protocol; leaves ``scores.csv``.
+    """Score a plan's distilled set, or the set at a path, by DD-Ranking's protocol; writes ``scores.csv``.
 
     Args:
-        plan: Whose set is scored, and the data.
+        plan: The distillation whose set is scored, and the data. The set is distilled now if it is missing.
         protocol: The set's own recipe, the networks and how many students of each.
         real: How students of all real images are trained.
         lrs: See :class:`Search`, as for ``select_on`` and ``held_out``.
         select_on: See ``lrs``.
         held_out: See ``lrs``.
-        w: Weight of IOR in LRS.
-        gamma: Weight of the lead with augmentation in ARS.
-        path: A set's file or folder instead of the plan's, distilled now where it is not yet.
+        w: Weight of IOR in LRS, in [0, 1].
+        gamma: Weight of the lead with augmentation in ARS, in [0, 1].
+        path: A set's file or folder instead of the plan's set.
     """
 
     plan: Distillation
@@ -85,7 +77,7 @@ class Score(Pipeline):
         return Search(self.lrs, self.select_on, self.held_out)
 
     def stages(self, results: Results) -> Iterator[Stage]:
-        """Yield what makes the set, and the trainings that score it.
+        """Yield the stages that make the set, and the trainings that score it.
 
         Raises:
             UnknownCost: The set is at a path.
@@ -104,12 +96,16 @@ class Score(Pipeline):
             InputError: There is no such set, it belongs to other data, or there are too few real images.
         """
         train, _ = self.plan.data.load(runtime.cache)
-        self.search.check(train, self.plan.roster.budget if self.path is None else 0)  # before any work
+        # How many images a set from a file stores is not known yet; `trainings` checks it then.
+        self.search.check(train, self.plan.roster.budget if self.path is None else 0)
         make_all(set_stages(self.plan, runtime.results, self.path), runtime)
         table, students = Scoring(self).scored(runtime)
         finish_run(students, runtime)
+        # The sweep's rows, so that a job that ends shows how its set compares with the others.
         _show(publish(table, runtime.output, "scores.csv"), runtime)
-        return _summed(table, runtime)
+        mean = {score: statistics.mean(float(row[score]) for row in table) for score in ("lrs", "ars")}
+        runtime.tracker.summary(mean)
+        return {"accuracy": mean["lrs"], "rows": table}
 
 
 @dataclass(frozen=True)
@@ -117,184 +113,138 @@ class Scoring(Stage):
     """Six trainings of each architecture that score a set.
 
     Attributes:
-        of: What is scored, and how.
+        pipeline: What is scored, and how.
     """
 
-    of: Score
+    pipeline: Score
 
     def missing(self, results: Results) -> list[Missing]:
-        """Return every training of every rate, as if none were done."""
-        of, plan, protocol = self.of, self.of.plan, self.of.protocol
+        """Return every training at every rate, as if none were done: which rate is best is not known yet."""
+        pipeline, plan, protocol = self.pipeline, self.pipeline.plan, self.pipeline.protocol
         train, test = plan.data.load(results.store.cache)
-        random = len(train.classes) * plan.roster.budget
-        trained = (
-            [(protocol.recipe, plan.decoded(train))] * 3
-            + [(protocol.recipe, random)] * 2
-            + [(of.real, len(train))]
-        )
-        students = protocol.seeds * (len(of.lrs) + 1 if len(of.lrs) > 1 else 1)
+        random_images = len(train.classes) * plan.roster.budget
+        set_images = plan.decoded(train)
+        # As in `trainings`: three of the set, two of random images, one of all real images.
+        trained = [(protocol.recipe, set_images)] * 3
+        trained += [(protocol.recipe, random_images)] * 2
+        trained += [(pipeline.real, len(train))]
+        # Students are trained at every rate, then once more at the best one. A single rate needs no trial.
+        rounds = len(pipeline.lrs) + 1 if len(pipeline.lrs) > 1 else 1
+        students = protocol.seeds * rounds
         forward_passes = sum(recipe.forward_passes(images, len(test), students) for recipe, images in trained)
-        settings = [protocol.recipe, list(protocol.numbers), of.real, of.lrs, of.select_on, of.held_out]
-        decides = [SetStudents(plan, protocol).trained_on(results), *settings]
+        settings = [
+            SetStudents(plan, protocol).trained_on(results),
+            protocol.recipe,
+            list(protocol.student_seeds),
+            pipeline.real,
+            pipeline.lrs,
+            pipeline.select_on,
+            pipeline.held_out,
+        ]
         name = f"six trainings to score {plan.roster}, done or not"
-        networks = protocol.students.items()
         return [
-            Missing(name, key([decides, who]), Work.on(network, train), forward_passes)
-            for who, network in networks
+            Missing(name, key([settings, architecture]), Work.on(network, train), forward_passes)
+            for architecture, network in protocol.students.items()
         ]
 
-    def make(self, runtime: Runtime) -> list[ResultRow]:
+    def make(self, runtime: Runtime) -> list[StudentRow]:
         """Train what is missing and return the students' rows."""
         return self.scored(runtime)[1]
 
-    def scored(self, runtime: Runtime) -> tuple[list[dict[str, Any]], list[ResultRow]]:
+    def scored(self, runtime: Runtime) -> tuple[list[ScoreCells], list[StudentRow]]:
         """Train what is missing; return a row of scores for each architecture, and the students' rows."""
-        of, plan, protocol, search = self.of, self.of.plan, self.of.protocol, self.of.search
+        pipeline, plan, protocol = self.pipeline, self.pipeline.plan, self.pipeline.protocol
         train, test = (part.to(runtime.device) for part in plan.data.load(runtime.cache))
-        own = with_recipe_labels(training_set_of(plan, runtime, of.path), plan, protocol.recipe, runtime)
-        dealt = functools.partial(_dealt, own, test, plan, protocol.recipe, runtime)
-        compared = trainings(own, (train, test), dealt, protocol, of.real, search)
-        done = {
-            name: {
-                training: _trained(compared[training], name, protocol, search, runtime)
+        training_set = training_set_of(plan, runtime, pipeline.path)
+        training_set = with_recipe_labels(training_set, plan, protocol.recipe, runtime)
+
+        def draw_random(part: RealSet, student: int) -> TrainingSet:
+            # Random images have no labels of the set's kind, but a teacher can label them too.
+            subset = random_subset(part, test, training_set.stored, student)
+            return with_recipe_labels(subset, plan, without_set_labels(protocol.recipe), runtime)
+
+        compared = trainings(
+            training_set, (train, test), draw_random, protocol, pipeline.real, pipeline.search
+        )
+        settings = self._setting_columns(training_set, train)
+        table: list[ScoreCells] = []
+        students: list[StudentRow] = []
+        for name in protocol.students:
+            done = {
+                training: trained_for(compared[training], name, protocol, pipeline.search, runtime)
                 for training in TRAININGS
             }
-            for name in protocol.students
+            table.append(self._row(name, done, training_set, settings))
+            for trained in done.values():
+                students += trained.students
+        return table, unique_rows(students)
+
+    def _setting_columns(self, training_set: TrainingSet, train: RealSet) -> ScoreCells:
+        """Return the columns of a row of scores that the settings decide."""
+        protocol, search = self.pipeline.protocol, self.pipeline.search
+        return {
+            "students": protocol.seeds,
+            # Its key, as a teacher has no short name that is unique.
+            "teacher": key(self.pipeline.plan.labeller) if training_set.pool.label else "",
+            "select_on": search.rule,
+            "held_out": search.held_out if search.needs_held_out else "",
+            "lrs_tried": " ".join(map(str, search.lrs)),
+            "augmentation": _augmentation(protocol.recipe),
+            "normalisation": f"{train.space} {describe(train.statistics)}",
+            "w": self.pipeline.w,
+            "gamma": self.pipeline.gamma,
         }
-        common = {**_told_of(protocol, own, plan, train, search), "w": of.w, "gamma": of.gamma}
-        table = [_row(name, done[name], own, protocol, of.real, common) for name in protocol.students]
-        return table, once([row for by in done.values() for _, students in by.values() for row in students])
 
-
-def _summed(table: Sequence[Mapping[str, Any]], runtime: Runtime) -> dict[str, Any]:
-    mean = {score: statistics.mean(row[score] for row in table) for score in ("lrs", "ars")}
-    runtime.tracker.summary(mean)
-    return {"accuracy": mean["lrs"], "rows": table}
-
-
-def _dealt(
-    own: TrainingSet,
-    test: RealSet,
-    plan: Distillation,
-    recipe: Recipe,
-    runtime: Runtime,
-    part: RealSet,
-    student: int,
-) -> TrainingSet:
-    return with_recipe_labels(
-        random_subset(part, test, own.stored, student), plan, unlabelled(recipe), runtime
-    )
-
-
-def _row(
-    name: str,
-    done: Mapping[str, Done],
-    own: TrainingSet,
-    protocol: EvaluationProtocol,
-    real: Recipe,
-    common: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the row of one architecture from what each training told."""
-    told = {
-        f"{training}_{what}": value
-        for training, (values, _) in done.items()
-        for what, value in values.items()
-    }
-    _, students = done["syn_any"]
-    of_run = ("experiment", "scale", "architecture", "width", "fusion", "overrides")
-    about = {column: students[0][column] for column in of_run}
-    decided = key([protocol.settings(own.settings, own.test, name), list(protocol.numbers), real, common])
-    found = scored(told, common["w"], common["gamma"])
-    return {**own.columns, **about, **common, **found, **told, "config_hash": decided, "commit": commit()}
-
-
-def scored(told: Mapping[str, Any], w: float, gamma: float) -> dict[str, float]:
-    """Return every score of a row from its own mean accuracies, ``<training>_mean`` (fractions)."""
-    mean = {training: float(told[f"{training}_mean"]) for training in TRAININGS}
-
-    def of(*names: str) -> dict[str, float]:
-        return {name: mean[name] for name in names}
-
-    robust = of("real_hard", "syn_hard", "syn_any", "rnd_any")
-    leads = of("syn_any", "rnd_any", "syn_plain", "rnd_plain")
-    return {
-        "hlr": scores.hlr(**of("real_hard", "syn_hard")),
-        "ior": scores.ior(**of("syn_any", "rnd_any")),
-        "alpha": scores.alpha(**robust, w=w),
-        "lrs": scores.lrs(**robust, w=w),
-        "beta": scores.beta(**leads, gamma=gamma),
-        "ars": scores.ars(**leads, gamma=gamma),
-    }
-
-
-def _trained(
-    training: Training, name: str, protocol: EvaluationProtocol, search: Search, runtime: Runtime
-) -> Done:
-    """Choose one architecture's learning rate, train its students, and return what a score tells and their
-    rows.
-    """
-
-    def students(training_sets: Sequence[TrainingSet], recipe: Recipe) -> list[dict[str, Any]]:
-        alike = replace(
-            protocol, students={name: protocol.students[name]}, recipe=recipe, fusion=training.fusion
-        )
-        if len(training_sets) == 1:
-            return train_students(training_sets[0], alike, runtime)["rows"]
-        each = [replace(alike, seeds=1, first=seed) for seed in protocol.numbers]
-        pairs = zip(training_sets, each, strict=True)
-        return [
-            row for training_set, one in pairs for row in train_students(training_set, one, runtime)["rows"]
+    def _row(
+        self, name: str, done: Mapping[str, Trained], training_set: TrainingSet, settings: ScoreCells
+    ) -> ScoreCells:
+        """Return the row of scores of one architecture."""
+        protocol = self.pipeline.protocol
+        means = {training: trained.mean for training, trained in done.items()}
+        training_columns: ScoreCells = {}
+        for training, trained in done.items():
+            training_columns |= {f"{training}_{column}": value for column, value in trained.columns.items()}
+        # Any training would do: these columns are the same in all of them.
+        student = cells_of(done["syn_any"].students[0])
+        run_columns = ("experiment", "scale", "architecture", "width", "fusion", "overrides")
+        # Not of the students' keys: a row of scores also depends on how rates were chosen.
+        decided_by = [
+            protocol.settings(training_set.settings, training_set.test, name),
+            list(protocol.student_seeds),
+            self.pipeline.real,
+            settings,
         ]
-
-    def at(rate: float) -> Recipe:
-        return replace(training.recipe, lr=rate, lr_factors={})
-
-    def judged(rate: float) -> float:
-        mean = statistics.mean(r["accuracy_last"] for r in students(training.trials, at(rate)))
-        return mean if math.isfinite(mean) else -math.inf  # a student diverged
-
-    recipe = training.recipe
-    learned = training.finals[0].lr if recipe.learned_rate else None
-    if learned is None:
-        recipe = at(search.lrs[0] if len(search.lrs) == 1 else max(search.lrs, key=judged))
-    trained = students(training.finals, recipe)
-    accuracies = [row["accuracy_last"] for row in trained]
-    values = {
-        "mean": statistics.mean(accuracies),
-        "std": statistics.stdev(accuracies) if len(accuracies) > 1 else "",
-        "lr": recipe.lr if learned is None else learned,
-        "lr_from": search.rule if learned is None else "learned",
-        "batch_size": recipe.batch_size,
-        "labels": labels_of(training.finals[0]),
-        **{column: trained[0][column] for column in ("recipe", "epochs", "steps")},
-    }
-    return values, trained
+        return {
+            **cells_of(training_set.columns),
+            **{column: student[column] for column in run_columns},
+            **settings,
+            **scores_of(means, self.pipeline.w, self.pipeline.gamma),
+            **training_columns,
+            "config_hash": key(decided_by),
+            "commit": commit(),
+        }
 
 
-def _told_of(
-    protocol: EvaluationProtocol, own: TrainingSet, plan: Distillation, train: RealSet, search: Search
-) -> dict[str, Any]:
-    recipe = protocol.recipe
-    groups = recipe.augment and (*recipe.augment.before, *recipe.augment.one_of, *recipe.augment.after)
-    acting = [*(groups or ()), *([recipe.cutmix] if recipe.cutmix else [])]
-    names = [*(recipe.pixels.names if recipe.pixels else ()), *(type(op).__name__.lower() for op in acting)]
-    return {
-        "students": protocol.seeds,
-        "teacher": key(plan.labeller) if own.pool.label else "",
-        "select_on": search.rule,
-        "held_out": search.held_out if search.needs_held_out else "",
-        "lrs_tried": " ".join(map(str, search.lrs)),
-        "augmentation": "+".join(names) or "none",
-        "normalisation": f"{train.space} {describe(train.statistics)}",
-    }
+def _augmentation(recipe: Recipe) -> str:
+    """Return the names of everything that changes images during training, joined by ``+``, or ``none``."""
+    names = list(recipe.pixels.names) if recipe.pixels else []
+    # In the order in which they act on a batch.
+    operations: list[object] = []
+    if recipe.augment:
+        operations += [*recipe.augment.before, *recipe.augment.one_of, *recipe.augment.after]
+    if recipe.cutmix:
+        operations.append(recipe.cutmix)
+    names += [type(operation).__name__.lower() for operation in operations]
+    return "+".join(names) or "none"
 
 
 def _show(table: "pl.DataFrame", runtime: Runtime) -> None:
-    shown = Table(title=f"{runtime.experiment}: scores, best LRS first")
+    """Print the scores of a sweep's sets so far."""
+    terminal_table = Table(title=f"{runtime.experiment}: scores, best LRS first")
     for column in ("set", "network", *SCORES):
-        shown.add_column(column, justify="left" if column in ("set", "network") else "right")
+        terminal_table.add_column(column, justify="left" if column in ("set", "network") else "right")
     best_first = table.sort("lrs", descending=True, maintain_order=True)
     for roster, architecture, *values in best_first.select("roster", "architecture", *SCORES).iter_rows():
-        shown.add_row(roster, architecture, *(f"{value:.3f}" for value in values))
-    show(shown)
+        terminal_table.add_row(roster, architecture, *(f"{value:.3f}" for value in values))
+    show(terminal_table)
     say(f"scores: {runtime.output / 'scores.csv'}")

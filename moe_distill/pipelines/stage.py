@@ -1,4 +1,4 @@
-"""A run as a list of stages, which is read by whoever runs it, foretells it, or asks how far it is."""
+"""A run as a list of stages, which are made one by one, forecast, or listed to see how far the run is."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,23 +8,27 @@ from typing import Any, NamedTuple, Self
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
 from moe_distill.data.sources.shared import Shared, Shelf
+from moe_distill.evaluation.columns import StudentRow
 from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.experts.distillation import Distillation
 from moe_distill.models.base import NetworkFactory
 from moe_distill.results.known_rows import Results
 from moe_distill.store.identity import word_of
 
-ResultRow = dict[str, Any]
-"""A student's row, see :class:`~moe_distill.results.schema.ResultRow`; of one to come, what is known of
-it."""
-
 
 class UnknownCost(Exception):
-    """Nothing says what a job is going to cost; the message says of what."""
+    """The cost of a job cannot be forecast; the message names what is unknown."""
 
 
 class Work(NamedTuple):
-    """A network at work, whose speed is measured for forecasts."""
+    """A network and the shape of its data, whose speed is measured for forecasts.
+
+    Attributes:
+        network: Builds the network.
+        channels: Channels of an image.
+        classes: Number of classes.
+        size: Height and width of an image, in pixels.
+    """
 
     network: NetworkFactory
     channels: int
@@ -33,7 +37,7 @@ class Work(NamedTuple):
 
     @classmethod
     def on(cls, network: NetworkFactory, real: RealSet) -> "Work":
-        """Return a network at work on images like these."""
+        """Return the network with the shape of some real data."""
         return cls(network, real.channels, len(real.classes), real.size)
 
 
@@ -42,12 +46,12 @@ class Missing:
     """Something that a stage has yet to make.
 
     Attributes:
-        name: What it is called.
-        address: What it is stored under; what two jobs share counts once.
-        work: The network that works on it.
-        forward_passes: How many images go forward, a backward pass counted as two; None where its method does not
-            say.
-        snapshots: How many times the network's weights are written, in 32 bits each.
+        name: Its name in a forecast.
+        address: Its key in the store; two jobs of a sweep that need the same thing make it once.
+        work: The network that takes most of the time.
+        forward_passes: How many images go forward, a backward pass counted as two; None if its method does
+            not say.
+        snapshots: How many times the network's weights are written, at 32 bits a weight.
     """
 
     name: str
@@ -58,26 +62,27 @@ class Missing:
 
 
 class Stage(ABC):
-    """A part of a run: what of it is missing, and how that is made."""
+    """A part of a run: what is missing of it, and how that is made."""
 
     @abstractmethod
     def missing(self, results: Results) -> list[Missing]:
-        """Return what is yet to be made, by a look that costs nothing.
+        """Return what is yet to be made. This is quick: no artifact is opened or compared with its checksum.
 
         Raises:
-            UnknownCost: Nothing says what the stage costs.
+            UnknownCost: The cost of the stage cannot be forecast.
         """
 
     @abstractmethod
-    def make(self, runtime: Runtime) -> list[ResultRow]:
-        """Make what is missing, note what each part cost, and return the rows that it leaves, if any."""
+    def make(self, runtime: Runtime) -> list[StudentRow]:
+        """Make what is missing, record what each part cost, and return the students' rows, if any."""
 
-    def expected_rows(self, results: Results, known: Mapping[str, str]) -> list[ResultRow]:
-        """Return the rows that it is to leave, with their keys, as far as they are known before it is made.
+    def expected_rows(self, results: Results, run_columns: StudentRow) -> list[StudentRow]:
+        """Return the students' rows that it will leave, with all columns that are known before it is made.
 
         Args:
-            results: Where data lie.
-            known: What is known besides: ``scale``, and ``overrides``, which a baseline leaves empty.
+            results: The rows that are done; its store has the data.
+            run_columns: Columns that the run decides: ``scale``, and ``overrides``, which are empty for a
+                baseline.
         """
         return []
 
@@ -85,28 +90,30 @@ class Stage(ABC):
 class Pipeline(ABC):
     """What a run does.
 
-    Its stages are listed lazily: which images an expert's teachers see may only be known once the networks
-    before them are trained. Who runs the stages makes each before asking for the next; who only lists them
-    sees a stand-in.
+    Its stages are generated lazily: which images an expert's teachers see may depend on networks that an
+    earlier stage trains. To run the stages, make each before asking for the next. To only list them, iterate:
+    where such images are not known yet, parts of the same sizes stand in for them.
     """
 
     @property
     def main_plan(self) -> Distillation | None:
-        """The distillation that the run is about, if it is about one."""
+        """The distillation that the run is about, or None, for example for an import."""
         return getattr(self, "plan", None)
 
     @property
     def main_protocol(self) -> EvaluationProtocol | None:
-        """How sets are judged, where they are."""
+        """How sets are evaluated, or None if they are not."""
         return getattr(self, "protocol", None)
 
     @property
     def has_stages(self) -> bool:
-        """Whether it is known what such a run does."""
+        """Whether this pipeline lists its stages, so that it can be forecast."""
+        # The inherited `stages` raises UnknownCost.
         return type(self).stages is not Pipeline.stages
 
     def sharing(self, shelf: Shelf) -> Self:
-        """Return the same run, whose plans take equal data from one shelf, where they are loaded once."""
+        """Return the same run with plans that load equal data once, through a common shelf."""
+        # Every concrete pipeline is a dataclass; this base class is not.
         arguments = {f.name: _sharing(getattr(self, f.name), shelf) for f in fields(self)}  # type: ignore[arg-type]
         return replace(self, **arguments)  # type: ignore[type-var]
 
@@ -114,20 +121,25 @@ class Pipeline(ABC):
         """Yield the stages in order, checked.
 
         Raises:
-            InputError: The run could not be made.
-            UnknownCost: Nothing says what such a run does.
+            InputError: The run's settings cannot work.
+            UnknownCost: This pipeline does not list its stages.
         """
+        # Named as on the command line.
         raise UnknownCost(f"pipeline={word_of(type(self))}")
 
     @abstractmethod
     def run(self, runtime: Runtime) -> dict[str, Any]:
-        """Make what is missing and conclude; the headline number is ``accuracy``, where there is one."""
+        """Make what is missing, write the tables and the page, and return what the run found.
 
-    def expected_rows(self, results: Results, scale: str, overrides: str) -> list[ResultRow]:
-        """Return the result rows that the run is to leave, once each; none where it leaves other tables.
+        Returns:
+            ``accuracy``: the number that a search optimises, if there is one; and others.
+        """
+
+    def expected_rows(self, results: Results, scale: str, overrides: str) -> list[StudentRow]:
+        """Return the students' rows that the run will leave, without duplicates.
 
         Args:
-            results: Where data lie.
+            results: The rows that are done; its store has the data.
             scale: The run's scale.
             overrides: What its command line sets apart from the other jobs of a sweep.
         """
@@ -135,20 +147,26 @@ class Pipeline(ABC):
 
 
 def _sharing(value: Any, shelf: Shelf) -> Any:
-    """Return a plan, or plans by name, whose data come from a shelf; anything else as it is."""
+    """Return a plan, or plans by name, with data from the shelf; return anything else unchanged."""
     if isinstance(value, Mapping):
+        # `Full` has several plans, by name.
         return {name: _sharing(entry, shelf) for name, entry in value.items()}
     return replace(value, data=Shared(value.data, shelf)) if isinstance(value, Distillation) else value
 
 
-def make_all(stages: Iterator[Stage], runtime: Runtime) -> list[ResultRow]:
-    """Make stages one after the other and return the rows that they leave."""
+def make_all(stages: Iterator[Stage], runtime: Runtime) -> list[StudentRow]:
+    """Make stages one after the other and return their students' rows."""
     return [row for stage in stages for row in stage.make(runtime)]
 
 
-def once(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """Return rows once each, by their keys, the first of each."""
-    first: dict[str, ResultRow] = {}
+def unique_rows(rows: Sequence[StudentRow]) -> list[StudentRow]:
+    """Return the first row of each ``config_hash``.
+
+    Example:
+        >>> unique_rows([{"config_hash": "a", "seed": 0}, {"config_hash": "a", "seed": 0}])
+        [{'config_hash': 'a', 'seed': 0}]
+    """
+    first: dict[str, StudentRow] = {}
     for row in rows:
         first.setdefault(row["config_hash"], row)
     return [*first.values()]

@@ -1,4 +1,4 @@
-"""Workspace: the dashboard of a project's runs."""
+"""Workspace: save a dashboard over a project's runs at Weights & Biases."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +17,12 @@ class Workspace(Pipeline):
 
     Args:
         project: wandb project, which need not have runs yet.
-        entity: User or team; None is the key's own.
+        entity: User or team; None takes the default entity of the API key.
     """
 
     project: Project
     entity: Text | None = None
 
     def run(self, runtime: Runtime) -> dict[str, Any]:
-        """Push it; return how many ``sections`` it has; wandb says where it stands."""
+        """Push the dashboard and return its number of ``sections``; wandb prints its address."""
         return {"sections": push_workspace(self.project, self.entity)}

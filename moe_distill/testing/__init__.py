@@ -1,6 +1,6 @@
-"""What every method, network, measure and data set promises, as test classes that one's own parts inherit.
+"""Conformance tests for plug-ins: what every method, network, measure and data source must satisfy.
 
-A test file of a plug-in needs one class a part::
+A plug-in's test file needs one class for each part, which inherits the tests::
 
     from functools import partial
 
@@ -10,12 +10,13 @@ A test file of a plug-in needs one class a part::
     class TestMine(MethodConformance):
         method = partial(Mine, iterations=3)
 
-pytest is needed here and nowhere else in the package.
+This is the only part of the package that needs pytest.
 """
 
 import pytest
 
-# Or a failed assertion would show no values: pytest rewrites those of test files alone.
+# By default pytest rewrites the assertions of test files only; without this, a failed one here would not show
+# its values. Must come before the modules are imported.
 pytest.register_assert_rewrite(
     *(f"{__name__}.{kind}" for kind in ("data", "measures", "methods", "networks"))
 )

@@ -1,4 +1,4 @@
-"""What every source of real data promises."""
+"""Conformance tests for sources of real data."""
 
 import json
 import pickle
@@ -15,18 +15,17 @@ from moe_distill.store.identity import describe
 
 
 class DataConformance:
-    """What every source of data promises: two parts that fit each other, the same whenever and wherever they
-    load.
+    """What every data source must satisfy: two parts that fit each other, and are the same at every load.
 
     Attributes:
-        source: The source.
+        source: The source under test.
     """
 
     source: ClassVar[DataSource]
 
     @pytest.fixture
     def origin(self) -> DataSource:
-        """The source; override it to try several with one class."""
+        """The source; override it to test several sources with one class."""
         return type(self).source
 
     @pytest.fixture
@@ -35,7 +34,7 @@ class DataConformance:
         return origin.load(tmp_path / "cache")
 
     def test_images_are_square_bytes_and_labels_are_classes(self, parts: tuple[RealSet, RealSet]) -> None:
-        """Of a size that networks take, every class in both parts."""
+        """The size is one that networks accept, and every class occurs in both parts."""
         for part in parts:
             n, channels, height, width = part.images_NCHW.shape
             assert part.images_NCHW.dtype == torch.uint8 and part.labels_N.dtype == torch.int64
@@ -45,21 +44,22 @@ class DataConformance:
             assert part.counts().min() > 0
 
     def test_both_parts_are_read_alike(self, parts: tuple[RealSet, RealSet], origin: DataSource) -> None:
-        """They share all but images and labels; class names are all different."""
+        """They differ only in images and labels; class names are unique."""
         train, test = parts
         for name in ("classes", "mean", "std", "name", "variant", "channels", "size", "device"):
             assert getattr(train, name) == getattr(test, name), name
         assert train.name == origin.name and len(set(train.classes)) == len(train.classes)
 
-    def test_training_and_test_images_are_others(self, parts: tuple[RealSet, RealSet]) -> None:
-        """A test set that is part of the training set would measure nothing."""
+    def test_training_and_test_images_differ(self, parts: tuple[RealSet, RealSet]) -> None:
+        """A test set that is part of the training set would not measure generalisation."""
+        # Real data sets contain some duplicates across their parts, so not all images need to differ.
         train, test = ({image.numpy().tobytes() for image in part.images_NCHW} for part in parts)
         assert len(test - train) > 0.5 * len(test)
 
     def test_images_are_standardised_by_the_statistics_of_the_training_part(
         self, parts: tuple[RealSet, RealSet]
     ) -> None:
-        """About: statistics may be the published ones."""
+        """Roughly: the statistics may be published ones, computed in another way."""
         train, _ = parts
         x_NCHW = train.batch(1000, stream(0, "conformance"))[0]
         assert x_NCHW.isfinite().all()
@@ -68,13 +68,14 @@ class DataConformance:
     def test_loading_it_again_gives_the_same(
         self, parts: tuple[RealSet, RealSet], origin: DataSource, tmp_path: Path
     ) -> None:
-        """From its cache, and without."""
-        prints = [part.fingerprint for part in parts]
+        """With its cache, and without."""
+        fingerprints = [part.fingerprint for part in parts]
         for cache in (tmp_path / "cache", tmp_path / "empty"):
-            assert [part.fingerprint for part in origin.load(cache)] == prints
+            assert [part.fingerprint for part in origin.load(cache)] == fingerprints
 
     def test_it_has_a_key_and_reaches_other_processes(self, origin: DataSource) -> None:
-        """Its description is JSON, and its copy in another process has the same."""
+        """Its description is JSON, and a pickled copy has the same one."""
         described = describe(origin)
         assert json.loads(json.dumps(described)) == described
+        # Spawned processes get their data source by pickle.
         assert describe(pickle.loads(pickle.dumps(origin))) == described

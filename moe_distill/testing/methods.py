@@ -1,4 +1,4 @@
-"""What every method promises."""
+"""Conformance tests for distillation methods."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -21,12 +21,12 @@ from moe_distill.testing.stand_ins import OWNER, distilled, expert, images, iter
 
 
 class MethodConformance:
-    """What every method promises, on digits and on small colour images.
+    """What every method must satisfy, tested on digits and on small colour images.
 
     Attributes:
         method: The method's class, or a ``functools.partial`` of it with its settings.
         ipc: Stored images per class, at most 10.
-        shapes: Channels and pixels a side of the images on which decoding is tried.
+        shapes: Channels and side length, in pixels, of the images on which decoding is tested.
     """
 
     method: ClassVar[MethodFactory | type[Method]]
@@ -41,7 +41,7 @@ class MethodConformance:
 
     @pytest.fixture(autouse=True)
     def one_thread(self) -> Iterator[None]:
-        """Run on one thread, whose number decides the last bits of a gradient."""
+        """Run on one thread: the number of threads changes the last bits of a gradient."""
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         yield
@@ -49,7 +49,7 @@ class MethodConformance:
 
     @pytest.fixture
     def spec(self) -> ExpertSpec:
-        """The expert before it is built; override it to try several methods with one class."""
+        """The expert's method and size; override it to test several methods with one class."""
         method = type(self).method
         return ExpertSpec(
             method if isinstance(method, functools.partial) else functools.partial(method), self.ipc
@@ -57,74 +57,75 @@ class MethodConformance:
 
     @pytest.fixture(params=["digits", "colour"])
     def real(self, request: pytest.FixtureRequest) -> RealSet:
-        """The digits, or colour noise of three classes."""
+        """The real data: handwritten digits, or colour noise of three classes."""
         return Digits().load(Path())[0] if request.param == "digits" else noise_set(3, 12)
 
     def draws(self, spec: ExpertSpec) -> bool:
-        """Say whether another seed gives other images; override it for a method that draws nothing."""
+        """Return True if the seed changes the images; override it for a method without randomness."""
         return True
 
     def test_images_move_if_they_are_to_and_stay_finite(self, spec: ExpertSpec, real: RealSet) -> None:
-        """Every image of a trainable method moves, none of another."""
-        made, start = distilled(spec, real)
-        assert torch.isfinite(images(made)).all()
-        assert torch.equal(images(made), start) != made.method.trainable
-        if made.method.trainable:
-            assert made.iteration == min(3, made.method.iterations)
-            assert made.last_scalars["loss"] > 0
-            assert (images(made) - start).flatten(1).any(1).all()
+        """Every image of a trainable method changes; no image of another method does."""
+        the_expert, start = distilled(spec, real)
+        assert torch.isfinite(images(the_expert)).all()
+        assert torch.equal(images(the_expert), start) != the_expert.method.trainable
+        if the_expert.method.trainable:
+            assert the_expert.iteration == min(3, the_expert.method.iterations)
+            assert the_expert.last_scalars["loss"] > 0
+            assert (images(the_expert) - start).flatten(1).any(1).all()
 
     def test_the_seed_alone_decides_the_images(self, spec: ExpertSpec, real: RealSet) -> None:
-        """Randomness comes from the expert's stream: the global generator has no say."""
+        """Randomness comes from the expert's stream, never from the global generator."""
         first, _ = distilled(spec, real)
-        torch.rand(3)
+        torch.rand(3)  # advances the global generator
         (second, _), (other, _) = distilled(spec, real), distilled(spec, real, seed=1)
         assert torch.equal(images(first), images(second))
         assert torch.equal(images(first), images(other)) != self.draws(spec)
 
     def test_it_reads_its_part_alone(self, spec: ExpertSpec) -> None:
-        """Whatever the images outside the part are, the distilled ones are the same; inside, they matter."""
+        """Images outside the expert's part do not affect the distilled ones; those inside do."""
         real, part = noise_set(3, 12), torch.arange(0, 60, 2)
+        # Inverted pixels outside the part must change nothing; inverted ones inside must.
         reference, _ = distilled(spec, real, part=part)
         for inside in (False, True):
             rows = torch.zeros(60, dtype=torch.bool)
             rows[part] = True
             pixels = real.images_NCHW.clone()
             pixels[rows == inside] = 255 - pixels[rows == inside]
-            made, _ = distilled(spec, replace(real, images_NCHW=pixels), part=part)
-            assert torch.equal(images(made), images(reference)) != inside
+            the_expert, _ = distilled(spec, replace(real, images_NCHW=pixels), part=part)
+            assert torch.equal(images(the_expert), images(reference)) != inside
 
     def test_an_interrupted_expert_goes_on_bit_for_bit(
         self, spec: ExpertSpec, real: RealSet, tmp_path: Path
     ) -> None:
-        """All that the next iteration depends on is in the state, which a file takes."""
+        """The saved state contains everything that the next iteration depends on."""
         whole, _ = distilled(spec, real)
         stopped, optimizer = expert(spec, real)
         iterate(stopped, optimizer, 0, 2)
         torch.save((stopped.state(), optimizer and optimizer.state_dict()), tmp_path / "state")
-        state, of_optimizer = torch.load(tmp_path / "state", weights_only=True)
+        # As checkpoints are read: nothing but tensors and plain values may be in the state.
+        state, optimizer_state = torch.load(tmp_path / "state", weights_only=True)
 
         resumed = Expert(0, spec, stopped.part, stopped.resources)
         resumed.take_state(state)
         optimizer = resumed.configure_optimizers()
         if optimizer:
-            optimizer.load_state_dict(of_optimizer)
+            optimizer.load_state_dict(optimizer_state)
         iterate(resumed, optimizer, resumed.iteration, 3)
-        ours, theirs = (made.synthetic.state_dict() for made in (resumed, whole))
-        assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+        ours, expected = resumed.synthetic.state_dict(), whole.synthetic.state_dict()
+        assert ours.keys() == expected.keys()
+        assert all(torch.equal(ours[name], expected[name]) for name in ours)
         assert resumed.last_scalars == whole.last_scalars
         assert torch.equal(resumed.rng.get_state(), whole.rng.get_state())
 
     def test_any_size_gives_decoded_images_of_that_size_by_class(
         self, spec: ExpertSpec, shape: tuple[int, int]
     ) -> None:
-        """The set holds ``ipc`` images a class, in the classes' order, and decodes to images of the data's
-        shape.
-        """
-        made, _ = distilled(spec, noise_set(*shape))
-        syn, per_image = made.synthetic, made.method.tiling.per_image
+        """The set stores ``ipc`` images per class, sorted by class, and decodes to the data's shape."""
+        the_expert, _ = distilled(spec, noise_set(*shape))
+        syn, per_image = the_expert.synthetic, the_expert.method.tiling.per_image
         channels, size = shape
-        assert images(made).shape == (3 * spec.ipc, channels, size, size)
+        assert images(the_expert).shape == (3 * spec.ipc, channels, size, size)
         assert syn.labels.tolist() == [c for c in range(3) for _ in range(spec.ipc)]
         decoded, labels = syn.decode()
         assert decoded.shape == (per_image * 3 * spec.ipc, channels, size, size)
@@ -132,52 +133,53 @@ class MethodConformance:
         for c in range(3):
             torch.testing.assert_close(decoded[labels == c], syn.of_class(c), rtol=0, atol=1e-6)
 
-    def test_initial_images_bear_the_label_of_their_class(self, spec: ExpertSpec) -> None:
-        """Classes of the noise differ in brightness by far more than its spread."""
+    def test_initial_images_have_the_label_of_their_class(self, spec: ExpertSpec) -> None:
+        """The classes of the noise differ so much in brightness that it reveals an image's class."""
         if not needs_images(spec.method().init):
-            pytest.skip("it starts from noise")
-        made, _ = expert(spec, noise_set(3, 28))
-        mean = made.synthetic.raw().detach().mean((1, 2, 3))
-        labels = made.synthetic.decode()[1]
+            pytest.skip("the method starts from noise")
+        the_expert, _ = expert(spec, noise_set(3, 28))
+        # Noise of 0 … 155 has mean 77.5; each class is 50 brighter than the one before it (`noise_set`).
+        mean = the_expert.synthetic.raw().detach().mean((1, 2, 3))
+        labels = the_expert.synthetic.decode()[1]
         assert ((mean * 255 - 77.5) / 50).round().long().tolist() == labels.tolist()
 
     def test_costs_and_parameter_groups_agree_with_what_moves(self, spec: ExpertSpec) -> None:
-        """A trainable method has its images in one group, iterations, and a cost that grows with its
-        images.
-        """
-        made, optimizer = expert(spec, noise_set(3, 12))
-        method, trainable = made.method, made.method.trainable
-        moved = [p for group in method.parameter_groups(made.synthetic) for p in group["params"]]
+        """A trainable method optimises its images, has iterations, and costs more for more images."""
+        the_expert, optimizer = expert(spec, noise_set(3, 12))
+        method, trainable = the_expert.method, the_expert.method.trainable
+        moved = [p for group in method.parameter_groups(the_expert.synthetic) for p in group["params"]]
         assert len(moved) == len(set(map(id, moved)))
-        assert any(p is made.synthetic.images for p in moved) == trainable
+        assert any(p is the_expert.synthetic.images for p in moved) == trainable
         assert (method.iterations > 0) == trainable == (optimizer is not None)
+        # The cost of a forecast, for 1 and for 2 images per class.
         few, more = (method.forward_passes(3, ipc, 10) for ipc in (1, 2))
         if few is not None and more is not None:  # a method may leave it out
             assert (0 < few < more) if trainable else (few == more == 0)
 
     def test_images_move_by_apply_alone(self, spec: ExpertSpec) -> None:
-        """With an optimiser that does nothing, nothing moves."""
-        made, optimizer = expert(spec, noise_set(3, 12))
-        if not made.method.trainable:
-            pytest.skip("its images never move")
-        start = images(made).clone()
+        """At a learning rate of 0 the images stay as they are, although they have gradients."""
+        the_expert, optimizer = expert(spec, noise_set(3, 12))
+        if not the_expert.method.trainable:
+            pytest.skip("the method does not optimise its images")
+        start = images(the_expert).clone()
         optimizer.param_groups[0]["lr"] = 0.0
-        apply = Apply(made, optimizer, OWNER)
-        made.method.iterate(made.context(0), apply)
+        apply = Apply(the_expert, optimizer, OWNER)
+        the_expert.method.iterate(the_expert.context(0), apply)
         assert apply.gradient.flatten(1).any(1).all()
-        assert torch.equal(images(made), start)
+        assert torch.equal(images(the_expert), start)
 
     def test_a_set_that_starts_from_images_is_no_larger_than_a_class(self, spec: ExpertSpec) -> None:
-        """More images than a class has are refused before any work."""
+        """A method that starts from real images refuses more than a class has, before any work."""
         real_start = {"init": random_real} if "init" in spec.method.keywords else {}
         with pytest.raises(InputError, match=r"^ipc=5: at most \d"):
             spec.method(**real_start).require_images(5, 2)
 
     def test_a_set_that_starts_as_noise_may_be_larger_than_a_class(self, spec: ExpertSpec) -> None:
-        """And none of its images is a copy of another."""
+        """No image is then a copy of another one."""
         if "init" not in spec.method.keywords:
-            pytest.skip("it takes no initialiser")
+            pytest.skip("the method has no initialiser")
+        # The part has two images of each class, and five are to be distilled.
         larger = replace(spec, method=functools.partial(spec.method, init=noise), ipc=5)
-        made, _ = expert(larger, noise_set(3, 12), part=torch.arange(6))
-        made.method.require_images(5, 2)
-        assert len(images(made).flatten(1).unique(dim=0)) == 3 * 5
+        the_expert, _ = expert(larger, noise_set(3, 12), part=torch.arange(6))
+        the_expert.method.require_images(5, 2)
+        assert len(images(the_expert).flatten(1).unique(dim=0)) == 3 * 5

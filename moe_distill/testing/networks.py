@@ -1,4 +1,4 @@
-"""What every network promises."""
+"""Conformance tests for networks."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -14,13 +14,12 @@ CLASSES = 7
 
 
 class NetworkConformance:
-    """What every network promises: features of its width, a linear classifier on them, gradients, seeded
-    weights.
+    """What every network must satisfy: features, a linear classifier on them, gradients, seeded weights.
 
     Attributes:
-        network: Makes the network: its class, or a ``functools.partial`` of it with its settings.
-        sizes: Pixels a side of the images that it is tried on.
-        channels: Their numbers of channels.
+        network: Builds the network: its class, or a ``functools.partial`` of it with its settings.
+        sizes: Side lengths, in pixels, of the images that it is tested on.
+        channels: Numbers of channels of these images.
     """
 
     network: ClassVar[NetworkFactory]
@@ -28,23 +27,24 @@ class NetworkConformance:
     channels: ClassVar[Sequence[int]] = (1, 3)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run a test of images of any size on each shape."""
+        """Run tests that take a ``shape`` on each combination of size and channels."""
         if "shape" in metafunc.fixturenames:
             shapes = [(channels, size) for size in self.sizes for channels in self.channels]
             metafunc.parametrize("shape", shapes, ids=[f"{channels}x{size}" for channels, size in shapes])
 
     @pytest.fixture
     def factory(self) -> NetworkFactory:
-        """What makes the network; override it to try several with one class."""
+        """Builds the network; override it to test several networks with one class."""
         return type(self).network
 
     def test_features_and_logits_have_their_shapes_and_gradients_reach_every_weight(
         self, factory: NetworkFactory, shape: tuple[int, int]
     ) -> None:
-        """In train and in eval mode; unlike images have unlike features."""
+        """This holds in training and evaluation mode; different images have different features."""
         channels, size = shape
         network = build(factory, channels=channels, classes=CLASSES, size=size, rng=stream(0, "weights"))
         assert isinstance(network, Network)
+        # Two images, as batch normalisation cannot be trained on one.
         x_NCHW = torch.randn(
             2, channels, size, size, generator=stream(0, "images", channels, size)
         ).requires_grad_()
@@ -55,9 +55,10 @@ class NetworkConformance:
         torch.nn.functional.cross_entropy(logits, torch.tensor([0, CLASSES - 1])).backward()
         gradients = [x_NCHW.grad, *(p.grad for p in network.parameters())]
         assert all(g is not None and g.isfinite().all() for g in gradients)
-        of_classifier = network.classifier.weight.grad
-        assert of_classifier is not None and of_classifier.abs().max() > 0
+        classifier_grad = network.classifier.weight.grad
+        assert classifier_grad is not None and classifier_grad.abs().max() > 0
 
+        # In evaluation nothing is random, so both ways to the logits must agree.
         network.eval()
         with torch.no_grad():
             f_ND = network.embed(x_NCHW)
@@ -68,20 +69,18 @@ class NetworkConformance:
             torch.testing.assert_close(network.classifier(f_ND), network(x_NCHW))
 
     def test_weights_come_from_the_generator_alone(self, factory: NetworkFactory) -> None:
-        """Equal generators give equal weights, and the global generator is as it was."""
+        """Equal generators give equal weights, and the global generator is not advanced."""
         shape = {"channels": self.channels[0], "classes": 3, "size": self.sizes[0]}
         state = torch.get_rng_state()
         first, again, other = (build(factory, **shape, rng=stream(0, name)) for name in ("a", "a", "b"))
         assert torch.equal(torch.get_rng_state(), state)
-        same = [
-            torch.equal(a, b)
-            for a, b in zip(*(net.state_dict().values() for net in (first, again)), strict=True)
-        ]
-        assert all(same)
+        # Buffers count too, such as running statistics that a forward pass while building would change.
+        states = zip(first.state_dict().values(), again.state_dict().values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in states)
         assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
 
     @pytest.mark.parametrize("size", [0, 7, 225])
     def test_size_outside_the_range_is_named(self, factory: NetworkFactory, size: int) -> None:
-        """Below 8 and above 224 pixels nothing can be built (``models.base.check_size``)."""
+        """Networks take images of 8 to 224 pixels and say so (``models.base.check_size``)."""
         with pytest.raises(InputError, match=f"data.size={size}: 8 to 224 pixels"):
             factory(channels=3, classes=10, size=size)

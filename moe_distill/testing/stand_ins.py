@@ -1,6 +1,4 @@
-"""What methods are tried on: small data, a small network, and stand-ins for what a run trains before it
-distils.
-"""
+"""What methods are tested on: small data, a small network, and stand-ins for pretrained networks."""
 
 import functools
 from types import SimpleNamespace
@@ -19,14 +17,19 @@ from moe_distill.teachers.trajectories import Trajectories
 
 NETWORK = functools.partial(ConvNet, depth=2, width=0.25)
 OWNER: Any = SimpleNamespace(manual_backward=lambda loss: loss.backward())
-"""Does for an expert what a Trainer does: the backward pass."""
+"""Stands in for the LightningModule that runs an expert's backward pass."""
 
 
 @functools.cache
 def noise_set(channels: int, size: int) -> RealSet:
-    """Return 60 images of noise in three classes, whose brightness differs by far more than the noise
-    does.
+    """Return 60 images of noise in three classes of clearly different brightness.
+
+    Example:
+        >>> real = noise_set(3, 8)
+        >>> real.images_NCHW.shape, real.classes
+        (torch.Size([60, 3, 8, 8]), ('a', 'b', 'c'))
     """
+    # At most 155, so that the brightest class, 100 above, stays within a byte.
     pixels = torch.randint(
         0, 156, (60, channels, size, size), generator=stream(0, "conformance"), dtype=torch.uint8
     )
@@ -40,10 +43,10 @@ def _network(real: RealSet, rng: torch.Generator) -> Network:
 
 
 class Wandering:
-    """Stands in for two teachers' trajectories: weights that wander off at random.
+    """Stands in for the trajectories of two teachers, whose weights change at random.
 
     Args:
-        real: What the teachers would have been trained on.
+        real: The data whose shape decides the network.
     """
 
     def __init__(self, real: RealSet) -> None:
@@ -54,14 +57,15 @@ class Wandering:
         return 2
 
     def snapshot(self, teacher: int, epoch: int) -> torch.Tensor:
-        """Return a teacher's weights after an epoch, flat."""
+        """Return a teacher's weights after an epoch, flat of shape (P,)."""
         rng = stream(teacher, "start")
         start = torch.cat([p.detach().flatten() for p in _network(self.real, rng).parameters()])
+        # Farther from the start with every epoch, as training moves weights.
         return start + 0.01 * epoch * torch.randn(start.shape, generator=stream(teacher, "way"))
 
 
 def resources(real: RealSet, seed: int = 0) -> SharedResources:
-    """Return what an expert works with: no pool, trajectory or network of it was trained."""
+    """Return what an expert needs besides its settings, with stand-ins for everything that is trained."""
     pretrained = _network(real, stream(0, "pretrained")).eval().requires_grad_(False)
     trajectories = {0: cast(Trajectories, Wandering(real))}
     by_name = {"init": [pretrained], "teacher": [pretrained]}
@@ -73,26 +77,32 @@ def resources(real: RealSet, seed: int = 0) -> SharedResources:
 def expert(
     spec: ExpertSpec, real: RealSet, seed: int = 0, part: torch.Tensor | None = None
 ) -> tuple[Expert, Any]:
-    """Return an expert at its initial images, and its optimiser, None where the images never move.
+    """Return an expert with its initial images, and its optimiser; None if the images are not optimised.
 
     Args:
-        spec: Its method and number of images.
+        spec: The expert's method and number of images.
         real: All real data.
-        seed: The run's.
+        seed: The run's seed.
         part: Indices of the images that it sees; None means every second one.
     """
+    # A part, not all data: a method that looks outside it must be noticed.
     part = torch.arange(0, len(real), 2) if part is None else part
-    made = Expert(0, spec, part, resources(real, seed))
-    made.start()
-    return made, made.configure_optimizers()
+    the_expert = Expert(0, spec, part, resources(real, seed))
+    the_expert.start()
+    return the_expert, the_expert.configure_optimizers()
 
 
-def iterate(made: Expert, optimizer: Any, begin: int, end: int) -> None:
-    """Run the iterations from ``begin`` to before ``end``; more than the method has are left out, as in a
-    mixture.
+def iterate(the_expert: Expert, optimizer: Any, begin: int, end: int) -> None:
+    """Run iterations of an expert; as in a mixture, those beyond the method's own are skipped.
+
+    Args:
+        the_expert: The expert.
+        optimizer: Its optimiser, or None.
+        begin: First iteration.
+        end: The iteration after the last.
     """
     for iteration in range(begin, end):
-        made.iterate(iteration, optimizer, OWNER)
+        the_expert.iterate(iteration, optimizer, OWNER)
 
 
 def distilled(
@@ -101,17 +111,17 @@ def distilled(
     """Return an expert after three iterations, and the images it started from.
 
     Args:
-        spec: Its method and number of images.
+        spec: The expert's method and number of images.
         real: All real data.
-        seed: The run's.
+        seed: The run's seed.
         part: Indices of the images that it sees; None means every second one.
     """
-    made, optimizer = expert(spec, real, seed, part)
-    start = images(made).clone()
-    iterate(made, optimizer, 0, 3)
-    return made, start
+    the_expert, optimizer = expert(spec, real, seed, part)
+    start = images(the_expert).clone()
+    iterate(the_expert, optimizer, 0, 3)
+    return the_expert, start
 
 
-def images(made: Expert) -> torch.Tensor:
+def images(the_expert: Expert) -> torch.Tensor:
     """Return the stored images of an expert."""
-    return made.synthetic.images.detach()
+    return the_expert.synthetic.images.detach()

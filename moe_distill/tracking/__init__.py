@@ -1,1 +1,1 @@
-"""What a run shows elsewhere."""
+"""Trackers, which show a run on a dashboard."""

@@ -1,5 +1,6 @@
-"""The Weights & Biases workspace as code: one page over a project's runs, by the names that the mirror
-writes.
+"""The Weights & Biases workspace as code: one page of charts over a project's runs.
+
+Its charts refer to metrics and settings by the names that :mod:`moe_distill.tracking.wandb_tracker` writes.
 """
 
 from typing import Any
@@ -9,15 +10,19 @@ from moe_distill.tracking.wandb_tracker import require_key
 
 NAME = "moe_distill"
 PINNED = (
-    *("config:method", "config:dataset", "config:ipc", "config:noe", "config:budget", "config:diversity"),
-    *(
-        "summary:accuracy",
-        "summary:accuracy_over_random",
-        "summary:dcor2_unbiased",
-        "summary:cost/distill_seconds",
-    ),
+    "config:method",
+    "config:dataset",
+    "config:ipc",
+    "config:noe",
+    "config:budget",
+    "config:diversity",
+    "summary:accuracy",
+    "summary:accuracy_over_random",
+    "summary:dcor2_unbiased",
+    "summary:cost/distill_seconds",
 )
-_MOST_RUNS = 200
+"""Columns of the run table that are shown first."""
+_MOST_RUNS = 200  # in a chart; by default wandb shows 10
 
 
 def push_workspace(project: str, entity: str | None) -> int:
@@ -25,16 +30,17 @@ def push_workspace(project: str, entity: str | None) -> int:
 
     Args:
         project: wandb project, which need not have runs yet.
-        entity: User or team; None is the key's own.
+        entity: User or team; None takes the default entity of the API key.
 
     Raises:
-        InputError: The package that builds it or a key is missing, or the server refuses or does not answer.
+        InputError: The package ``wandb-workspaces`` or an API key is missing, or the server refuses the
+            workspace or does not answer.
     """
     _require_package()
     require_key("pipeline", "workspace")
     try:
         view = build(entity or _own_entity(), project).save()
-    except Exception as error:  # wandb's clients raise kinds of their own, not all of them public
+    except Exception as error:  # wandb's clients raise classes that are not all public
         allowed = f"a server that takes it for {entity or 'the entity of the key'}/{project}: {error}"
         raise InputError("pipeline", "workspace", allowed) from error
     return len(view.sections)
@@ -55,7 +61,7 @@ def _require_package() -> None:
 
 
 def build(entity: str, project: str) -> Any:
-    """Return the workspace; no server is asked."""
+    """Return the workspace without contacting the server."""
     from wandb_workspaces import expr, workspaces
     from wandb_workspaces.reports import v2
 
@@ -63,6 +69,7 @@ def build(entity: str, project: str) -> Any:
     sections = {
         "IPC × NoE": _sweep(panels),
         "Accuracy": _accuracy(panels),
+        # The names under which `WandbMirror.results` logs them.
         "Tables": [panels.WeavePanelSummaryTable(table_name=name) for name in ("results", "costs")],
         "Curves": _curves(panels),
         "Images": [_images(panels)],
@@ -73,10 +80,11 @@ def build(entity: str, project: str) -> Any:
         project=project,
         name=NAME,
         sections=[
-            workspaces.Section(name=name, panels=shown, is_open=True) for name, shown in sections.items()
+            workspaces.Section(name=name, panels=section, is_open=True) for name, section in sections.items()
         ],
         settings=workspaces.WorkspaceSettings(x_axis="iteration", max_runs=_MOST_RUNS),
         runset_settings=workspaces.RunsetSettings(
+            # A sweep is a group; its evaluations, scores and probes are job types.
             groupby=[expr.Metric("Group"), expr.Metric("JobType")],
             order=[expr.Ordering(expr.Summary("accuracy"), ascending=False)],
             pinned_columns=list(PINNED),
@@ -85,14 +93,15 @@ def build(entity: str, project: str) -> Any:
 
 
 def _sweep(panels: Any) -> list[Any]:
-    """Accuracy over the number of experts; every run is a point of its line, so that no run needs to hold the
-    sweep.
-    """
+    """Return the charts of accuracy over the number of experts, in which every run is one point."""
     lines = {"ipc": "ipc (images per class of an expert)", "budget": "budget (ipc × experts)"}
-    columns = [panels.Config(n) for n in ("method", "ipc", "noe", "budget", "diversity")]
-    columns += [panels.SummaryMetric(n) for n in ("dcor2_unbiased", "accuracy_over_random", "accuracy")]
+    columns = [panels.Config(name) for name in ("method", "ipc", "noe", "budget", "diversity")]
+    columns += [panels.SummaryMetric(name) for name in ("dcor2_unbiased", "accuracy_over_random", "accuracy")]
     return [
-        *(_over_noe(panels, f"Accuracy over experts, by {what}", "accuracy", n) for n, what in lines.items()),
+        *(
+            _over_noe(panels, f"Accuracy over experts, by {title}", "accuracy", name)
+            for name, title in lines.items()
+        ),
         _over_noe(panels, "Lead over random images of the same budget", "accuracy_over_random", "method"),
         _bars(panels, "Accuracy by cell", "accuracy", "roster"),
         panels.ScatterPlot(
@@ -115,6 +124,7 @@ def _accuracy(panels: Any) -> list[Any]:
         panels.LinePlot(
             title="Accuracy of each architecture over experts",
             x="noe",
+            # Which architectures there are is known only from the runs.
             metric_regex="^accuracy/.+$",
             groupby=panels.Config("budget"),
             groupby_aggfunc="mean",
@@ -124,18 +134,19 @@ def _accuracy(panels: Any) -> list[Any]:
 
 
 def _curves(panels: Any) -> list[Any]:
-    named = {
+    by_key = {
         "Dependence of the experts (the measure that is minimised)": ["diversity/measure"],
         "Dependence of the experts (unbiased dCor²)": ["diversity/dcor2_unbiased"],
     }
-    matched = {
+    # One line for each expert, whose number is part of the metric's name.
+    by_regex = {
         "Matching loss of each expert": "^expert_[0-9]+/loss$",
         "Diversity gradient over matching gradient": "^expert_[0-9]+/extra_over_matching$",
     }
     common = {"x": "iteration", "groupby": panels.Config("roster"), "max_runs_to_show": _MOST_RUNS}
     return [
-        *(panels.LinePlot(title=title, metric_regex=regex, **common) for title, regex in matched.items()),
-        *(panels.LinePlot(title=title, y=keys, **common) for title, keys in named.items()),
+        *(panels.LinePlot(title=title, metric_regex=regex, **common) for title, regex in by_regex.items()),
+        *(panels.LinePlot(title=title, y=keys, **common) for title, keys in by_key.items()),
     ]
 
 
@@ -163,30 +174,31 @@ def _diversity_and_cost(panels: Any) -> list[Any]:
             log_x=True,
         ),
         *(
-            _bars(panels, f"Seconds: {s}", f"cost/{s}_seconds", "roster")
-            for s in ("pretrain", "distill", "evaluate")
+            _bars(panels, f"Seconds: {stage}", f"cost/{stage}_seconds", "roster")
+            for stage in ("pretrain", "distill", "evaluate")
         ),
         _bars(panels, "Peak memory, MiB", "cost/peak_memory_mb", "roster"),
     ]
 
 
-def _over_noe(panels: Any, title: str, metric: str, by: str) -> Any:
+def _over_noe(panels: Any, title: str, metric: str, group_by: str) -> Any:
+    # `noe` is logged with the last point of each run, so a line joins the runs of a sweep.
     return panels.LinePlot(
         title=title,
         x="noe",
         y=[metric],
-        groupby=panels.Config(by),
+        groupby=panels.Config(group_by),
         groupby_aggfunc="mean",
         groupby_rangefunc="stddev",
         max_runs_to_show=_MOST_RUNS,
     )
 
 
-def _bars(panels: Any, title: str, metric: str, by: str) -> Any:
+def _bars(panels: Any, title: str, metric: str, group_by: str) -> Any:
     return panels.BarPlot(
         title=title,
         metrics=[metric],
-        groupby=panels.Config(by),
+        groupby=panels.Config(group_by),
         groupby_aggfunc="mean",
         groupby_rangefunc="stddev",
         max_runs_to_show=_MOST_RUNS,

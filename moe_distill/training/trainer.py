@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import Logger
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from moe_distill.costs import Meter
+from moe_distill.costs import Meter, Noted
 from moe_distill.errors import InputError
 from moe_distill.store.store import write_json
 from moe_distill.training.checkpoints import Checkpoints, usable
@@ -89,7 +89,7 @@ class Costs(pl.Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._before: Mapping[str, Any] | None = None
+        self._before: Noted | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Start measuring, on top of what a checkpoint recorded."""

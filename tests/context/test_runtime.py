@@ -12,9 +12,11 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from moe_distill.context.hardware import Hardware
 from moe_distill.context.processor import hardware
+from moe_distill.context.run_context import cost_totals
 from moe_distill.context.threads import cores
 from moe_distill.errors import InputError
 from moe_distill.experts.strategy import ExpertParallelStrategy
+from moe_distill.results.stages import StageCost
 
 TASK = {
     **{"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "cells", "SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1"},
@@ -213,3 +215,19 @@ def test_more_threads_than_there_can_be_are_refused_by_the_variable(runtime, mon
         dataclasses.replace(runtime, threads=None)
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "abc")
     assert dataclasses.replace(runtime, threads=None).threads_of(1) >= 1
+
+
+def test_totals_are_by_stage_and_count_twice_recorded_stages_once():
+    def cost(stage, what, seconds, memory, found=False):
+        return StageCost(stage, what, found, seconds, memory, steps=1, images=1)
+
+    costs = [
+        cost("pretrain", "φ 1", 2.0, 50.0),
+        cost("distill", "dm5x2", 10.0, 70.0),
+        cost("evaluate", "dm5x2 a", 3.0, 30.0),
+        cost("evaluate", "dm5x2 b", 4.0, 90.0),
+        cost("pretrain", "φ 1", 2.0, 50.0, found=True),
+    ]
+    seconds = {"cost/pretrain_seconds": 2.0, "cost/distill_seconds": 10.0, "cost/evaluate_seconds": 7.0}
+    assert cost_totals(costs) == {**seconds, "cost/peak_memory_mb": 90.0}
+    assert cost_totals([]) == {"cost/peak_memory_mb": 0.0}

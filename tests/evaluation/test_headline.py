@@ -67,7 +67,7 @@ def test_the_lead_over_random_is_of_the_first_set_and_paired_by_architecture_and
 def test_axes_are_of_the_plan_that_acts_and_sizes_are_whole_numbers(suite, given, told):
     cfg = suite.compose(*given)
     plan = instantiate(cfg.plan, _convert_="all")
-    found = wandb_config(plan, cfg)
+    found = wandb_config(plan, dataset=cfg.data.name, scale=cfg.scale_name, ipc=cfg.ipc, noe=cfg.noe)
     assert {name: found[name] for name in told} == told
     assert all(type(found[name]) is int for name in ("ipc", "noe", "budget"))
     assert set(columns_of_plan(plan)) <= set(COLUMNS) and set(found) - set(COLUMNS) == {"budget"}

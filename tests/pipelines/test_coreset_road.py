@@ -72,7 +72,7 @@ def test_its_network_is_trained_once_for_all_that_ask_and_found_where_phi_has_it
     assert len({s.address for s in stages if s.name == "teachers"}) == 2
     made(given, runtime)
     assert len(list(runtime.store.root.glob(f"{KIND}/*/manifest.json"))) == 2
-    assert [c["stage"] for c in runtime.costs].count("pretrain") == 2  # the network that is shared costs once
+    assert [c.stage for c in runtime.costs].count("pretrain") == 2  # the network that is shared costs once
     assert all(runtime.store.find(KIND, POOL.settings(train, index)) for index in range(2))
     made(plan(coreset(KMeans)), runtime)
     assert len(list(runtime.store.root.glob(f"{KIND}/*/manifest.json"))) == 2

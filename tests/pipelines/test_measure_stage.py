@@ -146,10 +146,10 @@ def test_values_are_those_of_the_stored_set_and_the_stored_networks(stage, measu
 
 
 def test_real_images_are_dealt_out_at_random_without_repetition_as_many_as_the_set_has(stage, monkeypatch):
-    from moe_distill.pipelines import measure
+    from moe_distill.pipelines import measurements
 
-    dealt, deal = [], measure._dealt
-    monkeypatch.setattr(measure, "_dealt", lambda *given: dealt.append(deal(*given)) or dealt[-1])
+    dealt, deal = [], measurements._random_parts
+    monkeypatch.setattr(measurements, "_random_parts", lambda *given: dealt.append(deal(*given)) or dealt[-1])
     seed = "pipeline.seed=7"  # other judges, so that nothing is found
     stage.suite(*ASKED, *ONE, seed, "pipeline.networks=1", "pipeline.draws=4")
     rows = table(stage.suite.out)

@@ -74,7 +74,7 @@ def test_the_networks_are_trained_once_and_decide_the_set(runtime):
     both = regularised(CLoM(pools), MEMBER, ExpertSpec(functools.partial(Random), 1))
     told = pretrain(both, runtime)
     assert told["networks"] == 4 and len(manifests(runtime)) == 4
-    assert [c["found"] for c in runtime.costs] == [False] * 4 and len({c["what"] for c in runtime.costs}) == 4
+    assert [c.found for c in runtime.costs] == [False] * 4 and len({c.what for c in runtime.costs}) == 4
     pretrain(regularised(CCLoM(pools[:1], 5.0)), runtime)
     assert len(manifests(runtime)) == 4
     sets = []
@@ -97,7 +97,7 @@ def test_other_data_trains_the_networks_a_run_on_it_would(runtime):
     pretrain(given := regularised(CCLoM([abroad])), runtime)
     assert [m["trained_on"]["classes"] for m in manifests(runtime)] == [["x", "y", "z", "w"]] * 2
     pretrain(regularised(CLoM([POOL]), data=FOREIGN), runtime)  # the run's own data, the same networks
-    assert len(manifests(runtime)) == 2 and [c["found"] for c in runtime.costs] == [False, False, True, True]
+    assert len(manifests(runtime)) == 2 and [c.found for c in runtime.costs] == [False, False, True, True]
     distill(given, runtime)
     pretrain(at_home := regularised(CCLoM([POOL])), runtime)
     distill(at_home, runtime)

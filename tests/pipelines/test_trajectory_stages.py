@@ -77,10 +77,10 @@ def test_snapshots_are_those_of_plain_descent_on_the_experts_own_part(runtime):
                 assert torch.allclose(found.snapshot(teacher, epoch).double(), want, rtol=0, atol=2e-6)
                 assert not torch.allclose(want.float(), found.snapshot(teacher, epoch - 1), rtol=0, atol=1e-4)
     assert not list(runtime.store.root.glob("work/*"))
-    assert [(c["stage"], c["what"], c["found"]) for c in runtime.costs] == [
+    assert [(c.stage, c.what, c.found) for c in runtime.costs] == [
         ("pretrain", f"trajectories of follower1x2 expert {n}", False) for n in (1, 2)
     ]
-    assert {(c["steps"], c["images"]) for c in runtime.costs} == {(2 * 5 * EPOCHS, 2 * 18 * 5)}  # five passes
+    assert {(c.steps, c.images) for c in runtime.costs} == {(2 * 5 * EPOCHS, 2 * 18 * 5)}  # five passes
 
 
 def test_each_expert_is_handed_its_own_teachers(runtime):
@@ -107,7 +107,7 @@ def test_what_two_methods_want_alike_is_trained_once(runtime):
     runtime.store.made.clear()
     pretrain(alone, runtime)
     assert (recorded(runtime), runtime.store.made) == (files, [])
-    assert [c["found"] for c in runtime.costs] == [False, True]
+    assert [c.found for c in runtime.costs] == [False, True]
     train, parts = parts_of(both, runtime)
     first, second = both.trajectories(train, parts, runtime.store).values()
     assert first == second
@@ -159,7 +159,7 @@ def test_a_killed_training_leaves_the_same_bytes(runtime, monkeypatch, recipe, l
     pretrain(given, runtime)
     assert steps == list(range(0 if lost else 10, 25))
     assert hashes(runtime) == calm
-    assert runtime.costs[-1]["images"] == 5 * IMAGES
+    assert runtime.costs[-1].images == 5 * IMAGES
 
 
 def test_training_by_flat_descent_gives_other_snapshots_from_the_same_start(runtime):
