@@ -1,6 +1,4 @@
-"""Times one iteration of each method against a naive reference, and writes runs/speed/bench.json and a
-table.
-"""
+"""Times one iteration of each method against a naive reference; writes runs/speed/bench.json and a table."""
 
 import json
 import multiprocessing
@@ -47,8 +45,9 @@ def relative_error(found: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 def median_error(found_NCHW: torch.Tensor, exact_NCHW: torch.Tensor) -> float:
-    """Return the median over images of the error, which a single activation that rounding moves across 0
-    leaves as is.
+    """Return the median over images of the gradient's error.
+
+    A single activation that rounding moves across 0 does not change it.
 
     The whole gradient's error is that of the few images with such an activation, where there is one.
     """
@@ -227,7 +226,8 @@ def main() -> None:
     last = records[-1]
     console.print(table(records))
     console.print(
-        f"{last['date']}, {last['hardware']}, {last['threads']} threads, commit {last['commit']}; rows in {OUT}"
+        f"{last['date']}, {last['hardware']}, {last['threads']} threads, "
+        f"commit {last['commit']}; rows in {OUT}"
     )
 
 

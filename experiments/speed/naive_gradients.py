@@ -9,17 +9,14 @@ from moe_distill.seeding import draw_seed, stream
 
 
 def gradients(network: torch.nn.Module, x_NCHW: Tensor, c: int, keep_graph: bool) -> tuple[Tensor, ...]:
-    """Return the gradient of the mean cross-entropy of images of one class by every parameter of a
-    network.
-    """
+    """Return the gradient of the mean cross-entropy of one class's images by every parameter of a network."""
     loss = F.cross_entropy(network(x_NCHW), torch.full((len(x_NCHW),), c))
     found = torch.autograd.grad(loss, list(network.parameters()), create_graph=keep_graph)
     return found if keep_graph else tuple(g.detach().clone() for g in found)
 
 
 class NaiveDC(Reference):
-    """One matching under a fresh network: losses of all classes summed, one full backward pass (DC, Eq.
-    9-10).
+    """One matching under a fresh network, all classes in one backward pass (DC, Eq. 9-10).
 
     The same program is DSA's, which only augments.
     """

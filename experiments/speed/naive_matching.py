@@ -41,9 +41,7 @@ class Pooled:
 
 
 class NaiveIDM(Reference):
-    """A class at a time: real images with graph, synthetic ones twice, weights differentiated too (IDM,
-    §3.2-3.4).
-    """
+    """One class at a time, with the graph of everything, synthetic images decoded twice (IDM, §3.2-3.4)."""
 
     def __init__(self, start: Start) -> None:
         super().__init__(start)

@@ -12,9 +12,7 @@ from moe_distill.seeding import stream
 
 
 class Drawn(NamedTuple):
-    """What an iteration draws: flat weights to start from and to reach, and each step's images and
-    augmentation.
-    """
+    """What an iteration draws: first and target weights, flat, and each step's images and augmentation."""
 
     start_P: Tensor
     target_P: Tensor
@@ -92,9 +90,7 @@ class NaiveMTT(Reference):
 
 
 class NaiveTesla(NaiveMTT):
-    """Two passes, each step's weights taken as constants (TESLA, §3.2); the image gradient keeps its factor
-    2.
-    """
+    """Two passes, each step's weights taken as constants (TESLA, §3.2); the gradient keeps its factor 2."""
 
     def iterate(self, iteration: int) -> None:
         """Sum the student's slopes, then contract each of them again with the miss."""

@@ -25,9 +25,7 @@ class Side(Protocol):
 
 
 class Collected:
-    """The gradient of the images by which a side's optimiser moves them, summed over the steps of an
-    iteration.
-    """
+    """The gradient by which a side's optimiser moves the images, summed over the steps of an iteration."""
 
     def __init__(self, side: Side) -> None:
         self.images, self.gradient = side.images, torch.zeros_like(side.images)

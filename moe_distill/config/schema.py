@@ -2,22 +2,19 @@
 
 import hashlib
 import itertools
-import os
 import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from moe_distill.config import resolvers
 from moe_distill.errors import InputError
-from moe_distill.methods.presets.clom import alpha
-from moe_distill.methods.presets.rows import nearest_row
 from moe_distill.validation.misfits import misfit
 from moe_distill.validation.values import (
     Count,
@@ -225,7 +222,7 @@ def register() -> None:
     # With hydra-submitit-launcher installed, Hydra validates our options of that name by its types and warns.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/submitit_slurm' is validated against")
     ConfigStore.instance().store(name="spine", node=Config)
-    resolvers: dict[str, Callable[..., Any]] = {
+    by_name: dict[str, Callable[..., Any]] = {
         "run_dir": run_dir,
         "job_name": job_name,
         # Otherwise a run and a sweep without names would overwrite each other's tables.
@@ -233,71 +230,17 @@ def register() -> None:
         "shared_by_jobs": lambda: list(SHARED_BY_JOBS),
         "job_overrides": job_overrides,
         "experiments_dir": experiments_dir,
-        "store_of": _store_of,
-        "paper_of": _paper_of,
+        "store_of": resolvers.store_of,
+        "paper_of": resolvers.paper_of,
         "product": lambda a, b: a * b,
         "gpus": lambda accelerator, n: n if accelerator == "gpu" else None,
-        "of_split": _of_split,
-        "from_row": _from_row,
-        "of_nearest_row": _of_nearest_row,
-        "recipe_of": _recipe_of,
-        "alpha_of_clom": _alpha_of_clom,
+        "of_split": resolvers.of_split,
+        "from_row": resolvers.from_row,
+        "of_nearest_row": resolvers.of_nearest_row,
+        "recipe_of": resolvers.recipe_of,
+        "alpha_of_clom": resolvers.alpha_of_clom,
         "joined": lambda *lists: [*itertools.chain.from_iterable(lists)],
         "count": lambda entries: len(entries or ()),
     }
-    for name, resolver in resolvers.items():
+    for name, resolver in by_name.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
-
-
-def _store_of(runs: Any) -> str:
-    """Return the folder of the store; an empty environment variable counts as unset, as in shells."""
-    return os.environ.get("MOE_DISTILL_HOME") or f"{runs}/store"
-
-
-def _paper_of(tables: Any, name: Any) -> str | None:
-    """Return the file of an experiment's published accuracies, or None."""
-    file = Path(f"{tables}/{name}/paper.csv")
-    return str(file) if file.is_file() else None
-
-
-def _of_split(split: str, part: Literal["ipc", "noe"]) -> int:
-    """Return one number of a split such as ``5x2``.
-
-    Raises:
-        InputError: It is no split.
-    """
-    # Here too, as interpolations are resolved before the configuration is checked.
-    if (mismatch := misfit(Split, split)) is not None:
-        raise InputError("split", split, mismatch[2])
-    ipc, noe = map(int, split.split("x"))
-    return ipc if part == "ipc" else noe
-
-
-def _from_row(size: int, rows: dict[int, Any]) -> Any:
-    """Return the entry of the largest row that is at most ``size``."""
-    return rows[max(r for r in rows if r <= size)]
-
-
-def _recipe_of(name: str) -> str:
-    """Return the name of a method's recipe: the method's own name if it has a recipe, else DSA's."""
-    loader = GlobalHydra.instance().config_loader()
-    # A method in a folder of hydra.searchpath is not listed, and neither is its recipe: assume it has one.
-    has_own = name in loader.get_group_options("recipe") or name not in loader.get_group_options("method")
-    return name if has_own else "dsa"
-
-
-def _alpha_of_clom(method: str, data: str, ipc: int) -> float:
-    """Return CLoM's published weight.
-
-    Args:
-        method: Dotted name of the method's class.
-        data: Name of the data set.
-        ipc: Images per class.
-    """
-    return alpha(method.rpartition(".")[2].lower(), data, ipc)
-
-
-def _of_nearest_row(ipc: int, rows: dict[int, Any]) -> Any:
-    """Return the entry of the row nearest to ``ipc`` in ratio, as for published settings, or None."""
-    row = nearest_row([*rows], ipc)
-    return None if row is None else rows[row]

@@ -12,7 +12,7 @@ from conftest_methods import Stepper, new_network
 
 from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Flip
 from moe_distill.data.initialization import first_real, random_real
-from moe_distill.methods.base import IterationContext, squared_distance_of_means
+from moe_distill.methods.base import squared_distance_of_means
 from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
 from moe_distill.models.convnet import ConvNet
@@ -139,10 +139,7 @@ def test_two_idm_iterations_against_naive_float64(round_of):
     replay = context.rng.clone_state()
     apply = Stepper(context.syn, lr=0.2)
     for iteration in range(2):
-        method.iterate(
-            IterationContext(iteration, context.syn, context.real, context.whole, new_network, context.rng),
-            apply,
-        )
+        method.iterate(dataclasses.replace(context, iteration=iteration, new_network=new_network), apply)
 
     shell = new_network(stream(0, "shell"))
     for iteration in range(2):

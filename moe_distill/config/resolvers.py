@@ -1,0 +1,67 @@
+"""Resolvers of the yamls, such as ``${of_split:5x2,ipc}``; ``schema.register`` names them."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from hydra.core.global_hydra import GlobalHydra
+
+from moe_distill.errors import InputError
+from moe_distill.methods.presets.clom import alpha
+from moe_distill.methods.presets.rows import nearest_row
+from moe_distill.validation.misfits import misfit
+from moe_distill.validation.values import Split
+
+
+def store_of(runs: Any) -> str:
+    """Return the folder of the store; an empty environment variable counts as unset, as in shells."""
+    return os.environ.get("MOE_DISTILL_HOME") or f"{runs}/store"
+
+
+def paper_of(tables: Any, name: Any) -> str | None:
+    """Return the file of an experiment's published accuracies, or None."""
+    file = Path(f"{tables}/{name}/paper.csv")
+    return str(file) if file.is_file() else None
+
+
+def of_split(split: str, part: Literal["ipc", "noe"]) -> int:
+    """Return one number of a split such as ``5x2``.
+
+    Raises:
+        InputError: It is no split.
+    """
+    # Here too, as interpolations are resolved before the configuration is checked.
+    if (mismatch := misfit(Split, split)) is not None:
+        raise InputError("split", split, mismatch[2])
+    ipc, noe = map(int, split.split("x"))
+    return ipc if part == "ipc" else noe
+
+
+def from_row(size: int, rows: dict[int, Any]) -> Any:
+    """Return the entry of the largest row that is at most ``size``."""
+    return rows[max(r for r in rows if r <= size)]
+
+
+def recipe_of(name: str) -> str:
+    """Return the name of a method's recipe: the method's own name if it has a recipe, else DSA's."""
+    loader = GlobalHydra.instance().config_loader()
+    # A method in a folder of hydra.searchpath is not listed, and neither is its recipe: assume it has one.
+    has_own = name in loader.get_group_options("recipe") or name not in loader.get_group_options("method")
+    return name if has_own else "dsa"
+
+
+def alpha_of_clom(method: str, data: str, ipc: int) -> float:
+    """Return CLoM's published weight.
+
+    Args:
+        method: Dotted name of the method's class.
+        data: Name of the data set.
+        ipc: Images per class.
+    """
+    return alpha(method.rpartition(".")[2].lower(), data, ipc)
+
+
+def of_nearest_row(ipc: int, rows: dict[int, Any]) -> Any:
+    """Return the entry of the row nearest to ``ipc`` in ratio, as for published settings, or None."""
+    row = nearest_row([*rows], ipc)
+    return None if row is None else rows[row]
