@@ -144,6 +144,7 @@ def check(tree: Mapping[str, object], spine: type) -> None:
         if (inner := misfit(_WITHOUT_TARGET[name], tree[name])) is not None:
             raise InputError(f"{name}{inner[0]}", inner[1], inner[2])
     _check_node(tree, "")
+    # What no annotation covers, such as the arguments of other libraries.
     for path, value in not_finite(tree):
         raise InputError(path, value, "a finite number")
 
@@ -207,6 +208,7 @@ def _check_target(node: Mapping[str, Any], filled: bool) -> None:
     refused_marks = {"_args_"} if ours else set()
     arguments = {name: value for name, value in node.items() if name not in _MARKS.keys() - refused_marks}
     if filled and node.get("_partial_"):
+        # Published rows fill these when the method is looked up for its data set; nothing to check yet.
         arguments = {name: value for name, value in arguments.items() if value != LEFT_OUT}
     for name, value in arguments.items():
         if name not in takes and not is_open:
@@ -216,6 +218,7 @@ def _check_target(node: Mapping[str, Any], filled: bool) -> None:
     for name, value in () if ours else arguments.items():
         if isinstance(value, int) and abs(value) > _MOST_ELSEWHERE:
             raise FieldError(name, value, f"at most {_MOST_ELSEWHERE}")
+    # A partial gets its other arguments when it is called.
     lacking = None if node.get("_partial_") or "_args_" in node else missing_of(target, arguments)
     if lacking is not None:
         raise FieldError(lacking, "", "a value: it has no default")

@@ -26,7 +26,7 @@ def check_shortened(shorten: Shortened, methods: Collection[str]) -> None:
     Raises:
         InputError: There is an unknown name.
     """
-    known = {"clom", *methods}
+    known = {"clom", *methods}  # CLoM has no method's yaml
     for name, settings in shorten.items():
         if name not in known:
             raise InputError(f"shorten.{name}", settings, f"no such key; there are {listed(known)}")
@@ -49,7 +49,7 @@ def check_heeded(methods: Collection[tuple[str, Mapping[str, Any]]], typed: Mapp
         key = override.lstrip("+")
         if not key.startswith("shorten."):
             continue
-        _, shortened, *path = key.split(".")
+        _, shortened, *path = key.split(".")  # shorten.<method>.<setting>
         settings = [functools.reduce(_entry, path, node) for name, node in methods if name == shortened]
         if path and settings and not any(map(_is_open, settings)):
             allowed = f"left out: the method has its own value; method.{'.'.join(path)}= sets that"

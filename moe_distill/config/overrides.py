@@ -28,6 +28,7 @@ def check_top(tree: Mapping[str, object], hydra: str, spine: Collection[str], kn
     Raises:
         InputError: There is such a key.
     """
+    # A user's own key may serve as a variable for references elsewhere.
     read = {"hydra", *spine, *_REFERS.findall(f"{tree} {hydra}")}
     for name in (n for n in tree if n not in read):
         key, value = name, tree[name]

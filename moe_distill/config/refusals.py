@@ -31,6 +31,7 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, name = _group_and_name(str(error.missing_cfg_file))
         return f"{group}={name}: one of {', '.join(error.options)}"
+    # Hydra wraps errors of OmegaConf, whose text alone says what is wrong.
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
@@ -155,7 +156,7 @@ def no_such_key(override: str, parent: Any) -> str:
     path, _, name = override.partition("=")[0].rpartition(".")
     if parent is None or parent._get_parent() is None:
         return f"{override}: {no_such(name, at_top())}"
-    if not parent and (names := options(path)):
+    if not parent and (names := options(path)):  # a group that was removed
         return f"{path}=null: one of {', '.join(names)}"
     target = parent.get("_target_") if parent and OmegaConf.is_dict(parent) else None
     takes = takes_of(target) if isinstance(target, str) else []

@@ -44,7 +44,7 @@ def from_row(size: int, rows: dict[int, Any]) -> Any:
 
 def recipe_of(name: str) -> str:
     """Return the name of a method's recipe: the method's own name if it has a recipe, else DSA's."""
-    loader = GlobalHydra.instance().config_loader()
+    loader = GlobalHydra.instance().config_loader()  # knows the yamls of --config-dir too
     # A method in a folder of hydra.searchpath is not listed, and neither is its recipe: assume it has one.
     has_own = name in loader.get_group_options("recipe") or name not in loader.get_group_options("method")
     return name if has_own else "dsa"

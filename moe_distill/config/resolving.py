@@ -61,6 +61,7 @@ def _check_root(written: Any) -> None:
     Raises:
         InputError: There is such a key.
     """
+    # Keys that were removed by ~key count as null.
     spine = dict.fromkeys(f.name for f in fields(Config))
     check_groups({**spine, **written}, options)
     hydra = _as_written(HydraConfig.get()) if HydraConfig.initialized() else {}

@@ -159,12 +159,7 @@ def output_key(paths: Any) -> str:
 
 
 def options(group: str) -> list[str]:
-    """Return the names of a group's yamls; an empty list if there is no such group.
-
-    Example:
-        >>> "dm" in options("method"), options("nowhere")
-        (True, [])
-    """
+    """Return the names of a group's yamls; an empty list if there is no such group."""
     return sorted(file.stem for file in (Path(conf_dir()) / group).glob("*.yaml"))
 
 

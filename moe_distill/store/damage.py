@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from moe_distill import terminal
 
@@ -43,7 +42,7 @@ def checksums(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): checksum(path) for path in files}
 
 
-def content_checksum(content: Mapping[str, Any]) -> str:
+def content_checksum(content: Mapping[str, object]) -> str:
     """Return the sha256 of the content of a JSON file, except its entry ``checksum``.
 
     Example:

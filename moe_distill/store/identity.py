@@ -147,7 +147,7 @@ def _fields_of(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name, f in fields.items() if f.metadata.get("describe", True)}
 
 
-def _built(target: Any, settings: Mapping[str, Any], defaults: bool) -> dict[str, Any]:
+def _built(target: Any, settings: Mapping[str, object], defaults: bool) -> dict[str, Any]:
     """Return the description of a class or function with settings."""
     # First: what cannot be imported is refused here; it may be unhashable, which defaults_of's cache needs.
     target_name = _importable_name(target)

@@ -175,7 +175,7 @@ class Store:
         self,
         kind: str,
         settings: Any,
-        make: Callable[[Path], Mapping[str, Any] | None],
+        make: Callable[[Path], Mapping[str, object] | None],
         *,
         verify: bool = True,
     ) -> Path:
@@ -223,7 +223,7 @@ class Store:
     def _locked(self, path: Path, waiting: str = "") -> contextlib.AbstractContextManager[None]:
         return locked(self.root / "locks" / f"{path.parent.name}-{path.name}.lock", waiting=waiting)
 
-    def _make(self, target: Path, settings: Any, make: Callable[[Path], Mapping[str, Any] | None]) -> None:
+    def _make(self, target: Path, settings: Any, make: Callable[[Path], Mapping[str, object] | None]) -> None:
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
         # Whatever lies there is of killed processes, as this one holds the lock.
         for stale in target.parent.glob(f".{target.name}.*"):

@@ -84,6 +84,7 @@ def forecast(jobs: Sequence[Job], accelerator: str, visible: str | None) -> Fore
     names: dict[str, str] = {}
     unknown: list[str] = []
     busy = 0
+    # Parts and works are kept by address and key: jobs of a sweep share most of them.
     for pipeline, results in jobs:
         try:
             of_job = missing(pipeline, results)

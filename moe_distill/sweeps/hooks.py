@@ -152,6 +152,7 @@ def forecast_jobs(jobs: Sequence[Built]) -> str:
         return "nothing is left to do"
     configs = [job.cfg for job in jobs]
     known = [(job.pipeline, job.results) for job in jobs]
+    # A GPU is used if any job may use it.
     accelerator = "cpu" if all(cfg.trainer.accelerator == "cpu" for cfg in configs) else "auto"
     slots = OmegaConf.select(configs[0], "hydra.launcher.gpus")
     # The speed is measured on the GPUs of the first slot, as if all were alike.

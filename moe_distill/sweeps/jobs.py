@@ -21,7 +21,7 @@ FILE = "sweep.json"
 DONE = "done"
 
 
-def is_keyed(row: Row) -> bool:
+def is_keyed(row: Mapping[str, object]) -> bool:
     """Return True if an expected row has its key."""
     return isinstance(row.get("config_hash"), str)
 
@@ -62,6 +62,7 @@ class Cell:
             sweep: The sweep's folder.
             results: The rows that are finished.
         """
+        # First: rows may also come from another sweep, or from the committed tables.
         if self.keys and all(results.has(row) for row in self.keys):
             return DONE
         attempts = self.attempts(sweep)
@@ -99,6 +100,7 @@ class Cell:
         work are left out, and so are earlier ones whose work was not recorded.
         """
         attempts = attempts_of(sweep / self.folder)
+        # At other work: both hashes are known, and they differ.
         others = [i for i, a in enumerate(attempts) if len({self.work, a.work} - {None}) > 1]
         since = others[-1] + 1 if others else 0
         return [a for i, a in enumerate(attempts) if i >= since or (a.work and a.work == self.work)]

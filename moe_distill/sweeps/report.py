@@ -61,6 +61,7 @@ def report_folder(cfg: DictConfig) -> str:
         raise InputError("name", cfg.name, f"an experiment run before: {folder} holds no {FILE}")
     for run, stages in done:
         write_page(run, stages, results)
+    # After the pages of its jobs, to which its own page links.
     if is_sweep(folder):
         report_sweep(folder, results)
     return f"{count([len(done)], 'page')} in {folder}"
@@ -94,6 +95,7 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     from moe_distill.reports.sweep_page import SweepReport
 
     sweep = Sweep.read(folder) or Sweep("", {}, ())
+    # Without a sweep.json, as where its jobs were run by hand, whatever the folder holds is shown.
     jobs = _jobs(folder, sweep.scales)
     tables = tables_of(folder, [*jobs])
     scores = scored(tables.get("scores.csv", ()))

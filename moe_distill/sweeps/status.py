@@ -30,6 +30,7 @@ def format_status(sweep: Sweep, folder: Path, results: Results, forecast: str) -
         forecast: The cost of the missing stages, as text.
     """
     table = Table(title=Text(f"{folder.name}: {len(sweep.cells)} cells"), title_justify="left")
+    # "for" is the time spent on all attempts.
     for column in ("cell", "state", "attempts", "for", "last said"):
         table.add_column(column, overflow="fold")
     states = [cell.state(folder, results) for cell in sweep.cells]

@@ -80,7 +80,7 @@ def annotations_of(target: Callable[..., Any]) -> Mapping[str, Any]:
     return {name: hints.get(name, Any) for name in parameters}
 
 
-def problem_of(target: Callable[..., Any], arguments: Mapping[str, Any]) -> Problem | None:
+def problem_of(target: Callable[..., Any], arguments: Mapping[str, object]) -> Problem | None:
     """Return the first argument that a class or function does not accept, or None.
 
     Args:
@@ -140,7 +140,7 @@ def entries_of(value: Any) -> Iterable[tuple[Any, Any]]:
     return enumerate(value) if isinstance(value, list) else ()
 
 
-def missing_of(target: Callable[..., Any], arguments: Mapping[str, Any]) -> str | None:
+def missing_of(target: Callable[..., Any], arguments: Mapping[str, object]) -> str | None:
     """Return the first parameter that has neither an argument nor a default, or None.
 
     Example:

@@ -59,7 +59,7 @@ def test_names_are_suggested_only_where_one_is_close():
         ("# @package _global_", "widht: in experiment/own.yaml: no such key; did you mean width?"),
         (
             "",
-            "experiment: in experiment/own.yaml: no such key; a yaml that sets other keys than its group's begins",
+            "experiment: in experiment/own.yaml: no such key; a yaml that sets other keys than its group's",
         ),
     ],
 )

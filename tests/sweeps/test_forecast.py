@@ -172,10 +172,10 @@ def test_another_process_measures_the_same_networks(suite, monkeypatch):
     assert len(found) == 2 and all(0 < seconds < 1 for seconds in found)
 
 
-def test_lines_of_no_time_are_left_out_and_a_method_that_does_not_say_its_cost_is_not_foretold(
+def test_lines_of_no_time_are_left_out_and_a_method_that_does_not_say_its_cost_has_no_forecast(
     suite, monkeypatch
 ):
-    monkeypatch.setattr("moe_distill.methods.dm.DM.forwards", Method.forward_passes)
+    monkeypatch.setattr("moe_distill.methods.dm.DM.forward_passes", Method.forward_passes)
     coming = forecast_jobs(built([suite.compose(*ONE, "trainer=cpu")])).splitlines()
     assert " 0.0 min" not in "".join(coming) and "not forecast: digits distill dm5x2" in coming
     assert ", and what is not forecast; stages already" in coming[-1]

@@ -21,7 +21,10 @@ began = time.time(); time.sleep(float(sys.argv[1]))
 print(began, time.time(), os.environ.get("CUDA_VISIBLE_DEVICES"))
 """
 # A grandchild holds a lock as long as it lives.
-HOLD = "import fcntl, time; f = open({lock!r}, 'w'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+HOLD = (
+    "import fcntl, time; f = open({lock!r}, 'w'); "
+    "fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+)
 PARENT = """
 import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)

@@ -14,7 +14,10 @@ from conftest_sweeping import SBATCH
 from moe_distill.errors import InputError
 from moe_distill.sweeps.launchers import slurm as launcher
 
-REFUSED = '#!/bin/sh\necho "sbatch: error: Batch job submission failed: Invalid partition name specified" >&2; exit 1\n'
+REFUSED = (
+    "#!/bin/sh\n"
+    'echo "sbatch: error: Batch job submission failed: Invalid partition name specified" >&2; exit 1\n'
+)
 # Runs one attempt, as submitit does; the command says when it is up.
 ATTEMPT = """
 import signal, sys

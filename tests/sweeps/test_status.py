@@ -48,7 +48,7 @@ def test_what_a_job_is_called_and_said_is_no_markup(tmp_path, results, said):
 def test_a_run_of_its_own_is_done_once_its_attempt_has_finished(tmp_path):
     paths = {"output": tmp_path / "one", "store": tmp_path / "store", "tables": None}
     cfg = OmegaConf.create({"name": "one", "paths": {k: v and str(v) for k, v in paths.items()}})
-    for fails, said in ((True, "for a forecast"), (False, "nothing is left to do")):
+    for fails, said in ((True, "the sweep's own overrides"), (False, "nothing is left to do")):
         with contextlib.suppress(ValueError), attempt(tmp_path / "one", "run"):
             if fails:
                 raise ValueError("no")

@@ -22,7 +22,8 @@ LOOK = """
 import atexit, json, os, signal, sys
 atexit.register(lambda: print("atexit"))
 print(json.dumps({
-    "name": __name__, "argv": sys.argv, "env": dict(os.environ), "cwd": os.getcwd(), "stdin": sys.stdin.read(),
+    "name": __name__, "argv": sys.argv, "env": dict(os.environ),
+    "cwd": os.getcwd(), "stdin": sys.stdin.read(),
     "path": sys.path[0], "leads": os.getsid(0) == os.getpid() == os.getpgid(0),
     "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
     "handlers": [str(signal.getsignal(n)) for n in (2, 15, 1)], "encoding": sys.stdout.encoding,

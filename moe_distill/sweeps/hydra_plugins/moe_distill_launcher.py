@@ -86,6 +86,7 @@ def gpu_slots(n_jobs: int, gpus: str | None, environ: Mapping[str, str]) -> list
         )
     if not all(re.fullmatch(r"[^,]+(,[^,]+)*", slot) for slot in slots):
         raise LauncherInputError("hydra.launcher.gpus", gpus, 'null, auto, or sets of GPUs such as "0,1;2,3"')
+    # 1 is the default; any other number must agree with the slots.
     if n_jobs not in (1, len(slots)):
         raise LauncherInputError(
             "hydra.launcher.n_jobs", n_jobs, f"leave it out: gpus={gpus} has {len(slots)} slots"

@@ -77,6 +77,7 @@ class CellsSweeper(BasicSweeper):
             raise CellsInputError(
                 key, "set", "left out: the cells of this experiment vary it (hydra.sweeper.cells)"
             )
+        # The cell first, so that the grid's and the command line's settings win where both set one.
         jobs = [[*cell, *job] for job in grid for cell in self.cells or [[]]]
         for job in jobs:
             _check_split(job)

@@ -58,6 +58,7 @@ def module_name(module: str | None, task: TaskFunction) -> str:
     Raises:
         InputError: Python was started with a path, so that the module has no name.
     """
+    # With python -m, the module's real name is in its spec: __name__ is "__main__".
     spec = getattr(sys.modules["__main__"], "__spec__", None)  # None under a console script
     name = module or (spec.name if spec else task.__module__)
     if name == "__main__":
@@ -152,7 +153,7 @@ class FreshProcessLauncher(Launcher):
         setup_globals()
         first = self._compose(job_overrides[0], initial_job_idx)
         configs = [first, *self._compose_all(job_overrides[1:], initial_job_idx + 1)]
-        if (look := current_look()) is not None:
+        if (look := current_look()) is not None:  # before any check: looking is allowed while the sweep runs
             log.info(look.at_sweep(configs))
             return []
         jobs = [self._job(config, module) for config in configs]
@@ -179,7 +180,7 @@ class FreshProcessLauncher(Launcher):
 
     def _run(self, jobs: Sequence[Job], configs: Sequence[DictConfig]) -> list[str | None]:
         """Print the forecast, run the jobs that are not done, and return what went wrong with each."""
-        imports = self._import_seconds(configs[0])
+        imports = self._import_seconds(configs[0])  # before the call below, which imports the same modules
         show(self.ask("before_sweep", configs))
         # The jobs are the last of the configurations, see `earlier` above.
         done = (self.ask("done_already", configs) or [False] * len(jobs))[-len(jobs) :]

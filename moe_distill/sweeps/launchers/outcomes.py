@@ -100,7 +100,7 @@ def answer(key: str, path: str, configs: Sequence[DictConfig]) -> Any:
     """
     function = function_of(key, path)
     setup_globals()  # Hydra's resolvers, which a fork does not have yet
-    HydraConfig.instance().set_config(configs[-1])
+    HydraConfig.instance().set_config(configs[-1])  # as it is after composing in the sweep's own process
     return function(configs)
 
 

@@ -48,6 +48,7 @@ def child_environment(environ: Mapping[str, str], slot: str | None) -> dict[str,
 def error_line(console: Path) -> str:
     """Return the last line of a log that names an exception, or else its last line."""
     with console.open("rb") as file:
+        # Logs with progress bars can be large.
         file.seek(max(0, console.stat().st_size - LOG_TAIL_BYTES))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
     output = [line for line in lines if line and not line.startswith(("$ ", HYDRA_HINT))]
@@ -140,7 +141,7 @@ class Job:
 
     def send(self, number: int) -> None:
         """Send a signal to the process and to all that it started, if any of them still run."""
-        try:
+        try:  # each job leads its session, so that its group holds all that it started
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
             return
