@@ -175,7 +175,7 @@ def test_another_process_measures_the_same_networks(suite, monkeypatch):
 def test_lines_of_no_time_are_left_out_and_a_method_that_does_not_say_its_cost_is_not_foretold(
     suite, monkeypatch
 ):
-    monkeypatch.setattr("moe_distill.methods.dm.DM.forwards", Method.forward_passes)
+    monkeypatch.setattr("moe_distill.methods.dm.DM.forward_passes", Method.forward_passes)
     coming = forecast_jobs(built([suite.compose(*ONE, "trainer=cpu")])).splitlines()
     assert " 0.0 min" not in "".join(coming) and "not foretold: digits distill dm5x2" in coming
     assert ", and what is not foretold; stages already" in coming[-1]
