@@ -117,7 +117,7 @@ class ImportSet(Pipeline):
         path = expanded(self.path, KEY)
         layout = layout_of(path, self.layout)
         train, _ = self.data.load(runtime.cache)
-        required = _wanted(self.data, train, limit=int(self.largest_gib * 2**30))
+        required = _requirements(self.data, train, limit=int(self.largest_gib * 2**30))
         how = Reading(self.space, self.name, self.factor, self.by_column, self.convention, self.classes)
         reading = how.checked(layout, train)
         foreign = layout.read(path, required)
@@ -128,7 +128,7 @@ class ImportSet(Pipeline):
         return {"images": len(imported.images), "set": str(target)}
 
 
-def _wanted(data: DataSource, train: RealSet, limit: int) -> Wanted:
+def _requirements(data: DataSource, train: RealSet, limit: int) -> Wanted:
     """Return what a set must fit to belong to the real data, in files of at most ``limit`` bytes."""
     # Whitened data wrap their source, which alone knows the WordNet ids of its classes.
     source = getattr(data, "source", data)

@@ -66,7 +66,7 @@ class Stage(ABC):
 
     @abstractmethod
     def missing(self, results: Results) -> list[Missing]:
-        """Return what is yet to be made. This is quick: no artifact is opened or compared with its checksum.
+        """Return what is yet to be made; nothing is computed to find out.
 
         Raises:
             UnknownCost: The cost of the stage cannot be forecast.
