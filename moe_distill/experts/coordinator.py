@@ -195,9 +195,9 @@ class DiversityCoordinator(pl.Callback):
         if self.diversity.weight_is == "absolute":
             return self.diversity.weight * gradient
         norm = gradient.norm()
-        # Clamped, so that a gradient of zero does not divide by zero.
         scale = self.diversity.weight * expert.matching_norm / norm.clamp_min(torch.finfo(norm.dtype).tiny)
-        return gradient * scale
+        # A gradient of (almost) zero has no direction, and its scale overflows: inf times 0 would be NaN.
+        return torch.where(scale.isfinite(), gradient * scale, torch.zeros_like(gradient))
 
     def on_before_optimizer_step(  # type: ignore[override]
         self, trainer: pl.Trainer, mixture: Mixture, optimizer: torch.optim.Optimizer

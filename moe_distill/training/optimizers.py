@@ -65,16 +65,22 @@ class GSAM(torch.optim.Optimizer):
         closure = torch.enable_grad()(closure)
         # The gradients of this pass are replaced by the second one, at the perturbed weights.
         loss = closure()
-        group = self.param_groups[0]
-        parameters = [p for p in cast(list[torch.Tensor], group["params"]) if p.grad is not None]
+        # All groups are perturbed together: they differ in learning rate and weight decay alone.
+        moved = [
+            (group, p)
+            for group in self.param_groups
+            for p in cast(list[torch.Tensor], group["params"])
+            if p.grad is not None
+        ]
+        parameters, settings = [p for _, p in moved], self.param_groups[0]
         # Copies, because the perturbation moves the weights and the second pass replaces the gradients.
         weights = [p.clone() for p in parameters]
         first = [cast(torch.Tensor, p.grad).clone() for p in parameters]
-        torch._foreach_add_(parameters, perturbation(weights, first, group["rho"], group["adaptive"]))
+        torch._foreach_add_(parameters, perturbation(weights, first, settings["rho"], settings["adaptive"]))
         closure()
-        second = [cast(torch.Tensor, p.grad) for p in parameters]
+        directions = direction(first, [cast(torch.Tensor, p.grad) for p in parameters], settings["alpha"])
         # From the saved weights: subtracting the perturbation again would leave rounding errors.
-        for p, weight, d in zip(parameters, weights, direction(first, second, group["alpha"]), strict=True):
+        for (group, p), weight, d in zip(moved, weights, directions, strict=True):
             p.copy_(weight - group["lr"] * (d + group["weight_decay"] * weight))
         return loss
 

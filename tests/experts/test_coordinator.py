@@ -147,6 +147,15 @@ def test_a_share_is_the_gradients_direction_at_a_part_of_the_matching_norm():
         assert together.extra[f"expert_{number}/extra_over_matching"] == pytest.approx(0.25)
 
 
+def test_a_gradient_without_a_direction_adds_nothing():
+    """However large its share would be: its scale overflows, and infinity times zero is no number."""
+    together, coordinator = bench([dm(ipc=4), dm(ipc=4)], term(measure=BIASED, weight=50.0))
+    expert = together.mine[0]
+    expert.matching_norm = torch.tensor(1e3)
+    added = coordinator._gradient(expert, (0.0 * expert.synthetic.images).sum())
+    assert torch.equal(added, torch.zeros_like(expert.synthetic.images))
+
+
 class Spy(DiversityCoordinator):
     """Records every step's matching gradient and what the coordinator added to it."""
 

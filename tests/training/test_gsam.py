@@ -67,6 +67,24 @@ def test_three_steps_follow_the_formulas(alpha, adaptive, decay):
         assert torch.allclose(got, want, rtol=1e-12, atol=1e-13)
 
 
+def test_groups_are_perturbed_together_and_decay_each_by_its_own_rate():
+    weights, loss_of = problem()
+    groups = [{"params": weights[:1], "weight_decay": 0.1}, {"params": weights[1:], "weight_decay": 0.0}]
+    optimizer = GSAM(groups, lr=0.1, rho=0.5, alpha=0.3)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = loss_of(weights)
+        loss.backward()
+        return loss
+
+    without = by_hand(weights, loss_of, 0.1, 0.5, 0.3, True, 0.0)
+    decayed = 0.1 * 0.1 * torch.cat([weights[0].detach().flatten(), torch.zeros(3, dtype=torch.float64)])
+    optimizer.step(closure)
+    got = torch.cat([w.detach().flatten() for w in weights])
+    assert torch.allclose(got, without - decayed, rtol=1e-12, atol=1e-13)
+
+
 def test_without_a_gradient_the_weights_stay_finite_and_put():
     (weights, _) = problem()
     held = [w.detach().clone() for w in weights]
