@@ -28,7 +28,7 @@ class Cost:
     images: int = 0
 
 
-class Noted(TypedDict):
+class RecordedCost(TypedDict):
     """The cost of a finished stage, as recorded in its manifest; the entries are those of :class:`Cost`."""
 
     seconds: NotNegative
@@ -45,7 +45,7 @@ class Meter:
 
     Example:
         >>> meter = Meter(torch.device("cpu"))
-        >>> meter.go_on_from({"seconds": 60.0, "peak_memory_mb": 0.0, "steps": 5, "images": 50})
+        >>> meter.resume_from({"seconds": 60.0, "peak_memory_mb": 0.0, "steps": 5, "images": 50})
         >>> cost = meter.read(steps=7, images=70)
         >>> cost["steps"], cost["images"], cost["seconds"] > 60
         (7, 70, True)
@@ -59,11 +59,11 @@ class Meter:
             torch.cuda.reset_peak_memory_stats(device)
         self._begin = time.perf_counter()
 
-    def go_on_from(self, cost: Noted) -> None:
+    def resume_from(self, cost: RecordedCost) -> None:
         """Add the cost of an interrupted attempt."""
         self._before = Cost(**cost)
 
-    def read(self, steps: int, images: int) -> Noted:
+    def read(self, steps: int, images: int) -> RecordedCost:
         """Return the cost so far; the stage counts its steps and images itself, over all attempts."""
         on_cpu = self.device.type == "cpu"
         peak = _peak_resident_mb() if on_cpu else torch.cuda.max_memory_allocated(self.device) / 2**20

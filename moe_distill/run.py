@@ -22,11 +22,11 @@ from moe_distill.config.arguments import reordered, with_option_quoted, with_tex
 from moe_distill.config.flags import check_flags, showing
 from moe_distill.config.overrides import check_here, check_split, check_typed
 from moe_distill.config.refusals import one_line
-from moe_distill.config.resolving import as_typed, check_paths, own_error, settled
-from moe_distill.config.schema import at_top, conf_dir, output_key, register, written
+from moe_distill.config.resolving import check_paths, errors_as_typed, own_error, resolve_and_check
+from moe_distill.config.schema import at_top, conf_dir, output_key, register, written_folders
 from moe_distill.errors import InputError, LostRank
 from moe_distill.results.attempts import attempt
-from moe_distill.store.disk import explained, guard_disk
+from moe_distill.store.disk import as_input_error, explain_disk_errors
 from moe_distill.store.identity import key, word_of
 from moe_distill.store.locks import locked
 from moe_distill.sweeps.looking import FORMER, current_look, looking
@@ -44,13 +44,13 @@ def run(cfg: DictConfig) -> float | None:
         InputError: A setting or a file is invalid.
     """
     check_paths(cfg)
-    with as_typed(cfg), guard_disk(written(cfg.paths, Path(cfg.paths.output))):
+    with errors_as_typed(cfg), explain_disk_errors(written_folders(cfg.paths, Path(cfg.paths.output))):
         return _run(cfg)
 
 
 def _run(cfg: DictConfig) -> float | None:
     if (look := current_look()) is not None:
-        settled(cfg)
+        resolve_and_check(cfg)
         say(look.at_run(cfg))
         return None
     output = Path(cfg.paths.output)
@@ -102,12 +102,14 @@ def _print_forecast(cfg: DictConfig, pipeline: Any, runtime: Any) -> None:
 
 def _instantiate(cfg: DictConfig) -> tuple[dict[str, Any], Any, Any]:
     """Return the checked and resolved configuration, the runtime and the pipeline."""
-    resolved = settled(cfg)  # before torch is imported, which takes seconds: a typo is reported at once
-    from moe_distill.data.sources.shared import Shelf
+    resolved = resolve_and_check(
+        cfg
+    )  # before torch is imported, which takes seconds: a typo is reported at once
+    from moe_distill.data.sources.shared import DataCache
 
     runtime = hydra.utils.instantiate(cfg.runtime, _convert_="all")
     pipeline = hydra.utils.instantiate(cfg.pipeline, _convert_="all")
-    return resolved, runtime, pipeline.sharing(Shelf())
+    return resolved, runtime, pipeline.sharing(DataCache())
 
 
 def _open_tracker(tracker: Any, pipeline: Any, resolved: dict[str, Any]) -> None:
@@ -183,7 +185,7 @@ def _refuse_folder(error: OSError) -> None:
     typed = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
     setting = next((name for name in ("hydra.run.dir", "hydra.sweep.dir") if name in typed), "paths.runs")
     folder = Path(os.fsdecode(error.filename or typed.get(setting, "runs")))  # a full disk names no file
-    if not _in_job(error) and (explanation := explained(error, {setting: folder})) is not None:
+    if not _in_job(error) and (explanation := as_input_error(error, {setting: folder})) is not None:
         _fail(str(explanation))
 
 

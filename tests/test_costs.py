@@ -28,7 +28,7 @@ def test_seconds_are_wall_time():
 
 def test_an_interrupted_attempt_counts_in():
     meter = Meter(CPU)
-    meter.go_on_from({"seconds": 100.0, "peak_memory_mb": 1e6, "steps": 5, "images": 50})
+    meter.resume_from({"seconds": 100.0, "peak_memory_mb": 1e6, "steps": 5, "images": 50})
     cost = meter.read(7, 70)
     assert 100 <= cost["seconds"] < 101
     assert cost["peak_memory_mb"] == 1e6  # the higher of both

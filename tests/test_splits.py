@@ -4,7 +4,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 
-from moe_distill.config.resolving import settled
+from moe_distill.config.resolving import resolve_and_check
 from moe_distill.errors import InputError
 
 
@@ -26,7 +26,7 @@ def test_any_split_says_both_numbers_and_the_settled_one_says_what_was_set(compo
     assert (cfg.ipc, cfg.noe) == split
     roster = instantiate(cfg.experts, _convert_="all")
     assert ([m.ipc for m in roster.members], roster.num_experts) == ([split[0]] * split[1], split[1])
-    assert settled(cfg)["split"] == "x".join(map(str, split))
+    assert resolve_and_check(cfg)["split"] == "x".join(map(str, split))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_any_split_says_both_numbers_and_the_settled_one_says_what_was_set(compo
 )
 def test_what_is_no_split_is_named_as_it_was_typed(composed, split):
     with pytest.raises(InputError, match=rf"^split={split}: images per class and experts, such as 5x2"):
-        settled(composed(f"split='{split}'"))
+        resolve_and_check(composed(f"split='{split}'"))
 
 
 def test_the_split_of_a_users_own_experiment_and_of_a_sweep_are_plain_settings(composed):

@@ -11,7 +11,7 @@ from moe_distill.validation.misfits import (
     entries_of,
     is_node,
     misfit,
-    missing_of,
+    missing_parameter,
     not_finite,
     parameters_of,
     problem_of,
@@ -183,14 +183,14 @@ def is_method(target: Any) -> bool:
     return inspect.isclass(target) and issubclass(target, Method)
 
 
-def takes_of(target: str) -> list[str]:
+def settable_parameters(target: str) -> list[str]:
     """Return the parameters of a class or function that a yaml may set.
 
     Args:
         target: Its dotted name.
 
     Example:
-        >>> takes_of("moe_distill.errors.within")
+        >>> settable_parameters("moe_distill.errors.within")
         ['path']
     """
     parameters = parameters_of(pkgutil.resolve_name(target)).values()
@@ -201,7 +201,7 @@ def takes_of(target: str) -> list[str]:
 
 def _check_target(node: Mapping[str, Any], filled: bool) -> None:
     target = _target_of(node)
-    takes = takes_of(node["_target_"])
+    takes = settable_parameters(node["_target_"])
     ours = target.__module__.startswith("moe_distill")
     is_open = not ours and any(p.kind is p.VAR_KEYWORD for p in parameters_of(target).values())
     # Positional arguments have no name to check them by: for our own classes _args_ is an unknown key.
@@ -219,7 +219,7 @@ def _check_target(node: Mapping[str, Any], filled: bool) -> None:
         if isinstance(value, int) and abs(value) > _MOST_ELSEWHERE:
             raise FieldError(name, value, f"at most {_MOST_ELSEWHERE}")
     # A partial gets its other arguments when it is called.
-    lacking = None if node.get("_partial_") or "_args_" in node else missing_of(target, arguments)
+    lacking = None if node.get("_partial_") or "_args_" in node else missing_parameter(target, arguments)
     if lacking is not None:
         raise FieldError(lacking, "", "a value: it has no default")
 

@@ -35,7 +35,9 @@ def check_shortened(shorten: Shortened, methods: Collection[str]) -> None:
             raise InputError(f"shorten.clom.{name}", value, f"no such key; there are {listed(_OF_CLOM)}")
 
 
-def check_heeded(methods: Collection[tuple[str, Mapping[str, Any]]], typed: Mapping[str, str]) -> None:
+def check_shortened_has_effect(
+    methods: Collection[tuple[str, Mapping[str, Any]]], typed: Mapping[str, str]
+) -> None:
     """Refuse a setting that is shortened on the command line although the method's yaml sets it itself.
 
     Args:

@@ -12,7 +12,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from moe_distill.config.checking import takes_of
+from moe_distill.config.checking import settable_parameters
 from moe_distill.config.schema import Config, at_top, options
 from moe_distill.validation.misfits import annotations_of, entries_of, misfit
 from moe_distill.validation.wording import listed, no_such
@@ -159,7 +159,7 @@ def no_such_key(override: str, parent: Any) -> str:
     if not parent and (names := options(path)):  # a group that was removed
         return f"{path}=null: one of {', '.join(names)}"
     target = parent.get("_target_") if parent and OmegaConf.is_dict(parent) else None
-    takes = takes_of(target) if isinstance(target, str) else []
+    takes = settable_parameters(target) if isinstance(target, str) else []
     if name in takes:
         return f"{override}: with a plus in front, +{override}, as the yaml leaves it at its default"
     return f"{override}: no such key; there are {listed({*(parent or ()), *takes})}"

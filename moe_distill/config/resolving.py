@@ -16,8 +16,8 @@ from moe_distill.config.checking import check, check_groups
 from moe_distill.config.looked_up import (
     check_epochs,
     check_factors,
-    check_heeded,
     check_shortened,
+    check_shortened_has_effect,
     methods_of,
 )
 from moe_distill.config.overrides import check_top
@@ -30,7 +30,7 @@ _TARGET = re.compile(r"target '([^']+)'")
 _FULL_KEY = re.compile(r"^full_key: (\S+)$", re.MULTILINE)
 
 
-def settled(cfg: DictConfig) -> dict[str, Any]:
+def resolve_and_check(cfg: DictConfig) -> dict[str, Any]:
     """Return a composed configuration as plain containers, resolved and checked.
 
     Raises:
@@ -38,13 +38,13 @@ def settled(cfg: DictConfig) -> dict[str, Any]:
     """
     without_hydra = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     _check_root(_as_written(without_hydra))
-    with as_typed(cfg):
+    with errors_as_typed(cfg):
         resolved: Any = OmegaConf.to_container(without_hydra, resolve=True)
         check(resolved, Config)
         methods = [*methods_of(resolved)]
         check_shortened(resolved["shorten"], {*options("method"), *(name for name, _ in methods)})
         typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-        check_heeded(methods, dict(override.partition("=")[::2] for override in typed))
+        check_shortened_has_effect(methods, dict(override.partition("=")[::2] for override in typed))
         recipe = resolved["recipe"]
         check_epochs(resolved["student_epochs"], {recipe["name"], *options("recipe")})
         check_factors(recipe.get("lr_factors") or {}, {*resolved["students"], *options("model")})
@@ -83,7 +83,7 @@ def check_paths(cfg: DictConfig) -> None:
 
 
 @contextlib.contextmanager
-def as_typed(cfg: DictConfig) -> Iterator[None]:
+def errors_as_typed(cfg: DictConfig) -> Iterator[None]:
     """Make errors raised in the block name the keys that the user typed instead of those that refer to them.
 
     Raises:

@@ -140,7 +140,7 @@ def experiments_dir() -> str | None:
     return next((str(place) for place in places if place.is_dir()), None)
 
 
-def written(paths: Any, output: Path) -> dict[str, Path]:
+def written_folders(paths: Any, output: Path) -> dict[str, Path]:
     """Return the folders that a run writes to, each by the configuration key that sets it.
 
     Args:

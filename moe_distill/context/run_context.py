@@ -15,7 +15,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment  # type:
 from moe_distill.context.hardware import Hardware
 from moe_distill.context.processor import require_full_precision
 from moe_distill.context.threads import cores, threads_of_environment
-from moe_distill.costs import Noted
+from moe_distill.costs import RecordedCost
 from moe_distill.errors import InputError
 from moe_distill.results.known_rows import Results
 from moe_distill.results.question import Question
@@ -175,7 +175,7 @@ class Runtime:
             curves_every=self.curves_every,
         )
 
-    def record_cost(self, stage: str, what: str, cost: Noted, found: bool) -> None:
+    def record_cost(self, stage: str, what: str, cost: RecordedCost, found: bool) -> None:
         """Record the cost of a stage for the report and the dashboard.
 
         Args:

@@ -9,7 +9,7 @@ from typing import cast
 
 from moe_distill.context.processor import device_name, hardware
 from moe_distill.context.run_context import Runtime
-from moe_distill.costs import Noted
+from moe_distill.costs import RecordedCost
 from moe_distill.evaluation.columns import StudentRow
 from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.evaluation.training_set import TrainingSet
@@ -117,7 +117,7 @@ def with_run_columns(
     }
 
 
-def cost_of(rows: Sequence[StudentRow]) -> Noted:
+def cost_of(rows: Sequence[StudentRow]) -> RecordedCost:
     """Return what the students of some rows cost together."""
     return {
         "seconds": sum(row["train_seconds"] for row in rows),

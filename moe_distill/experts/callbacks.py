@@ -49,7 +49,7 @@ class Snapshots(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, mixture: Mixture, *_: Any) -> None:  # type: ignore[override]
         """Write the images if a snapshot is due."""
-        if mixture.iteration in due(mixture.total):
+        if mixture.iteration in snapshot_iterations(mixture.total):
             self._write(mixture)
 
     def _write(self, mixture: Mixture) -> None:
@@ -65,7 +65,7 @@ class Snapshots(pl.Callback):
             save_tensors({"pixels": pixels.contiguous()}, self.folder / name)
 
 
-def due(total: int) -> set[int]:
+def snapshot_iterations(total: int) -> set[int]:
     """Return the iterations at which snapshots are taken: ``total``, half of it, and so on, at most eight.
 
     Example:

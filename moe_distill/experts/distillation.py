@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from moe_distill.costs import Noted
+from moe_distill.costs import RecordedCost
 from moe_distill.data.partition.split import NoSplit, Partition, Parts
 from moe_distill.data.real_set import DataSource, RealSet
 from moe_distill.diversity.features import features_of_set
@@ -26,12 +26,12 @@ from moe_distill.store.store import Store
 from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
 from moe_distill.training.recipe import check_optimizer
-from moe_distill.validation.misfits import missing_of
+from moe_distill.validation.misfits import missing_parameter
 from moe_distill.validation.values import Whole, checked
 
 KIND = "set"
 # Results that the manifest of a set records.
-NOTED: Mapping[str, Any] = {"cost": Noted, "iterations": Whole, "dcor2_unbiased": float | None}
+NOTED: Mapping[str, Any] = {"cost": RecordedCost, "iterations": Whole, "dcor2_unbiased": float | None}
 
 
 @checked
@@ -72,9 +72,14 @@ class Distillation:
         return self.diversity if self.roster.num_experts > 1 and self.learns else None
 
     @property
-    def regularizing(self) -> Regulariser | None:
+    def effective_regulariser(self) -> Regulariser | None:
         """The regulariser, or None if it has no effect."""
         return self.regulariser if self.learns else None
+
+    @property
+    def regulariser_pools(self) -> Sequence[PretrainedNetworks]:
+        """The pretrained networks that the regulariser uses; none where it has no effect."""
+        return self.effective_regulariser.pools if self.effective_regulariser else ()
 
     @property
     def split(self) -> Partition:
@@ -100,7 +105,7 @@ class Distillation:
         """The pretrained networks that each expert's method needs, by expert number and pool name."""
         return {number: member.method().all_pools for number, member in enumerate(self.roster.members)}
 
-    def taught(
+    def network_pools(
         self, train: RealSet, test: RealSet, cache: Path
     ) -> list[tuple[PretrainedNetworks, RealSet, RealSet]]:
         """Return every distinct pool of networks that is needed, with its training and test data.
@@ -115,11 +120,11 @@ class Distillation:
         """
         pools = [self.features] if self.needs_features else []
         pools += [pool for by_name in self.pretrained.values() for pool in by_name.values()]
-        pools += self.regularizing.pools if self.regularizing else ()
+        pools += self.regulariser_pools
         # By key: equal pools of several experts are trained once.
         needed = {key(pool): (pool, *pool.sets(train, test, cache)) for pool in pools}
-        if self.regularizing is not None:
-            self.regularizing.check(train, [needed[key(pool)][1] for pool in self.regularizing.pools])
+        if self.effective_regulariser is not None:
+            self.effective_regulariser.check(train, [needed[key(p)][1] for p in self.regulariser_pools])
         return list(needed.values())
 
     @property
@@ -140,10 +145,11 @@ class Distillation:
             real: The run's training data.
             cache: Folder where downloaded data sets are kept.
         """
-        regulariser_pools = self.regularizing.pools if self.regularizing else ()
         # Fingerprints of pools' own data: their folders may come to hold other images under the same name.
         seen_by_pools = [
-            pool.sets(real, real, cache)[0].fingerprint for pool in regulariser_pools if pool.data is not None
+            pool.sets(real, real, cache)[0].fingerprint
+            for pool in self.regulariser_pools
+            if pool.data is not None
         ]
         settings = {
             "data": real.fingerprint,
@@ -155,7 +161,7 @@ class Distillation:
             "diversity": self.term,
             "optimizer": self.optimizer,
             "seed": self.seed,
-            "regulariser": self.regularizing,
+            "regulariser": self.effective_regulariser,
             "seen_by_pools": list(dict.fromkeys(seen_by_pools)) or None,
         }
         return {name: value for name, value in settings.items() if value is not None}
@@ -169,7 +175,7 @@ class Distillation:
         """
         for member in self.roster.members:
             with within(f"roster.{member.where}"):
-                if missing := missing_of(member.method, {}):
+                if missing := missing_parameter(member.method, {}):
                     raise FieldError(missing, "", "a value: it has no default")
                 member.method().check(real)
         rng = stream(self.seed, "partition")
@@ -230,9 +236,8 @@ class Distillation:
             for member in self.roster.members
             for name, pool in member.method().pools.items()
         ]
-        terms = self.regularizing.pools if self.regularizing else ()
         features = [("features", self.features)] if self.needs_features else []
-        return [*features, *members, *(("regulariser.pools", pool) for pool in terms)]
+        return [*features, *members, *(("regulariser.pools", pool) for pool in self.regulariser_pools)]
 
     def network_of(self, number: int) -> NetworkFactory:
         """Return the builder of the architecture that an expert distils with."""
@@ -248,12 +253,11 @@ class Distillation:
         """
         cache = store.root / "data"
         # Each pool once, even if several experts use it.
-        loaded = {key(pool): pool.load(store, real) for pool, *_ in self.taught(real, real, cache)}
+        loaded = {key(pool): pool.load(store, real) for pool, *_ in self.network_pools(real, real, cache)}
         pretrained = {
             number: {name: loaded[key(pool)] for name, pool in pools.items()}
             for number, pools in self.pretrained.items()
         }
-        regulariser_pools = self.regularizing.pools if self.regularizing else ()
         return SharedResources(
             whole=real,
             network=self.network,
@@ -263,7 +267,7 @@ class Distillation:
             trajectories=trajectories,
             pretrained=pretrained,
             regulariser=self.regulariser,
-            regulariser_networks=[loaded[key(pool)] for pool in regulariser_pools],
+            regulariser_networks=[loaded[key(pool)] for pool in self.regulariser_pools],
         )
 
     def trajectories(self, real: RealSet, parts: Parts, store: Store) -> dict[int, Trajectories]:

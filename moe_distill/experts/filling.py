@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from moe_distill.errors import FieldError
 from moe_distill.methods.base import Method
-from moe_distill.methods.presets.rows import Settings, nearest_row, place_of, published_row
+from moe_distill.methods.presets.rows import Settings, most_specific_key, nearest_row, published_row
 from moe_distill.store.identity import word_of
-from moe_distill.validation.misfits import builder_of, missing_of, parameters_of, problem_within
+from moe_distill.validation.misfits import builder_of, missing_parameter, parameters_of, problem_within
 from moe_distill.validation.values import OwnRows, Shortened, Text, checked
 
 MethodFactory = functools.partial[Method]
@@ -61,7 +61,7 @@ class Presets:
         check_row(method, own, own_path)
         check_row(method, shorter, f"presets.shorten.{name}")
         filled = _filled(method, _layered(_without_none(shorter), _layered(own, published)))
-        if (missing := missing_of(filled, {})) is not None:
+        if (missing := missing_parameter(filled, {})) is not None:
             raise FieldError(f"method.{missing}", "", _NO_VALUE)
         try:
             build_once(filled)
@@ -78,7 +78,7 @@ class Presets:
     def _own_row(self, name: str, ipc: int) -> tuple[int | None, Settings, str]:
         """Return the nearest of the user's own rows: its ipc, its settings and its path in this object."""
         rows_by_data = self.rows.get(name) or {}
-        data = place_of(rows_by_data, self.data, self.normalisation)
+        data = most_specific_key(rows_by_data, self.data, self.normalisation)
         if data is None:
             return None, {}, ""
         # A configuration may write an ipc as a number or as a text; rows keep the key as it was written.

@@ -242,7 +242,7 @@ class Evaluate(Pipeline):
         Returns:
             ``accuracy``: mean over all students; ``rows``: the result rows.
         """
-        return concluded(make_all(self.stages(runtime.results), runtime), runtime)
+        return finish_evaluation(make_all(self.stages(runtime.results), runtime), runtime)
 
     def expected_rows(self, results: Results, scale: str, overrides: str) -> list[StudentRow]:
         """Return the students' rows."""
@@ -269,7 +269,7 @@ class UpperBound(Pipeline):
 
     def run(self, runtime: Runtime) -> dict[str, Any]:
         """Train the students that are missing, and write the table; returns as :meth:`Evaluate.run`."""
-        return concluded(make_all(self.stages(runtime.results), runtime), runtime)
+        return finish_evaluation(make_all(self.stages(runtime.results), runtime), runtime)
 
     def expected_rows(self, results: Results, scale: str, overrides: str) -> list[StudentRow]:
         """Return the students' rows."""
@@ -277,7 +277,7 @@ class UpperBound(Pipeline):
         return unique_rows(students.expected_rows(results, {"scale": scale, "overrides": overrides}))
 
 
-def concluded(rows: list[StudentRow], runtime: Runtime) -> dict[str, Any]:
+def finish_evaluation(rows: list[StudentRow], runtime: Runtime) -> dict[str, Any]:
     """Write a run's table and page; return the mean ``accuracy`` of its students, and their ``rows``."""
     finish_run(rows, runtime)
     return {"accuracy": accuracies(rows).get("accuracy", math.nan), "rows": rows}

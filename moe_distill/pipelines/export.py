@@ -14,16 +14,16 @@ from moe_distill.results.set_names import set_name
 from moe_distill.results.wording import in_percent
 from moe_distill.store.disk import expanded
 from moe_distill.store.identity import describe
-from moe_distill.synthetic.formats.card import Known, write_hub_folder
+from moe_distill.synthetic.formats.card import CardFacts, write_hub_folder
 from moe_distill.synthetic.formats.ddranking import write_ddranking
 from moe_distill.synthetic.formats.placing import check_new, new_folder
-from moe_distill.synthetic.formats.writing import Written, copy_set, write_pictures
+from moe_distill.synthetic.formats.writing import ExportReport, copy_set, write_pictures
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.terminal import say
 from moe_distill.training.recipe import Recipe
 from moe_distill.validation.values import Text, checked
 
-Writer = Callable[[SyntheticUnion, Path, Path], Written]
+Writer = Callable[[SyntheticUnion, Path, Path], ExportReport]
 
 
 @checked
@@ -88,7 +88,7 @@ class Export(Pipeline):
         return self.plan.find(runtime.store, train)
 
 
-def _card_facts(recipe: Recipe | None, runtime: Runtime, union: SyntheticUnion) -> Known:
+def _card_facts(recipe: Recipe | None, runtime: Runtime, union: SyntheticUnion) -> CardFacts:
     """Return the recipe, and the scores of exactly this set in the run's table."""
     rows = rows_in(runtime.output.glob("results.csv"), runtime.results)
     # The table may hold rows of other sets: baselines, or other jobs.
@@ -102,4 +102,4 @@ def _card_facts(recipe: Recipe | None, runtime: Runtime, union: SyntheticUnion) 
         training = " ".join(word for word in (recipe_name, shown_key, fusion) if word not in ("", "none"))
         accuracies.setdefault((training, architecture), []).append(accuracy)
     scores = [(*cell, in_percent(values)) for cell, values in accuracies.items()]
-    return Known(describe(recipe) if recipe else None, scores)
+    return CardFacts(describe(recipe) if recipe else None, scores)

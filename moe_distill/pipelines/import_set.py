@@ -14,8 +14,8 @@ from moe_distill.errors import InputError
 from moe_distill.pipelines.stage import Pipeline
 from moe_distill.store.disk import expanded
 from moe_distill.synthetic.formats import conventions
-from moe_distill.synthetic.formats.fitting import AUTO, arranged, space_of
-from moe_distill.synthetic.formats.foreign import KEY, Foreign, Wanted
+from moe_distill.synthetic.formats.fitting import AUTO, ordered_by_class, space_of
+from moe_distill.synthetic.formats.foreign import KEY, ForeignSet, TargetData
 from moe_distill.synthetic.formats.layouts import Layout, layout_of
 from moe_distill.synthetic.formats.permuted import coarse, looks_permuted
 from moe_distill.synthetic.formats.placing import check_new, digest_of, new_folder
@@ -128,20 +128,20 @@ class ImportSet(Pipeline):
         return {"images": len(imported.images), "set": str(target)}
 
 
-def _requirements(data: DataSource, train: RealSet, limit: int) -> Wanted:
+def _requirements(data: DataSource, train: RealSet, limit: int) -> TargetData:
     """Return what a set must fit to belong to the real data, in files of at most ``limit`` bytes."""
     # Whitened data wrap their source, which alone knows the WordNet ids of its classes.
     source = getattr(data, "source", data)
     synsets = tuple(getattr(source, "wnids", ()))
-    return Wanted(train.classes, (train.channels, train.size, train.size), limit, synsets)
+    return TargetData(train.classes, (train.channels, train.size, train.size), limit, synsets)
 
 
 def _converted(
-    foreign: Foreign, reading: Reading, required: Wanted, train: RealSet, path: str, layout: str
+    foreign: ForeignSet, reading: Reading, required: TargetData, train: RealSet, path: str, layout: str
 ) -> SyntheticSet:
     """Return what was read as a checked set, whose settings record where it comes from."""
     order = conventions.label_order(foreign, train.name, required, reading.convention, reading.classes)
-    fitted = arranged(foreign, len(train.classes), path).reordered(order)
+    fitted = ordered_by_class(foreign, len(train.classes), path).reordered(order)
     images_NCHW, space, changes = _in_space(fitted.images_NCHW, foreign, reading, train, path)
     # Recorded only if the files number the classes differently.
     if order != sorted(order):
@@ -173,7 +173,7 @@ def _converted(
 
 
 def _in_space(
-    images_NCHW: torch.Tensor, foreign: Foreign, reading: Reading, train: RealSet, path: str
+    images_NCHW: torch.Tensor, foreign: ForeignSet, reading: Reading, train: RealSet, path: str
 ) -> tuple[torch.Tensor, Space, dict[str, Any]]:
     """Return the images, raw or normalised as the real data; their space; and a record of the changes."""
     statistics = conventions.statistics_of(foreign, train.name, reading.convention)

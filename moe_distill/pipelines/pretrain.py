@@ -63,7 +63,7 @@ def pretraining(plan: Distillation, results: Results) -> Iterator[Training]:
     train, test = plan.data.load(results.store.cache)
     with within("plan"):
         plan.check(train)
-    yield from pool_trainings(plan.taught(train, test, results.store.cache))
+    yield from pool_trainings(plan.network_pools(train, test, results.store.cache))
     pools_by_expert = plan.trajectory_pools(train)
     # Not before: a partition by features needs φ, which whoever runs these stages has trained by now.
     parts = _parts(plan, train, results.store) if pools_by_expert else []

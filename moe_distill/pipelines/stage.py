@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
-from moe_distill.data.sources.shared import Shared, Shelf
+from moe_distill.data.sources.shared import DataCache, Shared
 from moe_distill.evaluation.columns import StudentRow
 from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.experts.distillation import Distillation
@@ -111,7 +111,7 @@ class Pipeline(ABC):
         # The inherited `stages` raises UnknownCost.
         return type(self).stages is not Pipeline.stages
 
-    def sharing(self, shelf: Shelf) -> Self:
+    def sharing(self, shelf: DataCache) -> Self:
         """Return the same run with plans that load equal data once, through a common shelf."""
         # Every concrete pipeline is a dataclass; this base class is not.
         arguments = {f.name: _sharing(getattr(self, f.name), shelf) for f in fields(self)}  # type: ignore[arg-type]
@@ -146,7 +146,7 @@ class Pipeline(ABC):
         return []
 
 
-def _sharing(value: Any, shelf: Shelf) -> Any:
+def _sharing(value: Any, shelf: DataCache) -> Any:
     """Return a plan, or plans by name, with data from the shelf; return anything else unchanged."""
     if isinstance(value, Mapping):
         # `Full` has several plans, by name.

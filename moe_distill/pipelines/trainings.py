@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from moe_distill.context.run_context import Runtime
-from moe_distill.costs import Noted
+from moe_distill.costs import RecordedCost
 from moe_distill.data.real_set import RealSet
 from moe_distill.evaluation.columns import StudentRow
 from moe_distill.experts.distillation import KIND as SET
@@ -139,7 +139,7 @@ class TrajectoryTraining(Training):
         # Trajectories are large. Once the plan's set exists nobody reads them, so their files need not be
         # compared with their checksums.
         verify = runtime.store.find(SET, self.plan.settings(self.train, runtime.cache)) is None
-        costs: list[Noted] = []
+        costs: list[RecordedCost] = []
         accuracies = []
         for index in range(self.pool.networks):
             folder = self._obtained(index, runtime, verify)
@@ -147,7 +147,7 @@ class TrajectoryTraining(Training):
             # Also of a teacher that was found: its cost and accuracy were recorded with it.
             costs.append(metadata["cost"])
             accuracies.append(float(metadata["accuracy"]))
-        total: Noted = {
+        total: RecordedCost = {
             "seconds": sum(cost["seconds"] for cost in costs),
             # Trained one after the other, so their peaks do not add up.
             "peak_memory_mb": max(cost["peak_memory_mb"] for cost in costs),

@@ -12,7 +12,7 @@ from moe_distill.results.wording import count
 # Columns of ``scores.csv`` by the names of the scores. More is better for the first three, whose leads are
 # shown.
 SCORES = {"LRS": "lrs", "ARS": "ars", "IOR": "ior", "HLR": "hlr", "α": "alpha", "β": "beta"}
-LED = tuple(SCORES)[:3]
+SCORES_WITH_LEADS = tuple(SCORES)[:3]
 _LESS_IS_BETTER = ("HLR",)
 _SETTINGS = ("w", "gamma", "select_on", "held_out")
 
@@ -48,7 +48,7 @@ def score_leads(answers: Answers) -> list[Lead]:
     """Return the leads in the scores of which more is better, paired by network."""
     leads = []
     for lead in answers.leads:
-        if lead.architecture in LED:
+        if lead.architecture in SCORES_WITH_LEADS:
             # In rows of scores a pair is one of networks, not of students.
             over = (
                 f"{count([lead.n], 'network')}, one distillation seed" if "pair" in lead.over else lead.over
@@ -64,7 +64,7 @@ def score_sheet(answers: Answers) -> Sheet:
     kinds = list(dict.fromkeys(c.kind for c in leads))
     columns: list[tuple[str, str]] = []  # each score, and for the leads in it also the kind of opponent
     for name in SCORES:
-        columns += [(name, ""), *((name, kind) for kind in kinds if name in LED)]
+        columns += [(name, ""), *((name, kind) for kind in kinds if name in SCORES_WITH_LEADS)]
     scores = {(c.dataset, c.variant, c.architecture): c for c in cells}
     best = best_of([c for c in cells if c.architecture not in _LESS_IS_BETTER])
     differences = {

@@ -16,7 +16,7 @@ from moe_distill.results.attempts import STARTING, Attempt
 from moe_distill.results.comparison import format_difference
 from moe_distill.results.frames import texts_of
 from moe_distill.results.rank_correlation import AGREEMENT
-from moe_distill.results.row_files import left_in, merge_rows, read_table
+from moe_distill.results.row_files import merge_rows, read_or_set_aside, read_table
 from moe_distill.results.rows import RANDOM
 from moe_distill.results.schema import SCHEMAS
 from moe_distill.results.wording import count
@@ -131,7 +131,7 @@ def tables_of(sweep: Path, jobs: Sequence[Path]) -> dict[str, CsvLines]:
         sweep: The sweep's folder.
         jobs: The folders of its jobs.
     """
-    agreement = left_in(sweep / AGREEMENT_TABLE, read_table) or []
+    agreement = read_or_set_aside(sweep / AGREEMENT_TABLE, read_table) or []
     tables: dict[str, CsvLines] = {AGREEMENT_TABLE: agreement} if agreement else {}
     for name in TITLES:
         lines: dict[tuple[str, ...], dict[str, str]] = {}

@@ -11,7 +11,7 @@ from moe_distill.reports.answers import Answers, Lead
 from moe_distill.reports.charts import Bars, bars_of, heat_table, leads_svg, panel_svg
 from moe_distill.reports.cost_table import costs_of, duration, merged_costs, seconds_of
 from moe_distill.reports.looks import Look
-from moe_distill.reports.other_scores import LED, score_leads, score_sheet
+from moe_distill.reports.other_scores import SCORES_WITH_LEADS, score_leads, score_sheet
 from moe_distill.reports.run_page import Tile
 from moe_distill.reports.sections import (
     CellReport,
@@ -172,7 +172,7 @@ def _verdicts(report: SweepReport) -> list[Verdict]:
     the latter say nothing about other seeds.
     """
     if report.scores:
-        leads, kinds = score_leads(report.scores), {name: f"by {name}" for name in LED}
+        leads, kinds = score_leads(report.scores), {name: f"by {name}" for name in SCORES_WITH_LEADS}
     else:
         leads, kinds = list(report.answers.leads), {AVERAGE: "on average over networks"}
     # Random images are not the opponents that the claim is about.

@@ -120,7 +120,7 @@ def headline_of(folder: Path) -> float | None:
     return finished[-1].headline if finished else None
 
 
-def works_here(folder: Path) -> bool:
+def is_running_here(folder: Path) -> bool:
     """Return True if a living process of this machine works at the run of a folder."""
     here = [attempt for attempt in attempts_of(folder) if attempt.host == platform.node()]
     return any(attempt.state(0) == "running" for attempt in here)
@@ -158,7 +158,7 @@ def attempt(folder: Path, command: str) -> Iterator[Attempt]:
                 _write(folder, now)
 
 
-def note_start(folder: Path, process: int, command: str) -> None:
+def record_start(folder: Path, process: int, command: str) -> None:
     """Record that a process was started for the run of a folder.
 
     The process records its own attempt seconds later; until then readers can see whether it lives.
@@ -177,7 +177,7 @@ def note_start(folder: Path, process: int, command: str) -> None:
             _write(folder, started)
 
 
-def note_end(folder: Path, process: int, code: int, error: str) -> None:
+def record_end(folder: Path, process: int, code: int, error: str) -> None:
     """Record how a process ended that did not live to record itself; do nothing where it did.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from moe_distill.errors import InputError
-from moe_distill.results.row_files import Columns, once, read_columns
+from moe_distill.results.row_files import Columns, merge_columns, read_columns
 from moe_distill.results.schema import ResultRow, as_stored, impossible
 from moe_distill.store.store import Store
 
@@ -95,7 +95,7 @@ class Results:
                 tables.append(read_columns(path, ResultRow))
             except InputError as error:
                 refused.append(error)  # raised only if a row is missing, see ``has``
-        return _by_key(once(tables, ResultRow)), refused
+        return _by_key(merge_columns(tables, ResultRow)), refused
 
     def _stored(self, key: str) -> dict[str, Any] | None:
         """Return a row of the store; None where there is none, or it claims something impossible."""

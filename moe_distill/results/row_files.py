@@ -13,7 +13,7 @@ from moe_distill.escaping import from_csv, in_csv
 from moe_distill.results.frames import typed_frame
 from moe_distill.results.schema import Schema, Value, columns_of, value_of
 from moe_distill.store.damage import require_readable, say, set_aside
-from moe_distill.store.disk import in_place_of
+from moe_distill.store.disk import atomic_path
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,7 +68,7 @@ def read_rows(path: Path, schema: Schema) -> "pl.DataFrame":
     return typed_frame(read_columns(path, schema), schema)
 
 
-def left_in(path: Path, read: Callable[[Path], T]) -> T | None:
+def read_or_set_aside(path: Path, read: Callable[[Path], T]) -> T | None:
     """Read a table in a run's folder; return None where there is none, or it is damaged.
 
     A damaged table is set aside with a message: it has no checksum, so a crash or an edit can leave anything.
@@ -89,14 +89,14 @@ def left_in(path: Path, read: Callable[[Path], T]) -> T | None:
 def merge_rows(tables: Iterable[Path], schema: Schema) -> "pl.DataFrame":
     """Return the rows of runs' tables of one schema, once each (by ``config_hash``), in the order first met.
 
-    A table that is damaged, or from another program, is set aside (see :func:`left_in`).
+    A table that is damaged, or from another program, is set aside (see :func:`read_or_set_aside`).
     """
     read = functools.partial(read_columns, schema=schema)
-    readable = [columns for table in tables if (columns := left_in(table, read)) is not None]
-    return typed_frame(once(readable, schema), schema)
+    readable = [columns for table in tables if (columns := read_or_set_aside(table, read)) is not None]
+    return typed_frame(merge_columns(readable, schema), schema)
 
 
-def once(tables: Sequence[Columns], schema: Schema) -> Columns:
+def merge_columns(tables: Sequence[Columns], schema: Schema) -> Columns:
     """Return several tables of a schema as one, keeping the first row of each key.
 
     Later rows that disagree with it are reported.
@@ -123,7 +123,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, object]], columns: Sequenc
     returns = any("\r" in str(value) for row in rows for value in row.values())
     quoting: Literal[0, 1] = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
     # Moved into place when complete: readers never see half a table.
-    with in_place_of(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", quoting=quoting)
         writer.writeheader()
         writer.writerows({column: in_csv(value) for column, value in row.items()} for row in rows)

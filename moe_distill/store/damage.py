@@ -168,7 +168,7 @@ def set_aside(path: Path, why: str) -> Path:
     return aside
 
 
-def flaw_told(error: Exception, whole: str = "") -> str:
+def flaw_of_error(error: Exception, whole: str = "") -> str:
     """Return in words why a file cannot be read.
 
     Args:

@@ -29,7 +29,7 @@ _REFUSED = (
 
 
 @contextlib.contextmanager
-def in_place_of(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary file name that replaces ``path`` after the block; it is removed if writing fails.
 
     A folder that lies at ``path`` is set aside.
@@ -37,7 +37,7 @@ def in_place_of(path: Path) -> Iterator[Path]:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with in_place_of(Path(folder, "a.txt")) as temporary:
+        ...     with atomic_path(Path(folder, "a.txt")) as temporary:
         ...         _ = temporary.write_text("done")
         ...     Path(folder, "a.txt").read_text()
         'done'
@@ -46,7 +46,7 @@ def in_place_of(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
-        keep(temporary)
+        sync_file(temporary)
         if path.is_dir() and not path.is_symlink():
             set_aside(path, "it is a folder")
         temporary.replace(path)
@@ -54,7 +54,7 @@ def in_place_of(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def keep(path: Path) -> None:
+def sync_file(path: Path) -> None:
     """Flush a file to the disk, so that it survives a loss of power."""
     # Before a rename: the file system may otherwise write the new name before the content.
     with path.open("rb") as file:
@@ -77,7 +77,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def explained(error: BaseException, folders: Mapping[str, Path]) -> InputError | None:
+def as_input_error(error: BaseException, folders: Mapping[str, Path]) -> InputError | None:
     """Return an error of the file system as an InputError, or None if it is another kind or lies elsewhere.
 
     Args:
@@ -86,7 +86,7 @@ def explained(error: BaseException, folders: Mapping[str, Path]) -> InputError |
 
     Example:
         >>> error = PermissionError(errno.EACCES, "Permission denied", "/mnt/a")
-        >>> print(explained(error, {"paths.store": Path("/mnt")}))
+        >>> print(as_input_error(error, {"paths.store": Path("/mnt")}))
         paths.store=/mnt: a folder that can be read and written (Permission denied: /mnt/a)
     """
     if isinstance(error, InputError) or not isinstance(error, Exception):
@@ -161,7 +161,7 @@ def expanded(path: str | Path, key: str) -> Path:
         raise InputError(key, path, "a path; what ~ begins is the home of a user, here of none") from error
 
 
-class guard_disk:
+class explain_disk_errors:
     """Context manager that turns errors of the disk under some folders into an InputError.
 
     Args:
@@ -178,5 +178,5 @@ class guard_disk:
         """Nothing to prepare."""
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if error is not None and (explanation := explained(error, self.folders)) is not None:
+        if error is not None and (explanation := as_input_error(error, self.folders)) is not None:
             raise explanation from error

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from moe_distill.store.damage import flaw_told, require_readable, set_aside
+from moe_distill.store.damage import flaw_of_error, require_readable, set_aside
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def read_json(path: Path, schema: Callable[..., T]) -> T | None:
     except PermissionError:
         raise
     except (OSError, ValueError) as error:
-        set_aside(path, flaw_told(error))
+        set_aside(path, flaw_of_error(error))
         return None
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from moe_distill.store.damage import MANIFEST, Unreadable, content_checksum, require_readable
-from moe_distill.store.disk import guard_disk, in_place_of
+from moe_distill.store.disk import atomic_path, explain_disk_errors
 from moe_distill.store.identity import HOME, SCHEMA, as_json, defaults_of, key, name_of
 from moe_distill.store.locks import locked
 from moe_distill.terminal import say
@@ -137,7 +137,7 @@ def rekey(root: Path) -> None:
     former = [path.parent for path in root.glob(f"*/*/{MANIFEST}") if _manifest_of(path.parent) is not None]
     if not former:
         return
-    with guard_disk({"paths.store": root}), locked(root / "locks" / "schema.lock"):
+    with explain_disk_errors({"paths.store": root}), locked(root / "locks" / "schema.lock"):
         if is_marked(root):  # by another process, while this one waited for the lock
             return
         moved = sum(_moved(folder) for folder in former)
@@ -193,7 +193,7 @@ def _moved(folder: Path) -> bool:
     if "files" in manifest:
         manifest["checksum"] = content_checksum(manifest)
     # The manifest first: a folder whose rename is lost has one that does not fit its name, and is made again.
-    with in_place_of(folder / MANIFEST) as temporary:
+    with atomic_path(folder / MANIFEST) as temporary:
         temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     folder.rename(target)
     return True

@@ -26,7 +26,7 @@ from moe_distill.store.damage import (
     flaw_of_manifest,
     set_aside,
 )
-from moe_distill.store.disk import expanded, guard_disk, in_place_of, keep, sync_folder
+from moe_distill.store.disk import atomic_path, expanded, explain_disk_errors, sync_file, sync_folder
 from moe_distill.store.identity import SCHEMA, describe, identity, key
 from moe_distill.store.locks import locked
 from moe_distill.store.rekeying import is_marked, mark, rekey
@@ -58,7 +58,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text atomically: a reader sees the old file or the new one, never a part."""
-    with in_place_of(path) as temporary:
+    with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -127,7 +127,7 @@ class Store:
             path: Its folder.
             flaw: What is wrong with it, for the printed line.
         """
-        with guard_disk({"paths.store": self.root}), self._locked(path):
+        with explain_disk_errors({"paths.store": self.root}), self._locked(path):
             # Checked again under the lock: another process may have made the artifact again meanwhile.
             if os.path.lexists(path) and (path in self._verified or flaw_of(path) is not None):
                 set_aside(path, flaw)
@@ -200,7 +200,7 @@ class Store:
             shutil.rmtree(unfinished, ignore_errors=True)
             self.found.append(name)
             return existing
-        with guard_disk({"paths.store": self.root}):
+        with explain_disk_errors({"paths.store": self.root}):
             target.parent.mkdir(parents=True, exist_ok=True)
             # Only now, as a store that is merely read need not be writable.
             if not is_marked(self.root):
@@ -231,10 +231,10 @@ class Store:
         temporary.mkdir()
         try:
             # Within the try, so that a full disk is noticed before the clean-up makes room again.
-            with guard_disk({"paths.store": self.root}):
+            with explain_disk_errors({"paths.store": self.root}):
                 more = make(temporary)
                 for file in (path for path in temporary.rglob("*") if path.is_file()):
-                    keep(file)
+                    sync_file(file)
                 manifest = {
                     "schema": SCHEMA,
                     "identity": identity(settings),

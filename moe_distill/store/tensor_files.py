@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from moe_distill.store.damage import require_readable
-from moe_distill.store.disk import in_place_of
+from moe_distill.store.disk import atomic_path
 
 Tensors = dict[str, torch.Tensor]
 DIGEST = "sha256"
@@ -25,7 +25,7 @@ def save_tensors(
         path: The file.
         metadata: Texts to store in the file's header.
     """
-    with in_place_of(path) as temporary:
+    with atomic_path(path) as temporary:
         # safetensors creates files that only their owner can read; in a shared store they follow the umask.
         temporary.touch()
         mode = temporary.stat().st_mode

@@ -10,15 +10,15 @@ import hydra
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from moe_distill.config.resolving import as_typed, settled
-from moe_distill.config.schema import written
-from moe_distill.data.sources.shared import Shelf
+from moe_distill.config.resolving import errors_as_typed, resolve_and_check
+from moe_distill.config.schema import written_folders
+from moe_distill.data.sources.shared import DataCache
 from moe_distill.data.sources.tree import KEY as DATA
 from moe_distill.errors import InputError
 from moe_distill.pipelines.stage import Missing, Pipeline, UnknownCost
 from moe_distill.results.known_rows import Results
 from moe_distill.results.question import Question
-from moe_distill.store.disk import guard_disk
+from moe_distill.store.disk import explain_disk_errors
 from moe_distill.store.identity import key
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import DONE, Cell, Sweep
@@ -38,8 +38,8 @@ def before(configs: Sequence[DictConfig]) -> str:
     from moe_distill.results.aggregate import require_answerable
     from moe_distill.results.frames import frame_of
 
-    with guard_disk(written(configs[0].paths, _folder(configs))):
-        jobs = built(configs)
+    with explain_disk_errors(written_folders(configs[0].paths, _folder(configs))):
+        jobs = instantiate_jobs(configs)
         sweep, folder = sweep_of(jobs), _folder(configs)
         expected_rows = frame_of([row for cell in sweep.cells for row in cell.expected_rows])
         require_answerable(expected_rows, Question(**sweep.question))
@@ -56,7 +56,7 @@ def done_already(configs: Sequence[DictConfig]) -> list[bool]:
     sweep = Sweep.read(folder)
     if sweep is None or len(sweep.cells) != len(configs):  # `before` was configured away
         return [False] * len(configs)
-    return [cell.concluded(folder, results) for cell in sweep.cells]
+    return [cell.is_complete(folder, results) for cell in sweep.cells]
 
 
 def after(configs: Sequence[DictConfig]) -> str:
@@ -70,9 +70,9 @@ def after(configs: Sequence[DictConfig]) -> str:
     from moe_distill.sweeps.report import report_sweep
 
     folder, results = _folder(configs), _results(configs[0])
-    with guard_disk(written(configs[0].paths, folder)):
+    with explain_disk_errors(written_folders(configs[0].paths, folder)):
         try:
-            sweep, note = sweep_of(built(configs)), ""
+            sweep, note = sweep_of(instantiate_jobs(configs)), ""
         except InputError as error:
             if error.key != DATA or (committed := _committed(configs)) is None:
                 raise
@@ -100,7 +100,7 @@ def status(configs: Sequence[DictConfig]) -> str:
     """Return which cells are done, running, failed or missing, and the forecast of the rest."""
     from moe_distill.sweeps.status import format_status
 
-    jobs = built(configs)
+    jobs = instantiate_jobs(configs)
     sweep, folder = sweep_of(jobs), _folder(configs)
     forecast = forecast_jobs(_unfinished(jobs, sweep, folder))
     return format_status(sweep, folder, _results(configs[0]), forecast)
@@ -119,15 +119,15 @@ class Built:
         return Results(Store(self.cfg.paths.store), self.cfg.paths.tables)
 
 
-def built(configs: Sequence[DictConfig]) -> list[Built]:
+def instantiate_jobs(configs: Sequence[DictConfig]) -> list[Built]:
     """Return the composed jobs with their pipelines, after checking all configurations.
 
     Raises:
         InputError: A job's configuration is invalid.
     """
     for cfg in configs:
-        settled(cfg)
-    shelf = Shelf()  # jobs of equal data share one copy
+        resolve_and_check(cfg)
+    shelf = DataCache()  # jobs of equal data share one copy
     return [_built(cfg, shelf) for cfg in configs]
 
 
@@ -158,7 +158,7 @@ def forecast_jobs(jobs: Sequence[Built]) -> str:
     # The speed is measured on the GPUs of the first slot, as if all were alike.
     visible = None if slots in (None, "auto") else str(slots).split(";")[0].strip()
     scales = {str(cfg.scale_name) for cfg in configs}
-    with as_typed(configs[0]):
+    with errors_as_typed(configs[0]):
         return format_forecast(known, accelerator, visible, scales.pop() if len(scales) == 1 else "")
 
 
@@ -192,15 +192,15 @@ def _missing(job: Built) -> list[Missing] | None:
     """Return the artifacts that a job still has to make; None if its pipeline cannot say."""
     from moe_distill.sweeps.forecast import missing
 
-    with as_typed(job.cfg):
+    with errors_as_typed(job.cfg):
         try:
             return missing(job.pipeline, job.results)
         except UnknownCost:
             return None
 
 
-def _built(cfg: DictConfig, shelf: Shelf) -> Built:
-    with as_typed(cfg):
+def _built(cfg: DictConfig, shelf: DataCache) -> Built:
+    with errors_as_typed(cfg):
         return Built(cfg, hydra.utils.instantiate(cfg.pipeline, _convert_="all").sharing(shelf))
 
 

@@ -74,7 +74,7 @@ class Cell:
             return state
         return "missing" if self.keys else DONE
 
-    def concluded(self, sweep: Path, results: Results) -> bool:
+    def is_complete(self, sweep: Path, results: Results) -> bool:
         """Return True if nothing is left to do: the rows exist, and the folder has what the page shows.
 
         Args:

@@ -77,7 +77,7 @@ def report_sweep(folder: Path, results: Results) -> str:
     from moe_distill.reports.sweep_page import build_sweep_page
 
     page = folder / "report.html"
-    report = gathered(folder, results)
+    report = sweep_report(folder, results)
     answers = report.answer
     if answers.variants:  # before the page, whose pictures may fail
         table = score_sheet(answers) if report.scores else sheet(answers)
@@ -87,7 +87,7 @@ def report_sweep(folder: Path, results: Results) -> str:
     return "\n".join([*(f"rows: {table}" for table in tables if table.is_file()), f"page: {page}"])
 
 
-def gathered(folder: Path, results: Results) -> "SweepReport":
+def sweep_report(folder: Path, results: Results) -> "SweepReport":
     """Return the content of a sweep's page, from the files in its folder.
 
     Published accuracies are those of a ``paper.csv`` in the folder, or else of the question's.
@@ -101,7 +101,7 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     scores = scored(tables.get("scores.csv", ()))
     rows: Sequence[Row] = []
     if not scores:  # a sweep of scores has no result rows, one of probes neither
-        rows = gathered_rows(folder, results) or probed(tables.get("probe.csv", ()))
+        rows = sweep_rows(folder, results) or probed(tables.get("probe.csv", ()))
     frame = frame_of(rows)
     question = Question(**sweep.question)
     if published := paper_rows(folder / "paper.csv"):
@@ -121,7 +121,7 @@ def gathered(folder: Path, results: Results) -> "SweepReport":
     )
 
 
-def gathered_rows(folder: Path, results: Results) -> list[dict[str, Any]]:
+def sweep_rows(folder: Path, results: Results) -> list[dict[str, Any]]:
     """Return the result rows of a sweep, one per student, including those of students still to be trained."""
     sweep = Sweep.read(folder) or Sweep("", {}, ())
     return texts_of(distinct(_rows_of_cells(sweep, texts_of(merged(folder, results=results)), results)))

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from moe_distill.data.normalization import FILE, Whitening
 from moe_distill.errors import InputError
-from moe_distill.store.damage import flaw_told, require_readable, say
-from moe_distill.store.disk import in_place_of
+from moe_distill.store.damage import flaw_of_error, require_readable, say
+from moe_distill.store.disk import atomic_path
 from moe_distill.store.tensor_files import save_tensors
 from moe_distill.synthetic.provenance import Provenance
 
@@ -45,7 +45,7 @@ def write_set(
     text = json.dumps(metadata, indent=1, sort_keys=True) + "\n"
     # The JSON comes last: tensors without it are known to be incomplete.
     save_tensors(tensors, path)
-    with in_place_of(path.with_suffix(".json")) as temporary:
+    with atomic_path(path.with_suffix(".json")) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -216,5 +216,5 @@ def unreadable(path: Path, error: OSError) -> InputError:
 
 def damaged(path: Path, error: Exception) -> InputError:
     """Return the error for a file that is damaged, or that this package did not write."""
-    reason = flaw_told(error, path.with_suffix(".json").name)
+    reason = flaw_of_error(error, path.with_suffix(".json").name)
     return InputError("set", path, f"a whole set file; this one is truncated or damaged ({reason})")

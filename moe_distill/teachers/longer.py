@@ -8,7 +8,7 @@ from moe_distill.store.identity import identity
 from moe_distill.training.recipe import Recipe
 
 
-def longer_ones(folder: Path, recipe: Recipe, settings: Mapping[str, object]) -> list[str]:
+def longer_trajectories(folder: Path, recipe: Recipe, settings: Mapping[str, object]) -> list[str]:
     """Return the keys of stored trajectories that differ from one only in having more epochs, shortest first.
 
     Args:

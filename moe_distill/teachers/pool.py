@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from moe_distill.costs import Noted
+from moe_distill.costs import RecordedCost
 from moe_distill.data.normalization import Normalisation
 from moe_distill.data.real_set import DataSource, RealSet
 from moe_distill.errors import FieldError, InputError, within
@@ -21,7 +21,7 @@ from moe_distill.training.recipe import Recipe, last_batch
 from moe_distill.validation.values import Count, Share, checked
 
 KIND = "teacher"
-NOTED: Mapping[str, Any] = {"cost": Noted, "accuracy": Share}  # results that its manifest records
+NOTED: Mapping[str, Any] = {"cost": RecordedCost, "accuracy": Share}  # results that its manifest records
 
 
 @checked
@@ -138,7 +138,7 @@ class PretrainedNetworks:
     def costs(self, store: Store, real: RealSet) -> Sequence[dict[str, float]]:
         """Return the recorded training cost of each network that is in the store."""
         folders = (store.find(KIND, self.settings(real, i)) for i in range(self.networks))
-        return [store.noted(folder, cost=Noted)["cost"] for folder in folders if folder]
+        return [store.noted(folder, cost=RecordedCost)["cost"] for folder in folders if folder]
 
 
 class Translated(nn.Module):

@@ -17,7 +17,7 @@ from moe_distill.models.base import Network, NetworkFactory, build
 from moe_distill.seeding import stream
 from moe_distill.store.identity import identity
 from moe_distill.store.store import Store
-from moe_distill.teachers.longer import longer_ones
+from moe_distill.teachers.longer import longer_trajectories
 from moe_distill.training.recipe import Recipe
 from moe_distill.validation.values import Count, checked
 
@@ -191,7 +191,9 @@ class TrajectoryPool:
             index: Its number in the pool.
         """
         settings = self.settings(real, network, index)
-        return store.has(KIND, settings) or bool(longer_ones(store.root / KIND, self.recipe, settings))
+        return store.has(KIND, settings) or bool(
+            longer_trajectories(store.root / KIND, self.recipe, settings)
+        )
 
     def longer(self, store: Store, real: RealSet, network: NetworkFactory, index: int) -> Path | None:
         """Return the folder of a longer trajectory that starts exactly like a teacher's, or None.
@@ -204,7 +206,7 @@ class TrajectoryPool:
             network: Builds its architecture.
             index: Its number in the pool.
         """
-        keys = longer_ones(store.root / KIND, self.recipe, self.settings(real, network, index))
+        keys = longer_trajectories(store.root / KIND, self.recipe, self.settings(real, network, index))
         return next((folder for k in keys if (folder := store.at(KIND, k)) is not None), None)
 
     def stream(self, real: RealSet, index: int, *purpose: str) -> torch.Generator:

@@ -60,7 +60,7 @@ class Checkpoints(pl.Callback):
             self.since = time.monotonic()
 
 
-def usable(work: Path) -> Path | None:
+def usable_checkpoint(work: Path) -> Path | None:
     """Return a stage's checkpoint, or None if there is none or it is damaged.
 
     A checkpoint that is damaged, or whose files are, is set aside. Call this before the ranks start, so that

@@ -16,10 +16,10 @@ from pytorch_lightning.loggers import Logger
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from moe_distill.costs import Meter, Noted
+from moe_distill.costs import Meter, RecordedCost
 from moe_distill.errors import InputError
 from moe_distill.store.store import write_json
-from moe_distill.training.checkpoints import Checkpoints, usable
+from moe_distill.training.checkpoints import Checkpoints, usable_checkpoint
 
 # Lightning's advice on loaders, loggers, workers and Slurm does not apply here: batches are mere iteration
 # numbers, and ranks are no Slurm tasks. Silenced at import, so that spawned processes are silent too.
@@ -89,13 +89,13 @@ class Costs(pl.Callback):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._before: Noted | None = None
+        self._before: RecordedCost | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Start measuring, on top of what a checkpoint recorded."""
         self.meter = Meter(trainer.strategy.root_device)
         if self._before is not None:
-            self.meter.go_on_from(self._before)
+            self.meter.resume_from(self._before)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, module: Any, checkpoint: dict[str, Any]) -> None:
         """Store the cost so far."""
@@ -268,7 +268,7 @@ def fit(
     Raises:
         InputError: The Trainer did not run each of the module's iterations exactly once.
     """
-    last = usable(work)
+    last = usable_checkpoint(work)
     # In this order: a checkpoint records the checksum of the curves, which must have been written before it.
     stage_callbacks = [
         Complete(),

@@ -140,12 +140,12 @@ def entries_of(value: Any) -> Iterable[tuple[Any, Any]]:
     return enumerate(value) if isinstance(value, list) else ()
 
 
-def missing_of(target: Callable[..., Any], arguments: Mapping[str, object]) -> str | None:
+def missing_parameter(target: Callable[..., Any], arguments: Mapping[str, object]) -> str | None:
     """Return the first parameter that has neither an argument nor a default, or None.
 
     Example:
         >>> def train(epochs, lr=0.1): ...
-        >>> missing_of(train, {}), missing_of(train, {"epochs": 3})
+        >>> missing_parameter(train, {}), missing_parameter(train, {"epochs": 3})
         ('epochs', None)
     """
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

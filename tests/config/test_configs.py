@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.config.checking import check
 from moe_distill.config.refusals import one_line
-from moe_distill.config.resolving import own_error, settled
+from moe_distill.config.resolving import own_error, resolve_and_check
 from moe_distill.config.schema import Config, conf_dir
 from moe_distill.errors import InputError
 from moe_distill.experts import roster
@@ -49,14 +49,14 @@ JOBS, LARGEST_GROUP = jobs()
 def test_every_option_composes_and_its_targets_take_its_keys(composed, job):
     assert len(JOBS) == LARGEST_GROUP
     cfg = composed(*job)
-    assert len(settled(cfg)) > 20
+    assert len(resolve_and_check(cfg)) > 20
     data = next(o.split("=")[1] for o in job if o.startswith("data="))
     assert cfg.presets.data == data  # by which published rows are looked up
 
 
 def built(cfg):
     """Return the plan and the protocol of a configuration once it was checked."""
-    settled(cfg)
+    resolve_and_check(cfg)
     return (instantiate(cfg[name], _convert_="all") for name in ("plan", "protocol"))
 
 
@@ -119,7 +119,7 @@ def test_composition_refuses_unknown_keys_options_and_wrong_types_in_one_line(co
 )
 def test_what_was_taken_away_or_put_in_a_nodes_place_is_named_once_in_one_line(composed, override, said):
     with pytest.raises((InputError, HydraException, OmegaConfBaseException)) as refused:
-        settled(composed(override))
+        resolve_and_check(composed(override))
     line = str(own_error(refused.value) or one_line(refused.value))
     assert line.startswith(said) and "\n" not in line
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from test_configs import JOBS
 
 from moe_distill.config.checking import check, check_groups
-from moe_distill.config.resolving import check_paths, own_error, settled
+from moe_distill.config.resolving import check_paths, own_error, resolve_and_check
 from moe_distill.config.schema import Config, conf_dir, options, register
 from moe_distill.errors import InputError
 
@@ -184,16 +184,16 @@ def test_a_value_is_named_where_it_was_typed_and_not_where_it_was_handed_on_to(c
     cfg = composed("scale=smoke", "trainer=cpu", "logger=none")
     OmegaConf.update(cfg, key, TYPED[key], force_add=True)
     with pytest.raises(InputError, match=rf"^{key}="):
-        settled(cfg)
+        resolve_and_check(cfg)
 
 
 def test_a_folder_of_tables_that_is_not_there_is_refused_and_none_is_fine(composed, tmp_path):
     with pytest.raises(
         InputError, match=r"^paths\.tables=/nowhere: a folder of experiments' tables, or null"
     ):
-        settled(composed("scale=smoke", "paths.tables=/nowhere"))
+        resolve_and_check(composed("scale=smoke", "paths.tables=/nowhere"))
     for there in ("null", tmp_path):
-        settled(composed("scale=smoke", f"paths.tables={there}"))
+        resolve_and_check(composed("scale=smoke", f"paths.tables={there}"))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_folder_of_tables_that_is_not_there_is_refused_and_none_is_fine(compos
 )
 def test_what_was_taken_from_the_top_is_named(composed, name, said):
     cfg = composed("scale=smoke", f"~{name}")
-    for check_all in (settled, check_paths):
+    for check_all in (resolve_and_check, check_paths):
         with pytest.raises(InputError, match=rf"^{name}={said}"):
             check_all(cfg)
 

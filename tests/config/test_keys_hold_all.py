@@ -12,7 +12,7 @@ from test_every_leaf import leaves
 
 from moe_distill.context.hardware import Hardware
 from moe_distill.context.run_context import Runtime
-from moe_distill.data.sources.shared import Shared, Shelf
+from moe_distill.data.sources.shared import DataCache, Shared
 from moe_distill.errors import InputError
 from moe_distill.store.identity import key
 
@@ -54,7 +54,7 @@ def at(tree, path):
 @pytest.fixture
 def identity():
     """Gives what a plan and its judging are stored under, built of their trees; data are loaded once."""
-    shelf = Shelf()
+    shelf = DataCache()
 
     def of(trees):
         plan, protocol = (

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.config.refusals import one_line
-from moe_distill.config.resolving import as_typed, check_paths, own_error, settled
+from moe_distill.config.resolving import check_paths, errors_as_typed, own_error, resolve_and_check
 from moe_distill.errors import InputError
 
 USUAL = {"scale": "smoke", "logger": "none", "threads": "1", "trainer": "cpu", "data": "digits"}
@@ -85,8 +85,8 @@ def usual(*given):
 def build(cfg):
     """Check a configuration and build what it names, as a run does before any work."""
     check_paths(cfg)
-    with as_typed(cfg):
-        settled(cfg)
+    with errors_as_typed(cfg):
+        resolve_and_check(cfg)
         for name in ("runtime", "pipeline"):
             instantiate(cfg[name], _convert_="all")
 

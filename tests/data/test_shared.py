@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from moe_distill.data.real_set import RealSet
-from moe_distill.data.sources.shared import Shared, Shelf
+from moe_distill.data.sources.shared import DataCache, Shared
 
 LOADED = []
 
@@ -27,7 +27,7 @@ class Noise:
 
 def test_equal_sources_are_loaded_once_and_others_take_their_place(tmp_path):
     LOADED.clear()
-    shelf = Shelf()
+    shelf = DataCache()
     one, again, other = (Shared(Noise(name), shelf) for name in ("one", "one", "other"))
     assert one.load(tmp_path)[0] is again.load(tmp_path)[0] and one.name == "one"
     assert [part.name for part in other.load(tmp_path)] == ["other", "other"]
@@ -39,5 +39,5 @@ def test_equal_sources_are_loaded_once_and_others_take_their_place(tmp_path):
 
 
 def test_shelves_do_not_know_of_one_another(tmp_path):
-    sets = [Shared(Noise("one"), Shelf()).load(tmp_path)[0] for _ in range(2)]
+    sets = [Shared(Noise("one"), DataCache()).load(tmp_path)[0] for _ in range(2)]
     assert sets[0] is not sets[1]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from moe_distill.experts.callbacks import due
+from moe_distill.experts.callbacks import snapshot_iterations
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 
@@ -15,7 +15,7 @@ from moe_distill.synthetic.synthetic_set import SyntheticSet
     ("total", "wanted"), [(1, {1}), (3, {1, 3}), (300, {300, 150, 75, 37, 18, 9, 4, 2}), (0, set())]
 )
 def test_snapshots_are_due_each_time_the_iterations_have_doubled(total, wanted):
-    assert due(total) == wanted
+    assert snapshot_iterations(total) == wanted
 
 
 def test_a_distilled_set_keeps_its_way_and_where_its_features_lie(suite):

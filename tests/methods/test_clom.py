@@ -36,7 +36,7 @@ def synthetic(real, space="standardised", tiling=PLAIN, soft=False, ipc=2):
     return SyntheticSet(images, Provenance(*given), soft_labels=labels)
 
 
-class Noted(DoubleReal):
+class RecordedCost(DoubleReal):
     """A real set that notes which rows were asked for."""
 
     def __init__(self, real):
@@ -93,7 +93,7 @@ def test_clom_is_the_mean_cross_entropy_of_the_decoded_images(real, space, tilin
 @pytest.mark.parametrize("space", SPACES)
 def test_cclom_is_the_share_of_the_distances_within_classes(real, space, chunk, monkeypatch):
     monkeypatch.setattr(clom, "_CHUNK", chunk)
-    syn, noted, ((network,),) = synthetic(real, space, Tiling(2)), Noted(real), (pools := networks(1))
+    syn, noted, ((network,),) = synthetic(real, space, Tiling(2)), RecordedCost(real), (pools := networks(1))
     found = CCLoM([POOL], alpha=3.0, real_batch=25).loss(syn, noted, pools, stream(0))
     rows = torch.cat(noted.rows)
     assert len(rows) == 25
@@ -159,7 +159,7 @@ def test_an_architecture_is_drawn_uniformly_then_a_copy():
 
 
 def test_real_images_are_drawn_uniformly_with_replacement_from_all(real):
-    noted, syn, rng = Noted(real), synthetic(real), stream(9)
+    noted, syn, rng = RecordedCost(real), synthetic(real), stream(9)
     term, pools = CCLoM([POOL], real_batch=8196), networks(1)
     for _ in range(100):
         term.loss(syn, noted, pools, rng)

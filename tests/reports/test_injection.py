@@ -27,7 +27,7 @@ from moe_distill.results.row_files import read_table, write_csv
 from moe_distill.results.rows import COLUMNS
 from moe_distill.results.schema import ResultRow
 from moe_distill.results.stages import StageCost
-from moe_distill.synthetic.formats.card import Known, card
+from moe_distill.synthetic.formats.card import CardFacts, card
 from moe_distill.synthetic.provenance import Provenance
 from moe_distill.synthetic.synthetic_set import SyntheticSet, union
 from moe_distill.validation.misfits import annotations_of
@@ -90,7 +90,7 @@ def test_no_field_of_a_set_acts_on_a_page_or_a_card(name, tmp_path):
         together.members[0].provenance.expert: {i: torch.zeros(2, 1, 8, 8, dtype=torch.uint8) for i in (0, 5)}
     }
     pages = shown((ATTACK, together, tmp_path)) + rendering.part("gallery", gallery(together.members, ways))
-    known = Known({"name": ATTACK}, [(ATTACK, ATTACK, ATTACK)])
+    known = CardFacts({"name": ATTACK}, [(ATTACK, ATTACK, ATTACK)])
     for text in (pages, card(together, 2, known, f"/{ATTACK}")):
         assert len(text) > 500 and not RAW.search(text)
     assert "alert(1)" in pages
@@ -206,5 +206,5 @@ def test_a_cards_front_matter_is_read_as_what_was_written():
     import yaml
 
     odd = "\x85---\n</script>\u2028& 'x': \"y\" 🙂"
-    front = card(union([a_set("dataset", odd)]), 2, Known()).split("---\n")[1]
+    front = card(union([a_set("dataset", odd)]), 2, CardFacts()).split("---\n")[1]
     assert yaml.safe_load(front)["distilled"]["dataset"] == odd and "</script>" not in front

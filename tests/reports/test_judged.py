@@ -9,7 +9,14 @@ from conftest_rows import answers_of, row, trained
 from scipy.stats import t
 
 from moe_distill.pipelines import measure, probe, score
-from moe_distill.reports.other_scores import LED, SCORES, probed, score_leads, score_sheet, scored
+from moe_distill.reports.other_scores import (
+    SCORES,
+    SCORES_WITH_LEADS,
+    probed,
+    score_leads,
+    score_sheet,
+    scored,
+)
 from moe_distill.reports.tables import sheet
 from moe_distill.results.known_rows import Results
 from moe_distill.results.question import Question
@@ -70,8 +77,8 @@ def test_a_lead_in_a_score_is_paired_by_network():
     found = {
         (c.variant, c.architecture): c for c in score_leads(answers_of(scored(lines), Question(**ASKED)))
     }
-    assert set(found) == {("dm5x2", name) for name in LED}
-    for name in LED:
+    assert set(found) == {("dm5x2", name) for name in SCORES_WITH_LEADS}
+    for name in SCORES_WITH_LEADS:
         one, two = (
             {line["architecture"]: float(line[SCORES[name]]) for line in lines if line["roster"] == roster}
             for roster in ("dm10x1", "dm5x2")

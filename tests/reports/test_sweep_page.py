@@ -17,7 +17,7 @@ from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import Cell, Sweep
-from moe_distill.sweeps.report import gathered, report_sweep
+from moe_distill.sweeps.report import report_sweep, sweep_report
 
 
 def test_a_set_that_is_judged_in_several_ways_is_named_by_what_made_it():
@@ -162,7 +162,7 @@ def test_a_large_sweep_has_its_page_in_time_that_grows_with_its_rows(tmp_path):
     from moe_distill.reports.sweep_page import build_sweep_page
 
     rows = large_sweep(tmp_path, jobs=40)
-    report = gathered(tmp_path, Results(Store(tmp_path / "store")))
+    report = sweep_report(tmp_path, Results(Store(tmp_path / "store")))
     build_sweep_page(report)  # imports matplotlib
     began = time.process_time()
     page = build_sweep_page(report)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from moe_distill.errors import InputError
-from moe_distill.results.attempts import FILE, LOG, attempt, attempts_of, note_end, note_start, state_of
+from moe_distill.results.attempts import FILE, LOG, attempt, attempts_of, record_end, record_start, state_of
 from moe_distill.stopping import Stopped
 from moe_distill.sweeps.looking import REPORT
 
@@ -180,22 +180,22 @@ def test_a_job_that_died_before_its_attempt_has_failed(tmp_path):
 )
 def test_a_process_that_has_not_recorded_itself_is_known_by_its_launcher(tmp_path, code, state):
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    note_start(tmp_path, process.pid, "sleep")
+    record_start(tmp_path, process.pid, "sleep")
     assert state_of(tmp_path) == "running"
     process.kill()
     process.wait()
     assert state_of(tmp_path) == "killed"  # its launcher may be gone too
-    note_end(tmp_path, process.pid, code, "last words")
+    record_end(tmp_path, process.pid, code, "last words")
     (tried,) = attempts_of(tmp_path)
     assert tried.outcome == state_of(tmp_path) == state and tried.error == ((code and "last words") or None)
 
 
 def test_a_process_takes_over_what_its_launcher_recorded(tmp_path):
-    note_start(tmp_path, os.getpid(), "launched")
+    record_start(tmp_path, os.getpid(), "launched")
     (started,) = attempts_of(tmp_path)
     with attempt(tmp_path, "own command"):
-        note_start(tmp_path, os.getpid(), "a launcher that comes late")
-        note_end(tmp_path, os.getpid(), 1, "")
+        record_start(tmp_path, os.getpid(), "a launcher that comes late")
+        record_end(tmp_path, os.getpid(), 1, "")
         (tried,) = attempts_of(tmp_path)
         assert (tried.command, tried.outcome, tried.began) == ("own command", None, started.began)
         assert state_of(tmp_path) == "running"

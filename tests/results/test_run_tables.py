@@ -19,7 +19,7 @@ from moe_distill.results.stages import Stages
 from moe_distill.store.identity import key
 from moe_distill.store.store import Store, write_json
 from moe_distill.sweeps.jobs import Cell, Sweep
-from moe_distill.sweeps.report import gathered, gathered_rows, report_sweep
+from moe_distill.sweeps.report import report_sweep, sweep_report, sweep_rows
 
 STAGES = Stages("run", (), (), {})
 KEYS = {name: key(name) for name in ("made", "committed", "alone")}
@@ -59,7 +59,7 @@ def sweep(tmp_path):
 READERS = {
     "a table": lambda sweep, results: texts_of(rows_in([sweep / "job" / "results.csv"], results)),
     "the sweep's table": lambda sweep, results: texts_of(merged(sweep, results=results)),
-    "the sweep's page": lambda sweep, results: gathered_rows(sweep, results),
+    "the sweep's page": lambda sweep, results: sweep_rows(sweep, results),
 }
 
 
@@ -85,7 +85,7 @@ def test_a_row_tells_the_student_that_its_key_stands_for(sweep, results):
     """Whatever a table says of it: that of a run is put right, a committed one refused."""
     asked = awaiting(KEYS["alone"], seed=7, architecture="vgg11")
     Sweep("", {}, (Cell("a", "job", "run", asked),)).write(sweep)
-    told = {row["config_hash"]: (row["seed"], row["architecture"]) for row in gathered_rows(sweep, results)}
+    told = {row["config_hash"]: (row["seed"], row["architecture"]) for row in sweep_rows(sweep, results)}
     assert told[KEYS["alone"]] == ("7", "vgg11")
     assert results.row(KEYS["committed"], seed=1, architecture="convnet3")["seed"] == 1
     said = f"^paths.tables={results.tables}: seed 0 in the row {KEYS['committed'][:8]}, as its key says; it has 1$"
@@ -94,4 +94,4 @@ def test_a_row_tells_the_student_that_its_key_stands_for(sweep, results):
     shutil.rmtree(sweep / "job")
     Sweep("", {}, (Cell("a", "job", "run", awaiting(KEYS["committed"], seed=0)),)).write(sweep)
     with pytest.raises(InputError, match=said):
-        gathered(sweep, results)
+        sweep_report(sweep, results)

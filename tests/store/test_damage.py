@@ -7,11 +7,11 @@ import stat
 
 import pytest
 
-from moe_distill.costs import Noted
+from moe_distill.costs import RecordedCost
 from moe_distill.errors import InputError
 from moe_distill.results.known_rows import KIND, Results
 from moe_distill.store.damage import checksums
-from moe_distill.store.disk import explained
+from moe_distill.store.disk import as_input_error
 from moe_distill.store.locks import locked
 from moe_distill.store.store import Store, write_text
 
@@ -82,10 +82,10 @@ def test_what_an_older_manifest_does_not_tell_is_one_line(tmp_path, capsys, cost
     store = Store(tmp_path)
     assert store.find("thing", {}) == folder
     with pytest.raises(InputError, match=rf"^paths\.store={folder}: what this package made; set aside"):
-        store.noted(folder, cost=Noted)
+        store.noted(folder, cost=RecordedCost)
     assert f"damaged: {folder}: manifest.json does not tell cost" in capsys.readouterr().out
     assert store.obtain("thing", {}, lambda folder: {"cost": WHOLE}) == folder
-    assert store.noted(folder, cost=Noted) == {"cost": WHOLE}
+    assert store.noted(folder, cost=RecordedCost) == {"cost": WHOLE}
 
 
 IN_ITS_PLACE = {
@@ -204,7 +204,7 @@ def test_an_error_of_the_disk_names_the_key_and_the_folder_it_lies_in(tmp_path, 
     store.mkdir(parents=True)
     folders = {"paths.store": store, "paths.runs": runs}
     told = {
-        path: explained(failure(number, path), folders)
+        path: as_input_error(failure(number, path), folders)
         for path in (store / "set", runs / "a", tmp_path / "data")
     }
     assert [(e.key, e.value) if e else None for e in told.values()] == [
@@ -213,7 +213,9 @@ def test_an_error_of_the_disk_names_the_key_and_the_folder_it_lies_in(tmp_path, 
         None,
     ]
     assert f"({os.strerror(number)}: {store / 'set'})" in str(told[store / "set"])
-    assert explained(failure(errno.ENOENT, store / "gone"), folders) is None  # it says nothing of writing
+    assert (
+        as_input_error(failure(errno.ENOENT, store / "gone"), folders) is None
+    )  # it says nothing of writing
 
 
 def test_a_link_to_nothing_where_a_folder_belongs_is_told_as_such(tmp_path):
@@ -245,5 +247,5 @@ def test_a_full_disk_is_told_of_the_folder_on_it(tmp_path, small_disk):
     with pytest.raises(OSError) as caught:
         (small_disk / "much").write_bytes(bytes(4 << 20))
     for error in (caught.value, RuntimeError("1234 requested and 12 written")):
-        told = explained(error, folders)
+        told = as_input_error(error, folders)
         assert told.key == "paths.runs" and told.value == small_disk and "disk is full" in str(told)

@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from moe_distill.data.sources.folder import Folder
 from moe_distill.errors import InputError
 from moe_distill.run import as_hydra_reads
-from moe_distill.store.disk import guard_disk
+from moe_distill.store.disk import explain_disk_errors
 from moe_distill.store.store import Store
 
 
@@ -27,7 +27,7 @@ def test_a_home_is_expanded_whatever_key_it_is_typed_for(key):
     [
         (lambda: Store("~nobody-here"), "paths.store"),
         (lambda: Folder("~nobody-here").load(Path("unused")), "data.root"),
-        (lambda: guard_disk({"paths.runs": "~nobody-here"}), "paths.runs"),
+        (lambda: explain_disk_errors({"paths.runs": "~nobody-here"}), "paths.runs"),
     ],
 )
 def test_a_home_of_nobody_is_one_line_where_a_yaml_says_it(act, key):

@@ -22,7 +22,7 @@ from moe_distill.store.identity import key
 from moe_distill.store.store import Store, write_json
 from moe_distill.sweeps.jobs import FILE as SWEEP
 from moe_distill.sweeps.jobs import Cell, Sweep
-from moe_distill.sweeps.report import gathered, report_folder
+from moe_distill.sweeps.report import report_folder, sweep_report
 from moe_distill.sweeps.status import status_of_folder
 
 SPENT = {
@@ -130,15 +130,15 @@ def test_a_damaged_sweep_was_never_begun(sweep, capsys, text):
 
 def test_a_job_whose_stages_are_damaged_is_run_again(sweep, capsys):
     (cell,) = Sweep.read(sweep.output).cells
-    assert cell.concluded(sweep.output, sweep.results)
+    assert cell.is_complete(sweep.output, sweep.results)
     (sweep.output / "job" / FILE).write_text("[]")
-    assert not cell.concluded(sweep.output, sweep.results)
+    assert not cell.is_complete(sweep.output, sweep.results)
     as_damaged(capsys, sweep.output / "job", FILE, "[]")
 
 
 def test_a_sweeps_page_leaves_out_what_is_damaged(sweep, capsys):
     (sweep.output / "job" / FILE).write_text("[]")
-    assert gathered(sweep.output, sweep.results).costs == []
+    assert sweep_report(sweep.output, sweep.results).costs == []
     as_damaged(capsys, sweep.output / "job", FILE, "[]")
 
 

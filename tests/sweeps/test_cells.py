@@ -140,26 +140,26 @@ def test_a_cell_costs_no_process_only_where_its_rows_and_its_page_are_there(tmp_
         Cell("a", "a", "", awaiting("done"), "w"),
         Cell("a", "a", "", awaiting(key("made")), "w"),
     )
-    assert committed.concluded(tmp_path, results) and not made.concluded(tmp_path, results)
+    assert committed.is_complete(tmp_path, results) and not made.is_complete(tmp_path, results)
     results.store.obtain(
         "result", "made", lambda folder: write_json(folder / "row.json", {"accuracy_last": 0.5})
     )
-    assert made.state(tmp_path, results) == "done" and not made.concluded(tmp_path, results)  # no page
+    assert made.state(tmp_path, results) == "done" and not made.is_complete(tmp_path, results)  # no page
     with attempt(tmp_path / "a", "") as tried:
         tried.work = "w"
-    assert not made.concluded(tmp_path, results)
+    assert not made.is_complete(tmp_path, results)
     write_json(tmp_path / "a" / "stages.json", asdict(Stages("", (), (), {})))
-    assert not made.concluded(tmp_path, results)  # no table
+    assert not made.is_complete(tmp_path, results)  # no table
     for text, whole in (("<<<<<<<", False), (None, True)):
         write_csv(tmp_path / "a" / "results.csv", [trained("dm10x1", key("made"))], COLUMNS)
         if text is not None:
             (tmp_path / "a" / "results.csv").write_text(text)
-        assert made.concluded(tmp_path, results) is whole
+        assert made.is_complete(tmp_path, results) is whole
     of_no_rows = (Cell("a", "a", "", (), *more) for more in (("w", True), ("w", False), ("v", True)))
-    assert [cell.concluded(tmp_path, results) for cell in of_no_rows] == [True, False, False]
+    assert [cell.is_complete(tmp_path, results) for cell in of_no_rows] == [True, False, False]
     with attempt(tmp_path / "a", "") as tried:
         tried.work = "another scale"
-    assert not made.concluded(tmp_path, results)
+    assert not made.is_complete(tmp_path, results)
 
 
 def test_a_cell_without_rows_is_done_by_an_attempt_at_its_own_work(tmp_path, results):

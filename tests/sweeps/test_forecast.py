@@ -27,7 +27,7 @@ from moe_distill.sweeps.forecast import (
     memory_line,
     missing,
 )
-from moe_distill.sweeps.hooks import built, forecast_jobs
+from moe_distill.sweeps.hooks import forecast_jobs, instantiate_jobs
 from moe_distill.sweeps.speed import apart
 
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "method=dm")
@@ -69,7 +69,7 @@ def test_the_work_is_what_counting_forward_passes_gives(suite):
 def test_jobs_that_share_a_stage_pay_for_it_once(suite, monkeypatch):
     cells = [suite.compose(*ONE, f"seed={seed}") for seed in (0, 1)]
     monkeypatch.setattr("moe_distill.sweeps.forecast.speeds", lambda works, *_: [1.0] * len(works))
-    *lines, memory, total = forecast_jobs(built(cells)).splitlines()
+    *lines, memory, total = forecast_jobs(instantiate_jobs(cells)).splitlines()
     assert memory.startswith("peak memory not forecast") and "of work in 2 jobs" in total
     named = ["digits teachers", "digits distill dm5x2", "digits students dm5x2"]
     assert [line.split("min  ")[1] for line in lines if "min  " in line] == named
@@ -78,7 +78,7 @@ def test_jobs_that_share_a_stage_pay_for_it_once(suite, monkeypatch):
     assert len(addresses) == 2 and len(set(addresses)) == 1
     assert len({s.address for s in stages if s.name != "teachers"}) == 4
     suite("pipeline=full", *ONE, "seed=0")
-    assert "of work in 1 job, one after the other" in forecast_jobs(built(cells))
+    assert "of work in 1 job, one after the other" in forecast_jobs(instantiate_jobs(cells))
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,12 @@ def test_every_pipeline_lists_its_stages_or_says_that_it_does_not(suite):
     listed = {name for name, node in composed.items() if instantiate(node, _convert_="all").has_stages}
     assert listed == {"full", "pretrain", "distill", "evaluate", "upper_bound", "score", "probe", "measure"}
     text = forecast_jobs(
-        built([suite.compose(*ONE, "pipeline=export"), suite.compose(*ONE, "pipeline=export")])
+        instantiate_jobs([suite.compose(*ONE, "pipeline=export"), suite.compose(*ONE, "pipeline=export")])
     )
     assert text.splitlines()[0] == "not forecast: pipeline=export" and "0 s of work in 0 jobs" in text
-    text = forecast_jobs(built([suite.compose(*ONE, "pipeline=evaluate", "pipeline.path=somewhere")]))
+    text = forecast_jobs(
+        instantiate_jobs([suite.compose(*ONE, "pipeline=evaluate", "pipeline.path=somewhere")])
+    )
     assert text.splitlines()[0] == "not forecast: work on the set at somewhere"
 
 
@@ -143,7 +145,7 @@ def test_students_of_all_real_data_take_longer_than_those_of_the_set(suite):
 
 def test_a_cell_that_cannot_run_stops_the_sweep_before_it_starts(suite):
     with pytest.raises(InputError, match=r"^ipc=59: at most 58"):
-        forecast_jobs(built([suite.compose(*ONE), suite.compose(*ONE, "ipc=59")]))
+        forecast_jobs(instantiate_jobs([suite.compose(*ONE), suite.compose(*ONE, "ipc=59")]))
 
 
 def test_a_gpu_is_left_alone_where_jobs_work_on_the_cpu_and_else_measured_in_another_process(
@@ -155,9 +157,12 @@ def test_a_gpu_is_left_alone_where_jobs_work_on_the_cpu_and_else_measured_in_ano
     monkeypatch.setattr(
         "moe_distill.sweeps.speed.apart", lambda *given: asked.append(given) or [1.0] * len(given[0])
     )
-    assert "of work in 1 job" in forecast_jobs(built([suite.compose(*ONE, "trainer=cpu")])) and asked == []
+    assert (
+        "of work in 1 job" in forecast_jobs(instantiate_jobs([suite.compose(*ONE, "trainer=cpu")]))
+        and asked == []
+    )
     cfg = suite.compose(*ONE, "trainer=auto", "hydra.launcher.gpus='2,3;4'", return_hydra_config=True)
-    assert "of work in 1 job" in forecast_jobs(built([cfg]))
+    assert "of work in 1 job" in forecast_jobs(instantiate_jobs([cfg]))
     ((works, device, visible),) = asked
     assert works and (device, visible) == ("cuda", "2,3")
 
@@ -176,7 +181,7 @@ def test_lines_of_no_time_are_left_out_and_a_method_that_does_not_say_its_cost_h
     suite, monkeypatch
 ):
     monkeypatch.setattr("moe_distill.methods.dm.DM.forward_passes", Method.forward_passes)
-    coming = forecast_jobs(built([suite.compose(*ONE, "trainer=cpu")])).splitlines()
+    coming = forecast_jobs(instantiate_jobs([suite.compose(*ONE, "trainer=cpu")])).splitlines()
     assert " 0.0 min" not in "".join(coming) and "not forecast: digits distill dm5x2" in coming
     assert ", and what is not forecast; stages already" in coming[-1]
 

@@ -23,7 +23,7 @@ from moe_distill.results.settings import parse_settings
 from moe_distill.run import run
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import Cell, Sweep
-from moe_distill.sweeps.report import gathered_rows, report_sweep
+from moe_distill.sweeps.report import report_sweep, sweep_rows
 
 EXPERIMENTS = sorted(p.stem for p in (Path(conf_dir()) / "experiment").glob("*.yaml"))
 # A single run; a roster of two methods; a regulariser; other scores; other data; other measures; real data
@@ -237,7 +237,7 @@ def test_students_to_come_stand_where_they_will_when_they_are_trained(swept):
     question = instantiate(jobs[0].question, _convert_="all")
     cells = tuple(cell_of(i, cfg, suite) for i, cfg in enumerate(jobs))
     Sweep("python", vars(question), cells).write(sweep)
-    rows = gathered_rows(sweep, Results(Store(suite.store)))
+    rows = sweep_rows(sweep, Results(Store(suite.store)))
     assert all(r["accuracy_last"] for r in rows)
     asked = {row["config_hash"] for cell in cells for row in cell.expected_rows}
     if not asked:

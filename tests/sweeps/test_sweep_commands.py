@@ -18,7 +18,7 @@ from moe_distill.errors import InputError
 from moe_distill.results.attempts import attempt
 from moe_distill.results.known_rows import Results
 from moe_distill.store.store import Store
-from moe_distill.sweeps.hooks import before, built, status, sweep_of
+from moe_distill.sweeps.hooks import before, instantiate_jobs, status, sweep_of
 from moe_distill.sweeps.jobs import Sweep
 from moe_distill.sweeps.looking import Look, current_look, looking
 
@@ -53,7 +53,7 @@ def test_a_cells_command_runs_it_in_its_own_folder(tmp_path, composed):
     runs = tmp_path / "it's = a, place"
     quoted = str(runs).replace("'", r"\'")
     configs = jobs(*TINY, f"paths.runs='{quoted}'", cells=[["mixup_alpha=0.2"], ["mixup_alpha=0.3"]])
-    for cell, alpha in zip(sweep_of(built(configs)).cells, (0.2, 0.3), strict=True):
+    for cell, alpha in zip(sweep_of(instantiate_jobs(configs)).cells, (0.2, 0.3), strict=True):
         overrides = shlex.split(cell.command)[3:]
         alone = loader.load_configuration("config", overrides, RunMode.RUN)
         assert alone.hydra.mode == RunMode.RUN and alone.hydra.run.dir == str(runs / "table4" / cell.folder)
@@ -89,7 +89,12 @@ def test_what_looks_at_a_sweep_is_called_in_place_of_its_jobs(monkeypatch, tmp_p
     with looking(Look(lambda configs: seen.extend(configs) or "", no_work)):
         made.launch([[*config.hydra.overrides.task, f"split={split}"] for split in ("5x2", "10x1")], 0)
     assert [list(cfg.pipeline.lrs) for cfg in seen] == [[0.02]] * 2 and current_look() is None
-    assert shlex.split(sweep_of(built(seen)).command) == ["python", "-m", "moe_distill.run", *given]
+    assert shlex.split(sweep_of(instantiate_jobs(seen)).command) == [
+        "python",
+        "-m",
+        "moe_distill.run",
+        *given,
+    ]
     assert not list(tmp_path.glob("*/*/console.log"))
 
 
@@ -100,7 +105,7 @@ def test_a_cell_without_rows_is_done_only_by_the_work_that_is_asked_for(tmp_path
 
     def cell(*given):
         task = (*TINY, "data=folder", "data.root=here", "pipeline=pretrain", f"paths.runs={tmp_path}", *given)
-        return sweep_of(built(jobs(*task, cells=[["seed=1"]]))).cells[0]
+        return sweep_of(instantiate_jobs(jobs(*task, cells=[["seed=1"]]))).cells[0]
 
     here, sweep = cell(), tmp_path / "table4"
     others = [cell("scale=small"), cell("data.root=elsewhere"), cell("paths.store=other")]
@@ -129,7 +134,7 @@ def test_a_sweep_notes_which_jobs_without_rows_find_all_that_they_would_make(tmp
 def test_what_a_job_without_rows_has_lost_since_it_was_done_is_foretold(tmp_path, composed):
     task = (*TINY, f"paths.runs={tmp_path}", f"paths.store={tmp_path / 'store'}", "pipeline=pretrain")
     configs = composed[0](*task, cells=[["seed=1"]])
-    (cell,) = sweep_of(built(configs)).cells
+    (cell,) = sweep_of(instantiate_jobs(configs)).cells
     folder = Path(configs[0].hydra.runtime.output_dir)
     with attempt(folder, "run") as tried:
         tried.work = cell.work
@@ -140,7 +145,7 @@ def test_what_a_job_without_rows_has_lost_since_it_was_done_is_foretold(tmp_path
 def test_jobs_that_judge_alone_await_their_own_rows_and_none_of_a_set_from_elsewhere(tmp_path, composed):
     def rosters(*given):
         task = (*TINY, f"paths.runs={tmp_path}", f"paths.store={tmp_path}", "baselines=random", *given)
-        (cell,) = sweep_of(built(composed[0](*task, cells=[["split=5x2"]]))).cells
+        (cell,) = sweep_of(instantiate_jobs(composed[0](*task, cells=[["split=5x2"]]))).cells
         return [row["roster"] for row in cell.expected_rows]
 
     assert rosters() == ["dm5x2", "random10x1"]

@@ -11,7 +11,7 @@ from test_fit import TRAINER, Clock, attempt, killed
 
 from moe_distill.errors import InputError
 from moe_distill.store.damage import checksums
-from moe_distill.training.checkpoints import usable
+from moe_distill.training.checkpoints import usable_checkpoint
 from moe_distill.training.trainer import fit
 
 
@@ -63,15 +63,15 @@ def test_a_whole_checkpoint_is_gone_on_from_also_where_more_was_written_since_or
     assert (tmp_path / "here" / "curves.csv").read_text().count("\n") > 1 + 2 * 10
     (tmp_path / "there").mkdir()
     shutil.move(tmp_path / "here", tmp_path / "there")
-    assert usable(tmp_path / "there" / "here") == tmp_path / "there" / "here" / "last.ckpt"
+    assert usable_checkpoint(tmp_path / "there" / "here") == tmp_path / "there" / "here" / "last.ckpt"
     killed(tmp_path / "there" / "here", at=19)  # which wrote its curves anew up to there, and no checkpoint
-    assert usable(tmp_path / "there" / "here") is not None
-    assert usable(tmp_path) is None
+    assert usable_checkpoint(tmp_path / "there" / "here") is not None
+    assert usable_checkpoint(tmp_path) is None
 
 
 def test_a_checkpoint_from_before_it_named_its_stage_is_gone_on_from(tmp_path):
     torch.save({"cost": {}}, tmp_path / "last.ckpt")
-    assert usable(tmp_path) == tmp_path / "last.ckpt"
+    assert usable_checkpoint(tmp_path) == tmp_path / "last.ckpt"
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_takes_the_place_of_the_last(tmp_path, monkeypatch):

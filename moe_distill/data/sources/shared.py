@@ -9,7 +9,7 @@ from moe_distill.store.identity import describe, key
 
 
 @dataclass(eq=False)
-class Shelf:
+class DataCache:
     """An in-memory cache for one data set: the one that was loaded last."""
 
     _held: dict[str, tuple[RealSet, RealSet]] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Shared:
     """
 
     source: DataSource
-    shelf: Shelf
+    shelf: DataCache
 
     @property
     def name(self) -> str:

@@ -38,7 +38,7 @@ def nearest_row(rows: Iterable[int], ipc: int) -> int | None:
     return min(sorted(rows), key=lambda row: max(row, ipc) / min(row, ipc), default=None)
 
 
-def place_of(presets: Iterable[str], data: str, normalisation: str) -> str | None:
+def most_specific_key(presets: Iterable[str], data: str, normalisation: str) -> str | None:
     """Return the most specific key of ``presets`` that applies to a data set, or None.
 
     Args:
@@ -47,7 +47,7 @@ def place_of(presets: Iterable[str], data: str, normalisation: str) -> str | Non
         normalisation: How it is normalised: ``channel``, ``zca`` or ``cifar10``.
 
     Example:
-        >>> place_of(["cifar10_zca", "cifar10", "default"], "cifar10", "zca")
+        >>> most_specific_key(["cifar10_zca", "cifar10", "default"], "cifar10", "zca")
         'cifar10_zca'
     """
     keys = {*presets}
@@ -64,7 +64,7 @@ def published_row(presets: Presets, data: str, normalisation: str, ipc: int) -> 
         normalisation: How it is normalised: ``channel``, ``zca`` or ``cifar10``.
         ipc: Images per class; the row nearest in ratio is chosen.
     """
-    place = place_of(presets, data, normalisation)
+    place = most_specific_key(presets, data, normalisation)
     rows = {} if place is None else presets[place].rows
     row = nearest_row(rows, ipc)
     return (None, {}) if row is None else (row, rows[row])

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from moe_distill.config.arguments import with_option_quoted
 from moe_distill.errors import InputError
-from moe_distill.results.attempts import headline_of, works_here
+from moe_distill.results.attempts import headline_of, is_running_here
 from moe_distill.stopping import GOES_ON
 from moe_distill.store.locks import locked
 from moe_distill.sweeps.launchers.outcomes import answer, counted_ends, function_of, job_return, show
@@ -88,7 +88,7 @@ def check_idle(jobs: Sequence[Job]) -> None:
     Raises:
         InputError: There is such a job.
     """
-    busy = [job for job in jobs if works_here(job.folder)]
+    busy = [job for job in jobs if is_running_here(job.folder)]
     if busy:
         names = ", ".join(f"({job.name})" for job in busy)
         allowed = f"a sweep of which no job is running; wait for, or end, what works here already at {names}"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from moe_distill.results.attempts import note_end, note_start
+from moe_distill.results.attempts import record_end, record_start
 from moe_distill.stopping import GOES_ON, signal_of
 from moe_distill.stopping import SIGNALS as STOP_SIGNALS
 
@@ -129,7 +129,7 @@ class Job:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.console.write_text(f"$ {prefix}{shlex.join(self.command)}\n")
         self.process = starter(self.command, child_environment(os.environ, slot), self.console)
-        note_start(self.folder, self.process.pid, shlex.join(self.command))
+        record_start(self.folder, self.process.pid, shlex.join(self.command))
 
     def tried(self, slot: str | None, starter: Starter) -> bool:
         """Start it and return True if the system allowed it; a refusal becomes the job's failure."""
@@ -149,7 +149,7 @@ class Job:
     def over(self) -> None:
         """Clean up after the process has ended: end its children, and record its end if it could not."""
         self.send(signal.SIGKILL)  # orphans would share the GPUs with the next job
-        note_end(self.folder, self.process.pid, self.process.wait(), error_line(self.console))
+        record_end(self.folder, self.process.pid, self.process.wait(), error_line(self.console))
 
     def failure(self) -> str | None:
         """Return what went wrong in one line, or None after exit code 0.
@@ -201,7 +201,7 @@ def stop(jobs: Sequence[Job]) -> None:
     for job in jobs:  # also those that ended by themselves: their children may still run
         job.send(signal.SIGKILL)
         job.process.wait()
-        note_end(job.folder, job.process.pid, -signal.SIGTERM, "stopped with its sweep")
+        record_end(job.folder, job.process.pid, -signal.SIGTERM, "stopped with its sweep")
 
 
 def run_jobs(

@@ -11,8 +11,8 @@ from moe_distill.escaping import in_markdown
 from moe_distill.synthetic.formats.image_folder import write_with_table
 from moe_distill.synthetic.formats.writing import (
     EXACT,
+    ExportReport,
     Facts,
-    Written,
     clamping,
     copy_set,
     exactness,
@@ -26,7 +26,7 @@ Score = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class Known:
+class CardFacts:
     """Facts about a set that its files do not hold.
 
     Args:
@@ -38,7 +38,7 @@ class Known:
     scores: Sequence[Score] = ()
 
 
-def write_hub_folder(together: SyntheticUnion, source: Path, folder: Path, known: Known) -> Written:
+def write_hub_folder(together: SyntheticUnion, source: Path, folder: Path, known: CardFacts) -> ExportReport:
     """Write ``README.md``, ``data/train/*.png`` with ``metadata.csv``, and the set's own files.
 
     Args:
@@ -57,10 +57,10 @@ def write_hub_folder(together: SyntheticUnion, source: Path, folder: Path, known
     exact = copy_set(together, source, folder).exact
     file = "" if source.is_dir() else f"/{source.name}"
     (folder / "README.md").write_text(card(together, len(labels_M), known, file), encoding="utf-8")
-    return Written(f"safetensors {exact}; pictures {exactness(together)}")
+    return ExportReport(f"safetensors {exact}; pictures {exactness(together)}")
 
 
-def card(together: SyntheticUnion, images: int, known: Known, file: str = "") -> str:
+def card(together: SyntheticUnion, images: int, known: CardFacts, file: str = "") -> str:
     """Return the card: YAML front matter between two lines ``---``, then Markdown.
 
     Args:
@@ -117,7 +117,7 @@ def _size(images: int) -> str:
     return next((name for most, name in bounds if images < most), "100K<n<1M")
 
 
-def _body(together: SyntheticUnion, facts: Facts, images: int, known: Known, file: str) -> list[str]:
+def _body(together: SyntheticUnion, facts: Facts, images: int, known: CardFacts, file: str) -> list[str]:
     if facts["whitening"] is None:
         normalisation = f"mean {facts['mean']} and std {facts['std']} of each channel, pixels in [0, 1]"
     else:

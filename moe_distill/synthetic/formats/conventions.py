@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moe_distill.errors import InputError
-from moe_distill.synthetic.formats.foreign import Foreign, Statistics, Wanted
+from moe_distill.synthetic.formats.foreign import ForeignSet, Statistics, TargetData
 
 AUTO, OURS = "auto", "ours"
 KEY = "pipeline.convention"
@@ -46,7 +46,7 @@ CONVENTIONS: Mapping[str, Convention] = {
 
 
 def label_order(
-    foreign: Foreign, dataset: str, wanted: Wanted, convention: str, names: Sequence[str] | None
+    foreign: ForeignSet, dataset: str, wanted: TargetData, convention: str, names: Sequence[str] | None
 ) -> list[int]:
     """Return the class in the data of each label in a set's files.
 
@@ -82,7 +82,7 @@ def label_order(
     return order
 
 
-def statistics_of(foreign: Foreign, dataset: str, convention: str) -> tuple[Statistics, Statistics] | None:
+def statistics_of(foreign: ForeignSet, dataset: str, convention: str) -> tuple[Statistics, Statistics] | None:
     """Return the mean and std that a set's values are standardised by; None if they are the data's.
 
     They are also taken to be the data's if nothing else is known.
@@ -98,7 +98,7 @@ def statistics_of(foreign: Foreign, dataset: str, convention: str) -> tuple[Stat
     return None if name in (None, OURS) else CONVENTIONS[name].statistics.get(dataset)
 
 
-def require_statistics(foreign: Foreign, dataset: str, convention: str) -> None:
+def require_statistics(foreign: ForeignSet, dataset: str, convention: str) -> None:
     """Check that it is known which mean and std a set's values are standardised by.
 
     Args:
@@ -130,12 +130,14 @@ def require_convention(convention: str, dataset: str) -> None:
         raise InputError(KEY, convention, f"{' or '.join(known)} for {dataset}")
 
 
-def _order_by_convention(foreign: Foreign, dataset: str, wanted: Wanted, convention: str) -> Sequence[str]:
+def _order_by_convention(
+    foreign: ForeignSet, dataset: str, wanted: TargetData, convention: str
+) -> Sequence[str]:
     name = _inferred(foreign, dataset) if convention == AUTO else convention
     return wanted.classes if name == OURS else CONVENTIONS[name].orders.get(dataset, wanted.classes)
 
 
-def _inferred(foreign: Foreign, dataset: str) -> str:
+def _inferred(foreign: ForeignSet, dataset: str) -> str:
     """Return the convention of a layout, or ``ours`` if all programs number the data set's classes alike."""
     deviating = [name for name, c in CONVENTIONS.items() if dataset in c.orders]
     # A layout of a program that has no order for this data set says nothing about it.

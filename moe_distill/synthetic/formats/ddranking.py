@@ -10,7 +10,7 @@ from moe_distill.errors import InputError
 from moe_distill.store.store import write_json
 from moe_distill.synthetic.formats.conventions import CONVENTIONS
 from moe_distill.synthetic.formats.foreign import Statistics
-from moe_distill.synthetic.formats.writing import EXACT, Written, facts_of, learned_labels
+from moe_distill.synthetic.formats.writing import EXACT, ExportReport, facts_of, learned_labels
 from moe_distill.synthetic.provenance import Provenance
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 
@@ -26,7 +26,7 @@ _FAILS = (
 )
 
 
-def write_ddranking(together: SyntheticUnion, source: Path, folder: Path) -> Written:
+def write_ddranking(together: SyntheticUnion, source: Path, folder: Path) -> ExportReport:
     """Write DD-Ranking's input: all experts' decoded images, normalised and sorted by class as its code does.
 
     Files are ``images.pt`` (M, C, H, W); ``labels.pt``, logits (M, classes), if labels were learned;
@@ -65,8 +65,8 @@ def write_ddranking(together: SyntheticUnion, source: Path, folder: Path) -> Wri
     write_json(folder / "about.json", {**facts_of(together), **of_files})
     untouched = all(m.provenance.space != "raw" and m.tiling.per_image == 1 for m in members)
     if untouched and (mean, std) == (p.mean, p.std):
-        return Written(EXACT, notes)
-    return Written("exact as networks see the images: decoded and standardised in float32", notes)
+        return ExportReport(EXACT, notes)
+    return ExportReport("exact as networks see the images: decoded and standardised in float32", notes)
 
 
 def _write_rate(together: SyntheticUnion, path: Path) -> None:

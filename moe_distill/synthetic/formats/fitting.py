@@ -7,7 +7,7 @@ import torch
 
 from moe_distill.data.normalization import Normalisation, Space
 from moe_distill.errors import InputError
-from moe_distill.synthetic.formats.foreign import KEY, Foreign
+from moe_distill.synthetic.formats.foreign import KEY, ForeignSet
 
 AUTO = "auto"
 # How far the raw pixels may lie outside [0, 1], by the space they were optimised in: standardised images go
@@ -50,7 +50,7 @@ class Fitted:
         return replace(self, images_NCHW=images_NCHW, soft_NC=soft_NC)
 
 
-def arranged(foreign: Foreign, classes: int, where: object) -> Fitted:
+def ordered_by_class(foreign: ForeignSet, classes: int, where: object) -> Fitted:
     """Return images and labels ordered by class; rows of a class keep their order.
 
     A label that is a row of numbers is taken as probabilities if all lie in [0, 1] and sum to 1 up to
@@ -152,7 +152,7 @@ def _classes_of(labels: torch.Tensor, classes: int, where: object) -> torch.Tens
 
 
 def space_of(
-    images_NCHW: torch.Tensor, choice: str, foreign: Foreign, seen: Normalisation, where: object
+    images_NCHW: torch.Tensor, choice: str, foreign: ForeignSet, seen: Normalisation, where: object
 ) -> Space:
     """Return the space of a set's values, as the user chose it or as it is inferred without doubt.
 
@@ -189,7 +189,7 @@ def space_of(
 
 
 def _inferred(
-    images_NCHW: torch.Tensor, foreign: Foreign, possible: list[Space], seen: Normalisation
+    images_NCHW: torch.Tensor, foreign: ForeignSet, possible: list[Space], seen: Normalisation
 ) -> Space:
     if not possible:
         allowed = "channel for this layout, whose numbers are standardised and not whitened"

@@ -13,7 +13,7 @@ ANY: tuple[Space, ...] = ("raw", "standardised", "zca")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TargetData:
     """The data that a set must fit, and a limit on its size.
 
     Args:
@@ -30,7 +30,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Foreign:
+class ForeignSet:
     """A set as its files hold it.
 
     Args:

@@ -8,8 +8,15 @@ from typing import Any
 import torch
 
 from moe_distill.errors import InputError
-from moe_distill.synthetic.formats.foreign import KEY, Foreign, Wanted
-from moe_distill.synthetic.formats.loading import dense, images, load_npy, load_npz, load_pt, load_safetensors
+from moe_distill.synthetic.formats.foreign import KEY, ForeignSet, TargetData
+from moe_distill.synthetic.formats.loading import (
+    checked_tensor,
+    images,
+    load_npy,
+    load_npz,
+    load_pt,
+    load_safetensors,
+)
 
 ENDINGS = (".pt", ".pth", ".npy", ".npz", ".safetensors")
 # Names by which files hold images and labels, in the order of preference.
@@ -21,7 +28,7 @@ Pair = tuple[torch.Tensor, torch.Tensor | None]
 """Images of a file, and its labels; None if it has none."""
 
 
-def read_file(path: Path, wanted: Wanted) -> Foreign:
+def read_file(path: Path, wanted: TargetData) -> ForeignSet:
     """Read images and labels from one file, or from two files side by side.
 
     Images may be (N, C, H, W) or (N, H, W, C). Labels of ``images.npy`` are looked up in ``labels.npy``,
@@ -34,14 +41,16 @@ def read_file(path: Path, wanted: Wanted) -> Foreign:
     pixels, labels = _pair(path, wanted)
     labels_path = path.with_name("labels".join(path.name.rsplit("images", 1)))
     if labels is not None or labels_path == path or not labels_path.is_file():
-        return Foreign("file", pixels, labels, (path,))
+        return ForeignSet("file", pixels, labels, (path,))
     values = _load(labels_path, wanted)
     if isinstance(values, Mapping):
         values = _first(values, _LABELS)
-    return Foreign("file", pixels, dense(values, labels_path, "labels", wanted), (path, labels_path))
+    return ForeignSet(
+        "file", pixels, checked_tensor(values, labels_path, "labels", wanted), (path, labels_path)
+    )
 
 
-def read_files(root: Path, wanted: Wanted) -> Foreign:
+def read_files(root: Path, wanted: TargetData) -> ForeignSet:
     """Read a folder with a file per class or per expert.
 
     Files named after the classes hold one class each. Otherwise labels in the files decide. Without labels,
@@ -99,11 +108,11 @@ def _span(numbers: Sequence[int]) -> str:
     return f"{len(numbers)}, numbered {min(numbers)} to {max(numbers)},"
 
 
-def _pairs(paths: Sequence[Path], wanted: Wanted) -> list[Pair]:
+def _pairs(paths: Sequence[Path], wanted: TargetData) -> list[Pair]:
     pairs = []
     room = wanted.limit  # of all files together
     for path in paths:
-        pairs.append(_pair(path, Wanted(wanted.classes, wanted.shape, room)))
+        pairs.append(_pair(path, TargetData(wanted.classes, wanted.shape, room)))
         room -= pairs[-1][0].numel() * torch.float32.itemsize
     return pairs
 
@@ -112,7 +121,7 @@ def _by_file(pairs: Sequence[Pair]) -> list[torch.Tensor]:
     return [torch.full((len(pixels),), number) for number, (pixels, _) in enumerate(pairs)]
 
 
-def _by_class(pixels: torch.Tensor, root: Path, wanted: Wanted) -> torch.Tensor:
+def _by_class(pixels: torch.Tensor, root: Path, wanted: TargetData) -> torch.Tensor:
     classes = len(wanted.classes)
     if len(pixels) % classes:
         raise InputError(KEY, root, f"images of {classes} classes, each equally often, of each expert")
@@ -125,17 +134,17 @@ def _together(
     labels: Sequence[torch.Tensor],
     files: tuple[Path, ...],
     order: tuple[str, ...] | None = None,
-) -> Foreign:
+) -> ForeignSet:
     # torch.cat would convert uint8 pixels and floats to one type without a word.
     dtypes = {pixels.dtype for pixels, _ in pairs}
     if len(dtypes) > 1 or len({rows.shape[1:] for rows in labels}) > 1:
         raise InputError(KEY, root, "images of one type, and labels of one form, in all files")
-    return Foreign(
+    return ForeignSet(
         "files", torch.cat([pixels for pixels, _ in pairs]), torch.cat([*labels]), files, order=order
     )
 
 
-def _pair(path: Path, wanted: Wanted) -> Pair:
+def _pair(path: Path, wanted: TargetData) -> Pair:
     """Return the images of a file, channels first, and its labels."""
     values = _load(path, wanted)
     labels: object = None
@@ -146,11 +155,13 @@ def _pair(path: Path, wanted: Wanted) -> Pair:
         values, labels = values
     if not isinstance(values, torch.Tensor):
         raise InputError(KEY, path, f"{_KINDS}; this file holds something else")
-    pixels = dense(values, path, "images", wanted)
+    pixels = checked_tensor(values, path, "images", wanted)
     channels, height, width = wanted.shape
     if tuple(pixels.shape[1:]) == (height, width, channels) != wanted.shape:  # channels last
         pixels = pixels.permute(0, 3, 1, 2)
-    return images(pixels, path, wanted), None if labels is None else dense(labels, path, "labels", wanted)
+    return images(pixels, path, wanted), None if labels is None else checked_tensor(
+        labels, path, "labels", wanted
+    )
 
 
 def _first(values: Mapping[str, object], names: Sequence[str]) -> object:
@@ -158,7 +169,7 @@ def _first(values: Mapping[str, object], names: Sequence[str]) -> object:
     return next((values[name] for name in names if name in values), None)
 
 
-def _load(path: Path, wanted: Wanted) -> Any:
+def _load(path: Path, wanted: TargetData) -> Any:
     if path.suffix == ".npy":
         return load_npy(path, wanted)
     if path.suffix == ".npz":

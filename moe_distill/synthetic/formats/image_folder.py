@@ -15,10 +15,10 @@ from moe_distill.data.pictures import as_shown, class_folders, opened, pictures_
 from moe_distill.errors import InputError
 from moe_distill.escaping import in_csv
 from moe_distill.synthetic.formats.about import read_about
-from moe_distill.synthetic.formats.foreign import KEY, Foreign, Wanted
+from moe_distill.synthetic.formats.foreign import KEY, ForeignSet, TargetData
 
 
-def read_folder(root: Path, wanted: Wanted) -> Foreign:
+def read_folder(root: Path, wanted: TargetData) -> ForeignSet:
     """Read ``<class>/*``: folders are class names, WordNet ids, or numbers like ``00000`` or ``new000``.
 
     Source: SRe2L's programs name their pictures ``new000/class000_id000.jpg``, RDED's programs theirs
@@ -41,10 +41,10 @@ def read_folder(root: Path, wanted: Wanted) -> Foreign:
     labels_N = torch.tensor([label for _, label in listed])
     first = folders[0].name
     method = "sre2l" if re.fullmatch(r"new\d+", first) and first not in wanted.classes else "folder"
-    return Foreign(method, images_NCHW, labels_N, (root,), spaces=("raw",), order=order)
+    return ForeignSet(method, images_NCHW, labels_N, (root,), spaces=("raw",), order=order)
 
 
-def _in_label_order(root: Path, wanted: Wanted) -> tuple[list[Path], tuple[str, ...] | None]:
+def _in_label_order(root: Path, wanted: TargetData) -> tuple[list[Path], tuple[str, ...] | None]:
     """Return the class folders in the order of the labels, and the class names in that order if known."""
     folders = class_folders(root, KEY)
     for classes in (wanted.classes, wanted.synsets):
@@ -81,7 +81,7 @@ def _few(names: Sequence[str]) -> str:
     return f"{first} and {len(names) - 3} more" if len(names) > 3 else first
 
 
-def _pixels(path: Path, wanted: Wanted) -> torch.Tensor:
+def _pixels(path: Path, wanted: TargetData) -> torch.Tensor:
     channels, height, width = wanted.shape
     with opened(path, KEY) as picture:
         size, mode = picture.size, picture.mode

@@ -8,7 +8,7 @@ from pathlib import Path
 from moe_distill.data.pictures import class_folders
 from moe_distill.errors import InputError
 from moe_distill.synthetic.formats import readers
-from moe_distill.synthetic.formats.foreign import KEY, Foreign, Wanted
+from moe_distill.synthetic.formats.foreign import KEY, ForeignSet, TargetData
 from moe_distill.synthetic.formats.generic import ENDINGS, read_file, read_files, tensor_files
 from moe_distill.synthetic.formats.image_folder import read_folder
 
@@ -31,7 +31,7 @@ class Layout:
     name: str
     files: str
     fits: Callable[[Path], bool]
-    read: Callable[[Path, Wanted], Foreign]
+    read: Callable[[Path, TargetData], ForeignSet]
     tiled: bool = False
     any_name: bool = False
 

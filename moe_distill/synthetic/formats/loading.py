@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from moe_distill.errors import InputError
-from moe_distill.synthetic.formats.foreign import KEY, Wanted
+from moe_distill.synthetic.formats.foreign import KEY, TargetData
 from moe_distill.synthetic.formats.pickled import load_tensors
 
 _FOREIGN = re.compile(r"Unsupported global: GLOBAL (\S+)")  # in torch's error for code in a file
@@ -37,7 +37,7 @@ _DTYPES = [f"numpy.dtypes.{name}DType" for name in ("Float64", "Float32", "Int64
 _IGNORED = ["numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype", *_DTYPES]
 
 
-def load_pt(path: Path, wanted: Wanted) -> Any:
+def load_pt(path: Path, wanted: TargetData) -> Any:
     """Return the content of a file of ``torch.save``: tensors, numbers, texts and containers of them.
 
     Raises:
@@ -56,7 +56,7 @@ def load_pt(path: Path, wanted: Wanted) -> Any:
         raise _refused(path, error) from error
 
 
-def load_pickle(path: Path, wanted: Wanted) -> Any:
+def load_pickle(path: Path, wanted: TargetData) -> Any:
     """Return the tensors in a file of ``pickle.dump``.
 
     Raises:
@@ -69,7 +69,7 @@ def load_pickle(path: Path, wanted: Wanted) -> Any:
         raise _refused(path, error) from error
 
 
-def load_safetensors(path: Path, wanted: Wanted) -> dict[str, torch.Tensor]:
+def load_safetensors(path: Path, wanted: TargetData) -> dict[str, torch.Tensor]:
     """Return the tensors of a safetensors file by name.
 
     Raises:
@@ -82,7 +82,7 @@ def load_safetensors(path: Path, wanted: Wanted) -> dict[str, torch.Tensor]:
         raise _refused(path, error) from error
 
 
-def load_npy(path: Path, wanted: Wanted) -> torch.Tensor:
+def load_npy(path: Path, wanted: TargetData) -> torch.Tensor:
     """Return the array in a file of ``numpy.save``.
 
     Raises:
@@ -97,7 +97,7 @@ def load_npy(path: Path, wanted: Wanted) -> torch.Tensor:
         raise _refused(path, error) from error
 
 
-def load_npz(path: Path, names: Sequence[str], wanted: Wanted) -> dict[str, torch.Tensor]:
+def load_npz(path: Path, names: Sequence[str], wanted: TargetData) -> dict[str, torch.Tensor]:
     """Return the arrays in a file of ``numpy.savez`` that have one of these names.
 
     Raises:
@@ -111,7 +111,7 @@ def load_npz(path: Path, names: Sequence[str], wanted: Wanted) -> dict[str, torc
         raise _refused(path, error) from error
 
 
-def dense(value: object, path: Path, what: str, wanted: Wanted) -> torch.Tensor:
+def checked_tensor(value: object, path: Path, what: str, wanted: TargetData) -> torch.Tensor:
     """Return a value after checking that it is a plain tensor of numbers.
 
     Args:
@@ -138,13 +138,13 @@ def dense(value: object, path: Path, what: str, wanted: Wanted) -> torch.Tensor:
     return value.detach()
 
 
-def images(value: object, path: Path, wanted: Wanted) -> torch.Tensor:
+def images(value: object, path: Path, wanted: TargetData) -> torch.Tensor:
     """Return images (N, C, H, W) after checking that they have the data's shape.
 
     Raises:
         InputError: If they do not, or as for :func:`dense`.
     """
-    images_NCHW = dense(value, path, "images", wanted)
+    images_NCHW = checked_tensor(value, path, "images", wanted)
     if images_NCHW.ndim != 4 or tuple(images_NCHW.shape[1:]) != wanted.shape:
         shape = ", ".join(map(str, wanted.shape))
         raise InputError(
@@ -155,14 +155,14 @@ def images(value: object, path: Path, wanted: Wanted) -> torch.Tensor:
     return images_NCHW
 
 
-def rate(value: object, path: Path, wanted: Wanted) -> float:
+def rate(value: object, path: Path, wanted: TargetData) -> float:
     """Return a learned step size, stored as a number or as a tensor with one.
 
     Raises:
         InputError: If it is not a finite number above 0, or as for :func:`dense`.
     """
     if isinstance(value, torch.Tensor) and value.numel() == 1:
-        value = dense(value, path, "a step size", wanted).item()
+        value = checked_tensor(value, path, "a step size", wanted).item()
     if not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
         raise InputError(KEY, path, "a learned step size as one finite number above 0")
     return float(value)

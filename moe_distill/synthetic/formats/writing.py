@@ -20,7 +20,7 @@ PICTURES = (
 
 
 @dataclass(frozen=True)
-class Written:
+class ExportReport:
     """A writer's report on its files.
 
     Args:
@@ -53,7 +53,7 @@ class Facts(TypedDict):
     set_fingerprint: str
 
 
-def copy_set(together: SyntheticUnion, source: Path, folder: Path) -> Written:
+def copy_set(together: SyntheticUnion, source: Path, folder: Path) -> ExportReport:
     """Copy the files of a set byte for byte, including its whitening.
 
     Args:
@@ -67,10 +67,12 @@ def copy_set(together: SyntheticUnion, source: Path, folder: Path) -> Written:
         shutil.copyfile(file.with_suffix(".json"), folder / file.with_suffix(".json").name)
     if together.provenance.whitening is not None:  # one file, which all experts share
         shutil.copyfile(files[0].with_name(FILE), folder / FILE)
-    return Written(EXACT if source.is_dir() else f"{EXACT}; to be loaded as {source.name}, one expert's file")
+    return ExportReport(
+        EXACT if source.is_dir() else f"{EXACT}; to be loaded as {source.name}, one expert's file"
+    )
 
 
-def write_pictures(together: SyntheticUnion, source: Path, folder: Path) -> Written:
+def write_pictures(together: SyntheticUnion, source: Path, folder: Path) -> ExportReport:
     """Write ``<class number>/<number>.png`` of all experts' decoded images, and ``about.json``.
 
     Args:
@@ -83,7 +85,7 @@ def write_pictures(together: SyntheticUnion, source: Path, folder: Path) -> Writ
     exact = exactness(together)
     facts = {**facts_of(together), **clamping(together), "space": "raw", "exact": exact}
     write_json(folder / "about.json", facts)
-    return Written(exact)
+    return ExportReport(exact)
 
 
 def exactness(together: SyntheticUnion) -> str:

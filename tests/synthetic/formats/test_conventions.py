@@ -16,7 +16,7 @@ from moe_distill.synthetic.formats.conventions import (
     statistics_of,
 )
 from moe_distill.synthetic.formats.fitting import Fitted
-from moe_distill.synthetic.formats.foreign import Foreign, Wanted
+from moe_distill.synthetic.formats.foreign import ForeignSet, TargetData
 
 CONF = Path(__file__).parents[3] / "conf" / "data"
 
@@ -27,11 +27,11 @@ def data(name):
 
 def wanted(name):
     told = data(name)
-    return Wanted(tuple(told["classes"]), (3, 8, 8), 1, tuple(told.get("wnids", ())))
+    return TargetData(tuple(told["classes"]), (3, 8, 8), 1, tuple(told.get("wnids", ())))
 
 
 def foreign(**more):
-    return Foreign("x", torch.zeros(1), None, (), **more)
+    return ForeignSet("x", torch.zeros(1), None, (), **more)
 
 
 def order(name, said="auto", names=None, **more):

@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 from moe_distill.errors import InputError
-from moe_distill.synthetic.formats.fitting import arranged
-from moe_distill.synthetic.formats.foreign import Wanted
+from moe_distill.synthetic.formats.fitting import ordered_by_class
+from moe_distill.synthetic.formats.foreign import TargetData
 from moe_distill.synthetic.formats.layouts import layout_of
 
 CLASSES = ("cat", "dog", "emu")
-WANTED = Wanted(CLASSES, (3, 8, 8), 1 << 20, ("n01", "n02", "n03"))
+WANTED = TargetData(CLASSES, (3, 8, 8), 1 << 20, ("n01", "n02", "n03"))
 HARD = torch.arange(3).repeat_interleave(2)
 
 
@@ -28,7 +28,7 @@ def read(path):
 
 def refusal(path):
     with pytest.raises(InputError) as caught:
-        arranged(read(path), 3, path)
+        ordered_by_class(read(path), 3, path)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -67,7 +67,7 @@ ONE = {
 def test_a_file_is_read_whatever_its_kind(tmp_path, build):
     found = read(build(tmp_path))
     assert found.method == "file" and found.order is None and found.convention is None
-    assert torch.equal(arranged(found, 3, "x").images_NCHW, pixels())
+    assert torch.equal(ordered_by_class(found, 3, "x").images_NCHW, pixels())
 
 
 def classes(folder, names):
@@ -89,14 +89,14 @@ def test_a_file_a_class_goes_by_its_name_or_number(tmp_path, names):
     rows = {"emu": 2, "n03": 2, "class_2": 2, "cat": 0, "n01": 0, "class_0": 0}
     expected = sorted(range(3), key=lambda i: rows.get(names[i].split(".")[0], 1))
     blocks = pixels(n=12).split(4)
-    assert torch.equal(arranged(found, 3, "x").images_NCHW, torch.cat([blocks[i] for i in expected]))
+    assert torch.equal(ordered_by_class(found, 3, "x").images_NCHW, torch.cat([blocks[i] for i in expected]))
     assert found.order == (None if names[0].startswith("class") else CLASSES)
 
 
 def test_a_file_an_expert_is_laid_out_class_by_class_and_their_images_join(tmp_path):
     for expert in (10, 9):
         stored(tmp_path, f"expert{expert}_images.pt", pixels(expert))
-    found = arranged(read(tmp_path), 3, "x")
+    found = ordered_by_class(read(tmp_path), 3, "x")
     nine, ten = pixels(9).split(2), pixels(10).split(2)
     assert torch.equal(
         found.images_NCHW, torch.cat([torch.cat(pair) for pair in zip(nine, ten, strict=True)])
@@ -110,7 +110,7 @@ def test_labels_in_files_go_before_their_numbers(tmp_path):
             f"part{number}.safetensors",
             {"images": pixels(number), "labels": HARD.flip(0).contiguous()},
         )
-    found = arranged(read(tmp_path), 3, "x")
+    found = ordered_by_class(read(tmp_path), 3, "x")
     assert len(found.images_NCHW) == 18 and torch.equal(found.images_NCHW[:2], pixels(0)[4:])
     stored(tmp_path, "part3.safetensors", {"images": pixels()})
     assert "labels in every file or in none; 3 of 4" in refusal(tmp_path)
@@ -164,4 +164,4 @@ def test_a_pickle_of_many_things_in_torchs_file_is_refused_unread(tmp_path, monk
         archive.writestr("set/data.pkl", b"N0" * (1 << 23) + b"N.")
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was read"))
     with pytest.raises(InputError, match="holds a large pickle"):
-        layout_of(path).read(path, Wanted(CLASSES, (3, 8, 8), 1 << 30))
+        layout_of(path).read(path, TargetData(CLASSES, (3, 8, 8), 1 << 30))

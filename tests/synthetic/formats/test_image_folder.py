@@ -9,10 +9,10 @@ from conftest_pictures import CLASSES, pictures
 from PIL import Image
 
 from moe_distill.errors import InputError
-from moe_distill.synthetic.formats.foreign import Wanted
+from moe_distill.synthetic.formats.foreign import TargetData
 from moe_distill.synthetic.formats.layouts import layout_of
 
-WANTED = Wanted(CLASSES, (3, 8, 8), 1 << 20, ("n01", "n02", "n03"))
+WANTED = TargetData(CLASSES, (3, 8, 8), 1 << 20, ("n01", "n02", "n03"))
 
 
 def read(path):
@@ -44,7 +44,7 @@ def test_class_folders_bear_names_ids_or_numbers(tmp_path, names):
 @pytest.mark.parametrize("classes", [("newspaper", "newt", "emu"), ("new0", "new1", "new2")])
 def test_a_class_whose_name_begins_with_new_does_not_come_from_sre2l(tmp_path, classes):
     pictures(tmp_path, classes)
-    assert layout_of(tmp_path).read(tmp_path, Wanted(classes, (3, 8, 8), 1 << 20)).method == "folder"
+    assert layout_of(tmp_path).read(tmp_path, TargetData(classes, (3, 8, 8), 1 << 20)).method == "folder"
 
 
 def test_numbered_folders_go_by_the_names_that_an_export_has_beside_them(tmp_path):

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from moe_distill.errors import InputError
-from moe_distill.synthetic.formats.foreign import Wanted
+from moe_distill.synthetic.formats.foreign import TargetData
 from moe_distill.synthetic.formats.layouts import layout_of
 from moe_distill.synthetic.formats.loading import load_pt
 from moe_distill.synthetic.formats.pickled import load_tensors
 
-WANTED = Wanted(("cat", "dog", "emu"), (3, 8, 8), 1 << 20)
+WANTED = TargetData(("cat", "dog", "emu"), (3, 8, 8), 1 << 20)
 HARD = torch.arange(3).repeat_interleave(2)
 
 
@@ -135,10 +135,10 @@ def test_the_attacks_are_attacks(tmp_path):
 def test_a_pickle_larger_than_allowed_is_not_read(tmp_path):
     path = written(tmp_path, (torch.zeros(60, 3, 8, 8), HARD))
     with pytest.raises(InputError, match="largest_gib"):
-        layout_of(path).read(path, Wanted(WANTED.classes, WANTED.shape, 10_000))
+        layout_of(path).read(path, TargetData(WANTED.classes, WANTED.shape, 10_000))
     path = written(tmp_path, (torch.zeros(1).expand(6, 3, 8, 8), HARD))
     with pytest.raises(InputError, match="largest_gib"):
-        layout_of(path).read(path, Wanted(WANTED.classes, WANTED.shape, 4000))
+        layout_of(path).read(path, TargetData(WANTED.classes, WANTED.shape, 4000))
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ from conftest_pictures import CLASSES, pictures
 from safetensors.torch import save_file
 
 from moe_distill.errors import InputError
-from moe_distill.synthetic.formats.fitting import arranged
-from moe_distill.synthetic.formats.foreign import Wanted
+from moe_distill.synthetic.formats.fitting import ordered_by_class
+from moe_distill.synthetic.formats.foreign import TargetData
 from moe_distill.synthetic.formats.layouts import LAYOUTS, layout_of
 
 N, SHAPE = 6, (3, 8, 8)
-WANTED = Wanted(CLASSES, SHAPE, 1 << 20)
+WANTED = TargetData(CLASSES, SHAPE, 1 << 20)
 HARD = torch.arange(3).repeat_interleave(2)
 
 
@@ -101,7 +101,7 @@ def test_a_layout_is_known_by_its_files_and_read_exactly(tmp_path, layout):
     path = BUILT[layout](tmp_path)
     assert layout_of(path).name == layout
     found = read(path)
-    fitted = arranged(found, 3, path)
+    fitted = ordered_by_class(found, 3, path)
     if layout == "folder":
         values = np.random.RandomState(0).randint(0, 256, (6, 8, 8, 3), dtype=np.uint8)
         np.testing.assert_allclose(fitted.images_NCHW, values.transpose(0, 3, 1, 2) / 255.0, atol=1e-7)
@@ -187,7 +187,7 @@ def test_a_sparse_tensor_is_refused_without_another_word(tmp_path, recwarn):
 
 def test_a_file_larger_than_allowed_as_it_lies_or_unpacked_is_not_read(tmp_path, monkeypatch):
     path = mtt(tmp_path)
-    small = Wanted(CLASSES, SHAPE, 2000)
+    small = TargetData(CLASSES, SHAPE, 2000)
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was read"))
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was read"))
     assert "pipeline.largest_gib" in refusal(read, path, "auto", small)
@@ -221,7 +221,7 @@ BAD_IMAGES = {
 @pytest.mark.parametrize(("images", "said"), BAD_IMAGES.values(), ids=BAD_IMAGES)
 def test_images_that_do_not_fit_the_data_are_one_line(tmp_path, images, said):
     torch.save(images, tmp_path / "images.pt")
-    line = refusal(lambda: arranged(read(tmp_path), 3, tmp_path))
+    line = refusal(lambda: ordered_by_class(read(tmp_path), 3, tmp_path))
     assert said in line and str(tmp_path) in line
 
 

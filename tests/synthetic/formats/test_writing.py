@@ -12,11 +12,11 @@ from PIL import Image
 
 from moe_distill.data.normalization import FILE, Whitening
 from moe_distill.errors import InputError
-from moe_distill.synthetic.formats.card import Known, write_hub_folder
+from moe_distill.synthetic.formats.card import CardFacts, write_hub_folder
 from moe_distill.synthetic.formats.conventions import CONVENTIONS, label_order
 from moe_distill.synthetic.formats.ddranking import write_ddranking
-from moe_distill.synthetic.formats.fitting import arranged
-from moe_distill.synthetic.formats.foreign import Wanted
+from moe_distill.synthetic.formats.fitting import ordered_by_class
+from moe_distill.synthetic.formats.foreign import TargetData
 from moe_distill.synthetic.formats.layouts import layout_of
 from moe_distill.synthetic.formats.placing import new_folder
 from moe_distill.synthetic.formats.writing import EXACT, PICTURES, copy_set, write_pictures
@@ -59,7 +59,7 @@ def files(folder):
 
 
 def back(folder, channels=3):
-    return layout_of(folder).read(folder, Wanted(CLASSES, (channels, 8, 8), 1 << 20))
+    return layout_of(folder).read(folder, TargetData(CLASSES, (channels, 8, 8), 1 << 20))
 
 
 def test_dd_rankings_tensors_hold_all_experts_by_class_bit_for_bit(tmp_path):
@@ -135,9 +135,11 @@ def test_classes_go_to_dd_ranking_in_its_order_and_come_back(tmp_path):
     assert torch.equal(labels.argmax(1), torch.arange(10).repeat_interleave(6))
     assert json.loads((tmp_path / "about.json").read_text())["classes"] == list(theirs)
     assert written.exact == EXACT and any(", ".join(theirs) in note for note in written.notes)
-    wanted = Wanted(ours, (3, 8, 8), 1 << 20)
+    wanted = TargetData(ours, (3, 8, 8), 1 << 20)
     found = layout_of(tmp_path).read(tmp_path, wanted)
-    back = arranged(found, 10, tmp_path).reordered(label_order(found, "imagewoof", wanted, "auto", None))
+    back = ordered_by_class(found, 10, tmp_path).reordered(
+        label_order(found, "imagewoof", wanted, "auto", None)
+    )
     assert torch.equal(back.images_NCHW[::6].mean((1, 2, 3)), torch.arange(10.0))
     assert torch.equal(back.soft_NC.argmax(1), torch.arange(10).repeat_interleave(6))
     renamed = tuple(f"{name}!" for name in ours)
@@ -224,7 +226,7 @@ def test_the_hub_folder_has_card_pictures_table_and_the_exact_set(tmp_path):
     )
     target = tmp_path / "hub"
     target.mkdir()
-    known = Known({"name": "dsa", "epochs": 1000}, [("dsa", "convnet3", "51.0 ± 0.3")])
+    known = CardFacts({"name": "dsa", "epochs": 1000}, [("dsa", "convnet3", "51.0 ± 0.3")])
     write_hub_folder(together, tmp_path / "source", target, known)
     assert SyntheticSet.load(target).fingerprint() == together.fingerprint()
     _, front, body = (target / "README.md").read_text(encoding="utf-8").split("---\n", 2)
@@ -258,7 +260,7 @@ def test_the_hub_folder_has_card_pictures_table_and_the_exact_set(tmp_path):
 
 def test_a_card_of_which_little_is_known_says_so(tmp_path):
     together = saved(tmp_path / "source", [a_set(0)])
-    write_hub_folder(together, tmp_path / "source", tmp_path, Known())
+    write_hub_folder(together, tmp_path / "source", tmp_path, CardFacts())
     text = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "| recipe | not known |" in text and "## Scores" not in text and "| learned labels | no |" in text
 
