@@ -161,7 +161,7 @@ def test_jobs_of_equal_data_load_them_once(tmp_path, monkeypatch, composed):
     ("given", "said"),
     [
         ("+method.foo=1", r"^method\.foo=1: no such key; there are "),
-        ("+pipeline.foo=1", r"^pipeline\.foo=1: no such key; there are baselines, protocol, plans$"),
+        ("+pipeline.foo=1", r"^pipeline\.foo=1: no such key; there are baselines, plans, protocol$"),
         ("+runtime.foo=1", r"^runtime\.foo=1: no such key; there are "),
         ("recipe.epochs=many", r"^recipe\.epochs=many: a whole number of at least 1$"),
     ],
