@@ -1,7 +1,7 @@
 """The complete plan of a distillation, shared by the stages that train, distil and evaluate."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from moe_distill.experts.filling import kind_of
 from moe_distill.experts.roster import Roster
 from moe_distill.experts.shared import OptimizerFactory, SharedResources
 from moe_distill.methods.base import Regulariser
-from moe_distill.models.base import Network, NetworkFactory, rehearse
+from moe_distill.models.base import NetworkFactory, rehearse
 from moe_distill.seeding import stream
 from moe_distill.store.identity import describe, key
 from moe_distill.store.store import Store
@@ -195,9 +195,8 @@ class Distillation:
 
         None if a method does not know its own number.
         """
-        classes = len(real.classes)
+        classes, total = len(real.classes), 0.0
         per_class = len(real) // classes // self.roster.num_experts
-        total = 0.0
         for member in self.roster.members:
             method = member.method()
             per_iteration = method.forward_passes(classes, member.ipc, per_class)
@@ -205,9 +204,9 @@ class Distillation:
                 return None
             total += method.iterations * per_iteration
             # Methods that move class by class add the regulariser once an iteration too: see Apply.
-            if self.regulariser is not None and method.trainable:
+            if self.effective_regulariser is not None and method.trainable:
                 decoded = classes * member.ipc * method.tiling.per_image
-                total += method.iterations * self.regulariser.forward_passes(decoded, len(real))
+                total += method.iterations * self.effective_regulariser.forward_passes(decoded, len(real))
         return total
 
     def decoded(self, real: RealSet) -> int:
@@ -283,8 +282,11 @@ class Distillation:
 
     def parts(self, real: RealSet, store: Store) -> Parts:
         """Return, for each expert, the indices of its real images in the training data."""
-        features = functools.partial(_features, self, store) if self.split.needs_features else None
+        features = functools.partial(self._features, store) if self.split.needs_features else None
         return self.split.split(real, self.roster.num_experts, stream(self.seed, "partition"), features)
+
+    def _features(self, store: Store, real: RealSet) -> torch.Tensor:
+        return features_of_set(self.features.load(store, real)[0].to(real.device), real)
 
     def find(self, store: Store, real: RealSet) -> Path:
         """Return the folder of the distilled set.
@@ -297,8 +299,3 @@ class Distillation:
             allowed = f"a set distilled before; {store.root} does not hold it: run the same command with"
             raise InputError("set", self.roster, f"{allowed} pipeline=distill (or pipeline=full) first")
         return folder
-
-
-def _features(plan: Distillation, store: Store, real: RealSet) -> torch.Tensor:
-    network: Network = plan.features.load(store, real)[0].to(real.device)
-    return features_of_set(network, real)
