@@ -276,9 +276,8 @@ class Distillation:
             InputError: A trajectory was not trained yet, or is damaged.
         """
         pools = self.trajectory_pools(real)
-        return {
-            n: pool.load(store, pool.seen(real, parts[n]), self.network_of(n)) for n, pool in pools.items()
-        }
+        seen = {n: pool.seen(real, parts[n]) for n, pool in pools.items()}
+        return {n: pool.load(store, seen[n], self.network_of(n)) for n, pool in pools.items()}
 
     def parts(self, real: RealSet, store: Store) -> Parts:
         """Return, for each expert, the indices of its real images in the training data."""
