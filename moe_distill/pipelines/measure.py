@@ -12,13 +12,13 @@ from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
 from moe_distill.diversity.measures import Measure as DiversityMeasure
 from moe_distill.errors import InputError
+from moe_distill.evaluation.measurements import MeasuredCells, Measurement, compared_sizes, sizes_of
 from moe_distill.evaluation.training_set import TrainingSet, training_set_of
 from moe_distill.experts.distillation import Distillation
 from moe_distill.models.base import NetworkFactory
 from moe_distill.pipelines.evaluate import require_plans_set
 from moe_distill.pipelines.finish import write_stages
 from moe_distill.pipelines.full import set_stages
-from moe_distill.pipelines.measurements import MeasuredCells, Measurement, compared_sizes, sizes_of
 from moe_distill.pipelines.pretrain import pool_trainings
 from moe_distill.pipelines.stage import Pipeline, Stage, make_all
 from moe_distill.pipelines.trainings import PoolTraining

@@ -146,7 +146,7 @@ def test_values_are_those_of_the_stored_set_and_the_stored_networks(stage, measu
 
 
 def test_real_images_are_dealt_out_at_random_without_repetition_as_many_as_the_set_has(stage, monkeypatch):
-    from moe_distill.pipelines import measurements
+    from moe_distill.evaluation import measurements
 
     dealt, deal = [], measurements._random_parts
     monkeypatch.setattr(measurements, "_random_parts", lambda *given: dealt.append(deal(*given)) or dealt[-1])
