@@ -155,7 +155,8 @@ class SetStudents(Students):
             rows.append(with_run_columns(row, {}, self.protocol, runtime))
         runtime.record_cost("evaluate", f"{self.plan.roster}, committed rows", cost_of(rows), True)
         dependence = rows[0].get("dcor2_unbiased")
-        known = float(dependence) if dependence else None  # an empty text if it was never measured
+        # An empty text if it was never measured; 0.0 is a value.
+        known = None if dependence is None or dependence == "" else float(dependence)
         runtime.tracker.summary({**accuracies(rows), "dcor2_unbiased": known})
         return rows
 
