@@ -69,7 +69,7 @@ def snapshot_iterations(total: int) -> set[int]:
     """Return the iterations at which snapshots are taken: ``total``, half of it, and so on, at most eight.
 
     Example:
-        >>> sorted(due(100))
+        >>> sorted(snapshot_iterations(100))
         [1, 3, 6, 12, 25, 50, 100]
     """
     return {total >> halvings for halvings in range(_MAX_SNAPSHOTS)} - {0}

@@ -63,8 +63,9 @@ def break_even(frame: "pl.DataFrame", teachers: Mapping[str, float]) -> list[Bre
     ).drop_nulls("train_seconds")  # students to come
     of_full = rows.filter(pl.col("method") == FULL)
     full = of_full.group_by(_SAME_TASK).agg(full=pl.col("train_seconds").mean())
-    costs = pl.DataFrame({"set_fingerprint": [*teachers], "teachers": [*teachers.values()]})
-    costs = costs.cast({"set_fingerprint": pl.String, "teachers": pl.Float64})  # also where it is empty
+    # With its types: a set without teachers costs the whole number 0, and there may be no set at all.
+    types = {"set_fingerprint": pl.String, "teachers": pl.Float64}
+    costs = pl.DataFrame([[*teachers], [float(seconds) for seconds in teachers.values()]], schema=types)
     sets = rows.filter(pl.col("method") != FULL).drop_nulls("distill_seconds")
     sets = sets.join(costs, on="set_fingerprint", maintain_order="left")
     # By method too, as sets of several may share a variant's name.

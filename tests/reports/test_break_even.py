@@ -45,6 +45,7 @@ def test_sets_are_held_against_all_data_of_their_own_set_and_network():
     (found,) = break_even(named(rows, variants), {"p": 70.0})
     assert break_even(named(rows, variants), {}) == []  # what its teachers cost is not known
     assert found == BreakEven("dm5x2", "a", 100.0, 3.0, 100.0) and found.after == 2
+    assert break_even(named(rows, variants), {"q": 0, "p": 70.0}) == [found]  # q's set had no teachers
     ((_, sheet),) = break_even_section([found]).tables
     (line,) = sheet.groups[""]
     assert (line.name, line.entries[-1].text) == ("dm5x2", "2") and break_even_section([]) is None
