@@ -74,6 +74,7 @@ def test_two_processes_give_the_images_of_one(run):
     assert same(one, two)
 
 
+@pytest.mark.slow
 def test_saved_on_two_processes_and_resumed_on_one(run, tmp_path: Path):
     members = [idm(iterations=14), dm(iterations=14)]
     whole = run(members, term(), name="whole")
@@ -83,6 +84,7 @@ def test_saved_on_two_processes_and_resumed_on_one(run, tmp_path: Path):
     assert same(whole, run(members, term(), name="moved", processes=1))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_with_the_same_images_and_curves(run, tmp_path: Path):
     members = [idm(iterations=34), dm(iterations=34), random()]
     whole = run(members, term(), name="whole")

@@ -34,6 +34,7 @@ def raises(path):
     sys.exit(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "how"),
     [
@@ -95,6 +96,7 @@ class Endless(pl.LightningModule):
         gather_objects(None)
 
 
+@pytest.mark.slow
 def test_a_rank_that_comes_to_no_end_is_named_where_another_waits(tmp_path, monkeypatch):
     monkeypatch.setattr(ranks, "STEP_BEATS", 4)
     trainer = Hardware("cpu", 2, ExpertParallelStrategy())(logger=False, default_root_dir=tmp_path)

@@ -1,5 +1,6 @@
 """The networks of conf/model, as the command line makes them."""
 
+import functools
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -11,6 +12,7 @@ from moe_distill.config.schema import conf_dir, register
 NAMES = sorted(path.stem for path in (Path(conf_dir()) / "model").glob("*.yaml"))
 
 
+@functools.cache
 def settings_of(name, width=0.25, least_map=4):
     """Return what a file of conf/model says with all that it builds on."""
     register()

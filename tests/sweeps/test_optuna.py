@@ -29,6 +29,7 @@ TINY = [
 ]
 
 
+@pytest.mark.slow
 def test_optuna_is_given_the_headline_number_of_every_job(tmp_path):
     env = {k: v for k, v in os.environ.items() if k != "MOE_DISTILL_HOME"}
     env |= {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "moe_distill" / "sweeps")])}

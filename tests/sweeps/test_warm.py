@@ -144,6 +144,7 @@ def test_a_signal_ends_all_forks_and_no_terminal_ends_what_forks(tmp_path, numbe
     assert call_warm(answers, 1)[0] == 1
 
 
+@pytest.mark.slow
 def test_where_what_forks_was_killed_the_next_job_starts_another(tmp_path):
     call_warm(answers, 1)
     first = server()
@@ -164,6 +165,7 @@ def test_a_job_that_cannot_be_forked_leaves_the_others_alone(tmp_path, monkeypat
     assert line == "good: not started: the process that starts jobs has ended"
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_stopped_while_everything_is_imported_ends_at_once(tmp_path):
     command = [
         sys.executable,

@@ -12,6 +12,8 @@ from moe_distill.results.attempts import attempts_of
 from moe_distill.results.row_files import merge_rows
 from moe_distill.results.schema import ResultRow
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(moe_distill.__file__).parents[1]
 TINY = [
     *(
