@@ -1,6 +1,6 @@
 """The tables of all committed rows, to the last digit, as they were when they were committed.
 
-``python tests/reports/test_committed_tables.py`` writes the hashes anew.
+``PYTHONPATH=tests python tests/reports/test_committed_tables.py`` writes the hashes anew.
 """
 
 import csv
