@@ -16,118 +16,121 @@ from PIL import Image
 
 from moe_distill.errors import LostRank
 
+CASES = [
+    (["method=foo"], "method=foo: one of datm, dc, dm, dsa, first, ftd"),
+    *(
+        ([f"split={s}"], f"split={s}: images per class and experts, such as 5x2")
+        for s in ("5", "0x2", "axb", "5x")
+    ),
+    (
+        ["-m", "split=5x2,5x1001"],
+        "split=5x1001: images per class and experts, such as 5x2, of at most 1000",
+    ),
+    (["split=null"], "split=null: images per class and experts, such as 5x2"),
+    (["split=5x2", "ipc=7"], "ipc=7: left out: split=5x2 sets ipc and noe"),
+    (["~split"], "split=null: a value: nothing sets it"),
+    (["data=cifar11"], "data=cifar11: one of cifar10, cifar100, digits"),
+    (["ipc=0"], "ipc=0: a whole number of at least 1"),
+    (["ipc=59"], "ipc=59: at most 58, the images an expert sees of the smallest class"),
+    (["ipc=1", "noe=117"], "noe=117: at most 116, the images of the smallest class"),
+    (["seed=null"], "seed=null: a whole number"),
+    (["data=[digits]"], "data=[digits]: one of cifar10, cifar100, digits"),
+    (["method=[dm,idm]"], "method=[dm,idm]: one of datm, dc"),
+    (
+        ["seed=${nope}"],
+        "seed=${nope}: a value, or a reference that leads to one (Interpolation key 'nope'",
+    ),
+    (
+        ["-m", "split=1x2,5x2", "seed=${oc.env:NO_PE}"],
+        "seed=${oc.env:NO_PE}: a value, or a reference that leads",
+    ),
+    (
+        ["width=${from_row:3,{}}"],
+        "width=${from_row:3,{}}: a value, or a reference that leads to one (ValueError",
+    ),
+    (["recipe.batch_size=" + "9" * 300], "recipe.batch_size=999"),
+    (
+        ["pipeline=measure", "pipeline.measures={}"],
+        "pipeline.measures={}: left out: what is there is kept",
+    ),
+    (["pipeline=measure", "pipeline.judges={}"], "pipeline.judges={}: left out: what is there is kept"),
+    (
+        ["-m", "split=1x2,5x2", "before_sweep=foo"],
+        "before_sweep=foo: the dotted name of a function that can be",
+    ),
+    (["+question.axis=foo"], "question.axis=foo: columns among experiment"),
+    (["+question.lines=[foo]"], "question.lines=foo: columns among experiment"),
+    (["hydra.searchpath=[file:///nope]"], "hydra.searchpath=file:///nope: folders of yamls"),
+    (["hydra.run.dir="], "hydra.run.dir=: a folder"),
+    (["hydra.output_subdir=../x"], "hydra.output_subdir=../x: the name of one folder, or null"),
+    (["runtime.output=x"], "runtime.output=x: left out: hydra.run.dir says where a run works"),
+    (
+        ["-m", "split=1x2,5x2", "pipeline=status", "hydra/launcher=basic"],
+        "hydra/launcher=basic: process or",
+    ),
+    (
+        ["method=idc", "method.factor=3"],
+        "method.factor=3: 1 to 2, so that cells of 8-pixel images have 4 pixels",
+    ),
+    (["method=mtt", "model=efficientnet_b0"], "model="),
+    (["partition=random", "ipc=10", "noe=10"], "ipc=10: at most "),
+    (["foo=1"], "foo=1: no such key; there are after_sweep, augment, baselines"),
+    (["+experimnet=table1"], "experimnet=table1: no such key; did you mean +experiment?"),
+    (["experimnet=table1"], "experimnet=table1: no such key; did you mean +experiment?"),
+    (["-m", "+a.b.c=3", "split=1x2,5x2"], "a.b.c=3: no such key; there are after_sweep"),
+    (
+        ["method=dm", "+shorten.dm.real_batch=16"],
+        "shorten.dm.real_batch=16: left out: the method has its own value",
+    ),
+    (["method.factor=100"], "method.factor=100: at most 8, the side of an image in pixels"),
+    (
+        ["+optimizer.momentum=-1"],
+        "optimizer.momentum=-1: what the optimiser takes: Invalid momentum value",
+    ),
+    (
+        ["recipe.batch_size=99", "students=large"],
+        "students.resnet50=LibraryNetwork: one that can be built",
+    ),
+    (["trainer.max_epochs=3"], "trainer.max_epochs=3: no such key; there are accelerator, devices"),
+    (["paths.output=/proc/x"], "paths.output=/proc/x: a folder that can be"),
+    (["hydra.run.dir=/proc/x"], "hydra.run.dir=/proc/x: a folder that can be"),
+    (["hydra.job.chdir=true"], "hydra.job.chdir=True: false: relative paths are those"),
+    (["students={}"], "students={}: one of convnet3"),
+    (["split=7"], "split=7: images per class and experts, such as 5x2"),
+    (["-m", "split=5x2,7"], "split=7: images per class and experts, such as 5x2"),
+    (["+experiment=table1", "method=1"], "method=1: one of datm, dc"),
+    (["-m", "hydra.sweeper.cells=['seed=1 partition=2']"], "partition=2: one of gated, kmeans"),
+    (["+experiment=1"], "experiment=1: one of ablate_dcor"),
+    (["fusion=null"], "fusion=null: one of additive, cross_expert"),
+    (["split=5x2", "ipc=7"], "ipc=7: left out: split=5x2 sets ipc and noe; give the split alone"),
+    (
+        ["+experiment=table1", "noe=2"],
+        "noe=2: left out: split=5x2 sets ipc and noe; give the split alone",
+    ),
+    (["-m", "experts=uneven", 'experts.ipcs="[7,3]","[5,5]"'], "experts.ipcs=[7,3]: a list in brackets"),
+    (["experts=uneven", "experts.ipcs=7"], "experts.ipcs=7: a list in brackets"),
+    (["ipc"], "Error parsing override 'ipc'"),
+    (["pipeline=evaluate"], "set=idm5x2: a set distilled before; "),
+    (["pipeline=report"], "name=single: an experiment run before"),
+    (["pipeline=workspace"], "pipeline=workspace: with a Weights & Biases key: run `wandb login` once"),
+    (
+        ["logger=wandb", "logger.mode=online"],
+        "logger.mode=online: offline, or with a Weights & Biases key",
+    ),
+    (["pipeline=evaluate", "pipeline.path=gone"], "pipeline.path=gone: a set written by this package"),
+    (
+        ["pipeline=probe", "+data@pipeline.onto=folder", "pipeline.onto.root=gone"],
+        "pipeline.onto.root=gone: a fol",
+    ),
+    (["data=folder"], "data.root=None: a folder with train/<class>/*"),
+    (["data=folder", "data.root=gone"], "data.root=gone: a folder with train/<class>/*"),
+]
+EVERY_DAY = 8  # the others are slow: each is a command line of its own
+
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [
-        (["method=foo"], "method=foo: one of datm, dc, dm, dsa, first, ftd"),
-        *(
-            ([f"split={s}"], f"split={s}: images per class and experts, such as 5x2")
-            for s in ("5", "0x2", "axb", "5x")
-        ),
-        (
-            ["-m", "split=5x2,5x1001"],
-            "split=5x1001: images per class and experts, such as 5x2, of at most 1000",
-        ),
-        (["split=null"], "split=null: images per class and experts, such as 5x2"),
-        (["split=5x2", "ipc=7"], "ipc=7: left out: split=5x2 sets ipc and noe"),
-        (["~split"], "split=null: a value: nothing sets it"),
-        (["data=cifar11"], "data=cifar11: one of cifar10, cifar100, digits"),
-        (["ipc=0"], "ipc=0: a whole number of at least 1"),
-        (["ipc=59"], "ipc=59: at most 58, the images an expert sees of the smallest class"),
-        (["ipc=1", "noe=117"], "noe=117: at most 116, the images of the smallest class"),
-        (["seed=null"], "seed=null: a whole number"),
-        (["data=[digits]"], "data=[digits]: one of cifar10, cifar100, digits"),
-        (["method=[dm,idm]"], "method=[dm,idm]: one of datm, dc"),
-        (
-            ["seed=${nope}"],
-            "seed=${nope}: a value, or a reference that leads to one (Interpolation key 'nope'",
-        ),
-        (
-            ["-m", "split=1x2,5x2", "seed=${oc.env:NO_PE}"],
-            "seed=${oc.env:NO_PE}: a value, or a reference that leads",
-        ),
-        (
-            ["width=${from_row:3,{}}"],
-            "width=${from_row:3,{}}: a value, or a reference that leads to one (ValueError",
-        ),
-        (["recipe.batch_size=" + "9" * 300], "recipe.batch_size=999"),
-        (
-            ["pipeline=measure", "pipeline.measures={}"],
-            "pipeline.measures={}: left out: what is there is kept",
-        ),
-        (["pipeline=measure", "pipeline.judges={}"], "pipeline.judges={}: left out: what is there is kept"),
-        (
-            ["-m", "split=1x2,5x2", "before_sweep=foo"],
-            "before_sweep=foo: the dotted name of a function that can be",
-        ),
-        (["+question.axis=foo"], "question.axis=foo: columns among experiment"),
-        (["+question.lines=[foo]"], "question.lines=foo: columns among experiment"),
-        (["hydra.searchpath=[file:///nope]"], "hydra.searchpath=file:///nope: folders of yamls"),
-        (["hydra.run.dir="], "hydra.run.dir=: a folder"),
-        (["hydra.output_subdir=../x"], "hydra.output_subdir=../x: the name of one folder, or null"),
-        (["runtime.output=x"], "runtime.output=x: left out: hydra.run.dir says where a run works"),
-        (
-            ["-m", "split=1x2,5x2", "pipeline=status", "hydra/launcher=basic"],
-            "hydra/launcher=basic: process or",
-        ),
-        (
-            ["method=idc", "method.factor=3"],
-            "method.factor=3: 1 to 2, so that cells of 8-pixel images have 4 pixels",
-        ),
-        (["method=mtt", "model=efficientnet_b0"], "model="),
-        (["partition=random", "ipc=10", "noe=10"], "ipc=10: at most "),
-        (["foo=1"], "foo=1: no such key; there are after_sweep, augment, baselines"),
-        (["+experimnet=table1"], "experimnet=table1: no such key; did you mean +experiment?"),
-        (["experimnet=table1"], "experimnet=table1: no such key; did you mean +experiment?"),
-        (["-m", "+a.b.c=3", "split=1x2,5x2"], "a.b.c=3: no such key; there are after_sweep"),
-        (
-            ["method=dm", "+shorten.dm.real_batch=16"],
-            "shorten.dm.real_batch=16: left out: the method has its own value",
-        ),
-        (["method.factor=100"], "method.factor=100: at most 8, the side of an image in pixels"),
-        (
-            ["+optimizer.momentum=-1"],
-            "optimizer.momentum=-1: what the optimiser takes: Invalid momentum value",
-        ),
-        (
-            ["recipe.batch_size=99", "students=large"],
-            "students.resnet50=LibraryNetwork: one that can be built",
-        ),
-        (["trainer.max_epochs=3"], "trainer.max_epochs=3: no such key; there are accelerator, devices"),
-        (["paths.output=/proc/x"], "paths.output=/proc/x: a folder that can be"),
-        (["hydra.run.dir=/proc/x"], "hydra.run.dir=/proc/x: a folder that can be"),
-        (["hydra.job.chdir=true"], "hydra.job.chdir=True: false: relative paths are those"),
-        (["students={}"], "students={}: one of convnet3"),
-        (["split=7"], "split=7: images per class and experts, such as 5x2"),
-        (["-m", "split=5x2,7"], "split=7: images per class and experts, such as 5x2"),
-        (["+experiment=table1", "method=1"], "method=1: one of datm, dc"),
-        (["-m", "hydra.sweeper.cells=['seed=1 partition=2']"], "partition=2: one of gated, kmeans"),
-        (["+experiment=1"], "experiment=1: one of ablate_dcor"),
-        (["fusion=null"], "fusion=null: one of additive, cross_expert"),
-        (["split=5x2", "ipc=7"], "ipc=7: left out: split=5x2 sets ipc and noe; give the split alone"),
-        (
-            ["+experiment=table1", "noe=2"],
-            "noe=2: left out: split=5x2 sets ipc and noe; give the split alone",
-        ),
-        (["-m", "experts=uneven", 'experts.ipcs="[7,3]","[5,5]"'], "experts.ipcs=[7,3]: a list in brackets"),
-        (["experts=uneven", "experts.ipcs=7"], "experts.ipcs=7: a list in brackets"),
-        (["ipc"], "Error parsing override 'ipc'"),
-        (["pipeline=evaluate"], "set=idm5x2: a set distilled before; "),
-        (["pipeline=report"], "name=single: an experiment run before"),
-        (["pipeline=workspace"], "pipeline=workspace: with a Weights & Biases key: run `wandb login` once"),
-        (
-            ["logger=wandb", "logger.mode=online"],
-            "logger.mode=online: offline, or with a Weights & Biases key",
-        ),
-        (["pipeline=evaluate", "pipeline.path=gone"], "pipeline.path=gone: a set written by this package"),
-        (
-            ["pipeline=probe", "+data@pipeline.onto=folder", "pipeline.onto.root=gone"],
-            "pipeline.onto.root=gone: a fol",
-        ),
-        (["data=folder"], "data.root=None: a folder with train/<class>/*"),
-        (["data=folder", "data.root=gone"], "data.root=gone: a folder with train/<class>/*"),
-    ],
+    [*CASES[:EVERY_DAY], *(pytest.param(*case, marks=pytest.mark.slow) for case in CASES[EVERY_DAY:])],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(called, tmp_path, given, said):

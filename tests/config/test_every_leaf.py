@@ -16,6 +16,8 @@ from moe_distill.config.resolving import check_paths, own_error, resolve_and_che
 from moe_distill.config.schema import Config, conf_dir, options, register
 from moe_distill.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 NONSENSE = {
     "wrong type": ["several", "words"],
     "negative": -1,

@@ -8,6 +8,8 @@ from moe_distill.errors import InputError
 from moe_distill.evaluation import students
 from moe_distill.store.damage import content_checksum
 
+pytestmark = pytest.mark.slow
+
 RDED = ("method=rded", "ipc=2", "noe=1", "students=convnet3", "seeds=1", "recipe.epochs=1")
 
 

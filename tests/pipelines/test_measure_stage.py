@@ -22,6 +22,8 @@ from moe_distill.results.rank_correlation import rank_correlation
 from moe_distill.store.store import Store
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 
+pytestmark = pytest.mark.slow
+
 FOUR = ("convnet3", "vgg11", "resnet18", "alexnet")
 MEASURES = sorted(
     {p.stem for p in (Path(conf_dir()) / "diversity" / "measure").glob("*.yaml")} | {"dcor2_unbiased"}

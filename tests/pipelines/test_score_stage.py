@@ -15,6 +15,8 @@ from moe_distill.errors import InputError
 from moe_distill.evaluation.ddranking_trainings import TRAININGS, Search
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stage(shared_suite):

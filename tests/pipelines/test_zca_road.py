@@ -18,6 +18,8 @@ from moe_distill.evaluation import training_set as training_set
 from moe_distill.reports.gallery import set_picture
 from moe_distill.synthetic.synthetic_set import SyntheticSet, union
 
+pytestmark = pytest.mark.slow
+
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "method=dm", "data=digits")
 WHITE = (*ONE, "normalisation=zca")
 

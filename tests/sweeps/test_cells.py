@@ -21,6 +21,8 @@ from moe_distill.store.store import Store, write_json
 from moe_distill.sweeps.jobs import Cell, Sweep
 from moe_distill.sweeps.status import format_status
 
+pytestmark = pytest.mark.slow
+
 ONE = ("students=convnet3", "recipe.epochs=1", "method=dm", "baselines=random", "fusion=none")
 
 

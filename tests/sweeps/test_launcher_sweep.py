@@ -14,6 +14,8 @@ import pytest
 
 import moe_distill
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(moe_distill.__file__).parents[1]
 APP = """
 import json, os, time

@@ -14,6 +14,8 @@ from conftest_sweeping import SBATCH
 from moe_distill.errors import InputError
 from moe_distill.sweeps.launchers import slurm as launcher
 
+pytestmark = pytest.mark.slow
+
 REFUSED = (
     "#!/bin/sh\n"
     'echo "sbatch: error: Batch job submission failed: Invalid partition name specified" >&2; exit 1\n'

@@ -22,6 +22,8 @@ from moe_distill.sweeps.hooks import before, instantiate_jobs, status, sweep_of
 from moe_distill.sweeps.jobs import Sweep
 from moe_distill.sweeps.looking import Look, current_look, looking
 
+pytestmark = pytest.mark.slow
+
 TINY = ("+experiment=table4", "scale=smoke", "students=convnet3", "seeds=1", "logger=none", "method=dm")
 
 

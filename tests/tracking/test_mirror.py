@@ -11,6 +11,8 @@ from moe_distill.errors import InputError
 from moe_distill.results.rows import COLUMNS
 from moe_distill.sweeps.looking import REPORT
 
+pytestmark = pytest.mark.slow
+
 ONE = ("logger=wandb", "students=convnet3", "seeds=1", "recipe.epochs=1", "name=mirrored", "diversity=none")
 JOBS = {"dm": ("method=dm", "baselines=single_and_random"), "idm": ("method=idm",)}
 ROSTERS = {"dm": ["dm5x2", "dm10x1", "random10x1"], "idm": ["idm5x2"]}
