@@ -32,9 +32,14 @@ def listed():
 
 
 def test_every_question_asked_of_the_paper_has_an_experiment():
-    """Others may be there that nobody asked for: they need a yaml and a README, and no line in the list."""
     assert [item for item, _ in listed()] == ASKED
     assert all(names and {*names} <= set(EXPERIMENTS) for _, names in listed())
+
+
+def test_every_experiment_answers_one_or_says_in_its_readme_why_it_is_there():
+    """So that a new experiment needs a yaml and a README alone."""
+    others = {*EXPERIMENTS} - {name for _, names in listed() for name in names}
+    assert all("**Why.** " in (FOLDERS / name / "README.md").read_text() for name in others)
 
 
 @pytest.mark.parametrize("name", [n for n in EXPERIMENTS if n != "quickstart"])

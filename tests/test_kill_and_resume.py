@@ -27,7 +27,8 @@ pytestmark = pytest.mark.slow
 SERVER = """
 import json, os, signal, sys
 import torch, pytorch_lightning, torchvision, sklearn.datasets
-import moe_distill.pipelines.full, moe_distill.pipelines.distill, moe_distill.models.convnet, moe_distill.methods.dm
+import moe_distill.pipelines.full, moe_distill.pipelines.distill
+import moe_distill.models.convnet, moe_distill.methods.dm
 from moe_distill import stopping
 from moe_distill.run import main
 print("ready", flush=True)

@@ -39,7 +39,7 @@ class NoTracker:
         """Do nothing: there is no run to open.
 
         Args:
-            job_type: See :meth:`WandbMirror.open`, as for the others.
+            job_type: See :meth:`WandbTracker.open`, as for the others.
             identity: See ``job_type``.
             axes: See ``job_type``.
             settings: See ``job_type``.
@@ -63,7 +63,7 @@ class NoTracker:
 
 
 @checked
-class WandbMirror:
+class WandbTracker:
     """Shows each job as a Weights & Biases run.
 
     A run's id is derived from its job, so a job that is repeated or resumed replaces its earlier run on the

@@ -69,7 +69,7 @@ def build(entity: str, project: str) -> Any:
     sections = {
         "IPC × NoE": _sweep(panels),
         "Accuracy": _accuracy(panels),
-        # The names under which `WandbMirror.results` logs them.
+        # The names under which `WandbTracker.results` logs them.
         "Tables": [panels.WeavePanelSummaryTable(table_name=name) for name in ("results", "costs")],
         "Curves": _curves(panels),
         "Images": [_images(panels)],

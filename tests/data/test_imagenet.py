@@ -30,7 +30,7 @@ from moe_distill.config.schema import conf_dir, register
 from moe_distill.data.sources.folder import Folder
 
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-Folder(sys.argv[1], size=8, channels=3).load(Path(sys.argv[2]))  # what is imported on the way is in memory now
+Folder(sys.argv[1], size=8, channels=3).load(Path(sys.argv[2]))  # so all imports are in memory now
 before = peak()
 train, test = Folder(sys.argv[1], size=224, channels=3).load(Path(sys.argv[2]))
 print(peak() - before, train.images_NCHW.nbytes + test.images_NCHW.nbytes)

@@ -158,7 +158,8 @@ def test_an_image_too_large_is_told_with_its_size_and_the_limit(tmp_path):
 
 def test_a_picture_of_half_that_size_is_opened_without_a_word(tmp_path):
     path = bomb(tmp_path / "x.png", 13_000, 13_000)
-    code = "import sys, moe_distill.data.pictures as p; print(p.opened(p.Path(sys.argv[1]), 'k').__enter__().size)"
+    code = "import sys; from moe_distill.data.pictures import Path, opened; "
+    code += "print(opened(Path(sys.argv[1]), 'k').__enter__().size)"
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("(13000, 13000)\n", "")
 

@@ -21,7 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no C
 FRAME = """<body style="margin:0"><iframe width="{width}" height="900" srcdoc="{page}"></iframe><script>
 document.querySelector('iframe').onload = event => {{
   const page = event.target.contentDocument, slider = page.querySelector('.way input');
-  const shown = () => [...page.querySelectorAll('img[data-step]')].filter(i => i.offsetHeight).map(i => i.dataset.step);
+  const images = [...page.querySelectorAll('img[data-step]')];
+  const shown = () => images.filter(i => i.offsetHeight).map(i => i.dataset.step);
   const told = {{width: page.documentElement.scrollWidth, last: shown(), steps: slider.dataset.steps}};
   slider.value = 0;
   slider.dispatchEvent(new Event('input'));

@@ -9,7 +9,8 @@ from moe_distill.reports.sets import Manifest, read_distilled, set_sections, sna
 FILES = ("manifest.json", "features_2d.csv", "curves.csv", "snapshots/expert_0-1.safetensors")
 WRONG = {
     "empty": b"", "other text": b"quite another\n1", "not UTF-8": b"\xff\xfe,\n\x00", "deep": b"[" * 10**5,
-    "numbers that are none": b'{"iterations": "many", "dcor2_unbiased": {}}', "quotes": b'1,a,"' + b"x" * 200_000,
+    "numbers that are none": b'{"iterations": "many", "dcor2_unbiased": {}}',
+    "quotes": b'1,a,"' + b"x" * 200_000,
 }  # fmt: skip
 
 

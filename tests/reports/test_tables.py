@@ -125,8 +125,8 @@ def test_lines_of_one_and_of_three_seeds_say_so_and_what_their_intervals_are_ove
     }
     assert said["idm5x2"][-1].endswith(" ‡") and "‡" not in said["dm5x2"][-1]
     assert (
-        "95 % interval over 3 distillation seeds; ‡ over 9 pairs of students, one distillation seed, for these "
-        "networks, which tells nothing of other seeds." in table.notes[-1]
+        "95 % interval over 3 distillation seeds; ‡ over 9 pairs of students, one distillation seed, for "
+        "these networks, which tells nothing of other seeds." in table.notes[-1]
     )
     coming = to_come(students("more", ("idm5x2",), distill_seeds=(1, 2)))
     told = {

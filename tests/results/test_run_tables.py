@@ -88,7 +88,8 @@ def test_a_row_tells_the_student_that_its_key_stands_for(sweep, results):
     told = {row["config_hash"]: (row["seed"], row["architecture"]) for row in sweep_rows(sweep, results)}
     assert told[KEYS["alone"]] == ("7", "vgg11")
     assert results.row(KEYS["committed"], seed=1, architecture="convnet3")["seed"] == 1
-    said = f"^paths.tables={results.tables}: seed 0 in the row {KEYS['committed'][:8]}, as its key says; it has 1$"
+    row = f"seed 0 in the row {KEYS['committed'][:8]}, as its key says; it has 1"
+    said = f"^paths.tables={results.tables}: {row}$"
     with pytest.raises(InputError, match=said):
         results.row(KEYS["committed"], seed=0)
     shutil.rmtree(sweep / "job")

@@ -1,14 +1,34 @@
-"""A sweep of the suite at its start, and programs in Slurm's place."""
+"""A sweep of the suite at its start, a whole one as a command, and programs in Slurm's place."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import HydraContext, RunMode
 
+import moe_distill
 import moe_distill.run
 from moe_distill.config.schema import conf_dir, register
+
+ROOT = Path(moe_distill.__file__).parents[1]
+# A job of seconds: two experts of DM on digits, one student.
+TINY = (
+    *("scale=smoke", "logger=none", "threads=1", "trainer=cpu", "method=dm", "split=5x2"),
+    *("students=convnet3", "seeds=1"),
+)
+
+
+def swept(home, *overrides):
+    """Run a sweep of tiny jobs as its own command in a folder; return how it ended."""
+    env = {name: value for name, value in os.environ.items() if name != "MOE_DISTILL_HOME"}
+    env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "moe_distill" / "sweeps")])
+    command = [sys.executable, "-m", "moe_distill.run", "-m", *TINY, *overrides]
+    return subprocess.run(command, cwd=home, env=env, capture_output=True, text=True, timeout=900)
+
 
 SBATCH = '#!/bin/sh\ncp "$1" {home}/script; echo "Submitted batch job 7"\n'
 

@@ -98,7 +98,7 @@ def test_what_is_mirrored_of_committed_rows_is_what_was_when_they_were_made(suit
     told = {}
 
     def keep(_, values):
-        told.update({**values, **told})  # the job's own set comes first; this is the mirror of the others too
+        told.update({**values, **told})  # the job's own set comes first; this also tracks the others
 
     monkeypatch.setattr("moe_distill.tracking.wandb_tracker.NoTracker.summary", keep)
     suite(*ONE, "seeds=1")

@@ -1,32 +1,17 @@
 """A forked job and a plain one leave the same bits in the store, and the same rows."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from conftest_sweeping import swept
 
-import moe_distill
 from moe_distill.results.attempts import attempts_of
 from moe_distill.results.row_files import merge_rows
 from moe_distill.results.schema import ResultRow
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(moe_distill.__file__).parents[1]
-TINY = [
-    *(
-        "scale=smoke",
-        "logger=none",
-        "threads=1",
-        "trainer=cpu",
-        "method=dm",
-        "split=5x2",
-        "students=convnet3",
-    ),
-    *("seeds=1", "shorten.dm.iterations=5", "seed=0,1", "name=both"),
-]
+PAIR = ("shorten.dm.iterations=5", "seed=0,1", "name=both")
 COSTS = ("train_seconds", "distill_seconds", "peak_memory_mb")
 
 
@@ -36,10 +21,7 @@ def homes(tmp_path_factory):
     made = {}
     for warm in (True, False):
         home = made[warm] = Path(tmp_path_factory.mktemp("warm" if warm else "plain"))
-        path = os.pathsep.join([str(ROOT), str(ROOT / "moe_distill" / "sweeps")])
-        env = {k: v for k, v in os.environ.items() if k != "MOE_DISTILL_HOME"} | {"PYTHONPATH": path}
-        command = [sys.executable, "-m", "moe_distill.run", "-m", *TINY, f"hydra.launcher.warm={warm}"]
-        done = subprocess.run(command, cwd=home, env=env, capture_output=True, text=True, timeout=900)
+        done = swept(home, *PAIR, f"hydra.launcher.warm={warm}")
         assert done.returncode == 0 and done.stderr == "", done.stdout + done.stderr
     return made
 

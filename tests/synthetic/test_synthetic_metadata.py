@@ -52,7 +52,9 @@ BAD = {
     "mean": [[0.4], [float("nan"), 0.5], [float("inf"), 0.5], "ab", []],
     "std": [[0, 0.3], [-1, 0.3], [0.2], ["a", "b"]],
     "classes": [["cat", "cat", "dog"], [], ["", "a", "b"], "abc", [1, 2, 3]], "settings": [5, {"roster": 5}],
-    "tiling": [5, {"factor": 0}, {"factor": -1}, {"factor": 1000}, {"factor": "x"}, {"fill": float("nan")}, {"a": 1}],
+    "tiling": [
+        5, {"factor": 0}, {"factor": -1}, {"factor": 1000}, {"factor": "x"}, {"fill": float("nan")}, {"a": 1},
+    ],
     "whitening": [5, ""], "dataset": [None, ""], "more": [1],
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ VARIABLES = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_MODE", "WANDB_DIR", "WA
 
 @contextmanager
 def clean_environment():
-    """Hide what a developer may have set, and undo what the mirror sets."""
+    """Hide what a developer may have set, and undo what the tracker sets."""
     with pytest.MonkeyPatch.context() as patch:
         for variable in VARIABLES:
             patch.setenv(variable, "")

@@ -30,7 +30,8 @@ GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "rded_kl.npz")
 ADAMW = torch.optim.AdamW
 RECIPE = Recipe(
     "r", epochs=5, lr=1e-3, weight_decay=0.01, optimizer=ADAMW, batch_size=5, cosine=0.5, decay_biases=False,
-    augment=Augmentation((), before=(Flip(),)), cutmix=CutMix(prob=1.0), labels="teacher_online", temperature=4.0,
+    augment=Augmentation((), before=(Flip(),)), cutmix=CutMix(prob=1.0), labels="teacher_online",
+    temperature=4.0,
 )  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("one_thread")

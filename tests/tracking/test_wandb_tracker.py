@@ -1,4 +1,4 @@
-"""The Weights & Biases mirror, read back from its offline files by wandb's own reader."""
+"""What a run tracks with Weights & Biases, read back from its offline files by wandb's own reader."""
 
 import json
 
