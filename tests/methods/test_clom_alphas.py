@@ -5,6 +5,8 @@ from hydra import compose, initialize_config_dir
 
 from moe_distill.config.schema import conf_dir, register
 
+pytestmark = pytest.mark.slow
+
 CLOM_ALPHAS = {
     **{("dc", "cifar10"): (1000, 5000), ("dsa", "cifar10"): (5000, 1000), ("dm", "cifar10"): (2000, 1000)},
     **{("dc", "cifar100"): (10000, 1000), ("dsa", "cifar100"): (10000, 10), ("dm", "cifar100"): (500, 1)},

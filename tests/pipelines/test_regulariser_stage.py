@@ -29,6 +29,8 @@ from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.pool import KIND, PretrainedNetworks, one_each
 from moe_distill.training.recipe import Recipe
 
+pytestmark = pytest.mark.slow
+
 RECIPE = dataclasses.replace(SGD, epochs=3)
 POOL = PretrainedNetworks(2, NETWORK, RECIPE)
 MEMBER = ExpertSpec(functools.partial(DM, 2, 1.0, 0.5, 8, None, random_real), 1)

@@ -14,6 +14,8 @@ from moe_distill.results.question import Question
 from moe_distill.store.store import Store
 from moe_distill.sweeps.report import committed_sweep, report_sweep
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
 
