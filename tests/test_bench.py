@@ -37,7 +37,7 @@ def tiny(case):
 TINY = {case.name: tiny(case) for case in CASES}
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -128,9 +128,10 @@ def test_every_published_accuracy_is_found_again_by_its_own_conditions(name, lin
     paper = paper_rows(EXPERIMENTS / name / "paper.csv")
     question = Question(paper=paper)
     assert len(paper) == lines
-    for one in paper:
-        conditions = {c: v for c, v in one.items() if c != "accuracy"}
-        assert in_paper(conditions, question) == pytest.approx(float(one["accuracy"]) / 100, abs=1e-12)
+    frame = frame_of([row(**{c: v for c, v in one.items() if c != "accuracy"}) for one in paper])
+    assert published(frame, question).to_list() == [
+        pytest.approx(float(one["accuracy"]) / 100, abs=1e-12) for one in paper
+    ]
 
 
 def test_tables_of_the_paper_agree_where_they_overlap():
