@@ -82,6 +82,7 @@ def graceful_stop() -> Iterator[None]:
     try:
         yield
     except Stopped:
+        # At once: at exit the line would come after everything else.
         _report()
         raise
     finally:

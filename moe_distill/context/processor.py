@@ -55,6 +55,7 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
+        # Only Linux has this file.
         lines = []
     model_names = (line.partition(":")[2] for line in lines if line.startswith("model name"))
     # Some vendors pad the name with runs of spaces.

@@ -81,6 +81,7 @@ def _words(file: Path) -> list[str]:
     try:
         return file.read_text().split()
     except OSError:
+        # Without control groups there is no such file, and no limit.
         return []
 
 

@@ -168,6 +168,7 @@ def _join(ranks: ProcessContext) -> None:
     for rank, process in enumerate(ranks.processes):
         if (process.exitcode or 0) < 0:
             raise LostRank(_lost(rank, process, f"was ended by {signal.Signals(-process.exitcode).name}"))
+    # An exit code of a rank that no signal ended is torch's to find, with the rank's traceback.
     try:
         while not ranks.join():
             pass

@@ -104,6 +104,7 @@ class IDM(Method):
             apply(match + self.ce_weight * 100 * accuracy * ce)
             matching += match.detach()
             classification += ce.detach() / len(context.real.classes)
+        # They were frozen above, as only the images have gradients; training needs them again.
         network.requires_grad_(True)
         self.queue.train(context.whole if self.networks_see == "all" else context.real, context.rng)
         return {"loss": matching, "ce": classification, "network_accuracy": matching.new_tensor(accuracy)}

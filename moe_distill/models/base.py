@@ -112,6 +112,7 @@ def rehearse(factory: NetworkFactory, *, channels: int, classes: int, size: int,
             network = factory(channels=channels, classes=classes, size=size)
             network.train()(torch.zeros(batch, channels, size, size))
     except InputError:
+        # Names its setting already.
         raise
     except Exception as error:  # libraries raise anything for settings they do not like
         if "meta tensor" in str(error):

@@ -196,6 +196,7 @@ def _with_lines(frame: "pl.DataFrame", question: Question, by: str) -> "tuple[pl
     try:
         frame = frame.with_columns(axis.cast(pl.Float64).alias("x")).drop_nulls(["accuracy", "x"])
     except pl.exceptions.PolarsError as error:
+        # Text that is no number, such as the name of a measure.
         raise InputError("question.axis", question.axis, "a column of numbers") from error
     candidates = [c for c in question.lines or ("method", "recipe") if c != question.axis]
     varying = [c for c in candidates if frame[c].n_unique() > 1]

@@ -88,6 +88,7 @@ class Attempt:
         try:
             alive = abs(_uptime_at_start(self.process) - self.process_began) < 1
         except psutil.Error:
+            # The process has ended, or belongs to another user.
             alive = False
         return "running" if alive else "killed"
 
@@ -98,6 +99,7 @@ def attempts_of(folder: Path) -> list[Attempt]:
         require_readable(folder / FILE)
         return [Attempt(**fields) for fields in json.loads((folder / FILE).read_text())]
     except (OSError, ValueError, TypeError, RecursionError):
+        # A damaged record must not keep a run from starting.
         return []
 
 
@@ -194,6 +196,7 @@ def record_end(folder: Path, process: int, code: int, error: str) -> None:
         started.outcome = "stopped" if signal_of(code) else "failed"
         started.error = error
     started.ended = time.time()
+    # On a full disk the error that ended the run is what must be seen.
     with contextlib.suppress(OSError):
         _write(folder, started)
 
@@ -249,6 +252,7 @@ def _beating(path: Path) -> Iterator[None]:
 
     def beat() -> None:
         while not done.wait(_BEAT_SECONDS):
+            # A folder that was deleted meanwhile is no reason to stop a run.
             with contextlib.suppress(OSError):
                 os.utime(path)
 

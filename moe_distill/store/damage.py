@@ -77,6 +77,7 @@ def flaw_of_manifest(folder: Path) -> str | None:
             return f"{MANIFEST} is not what was written"
         text = json.dumps({"schema": manifest["schema"], "settings": manifest["identity"]}, sort_keys=True)
     except PermissionError:
+        # What may not be read is not damaged: it must not be set aside.
         raise
     except (OSError, LookupError, TypeError, *Unreadable) as error:
         return f"{MANIFEST} cannot be read ({type(error).__name__})"

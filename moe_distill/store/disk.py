@@ -141,6 +141,7 @@ def _is_full(folder: Path) -> bool:
         place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
         usage = shutil.disk_usage(place)
     except OSError:
+        # A disk that cannot be asked is not known to be full.
         return False
     return usage.total > 0 and usage.free < _FULL_BELOW_BYTES  # /proc and its like have no size at all
 

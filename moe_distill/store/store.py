@@ -45,6 +45,7 @@ def commit() -> str:
         )
         dirty = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], check=False).returncode
     except (OSError, subprocess.CalledProcessError):
+        # No git, or an installed package outside of any checkout.
         from moe_distill import __version__
 
         return __version__

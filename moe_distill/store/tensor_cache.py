@@ -49,4 +49,5 @@ def _read(path: Path) -> Tensors | None:
     try:
         return load_whole(path)
     except (FileNotFoundError, ValueError):
+        # A damaged file is computed again, as one that is missing.
         return None

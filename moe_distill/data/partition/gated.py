@@ -92,6 +92,7 @@ class Gated:
             raise InputError(
                 "partition", "gated", "a partition that needs no features, where none are configured"
             )
+        # On the CPU, where the generator of the starts is.
         f_ND = standardised(features(real).detach().cpu().float())
         y_N = real.labels_N.cpu()
         fits = [self.fit(f_ND, y_N, len(real.classes), k, rng) for _ in range(self.starts)]

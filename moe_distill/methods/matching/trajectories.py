@@ -184,6 +184,7 @@ def _backwards(problem: Problem, through_weights: bool) -> Gradients:
     step_size = torch.zeros_like(problem.step_size)
     for step in reversed(problem.steps):
         theta_P = path.pop()
+        # A leaf of its own, so that the backward pass ends at this step's batch.
         raw_BCHW = problem.images_NCHW.detach()[step.rows_B].requires_grad_(step.plan is not None)
         x_BCHW = raw_BCHW if step.plan is None else Augmentation.apply(raw_BCHW, step.plan)
         # Detached: the double backward pass ends at the augmented images, and one pass leads on from there.

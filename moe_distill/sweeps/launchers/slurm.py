@@ -104,6 +104,7 @@ def executor(folder: str, max_num_timeout: int, options: Mapping[str, Any]) -> A
         slurm = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=max_num_timeout)
         slurm.update_parameters(**parameters)
     except (RuntimeError, AssertionError, NameError) as error:
+        # What submitit raises without Slurm, for a bad parameter, and for an unknown one.
         raise InputError("hydra/launcher", "submitit_slurm", str(error).splitlines()[0]) from error
     return slurm
 

@@ -99,6 +99,7 @@ def call_warm(function: Callable[..., Result], *arguments: object) -> Result:
         sender.close()
         answer, error = receiver.recv()
     except EOFError as lost:
+        # It closed the pipe without an answer: it was killed, or crashed in C code.
         process.join()
         raise OSError(f"the process of {function.__name__} ended with exit code {process.exitcode}") from lost
     finally:
@@ -185,6 +186,7 @@ def _answer(sender: Connection, function: Callable[..., object], arguments: Sequ
     try:
         sender.send((function(*arguments), None))
     except Exception as error:
+        # Raised again by the caller, who knows what was asked.
         sender.send((None, error))
 
 
@@ -216,6 +218,7 @@ def _run_module(
     try:
         runpy.run_module(command[0], run_name="__main__", alter_sys=True)
     except Exception:
+        # As Python ends a program of its own; the fork would print a traceback of multiprocessing.
         sys.excepthook(*sys.exc_info())
         sys.exit(1)
     finally:

@@ -86,6 +86,7 @@ def ordered_by_class(foreign: ForeignSet, classes: int, where: object) -> Fitted
     else:
         soft_NC, kind = None, "class numbers"
     hard_N = _classes_of(labels.float() if soft_NC is None else soft_NC, classes, where)
+    # Stable, so that the images of a class keep their order.
     order_N = hard_N.argsort(stable=True)
     soft_NC = None if soft_NC is None else soft_NC[order_N].contiguous()
     return Fitted(pixels_NCHW[order_N].contiguous(), soft_NC, kind)

@@ -107,6 +107,7 @@ def pictures_of(raw_NCHW: torch.Tensor) -> Iterator[Image.Image]:
     # In float64, so that no value is rounded twice: the error is at most half a step of 8 bits, 1/510.
     pixels_NCHW = (raw_NCHW.double().clamp(0, 1) * 255).round().to(torch.uint8)
     for image_CHW in pixels_NCHW:
+        # Pillow takes gray images without a channel axis.
         array = image_CHW[0] if len(image_CHW) == 1 else image_CHW.permute(1, 2, 0).contiguous()
         yield Image.fromarray(array.numpy())
 

@@ -182,6 +182,7 @@ def check_size(path: Path, limit: int) -> None:
             with zipfile.ZipFile(path) as archive:
                 members = archive.infolist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            # The last for a version of the format that Python does not read.
             raise _refused(path, error) from error
         size = max(size, sum(member.file_size for member in members))
         pickles = [member.file_size for member in members if member.filename.endswith("/data.pkl")]
