@@ -68,6 +68,7 @@ def test_weight_zero_is_no_coordinator_bit_for_bit(run):
     assert not same(run(members, name="without"), run(members, term(), name="with"))
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_images_of_one(run):
     members = [idm(), dm(), random()]
     one, two = (run(members, term(), name=f"p{p}", processes=p) for p in (1, 2))

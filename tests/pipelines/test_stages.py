@@ -140,6 +140,7 @@ def test_students_of_a_set_fused_for_good_see_half_as_many_images(suite, given, 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
+@pytest.mark.slow
 def test_other_options_go_the_whole_road(suite, given, columns):
     accuracy = suite(*ONE, *given)
     (row,) = suite.rows()
@@ -172,6 +173,7 @@ def test_equal_numbers_read_otherwise_are_another_set(suite, tmp_path):
 @pytest.mark.parametrize(
     "recipe", ["dcbench_cifar", "dcbench_imagenet", "dcbench_autoaug", "dcbench_randaug"]
 )
+@pytest.mark.slow
 def test_dcbench_trains_on_augmented_pixels(suite, recipe):
     found = {}
     for extra in ([], ["recipe.pixels=null"]):

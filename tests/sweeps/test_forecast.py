@@ -121,6 +121,7 @@ def test_a_forecast_names_the_stages_that_the_pipeline_then_makes(suite, monkeyp
     assert {stage.name for stage in missing(*parts(suite, *given))} == {*left}
 
 
+@pytest.mark.slow
 def test_every_pipeline_lists_its_stages_or_says_that_it_does_not(suite):
     names = [path.stem for path in sorted(Path(conf_dir(), "pipeline").glob("*.yaml"))]
     composed = {name: suite.compose(*ONE, f"pipeline={name}").pipeline for name in names}
@@ -167,6 +168,7 @@ def test_a_gpu_is_left_alone_where_jobs_work_on_the_cpu_and_else_measured_in_ano
     assert works and (device, visible) == ("cuda", "2,3")
 
 
+@pytest.mark.slow
 def test_another_process_measures_the_same_networks(suite, monkeypatch):
     pipeline, _ = parts(suite)
     plan, protocol = pipeline.main_plan, pipeline.protocol

@@ -71,6 +71,7 @@ def answers(value, *, fails=False):
     return value, os.getpid(), "torch" in sys.modules
 
 
+@pytest.mark.slow
 def test_a_fork_sees_what_a_plain_process_sees(tmp_path, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("COLOUR", "red")
