@@ -47,7 +47,9 @@ class Snapshots(pl.Callback):
         if mixture.iteration == 0:  # not where a checkpoint is resumed
             self._write(mixture)
 
-    def on_train_batch_end(self, trainer: pl.Trainer, mixture: Mixture, *_: Any) -> None:  # type: ignore[override]
+    def on_train_batch_end(  # type: ignore[override]
+        self, trainer: pl.Trainer, mixture: Mixture, *_: Any
+    ) -> None:
         """Write the images if a snapshot is due."""
         if mixture.iteration in snapshot_iterations(mixture.total):
             self._write(mixture)

@@ -124,7 +124,9 @@ class DiversityCoordinator(pl.Callback):
         """Move the feature networks to the experts' device."""
         self.pool.to(trainer.strategy.root_device)
 
-    def on_train_batch_start(self, trainer: pl.Trainer, mixture: Mixture, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+    def on_train_batch_start(  # type: ignore[override]
+        self, trainer: pl.Trainer, mixture: Mixture, batch: Any, batch_idx: int
+    ) -> None:
         """Measure the pairs and store each expert's gradient for its next step.
 
         Args:

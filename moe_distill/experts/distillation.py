@@ -31,7 +31,11 @@ from moe_distill.validation.values import Whole, checked
 
 KIND = "set"
 # Results that the manifest of a set records.
-NOTED: Mapping[str, Any] = {"cost": RecordedCost, "iterations": Whole, "dcor2_unbiased": float | None}
+MANIFEST_ENTRIES: Mapping[str, Any] = {
+    "cost": RecordedCost,
+    "iterations": Whole,
+    "dcor2_unbiased": float | None,
+}
 
 
 @checked

@@ -71,7 +71,7 @@ class Presets:
                 raise error.inside("method") from error
             # The error names the place where the user can change the value.
             sources = {f"presets.shorten.{name}": shorter, own_path: own}
-            paths = [path for path, given in sources.items() if setting_at(given, setting) is not None]
+            paths = [path for path, settings in sources.items() if setting_at(settings, setting) is not None]
             raise error.inside(paths[0] if paths else "method") from error
         return filled, row if own_row is None else own_row
 

@@ -59,7 +59,8 @@ class WatchedRanks(_MultiProcessingLauncher):
             ProcessRaisedException: A rank raised an exception; its traceback is the message.
         """
         spawning = multiprocessing.get_context("spawn")
-        os.environ["MASTER_PORT"] = str(self._strategy.cluster_environment.main_port)  # type: ignore[union-attr]
+        cluster = self._strategy.cluster_environment
+        os.environ["MASTER_PORT"] = str(cluster.main_port)  # type: ignore[union-attr]
         count: int = self._strategy.num_processes  # type: ignore[attr-defined]
         self._beats, self._steps = (spawning.Array("Q", count, lock=False) for _ in range(2))
         answers = spawning.SimpleQueue()

@@ -20,7 +20,7 @@ from moe_distill.errors import InputError, within
 from moe_distill.evaluation.columns import StudentRow
 from moe_distill.experts.callbacks import SaveSets, Snapshots, Threads
 from moe_distill.experts.coordinator import DiversityCoordinator
-from moe_distill.experts.distillation import KIND, NOTED, Distillation
+from moe_distill.experts.distillation import KIND, MANIFEST_ENTRIES, Distillation
 from moe_distill.experts.mixture import Mixture
 from moe_distill.models.base import Network
 from moe_distill.pipelines.stage import Missing, Pipeline, Stage, Work
@@ -111,7 +111,7 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
     made_before = runtime.store.count_made(KIND)
     folder = runtime.store.obtain(KIND, settings, lambda new: _make(new, plan, train, runtime))
     found = runtime.store.count_made(KIND) == made_before  # also if another process made it meanwhile
-    metadata = runtime.store.noted(folder, **NOTED)
+    metadata = runtime.store.read_metadata(folder, **MANIFEST_ENTRIES)
     term = f" {plan.term.title}" if plan.term else ""
     runtime.record_cost("distill", f"{plan.roster}{term}", metadata["cost"], found)
     if found or runtime.processes > 1:

@@ -111,10 +111,11 @@ class Pipeline(ABC):
         # The inherited `stages` raises UnknownCost.
         return type(self).stages is not Pipeline.stages
 
-    def sharing(self, shelf: DataCache) -> Self:
-        """Return the same run with plans that load equal data once, through a common shelf."""
+    def sharing(self, data_cache: DataCache) -> Self:
+        """Return the same run with plans that load equal data once, through a common cache."""
         # Every concrete pipeline is a dataclass; this base class is not.
-        arguments = {f.name: _sharing(getattr(self, f.name), shelf) for f in fields(self)}  # type: ignore[arg-type]
+        names = [field.name for field in fields(self)]  # type: ignore[arg-type]
+        arguments = {name: _sharing(getattr(self, name), data_cache) for name in names}
         return replace(self, **arguments)  # type: ignore[type-var]
 
     def stages(self, results: Results) -> Iterator[Stage]:
@@ -146,12 +147,12 @@ class Pipeline(ABC):
         return []
 
 
-def _sharing(value: Any, shelf: DataCache) -> Any:
-    """Return a plan, or plans by name, with data from the shelf; return anything else unchanged."""
+def _sharing(value: Any, data_cache: DataCache) -> Any:
+    """Return a plan, or plans by name, with data from a shared cache; return anything else unchanged."""
     if isinstance(value, Mapping):
         # `Full` has several plans, by name.
-        return {name: _sharing(entry, shelf) for name, entry in value.items()}
-    return replace(value, data=Shared(value.data, shelf)) if isinstance(value, Distillation) else value
+        return {name: _sharing(entry, data_cache) for name, entry in value.items()}
+    return replace(value, data=Shared(value.data, data_cache)) if isinstance(value, Distillation) else value
 
 
 def make_all(stages: Iterator[Stage], runtime: Runtime) -> list[StudentRow]:

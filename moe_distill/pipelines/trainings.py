@@ -94,7 +94,7 @@ class PoolTraining(Training):
             return _metadata(classifier, cost, self.train)
 
         folder = runtime.store.obtain(pools.KIND, self.settings, make)
-        metadata = runtime.store.noted(folder, **pools.NOTED)
+        metadata = runtime.store.read_metadata(folder, **pools.MANIFEST_ENTRIES)
         found = runtime.store.count_made(pools.KIND) == made_before
         runtime.record_cost("pretrain", name, metadata["cost"], found)
         return [float(metadata["accuracy"])]
@@ -143,7 +143,7 @@ class TrajectoryTraining(Training):
         accuracies = []
         for index in range(self.pool.networks):
             folder = self._obtained(index, runtime, verify)
-            metadata = runtime.store.noted(folder, **pools.NOTED)
+            metadata = runtime.store.read_metadata(folder, **pools.MANIFEST_ENTRIES)
             # Also of a teacher that was found: its cost and accuracy were recorded with it.
             costs.append(metadata["cost"])
             accuracies.append(float(metadata["accuracy"]))

@@ -62,7 +62,7 @@ class Cell:
     students: int
     diverged: int
     distillations: int
-    asked: int
+    expected_distillations: int
     values: Sequence[float]
     paper: float | None
 

@@ -92,8 +92,10 @@ def seeds_of(cells: Sequence[Cell]) -> dict[tuple[str, str], str]:
     """
     counts: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for cell in cells:
-        if cell.architecture != AVERAGE and cell.asked:
-            counts.setdefault((cell.dataset, cell.variant), []).append((cell.distillations, cell.asked))
+        if cell.architecture != AVERAGE and cell.expected_distillations:
+            counts.setdefault((cell.dataset, cell.variant), []).append(
+                (cell.distillations, cell.expected_distillations)
+            )
     # By variant: the fewest that any architecture has, and the most that any is to have.
     totals = {
         variant: (min(done for done, _ in numbers), max(total for _, total in numbers))

@@ -142,7 +142,7 @@ class Store:
         """Return an artifact's manifest: its settings, cost, commit and time, and what its stage added."""
         return json.loads((folder / MANIFEST).read_text())
 
-    def noted(self, folder: Path, **annotations: Any) -> dict[str, Any]:
+    def read_metadata(self, folder: Path, **annotations: Any) -> dict[str, Any]:
         """Return some entries of an artifact's manifest, validated.
 
         Args:

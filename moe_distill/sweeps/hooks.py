@@ -127,8 +127,8 @@ def instantiate_jobs(configs: Sequence[DictConfig]) -> list[Built]:
     """
     for cfg in configs:
         resolve_and_check(cfg)
-    shelf = DataCache()  # jobs of equal data share one copy
-    return [_built(cfg, shelf) for cfg in configs]
+    data_cache = DataCache()  # jobs of equal data share one copy
+    return [_built(cfg, data_cache) for cfg in configs]
 
 
 def sweep_of(jobs: Sequence[Built]) -> Sweep:
@@ -199,9 +199,9 @@ def _missing(job: Built) -> list[Missing] | None:
             return None
 
 
-def _built(cfg: DictConfig, shelf: DataCache) -> Built:
+def _built(cfg: DictConfig, data_cache: DataCache) -> Built:
     with errors_as_typed(cfg):
-        return Built(cfg, hydra.utils.instantiate(cfg.pipeline, _convert_="all").sharing(shelf))
+        return Built(cfg, hydra.utils.instantiate(cfg.pipeline, _convert_="all").sharing(data_cache))
 
 
 def _results(cfg: DictConfig) -> Results:

@@ -21,7 +21,10 @@ from moe_distill.training.recipe import Recipe, last_batch
 from moe_distill.validation.values import Count, Share, checked
 
 KIND = "teacher"
-NOTED: Mapping[str, Any] = {"cost": RecordedCost, "accuracy": Share}  # results that its manifest records
+MANIFEST_ENTRIES: Mapping[str, Any] = {
+    "cost": RecordedCost,
+    "accuracy": Share,
+}  # results that its manifest records
 
 
 @checked
@@ -138,7 +141,7 @@ class PretrainedNetworks:
     def costs(self, store: Store, real: RealSet) -> Sequence[dict[str, float]]:
         """Return the recorded training cost of each network that is in the store."""
         folders = (store.find(KIND, self.settings(real, i)) for i in range(self.networks))
-        return [store.noted(folder, cost=RecordedCost)["cost"] for folder in folders if folder]
+        return [store.read_metadata(folder, cost=RecordedCost)["cost"] for folder in folders if folder]
 
 
 class Translated(nn.Module):

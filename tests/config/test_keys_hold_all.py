@@ -54,13 +54,13 @@ def at(tree, path):
 @pytest.fixture
 def identity():
     """Gives what a plan and its judging are stored under, built of their trees; data are loaded once."""
-    shelf = DataCache()
+    data_cache = DataCache()
 
     def of(trees):
         plan, protocol = (
             instantiate(OmegaConf.create(trees[name]), _convert_="all") for name in ("plan", "protocol")
         )
-        plan = replace(plan, data=Shared(plan.data, shelf))
+        plan = replace(plan, data=Shared(plan.data, data_cache))
         train, test = plan.data.load(Path())
         settings = plan.settings(train, Path())
         return key([settings, *(protocol.keys(settings, test, name) for name in protocol.students)])

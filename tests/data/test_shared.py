@@ -27,8 +27,8 @@ class Noise:
 
 def test_equal_sources_are_loaded_once_and_others_take_their_place(tmp_path):
     LOADED.clear()
-    shelf = DataCache()
-    one, again, other = (Shared(Noise(name), shelf) for name in ("one", "one", "other"))
+    data_cache = DataCache()
+    one, again, other = (Shared(Noise(name), data_cache) for name in ("one", "one", "other"))
     assert one.load(tmp_path)[0] is again.load(tmp_path)[0] and one.name == "one"
     assert [part.name for part in other.load(tmp_path)] == ["other", "other"]
     gc.collect()

@@ -82,10 +82,10 @@ def test_what_an_older_manifest_does_not_tell_is_one_line(tmp_path, capsys, cost
     store = Store(tmp_path)
     assert store.find("thing", {}) == folder
     with pytest.raises(InputError, match=rf"^paths\.store={folder}: what this package made; set aside"):
-        store.noted(folder, cost=RecordedCost)
+        store.read_metadata(folder, cost=RecordedCost)
     assert f"damaged: {folder}: manifest.json does not tell cost" in capsys.readouterr().out
     assert store.obtain("thing", {}, lambda folder: {"cost": WHOLE}) == folder
-    assert store.noted(folder, cost=RecordedCost) == {"cost": WHOLE}
+    assert store.read_metadata(folder, cost=RecordedCost) == {"cost": WHOLE}
 
 
 IN_ITS_PLACE = {

@@ -56,7 +56,7 @@ def test_a_store_is_put_in_order_when_it_is_opened_and_only_then(tmp_path, capsy
     for one in FORMER:
         folder = store.at(one["kind"], one["key"])
         assert (folder / "value").read_text() == "numbers" and flaw_of(folder) is None
-        assert store.noted(folder, cost=dict) == {"cost": {"seconds": 1.0}}
+        assert store.read_metadata(folder, cost=dict) == {"cost": {"seconds": 1.0}}
     assert (tmp_path / MARKER).read_text() == f"{identity.SCHEMA}\n"
     names = sorted(tmp_path.rglob("*"))
     Store(tmp_path)

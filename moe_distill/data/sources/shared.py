@@ -12,15 +12,15 @@ from moe_distill.store.identity import describe, key
 class DataCache:
     """An in-memory cache for one data set: the one that was loaded last."""
 
-    _held: dict[str, tuple[RealSet, RealSet]] = field(default_factory=dict)
+    _loaded: dict[str, tuple[RealSet, RealSet]] = field(default_factory=dict)
 
     def load(self, source: DataSource, cache: Path) -> tuple[RealSet, RealSet]:
         """Return the source's training and test set; the ones loaded last are not loaded again."""
         address = key([source, str(cache)])
-        if address not in self._held:
-            self._held.clear()  # before the next is loaded: two data sets may not fit into memory
-            self._held[address] = source.load(cache)
-        return self._held[address]
+        if address not in self._loaded:
+            self._loaded.clear()  # before the next is loaded: two data sets may not fit into memory
+            self._loaded[address] = source.load(cache)
+        return self._loaded[address]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +29,11 @@ class Shared:
 
     Args:
         source: Loads the data.
-        shelf: Keeps them until other data are loaded.
+        data_cache: Keeps them until other data are loaded.
     """
 
     source: DataSource
-    shelf: DataCache
+    data_cache: DataCache
 
     @property
     def name(self) -> str:
@@ -46,4 +46,4 @@ class Shared:
 
     def load(self, cache: Path) -> tuple[RealSet, RealSet]:
         """Return the training and the test set; raises what the source raises."""
-        return self.shelf.load(self.source, cache)
+        return self.data_cache.load(self.source, cache)

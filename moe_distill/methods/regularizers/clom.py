@@ -40,8 +40,9 @@ class _FromPools:
     @property
     def alphas(self) -> tuple[float, ...]:
         """The weight α of each pool; a single α applies to all of them."""
-        several = isinstance(self.alpha, Sequence) and not isinstance(self.alpha, str)
-        return tuple(self.alpha) if several else (self.alpha,) * len(self.pools)  # type: ignore[arg-type, return-value]
+        if isinstance(self.alpha, Sequence):
+            return tuple(self.alpha)
+        return (self.alpha,) * len(self.pools)
 
     @property
     def title(self) -> str:

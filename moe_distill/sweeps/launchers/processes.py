@@ -222,7 +222,7 @@ def run_jobs(
     """
     waiting, free, ended = deque(jobs), deque(slots), 0
     running: list[Job] = []
-    with _noted_signals() as received:
+    with _recorded_signals() as received:
         try:
             while (waiting or running) and not received:
                 over: list[Job] = []
@@ -248,7 +248,7 @@ def run_jobs(
 
 
 @contextlib.contextmanager
-def _noted_signals() -> Iterator[list[int]]:
+def _recorded_signals() -> Iterator[list[int]]:
     """Yield a list to which the stop signals that arrive during the block are appended."""
     # The handlers raise nothing: an exception could strike between the start of a job and its entry in
     # `running`, and the job would be left behind.
