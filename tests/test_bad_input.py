@@ -219,11 +219,11 @@ def test_a_download_without_a_network_says_what_to_set_instead(called, tmp_path,
     monkeypatch.setattr(socket, "socket", unreachable)
     onto = refused(called, tmp_path / "store", "pipeline=probe", "split=1x2", "+data@pipeline.onto=cifar10")
     assert (
-        onto.startswith("pipeline.onto.root=None: cifar10 cannot be had")
+        onto.startswith("pipeline.onto.root=None: cifar10 cannot be loaded")
         and "set it to a folder with" in onto
     )
     said = refused(called, tmp_path / "store", "data=cifar10", "augment=dsa")
-    assert said.startswith("data.root=None: cifar10 cannot be had") and "set it to a folder with" in said
+    assert said.startswith("data.root=None: cifar10 cannot be loaded") and "set it to a folder with" in said
 
 
 def test_a_process_says_one_line_and_exits_with_2(tmp_path):

@@ -1,1 +1,1 @@
-"""Real data: whole sets on the device, their parts, their class batches, augmentation and mixing."""
+"""Real data: whole sets on the device, their parts, their class batches and augmentation."""

@@ -23,7 +23,7 @@ def random_real(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Te
     Args:
         real: The expert's part of the real data.
         c: The class.
-        n: Number of images; a class with fewer returns all of its own.
+        n: Number of images; a class with fewer returns all of its images.
         rng: A CPU generator.
     """
     return real.class_batch(c, n, rng)
@@ -36,7 +36,7 @@ def first_real(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Ten
     Args:
         real: The expert's part of the real data.
         c: The class.
-        n: Number of images; a class with fewer returns all of its own.
+        n: Number of images; a class with fewer returns all of its images.
         rng: Unused.
     """
     return real.at(real.class_indices(c)[:n])[0]

@@ -5,12 +5,10 @@ Distillation Paradigm", CVPR 2024 (RDED), section 4. The ``draw_…`` functions 
 others are pure functions of images and draws.
 """
 
-import io
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from moe_distill.seeding import global_seed
@@ -72,9 +70,9 @@ def framed(x_NCHW: Tensor, size: int) -> Tensor:
 
     If the number of added lines is odd, the last one is added below and on the right.
     """
-    margin = size - x_NCHW.shape[-1]
-    before, after = margin // 2, (margin + 1) // 2
-    return F.pad(x_NCHW, (before, after, before, after))
+    from torchvision.transforms.v2.functional import center_crop  # slow to import, and only RDED needs it
+
+    return center_crop(x_NCHW, [size, size])
 
 
 def easiest(loss_NM: Tensor, keep: int) -> tuple[Tensor, Tensor]:
@@ -182,24 +180,13 @@ def in_eight_bits(raw_NCHW: Tensor) -> Tensor:
     return _bytes(raw_NCHW).to(raw_NCHW) / 255
 
 
-def through_jpeg(raw_NCHW: Tensor, quality: int = 75) -> Tensor:
-    """Return raw pixels in [0, 1] of 1 or 3 channels as they come back from JPEG files."""
-    decoded = [_through_jpeg(pixels_CHW, quality) for pixels_CHW in _bytes(raw_NCHW).cpu()]
-    return torch.stack(decoded).to(raw_NCHW) / 255
+def through_jpeg(raw_NCHW: Tensor) -> Tensor:
+    """Return raw pixels in [0, 1] of 1 or 3 channels as they come back from JPEG files of quality 75."""
+    from torchvision.transforms.v2.functional import jpeg  # slow to import, and only RDED needs it
+
+    return jpeg(_bytes(raw_NCHW).cpu(), quality=75).to(raw_NCHW) / 255
 
 
 def _bytes(raw_NCHW: Tensor) -> Tensor:
     # The cast rounds down, as the published code does with the images it saves.
     return (raw_NCHW * 255).clamp(0, 255).to(torch.uint8)
-
-
-def _through_jpeg(pixels_CHW: Tensor, quality: int) -> Tensor:
-    height, width = pixels_CHW.shape[1:]
-    file = io.BytesIO()
-    pixels = pixels_CHW.permute(1, 2, 0).contiguous().numpy()
-    if len(pixels_CHW) == 1:
-        pixels = pixels.squeeze(2)  # Pillow takes a gray picture as height × width
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    # A bytearray, as torch warns of a tensor over bytes that cannot be written to.
-    decoded = torch.frombuffer(bytearray(Image.open(file).tobytes()), dtype=torch.uint8)
-    return decoded.view(height, width, -1).permute(2, 0, 1)

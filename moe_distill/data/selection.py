@@ -59,7 +59,7 @@ def k_center(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
 
 @called("kmeans")
 def k_means(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
-    """Choose the nearest row to each of n cluster centres; a row that is taken already gives way to the next.
+    """Choose the nearest row to each of n cluster centres that no other centre has taken.
 
     Source: the k-means selection of Cui et al., "DC-BENCH: Dataset Condensation Benchmark", NeurIPS 2022.
     """
@@ -68,7 +68,7 @@ def k_means(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
     f_ND = f_ND.double().cpu()
     clusters = KMeans(min(n, len(f_ND)), n_init=3, random_state=draw_seed(rng) % 2**32).fit(f_ND.numpy())
     chosen: list[int] = []
-    # In this loop, as two centres may have the same nearest row.
+    # One by one, as two centres may have the same nearest row.
     for centre_D in torch.from_numpy(clusters.cluster_centers_):
         chosen.append(_nearest(f_ND, centre_D, chosen))
     return torch.tensor(chosen)

@@ -37,7 +37,7 @@ class ShuffledEpochs:
             self.seed = draw_seed(rng)
             self.dealt = 0
             self._order_N = self._order_N[:0]
-        # The state holds the seed alone: after a resume the order is drawn again from it.
+        # The state holds no order: after a resume it is drawn again from the seed.
         if len(self._order_N) < len(rows_N):
             self._order_N = torch.randperm(len(rows_N), generator=stream(self.seed, "epoch"))
         self.dealt += n

@@ -3,13 +3,12 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from tqdm import tqdm
 
 from moe_distill.data.normalization import Whitening
-from moe_distill.data.real_set import RealSet
+from moe_distill.data.real_set import DataSource, RealSet
 from moe_distill.errors import InputError
 from moe_distill.store.damage import set_aside
 from moe_distill.store.locks import locked
@@ -19,15 +18,6 @@ LARGEST = 96  # side in pixels: the matrix over pairs of pixels of 96 × 96 colo
 # 255² · 256 < 2²⁴: products of so many pixels are summed without rounding in float32.
 _EXACT = 256
 _BAR_FROM = 100  # chunks; fitting fewer takes only seconds
-
-
-class Source(Protocol):
-    """Where real data comes from."""
-
-    name: str
-
-    def load(self, cache: Path) -> tuple[RealSet, RealSet]:
-        """Return the training and the test set."""
 
 
 @checked
@@ -42,7 +32,7 @@ class ZCA:
         eps: Added to each eigenvalue, in units of squared pixels in [0, 1] (published: 0.1).
     """
 
-    source: Source
+    source: DataSource
     eps: Positive
 
     @property
@@ -118,7 +108,7 @@ def moments(images_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     pixels_ND = images_NCHW.cpu().flatten(1)
     n, d = pixels_ND.shape
     # Sums of pixels and of their products are integers, exact in any order of summation; only the last step
-    # rounds. So every machine fits the same whitening, which artifacts are known by.
+    # rounds.
     total_DD = torch.zeros(d, d, dtype=torch.float64)  # exact for integers below 2⁵³
     chunks = pixels_ND.split(_EXACT)
     for chunk_ND in tqdm(chunks, "fitting the whitening", disable=len(chunks) <= _BAR_FROM):

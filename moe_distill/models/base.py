@@ -11,7 +11,7 @@ from moe_distill.seeding import global_seed, stream
 from moe_distill.validation.values import checked
 
 SMALLEST, LARGEST = 8, 224  # side of an image, in pixels
-MOST_WEIGHTS = 10**10  # 40 GB in float32: more would only be a slip in the settings
+MOST_WEIGHTS = 10**10  # 40 GB in float32: more is taken for a mistake in the settings
 Norm = Literal["instance", "batch", "group", "layer", "none"]
 
 
@@ -171,12 +171,6 @@ def scaled(base_width: int, factor: float) -> int:
     return max(1, round(base_width * factor))
 
 
-def instance_norm(channels: int) -> nn.GroupNorm:
-    """Return an instance norm without running statistics, so that train and eval mode agree."""
-    # One group per channel is an instance norm. DC's published code spells it this way, too.
-    return nn.GroupNorm(channels, channels, eps=1e-5)
-
-
 @checked
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
     """Return the normalisation called ``norm`` for maps of ``channels`` channels.
@@ -189,7 +183,9 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
     """
     match norm:
         case "instance":
-            return instance_norm(channels)
+            # One group per channel: an instance norm without running statistics, so that train and eval mode
+            # agree. DC's published code spells it this way, too.
+            return nn.GroupNorm(channels, channels)
         case "batch":
             return nn.BatchNorm2d(channels)
         case "group":

@@ -110,11 +110,11 @@ def swin(
 
 
 def keep_map(network: nn.Module, size: int, least: int) -> None:
-    """Remove halvings, in place, until the last map of ``size``-pixel images has ``least`` pixels a side.
+    """Remove halvings, in place, until the last map has at least ``least`` pixels a side.
 
-    Halvings are removed from the first one on: at 32 pixels a ResNet then has the stem of its CIFAR form,
-    whose first convolution and max pooling keep the size (only the kernel stays 7 × 7). A halving is every
-    layer of stride 2 at one depth, including that of a shortcut.
+    The images are ``size`` pixels a side. Halvings are removed from the first one on: at 32 pixels a ResNet
+    then has the stem of its CIFAR form, whose first convolution and max pooling keep the size (only the
+    kernel stays 7 × 7). A halving is every layer of stride 2 at one depth, including that of a shortcut.
     """
     halvings = _halvings(network)
     kept = max(0, (size // least).bit_length() - 1)

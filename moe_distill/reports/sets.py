@@ -15,9 +15,10 @@ from moe_distill.reports.looks import Look
 from moe_distill.reports.naming import without_seed
 from moe_distill.reports.set_charts import Place, curve_panels, features_svg
 from moe_distill.results.wording import count
-from moe_distill.store.damage import MANIFEST, Unreadable, say
+from moe_distill.store.damage import MANIFEST, Unreadable
 from moe_distill.store.tensor_files import load_whole
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion, union
+from moe_distill.terminal import say
 from moe_distill.training.trainer import read_curves
 
 MAX_SETS = 12  # on one page, which contains their pictures
@@ -218,7 +219,7 @@ def _projection(path: Path) -> tuple[list[Place], float]:
 def _report_unreadable(path: Path, error: Exception) -> None:
     """Report a file beside a set that the page is built without, as the set is complete without it."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    say(f"{path}: left out of the page, as it cannot be read ({reason})")
+    say(f"{path}: left out of the page, as it cannot be read ({reason})", style="yellow")
 
 
 def snapshots_of(folder: Path) -> dict[int, dict[int, torch.Tensor]]:

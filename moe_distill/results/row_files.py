@@ -12,8 +12,9 @@ from moe_distill.errors import FieldError, InputError
 from moe_distill.escaping import from_csv, in_csv
 from moe_distill.results.frames import typed_frame
 from moe_distill.results.schema import Schema, Value, columns_of, value_of
-from moe_distill.store.damage import require_readable, say, set_aside
+from moe_distill.store.damage import require_readable, set_aside
 from moe_distill.store.disk import atomic_path
+from moe_distill.terminal import say
 
 if TYPE_CHECKING:
     import polars as pl
@@ -239,4 +240,4 @@ def _disagreement(columns: Columns, first: int, other: int) -> list[str]:
 
 @functools.cache  # once a process, however often the tables are read
 def _report(line: str) -> None:
-    say(line)
+    say(line, style="yellow")

@@ -8,7 +8,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from moe_distill import terminal
+from moe_distill.store.identity import key_of
+from moe_distill.terminal import say
 
 MANIFEST = "manifest.json"
 # What reading a damaged JSON raises: a RecursionError beyond about a thousand nested brackets.
@@ -59,7 +60,7 @@ def flaw_of(folder: Path) -> str | None:
     """Return what is wrong with an artifact's folder in words, or None."""
     if (flaw := flaw_of_manifest(folder)) is not None:
         return flaw
-    return flaw_in_files(folder, json.loads((folder / MANIFEST).read_text()).get("files"))
+    return _flaw_in_files(folder, json.loads((folder / MANIFEST).read_text()).get("files"))
 
 
 def flaw_of_manifest(folder: Path) -> str | None:
@@ -69,24 +70,22 @@ def flaw_of_manifest(folder: Path) -> str | None:
         PermissionError: It may not be read, which is no damage.
     """
     if not folder.is_dir():
-        return "it is no folder"
+        return "it is not a folder"
     try:
         require_readable(folder / MANIFEST)
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if "files" in manifest and manifest["checksum"] != content_checksum(manifest):
             return f"{MANIFEST} is not what was written"
-        text = json.dumps({"schema": manifest["schema"], "settings": manifest["identity"]}, sort_keys=True)
+        is_own = key_of(manifest["identity"], manifest["schema"]) == folder.name
     except PermissionError:
         # What may not be read is not damaged: it must not be set aside.
         raise
     except (OSError, LookupError, TypeError, *Unreadable) as error:
         return f"{MANIFEST} cannot be read ({type(error).__name__})"
-    # The folder's name is the artifact's key, computed as by `identity.key`.
-    is_own = hashlib.sha256(text.encode()).hexdigest()[:32] == folder.name
     return None if is_own else f"{MANIFEST} is that of another artifact"
 
 
-def flaw_in_files(folder: Path, expected: Mapping[str, str] | None) -> str | None:
+def _flaw_in_files(folder: Path, expected: Mapping[str, str] | None) -> str | None:
     """Return what is wrong with the files of a folder in words, or None.
 
     Args:
@@ -114,7 +113,7 @@ def flaw_in_files(folder: Path, expected: Mapping[str, str] | None) -> str | Non
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.suffix in suffixes and name not in expected and name != MANIFEST:
-            return f"{name} is none of its files"
+            return f"{name} is not one of its files"
     return None
 
 
@@ -151,22 +150,18 @@ def _require_whole_safetensors(path: Path) -> None:
         raise ValueError("its size is not what its header says")
 
 
-def set_aside(path: Path, why: str) -> Path:
+def set_aside(path: Path, why: str) -> None:
     """Rename a damaged file or folder to ``<name>.damaged-<number>`` and print a line about it.
 
     Args:
         path: The file or folder.
         why: What is wrong with it, for the line.
-
-    Returns:
-        The new path.
     """
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name}.damaged-{number}")):
         number += 1
     path.replace(aside)
-    say(f"damaged: {path}: {why}; set aside as {aside.name}")
-    return aside
+    say(f"damaged: {path}: {why}; set aside as {aside.name}", style="yellow")
 
 
 def flaw_of_error(error: Exception, whole: str = "") -> str:
@@ -181,8 +176,3 @@ def flaw_of_error(error: Exception, whole: str = "") -> str:
         return str(error)
     first = errors()[0]  # of many, the first is enough to see that the file is damaged
     return ": ".join(filter(None, [".".join(map(str, first["loc"])) or whole, first["msg"]]))
-
-
-def say(line: str) -> None:
-    """Print a notice in yellow on one line."""
-    terminal.say(line, style="yellow")

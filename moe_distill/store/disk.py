@@ -162,8 +162,9 @@ def expanded(path: str | Path, key: str) -> Path:
         raise InputError(key, path, "a path; what ~ begins is the home of a user, here of none") from error
 
 
-class explain_disk_errors:
-    """Context manager that turns errors of the disk under some folders into an InputError.
+@contextlib.contextmanager
+def explain_disk_errors(folders: Mapping[str, str | Path]) -> Iterator[None]:
+    """Turn errors of the disk under some folders, raised in the block, into an InputError.
 
     Args:
         folders: The folders that are written to, each by the configuration key that sets it.
@@ -171,13 +172,10 @@ class explain_disk_errors:
     Raises:
         InputError: The disk is full, or a folder cannot be read or written.
     """
-
-    def __init__(self, folders: Mapping[str, str | Path]) -> None:
-        self.folders = {key: expanded(folder, key) for key, folder in folders.items()}
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if error is not None and (explanation := as_input_error(error, self.folders)) is not None:
+    paths = {key: expanded(folder, key) for key, folder in folders.items()}
+    try:
+        yield
+    except BaseException as error:
+        if (explanation := as_input_error(error, paths)) is not None:
             raise explanation from error
+        raise

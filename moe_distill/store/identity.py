@@ -118,7 +118,7 @@ def describe(value: Any, defaults: bool = True) -> Any:
     if dataclasses.is_dataclass(value):
         return _built(type(value), _fields_of(value), defaults)
     allowed = "a number, a text, a class, a function, a dataclass, or an object with describe()"
-    raise FieldError("", value, f"what says what decides it: {allowed}")
+    raise FieldError("", value, f"something that can be described: {allowed}")
 
 
 def _by_name(partial: functools.partial[Any]) -> dict[str, Any]:
@@ -203,10 +203,9 @@ def _importable_name(target: Any) -> str:
         FieldError: It cannot be. A closure, a lambda or a bound method depends on more than its name: two
             different ones would share a key.
     """
-    # Functions in C, such as math.sqrt, may have a __module__ of None.
-    if isinstance(target, types.BuiltinFunctionType) and isinstance(
-        target.__self__, type | types.ModuleType | None
-    ):
+    # torch's functions in C, such as torch.relu, cannot be found by their full name.
+    is_of_module = isinstance(target, types.BuiltinFunctionType) and target.__module__ is not None
+    if is_of_module and isinstance(target.__self__, type | types.ModuleType | None):
         return name_of(target)
     full = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
     try:
@@ -234,5 +233,10 @@ def key(settings: Any) -> str:
         >>> key({"epochs": 3}) == key({"epochs": 3.0}), len(key([]))
         (True, 32)
     """
-    text = as_json({"schema": SCHEMA, "settings": identity(settings)})
+    return key_of(identity(settings), SCHEMA)
+
+
+def key_of(described: Any, schema: int) -> str:
+    """Return the key of settings that are described already, as in manifests, by the rules of a schema."""
+    text = as_json({"schema": schema, "settings": described})
     return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -28,7 +28,7 @@ def read_json(path: Path, schema: Callable[..., T]) -> T | None:
     """
     try:
         require_readable(path)
-        return _adapter(schema).validate_json(path.read_bytes(), strict=True)
+        return adapter(schema).validate_json(path.read_bytes(), strict=True)
     except FileNotFoundError:
         return None
     except PermissionError:
@@ -39,7 +39,8 @@ def read_json(path: Path, schema: Callable[..., T]) -> T | None:
 
 
 @functools.cache
-def _adapter(schema: Any) -> Any:
+def adapter(schema: Any) -> Any:
+    """Return pydantic's validator of a class, made from its annotations."""
     from pydantic import TypeAdapter  # here, as its import takes a noticeable part of a program's start
 
     return TypeAdapter(schema)

@@ -4,7 +4,6 @@ This happens once, when such a store is first opened. To be dropped with the nex
 """
 
 import functools
-import hashlib
 import importlib.resources
 import json
 import pkgutil
@@ -14,7 +13,7 @@ from typing import Any
 
 from moe_distill.store.damage import MANIFEST, Unreadable, content_checksum, require_readable
 from moe_distill.store.disk import atomic_path, explain_disk_errors
-from moe_distill.store.identity import HOME, SCHEMA, as_json, defaults_of, key, name_of
+from moe_distill.store.identity import HOME, SCHEMA, as_json, defaults_of, key, key_of, name_of
 from moe_distill.store.locks import locked
 from moe_distill.terminal import say
 
@@ -93,7 +92,7 @@ def _imported(target: str) -> Any:
     module, _, name = target.rpartition(".")
     try:
         return pkgutil.resolve_name(f"{module}:{name}")
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # importing a package runs its code, which may raise anything
         raise NotFoundAgain(target) from error
 
 
@@ -148,15 +147,15 @@ def rekey(root: Path) -> None:
 
 
 def is_marked(root: Path) -> bool:
-    """Return True if a store is known to hold no artifacts of an earlier schema."""
+    """Return True if a store is known to hold no artifacts that :func:`rekey` can still rename."""
     try:
-        return int((root / MARKER).read_text()) == SCHEMA
+        return int((root / MARKER).read_text()) >= SCHEMA  # a later version may have marked it
     except (OSError, ValueError):
         return False
 
 
 def mark(root: Path) -> None:
-    """Record that a store holds no artifacts of an earlier schema."""
+    """Record that a store holds no artifacts that :func:`rekey` can still rename."""
     # Not atomically: a file that was cut is no number, and the store is merely searched once more.
     (root / MARKER).write_text(f"{SCHEMA}\n")
 
@@ -166,8 +165,7 @@ def _manifest_of(folder: Path) -> dict[str, Any] | None:
     try:
         require_readable(folder / MANIFEST)  # reading a pipe would block
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        text = json.dumps({"schema": FORMER, "settings": manifest["settings"]}, sort_keys=True)
-        if manifest["schema"] != FORMER or hashlib.sha256(text.encode()).hexdigest()[:32] != folder.name:
+        if manifest["schema"] != FORMER or key_of(manifest["settings"], FORMER) != folder.name:
             return None
         whole = "files" not in manifest or manifest["checksum"] == content_checksum(manifest)
     except (OSError, LookupError, TypeError, *Unreadable):
@@ -182,9 +180,8 @@ def _moved(folder: Path) -> bool:
         return False
     try:
         identity = converted(manifest["settings"])
-    except NotFoundAgain:
-        return False
-    except (LookupError, AttributeError, TypeError):  # early descriptions of schema 1 have other shapes
+    except (NotFoundAgain, LookupError, AttributeError, TypeError):
+        # Not only revised methods: early descriptions of schema 1 have other shapes.
         return False
     target = folder.with_name(key(identity))
     if target.exists():

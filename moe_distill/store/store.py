@@ -70,8 +70,7 @@ class Store:
         root: The folder, created when first written to. Artifacts of an earlier schema are renamed once.
 
     Attributes:
-        found: Kind and short key of each artifact that :meth:`obtain` found finished.
-        made: The same of each that it made.
+        made: Kind and short key of each artifact that :meth:`obtain` made.
 
     Example:
         >>> import tempfile
@@ -85,7 +84,6 @@ class Store:
     def __init__(self, root: Path | Text) -> None:
         self.root = expanded(root, "paths.store")
         rekey(self.root)
-        self.found: list[str] = []
         self.made: list[str] = []
         self._verified: set[Path] = set()  # checksums of large files are compared once a process
 
@@ -157,7 +155,7 @@ class Store:
         for name, annotation in annotations.items():
             inner = misfit(annotation, manifest[name]) if name in manifest else ("", None, "")
             if inner is not None:
-                self.set_aside(folder, f"{MANIFEST} does not tell {name}{inner[0]}")
+                self.set_aside(folder, f"{MANIFEST} lacks or has a wrong {name}{inner[0]}")
                 raise InputError(
                     "paths.store", folder, "what this package made; set aside, the same command makes it"
                 )
@@ -199,7 +197,6 @@ class Store:
         if existing := look(kind, settings):
             # A process that was stopped between finishing and cleaning up leaves its checkpoints.
             shutil.rmtree(unfinished, ignore_errors=True)
-            self.found.append(name)
             return existing
         with explain_disk_errors({"paths.store": self.root}):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -208,7 +205,6 @@ class Store:
                 mark(self.root)
             with self._locked(target, waiting=f"another process makes {name}; waiting for it"):
                 if target.is_dir():  # made by another process meanwhile
-                    self.found.append(name)
                     return target
                 self._make(target, settings, make)
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from annotated_types import MinLen
@@ -16,10 +16,12 @@ from safetensors.torch import load_file
 
 from moe_distill.data.normalization import FILE, Whitening
 from moe_distill.errors import InputError
-from moe_distill.store.damage import flaw_of_error, require_readable, say
+from moe_distill.store.damage import flaw_of_error, require_readable
 from moe_distill.store.disk import atomic_path
+from moe_distill.store.json_files import adapter
 from moe_distill.store.tensor_files import save_tensors
 from moe_distill.synthetic.provenance import Provenance
+from moe_distill.terminal import say
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def read_set(path: Path) -> tuple[dict[str, torch.Tensor], Provenance, str]:
         for file in (path.with_suffix(".json"), path):
             require_readable(file)
         # Strict: pydantic would otherwise turn texts into numbers. Fields of other versions are refused.
-        metadata = _schema().validate_json(
+        metadata = adapter(_Metadata).validate_json(
             path.with_suffix(".json").read_bytes(), strict=True, extra="forbid"
         )
         tensors = load_file(path)
@@ -162,15 +164,8 @@ def require_sealed(path: Path, written: str, loaded: str) -> None:
 
 @functools.cache  # one message for the files of all experts
 def _say_older(folder: Path) -> None:
-    say(f"{folder}: an older set, whose fingerprint does not cover its metadata; these are not verified")
-
-
-@functools.cache
-def _schema() -> Any:
-    """Return pydantic's validator of the metadata, made from the annotations of its classes."""
-    from pydantic import TypeAdapter  # slow to import, and only needed to read sets
-
-    return TypeAdapter(_Metadata)
+    note = "an older set, whose fingerprint does not cover its metadata; these are not verified"
+    say(f"{folder}: {note}", style="yellow")
 
 
 def _require_fit(tensors: Mapping[str, torch.Tensor], provenance: Provenance) -> None:

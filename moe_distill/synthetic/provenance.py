@@ -12,10 +12,9 @@ from moe_distill.data.normalization import Space
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.synthetic.tiling import Tiling
-from moe_distill.validation.values import LEAST_STD
+from moe_distill.validation.values import LEAST_STD, Text
 
 DIGITS = 16  # hex digits of the part of a fingerprint that covers the metadata
-Text = Annotated[str, MinLen(1)]
 
 
 def roster_is_a_list(settings: Mapping[str, object]) -> bool:

@@ -146,10 +146,6 @@ class SyntheticSet(nn.Module):
         """Return a sha256 over the tensors alone."""
         return set_files.fingerprint_of(self._tensors())
 
-    def dataset(self) -> TensorDataset:
-        """Return (standardised image, label) pairs as a torch data set; learned labels are distributions."""
-        return union([self]).dataset()
-
     def save(self, path: str | Path) -> None:
         """Write ``path`` (safetensors), the JSON beside it and the whitening, if any, each atomically."""
         path = Path(path)
@@ -228,7 +224,7 @@ class SyntheticUnion:
 
     def raw(self) -> Decoded:
         """Return every member's final images, decoded, as raw pixels ordered by class."""
-        labels_by_member = [m.decode()[1] for m in self.members]
+        labels_by_member = [m.labels.repeat(m.tiling.per_image) for m in self.members]
         labels = torch.cat(labels_by_member)
         counts = [len(member_labels) for member_labels in labels_by_member]
         experts = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))

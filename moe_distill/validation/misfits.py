@@ -22,7 +22,7 @@ from moe_distill.validation.wording import (
     SCALARS,
     Where,
     bounds_of,
-    describe_value,
+    describe_accepted,
     options_of,
     origin_of,
 )
@@ -172,7 +172,7 @@ def misfit(annotation: Any, value: Any) -> tuple[str, Any, str] | None:
     for option in options:
         for inner in _misfits_within(option, value):
             return inner
-    words = ", or ".join(dict.fromkeys(describe_value(option, value) for option in options))
+    words = ", or ".join(dict.fromkeys(describe_accepted(option, value) for option in options))
     return ("._target_", value["_target_"], words) if is_node(value) else ("", value, words)
 
 
@@ -188,7 +188,7 @@ def _misfits_within(kind: Any, value: Any) -> Iterator[tuple[str, Any, str]]:
             if declared:
                 accepted = f"there are {', '.join(sorted(declared))}"
             else:
-                accepted = f"each is {describe_value(name_kind, name)}"
+                accepted = f"each is {describe_accepted(name_kind, name)}"
             yield f".{name}", entry, f"no such key; {accepted}"
         elif inner := misfit(declared.get(name, entry_kind), entry):
             yield f".{name}{inner[0]}", inner[1], inner[2]

@@ -95,7 +95,7 @@ def bounds_of(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     return kind, tuple(bounds)
 
 
-def describe_value(annotation: Any, value: Any) -> str:
+def describe_accepted(annotation: Any, value: Any) -> str:
     """Return in words what an annotation accepts.
 
     Args:
@@ -103,7 +103,7 @@ def describe_value(annotation: Any, value: Any) -> str:
         value: The value that did not fit; limits and hints that it does not touch are left out.
 
     Example:
-        >>> describe_value(Annotated[int, Ge(1)], 0)
+        >>> describe_accepted(Annotated[int, Ge(1)], 0)
         'a whole number of at least 1'
     """
     kind, bounds = bounds_of(annotation)
@@ -115,7 +115,7 @@ def describe_value(annotation: Any, value: Any) -> str:
         return " or ".join(map(str, get_args(kind)))
     if origin_of(kind) is Sequence:
         part = next((p for p in get_args(kind) if p is not Ellipsis), Any)
-        each = " or ".join(describe_value(option, None) for option in options_of(part))
+        each = " or ".join(describe_accepted(option, None) for option in options_of(part))
         is_list = isinstance(value, Sequence) and not isinstance(value, str)
         what = "a list" if is_list else "a list in brackets, without quotes, such as [7,3]"
         return f"{what}{' that is not empty' * bool(bounds)}, each {each}"
@@ -145,8 +145,9 @@ def _limits(bounds: Sequence[Any], value: Any) -> str:
     """Return bounds in words."""
     size = abs(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0
     words = [_limit(bound) for bound in bounds]
-    # Limits of the machine interest only who exceeds them: "at most 2147483647" would hide the real bound.
-    if size <= MOST:
+    # A limit of the machine matters only to those who exceed it: "at most 2147483647" would hide the real
+    # bound. Not `size <= MOST`, which is also false for NaN.
+    if not size > MOST:
         words = [limit for limit in words if limit != _limit(Le(MOST))]
     if LARGEST < size < math.inf:
         words.append(f"at most {LARGEST}")

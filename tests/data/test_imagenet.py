@@ -150,7 +150,7 @@ def test_a_partial_tiny_imagenet_is_refused(tmp_path, cache, damage, told):
 
 def test_a_cut_off_zip_is_refused(tmp_path, cache):
     (tmp_path / "tiny-imagenet-200.zip").write_bytes(b"PK\3\4" + bytes(500))
-    with pytest.raises(InputError, match=r"^data\.root=.*tinyimagenet cannot be had.*tiny-imagenet-200/"):
+    with pytest.raises(InputError, match=r"^data\.root=.*tinyimagenet cannot be loaded.*tiny-imagenet-200/"):
         replace(TINY, root=str(tmp_path)).load(cache)
 
 

@@ -174,7 +174,7 @@ def test_a_cut_off_archive_is_refused(tmp_path, cache):
         packed.add(plant(tmp_path / "imagenette2-160", source("imagenette").wnids), "imagenette2-160")
     shutil.rmtree(tmp_path / "imagenette2-160")
     archive.write_bytes(archive.read_bytes()[:3000])
-    with pytest.raises(InputError, match=r"^data\.root=.*imagenette cannot be had"):
+    with pytest.raises(InputError, match=r"^data\.root=.*imagenette cannot be loaded"):
         source("imagenette", root=str(tmp_path)).load(cache)
     assert not (tmp_path / "imagenette2-160").exists()
 

@@ -7,7 +7,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from moe_distill.errors import InputError
 from moe_distill.models.alexnet import AlexNet
-from moe_distill.models.base import build, instance_norm, kept_poolings, norm_layer, scaled, stem_side
+from moe_distill.models.base import build, kept_poolings, norm_layer, scaled, stem_side
 from moe_distill.models.convnet import ConvNet
 from moe_distill.models.resnet import ResNet10, ResNet18
 from moe_distill.models.vgg import VGG11
@@ -26,16 +26,15 @@ def small(network, index):
 
 
 def test_instance_norm_is_per_image_and_channel():
-    x_NCHW, norm = randn(3, 5, 4, 4) * 3 + 1, instance_norm(5).double()
+    x_NCHW, norm = randn(3, 5, 4, 4) * 3 + 1, norm_layer("instance", 5).double()
     with torch.no_grad():
         norm.weight.copy_(randn(5))
         norm.bias.copy_(randn(7)[2:])
     for image in range(3):
         for channel in range(5):
             x = x_NCHW[image, channel]
-            expected = (x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt() * norm.weight[
-                channel
-            ] + norm.bias[channel]
+            standardised = (x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt()
+            expected = standardised * norm.weight[channel] + norm.bias[channel]
             torch.testing.assert_close(norm(x_NCHW)[image, channel], expected, rtol=0, atol=1e-9)
 
 

@@ -69,7 +69,7 @@ def test_one_file_more_of_a_kind_that_an_artifact_holds_is_damage(tmp_path, caps
     assert Store(tmp_path).find("thing", {"a": 1}) == folder
     (folder / "deep" / "more.json").write_text("{}")
     assert Store(tmp_path).find("thing", {"a": 1}) is None
-    assert f"damaged: {folder}: deep/more.json is none of its files; " in capsys.readouterr().out
+    assert f"damaged: {folder}: deep/more.json is not one of its files; " in capsys.readouterr().out
 
 
 WHOLE = {"seconds": 1.5, "peak_memory_mb": 9.0, "steps": 3, "images": 4}
@@ -83,7 +83,7 @@ def test_what_an_older_manifest_does_not_tell_is_one_line(tmp_path, capsys, cost
     assert store.find("thing", {}) == folder
     with pytest.raises(InputError, match=rf"^paths\.store={folder}: what this package made; set aside"):
         store.read_metadata(folder, cost=RecordedCost)
-    assert f"damaged: {folder}: manifest.json does not tell cost" in capsys.readouterr().out
+    assert f"damaged: {folder}: manifest.json lacks or has a wrong cost" in capsys.readouterr().out
     assert store.obtain("thing", {}, lambda folder: {"cost": WHOLE}) == folder
     assert store.read_metadata(folder, cost=RecordedCost) == {"cost": WHOLE}
 
@@ -115,7 +115,7 @@ def test_what_is_no_folder_is_set_aside_before_anything_is_made(tmp_path, capsys
         == Store(tmp_path).find("thing", {"a": 1})
         == place
     )
-    assert capsys.readouterr().out == f"damaged: {place}: it is no folder; set aside as {aside.name}\n"
+    assert capsys.readouterr().out == f"damaged: {place}: it is not a folder; set aside as {aside.name}\n"
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "deep/value.json"])

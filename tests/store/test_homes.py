@@ -27,7 +27,7 @@ def test_a_home_is_expanded_whatever_key_it_is_typed_for(key):
     [
         (lambda: Store("~nobody-here"), "paths.store"),
         (lambda: Folder("~nobody-here").load(Path("unused")), "data.root"),
-        (lambda: explain_disk_errors({"paths.runs": "~nobody-here"}), "paths.runs"),
+        (explain_disk_errors({"paths.runs": "~nobody-here"}).__enter__, "paths.runs"),
     ],
 )
 def test_a_home_of_nobody_is_one_line_where_a_yaml_says_it(act, key):

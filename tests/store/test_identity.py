@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 
 import pytest
 import torch
@@ -90,7 +91,7 @@ def test_descriptions_are_plain_and_say_what_decides_behaviour(value, want):
     "opaque", [object(), {1, 2}, [object()], Optics(object()), functools.partial(bend, object())]
 )
 def test_what_cannot_be_told_apart_is_refused(opaque):
-    with pytest.raises(FieldError, match=r"^a\S*=.*: what says what decides it: a number, a text"):
+    with pytest.raises(FieldError, match=r"^a\S*=.*: something that can be described: a number, a text"):
         key({"a": opaque})
 
 
@@ -106,6 +107,12 @@ def factory(by):
 def test_what_holds_more_than_its_name_says_has_no_key(place):
     with pytest.raises(FieldError, match=rf"^a\S*={HERE}\..*: a class or function of a module"):
         key({"a": factory(1)[place]})
+
+
+def test_functions_in_c_have_a_key_if_they_belong_to_a_module():
+    assert describe([math.sqrt, torch.relu]) == ["math.sqrt", "torch._VariableFunctionsClass.relu"]
+    with pytest.raises(FieldError, match=r"a class or function of a module"):
+        key({"a": dict.fromkeys})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -114,3 +114,18 @@ def test_what_is_damaged_stays_where_it_is(tmp_path, damage):
         (folder / "manifest.json").write_text(damage)
     Store(tmp_path)
     assert folder.is_dir() and not other.exists()
+
+
+def test_a_plug_in_that_cannot_be_imported_keeps_no_store_from_opening(tmp_path, monkeypatch, capsys):
+    (tmp_path / "lost_library.py").write_text("raise OSError('a shared library is missing')")
+    monkeypatch.syspath_prepend(tmp_path)
+    one = {"kind": "thing", "settings": {"target": "lost_library.Mine", "a": 1}}
+    folder = put(tmp_path / "store", one)
+    Store(tmp_path / "store")
+    assert folder.is_dir() and "1 stay as they are" in capsys.readouterr().out
+
+
+def test_the_mark_of_a_later_version_stays(tmp_path):
+    (tmp_path / MARKER).write_text(f"{identity.SCHEMA + 1}\n")
+    Store(tmp_path).obtain("thing", {"a": 1}, lambda folder: None)
+    assert (tmp_path / MARKER).read_text() == f"{identity.SCHEMA + 1}\n"

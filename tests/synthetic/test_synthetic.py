@@ -117,10 +117,10 @@ def test_sets_are_refused_for_data_they_were_not_distilled_from():
         together.require(CLASSES, 2, 16, MEAN, STD)
 
 
-@pytest.mark.parametrize("make", [lambda: a_set(1, tiling=2), lambda: union(different_members())])
+@pytest.mark.parametrize("make", [lambda: [a_set(1, tiling=2)], different_members])
 def test_a_set_is_an_ordinary_data_set(make):
-    one = make()
-    data, members = one.dataset(), getattr(one, "members", [one])
+    members = make()
+    data = union(members).dataset()
     assert isinstance(data, Dataset)
     total = sum(3 * m.provenance.ipc * m.tiling.per_image for m in members)
     batches = list(DataLoader(data, batch_size=5))

@@ -60,7 +60,7 @@ def test_what_is_evaluated_is_the_average_and_the_labels_that_were_learned():
     np.testing.assert_allclose(decoded.targets_MC[own].numpy(), softmax(soft.soft_labels.detach()), atol=1e-6)
     assert torch.equal(decoded.targets_MC[~own], torch.eye(3))
     assert union([hard]).raw().targets_MC is None
-    _, target = soft.dataset()[0]
+    _, target = union([soft]).dataset()[0]
     assert target.shape == (3,) and float(target.sum()) == pytest.approx(1)
 
 

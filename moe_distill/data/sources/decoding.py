@@ -61,12 +61,9 @@ def fit_square(image: Image.Image, size: int) -> Image.Image:
         >>> fit_square(Image.new("L", (30, 20)), 10).size
         (10, 10)
     """
-    width, height = image.size
-    short = min(width, height)
-    # Rounded as torchvision's Resize and CenterCrop do, to get the pixels of published 64×64 sets exactly.
-    width, height = size * width // short, size * height // short
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+    from torchvision.transforms.v2.functional import center_crop, resize  # slow to import
+
+    return center_crop(resize(image, [size]), [size, size])
 
 
 def _decode(tree: Tree, size: int | None, channels: int | None, accept: Callable[[int], None]) -> Tensors:

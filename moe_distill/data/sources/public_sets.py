@@ -1,4 +1,4 @@
-"""Sources of published data sets; nothing is imported, read or downloaded before ``load``."""
+"""Sources of published data sets; nothing is read or downloaded before ``load``."""
 
 import hashlib
 from abc import abstractmethod
@@ -83,8 +83,8 @@ class _Torchvision(PublishedSet):
         check_statistics(self.mean, self.std, 3)
         if self.root is not None:
             self._require_published(root)
-        # The files are the published ones: their pixels depend on the data set's name, the size and, for the
-        # labels' order, the class names.
+        # The files are the published ones: their pixels depend on the data set's name and the size. The class
+        # names are in the file's name so that a cached file does not bypass their check in `_read`.
         names = hashlib.sha256(repr(tuple(self.classes)).encode()).hexdigest()[:8]
         return cached(cache / f"{self.dataset}-{self.size}-{names}.safetensors", lambda: self._read(root))
 

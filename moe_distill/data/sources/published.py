@@ -110,4 +110,4 @@ class PublishedSet(ABC):
             zipfile.BadZipFile,
         ) as error:
             ways = f"set it to {self._files()}, or to {LAYOUT}"
-            raise InputError(KEY, self.root, f"{self.name} cannot be had ({error}): {ways}") from error
+            raise InputError(KEY, self.root, f"{self.name} cannot be loaded ({error}): {ways}") from error

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moe_distill.synthetic.formats.foreign import Statistics
+from moe_distill.data.real_set import Statistics
 
 FILE = "about.json"
 _MOST_BYTES = 1 << 22  # exports write far less; a larger file is another program's

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from moe_distill.data.real_set import Statistics
 from moe_distill.errors import InputError
-from moe_distill.synthetic.formats.foreign import ForeignSet, Statistics, TargetData
+from moe_distill.synthetic.formats.foreign import ForeignSet, TargetData
 
 AUTO, OURS = "auto", "ours"
 KEY = "pipeline.convention"

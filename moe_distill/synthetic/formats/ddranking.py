@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 
 from moe_distill.data.normalization import Normalisation
+from moe_distill.data.real_set import Statistics
 from moe_distill.errors import InputError
 from moe_distill.store.store import write_json
+from moe_distill.synthetic.formats import about
 from moe_distill.synthetic.formats.conventions import CONVENTIONS
-from moe_distill.synthetic.formats.foreign import Statistics
 from moe_distill.synthetic.formats.writing import EXACT, ExportReport, facts_of, learned_labels
 from moe_distill.synthetic.provenance import Provenance
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
@@ -62,7 +63,7 @@ def write_ddranking(together: SyntheticUnion, source: Path, folder: Path) -> Exp
     notes = _notes(together, images_per_class, classes, (mean, std))
     of_files = {"classes": list(classes), "mean": list(mean), "std": list(std)}
     of_files |= {"images_per_class": images_per_class, "notes": notes}
-    write_json(folder / "about.json", {**facts_of(together), **of_files})
+    write_json(folder / about.FILE, {**facts_of(together), **of_files})
     untouched = all(m.provenance.space != "raw" and m.tiling.per_image == 1 for m in members)
     if untouched and (mean, std) == (p.mean, p.std):
         return ExportReport(EXACT, notes)

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from moe_distill.data.normalization import Space
+from moe_distill.data.real_set import Statistics
 
 KEY = "pipeline.path"
-Statistics = tuple[float, ...]
 ANY: tuple[Space, ...] = ("raw", "standardised", "zca")
 
 

@@ -142,7 +142,7 @@ def images(value: object, path: Path, wanted: TargetData) -> torch.Tensor:
     """Return images (N, C, H, W) after checking that they have the data's shape.
 
     Raises:
-        InputError: If they do not, or as for :func:`dense`.
+        InputError: If they do not, or as for :func:`checked_tensor`.
     """
     images_NCHW = checked_tensor(value, path, "images", wanted)
     if images_NCHW.ndim != 4 or tuple(images_NCHW.shape[1:]) != wanted.shape:
@@ -159,7 +159,7 @@ def rate(value: object, path: Path, wanted: TargetData) -> float:
     """Return a learned step size, stored as a number or as a tensor with one.
 
     Raises:
-        InputError: If it is not a finite number above 0, or as for :func:`dense`.
+        InputError: If it is not a finite number above 0, or as for :func:`checked_tensor`.
     """
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         value = checked_tensor(value, path, "a step size", wanted).item()

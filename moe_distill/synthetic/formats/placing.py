@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from moe_distill.errors import InputError
+from moe_distill.store.damage import checksum
 
 KEY = "pipeline.to"
 
@@ -47,8 +48,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 def digest_of(path: Path) -> str:
     """Return the sha256 of a file, or of the lines ``<sha256>  <name>`` of all files in a folder, sorted."""
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return checksum(path)
     files = sorted(p for p in path.rglob("*") if p.is_file())
     lines = [f"{digest_of(p)}  {p.relative_to(path).as_posix()}\n" for p in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

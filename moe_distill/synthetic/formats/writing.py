@@ -9,6 +9,7 @@ from typing import TypedDict
 from moe_distill.data.normalization import FILE
 from moe_distill.store.store import write_json
 from moe_distill.synthetic.files import files_of
+from moe_distill.synthetic.formats import about
 from moe_distill.synthetic.formats.image_folder import write_class_folders
 from moe_distill.synthetic.synthetic_set import SyntheticUnion
 
@@ -84,7 +85,7 @@ def write_pictures(together: SyntheticUnion, source: Path, folder: Path) -> Expo
     write_class_folders(decoded.images_MCHW.cpu(), decoded.labels_M.cpu(), folder)
     exact = exactness(together)
     facts = {**facts_of(together), **clamping(together), "space": "raw", "exact": exact}
-    write_json(folder / "about.json", facts)
+    write_json(folder / about.FILE, facts)
     return ExportReport(exact)
 
 
