@@ -63,7 +63,7 @@ CASES = [
     (["hydra.searchpath=[file:///nope]"], "hydra.searchpath=file:///nope: folders of yamls"),
     (["hydra.run.dir="], "hydra.run.dir=: a folder"),
     (["hydra.output_subdir=../x"], "hydra.output_subdir=../x: the name of one folder, or null"),
-    (["runtime.output=x"], "runtime.output=x: left out: hydra.run.dir says where a run works"),
+    (["runtime.output=x"], "runtime.output=x: not set here; set hydra.run.dir"),
     (
         ["-m", "split=1x2,5x2", "pipeline=status", "hydra/launcher=basic"],
         "hydra/launcher=basic: process or",
@@ -80,7 +80,7 @@ CASES = [
     (["-m", "+a.b.c=3", "split=1x2,5x2"], "a.b.c=3: no such key; there are after_sweep"),
     (
         ["method=dm", "+shorten.dm.real_batch=16"],
-        "shorten.dm.real_batch=16: left out: the method has its own value",
+        "shorten.dm.real_batch=16: not set here: the method has a value already",
     ),
     (["method.factor=100"], "method.factor=100: at most 8, the side of an image in pixels"),
     (

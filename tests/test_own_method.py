@@ -2,6 +2,7 @@
 open."""
 
 import json
+import sys
 
 import pytest
 from conftest_called import refused
@@ -69,6 +70,14 @@ def test_a_method_of_ones_own_needs_a_module_and_a_yaml(called, toy, tmp_path, t
     assert called(*toy, *typed)[0] == 0
     settings = settings_of(tmp_path / "store")
     assert (settings["iterations"], settings["lr"]) == (iterations, lr)
+
+
+def test_a_method_of_ones_own_that_lists_nothing_to_train_is_named(called, toy, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "toy_method", raising=False)
+    (tmp_path / "toy_method.py").write_text(OWN[: OWN.index("    def parameter_groups")])
+    code, error = called(*toy)
+    allowed = "a method whose parameter_groups has the images, or with trainable = False"
+    assert (code, error.splitlines()[-1]) == (2, f"error: method=toy: {allowed}")
 
 
 def test_a_setting_of_ones_own_method_that_nothing_fills_is_named(called, toy, tmp_path):

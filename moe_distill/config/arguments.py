@@ -146,7 +146,7 @@ def with_text_quoted(argument: str, sweeping: bool) -> str:
     quoted = f"{key}={','.join(QuotedString(part, Quote.single).with_quotes() for part in values)}"
     if _parsed(f"{key}=0") is None:
         raise InputError(
-            key, value, "a key that is names parted by dots, after an @ too: +data@pipeline.onto"
+            key, value, "a key of names separated by dots, such as method.lr or +data@pipeline.onto"
         )
     if not is_text or _parsed(quoted) is None:
         raise InputError(key, value, "a value whose quotes and brackets are closed")

@@ -123,7 +123,7 @@ def check_groups(tree: Mapping[str, object], options: Callable[[str], Sequence[s
         # A removed group is null here, or holds only the settings that others put into it.
         value = "null" if node is None or isinstance(node, dict) else node
         names = options(name)
-        allowed = f"one of {', '.join(names)}" if names else "left as it is, or its settings set"
+        allowed = f"one of {', '.join(names)}" if names else "not removed; change its settings instead"
         raise InputError(name, value, allowed)
 
 

@@ -32,13 +32,11 @@ def check_flags(arguments: Sequence[str]) -> str | None:
     parser.error = refuse  # type: ignore[method-assign]
     flags = parser.parse_args([*arguments])
     if flags.experimental_rerun is not None:  # a pickle, which can execute anything
-        allowed = "left out: nobody reads what such a file does; give the command line itself once more"
+        allowed = "left out: such a file can execute code; type the command line again"
         raise InputError("--experimental-rerun", flags.experimental_rerun, allowed)
     for name, needed in (("resolve", flags.cfg or flags.help), ("package", flags.cfg)):
         if getattr(flags, name) and not needed:
-            raise InputError(
-                f"--{name}", getattr(flags, name), "beside --cfg job, of which it says what is shown"
-            )
+            raise InputError(f"--{name}", getattr(flags, name), "only together with --cfg job")
     commands = [f"--{name}" for name in _COMMANDS if getattr(flags, name)]
     if len(commands) > 1:
         raise InputError("flags", " ".join(commands), "one of them")

@@ -54,7 +54,7 @@ def check_shortened_has_effect(
         _, shortened, *path = key.split(".")  # shorten.<method>.<setting>
         settings = [functools.reduce(_entry, path, node) for name, node in methods if name == shortened]
         if path and settings and not any(map(_is_open, settings)):
-            allowed = f"left out: the method has its own value; method.{'.'.join(path)}= sets that"
+            allowed = f"not set here: the method has a value already; set method.{'.'.join(path)}"
             raise InputError(key, value, allowed)
 
 

@@ -77,10 +77,10 @@ def check_typed(arguments: Iterable[str]) -> None:
         if key == "hydra.output_subdir" and value != "null" and misfit(FolderName, value) is not None:
             raise InputError(key, value, "the name of one folder, or null")
         if key == "runtime.output":
-            raise InputError(key, value, "left out: hydra.run.dir says where a run works")
+            raise InputError(key, value, "not set here; set hydra.run.dir to choose the run's folder")
         # Hydra merges mappings, so that an empty one removes nothing.
         if typed_value == "{}" and not typed.startswith("+"):
-            allowed = f"left out: what is there is kept beside it; ~{key}.<name> takes an entry away"
+            allowed = f"not {{}}, which removes nothing; ~{key}.<name> removes an entry"
             raise InputError(key, value, allowed)
 
 
@@ -98,5 +98,7 @@ def check_here(hydra: Any) -> None:
             raise InputError("hydra.searchpath", place, "folders of yamls that are there")
     if hydra.job.chdir:  # relative paths in settings would then point elsewhere
         raise InputError(
-            "hydra.job.chdir", True, "false: relative paths are those of the folder where one types"
+            "hydra.job.chdir",
+            True,
+            "false: relative paths refer to the folder in which the command is started",
         )

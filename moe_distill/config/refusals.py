@@ -70,12 +70,10 @@ def _of_names(lines: list[str]) -> str | None:
         return f"{name}: in {file}.yaml: {no_such(name, at_top())}"
     if lines[-1].startswith(_APPEND_GROUP):
         override = lines[-1].removeprefix(_APPEND_GROUP)
-        return f"{override}: with a plus in front, +{override}, as nothing of that group is chosen yet"
+        return f"{override}: nothing of that group is chosen yet; type +{override}"
     if lines[0].startswith(_OPEN):
         group = lines[0].removeprefix(_OPEN).partition("'")[0]
-        return (
-            f"{group}=???: one that is named, as what else was chosen leaves it open: {', '.join(lines[2:])}"
-        )
+        return f"{group}=???: must be chosen, as these experts have no common default: {', '.join(lines[2:])}"
     return None
 
 
@@ -161,5 +159,5 @@ def no_such_key(override: str, parent: Any) -> str:
     target = parent.get("_target_") if parent and OmegaConf.is_dict(parent) else None
     takes = settable_parameters(target) if isinstance(target, str) else []
     if name in takes:
-        return f"{override}: with a plus in front, +{override}, as the yaml leaves it at its default"
+        return f"{override}: not in the yaml, which uses the default; type +{override}"
     return f"{override}: no such key; there are {listed({*(parent or ()), *takes})}"

@@ -175,16 +175,16 @@ class Runtime:
             curves_every=self.curves_every,
         )
 
-    def record_cost(self, stage: str, what: str, cost: RecordedCost, found: bool) -> None:
+    def record_cost(self, stage: str, what: str, cost: RecordedCost, reused: bool) -> None:
         """Record the cost of a stage for the report and the dashboard.
 
         Args:
             stage: ``pretrain``, ``distill`` or ``evaluate``.
             what: What it worked on.
             cost: What it took.
-            found: Whether it was found finished in the store.
+            reused: Whether it was found finished in the store.
         """
-        self.costs.append(StageCost(stage, what, found, **cost))
+        self.costs.append(StageCost(stage, what, reused, **cost))
         self.tracker.summary(cost_totals(self.costs))
 
 

@@ -9,10 +9,25 @@ from moe_distill.store.identity import word_of
 
 
 class StudentRow(TypedDict, total=False):
-    """A student's row before it is written to a table, or some of its columns.
+    """A student's row before it is written to ``results.csv``, or some of its columns.
 
-    The table's schema (:class:`~moe_distill.results.schema.ResultRow`) says what each column holds. Where a
-    column of numbers has none, it holds an empty text. Columns that are not known yet are missing.
+    Unknown numbers are empty texts; columns that are not known yet are missing. The columns are:
+
+    - of the set: ``roster`` (``idm5x2``), ``method``, ``noe``, ``ipc`` (stored images per class of each
+      expert, ``7+3`` if they differ), ``dataset``, ``data_variant`` (where its pixels came from),
+      ``partition``, ``init``, ``diversity``, ``regulariser``, ``iterations``, ``distill_seed``,
+      ``set_fingerprint``; ``preset_row``, the ipc of the published row of settings; ``dcor2_unbiased``, the
+      mean over pairs of experts and the networks φ;
+    - of the student: ``architecture``, ``width`` (factor on its channels), ``seed``, ``fusion``, ``recipe``,
+      ``recipe_key`` (8 hexadecimal digits of its settings), ``lr`` (the first), ``epochs``, ``steps``,
+      ``images_decoded`` (training images after decoding);
+    - the result: ``accuracy_last`` and ``accuracy_best``, test accuracies as fractions after the last and the
+      best tested epoch, NaN for a student that diverged;
+    - the cost: ``distill_seconds`` of the set; ``train_seconds`` of this student (the time of students that
+      were trained together, divided by their number); ``peak_memory_mb``, in MiB, the larger one of
+      distilling and training;
+    - the origin: ``experiment``, ``scale``, ``overrides`` (what the job sets; empty for a baseline),
+      ``config_hash`` (the row's key), ``device``, ``hardware``, ``dtype``, ``commit``.
     """
 
     experiment: str

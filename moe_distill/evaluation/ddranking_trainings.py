@@ -187,7 +187,8 @@ def trainings(
     """
     train, test = data
     search.check(train, sum(training_set.stored))
-    finals = trials = _training_sets(training_set, train, test, draw_random, protocol.student_seeds)
+    finals = _training_sets(training_set, train, test, draw_random, protocol.student_seeds)
+    trials = finals
     if search.needs_held_out:
         kept, held_out = search.split(train)
         trial_sets = _training_sets(training_set, kept, test, draw_random, protocol.student_seeds)

@@ -56,8 +56,8 @@ def _architecture(
     ]
     words = [word for word in (rows[0]["diversity"], rows[0]["fusion"]) if word != "none"]
     # Not `not missing`: another process may have trained them meanwhile.
-    found = runtime.store.count_made(COHORT) == made_before
-    runtime.record_cost("evaluate", " ".join([rows[0]["roster"], name, *words]), cost_of(rows), found)
+    reused = runtime.store.count_made(COHORT) == made_before
+    runtime.record_cost("evaluate", " ".join([rows[0]["roster"], name, *words]), cost_of(rows), reused)
     return rows
 
 

@@ -11,7 +11,7 @@ from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import renamed, within
 from moe_distill.evaluation.columns import StudentRow, columns_of_plan, columns_of_real
-from moe_distill.experts.distillation import MANIFEST_ENTRIES, Distillation
+from moe_distill.experts.distillation import RECORDED, Distillation
 from moe_distill.store.identity import describe
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.training.batches import TrainingPool, real_pool, tensor_pool
@@ -64,7 +64,7 @@ def training_set_of(plan: Distillation, runtime: Runtime, path: str | None = Non
     with within("plan"):
         plan.check(train)
     folder = plan.find(runtime.store, train)
-    metadata = runtime.store.read_metadata(folder, **MANIFEST_ENTRIES)
+    metadata = runtime.store.read_metadata(folder, **RECORDED)
     dependence = metadata["dcor2_unbiased"]
     columns: StudentRow = {
         "dataset": train.name,

@@ -95,7 +95,9 @@ class Diversity:
         rows, unit = (per_class, "a class") if by_class else (per_class * classes, "an expert")
         least = self.measure.least_rows
         if rows < least:
-            reason = f"it compares {least} images of {unit} at least, here are {rows} ({classes} classes)"
+            reason = (
+                f"the measure needs at least {least} images of {unit}; there are {rows} ({classes} classes)"
+            )
             allowed = f"none (diversity=none), or more images per class: {reason}"
             if by_class:
                 raise FieldError("scope", self.scope, allowed)

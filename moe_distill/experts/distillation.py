@@ -31,11 +31,7 @@ from moe_distill.validation.values import Whole, checked
 
 KIND = "set"
 # Results that the manifest of a set records.
-MANIFEST_ENTRIES: Mapping[str, Any] = {
-    "cost": RecordedCost,
-    "iterations": Whole,
-    "dcor2_unbiased": float | None,
-}
+RECORDED: Mapping[str, Any] = {"cost": RecordedCost, "iterations": Whole, "dcor2_unbiased": float | None}
 
 
 @checked

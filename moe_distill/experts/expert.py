@@ -169,8 +169,15 @@ class Expert(pl.LightningModule):
             self.start()
 
     def configure_optimizers(self) -> Any:
-        """Return the set's optimiser; None for a set that never moves."""
+        """Return the set's optimiser; None for a set that never moves.
+
+        Raises:
+            InputError: The method is trainable, but lists nothing to train.
+        """
         groups = self.method.parameter_groups(self.synthetic)
+        if self.method.trainable and not groups:
+            allowed = "a method whose parameter_groups has the images, or with trainable = False"
+            raise InputError("method", self.spec.name, allowed)
         return self.resources.optimizer(groups) if groups else None
 
     def train_dataloader(self) -> DataLoader[int]:

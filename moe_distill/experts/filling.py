@@ -54,13 +54,13 @@ class Presets:
                 itself has it; otherwise it is the path of the source, such as ``presets.shorten.idm.lr``.
         """
         name = word_of(method.func)
-        own_row, own, own_path = self._own_row(name, ipc)
+        user_row_ipc, user_row, user_row_path = self._user_row(name, ipc)
         row, published = published_row(kind_of(method).presets, self.data, self.normalisation, ipc)
         # "or", because a configuration may set the entry to null.
         shorter = self.shorten.get(name) or {}
-        check_row(method, own, own_path)
+        check_row(method, user_row, user_row_path)
         check_row(method, shorter, f"presets.shorten.{name}")
-        filled = _filled(method, _layered(_without_none(shorter), _layered(own, published)))
+        filled = _filled(method, _layered(_without_none(shorter), _layered(user_row, published)))
         if (missing := missing_parameter(filled, {})) is not None:
             raise FieldError(f"method.{missing}", "", _NO_VALUE)
         try:
@@ -70,12 +70,12 @@ class Presets:
             if _has(method, setting):
                 raise error.inside("method") from error
             # The error names the place where the user can change the value.
-            sources = {f"presets.shorten.{name}": shorter, own_path: own}
+            sources = {f"presets.shorten.{name}": shorter, user_row_path: user_row}
             paths = [path for path, settings in sources.items() if setting_at(settings, setting) is not None]
             raise error.inside(paths[0] if paths else "method") from error
-        return filled, row if own_row is None else own_row
+        return filled, row if user_row_ipc is None else user_row_ipc
 
-    def _own_row(self, name: str, ipc: int) -> tuple[int | None, Settings, str]:
+    def _user_row(self, name: str, ipc: int) -> tuple[int | None, Settings, str]:
         """Return the nearest of the user's own rows: its ipc, its settings and its path in this object."""
         rows_by_data = self.rows.get(name) or {}
         data = most_specific_key(rows_by_data, self.data, self.normalisation)

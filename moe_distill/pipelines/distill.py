@@ -20,7 +20,7 @@ from moe_distill.errors import InputError, within
 from moe_distill.evaluation.columns import StudentRow
 from moe_distill.experts.callbacks import SaveSets, Snapshots, Threads
 from moe_distill.experts.coordinator import DiversityCoordinator
-from moe_distill.experts.distillation import KIND, MANIFEST_ENTRIES, Distillation
+from moe_distill.experts.distillation import KIND, RECORDED, Distillation
 from moe_distill.experts.mixture import Mixture
 from moe_distill.models.base import Network
 from moe_distill.pipelines.stage import Missing, Pipeline, Stage, Work
@@ -110,11 +110,11 @@ def distill(plan: Distillation, runtime: Runtime) -> dict[str, float | None]:
     settings = plan.settings(train, runtime.cache)
     made_before = runtime.store.count_made(KIND)
     folder = runtime.store.obtain(KIND, settings, lambda new: _make(new, plan, train, runtime))
-    found = runtime.store.count_made(KIND) == made_before  # also if another process made it meanwhile
-    metadata = runtime.store.read_metadata(folder, **MANIFEST_ENTRIES)
+    reused = runtime.store.count_made(KIND) == made_before  # also if another process made it meanwhile
+    metadata = runtime.store.read_metadata(folder, **RECORDED)
     term = f" {plan.term.title}" if plan.term else ""
-    runtime.record_cost("distill", f"{plan.roster}{term}", metadata["cost"], found)
-    if found or runtime.processes > 1:
+    runtime.record_cost("distill", f"{plan.roster}{term}", metadata["cost"], reused)
+    if reused or runtime.processes > 1:
         # A mixture in this process logs its curves while it runs. Spawned processes have no logger, as a
         # dashboard's run belongs to the process that opened it.
         replay(read_curves(folder / "curves.csv"), runtime.tracker.loggers())

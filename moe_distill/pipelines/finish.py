@@ -121,6 +121,6 @@ def _print(rows: "pl.DataFrame", runtime: Runtime, page: Path) -> None:
             if lead.difference is not None:
                 say(f"{variant} over {opponent}: {lead} points (95 %, {lead.over})")
     # Whoever repeats a run sees that nothing was computed anew.
-    found = sum(cost.found for cost in runtime.costs)
-    say(f"{found} of {len(runtime.costs)} stages were found finished in {runtime.store.root}")
+    reused = sum(cost.found for cost in runtime.costs)
+    say(f"{reused} of {len(runtime.costs)} stages were found finished in {runtime.store.root}")
     say(f"rows: {runtime.output / 'results.csv'}\npage: {page}")

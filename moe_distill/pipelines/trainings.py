@@ -94,9 +94,9 @@ class PoolTraining(Training):
             return _metadata(classifier, cost, self.train)
 
         folder = runtime.store.obtain(pools.KIND, self.settings, make)
-        metadata = runtime.store.read_metadata(folder, **pools.MANIFEST_ENTRIES)
-        found = runtime.store.count_made(pools.KIND) == made_before
-        runtime.record_cost("pretrain", name, metadata["cost"], found)
+        metadata = runtime.store.read_metadata(folder, **pools.RECORDED)
+        reused = runtime.store.count_made(pools.KIND) == made_before
+        runtime.record_cost("pretrain", name, metadata["cost"], reused)
         return [float(metadata["accuracy"])]
 
 
@@ -143,7 +143,7 @@ class TrajectoryTraining(Training):
         accuracies = []
         for index in range(self.pool.networks):
             folder = self._obtained(index, runtime, verify)
-            metadata = runtime.store.read_metadata(folder, **pools.MANIFEST_ENTRIES)
+            metadata = runtime.store.read_metadata(folder, **pools.RECORDED)
             # Also of a teacher that was found: its cost and accuracy were recorded with it.
             costs.append(metadata["cost"])
             accuracies.append(float(metadata["accuracy"]))
@@ -154,8 +154,8 @@ class TrajectoryTraining(Training):
             "steps": sum(cost["steps"] for cost in costs),
             "images": sum(cost["images"] for cost in costs),
         }
-        found = runtime.store.count_made(trajectories.KIND) == made_before
-        runtime.record_cost("pretrain", f"trajectories of {self.name}", total, found)
+        reused = runtime.store.count_made(trajectories.KIND) == made_before
+        runtime.record_cost("pretrain", f"trajectories of {self.name}", total, reused)
         return accuracies
 
     def _obtained(self, index: int, runtime: Runtime, verify: bool) -> Path:

@@ -62,7 +62,7 @@ class Cell:
     students: int
     diverged: int
     distillations: int
-    expected_distillations: int
+    planned: int
     values: Sequence[float]
     paper: float | None
 

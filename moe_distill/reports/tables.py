@@ -92,10 +92,8 @@ def seeds_of(cells: Sequence[Cell]) -> dict[tuple[str, str], str]:
     """
     counts: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for cell in cells:
-        if cell.architecture != AVERAGE and cell.expected_distillations:
-            counts.setdefault((cell.dataset, cell.variant), []).append(
-                (cell.distillations, cell.expected_distillations)
-            )
+        if cell.architecture != AVERAGE and cell.planned:
+            counts.setdefault((cell.dataset, cell.variant), []).append((cell.distillations, cell.planned))
     # By variant: the fewest that any architecture has, and the most that any is to have.
     totals = {
         variant: (min(done for done, _ in numbers), max(total for _, total in numbers))

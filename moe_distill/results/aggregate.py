@@ -32,10 +32,9 @@ def aggregate(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
         Columns ``dataset, method, noe, budget, recipe, scale, variant, architecture``; ``mean`` and ``sd``
         (of the sample) of the students' accuracies, fractions, null where there are too few; ``students`` and
         how many of them ``diverged``, which no mean includes; ``distillations``, the number of distillation
-        seeds of trained students, and ``expected_distillations``, the number including students to come;
+        seeds of trained students, and ``planned``, the number including students to come;
         ``values``, the accuracies; ``paper``, the paper's accuracy or null. In lines of the architecture
-        ``average``, mean, values and paper are taken over the architectures' means; they are null where one
-        is missing.
+        ``average``, mean, values and paper are of the architectures' means, null where one is missing.
 
     Raises:
         InputError: See :func:`~moe_distill.results.question.published`.
@@ -50,7 +49,7 @@ def aggregate(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
         trained.sum().cast(pl.Int64).alias("students"),
         (trained & ~finite).sum().cast(pl.Int64).alias("diverged"),
         pl.col("distill_seed").filter(trained).n_unique().cast(pl.Int64).alias("distillations"),
-        pl.col("distill_seed").n_unique().cast(pl.Int64).alias("expected_distillations"),
+        pl.col("distill_seed").n_unique().cast(pl.Int64).alias("planned"),
         pl.col("accuracy").filter(finite).alias("values"),
     )
     description = [pl.col(c).first() for c in _DESCRIPTION]
@@ -59,20 +58,11 @@ def aggregate(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
     # The full grid, also where a variant has no student of an architecture.
     grid = variants.join(architectures, on="dataset", maintain_order="left_right")
     full = grid.join(cells, on=_CELL, how="left", maintain_order="left").with_columns(
-        pl.col("students", "diverged", "distillations", "expected_distillations").fill_null(0),
+        pl.col("students", "diverged", "distillations", "planned").fill_null(0),
         pl.col("values").fill_null([]),
     )
     full = full.join(_paper(frame, question), on=_CELL, how="left", maintain_order="left")
-    numbers = (
-        "mean",
-        "sd",
-        "students",
-        "diverged",
-        "distillations",
-        "expected_distillations",
-        "values",
-        "paper",
-    )
+    numbers = ("mean", "sd", "students", "diverged", "distillations", "planned", "values", "paper")
     lines = pl.concat([full, _averages(full)], how="diagonal")
     return lines.select("dataset", *_DESCRIPTION, "variant", "architecture", *numbers)
 
@@ -91,7 +81,7 @@ def _averages(full: "pl.DataFrame") -> "pl.DataFrame":
         mean_if_complete("mean"),
         mean_if_complete("paper"),
         pl.col("students", "diverged").sum(),
-        pl.col("distillations", "expected_distillations").max(),
+        pl.col("distillations", "planned").max(),
         pl.col("mean").drop_nulls().alias("values"),
     )
 

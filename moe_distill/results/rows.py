@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "RANDOM", "RANDOM_TILED", "REAL", "Row", "Rows"]
 
 # Methods whose images are real ones, drawn at random: the baselines of all others.
-RANDOM, RANDOM_TILED = REAL = "random", "random_tiled"
+RANDOM, RANDOM_TILED = "random", "random_tiled"
+REAL = (RANDOM, RANDOM_TILED)
 
 # The columns that may distinguish variants of one roster, those first that read best in a name.
 _DISTINGUISHING = (

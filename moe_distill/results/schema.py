@@ -61,7 +61,10 @@ _OF_TRAINING = {
 
 @dataclass(frozen=True)
 class ResultRow:
-    """The row of one student; its fields are the columns of ``results.csv``."""
+    """The row of one student; its fields are the columns of ``results.csv``.
+
+    :class:`~moe_distill.evaluation.columns.StudentRow` says what each one holds.
+    """
 
     experiment: str
     scale: str
@@ -126,7 +129,8 @@ def _schema(name: str, columns: Mapping[str, object]) -> Schema:
     return make_dataclass(name, columns.items(), frozen=True)
 
 
-_SEED, _KEYED = Seed | Empty, {"config_hash": Text, "commit": str}
+_SEED = Seed | Empty
+_KEYED = {"config_hash": Text, "commit": str}
 _OF_SET = {"set_fingerprint": str, **_KEYED, "overrides": str, "preset_row": str}
 
 MeasureRow = _schema(

@@ -159,7 +159,7 @@ def expanded(path: str | Path, key: str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise InputError(key, path, "a path; what ~ begins is the home of a user, here of none") from error
+        raise InputError(key, path, "a path; there is no user of the name after ~") from error
 
 
 @contextlib.contextmanager

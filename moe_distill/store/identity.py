@@ -142,7 +142,7 @@ def _fields_of(value: Any) -> dict[str, Any]:
     fields = {f.name: f for f in dataclasses.fields(value)}
     # A subclass that is no dataclass itself can add parameters in its __init__.
     if missing := next((name for name in parameters_of(kind) if name not in fields), None):
-        allowed = f"a field of {kind.__name__}, a dataclass of its own: what else it takes would be in no key"
+        allowed = f"a field: make {kind.__name__} a dataclass, as this parameter would be in no key"
         raise FieldError(missing, getattr(value, missing, "<given>"), allowed)
     return {name: getattr(value, name) for name, f in fields.items() if f.metadata.get("describe", True)}
 

@@ -45,8 +45,9 @@ def locked(path: Path, key: str = "paths.store", waiting: str = "", refusal: str
         if error.errno in _NO_LOCKS:
             raise InputError(key, path.parent, "a folder on a file system with flock") from error
         if error.errno in _REFUSED and path.exists():
-            allowed = "a folder whose lock files all who share it may write: chmod -R g+w, and umask 002"
-            raise InputError(key, path, f"{allowed} from now on ({error.strerror})") from error
+            allowed = "a folder whose lock files everyone who shares it can write"
+            advice = f"run chmod -R g+w, then use umask 002 ({error.strerror})"
+            raise InputError(key, path, f"{allowed}: {advice}") from error
         raise
     try:
         yield

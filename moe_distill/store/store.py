@@ -157,7 +157,9 @@ class Store:
             if inner is not None:
                 self.set_aside(folder, f"{MANIFEST} lacks or has a wrong {name}{inner[0]}")
                 raise InputError(
-                    "paths.store", folder, "what this package made; set aside, the same command makes it"
+                    "paths.store",
+                    folder,
+                    "a complete artifact; it was set aside, and the same command makes it again",
                 )
         return {name: manifest[name] for name in annotations}
 

@@ -21,7 +21,7 @@ from moe_distill.training.recipe import Recipe, last_batch
 from moe_distill.validation.values import Count, Share, checked
 
 KIND = "teacher"
-MANIFEST_ENTRIES: Mapping[str, Any] = {
+RECORDED: Mapping[str, Any] = {
     "cost": RecordedCost,
     "accuracy": Share,
 }  # results that its manifest records

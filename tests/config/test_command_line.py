@@ -208,7 +208,7 @@ def test_a_number_that_no_float_holds_is_refused_by_its_key(value):
 
 @pytest.mark.parametrize("key", ["größe", "+model@students.x/y", "a b"])
 def test_a_key_that_hydra_cannot_read_is_refused_as_such(key):
-    with pytest.raises(InputError, match=re.escape(f"{key}=mlp: a key that is names parted by dots")):
+    with pytest.raises(InputError, match=re.escape(f"{key}=mlp: a key of names separated by dots")):
         as_hydra_reads([f"{key}=mlp"])
 
 

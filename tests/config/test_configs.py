@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 
 import pytest
+from conftest_experiments import listed_experiments
 from hydra.errors import HydraException
 from hydra.utils import get_object, instantiate
 from omegaconf.errors import OmegaConfBaseException
@@ -64,12 +65,14 @@ def built(cfg):
 def test_every_experiment_can_be_built(composed, experiment):
     cfg = composed(f"+experiment={experiment}", "scale=smoke")
     plan, protocol = built(cfg)
-    splits = {"clom": (1, 10), "noe": (2, 12), "repro_dm_crossarch": (1, 50)}
-    assert (plan.roster.num_experts, plan.roster.budget) == splits.get(experiment, (2, 10))
-    students = {"cost": 1, "cost_teachers": 1, "full_data": 1, "viz_highres": 1, "dcbench": 5}.get(
-        experiment, 4
-    )
-    assert len(protocol.students) == students and protocol.seeds == cfg.seeds
+    # Of the questions that experiments/README.md lists; a new experiment may be of any size.
+    if experiment in listed_experiments():
+        splits = {"clom": (1, 10), "noe": (2, 12), "repro_dm_crossarch": (1, 50)}
+        assert (plan.roster.num_experts, plan.roster.budget) == splits.get(experiment, (2, 10))
+        students = {"cost": 1, "cost_teachers": 1, "full_data": 1, "viz_highres": 1, "dcbench": 5}
+        assert len(protocol.students) == students.get(experiment, 4)
+    assert (plan.roster.num_experts, plan.roster.budget) == (cfg.noe, cfg.ipc * cfg.noe)
+    assert protocol.students and protocol.seeds == cfg.seeds
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -110,7 +113,7 @@ def test_composition_refuses_unknown_keys_options_and_wrong_types_in_one_line(co
     [
         ("~method", "method=null: one of datm, dc"),
         ("~seed", "seed=null: a value: nothing sets it"),
-        ("~plan", "plan=null: left as it is, or its settings set"),
+        ("~plan", "plan=null: not removed; change its settings instead"),
         (
             "features.pool=foo",
             "features.pool=foo: settings by name, as features.single.seed refers to one of them",

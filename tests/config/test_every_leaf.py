@@ -206,7 +206,7 @@ def test_a_folder_of_tables_that_is_not_there_is_refused_and_none_is_fine(compos
             for name in ("seed", "width", "shorten", "sweep", "curves_every")
         ),
         *(
-            (name, "null: left as it is, or its settings set")
+            (name, "null: not removed; change its settings instead")
             for name in ("plan", "protocol", "runtime", "question")
         ),
         ("features", "null: one of pool"),

@@ -13,8 +13,8 @@ from moe_distill.errors import InputError
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--resolve"], "--resolve=True: beside --cfg job"),
-        (["--package", "name"], "--package=name: beside --cfg job"),
+        (["--resolve"], "--resolve=True: only together with --cfg job"),
+        (["--package", "name"], "--package=name: only together with --cfg job"),
         (["-r", "-m"], "flags=--run --multirun: one of them"),
         (["-m", "--cfg", "job"], "flags=--multirun --cfg: one of them"),
         (["--cfg"], "flags=--cfg: argument --cfg/-c: expected one argument"),

@@ -32,8 +32,14 @@ COMPOSED = [
     (["method=ftd", "method.ema=1.5"], "method.ema=1.5: a number of at least 0 and below 1, or null"),
     (["+method.foo=1"], "method.foo=1: no such key; there are augment, ce_weight, factor"),
     (["+experimnet=table1"], "experimnet=table1: no such key; did you mean +experiment?"),
-    (["experiment=table1"], "experiment=table1: with a plus in front, +experiment=table1"),
-    (["optimizer.momentum=0.5"], "optimizer.momentum=0.5: with a plus in front, +optimizer.momentum=0.5"),
+    (
+        ["experiment=table1"],
+        "experiment=table1: nothing of that group is chosen yet; type +experiment=table1",
+    ),
+    (
+        ["optimizer.momentum=0.5"],
+        "optimizer.momentum=0.5: not in the yaml, which uses the default; type +optimizer",
+    ),
     (["~fusion"], "fusion=null: one of additive, cross_expert"),
     (["~recipe"], "recipe=null: one of clom_teacher"),
     (["~stages"], "presets=null: "),
@@ -41,9 +47,9 @@ COMPOSED = [
     (["experts=uneven", "experts.ipcs=7"], "experts.ipcs=7: a list in brackets"),
     (
         ["experts=idm_rded"],
-        "recipe=???: one that is named, as what else was chosen leaves it open: clom_teacher",
+        "recipe=???: must be chosen, as these experts have no common default: clom_teacher",
     ),
-    (["experts=listed"], "recipe=???: one that is named"),
+    (["experts=listed"], "recipe=???: must be chosen"),
     (["experts=dm_idm", "recipe=dsa", "split=10x1"], "experts=2 members with 20 images per class: a roster"),
     (["data=folder", "data.root=http://x"], "data.root=http://x: a folder of this machine, or null"),
 ]

@@ -71,7 +71,7 @@ def test_the_same_bytes_elsewhere_are_another_tree(tmp_path, cache, change):
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, cache):
     tree = read_tree(plant(tmp_path / "own"))
     picture(5).save(tmp_path / "own/test/dog/1.png")
-    with pytest.raises(InputError, match=r"^data\.root=.*test/dog/1\.png: files that nobody writes to"):
+    with pytest.raises(InputError, match=r"^data\.root=.*test/dog/1\.png: files that do not change while"):
         decoding.decoded(tree, None, None, cache)
     assert not list(cache.glob("*.safetensors"))
 

@@ -86,7 +86,7 @@ def test_cells_without_rows_stand_as_missing():
     )
     paper = [{"dataset": "toys", "ipc": "10", "architecture": "vgg11", "accuracy": "40"}]
     found = aggregated(rows, Question(paper=paper)).to_dicts()
-    assert {c["expected_distillations"] for c in found} == {2} and max(c["distillations"] for c in found) == 1
+    assert {c["planned"] for c in found} == {2} and max(c["distillations"] for c in found) == 1
     told = {(c["variant"], c["architecture"]): (c["students"], c["mean"] is None, c["paper"]) for c in found}
     assert told == {
         ("dm5x2", "convnet3"): (3, False, None),

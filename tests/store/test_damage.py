@@ -81,7 +81,7 @@ def test_what_an_older_manifest_does_not_tell_is_one_line(tmp_path, capsys, cost
     without_checksums(folder, *["cost"] * (cost is None))
     store = Store(tmp_path)
     assert store.find("thing", {}) == folder
-    with pytest.raises(InputError, match=rf"^paths\.store={folder}: what this package made; set aside"):
+    with pytest.raises(InputError, match=rf"^paths\.store={folder}: a complete artifact; it was set aside"):
         store.read_metadata(folder, cost=RecordedCost)
     assert f"damaged: {folder}: manifest.json lacks or has a wrong cost" in capsys.readouterr().out
     assert store.obtain("thing", {}, lambda folder: {"cost": WHOLE}) == folder

@@ -17,7 +17,7 @@ def test_a_home_is_expanded_whatever_key_it_is_typed_for(key):
     (read,) = as_hydra_reads([f"{key}=~/a b"])
     assert OverridesParser.create().parse_override(read).value() == str(Path("~/a b").expanduser())
     with pytest.raises(
-        InputError, match=rf"^{key}=~nobody-here/x: a path; what ~ begins is the home of a user"
+        InputError, match=rf"^{key}=~nobody-here/x: a path; there is no user of the name after ~"
     ):
         as_hydra_reads([f"{key}=~nobody-here/x"])
 
@@ -31,5 +31,5 @@ def test_a_home_is_expanded_whatever_key_it_is_typed_for(key):
     ],
 )
 def test_a_home_of_nobody_is_one_line_where_a_yaml_says_it(act, key):
-    with pytest.raises(InputError, match=f"^{key}=~nobody-here: a path; what ~ begins"):
+    with pytest.raises(InputError, match=f"^{key}=~nobody-here: a path; there is no user"):
         act()

@@ -151,7 +151,7 @@ def test_a_subclass_has_its_own_name_in_keys_and_all_that_it_takes():
     )
     for made, untold in ((Tinted(1.0, 0.5), "tint=0.5"), (Cleaned(1.0), "dust=0.0")):
         with pytest.raises(
-            FieldError, match=rf"^a\.{untold}: a field of {type(made).__name__}, a dataclass of its"
+            FieldError, match=rf"^a\.{untold}: a field: make {type(made).__name__} a dataclass"
         ):
             key({"a": made})
 

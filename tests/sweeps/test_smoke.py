@@ -32,14 +32,8 @@ SHAPES = ("quickstart", "table2", "clom", "ddranking", "transfer_probe", "metric
 FOUR = ("convnet3", "vgg11", "resnet18", "alexnet")
 # What changes how a set is judged and not the set; everything else that is swept changes the set.
 JUDGING = {"fusion", "mixup_alpha", "students", "recipe", "pipeline", "data@pipeline.onto"}
-# Tables of other pipelines than `full`.
-OTHERS = {
-    "full_data": "results.csv",
-    "transfer_probe": "probe.csv",
-    "ddranking": "scores.csv",
-    "dcor_across_archs": "measures.csv",
-    "metric_agreement": "measures.csv",
-}
+# Tables of pipelines that leave no results.csv.
+TABLES = {"probe": "probe.csv", "score": "scores.csv", "measure": "measures.csv"}
 ONE_STUDENT = ["seeds=1", "students=convnet3", "recipe.epochs=1"]
 # Long enough for a term that is applied every 10 iterations, from the second time on.
 ACTING = [*ONE_STUDENT, "shorten.dm.iterations=12", "shorten.idm.iterations=12", "method.real_batch=16"]
@@ -104,6 +98,13 @@ def run_sweep(suite, name):
     return suite, sweep, jobs, [run(cfg) for cfg in jobs]
 
 
+def table_of(name):
+    """Return the table that the jobs of an experiment leave."""
+    yaml = (Path(conf_dir()) / "experiment" / f"{name}.yaml").read_text()
+    pipeline = re.search(r"override /pipeline: (\w+)", yaml)
+    return TABLES.get(pipeline[1], "results.csv") if pipeline else "results.csv"
+
+
 def over(*names):
     """Run a test over the sweeps of experiments."""
     cases = [name if name in SHAPES else pytest.param(name, marks=pytest.mark.slow) for name in names]
@@ -143,13 +144,13 @@ def snapshot(folder):
     return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix != ".lock"}
 
 
-@over(*(name for name, table in OTHERS.items() if table != "results.csv"))
+@over(*(name for name in EXPERIMENTS if table_of(name) != "results.csv"))
 def test_each_job_of_another_pipeline_leaves_its_table(swept):
     _, sweep, jobs, _ = swept
-    assert all((sweep / f"job{i}" / OTHERS[sweep.name]).is_file() for i in range(len(jobs)))
+    assert all((sweep / f"job{i}" / table_of(sweep.name)).is_file() for i in range(len(jobs)))
 
 
-@over(*(name for name in EXPERIMENTS if OTHERS.get(name, "results.csv") == "results.csv"))
+@over(*(name for name in EXPERIMENTS if table_of(name) == "results.csv"))
 def test_the_merged_table_holds_exactly_the_experiments_cells(swept):
     suite, sweep, jobs, headlines = swept
     with (sweep / "results.csv").open(newline="") as file:
@@ -221,7 +222,7 @@ def test_the_pages_need_nothing_beside_them(swept):
         assert needed == []
         links = re.findall(r"""href\s*=\s*["'](?!#|data:)([^"']*)""", text)
         assert [link for link in links if not (file.parent / unquote(link)).is_file()] == []
-    assert ("Do measures put the sets in one order?" in page) == (OTHERS.get(sweep.name) == "measures.csv")
+    assert ("Do measures put the sets in one order?" in page) == (table_of(sweep.name) == "measures.csv")
     assert ("<h2>Scores</h2>" in page) == (sweep.name == "ddranking")
     assert ("<h2>Accuracy of a linear probe</h2>" in page) == (sweep.name == "transfer_probe")
     assert "<h2>Cost</h2>" in page

@@ -105,7 +105,7 @@ class Random:
         labels_N = real.labels_N.cpu()
         if any(len(labels_N[part].unique()) < len(real.classes) for part in parts):
             raise InputError(
-                "noe", k, "few enough random parts to hold every class each; or partition=stratified"
+                "noe", k, "fewer experts, so that every random part has all classes; or partition=stratified"
             )
         return parts
 

@@ -96,7 +96,7 @@ def _pixels(file: tuple[Path, str], size: int, channels: int) -> torch.Tensor:
     data = content(path, KEY)
     if digest_of(data) != digest:  # its pixels would be cached under the key of other bytes
         raise InputError(
-            KEY, printable_path(path), "files that nobody writes to meanwhile; this one has just changed"
+            KEY, printable_path(path), "files that do not change while they are read; this one just did"
         )
     with opened(path, KEY, data) as image:
         pixels_HWC = np.array(fit_square(as_shown(image, "L" if channels == 1 else "RGB"), size))

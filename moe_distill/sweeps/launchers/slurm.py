@@ -159,7 +159,8 @@ def run_in_slurm(jobs: Sequence[Job], submit: Any) -> list[str | None]:
     )
     outcomes: list[str | None] = [None] * len(jobs)
     for ended, number in enumerate(_ended(handles), 1):
-        outcomes[number] = failure = _outcome(handles[number], jobs[number])
+        failure = _outcome(handles[number], jobs[number])
+        outcomes[number] = failure
         log.info("[%d/%d] %s  %s", ended, len(jobs), outcome_of(failure), failure or jobs[number].name)
     return outcomes
 

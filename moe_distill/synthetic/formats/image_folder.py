@@ -31,9 +31,7 @@ def read_folder(root: Path, wanted: TargetData) -> ForeignSet:
     listed = [(path, label) for label, folder in enumerate(folders) for path in pictures_in(folder, KEY)]
     channels, height, width = wanted.shape
     if len(listed) * channels * height * width * torch.float32.itemsize > wanted.limit:
-        raise InputError(
-            KEY, root, f"fewer than {len(listed)} pictures, or more room by pipeline.largest_gib"
-        )
+        raise InputError(KEY, root, f"fewer than {len(listed)} pictures, or a larger pipeline.largest_gib")
     # Left in 8 bits, a quarter of the memory of float32.
     images_NCHW = torch.empty(len(listed), *wanted.shape, dtype=torch.uint8)
     for row, (path, _) in enumerate(listed):
