@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 AVERAGE = "average"
 _DESCRIPTION = ("method", "noe", "budget", "recipe", "scale")
 _CELL = ("dataset", "variant", "architecture")
+_COUNTS = ("students", "diverged", "distillations", "planned")
 _POINT = ["dataset", "line", "x"]
 
 
@@ -58,11 +59,10 @@ def aggregate(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
     # The full grid, also where a variant has no student of an architecture.
     grid = variants.join(architectures, on="dataset", maintain_order="left_right")
     full = grid.join(cells, on=_CELL, how="left", maintain_order="left").with_columns(
-        pl.col("students", "diverged", "distillations", "planned").fill_null(0),
-        pl.col("values").fill_null([]),
+        pl.col(_COUNTS).fill_null(0), pl.col("values").fill_null([])
     )
     full = full.join(_paper(frame, question), on=_CELL, how="left", maintain_order="left")
-    numbers = ("mean", "sd", "students", "diverged", "distillations", "planned", "values", "paper")
+    numbers = ("mean", "sd", *_COUNTS, "values", "paper")
     lines = pl.concat([full, _averages(full)], how="diagonal")
     return lines.select("dataset", *_DESCRIPTION, "variant", "architecture", *numbers)
 
