@@ -17,12 +17,17 @@ from moe_distill.errors import InputError
 from moe_distill.store.identity import key
 
 JOBS = [
-    ("method=idm", "partition=kmeans"),
-    ("method=idc", "fusion=sometimes"),
     ("method=mtt", "recipe.lr=0.5"),
     ("method=dm", "regulariser=clom", "init=herding"),
-    ("method=datm",),
-    ("method=rded", "recipe=rded", "partition=kmeans", "diversity=none"),
+    *(
+        pytest.param(job, marks=pytest.mark.slow)
+        for job in (
+            ("method=idm", "partition=kmeans"),
+            ("method=idc", "fusion=sometimes"),
+            ("method=datm",),
+            ("method=rded", "recipe=rded", "partition=kmeans", "diversity=none"),
+        )
+    ),
 ]
 # Settings of data and of words in records, which decide nothing of a number by themselves: pixels are in the
 # key.

@@ -100,7 +100,7 @@ def ruled(seed, per=60, classes=3, dim=6):
     return RealSet(images, y_N, ("a", "b", "c"), (0.5,), (0.5,), "toy", "test"), f_ND, cluster_N
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_gate_finds_the_clusters_whose_label_rules_differ(seed):
     real, f_ND, cluster_N = ruled(seed)
     parts = Gated().split(real, 2, stream(seed, "partition"), lambda _: f_ND)

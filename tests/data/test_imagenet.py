@@ -214,6 +214,7 @@ def test_larger_images_are_asked_for_on_the_command_line(tmp_path, cache, name, 
     )
 
 
+@pytest.mark.slow
 def test_reading_a_tree_needs_little_more_memory_than_its_pixels(tmp_path, cache):
     root = plant(tmp_path / "own", ["a", "b"], 8, "jpg")
     for i in range(200):

@@ -251,7 +251,7 @@ def digits():
     return real, network
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 2))])
 def test_the_term_lowers_the_dependence_of_two_experts_on_digits(digits, seed, tmp_path: Path):
     real, network = digits
     spec = ExpertSpec(functools.partial(DM, 25, 0.5, 0.5, 16, None, random_real), 5)

@@ -16,6 +16,7 @@ from moe_distill.models.vgg import VGG11
 from moe_distill.seeding import stream
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "epochs"), [(ConvNet, 8), (VGG11, 4), (ResNet18, 1), (AlexNet, 20)])
 def test_learns_digits(network, epochs):
     digits = load_digits()

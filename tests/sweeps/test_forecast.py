@@ -81,6 +81,7 @@ def test_jobs_that_share_a_stage_pay_for_it_once(suite, monkeypatch):
     assert "of work in 1 job, one after the other" in forecast_jobs(instantiate_jobs(cells))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pipeline", "stages", "left"),
     [

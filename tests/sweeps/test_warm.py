@@ -85,6 +85,7 @@ def test_a_fork_sees_what_a_plain_process_sees(tmp_path, monkeypatch):
     assert forked == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ENDS)
 def test_a_fork_ends_as_a_plain_process_does(tmp_path, end):
     code, number, word = ENDS[end]

@@ -15,6 +15,9 @@ from wandb_workspaces.workspaces import Workspace
 from moe_distill.errors import InputError
 from moe_distill.tracking.workspace import build
 
+# They read what a whole run writes.
+pytestmark = pytest.mark.slow
+
 SECTIONS = ["IPC × NoE", "Accuracy", "Tables", "Curves", "Images", "Diversity and cost"]
 JOB = ("logger=wandb", "method=dm", "baselines=random", "students=convnet3", "seeds=1", "recipe.epochs=1")
 
