@@ -61,6 +61,7 @@ def built(cfg):
     return (instantiate(cfg[name], _convert_="all") for name in ("plan", "protocol"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_can_be_built(composed, experiment):
     cfg = composed(f"+experiment={experiment}", "scale=smoke")

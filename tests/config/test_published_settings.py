@@ -120,6 +120,7 @@ PUBLISHED_BY_CIFAR10 = [("mtt", "cifar100"), ("idc", "cifar100")]
 PUBLISHED_BY_CHANNEL = [("idm", "cifar100"), ("idc", "cifar10"), ("mtt", "tinyimagenet"), ("dm", "cifar10")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "data"), [*PUBLISHED_WHITENED, *PUBLISHED_BY_CIFAR10, *PUBLISHED_BY_CHANNEL]
 )

@@ -80,6 +80,7 @@ def test_images_start_as_the_selected_ones(plan_of, method, name):
     torch.testing.assert_close(made.synthetic.images.detach(), selected(name), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_with_an_initialiser_takes_a_selection_and_moves_on_from_there(plan_of, method):
     plan = plan_of(f"method={method}")

@@ -95,6 +95,7 @@ def test_the_upper_bound_trains_on_all_real_images(suite):
     assert suite.artifacts("set") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "mode", "size"), [("ab", "L", 12), ("abc", "RGB", 40)])
 def test_a_folder_of_images_goes_the_whole_road(suite, classes, mode, size):
     root, noise = suite.home / "images", torch.Generator().manual_seed(0)
@@ -117,6 +118,7 @@ def test_a_folder_of_images_goes_the_whole_road(suite, classes, mode, size):
     assert members[0].provenance.classes == tuple(classes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "images"), [(["split=10x1"], "50"), (["split=5x2"], "50"), (["split=1x2"], "10")]
 )
@@ -152,6 +154,7 @@ def test_other_options_go_the_whole_road(suite, given, columns):
     assert manifest["iterations"] == 3
 
 
+@pytest.mark.slow
 def test_equal_numbers_read_otherwise_are_another_set(suite, tmp_path):
     """A file that is imported again as tiles must not find the accuracies of the plain images."""
     suite("pipeline=distill", "method=dm", "diversity=none", *ONE)
@@ -204,6 +207,7 @@ def test_a_result_is_of_its_test_images_and_of_the_students_name(suite):
     assert len(keys) == 4
 
 
+@pytest.mark.slow
 def test_what_another_process_made_meanwhile_is_found_and_no_cost_of_this_run(suite, monkeypatch):
     same = ("method=dm", "students=convnet3", "seeds=1", "recipe.epochs=1", "baselines=none")
     suite(*same)

@@ -39,6 +39,7 @@ def parts(suite, *given):
     return instantiate(cfg.pipeline, _convert_="all"), Results(Store(cfg.paths.store))
 
 
+@pytest.mark.slow
 def test_finished_stages_are_left_out_of_the_forecast(suite):
     given = ("baselines=random",)
     before = [s.name for s in missing(*parts(suite, *given))]

@@ -98,6 +98,7 @@ def test_a_fork_ends_as_a_plain_process_does(tmp_path, end):
         assert state_of(ends.folder) == ("stopped" if number == -15 else "failed")
 
 
+@pytest.mark.slow
 def test_what_forks_computes_nothing_and_keeps_no_zombie(tmp_path):
     run_jobs([job(tmp_path, f"j{i}", "print(1)") for i in range(3)], [None, None], start_warm)
     forking = server()
