@@ -51,9 +51,9 @@ CASES = [
     (["recipe.batch_size=" + "9" * 300], "recipe.batch_size=999"),
     (
         ["pipeline=measure", "pipeline.measures={}"],
-        "pipeline.measures={}: left out: what is there is kept",
+        "pipeline.measures={}: not {}, which removes nothing",
     ),
-    (["pipeline=measure", "pipeline.judges={}"], "pipeline.judges={}: left out: what is there is kept"),
+    (["pipeline=measure", "pipeline.judges={}"], "pipeline.judges={}: not {}, which removes nothing"),
     (
         ["-m", "split=1x2,5x2", "before_sweep=foo"],
         "before_sweep=foo: the dotted name of a function that can be",
@@ -94,7 +94,7 @@ CASES = [
     (["trainer.max_epochs=3"], "trainer.max_epochs=3: no such key; there are accelerator, devices"),
     (["paths.output=/proc/x"], "paths.output=/proc/x: a folder that can be"),
     (["hydra.run.dir=/proc/x"], "hydra.run.dir=/proc/x: a folder that can be"),
-    (["hydra.job.chdir=true"], "hydra.job.chdir=True: false: relative paths are those"),
+    (["hydra.job.chdir=true"], "hydra.job.chdir=True: false: relative paths refer to"),
     (["students={}"], "students={}: one of convnet3"),
     (["split=7"], "split=7: images per class and experts, such as 5x2"),
     (["-m", "split=5x2,7"], "split=7: images per class and experts, such as 5x2"),

@@ -210,7 +210,7 @@ def test_a_folder_of_tables_that_is_not_there_is_refused_and_none_is_fine(compos
             for name in ("plan", "protocol", "runtime", "question")
         ),
         ("features", "null: one of pool"),
-        ("presets", "null: left as it is"),
+        ("presets", "null: not removed"),
         ("fusion", "null: one of additive"),
         ("data", "null: one of cifar10, cifar100"),
         ("normalisation", "null: one of channel"),
