@@ -97,8 +97,5 @@ def check_here(hydra: Any) -> None:
         if place.startswith("file://") and not Path(place.removeprefix("file://")).is_dir():
             raise InputError("hydra.searchpath", place, "folders of yamls that are there")
     if hydra.job.chdir:  # relative paths in settings would then point elsewhere
-        raise InputError(
-            "hydra.job.chdir",
-            True,
-            "false: relative paths refer to the folder in which the command is started",
-        )
+        allowed = "false: relative paths refer to the folder in which the command is started"
+        raise InputError("hydra.job.chdir", True, allowed)

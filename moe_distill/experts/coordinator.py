@@ -95,9 +95,8 @@ class Diversity:
         rows, unit = (per_class, "a class") if by_class else (per_class * classes, "an expert")
         least = self.measure.least_rows
         if rows < least:
-            reason = (
-                f"the measure needs at least {least} images of {unit}; there are {rows} ({classes} classes)"
-            )
+            need = f"the measure needs at least {least} images of {unit}"
+            reason = f"{need}; there are {rows} ({classes} classes)"
             allowed = f"none (diversity=none), or more images per class: {reason}"
             if by_class:
                 raise FieldError("scope", self.scope, allowed)

@@ -156,11 +156,8 @@ class Store:
             inner = misfit(annotation, manifest[name]) if name in manifest else ("", None, "")
             if inner is not None:
                 self.set_aside(folder, f"{MANIFEST} lacks or has a wrong {name}{inner[0]}")
-                raise InputError(
-                    "paths.store",
-                    folder,
-                    "a complete artifact; it was set aside, and the same command makes it again",
-                )
+                allowed = "a complete artifact; it was set aside, and the same command makes it again"
+                raise InputError("paths.store", folder, allowed)
         return {name: manifest[name] for name in annotations}
 
     def work(self, kind: str, settings: Any) -> Path:

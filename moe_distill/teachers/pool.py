@@ -21,10 +21,8 @@ from moe_distill.training.recipe import Recipe, last_batch
 from moe_distill.validation.values import Count, Share, checked
 
 KIND = "teacher"
-RECORDED: Mapping[str, Any] = {
-    "cost": RecordedCost,
-    "accuracy": Share,
-}  # results that its manifest records
+# Results that the manifest of a network records.
+RECORDED: Mapping[str, Any] = {"cost": RecordedCost, "accuracy": Share}
 
 
 @checked

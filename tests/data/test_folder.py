@@ -6,7 +6,6 @@ import torch
 from conftest_folders import picture, plant, refused
 from PIL import Image
 from safetensors.torch import load_file
-from torchvision.transforms import CenterCrop, Compose, Resize
 
 from moe_distill.data.sources import decoding
 from moe_distill.data.sources.decoding import fit_square
@@ -44,10 +43,13 @@ def test_statistics_are_of_train_unless_given(root, cache):
 
 
 @pytest.mark.parametrize(("width", "height"), [(37, 23), (23, 37), (16, 16), (9, 9), (70, 33)])
-def test_resizing_is_torchvisions(width, height):
-    image = picture(3, width, height)
-    oracle = Compose([Resize(16), CenterCrop(16)])(image)
-    assert np.array_equal(np.asarray(fit_square(image, 16)), np.asarray(oracle))
+def test_the_shorter_side_is_resized_and_the_middle_is_cut_out(width, height):
+    image, short = picture(3, width, height), min(width, height)
+    # By Pillow alone: sides are rounded down, the place of the cut to the nearest pixel.
+    sides = (16 * width // short, 16 * height // short)
+    left, top = (round((side - 16) / 2) for side in sides)
+    by_hand = image.resize(sides, Image.Resampling.BILINEAR).crop((left, top, left + 16, top + 16))
+    assert np.array_equal(np.asarray(fit_square(image, 16)), np.asarray(by_hand))
 
 
 def test_size_brings_unequal_images_together(root, cache):

@@ -49,8 +49,7 @@ SHORT = {
     "repro_dm_crossarch": ["seeds=1", "recipe.epochs=1"],
     "modern": ["seeds=1", "recipe.epochs=1", "sweep.method=dm"],
     "ablate_dcor": [*ONE_STUDENT, "shorten.dm.iterations=32", "method.real_batch=16"],
-    **dict.fromkeys(("diversity", "dcor_vs_transfer", "dcor_across_archs"), ACTING),
-    "metric_agreement": [*ACTING, "hydra.sweeper.params.method=dm"],
+    **dict.fromkeys(("diversity", "dcor_vs_transfer", "dcor_across_archs", "metric_agreement"), ACTING),
     "ddranking": [*ONE_STUDENT, "method=dm", "pipeline.lrs=[0.01]"],
 }
 ROSTERS = {
