@@ -7,6 +7,7 @@ each stop signal raises one exception here that no library catches.
 import atexit
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 
 from moe_distill.terminal import write_error
@@ -113,3 +114,29 @@ def _report() -> None:
     for stopped in _pending:
         write_error(str(stopped))
     _pending.clear()
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C, or a notebook's stop button, end the block by ``KeyboardInterrupt`` as elsewhere in Python.
+
+    Lightning would end the whole program instead. In threads other than the main one, signals do not arrive
+    and nothing is changed.
+
+    Raises:
+        KeyboardInterrupt: The user interrupted the block.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)}
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        yield
+    except Stopped:
+        raise KeyboardInterrupt(GOES_ON) from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _pending.clear()
+        for number, handler in before.items():
+            signal.signal(number, handler)

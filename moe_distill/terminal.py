@@ -1,7 +1,10 @@
 """What a run prints: text without markup or wrapping, tables, and errors below any progress bar."""
 
+import contextlib
+import logging
 import sys
 from collections.abc import Iterator
+from contextvars import ContextVar
 from traceback import TracebackException
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +16,43 @@ if TYPE_CHECKING:
 
 # Libraries whose frames are left out of tracebacks.
 _FRAMEWORKS = ("hydra", "lightning_fabric", "pytorch_lightning")
+_quiet: ContextVar[dict[str, bool] | None] = ContextVar("quiet", default=None)
 _UNLIMITED_WIDTH = 10_000  # columns, where output goes to a file: rich would wrap at 80
+
+
+@contextlib.contextmanager
+def quiet(progress: bool) -> Iterator[None]:
+    """Print nothing in the block: its texts go to the logger ``moe_distill``, at the level INFO.
+
+    Args:
+        progress: Whether progress bars are shown all the same.
+    """
+    token = _quiet.set({"progress": progress})
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
 
 
 def say(text: str, style: str | None = None) -> None:
     """Print a text unwrapped; brackets in paths and names are not read as rich's markup."""
+    if _quiet.get() is not None:
+        logging.getLogger("moe_distill").info(text)
+        return
     _console().print(printable(text), style=style, soft_wrap=True)
+
+
+def hides_progress() -> bool:
+    """Return True where :func:`quiet` hides progress bars too."""
+    settings = _quiet.get()
+    return settings is not None and not settings["progress"]
 
 
 def show(table: Any) -> None:
     """Print a rich table; where the output is no terminal it is as wide as it needs to be."""
+    if _quiet.get() is not None:
+        logging.getLogger("moe_distill").info(rendered(table))
+        return
     _print(_console(), table)
 
 

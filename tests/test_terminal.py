@@ -11,7 +11,7 @@ from moe_distill import terminal
 from moe_distill.errors import InputError
 from moe_distill.escaping import in_markdown
 from moe_distill.results.attempts import FILE, LOG, attempts_of
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.store.locks import locked
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import Cell, Sweep
@@ -74,7 +74,7 @@ def test_the_last_words_of_a_job_are_not_its_command(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / LOG).write_text("$ python -m app a very long command\n")
     cell = Cell("x=1", "a", "", ({"config_hash": "other"},))
-    text = format_status(Sweep("", {}, (cell,)), tmp_path, Results(Store(tmp_path / "store")), "")
+    text = format_status(Sweep("", {}, (cell,)), tmp_path, FinishedRows(Store(tmp_path / "store")), "")
     assert "1 failed" in text and "very long command" not in text
 
 

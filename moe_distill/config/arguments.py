@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
@@ -50,10 +51,17 @@ def with_option_quoted(override: str) -> str:
     if not equals or not group or not (Path(conf_dir()) / group).is_dir():
         return override
     parsed = OverridesParser.create().parse_override(override)
-    # Only an added group may name several options at once, as a list.
-    accepted = (str, dict, list) if key.startswith("+") else (str, dict)
-    is_name = parsed.is_sweep_override() or (isinstance(parsed.value(), accepted) and parsed.value() != {})
+    # Only students, and a group that is added, may be several options at once, as a list.
+    several = key.startswith("+") or group == "students"
+    is_name = parsed.is_sweep_override() or _is_name(parsed.value(), several)
     return override if is_name else f"{key}='{value}'"
+
+
+def _is_name(value: Any, several: bool) -> bool:
+    """Return True if a value is the name of an option, or if ``several`` a list of names."""
+    if several and isinstance(value, list):
+        return bool(value) and all(isinstance(name, str) for name in value)
+    return isinstance(value, str | dict) and len(value) > 0
 
 
 def reordered(arguments: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from moe_distill.context.processor import require_full_precision
 from moe_distill.context.threads import cores, threads_of_environment
 from moe_distill.costs import RecordedCost
 from moe_distill.errors import InputError
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.question import Question
 from moe_distill.results.stages import StageCost
 from moe_distill.store.store import Store, commit
@@ -152,9 +152,9 @@ class Runtime:
         return self.single_process_trainer(logger=False).strategy.root_device
 
     @functools.cached_property
-    def results(self) -> Results:
+    def results(self) -> FinishedRows:
         """The rows that are done."""
-        return Results(self.store, self.tables)
+        return FinishedRows(self.store, self.tables)
 
     def fit(self, module: pl.LightningModule, work: Path, label: str) -> dict[str, float]:
         """Run a module in this process, resuming from its last checkpoint, and return its cost.

@@ -17,7 +17,7 @@ from moe_distill.validation.values import LEAST_STD
 Statistics = tuple[float, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RealSet:
     """Real images with labels, class names and the statistics that normalise them.
 
@@ -56,6 +56,10 @@ class RealSet:
 
     def __len__(self) -> int:
         return len(self.labels_N)
+
+    def __repr__(self) -> str:
+        images = f"{len(self)} images of {self.channels} × {self.size} × {self.size}"
+        return f"RealSet {self.name} ({self.variant}): {images} in {len(self.classes)} classes"
 
     @property
     def channels(self) -> int:

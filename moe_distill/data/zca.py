@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from moe_distill.data.normalization import Whitening
 from moe_distill.data.real_set import DataSource, RealSet
 from moe_distill.errors import InputError
+from moe_distill.progress import with_progress
 from moe_distill.store.damage import set_aside
 from moe_distill.store.locks import locked
 from moe_distill.validation.values import Positive, checked
@@ -111,7 +111,8 @@ def moments(images_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     # rounds.
     total_DD = torch.zeros(d, d, dtype=torch.float64)  # exact for integers below 2⁵³
     chunks = pixels_ND.split(_EXACT)
-    for chunk_ND in tqdm(chunks, "fitting the whitening", disable=len(chunks) <= _BAR_FROM):
+    few = len(chunks) <= _BAR_FROM
+    for chunk_ND in with_progress(chunks, "fitting the whitening", len(chunks), hidden=few):
         total_DD += chunk_ND.T.float() @ chunk_ND.float()
     sum_D = pixels_ND.sum(0, dtype=torch.int64).double()
     # (n Σ x xᵀ − Σx Σxᵀ) / (n (n − 1)), in place: a second matrix of this size may not fit into memory.

@@ -1,1 +1,5 @@
 """Networks: one contract, four published architectures, and an adapter for library networks."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,8 +1,8 @@
 """Networks of other libraries, adapted by configuration alone."""
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain
 
 import torch
 from torch import nn
@@ -11,6 +11,8 @@ from torchvision.models import SwinTransformer
 from moe_distill.errors import InputError
 from moe_distill.models.base import LARGEST, Network, Norm, check_size, norm_layer
 from moe_distill.validation.values import Few, Share, Side, checked
+
+Strided = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
 
 
 @checked
@@ -114,24 +116,38 @@ def keep_map(network: nn.Module, size: int, least: int) -> None:
 
     The images are ``size`` pixels a side. Halvings are removed from the first one on: at 32 pixels a ResNet
     then has the stem of its CIFAR form, whose first convolution and max pooling keep the size (only the
-    kernel stays 7 × 7). A halving is every layer of stride 2 at one depth, including that of a shortcut.
+    kernel stays 7 × 7). A halving is every layer of stride 2 at one depth, including that of a shortcut; a
+    layer of stride 4 halves twice.
     """
-    halvings = _halvings(network)
+    depths = _strided_by_depth(network)
     kept = max(0, (size // least).bit_length() - 1)
-    surplus = halvings[: max(0, len(halvings) - kept)]
-    for layer in chain.from_iterable(surplus):
-        if isinstance(layer, nn.MaxPool2d):
-            # A pooling over one pixel passes the map on as it is.
-            layer.kernel_size, layer.padding, layer.stride = 1, 0, 1
-        else:
-            layer.stride = (1, 1)
+    surplus = sum(_halvings(layers) for layers in depths) - kept
+    for layers in depths:
+        removed = min(_halvings(layers), max(0, surplus))
+        surplus -= removed
+        for layer in layers if removed else ():
+            stride = max(1, _stride_of(layer) >> removed)
+            if isinstance(layer, nn.Conv2d):
+                layer.stride = (stride, stride)
+            else:
+                # A pooling over one pixel passes the map on as it is.
+                layer.kernel_size, layer.padding, layer.stride = 1, 0, 1
 
 
-def _halvings(network: nn.Module) -> list[list[nn.Conv2d | nn.MaxPool2d]]:
-    """Return the layers of stride 2 in the order of depth, those at the same depth together."""
-    strided = [
-        m for m in network.modules() if isinstance(m, nn.Conv2d | nn.MaxPool2d) and m.stride in (2, (2, 2))
-    ]
+def _stride_of(layer: Strided) -> int:
+    """Return a layer's stride if it is the same both ways, else 1."""
+    stride = layer.stride if isinstance(layer.stride, tuple) else (layer.stride, layer.stride)
+    return stride[0] if stride[0] == stride[1] else 1
+
+
+def _halvings(layers: Sequence[Strided]) -> int:
+    """Return how many times the layers of one depth halve the map."""
+    return max(_stride_of(layer) for layer in layers).bit_length() - 1
+
+
+def _strided_by_depth(network: nn.Module) -> list[list[Strided]]:
+    """Return the layers of stride 2 or 4 in the order of depth, those at the same depth together."""
+    strided = [m for m in network.modules() if isinstance(m, Strided) and _stride_of(m) in (2, 4)]
     # The order of modules is not the order of execution. The side of a layer's input shows its depth: a
     # shortcut's halving has the input of the block it bypasses.
     sides: dict[nn.Module, int] = {}
@@ -144,7 +160,7 @@ def _halvings(network: nn.Module) -> list[list[nn.Conv2d | nn.MaxPool2d]]:
     for hook in hooks:
         hook.remove()
     descending = sorted(set(sides.values()), reverse=True)
-    return [[m for m in strided if sides[m] == side] for side in descending]
+    return [[m for m in strided if sides.get(m) == side] for side in descending]
 
 
 def split_at_classifier(network: nn.Module, classes: int) -> tuple[nn.Module, nn.Linear]:
@@ -167,3 +183,14 @@ def split_at_classifier(network: nn.Module, classes: int) -> tuple[nn.Module, nn
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, nn.Identity())
     return network, classifier
+
+
+def such_as(name: str, names: Sequence[str]) -> str:
+    """Return the names that resemble one that a library does not have, in words; else where they are listed.
+
+    Example:
+        >>> such_as("resnet19", ["resnet18", "vgg11"]), such_as("mine", ["vgg11"])
+        ('such as resnet18', 'which its list_models() lists')
+    """
+    like = difflib.get_close_matches(name, names, 4)
+    return f"such as {', '.join(like)}" if like else "which its list_models() lists"

@@ -24,7 +24,7 @@ from moe_distill.experts.distillation import KIND, RECORDED, Distillation
 from moe_distill.experts.mixture import Mixture
 from moe_distill.models.base import Network
 from moe_distill.pipelines.stage import Missing, Pipeline, Stage, Work
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.row_files import write_csv
 from moe_distill.store.identity import key
 from moe_distill.store.tensor_files import save_tensors
@@ -47,7 +47,7 @@ class Distill(Pipeline):
 
     plan: Distillation
 
-    def stages(self, results: Results) -> Iterator[Stage]:
+    def stages(self, results: FinishedRows) -> Iterator[Stage]:
         """Yield the distillation."""
         yield distillation(self.plan, results)
 
@@ -56,7 +56,7 @@ class Distill(Pipeline):
         return distill(self.plan, runtime)
 
 
-def distillation(plan: Distillation, results: Results) -> "Distilling":
+def distillation(plan: Distillation, results: FinishedRows) -> "Distilling":
     """Return the stage that distils a plan's sets, checked.
 
     Raises:
@@ -80,7 +80,7 @@ class Distilling(Stage):
     plan: Distillation
     train: RealSet
 
-    def missing(self, results: Results) -> list[Missing]:
+    def missing(self, results: FinishedRows) -> list[Missing]:
         """Return the distillation, unless its set is in the store."""
         settings = self.plan.settings(self.train, results.store.cache)
         if results.store.has(KIND, settings):

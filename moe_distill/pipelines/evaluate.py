@@ -18,7 +18,7 @@ from moe_distill.evaluation.training_set import TrainingSet, training_set_of, tr
 from moe_distill.experts.distillation import Distillation
 from moe_distill.pipelines.finish import finish_run
 from moe_distill.pipelines.stage import Missing, Pipeline, Stage, UnknownCost, Work, make_all, unique_rows
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.store.identity import key
 from moe_distill.validation.values import Text, checked
 
@@ -35,7 +35,7 @@ class Students(Stage):
         """What the set is called."""
 
     @abstractmethod
-    def trained_on(self, results: Results) -> dict[str, object]:
+    def trained_on(self, results: FinishedRows) -> dict[str, object]:
         """Return everything that decides the images and labels that students see."""
 
     @abstractmethod
@@ -46,7 +46,7 @@ class Students(Stage):
     def columns(self, train: RealSet) -> StudentRow:
         """Return the columns that are known before the set is made, given the real training images."""
 
-    def keys(self, results: Results) -> dict[tuple[str, int], str]:
+    def keys(self, results: FinishedRows) -> dict[tuple[str, int], str]:
         """Return the ``config_hash`` of each row, by the student's architecture and seed."""
         _, test = self.plan.data.load(results.store.cache)
         trained_on = self.trained_on(results)
@@ -56,7 +56,7 @@ class Students(Stage):
                 keys[name, seed] = config_hash
         return keys
 
-    def missing(self, results: Results) -> list[Missing]:
+    def missing(self, results: FinishedRows) -> list[Missing]:
         """Return an entry for each architecture, if any row of its students is missing."""
         train, test = self.plan.data.load(results.store.cache)
         trained_on, images = self.trained_on(results), self.images(train)
@@ -72,7 +72,7 @@ class Students(Stage):
                 missing.append(Missing(f"students {self.title}", address, work, forward_passes))
         return missing
 
-    def expected_rows(self, results: Results, run_columns: StudentRow) -> list[StudentRow]:
+    def expected_rows(self, results: FinishedRows, run_columns: StudentRow) -> list[StudentRow]:
         """Return a row for each student, with its key and all columns that are known before it is trained."""
         train, _ = self.plan.data.load(results.store.cache)
         columns: StudentRow = {**self.columns(train), **run_columns}
@@ -103,7 +103,7 @@ class SetStudents(Students):
         """The roster."""
         return str(self.plan.roster)
 
-    def trained_on(self, results: Results) -> dict[str, object]:
+    def trained_on(self, results: FinishedRows) -> dict[str, object]:
         """Return everything that decides the plan's set and its labels."""
         train, _ = self.plan.data.load(results.store.cache)
         return {
@@ -119,7 +119,7 @@ class SetStudents(Students):
         """Return the columns that the plan and its data decide."""
         return {"dataset": train.name, "data_variant": train.variant, **columns_of_plan(self.plan)}
 
-    def missing(self, results: Results) -> list[Missing]:
+    def missing(self, results: FinishedRows) -> list[Missing]:
         """Return the students that are missing.
 
         Raises:
@@ -130,11 +130,11 @@ class SetStudents(Students):
         require_labels(self.plan, self.protocol.recipe)
         return super().missing(results)
 
-    def expected_rows(self, results: Results, run_columns: StudentRow) -> list[StudentRow]:
+    def expected_rows(self, results: FinishedRows, run_columns: StudentRow) -> list[StudentRow]:
         """Return the rows of the plan's set; those of a set in a file are unknown before it is read."""
         return [] if self.path is not None else super().expected_rows(results, run_columns)
 
-    def are_committed(self, results: Results) -> bool:
+    def are_committed(self, results: FinishedRows) -> bool:
         """Return True if all rows are in the committed tables, so that the set is not needed."""
         return results.all_committed([*self.keys(results).values()])
 
@@ -178,7 +178,7 @@ class RealStudents(Students):
         """What the set is called."""
         return "all real data"
 
-    def trained_on(self, results: Results) -> dict[str, object]:
+    def trained_on(self, results: FinishedRows) -> dict[str, object]:
         """Return everything that decides the images and their labels."""
         train, _ = self.plan.data.load(results.store.cache)
         images = {"real": train.fingerprint, "statistics": train.statistics}
@@ -228,7 +228,7 @@ class Evaluate(Pipeline):
     protocol: EvaluationProtocol
     path: Text | None = None
 
-    def stages(self, results: Results) -> Iterator[Stage]:
+    def stages(self, results: FinishedRows) -> Iterator[Stage]:
         """Yield the students."""
         # How many images a set in a file has is unknown before it is read.
         if self.path is None:
@@ -245,7 +245,7 @@ class Evaluate(Pipeline):
         """
         return finish_evaluation(make_all(self.stages(runtime.results), runtime), runtime)
 
-    def expected_rows(self, results: Results, scale: str, overrides: str) -> list[StudentRow]:
+    def expected_rows(self, results: FinishedRows, scale: str, overrides: str) -> list[StudentRow]:
         """Return the students' rows."""
         students = SetStudents(self.plan, self.protocol, self.path)
         return unique_rows(students.expected_rows(results, {"scale": scale, "overrides": overrides}))
@@ -264,7 +264,7 @@ class UpperBound(Pipeline):
     plan: Distillation
     protocol: EvaluationProtocol
 
-    def stages(self, results: Results) -> Iterator[Stage]:
+    def stages(self, results: FinishedRows) -> Iterator[Stage]:
         """Yield the students."""
         yield RealStudents(self.plan, self.protocol)
 
@@ -272,7 +272,7 @@ class UpperBound(Pipeline):
         """Train the students that are missing, and write the table; returns as :meth:`Evaluate.run`."""
         return finish_evaluation(make_all(self.stages(runtime.results), runtime), runtime)
 
-    def expected_rows(self, results: Results, scale: str, overrides: str) -> list[StudentRow]:
+    def expected_rows(self, results: FinishedRows, scale: str, overrides: str) -> list[StudentRow]:
         """Return the students' rows."""
         students = RealStudents(self.plan, self.protocol)
         return unique_rows(students.expected_rows(results, {"scale": scale, "overrides": overrides}))

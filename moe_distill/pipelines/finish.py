@@ -22,7 +22,7 @@ from moe_distill.reports.sections import Link, links_in
 from moe_distill.results.aggregate import finite
 from moe_distill.results.attempts import LOG
 from moe_distill.results.comparison import leads_over_random
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.rows import table
 from moe_distill.results.run_tables import is_job, publish, rows_in
 from moe_distill.results.stages import FILE, Stages
@@ -64,7 +64,7 @@ def facts() -> dict[str, str]:
     }
 
 
-def write_page(folder: Path, stages: Stages, results: Results) -> Path:
+def write_page(folder: Path, stages: Stages, results: FinishedRows) -> Path:
     """Write ``report.html`` into a run's folder and return its path.
 
     Args:

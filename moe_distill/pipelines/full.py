@@ -19,7 +19,7 @@ from moe_distill.pipelines.evaluate import SetStudents
 from moe_distill.pipelines.finish import finish_run
 from moe_distill.pipelines.pretrain import pretraining
 from moe_distill.pipelines.stage import Pipeline, Stage, make_all, unique_rows
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.store.identity import key
 from moe_distill.tracking.wandb_tracker import NoTracker
 from moe_distill.validation.values import checked
@@ -46,7 +46,7 @@ class Full(Pipeline):
         # Mappings keep the order of the configuration.
         return next(iter(self.plans.values()))
 
-    def stages(self, results: Results) -> Iterator[Stage]:
+    def stages(self, results: FinishedRows) -> Iterator[Stage]:
         """Yield the stages of all plans and baselines."""
         train = self._checked(results.store.cache)
         for plan in self._all(train, results.store.cache):
@@ -82,7 +82,7 @@ class Full(Pipeline):
         finish_run(all_rows, runtime)
         return {"accuracy": accuracies(headline).get("accuracy", math.nan), "rows": all_rows}
 
-    def expected_rows(self, results: Results, scale: str, overrides: str) -> list[StudentRow]:
+    def expected_rows(self, results: FinishedRows, scale: str, overrides: str) -> list[StudentRow]:
         """Return the rows of all plans and baselines, without duplicates."""
         rows: list[StudentRow] = []
         # The plans first: a row of both a plan and an equal baseline keeps the plan's overrides.
@@ -119,7 +119,7 @@ class Full(Pipeline):
         return {**plans, **baselines}
 
 
-def stages_of(plan: Distillation, protocol: EvaluationProtocol, results: Results) -> Iterator[Stage]:
+def stages_of(plan: Distillation, protocol: EvaluationProtocol, results: FinishedRows) -> Iterator[Stage]:
     """Yield the stages that make a plan's set, and its students.
 
     If all rows of the students are in the committed tables, the set is not needed and not made.
@@ -130,7 +130,7 @@ def stages_of(plan: Distillation, protocol: EvaluationProtocol, results: Results
     yield students
 
 
-def set_stages(plan: Distillation, results: Results, path: str | None = None) -> Iterator[Stage]:
+def set_stages(plan: Distillation, results: FinishedRows, path: str | None = None) -> Iterator[Stage]:
     """Yield the stages that make a plan's set; there are none if a path to an existing set is given."""
     if path is None:
         yield from pretraining(plan, results)

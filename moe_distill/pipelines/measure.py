@@ -23,7 +23,7 @@ from moe_distill.pipelines.pretrain import pool_trainings
 from moe_distill.pipelines.stage import Pipeline, Stage, make_all
 from moe_distill.pipelines.trainings import PoolTraining
 from moe_distill.results.frames import texts_of
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.rank_correlation import AGREEMENT, agreement
 from moe_distill.results.row_files import merge_rows, write_csv
 from moe_distill.results.run_tables import is_job, publish
@@ -72,7 +72,7 @@ class Measure(Pipeline):
         pool = replace(self.plan.features, networks=self.networks, seed=self.seed)
         return {name: replace(pool, network=network) for name, network in self.judges.items()}
 
-    def stages(self, results: Results) -> Iterator[Stage]:
+    def stages(self, results: FinishedRows) -> Iterator[Stage]:
         """Yield the stages that make the set and the networks; computing the measures is quick and left out.
 
         Raises:
@@ -83,7 +83,7 @@ class Measure(Pipeline):
         for pool in self.pools.values():
             yield from self._trainings(pool, results)
 
-    def _trainings(self, pool: PretrainedNetworks, results: Results) -> list[PoolTraining]:
+    def _trainings(self, pool: PretrainedNetworks, results: FinishedRows) -> list[PoolTraining]:
         train, test = self.plan.data.load(results.store.cache)
         return pool_trainings([(pool, *pool.sets(train, test, results.store.cache))])
 
@@ -101,14 +101,15 @@ class Measure(Pipeline):
         training_set, measures = self._obtained(train, runtime)
         rows: list[MeasuredCells] = []
         for name, pool in self.pools.items():
-            accuracies: list[float] = []
+            accuracies: list[float | None] = []
             for stage in self._trainings(pool, runtime.results):
                 accuracies += stage.accuracies(runtime)
+            tested = [accuracy for accuracy in accuracies if accuracy is not None]
             network_columns: MeasuredCells = {
                 "architecture": name,
                 "networks": self.networks,
                 "network_seed": self.seed,
-                "network_accuracy": statistics.mean(accuracies),
+                "network_accuracy": statistics.mean(tested) if tested else "",
                 "draws": self.draws,
             }
             measurement = Measurement(training_set, pool, measures, self.draws, train, runtime)

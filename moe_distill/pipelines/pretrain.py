@@ -11,7 +11,7 @@ from moe_distill.errors import within
 from moe_distill.experts.distillation import Distillation
 from moe_distill.pipelines.stage import Pipeline, Stage
 from moe_distill.pipelines.trainings import PoolTraining, Training, TrajectoryTraining
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.seeding import stream
 from moe_distill.store.identity import key
 from moe_distill.store.store import Store
@@ -31,7 +31,7 @@ class Pretrain(Pipeline):
 
     plan: Distillation
 
-    def stages(self, results: Results) -> Iterator[Stage]:
+    def stages(self, results: FinishedRows) -> Iterator[Stage]:
         """Yield the networks and trajectories."""
         yield from pretraining(self.plan, results)
 
@@ -50,11 +50,12 @@ def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
     """
     accuracies = [a for stage in pretraining(plan, runtime.results) for a in stage.accuracies(runtime)]
     # Many methods need no trained network at all.
-    mean = {"accuracy": sum(accuracies) / len(accuracies)} if accuracies else {}
+    tested = [accuracy for accuracy in accuracies if accuracy is not None]
+    mean = {"accuracy": sum(tested) / len(tested)} if tested else {}
     return {"networks": len(accuracies), **mean}
 
 
-def pretraining(plan: Distillation, results: Results) -> Iterator[Training]:
+def pretraining(plan: Distillation, results: FinishedRows) -> Iterator[Training]:
     """Yield the trainings that a plan needs: first the networks of pools, φ among them, then trajectories.
 
     Raises:

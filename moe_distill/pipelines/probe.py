@@ -27,7 +27,7 @@ from moe_distill.pipelines.evaluate import SetStudents, require_plans_set
 from moe_distill.pipelines.finish import write_stages
 from moe_distill.pipelines.full import set_stages
 from moe_distill.pipelines.stage import Missing, Pipeline, Stage, Work, make_all
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.run_tables import publish
 from moe_distill.results.schema import ProbeRow as ProbeSchema
 from moe_distill.results.schema import columns_of
@@ -79,7 +79,7 @@ class Probe(Pipeline):
     onto: DataSource | None = None
     images_per_class: Count | None = None
 
-    def stages(self, results: Results) -> Iterator[Stage]:
+    def stages(self, results: FinishedRows) -> Iterator[Stage]:
         """Yield the stages that make the set, and the students; the linear classifiers' cost is left out.
 
         Raises:
@@ -126,7 +126,7 @@ class Probing(Stage):
 
     pipeline: Probe
 
-    def missing(self, results: Results) -> list[Missing]:
+    def missing(self, results: FinishedRows) -> list[Missing]:
         """Return every student, done or not, as an evaluation keeps no weights that could be probed."""
         plan, protocol = self.pipeline.plan, self.pipeline.protocol
         train, test = plan.data.load(results.store.cache)

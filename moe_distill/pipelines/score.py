@@ -29,7 +29,7 @@ from moe_distill.pipelines.evaluate import SetStudents, require_plans_set
 from moe_distill.pipelines.finish import finish_run
 from moe_distill.pipelines.full import set_stages
 from moe_distill.pipelines.stage import Missing, Pipeline, Stage, Work, make_all, unique_rows
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.run_tables import publish
 from moe_distill.results.schema import SCORES, TRAININGS, ScoreRow, columns_of
 from moe_distill.store.identity import describe, key
@@ -76,7 +76,7 @@ class Score(Pipeline):
         """How learning rates are chosen."""
         return Search(self.lrs, self.select_on, self.held_out)
 
-    def stages(self, results: Results) -> Iterator[Stage]:
+    def stages(self, results: FinishedRows) -> Iterator[Stage]:
         """Yield the stages that make the set, and the trainings that score it.
 
         Raises:
@@ -118,7 +118,7 @@ class Scoring(Stage):
 
     pipeline: Score
 
-    def missing(self, results: Results) -> list[Missing]:
+    def missing(self, results: FinishedRows) -> list[Missing]:
         """Return every training at every rate, as if none were done: which rate is best is not known yet."""
         pipeline, plan, protocol = self.pipeline, self.pipeline.plan, self.pipeline.protocol
         train, test = plan.data.load(results.store.cache)

@@ -12,7 +12,7 @@ from moe_distill.evaluation.columns import StudentRow
 from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.experts.distillation import Distillation
 from moe_distill.models.base import NetworkFactory
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.store.identity import word_of
 
 
@@ -65,7 +65,7 @@ class Stage(ABC):
     """A part of a run: what is missing of it, and how that is made."""
 
     @abstractmethod
-    def missing(self, results: Results) -> list[Missing]:
+    def missing(self, results: FinishedRows) -> list[Missing]:
         """Return what is yet to be made; nothing is computed to find out.
 
         Raises:
@@ -76,7 +76,7 @@ class Stage(ABC):
     def make(self, runtime: Runtime) -> list[StudentRow]:
         """Make what is missing, record what each part cost, and return the students' rows, if any."""
 
-    def expected_rows(self, results: Results, run_columns: StudentRow) -> list[StudentRow]:
+    def expected_rows(self, results: FinishedRows, run_columns: StudentRow) -> list[StudentRow]:
         """Return the students' rows that it will leave, with all columns that are known before it is made.
 
         Args:
@@ -118,7 +118,7 @@ class Pipeline(ABC):
         arguments = {name: _sharing(getattr(self, name), data_cache) for name in names}
         return replace(self, **arguments)  # type: ignore[type-var]
 
-    def stages(self, results: Results) -> Iterator[Stage]:
+    def stages(self, results: FinishedRows) -> Iterator[Stage]:
         """Yield the stages in order, checked.
 
         Raises:
@@ -136,7 +136,7 @@ class Pipeline(ABC):
             ``accuracy``: the number that a search optimises, if there is one; and others.
         """
 
-    def expected_rows(self, results: Results, scale: str, overrides: str) -> list[StudentRow]:
+    def expected_rows(self, results: FinishedRows, scale: str, overrides: str) -> list[StudentRow]:
         """Return the students' rows that the run will leave, without duplicates.
 
         Args:

@@ -15,7 +15,7 @@ from moe_distill.experts.distillation import KIND as SET
 from moe_distill.experts.distillation import Distillation
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.pipelines.stage import Missing, Stage, Work
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.seeding import stream
 from moe_distill.store.identity import key
 
@@ -35,8 +35,8 @@ class Training(Stage):
     """A stage that trains networks on real data."""
 
     @abstractmethod
-    def accuracies(self, runtime: Runtime) -> list[float]:
-        """Train what is missing and return the test accuracy of each network, a fraction."""
+    def accuracies(self, runtime: Runtime) -> list[float | None]:
+        """Train what is missing; return each network's test accuracy, a fraction, or None if untested."""
 
     def make(self, runtime: Runtime) -> list[StudentRow]:
         """Train what is missing; leaves no rows."""
@@ -65,7 +65,7 @@ class PoolTraining(Training):
         """What decides the network."""
         return self.pool.settings(self.train, self.index)
 
-    def missing(self, results: Results) -> list[Missing]:
+    def missing(self, results: FinishedRows) -> list[Missing]:
         """Return the network, unless it is in the store."""
         if results.store.has(pools.KIND, self.settings):
             return []
@@ -74,7 +74,7 @@ class PoolTraining(Training):
         work = Work.on(self.pool.network, self.train)
         return [Missing("teachers", key(self.settings), work, forward_passes, snapshots=1)]
 
-    def accuracies(self, runtime: Runtime) -> list[float]:
+    def accuracies(self, runtime: Runtime) -> list[float | None]:
         """Train the network, unless it is in the store."""
         pool, recipe = self.pool, self.pool.recipe
         name = (
@@ -97,7 +97,7 @@ class PoolTraining(Training):
         metadata = runtime.store.read_metadata(folder, **pools.RECORDED)
         reused = runtime.store.count_made(pools.KIND) == made_before
         runtime.record_cost("pretrain", name, metadata["cost"], reused)
-        return [float(metadata["accuracy"])]
+        return [metadata["accuracy"]]
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class TrajectoryTraining(Training):
     plan: Distillation
     train: RealSet
 
-    def missing(self, results: Results) -> list[Missing]:
+    def missing(self, results: FinishedRows) -> list[Missing]:
         """Return each teacher that is neither in the store nor the beginning of a longer one there."""
         pool, seen, network = self.pool, self.seen, self.network
         missing = []
@@ -133,7 +133,7 @@ class TrajectoryTraining(Training):
                 missing.append(Missing("trajectories", address, work, pool.forward_passes(seen), snapshots))
         return missing
 
-    def accuracies(self, runtime: Runtime) -> list[float]:
+    def accuracies(self, runtime: Runtime) -> list[float | None]:
         """Train the missing teachers one after the other."""
         made_before = runtime.store.count_made(trajectories.KIND)
         # Trajectories are large. Once the plan's set exists nobody reads them, so their files need not be
@@ -146,7 +146,7 @@ class TrajectoryTraining(Training):
             metadata = runtime.store.read_metadata(folder, **pools.RECORDED)
             # Also of a teacher that was found: its cost and accuracy were recorded with it.
             costs.append(metadata["cost"])
-            accuracies.append(float(metadata["accuracy"]))
+            accuracies.append(metadata["accuracy"])
         total: RecordedCost = {
             "seconds": sum(cost["seconds"] for cost in costs),
             # Trained one after the other, so their peaks do not add up.
@@ -236,4 +236,5 @@ def _metadata(classifier: Classifier, cost: dict[str, float], train: RealSet) ->
         "images": len(train),
     }
     last_epoch = max(classifier.accuracies)
-    return {"cost": cost, "accuracy": classifier.accuracies[last_epoch][0], "trained_on": trained_on}
+    accuracy = classifier.accuracies[last_epoch][0] if len(classifier.test_set) else None
+    return {"cost": cost, "accuracy": accuracy, "trained_on": trained_on}

@@ -16,7 +16,7 @@ KIND = "result"
 
 
 @dataclass(frozen=True)
-class Results:
+class FinishedRows:
     """Finished result rows, by the key of the settings that decide them.
 
     Args:

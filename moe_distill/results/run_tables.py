@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moe_distill.results.frames import COLUMNS, texts_of, values_of
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.row_files import merge_rows, write_csv
 from moe_distill.results.schema import SCHEMAS, ResultRow, columns_of, kind_of
 from moe_distill.store.locks import locked
@@ -21,7 +21,7 @@ def publish(
     rows: Sequence[Mapping[str, object]],
     output: Path,
     table: str = "results.csv",
-    results: Results | None = None,
+    results: FinishedRows | None = None,
 ) -> "pl.DataFrame":
     """Write a run's table, merge it into its sweep's table, and return the rows of the sweep.
 
@@ -51,7 +51,7 @@ def is_sweep(folder: Path) -> bool:
     return (folder / "multirun.yaml").is_file()
 
 
-def merged(sweep: Path, table: str = "results.csv", results: Results | None = None) -> "pl.DataFrame":
+def merged(sweep: Path, table: str = "results.csv", results: FinishedRows | None = None) -> "pl.DataFrame":
     """Merge the tables of a sweep's jobs, if any, into one in the sweep's folder, and return its rows.
 
     Args:
@@ -69,7 +69,7 @@ def merged(sweep: Path, table: str = "results.csv", results: Results | None = No
     return rows
 
 
-def rows_in(tables: Iterable[Path], results: Results) -> "pl.DataFrame":
+def rows_in(tables: Iterable[Path], results: FinishedRows) -> "pl.DataFrame":
     """Return the rows of tables in folders of runs, once each.
 
     Such tables have no checksum: the values of a student's row in the store, or in a committed table, replace

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from moe_distill.errors import FieldError, within
+from moe_distill.store.code_digest import code_digest
 from moe_distill.validation.misfits import parameters_of
 
 # Raised when the keys of all artifacts change; `rekeying` then says how older ones are found.
@@ -62,7 +63,8 @@ def name_of(target: Any) -> str:
 
     That is its own name, with the top-level package in front outside this package: ``IDM``, ``torch.SGD``. A
     class that is renamed keeps its old name in keys by a class attribute ``identity``. A class attribute
-    ``revision`` is raised when equal settings come to give other results; it is part of the name.
+    ``revision`` is raised when equal settings come to give other results; it is part of the name. What a
+    script or a notebook defines itself has a digest of its code in the name.
 
     Example:
         >>> import torch
@@ -70,6 +72,8 @@ def name_of(target: Any) -> str:
         'torch.SGD'
     """
     package = target.__module__.partition(".")[0]
+    if package == "__main__":
+        package = f"__main__@{code_digest(target)}"
     name = _attributes(target).get("identity", target.__qualname__)
     revision = getattr(target, "revision", 0) if isinstance(target, type) else 0
     return f"{'' if package == HOME else f'{package}.'}{name}{f'#{revision}' if revision else ''}"
@@ -205,8 +209,17 @@ def _importable_name(target: Any) -> str:
     """
     # torch's functions in C, such as torch.relu, cannot be found by their full name.
     is_of_module = isinstance(target, types.BuiltinFunctionType) and target.__module__ is not None
-    if is_of_module and isinstance(target.__self__, type | types.ModuleType | None):
-        return name_of(target)
+    if not (is_of_module and isinstance(target.__self__, type | types.ModuleType | None)):
+        importable(target)
+    return name_of(target)
+
+
+def importable(target: Any) -> str:
+    """Return the full name, with its module, by which a class or function can be imported.
+
+    Raises:
+        FieldError: It cannot be.
+    """
     full = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
     try:
         imported = pkgutil.resolve_name(full)
@@ -215,7 +228,7 @@ def _importable_name(target: Any) -> str:
     if imported != target:
         allowed = "a class or function of a module: what is made inside another holds more than its name"
         raise FieldError("", full.replace(":", "."), allowed)
-    return name_of(target)
+    return full.replace(":", ".")
 
 
 def identity(settings: Any) -> Any:

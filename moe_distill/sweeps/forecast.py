@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from moe_distill.pipelines.stage import Missing, Pipeline, UnknownCost, Work
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.wording import count
 from moe_distill.store.identity import key
 from moe_distill.sweeps.speed import sees_gpu, speeds, weights
 
-Job = tuple[Pipeline, Results]
+Job = tuple[Pipeline, FinishedRows]
 """A job's pipeline, and its store with the rows that are finished already."""
 _LEAST_MINUTES, _LEAST_BYTES, _DAYS = 0.05, 5e7, 2 * 86400.0
 _SHORT = ("small", "smoke")  # scales made for a CPU
@@ -18,7 +18,7 @@ _SHORT = ("small", "smoke")  # scales made for a CPU
 _ALIKE = ("method", "dataset", "architecture", "width")
 
 
-def missing(pipeline: Pipeline, results: Results) -> list[Missing]:
+def missing(pipeline: Pipeline, results: FinishedRows) -> list[Missing]:
     """Return the artifacts that a job still has to make.
 
     Raises:

@@ -16,7 +16,7 @@ from moe_distill.data.sources.shared import DataCache
 from moe_distill.data.sources.tree import KEY as DATA
 from moe_distill.errors import InputError
 from moe_distill.pipelines.stage import Missing, Pipeline, UnknownCost
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.question import Question
 from moe_distill.store.disk import explain_disk_errors
 from moe_distill.store.identity import key
@@ -114,9 +114,9 @@ class Built:
     pipeline: Pipeline
 
     @property
-    def results(self) -> Results:
+    def results(self) -> FinishedRows:
         """The job's store and the rows that are finished."""
-        return Results(Store(self.cfg.paths.store), self.cfg.paths.tables)
+        return FinishedRows(Store(self.cfg.paths.store), self.cfg.paths.tables)
 
 
 def instantiate_jobs(configs: Sequence[DictConfig]) -> list[Built]:
@@ -204,8 +204,8 @@ def _built(cfg: DictConfig, data_cache: DataCache) -> Built:
         return Built(cfg, hydra.utils.instantiate(cfg.pipeline, _convert_="all").sharing(data_cache))
 
 
-def _results(cfg: DictConfig) -> Results:
-    return Results(Store(cfg.paths.store), cfg.paths.tables)
+def _results(cfg: DictConfig) -> FinishedRows:
+    return FinishedRows(Store(cfg.paths.store), cfg.paths.tables)
 
 
 def _folder(configs: Sequence[DictConfig]) -> Path:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from annotated_types import Predicate
 
 from moe_distill.results.attempts import Attempt, attempts_of, last_state, state_of
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.row_files import merge_rows
 from moe_distill.results.rows import Row
 from moe_distill.results.schema import ResultRow
@@ -53,7 +53,7 @@ class Cell:
         """The keys (``config_hash``) of the rows that it will leave."""
         return tuple(row["config_hash"] for row in self.expected_rows)
 
-    def state(self, sweep: Path, results: Results) -> str:
+    def state(self, sweep: Path, results: FinishedRows) -> str:
         """Return ``done``, ``missing``, or the state of the last attempt.
 
         A cell is done when its rows exist, whichever job made them; without rows, when an attempt finished.
@@ -74,7 +74,7 @@ class Cell:
             return state
         return "missing" if self.keys else DONE
 
-    def is_complete(self, sweep: Path, results: Results) -> bool:
+    def is_complete(self, sweep: Path, results: FinishedRows) -> bool:
         """Return True if nothing is left to do: the rows exist, and the folder has what the page shows.
 
         Args:

@@ -18,7 +18,7 @@ from moe_distill.reports.tables import readme_table, sheet
 from moe_distill.reports.transfer import transfer_of
 from moe_distill.results.attempts import LOG, last_state
 from moe_distill.results.frames import frame_of, texts_of
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.question import Question, paper_rows
 from moe_distill.results.row_files import merge_rows, read_rows
 from moe_distill.results.rows import COLUMNS, Row, distinct
@@ -54,7 +54,7 @@ def report_folder(cfg: DictConfig) -> str:
     Raises:
         InputError: No run has finished there.
     """
-    folder, results = Path(cfg.paths.output), Results(Store(cfg.paths.store), cfg.paths.tables)
+    folder, results = Path(cfg.paths.output), FinishedRows(Store(cfg.paths.store), cfg.paths.tables)
     runs = [file.parent for file in sorted(folder.glob(f"**/{FILE}"))]
     done = [(run, stages) for run in runs if (stages := stages_of(run)) is not None]
     if not done:
@@ -67,7 +67,7 @@ def report_folder(cfg: DictConfig) -> str:
     return f"{count([len(done)], 'page')} in {folder}"
 
 
-def report_sweep(folder: Path, results: Results) -> str:
+def report_sweep(folder: Path, results: FinishedRows) -> str:
     """Merge the tables of a sweep's jobs, build its page, and return the paths as text.
 
     Args:
@@ -87,7 +87,7 @@ def report_sweep(folder: Path, results: Results) -> str:
     return "\n".join([*(f"rows: {table}" for table in tables if table.is_file()), f"page: {page}"])
 
 
-def sweep_report(folder: Path, results: Results) -> "SweepReport":
+def sweep_report(folder: Path, results: FinishedRows) -> "SweepReport":
     """Return the content of a sweep's page, from the files in its folder.
 
     Published accuracies are those of a ``paper.csv`` in the folder, or else of the question's.
@@ -121,7 +121,7 @@ def sweep_report(folder: Path, results: Results) -> "SweepReport":
     )
 
 
-def sweep_rows(folder: Path, results: Results) -> list[dict[str, Any]]:
+def sweep_rows(folder: Path, results: FinishedRows) -> list[dict[str, Any]]:
     """Return the result rows of a sweep, one per student, including those of students still to be trained."""
     sweep = Sweep.read(folder) or Sweep("", {}, ())
     return texts_of(distinct(_rows_of_cells(sweep, texts_of(merged(folder, results=results)), results)))
@@ -204,7 +204,7 @@ def _teachers(jobs: Mapping[Path, Stages | None]) -> dict[str, float]:
 
 
 def _rows_of_cells(
-    sweep: Sweep, folder_rows: Sequence[dict[str, str]], results: Results
+    sweep: Sweep, folder_rows: Sequence[dict[str, str]], results: FinishedRows
 ) -> list[dict[str, Any]]:
     """Return the rows of the sweep's cells, then those of other jobs that ran in its folder.
 
@@ -234,7 +234,7 @@ def _rows_of_cells(
     return [*expected.values(), *(row for row in others if not scales or row["scale"] in scales)]
 
 
-def _reported(cell: Cell, folder: Path, results: Results) -> CellReport:
+def _reported(cell: Cell, folder: Path, results: FinishedRows) -> CellReport:
     attempts = cell.attempts(folder)
     last = last_state(folder / cell.folder, attempts) if attempts else "missing"
     return CellReport(

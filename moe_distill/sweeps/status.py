@@ -12,7 +12,7 @@ from rich.text import Text
 from moe_distill import terminal
 from moe_distill.errors import InputError
 from moe_distill.results.attempts import LOG, Attempt, attempts_of
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import DONE, Cell, Sweep
 
@@ -20,7 +20,7 @@ _STYLES = {DONE: "green", "running": "cyan", "missing": "dim"}
 _LOG_TAIL_BYTES = 1 << 14
 
 
-def format_status(sweep: Sweep, folder: Path, results: Results, forecast: str) -> str:
+def format_status(sweep: Sweep, folder: Path, results: FinishedRows, forecast: str) -> str:
     """Return the status of a sweep as text: a table of cells, their count by state, and the forecast.
 
     Args:
@@ -95,7 +95,7 @@ def status_of_folder(cfg: DictConfig) -> str:
         raise InputError("name", cfg.name, f"an experiment run before: {folder} holds no run")
     # A single run is shown as a sweep of one cell in the same folder.
     sweep = sweep or Sweep(attempts[-1].command, {}, (Cell(folder.name, ".", attempts[-1].command, ()),))
-    results = Results(Store(cfg.paths.store), cfg.paths.tables)
+    results = FinishedRows(Store(cfg.paths.store), cfg.paths.tables)
     if all(cell.state(folder, results) == DONE for cell in sweep.cells):
         forecast = "nothing is left to do"
     else:  # a single configuration does not say what the sweep's jobs are

@@ -21,8 +21,8 @@ from moe_distill.training.recipe import Recipe, last_batch
 from moe_distill.validation.values import Count, Share, checked
 
 KIND = "teacher"
-# Results that the manifest of a network records.
-RECORDED: Mapping[str, Any] = {"cost": RecordedCost, "accuracy": Share}
+# Results that the manifest of a network records; there is no accuracy where there were no test images.
+RECORDED: Mapping[str, Any] = {"cost": RecordedCost, "accuracy": Share | None}
 
 
 @checked

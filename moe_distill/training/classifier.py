@@ -132,7 +132,12 @@ class Classifier(pl.LightningModule):
         self.cohort.set_lr(self.recipe.lr_at(epoch, self.lr), dropped and self.recipe.fresh_optimizer)
 
     def tested(self) -> list[float]:
-        """Return every network's accuracy on the test set, as fractions; NaN for networks that diverged."""
+        """Return every network's accuracy on the test set, as fractions; NaN for networks that diverged.
+
+        An empty test set gives NaN too.
+        """
+        if len(self.test_set) == 0:
+            return [math.nan for _ in self.networks]
         diverged = set[int]()
         metrics = [
             MulticlassAccuracy(self.pool.classes, average="micro").to(self.device) for _ in self.networks

@@ -14,10 +14,10 @@ import pytorch_lightning as pl
 import torch.distributed as dist
 from pytorch_lightning.loggers import Logger
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from moe_distill.costs import Meter, RecordedCost
 from moe_distill.errors import InputError
+from moe_distill.progress import progress_bar
 from moe_distill.store.store import write_json
 from moe_distill.training.checkpoints import Checkpoints, usable_checkpoint
 
@@ -143,14 +143,7 @@ class Bar(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Open the bar at the module's iteration."""
         hidden = not trainer.is_global_zero
-        self.bar = tqdm(
-            total=module.total,
-            initial=module.iteration,
-            desc=self.label,
-            leave=False,
-            disable=hidden,
-            mininterval=0.5,
-        )
+        self.bar = progress_bar(self.label, module.total, module.iteration, hidden)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:
         """Advance by one."""

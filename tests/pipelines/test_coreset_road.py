@@ -19,7 +19,7 @@ from moe_distill.methods.dm import DM
 from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.full import Full
 from moe_distill.pipelines.pretrain import pretrain
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.sweeps.forecast import missing
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.pool import KIND, PretrainedNetworks
@@ -68,7 +68,7 @@ def test_its_network_is_trained_once_for_all_that_ask_and_found_where_phi_has_it
     members = (coreset(Herding), coreset(KCenter), matching())
     given = plan(*members, diversity=TERM, features=dataclasses.replace(POOL, networks=2))
     train, _ = given.data.load(None)
-    stages = missing(Full({"plan": given}, {}, EXAM), Results(runtime.store))
+    stages = missing(Full({"plan": given}, {}, EXAM), FinishedRows(runtime.store))
     assert len({s.address for s in stages if s.name == "teachers"}) == 2
     made(given, runtime)
     assert len(list(runtime.store.root.glob(f"{KIND}/*/manifest.json"))) == 2

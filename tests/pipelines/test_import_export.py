@@ -15,7 +15,7 @@ from moe_distill.errors import InputError
 from moe_distill.experts.distillation import KIND
 from moe_distill.pipelines.export import Export
 from moe_distill.pipelines.import_set import ImportSet
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS
 from moe_distill.store.store import Store
@@ -34,7 +34,9 @@ def cache(tmp_path_factory):
 @pytest.fixture
 def runtime(tmp_path, cache):
     """What import and export know of a run."""
-    return SimpleNamespace(cache=cache, output=tmp_path / "out", results=Results(Store(tmp_path / "store")))
+    return SimpleNamespace(
+        cache=cache, output=tmp_path / "out", results=FinishedRows(Store(tmp_path / "store"))
+    )
 
 
 @pytest.fixture(scope="module")

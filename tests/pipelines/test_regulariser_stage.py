@@ -21,7 +21,7 @@ from moe_distill.models.alexnet import AlexNet
 from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.full import Full
 from moe_distill.pipelines.pretrain import pretrain
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.seeding import stream
 from moe_distill.store.identity import key
 from moe_distill.sweeps.forecast import missing
@@ -206,7 +206,7 @@ def test_the_forecast_counts_networks_and_the_term(runtime):
     protocol.recipe = SGD
     stages = [
         s
-        for s in missing(Full({"plan": given}, {}, protocol), Results(runtime.store))
+        for s in missing(Full({"plan": given}, {}, protocol), FinishedRows(runtime.store))
         if s.name == "teachers"
     ]
     assert [s.forward_passes for s in stages] == [3.0 * 3 * 24] * 2
@@ -215,7 +215,7 @@ def test_the_forecast_counts_networks_and_the_term(runtime):
     pretrain(given, runtime)
     assert not [
         s
-        for s in missing(Full({"plan": given}, {}, protocol), Results(runtime.store))
+        for s in missing(Full({"plan": given}, {}, protocol), FinishedRows(runtime.store))
         if s.name == "teachers"
     ]
 

@@ -19,7 +19,7 @@ from moe_distill.methods.coreset import Random
 from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.full import Full
 from moe_distill.pipelines.pretrain import pretrain
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.seeding import draw_seed
 from moe_distill.sweeps.forecast import missing
 from moe_distill.synthetic.synthetic_set import SyntheticSet
@@ -221,13 +221,13 @@ def test_the_forecast_counts_what_is_missing(runtime, partition):
     protocol = SimpleNamespace(students={}, recipe=Recipe("r", epochs=1))
     stages = [
         s
-        for s in missing(Full({"plan": given}, {}, protocol), Results(runtime.store))
+        for s in missing(Full({"plan": given}, {}, protocol), FinishedRows(runtime.store))
         if s.name == "trajectories"
     ]
     # five passes over a part in fifteen updates, three forwards an image, twice that for a step of two passes
     assert sorted(s.forward_passes for s in stages) == [3 * 5 * 18] * 2 + [6 * 5 * 18]
     assert len({s.address for s in stages}) == 3
     pretrain(given, runtime)
-    assert [s.name for s in missing(Full({"plan": given}, {}, protocol), Results(runtime.store))] == [
+    assert [s.name for s in missing(Full({"plan": given}, {}, protocol), FinishedRows(runtime.store))] == [
         f"distill {given.roster}"
     ]

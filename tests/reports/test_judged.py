@@ -18,7 +18,7 @@ from moe_distill.reports.other_scores import (
     scored,
 )
 from moe_distill.reports.tables import sheet
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.question import Question
 from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS
@@ -164,7 +164,7 @@ def page(tmp_path):
         for name, (lines, columns) in tables.items():
             write_csv(job / f"{name}.csv", lines, columns)
         Sweep("", vars(Question(**ASKED)), ()).write(job.parent)
-        report_sweep(job.parent, Results(Store(tmp_path / "store")))
+        report_sweep(job.parent, FinishedRows(Store(tmp_path / "store")))
         return (job.parent / "report.html").read_text(), job.parent
 
     return built

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import Cell, Sweep
 from moe_distill.sweeps.report import report_sweep
@@ -45,7 +45,7 @@ def page(shared_suite):
     Sweep("python -m moe_distill.run", {"claim": "It fits."}, (Cell("x=1", "job", "python", ()),)).write(
         sweep
     )
-    report_sweep(sweep, Results(Store(shared_suite.store)))
+    report_sweep(sweep, FinishedRows(Store(shared_suite.store)))
     return (sweep / "report.html").read_text()
 
 

@@ -11,7 +11,7 @@ from moe_distill.reports.sets import picked
 from moe_distill.reports.swept import Swept
 from moe_distill.reports.transfer import transfer_dots
 from moe_distill.results.frames import frame_of
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.question import Question
 from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS
@@ -162,11 +162,11 @@ def test_a_large_sweep_has_its_page_in_time_that_grows_with_its_rows(tmp_path):
     from moe_distill.reports.sweep_page import build_sweep_page
 
     rows = large_sweep(tmp_path, jobs=40)
-    report = sweep_report(tmp_path, Results(Store(tmp_path / "store")))
+    report = sweep_report(tmp_path, FinishedRows(Store(tmp_path / "store")))
     build_sweep_page(report)  # imports matplotlib
     began = time.process_time()
     page = build_sweep_page(report)
     assert (time.process_time() - began) / rows < 2e-3
     assert f"<b>{rows}</b><span>students" in page and len(re.findall('class="length', page)) == 40 * 4
-    report_sweep(tmp_path, Results(Store(tmp_path / "store")))
+    report_sweep(tmp_path, FinishedRows(Store(tmp_path / "store")))
     assert '<a href="./results.csv">' in (tmp_path / "report.html").read_text()

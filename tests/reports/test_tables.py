@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from rich.console import Console
 
 from moe_distill.reports.tables import html_table, latex_table, markdown, sheet, terminal
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.question import Question
 from moe_distill.results.rows import COLUMNS, is_random
 from moe_distill.store.store import Store
@@ -247,7 +247,7 @@ def test_the_tables_of_the_recorded_rows_say_what_their_readme_says(suite, name)
     Sweep("", vars(question), tuple(cells_of(rows))).write(folder)
     if name in PAPERS:
         shutil.copy(EXPERIMENTS / name / "paper.csv", folder)
-    report_sweep(folder, Results(Store(suite.store), EXPERIMENTS))
+    report_sweep(folder, FinishedRows(Store(suite.store), EXPERIMENTS))
     text, latex, page = ((folder / f"table.{ending}").read_text() for ending in ("md", "tex", "html"))
     readme = (EXPERIMENTS / name / "README.md").read_text()
     first = re.split("Thrice as long|measured before that|By network|What the terms do", readme)[0]

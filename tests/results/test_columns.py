@@ -7,7 +7,7 @@ import pytest
 from conftest_rows import texts_in, trained
 
 from moe_distill.errors import InputError
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.row_files import read_rows, write_csv
 from moe_distill.results.rows import COLUMNS
 from moe_distill.results.schema import SCHEMAS, ResultRow, columns_of
@@ -44,7 +44,7 @@ def table(tmp_path):
 def refusals(path):
     """Return the line by which a committed table is refused where a row is missing."""
     with pytest.raises(InputError) as caught:
-        Results(Store(path.parents[2] / "store"), path.parents[1]).has("of none")
+        FinishedRows(Store(path.parents[2] / "store"), path.parents[1]).has("of none")
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -54,7 +54,7 @@ def test_a_malformed_table_is_named_where_a_row_is_missing(table, spoil):
     good, path = table({**WHOLE, "config_hash": "of another"}, name="good"), table(WHOLE)
     spoiled = spoil(path.read_text())
     path.write_bytes(spoiled if isinstance(spoiled, bytes) else spoiled.encode())
-    results = Results(Store(good.parents[2] / "store"), good.parents[1])
+    results = FinishedRows(Store(good.parents[2] / "store"), good.parents[1])
     assert results.has("of another") and results.row("of another")["iterations"] == 2
     assert refusals(path).startswith(f"table={path}: a table as this package writes it")
 
@@ -133,7 +133,7 @@ def test_what_runs_leave_is_read(table, more):
     row = {**WHOLE, **more}
     path = table(row)
     assert texts_in([path]) == [row]
-    found = Results(Store(path.parents[2] / "store"), path.parents[1]).row("abc")
+    found = FinishedRows(Store(path.parents[2] / "store"), path.parents[1]).row("abc")
     assert {c: str(v) for c, v in found.items()} == row
 
 
@@ -177,7 +177,7 @@ def test_rows_of_one_key_that_disagree_are_refused_in_one_table_and_told_of_in_s
     several = [table(low, name="one"), table(high, name="two")]
     assert texts_in(several) == [low]
     path.unlink()
-    assert Results(Store(path.parents[2] / "store"), path.parents[1]).row("abc")["accuracy_last"] == 0.11
+    assert FinishedRows(Store(path.parents[2] / "store"), path.parents[1]).row("abc")["accuracy_last"] == 0.11
     (line,) = set(capsys.readouterr().out.splitlines())
     assert line.endswith("on the same hardware; the first is taken")
 

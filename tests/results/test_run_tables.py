@@ -11,7 +11,7 @@ from conftest_rows import awaiting, trained
 from moe_distill.errors import InputError
 from moe_distill.pipelines.finish import write_page
 from moe_distill.results.frames import texts_of
-from moe_distill.results.known_rows import KIND, Results
+from moe_distill.results.known_rows import KIND, FinishedRows
 from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS
 from moe_distill.results.run_tables import merged, rows_in
@@ -34,7 +34,7 @@ def results(tmp_path):
     )
     tables.mkdir(parents=True)
     write_csv(tables / "results.csv", [trained("dm10x1", KEYS["committed"], "0.25", seed="1")], COLUMNS)
-    return Results(store, tables.parent)
+    return FinishedRows(store, tables.parent)
 
 
 def numbers(row):

@@ -9,7 +9,7 @@ import pytest
 
 from moe_distill.costs import RecordedCost
 from moe_distill.errors import InputError
-from moe_distill.results.known_rows import KIND, Results
+from moe_distill.results.known_rows import KIND, FinishedRows
 from moe_distill.store.damage import checksums
 from moe_distill.store.disk import as_input_error
 from moe_distill.store.locks import locked
@@ -153,7 +153,7 @@ def put_row(store, accuracy):
 @pytest.mark.parametrize("accuracy", [7.5, -0.1, float("inf"), "half", "", None])
 def test_a_row_that_claims_an_impossible_accuracy_is_damage(tmp_path, capsys, accuracy):
     folder = put_row(Store(tmp_path), accuracy)
-    assert not Results(Store(tmp_path)).has(folder.name)
+    assert not FinishedRows(Store(tmp_path)).has(folder.name)
     assert f"claims an accuracy of {accuracy}" in capsys.readouterr().out and not folder.exists()
 
 
@@ -161,14 +161,15 @@ def test_a_row_that_claims_an_impossible_accuracy_is_damage(tmp_path, capsys, ac
 def test_what_is_no_row_is_damage(tmp_path, capsys, text):
     folder = Store(tmp_path).obtain(KIND, {}, lambda folder: (folder / "row.json").write_text(text) and None)
     assert (
-        not Results(Store(tmp_path)).has(folder.name) and "row.json holds no row; " in capsys.readouterr().out
+        not FinishedRows(Store(tmp_path)).has(folder.name)
+        and "row.json holds no row; " in capsys.readouterr().out
     )
 
 
 @pytest.mark.parametrize("accuracy", [0.0, 1.0, float("nan")])
 def test_a_row_of_a_possible_accuracy_is_none(tmp_path, accuracy):
     folder = put_row(Store(tmp_path), accuracy)
-    assert Results(Store(tmp_path)).has(folder.name)
+    assert FinishedRows(Store(tmp_path)).has(folder.name)
 
 
 @pytest.mark.parametrize(("mask", "folder", "file"), [(0o002, 0o775, 0o664), (0o077, 0o700, 0o600)])

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from moe_distill.errors import InputError
 from moe_distill.results.attempts import FILE as ATTEMPTS
 from moe_distill.results.attempts import attempt, attempts_of, state_of
-from moe_distill.results.known_rows import KIND, Results
+from moe_distill.results.known_rows import KIND, FinishedRows
 from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS
 from moe_distill.results.stages import FILE, StageCost, Stages, stages_of
@@ -98,7 +98,7 @@ def sweep(tmp_path):
     cfg = OmegaConf.create(
         {"name": "x", "paths": {"output": str(folder), "store": str(store.root), "tables": None}}
     )
-    return SimpleNamespace(output=folder, results=Results(store), cfg=cfg)
+    return SimpleNamespace(output=folder, results=FinishedRows(store), cfg=cfg)
 
 
 def test_what_was_written_is_read(sweep):

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 
 from moe_distill.config.schema import register
 from moe_distill.results.attempts import attempt
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS
 from moe_distill.results.stages import Stages
@@ -29,7 +29,7 @@ ONE = ("students=convnet3", "recipe.epochs=1", "method=dm", "baselines=random", 
 def rows_to_come(suite, *given):
     cfg = suite.compose(*ONE, *given)
     pipeline = instantiate(cfg.pipeline, _convert_="all")
-    return pipeline.expected_rows(Results(Store(suite.store)), cfg.scale_name, "")
+    return pipeline.expected_rows(FinishedRows(Store(suite.store)), cfg.scale_name, "")
 
 
 def test_the_rows_that_a_cell_awaits_are_those_it_leaves(suite):
@@ -120,7 +120,7 @@ def results(tmp_path):
     """Nothing in the store; a table with the row ``done``."""
     (tmp_path / "tables" / "some").mkdir(parents=True)
     write_csv(tmp_path / "tables" / "some" / "results.csv", [trained("dm10x1", "done")], COLUMNS)
-    return Results(Store(tmp_path / "store"), tmp_path / "tables")
+    return FinishedRows(Store(tmp_path / "store"), tmp_path / "tables")
 
 
 def test_a_cell_is_done_when_its_rows_are_else_what_became_of_its_last_attempt(tmp_path, results):
@@ -229,7 +229,7 @@ def test_costs_images_and_dependence_are_asked_for_though_the_row_stands_in_a_ta
     def state(experiment):
         paths = suite.compose(f"+experiment={experiment}", *same).paths
         coming = tuple(rows_to_come(suite, f"+experiment={experiment}", *same))
-        return Cell("a", "a", "", coming).state(suite.home, Results(Store(paths.store), paths.tables))
+        return Cell("a", "a", "", coming).state(suite.home, FinishedRows(Store(paths.store), paths.tables))
 
     asked = ("table4", "cost", "cost_teachers", "viz_highres", "dcor_vs_transfer")
     assert [state(name) for name in asked] == ["done", *["missing"] * 4]

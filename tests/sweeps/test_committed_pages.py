@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.question import Question
 from moe_distill.store.store import Store
 from moe_distill.sweeps.report import committed_sweep, report_sweep
@@ -39,7 +39,7 @@ def test_every_committed_row_is_of_one_cell_and_baselines_are_told_once(committe
 def test_the_page_of_committed_rows_shows_all_of_them(committed, tmp_path):
     table = EXPERIMENTS / "table1" / "results.csv"
     committed_sweep(table, "run", Question(against={"noe": 1}), "small").write(tmp_path)
-    report_sweep(tmp_path, Results(Store(tmp_path / "store"), EXPERIMENTS))
+    report_sweep(tmp_path, FinishedRows(Store(tmp_path / "store"), EXPERIMENTS))
     page = (tmp_path / "report.html").read_text()
     cells = len({row["overrides"] for row in committed} - {""})
     assert f"<b>{cells} of {cells}</b><span>cells done" in page and page.count('class="badge done"') == cells

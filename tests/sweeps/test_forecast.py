@@ -14,7 +14,7 @@ from moe_distill.errors import InputError
 from moe_distill.methods.base import Method
 from moe_distill.models.base import build
 from moe_distill.pipelines.stage import Work
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS
 from moe_distill.seeding import stream
@@ -36,7 +36,7 @@ ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "method=dm")
 def parts(suite, *given):
     """Return pipeline and finished rows of a command line."""
     cfg = suite.compose(*ONE, *given)
-    return instantiate(cfg.pipeline, _convert_="all"), Results(Store(cfg.paths.store))
+    return instantiate(cfg.pipeline, _convert_="all"), FinishedRows(Store(cfg.paths.store))
 
 
 @pytest.mark.slow
@@ -194,7 +194,7 @@ def test_disk_is_that_of_every_snapshot_of_every_teacher(suite):
     given = ("method=mtt", "students=convnet3", "seeds=1", "diversity=none", "baselines=none", "split=1x2")
     cfg = suite.compose(*given)
     pipeline = instantiate(cfg.pipeline, _convert_="all")
-    results = Results(Store(cfg.paths.store))
+    results = FinishedRows(Store(cfg.paths.store))
     plan = pipeline.main_plan
     train, _ = plan.data.load(suite.store)
     weights = sum(
@@ -238,7 +238,7 @@ def test_memory_is_what_was_recorded_of_like_runs(suite):
     ]
     write_csv(tables / "results.csv", recorded, COLUMNS)
     pipeline = instantiate(suite.compose(*ONE, "width=0.125").pipeline, _convert_="all")
-    line = memory_line([(pipeline, Results(Store(suite.store), tables.parent))], "cpu")
+    line = memory_line([(pipeline, FinishedRows(Store(suite.store), tables.parent))], "cpu")
     assert line == "peak memory up to 4.0 GB a job, as recorded of such runs"
 
 

@@ -4,7 +4,7 @@ import json
 
 from conftest_rows import awaiting, row, trained
 
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.row_files import write_csv
 from moe_distill.results.rows import COLUMNS
 from moe_distill.store.store import Store
@@ -23,7 +23,7 @@ def test_a_row_that_a_job_left_is_not_taken_from_elsewhere_too(tmp_path):
         write_csv(folder / "results.csv", rows, COLUMNS)
     cells = (Cell("a", "ran", "", awaiting("1", scale="small")), Cell("b", "idle", "", awaiting("1", "2")))
     Sweep("", {}, cells).write(sweep)
-    rows = sweep_rows(sweep, Results(Store(tmp_path / "store"), tables.parent))
+    rows = sweep_rows(sweep, FinishedRows(Store(tmp_path / "store"), tables.parent))
     assert [(r["config_hash"], r["recipe_key"]) for r in rows] == [("1", "abc"), ("2", "abc")]
 
 
@@ -42,7 +42,7 @@ def test_what_the_jobs_ran_on_is_told_of_all_of_them(tmp_path):
             "facts": {"commit": commit, "date": date, "device": device},
         }
         (tmp_path / name / "stages.json").write_text(json.dumps(told))
-    page = sweep_report(tmp_path, Results(Store(tmp_path / "store")))
+    page = sweep_report(tmp_path, FinishedRows(Store(tmp_path / "store")))
     assert page.facts == {"commit": "c1; c2", "date": "2026-01-02 to 2026-01-05", "device": "H100; x86 CPU"}
 
 
@@ -55,7 +55,7 @@ def test_rows_of_another_scale_left_in_a_jobs_folder_do_not_stand_for_those_aske
     for folder, rows in ((sweep / "one", [earlier]), (sweep / "other", [alone]), (tables, [asked])):
         folder.mkdir(parents=True)
         write_csv(folder / "results.csv", rows, COLUMNS)
-    results = Results(Store(tmp_path / "store"), tables.parent)
+    results = FinishedRows(Store(tmp_path / "store"), tables.parent)
     Sweep("", {}, (Cell("a", "one", "", awaiting("1", scale="small")),)).write(sweep)
     assert {r["config_hash"] for r in sweep_rows(sweep, results)} == {"1", "3"}
     coming = {**row("dm5x2"), "config_hash": "2", "scale": "small", "accuracy_last": None}
@@ -79,7 +79,7 @@ def test_jobs_of_another_scale_left_in_the_folder_have_no_part_in_the_page(tmp_p
         (tmp_path / name / "measures.csv").write_text(f"measure,value,config_hash\n{name},1,{name}\n")
     for scales, kept in ((("small",), ["b", "c"]), ((), ["a", "b", "c"])):
         Sweep("", {}, (), scales).write(tmp_path)
-        page = sweep_report(tmp_path, Results(Store(tmp_path / "store")))
+        page = sweep_report(tmp_path, FinishedRows(Store(tmp_path / "store")))
         assert [cost.stage for cost in page.costs] == kept and page.facts == {"commit": "; ".join(kept)}
         assert [line["measure"] for line in page.tables["measures.csv"]] == kept
 
@@ -91,6 +91,6 @@ def test_a_row_made_elsewhere_is_told_as_the_cell_that_asks_for_it_would(tmp_pat
     asked = [{"overrides": o, "recipe_key": "abc", "scale": "small"} for o in ("split=5x2", "")]
     awaited = (*awaiting("own", **asked[0]), *awaiting("other", **asked[1]))
     Sweep("", {}, (Cell("split=5x2", "a", "", awaited),)).write(tmp_path / "sweep")
-    found = sweep_rows(tmp_path / "sweep", Results(Store(tmp_path / "store"), tmp_path / "tables"))
+    found = sweep_rows(tmp_path / "sweep", FinishedRows(Store(tmp_path / "store"), tmp_path / "tables"))
     assert [{c: r[c] for c in asked[0]} for r in found] == asked
     assert [r["accuracy_last"] for r in found] == ["0.5", "0.5"]

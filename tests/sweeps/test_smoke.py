@@ -16,7 +16,7 @@ import pytest
 from hydra.utils import instantiate
 
 from moe_distill.config.schema import conf_dir
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.question import to_frame
 from moe_distill.results.rows import COLUMNS
 from moe_distill.results.settings import parse_settings
@@ -210,7 +210,7 @@ def test_the_pages_need_nothing_beside_them(swept):
     suite, sweep, jobs, _ = swept
     question = instantiate(jobs[0].question, _convert_="all")
     Sweep("python", vars(question), tuple(cell_of(i, cfg, suite) for i, cfg in enumerate(jobs))).write(sweep)
-    report_sweep(sweep, Results(Store(suite.store)))
+    report_sweep(sweep, FinishedRows(Store(suite.store)))
     page = (sweep / "report.html").read_text()
     assert question.claim.split("'")[0] in page and page.count('class="badge done"') == len(jobs)
     for file in [sweep / "report.html", *sweep.glob("job*/report.html")]:
@@ -238,7 +238,7 @@ def test_students_to_come_stand_where_they_will_when_they_are_trained(swept):
     question = instantiate(jobs[0].question, _convert_="all")
     cells = tuple(cell_of(i, cfg, suite) for i, cfg in enumerate(jobs))
     Sweep("python", vars(question), cells).write(sweep)
-    rows = sweep_rows(sweep, Results(Store(suite.store)))
+    rows = sweep_rows(sweep, FinishedRows(Store(suite.store)))
     assert all(r["accuracy_last"] for r in rows)
     asked = {row["config_hash"] for cell in cells for row in cell.expected_rows}
     if not asked:
@@ -257,7 +257,7 @@ def test_students_to_come_stand_where_they_will_when_they_are_trained(swept):
 def cell_of(number, cfg, suite):
     """Return a job as a cell of its sweep."""
     pipeline = instantiate(cfg.pipeline, _convert_="all")
-    rows = pipeline.expected_rows(Results(Store(suite.store)), cfg.scale_name, cfg.runtime.overrides)
+    rows = pipeline.expected_rows(FinishedRows(Store(suite.store)), cfg.scale_name, cfg.runtime.overrides)
     return Cell(f"job{number}", f"job{number}", "python", tuple(rows))
 
 

@@ -9,7 +9,7 @@ from conftest_rows import awaiting
 from omegaconf import OmegaConf
 
 from moe_distill.results.attempts import FILE, attempt
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import Cell, Sweep
 from moe_distill.sweeps.status import format_status, last_lines, status_of_folder
@@ -18,7 +18,7 @@ from moe_distill.sweeps.status import format_status, last_lines, status_of_folde
 @pytest.fixture
 def results(tmp_path):
     """Nothing is done."""
-    return Results(Store(tmp_path / "store"))
+    return FinishedRows(Store(tmp_path / "store"))
 
 
 def test_a_running_cells_time_is_that_of_its_attempts_and_not_since_one_that_was_killed(tmp_path, results):

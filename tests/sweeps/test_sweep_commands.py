@@ -16,7 +16,7 @@ from moe_distill.config.schema import conf_dir, register
 from moe_distill.data.sources.public_sets import Digits
 from moe_distill.errors import InputError
 from moe_distill.results.attempts import attempt
-from moe_distill.results.known_rows import Results
+from moe_distill.results.known_rows import FinishedRows
 from moe_distill.store.store import Store
 from moe_distill.sweeps.hooks import before, instantiate_jobs, status, sweep_of
 from moe_distill.sweeps.jobs import Sweep
@@ -103,7 +103,7 @@ def test_what_looks_at_a_sweep_is_called_in_place_of_its_jobs(monkeypatch, tmp_p
 def test_a_cell_without_rows_is_done_only_by_the_work_that_is_asked_for(tmp_path, monkeypatch, composed):
     """What has the same folder at another scale, with other data or another store is not that work."""
     jobs, loader = composed
-    nothing = Results(Store(tmp_path / "store"))
+    nothing = FinishedRows(Store(tmp_path / "store"))
 
     def cell(*given):
         task = (*TINY, "data=folder", "data.root=here", "pipeline=pretrain", f"paths.runs={tmp_path}", *given)

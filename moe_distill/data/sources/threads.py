@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from tqdm import tqdm
+from moe_distill.progress import with_progress
 
 BAR_FROM = 1000  # items; fewer show no progress bar
 AHEAD = 256  # items that are submitted at once
@@ -36,7 +36,7 @@ def in_threads(function: Callable[[Any], Any], items: Sequence[Any], title: str)
             for first in range(0, len(groups), ahead)
         )
         results = chain.from_iterable(chain.from_iterable(parts))
-        yield from tqdm(results, title, total=len(items), disable=len(items) <= BAR_FROM, delay=2)
+        yield from with_progress(results, title, len(items), hidden=len(items) <= BAR_FROM, delay=2.0)
 
 
 def _each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:

@@ -1,0 +1,273 @@
+"""Train networks on a set and test them, and what else a set is judged by."""
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moe_distill.api.distilling import DistilledSet
+from moe_distill.api.plain_errors import with_plain_errors
+from moe_distill.api.session import GivenData, Session, session
+from moe_distill.config.schema import options
+from moe_distill.data.real_set import RealSet
+from moe_distill.errors import InputError
+from moe_distill.evaluation.columns import cells_of
+from moe_distill.evaluation.protocol import EvaluationProtocol
+from moe_distill.pipelines.evaluate import SetStudents
+from moe_distill.pipelines.probe import Probing
+from moe_distill.pipelines.score import Scoring
+from moe_distill.results.results import Results, Scores
+from moe_distill.store.store import Store
+from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
+
+KIND = "given_set"
+# How students are trained, which `like` takes from other results.
+_OF_PROTOCOL = ("students", "recipe", "fusion", "seeds", "mixup_alpha", "mixup_pairing", "student_epochs")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Results):
+    """Results of one set.
+
+    Attributes:
+        protocol: How its students were trained, for ``evaluate(…, like=results)``.
+    """
+
+    protocol: EvaluationProtocol | None = None
+
+
+@with_plain_errors
+def evaluate(
+    synthetic: SyntheticUnion | SyntheticSet,
+    test: RealSet,
+    *,
+    train: RealSet | None = None,
+    like: Evaluation | None = None,
+    progress: bool = True,
+    **keywords: Any,
+) -> Evaluation:
+    """Train fresh networks on a set and test each on real images.
+
+    Students that are in the store are not trained again.
+
+    Args:
+        synthetic: A set: distilled now, or read by :meth:`SyntheticSet.load`.
+        test: The real test images. They are normalised as the set's.
+        train: The real training images, for recipes whose labels come from a teacher; a set that
+            :func:`~moe_distill.distill` returned knows its own.
+        like: Results whose students, recipe, mixing and seeds are taken, so that both can be compared.
+        progress: Whether long work shows a progress bar.
+        **keywords: Any option of the command line, on top of those that the set was distilled with:
+            ``students=["convnet3", "timm/convnext_atto", MyNetwork]`` (names, classes or functions that make
+            a ``torch.nn.Module``, or a mapping of such by name), ``recipe="dsa"``, ``fusion="cross_expert"``,
+            ``seeds=3`` …
+
+    Returns:
+        A row for each network and seed.
+
+    Raises:
+        InputError: A keyword is unknown or has a wrong value, or the test images do not fit the set.
+        KeyboardInterrupt: The call was interrupted; the same call goes on.
+    """
+    if like is not None and (both := [name for name in _OF_PROTOCOL if name in keywords]):
+        raise InputError(both[0], keywords[both[0]], "left out beside like=, which sets it")
+    with opened_for(synthetic, test, train, progress, "evaluate", keywords) as (opened, path):
+        pipeline = opened.pipeline
+        protocol = pipeline.protocol if like is None or like.protocol is None else like.protocol
+        real, _ = pipeline.plan.data.load(opened.runtime.cache)
+        if path is None:
+            protocol.check(real, pipeline.plan.decoded(real))
+        with opened.tracked():
+            rows = SetStudents(pipeline.plan, protocol, path).make(opened.runtime)
+            opened.runtime.tracker.results(rows, opened.runtime.costs)
+        return Evaluation([cells_of(row) for row in rows], protocol)
+
+
+@contextlib.contextmanager
+def opened_for(
+    synthetic: SyntheticUnion | SyntheticSet,
+    test: RealSet,
+    train: RealSet | None,
+    progress: bool,
+    pipeline: str,
+    keywords: Mapping[str, Any],
+) -> Iterator[tuple[Session, str | None]]:
+    """Open the surroundings of a call about a set.
+
+    Args:
+        synthetic: The set.
+        test: The real test images.
+        train: The real training images, if the set does not know them.
+        progress: Whether long work shows a progress bar.
+        pipeline: The pipeline that the call runs.
+        keywords: The call's keywords.
+
+    Yields:
+        The session, and the path of the set; None for the set of the session's own plan.
+
+    Raises:
+        InputError: The test images do not fit the set.
+    """
+    sets = SyntheticSet.union([synthetic]) if isinstance(synthetic, SyntheticSet) else synthetic
+    if isinstance(sets, DistilledSet):
+        assert sets.data is not None
+        known, start = sets.data.train if train is None else train, sets.keywords
+    else:
+        known = DescribedData.of(sets) if train is None else train
+        start = {"method": _method_of(sets), "ipc": sets.provenance.ipc, "noe": len(sets.members)}
+    merged = {**start, **keywords}
+    if start.get("options") and keywords.get("options"):
+        merged["options"] = {**start["options"], **keywords["options"]}
+    if "split" in keywords:
+        merged = {name: value for name, value in merged.items() if name not in ("ipc", "noe")}
+    data = GivenData(known, _as_seen(test, known))
+    with session(merged, data, progress, pipeline) as opened:
+        path = None if isinstance(sets, DistilledSet) else str(_path_of(sets, opened.runtime.store))
+        yield opened, path
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DescribedData(RealSet):
+    """The real training images of a set that was read from a file: all that the file tells of them.
+
+    Args:
+        known_fingerprint: Their fingerprint.
+    """
+
+    known_fingerprint: str = ""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The fingerprint of the images, which are not here."""
+        return self.known_fingerprint
+
+    @classmethod
+    def of(cls, sets: SyntheticUnion) -> "DescribedData":
+        """Return what a set tells of the images that it was distilled from."""
+        p, (_, channels, size, _) = sets.provenance, sets.members[0].images.shape
+        return cls(
+            images_NCHW=torch.zeros(0, channels, size, size, dtype=torch.uint8),
+            labels_N=torch.zeros(0, dtype=torch.long),
+            classes=tuple(p.classes),
+            mean=tuple(p.mean),
+            std=tuple(p.std),
+            name=p.dataset,
+            variant=p.data_variant,
+            whitening=sets.members[0].normalisation.whitening,
+            known_fingerprint=p.data_fingerprint,
+        )
+
+
+def _method_of(sets: SyntheticUnion) -> str:
+    """Return the method of a set, whose recipe is the usual one; ``random`` for several or an unknown one."""
+    methods = {member.provenance.method for member in sets.members}
+    return methods.pop() if len(methods) == 1 and methods <= {*options("method")} else "random"
+
+
+def _as_seen(test: RealSet, train: RealSet) -> RealSet:
+    """Return the test images normalised as the training images.
+
+    Raises:
+        InputError: They have other classes or another shape.
+    """
+    for what in ("classes", "channels", "size"):
+        if getattr(test, what) != getattr(train, what):
+            raise InputError(
+                "test", f"{what} {getattr(test, what)}", f"the set's {what}, {getattr(train, what)}"
+            )
+    return replace(test, mean=train.mean, std=train.std, whitening=train.whitening)
+
+
+def _path_of(sets: SyntheticUnion, store: Store) -> Path:
+    """Return the file or folder of a set; one that was made or changed in memory is written to the store."""
+    if sets.path is not None and SyntheticSet.load(sets.path).fingerprint() == sets.fingerprint():
+        return sets.path
+
+    def save(folder: Path) -> None:
+        for number, member in enumerate(sets.members):
+            # Numbered anew, as members may come from several sets.
+            settings = {k: v for k, v in member.provenance.settings.items() if k != "roster"}
+            renumbered = copy.copy(member)
+            renumbered.provenance = replace(member.provenance, expert=number, settings=settings)
+            renumbered.save(folder / f"expert_{number}.safetensors")
+
+    folder = store.obtain(KIND, {"fingerprint": sets.fingerprint()}, save)
+    return folder if len(sets.members) > 1 else folder / "expert_0.safetensors"
+
+
+@with_plain_errors
+def score(
+    synthetic: SyntheticUnion | SyntheticSet,
+    test: RealSet,
+    *,
+    train: RealSet | None = None,
+    progress: bool = True,
+    **keywords: Any,
+) -> Scores:
+    """Score a set by DD-Ranking's LRS and ARS: what it is worth apart from labels and augmentation.
+
+    Source: DD-Ranking (2025), with accuracies as fractions, as its documentation has them.
+
+    Args:
+        synthetic: A set; see :func:`evaluate`, as for the others.
+        test: The real test images.
+        train: The real training images, on which networks are trained for comparison; a set that
+            :func:`~moe_distill.distill` returned knows its own.
+        progress: Whether long work shows a progress bar.
+        **keywords: See :func:`evaluate`; ``options={"pipeline.lrs": [0.01]}`` sets how rates are chosen.
+
+    Returns:
+        A row for each network, with ``lrs``, ``ars`` and what they are made of.
+
+    Raises:
+        InputError: See :func:`evaluate`; or the real training images are unknown.
+    """
+    _require_images("train", train, synthetic)
+    with opened_for(synthetic, test, train, progress, "score", keywords) as (opened, path):
+        pipeline = replace(opened.pipeline, path=path)
+        with opened.tracked():
+            rows, _ = Scoring(pipeline).scored(opened.runtime)
+        return Scores(rows, "DD-Ranking's scores", ("architecture", "lrs", "ars"))
+
+
+@with_plain_errors
+def probe(
+    synthetic: SyntheticUnion | SyntheticSet,
+    test: RealSet,
+    *,
+    train: RealSet | None = None,
+    progress: bool = True,
+    **keywords: Any,
+) -> Scores:
+    """Train students on a set, freeze them, and test a linear classifier of real images on their features.
+
+    Args:
+        synthetic: A set; see :func:`evaluate`, as for the others.
+        test: The real test images.
+        train: The real training images, to which the classifier is fitted; a set that
+            :func:`~moe_distill.distill` returned knows its own.
+        progress: Whether long work shows a progress bar.
+        **keywords: See :func:`evaluate`.
+
+    Returns:
+        A row for each network and seed, with ``accuracy`` and ``accuracy_untrained``.
+
+    Raises:
+        InputError: See :func:`evaluate`; or the real training images are unknown.
+    """
+    _require_images("train", train, synthetic)
+    with opened_for(synthetic, test, train, progress, "probe", keywords) as (opened, path):
+        with opened.tracked():
+            rows = Probing(replace(opened.pipeline, path=path)).probe(opened.runtime)
+        shown = ("architecture", "seed", "accuracy", "accuracy_untrained")
+        return Scores([cells_of(row) for row in rows], "linear probe, test accuracy", shown)
+
+
+def _require_images(keyword: str, train: RealSet | None, synthetic: SyntheticUnion | SyntheticSet) -> None:
+    if train is None and not isinstance(synthetic, DistilledSet):
+        raise InputError(keyword, None, "the real training images: a set read from a file does not hold them")

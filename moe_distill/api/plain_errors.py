@@ -1,0 +1,32 @@
+"""Errors of Python calls: one line that names the argument, without the way through the program."""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from moe_distill.errors import InputError
+
+# What a Python call calls the keys of the command line that stand for its arguments.
+_ARGUMENTS = {
+    "model": "network",
+    "paths.store": "store",
+    "paths.runs": "runs",
+    "pipeline.path": "synthetic",
+}
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def with_plain_errors(call: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function so that invalid input is reported by the names of its arguments, in one step."""
+
+    @functools.wraps(call)
+    def reporting(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except InputError as error:
+            path, dot, field = error.key.partition(".")
+            renamed = _ARGUMENTS.get(error.key) or f"{_ARGUMENTS.get(path, path)}{dot}{field}"
+            raise InputError(renamed, error.value, error.allowed) from None
+
+    return reporting

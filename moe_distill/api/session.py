@@ -1,0 +1,111 @@
+"""What a Python call builds from its keywords, and the quiet surroundings in which it works."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moe_distill.api.keywords import call_of
+from moe_distill.config.composing import Composed, composed
+from moe_distill.config.schema import NAMELESS, run_dir
+from moe_distill.context.run_context import Runtime
+from moe_distill.data.real_set import RealSet
+from moe_distill.evaluation.headline import wandb_config
+from moe_distill.stopping import interruptible
+from moe_distill.store.identity import describe, key, word_of
+from moe_distill.terminal import quiet
+
+
+class GivenData:
+    """Real images in memory as a source of data.
+
+    Args:
+        train: The training images.
+        test: The test images.
+    """
+
+    def __init__(self, train: RealSet, test: RealSet) -> None:
+        self.train, self.test = train, test
+
+    @property
+    def name(self) -> str:
+        """The data set's name in records, by which published settings are looked up."""
+        return self.train.name
+
+    def describe(self) -> Any:
+        """Return what decides the images."""
+        return describe([part.fingerprint for part in (self.train, self.test)])
+
+    def load(self, cache: Path) -> tuple[RealSet, RealSet]:
+        """Return both sets."""
+        return self.train, self.test
+
+
+@dataclass(frozen=True)
+class Session:
+    """The surroundings of one call.
+
+    Attributes:
+        composed: The checked configuration.
+        runtime: Where and how the call works.
+        pipeline: What it runs.
+    """
+
+    composed: Composed
+    runtime: Runtime
+    pipeline: Any
+
+    @contextlib.contextmanager
+    def tracked(self) -> Iterator[None]:
+        """Show what the block does on the experiment tracker; without ``logger="wandb"`` there is none."""
+        resolved, plan = self.composed.resolved, self.pipeline.main_plan
+        axes = wandb_config(
+            plan,
+            dataset=resolved["data"]["name"],
+            scale=resolved["scale_name"],
+            ipc=resolved["ipc"],
+            noe=resolved["noe"],
+        )
+        identity = key([resolved["name"], resolved["scale_name"], self.pipeline])
+        tracker: Any = self.runtime.tracker
+        tracker.open(word_of(type(self.pipeline)), identity, axes, resolved)
+        failed = True
+        try:
+            yield
+            failed = False
+        finally:
+            tracker.finish(failed)
+
+
+@contextlib.contextmanager
+def session(
+    keywords: Mapping[str, Any], data: GivenData | None, progress: bool = True, pipeline: str = "distill"
+) -> Iterator[Session]:
+    """Compose a call's configuration and open its surroundings; whatever it changes is put back.
+
+    Args:
+        keywords: The call's keywords.
+        data: Its real images.
+        progress: Whether long work shows a progress bar.
+        pipeline: The pipeline that the call runs.
+
+    Raises:
+        InputError: A keyword is unknown or has a wrong value.
+        KeyboardInterrupt: The user interrupted the call; the same call goes on.
+    """
+    call = call_of({"logger": "none", **keywords})
+    if data is not None:
+        call.set("data", data)
+    name = str(keywords.get("name", NAMELESS))
+    runs = str(keywords.get("runs", "runs"))
+    call.overrides += [f"pipeline={pipeline}"]
+    call.set("paths.output", run_dir(runs, name))
+    threads = torch.get_num_threads()
+    with quiet(progress), interruptible(), composed(call.overrides, call.objects) as configuration:
+        try:
+            yield Session(configuration, configuration.build("runtime"), configuration.build("pipeline"))
+        finally:
+            torch.set_num_threads(threads)

@@ -1,0 +1,44 @@
+from .base import Method, fill_by_class
+from .coreset import (
+    First,
+    Herding,
+    HerdingTiled,
+    KCenter,
+    KCenterTiled,
+    KMeans,
+    KMeansTiled,
+    Random,
+    RandomTiled,
+)
+from .datm import DATM
+from .dc import DC
+from .dm import DM
+from .dsa import DSA
+from .ftd import FTD
+from .idc import IDC
+from .idm import IDM
+from .mtt import MTT
+from .rded import RDED
+
+__all__ = [
+    "DATM",
+    "DC",
+    "DM",
+    "DSA",
+    "FTD",
+    "IDC",
+    "IDM",
+    "MTT",
+    "RDED",
+    "First",
+    "Herding",
+    "HerdingTiled",
+    "KCenter",
+    "KCenterTiled",
+    "KMeans",
+    "KMeansTiled",
+    "Method",
+    "Random",
+    "RandomTiled",
+    "fill_by_class",
+]
