@@ -142,7 +142,8 @@ def _rows(together: SyntheticUnion, facts: Facts, images: int, known: CardFacts)
     stored = sum(len(member.images) for member in together.members)
     tiles = f", decoded from {stored} stored ones" if stored != images else ""
     if facts["whitening"] is None:
-        normalisation = f"mean {facts['mean']} and std {facts['std']} of each channel, pixels in [0, 1]"
+        mean, std = (", ".join(f"{value:.4g}" for value in facts[name]) for name in ("mean", "std"))
+        normalisation = f"mean {mean}; std {std} (each channel, of pixels from 0 to 1)"
     else:
         normalisation = f"ZCA whitening {facts['whitening'][:12]}, stored in whitening.safetensors"
     return {

@@ -130,6 +130,7 @@ def test_the_card_describes_the_set_for_the_hub(tmp_path):
         "| images | 9 in 3 classes |",
         "| method | mtt, datm |",
         "| experts | 2; stored images of each class: 2, 1 |",
+        "| normalisation | mean 0.4, 0.5, 0.3; std 0.2, 0.25, 0.3 (each channel, of pixels from 0 to 1) |",
         "| learned labels | yes |",
         "| learned step size | 0.02 |",
         "| licence | cc-by-4.0 |",
