@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest_called import called  # noqa: F401 (a fixture)
+from conftest_hub import hub  # noqa: F401 (a fixture)
 from conftest_suite import Suite
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig

@@ -74,3 +74,17 @@ def test_a_sweep_of_fresh_processes_runs_from_an_empty_folder(python, tmp_path):
         ("1", "0"),
         ("1", "1"),
     ]
+
+
+def test_a_users_program_sees_the_types(python, tmp_path):
+    imported = "from moe_distill.synthetic.synthetic_set import SyntheticSet"
+    (tmp_path / "program.py").write_text(f"{imported}\nreveal_type(SyntheticSet.load('a').dataset())\n")
+    assert 'type is "torch.utils.data.dataset.TensorDataset"' in run(python, tmp_path, "mypy", "program.py")
+    # Without the marker mypy does not look into an installed package.
+    marker = next(python.parents[1].glob("lib/python*/site-packages/moe_distill/py.typed"))
+    marker.unlink()
+    try:
+        with pytest.raises(AssertionError, match=r"missing library stubs or py\.typed"):
+            run(python, tmp_path, "mypy", "program.py")
+    finally:
+        marker.touch()

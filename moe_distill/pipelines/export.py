@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moe_distill.context.run_context import Runtime
-from moe_distill.errors import renamed
+from moe_distill.errors import FieldError, renamed
 from moe_distill.experts.distillation import Distillation
 from moe_distill.pipelines.stage import Pipeline
 from moe_distill.results.run_tables import rows_in
@@ -14,6 +14,7 @@ from moe_distill.results.set_names import set_name
 from moe_distill.results.wording import in_percent
 from moe_distill.store.disk import expanded
 from moe_distill.store.identity import describe
+from moe_distill.synthetic.formats import hub
 from moe_distill.synthetic.formats.card import CardFacts, write_hub_folder
 from moe_distill.synthetic.formats.ddranking import write_ddranking
 from moe_distill.synthetic.formats.placing import check_new, new_folder
@@ -21,7 +22,7 @@ from moe_distill.synthetic.formats.writing import ExportReport, copy_set, write_
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.terminal import say
 from moe_distill.training.recipe import Recipe
-from moe_distill.validation.values import Text, checked
+from moe_distill.validation.values import HubName, License, Text, checked
 
 Writer = Callable[[SyntheticUnion, Path, Path], ExportReport]
 
@@ -37,6 +38,9 @@ class Export(Pipeline):
         path: A set's file or folder.
         to: A new folder; None is ``export-<layout>`` in the run's folder.
         layout: ``safetensors``, ``folder``, ``ddranking`` or ``huggingface``.
+        license: The set's licence in a Hugging Face card; None if it is not known.
+        push_to: The Hub's ``<user>/<name>`` that a Hugging Face folder is uploaded to; None uploads nothing.
+        private: Whether only the owner sees it there.
     """
 
     plan: Distillation | None
@@ -44,17 +48,29 @@ class Export(Pipeline):
     path: Text | None = None
     to: Text | None = None
     layout: Literal["safetensors", "folder", "ddranking", "huggingface"] = "safetensors"
+    license: License | None = None
+    push_to: HubName | None = None
+    private: bool = True
+
+    def __post_init__(self) -> None:
+        only = "only with pipeline.layout=huggingface"
+        for field, value in (("license", self.license), ("push_to", self.push_to)):
+            if value is not None and self.layout != "huggingface":
+                raise FieldError(field, value, only)
+        if not self.private and self.push_to is None:
+            raise FieldError("private", False, "only with pipeline.push_to=<user>/<name>")
 
     def run(self, runtime: Runtime) -> dict[str, Any]:
-        """Write the files and print how exact they are.
+        """Write the files, print how exact they are, and upload them if a place is named.
 
         The scores in a Hugging Face card come from ``results.csv`` in the run's folder, if there is one.
 
         Returns:
-            ``set``: the folder; ``exact``: how exact it is, in words.
+            ``set``: the folder; ``exact``: how exact it is, in words; ``address``: where it was uploaded.
 
         Raises:
-            InputError: There is no set, or the folder exists; then nothing is written.
+            InputError: There is no set, the folder exists, or there is no token to upload it with; then
+                nothing is written. Or the upload fails; then the folder is there.
         """
         target = expanded(self.to, "pipeline.to") if self.to else runtime.output / f"export-{self.layout}"
         # The recipe is the plan's; how a set from a file is meant to be trained is unknown.
@@ -64,11 +80,14 @@ class Export(Pipeline):
             "folder": write_pictures,
             "ddranking": write_ddranking,
             "huggingface": lambda sets, source, folder: write_hub_folder(
-                sets, source, folder, _card_facts(recipe, runtime, sets)
+                sets, source, folder, _card_facts(recipe, self.license, runtime, sets)
             ),
         }
         # Before the set is loaded, which may take long.
         check_new(target)
+        with renamed(hub.KEY, "pipeline.push_to"):
+            if self.push_to is not None:
+                hub.client_for(self.push_to)
         source = self._source(runtime)
         # An error about the set names the setting that chose it.
         with renamed("set", "set" if self.path is None else "pipeline.path"):
@@ -77,7 +96,16 @@ class Export(Pipeline):
             written = writers[self.layout](sets, source, folder)
         for line in (f"{target}: {written.exact}", *written.notes):
             say(line)
-        return {"set": str(target), "exact": written.exact}
+        result = {"set": str(target), "exact": written.exact}
+        if self.push_to is not None:
+            result["address"] = self._upload(target, self.push_to)
+        return result
+
+    def _upload(self, folder: Path, repo: str) -> str:
+        with renamed(hub.KEY, "pipeline.push_to"):
+            address = hub.push_to_hub(folder, repo, self.private)
+        say(f"uploaded to {address}, {'private' if self.private else 'public'}")
+        return address
 
     def _source(self, runtime: Runtime) -> Path:
         """Return the folder or file of the set."""
@@ -88,8 +116,10 @@ class Export(Pipeline):
         return self.plan.find(runtime.store, train)
 
 
-def _card_facts(recipe: Recipe | None, runtime: Runtime, union: SyntheticUnion) -> CardFacts:
-    """Return the recipe, and the scores of exactly this set in the run's table."""
+def _card_facts(
+    recipe: Recipe | None, license: str | None, runtime: Runtime, union: SyntheticUnion
+) -> CardFacts:
+    """Return the recipe, the licence, and the scores of exactly this set in the run's table."""
     rows = rows_in(runtime.output.glob("results.csv"), runtime.results)
     # The table may hold rows of other sets: baselines, or other jobs.
     rows = rows.filter(set_name() == union.tensors_fingerprint())
@@ -102,4 +132,4 @@ def _card_facts(recipe: Recipe | None, runtime: Runtime, union: SyntheticUnion) 
         training = " ".join(word for word in (recipe_name, shown_key, fusion) if word not in ("", "none"))
         accuracies.setdefault((training, architecture), []).append(accuracy)
     scores = [(*cell, in_percent(values)) for cell, values in accuracies.items()]
-    return CardFacts(describe(recipe) if recipe else None, scores)
+    return CardFacts(describe(recipe) if recipe else None, scores, license)

@@ -31,6 +31,13 @@ def _is_split(text: str) -> bool:
     return parts is not None and int(parts[1]) <= MOST and int(parts[2]) <= MOST_EXPERTS
 
 
+def _is_hub_name(text: str) -> bool:
+    # The Hub's rules: ASCII alone, at most 96 characters, no -- or .., and no end like that of a git address.
+    word = r"\w([\w.-]{0,94}\w)?"
+    matches = re.fullmatch(f"{word}/{word}", text, re.ASCII) is not None
+    return matches and not re.search(r"--|\.\.|\.git$", text)
+
+
 MOST_EXPERTS = 1000  # more is taken for a typing mistake
 # The least standard deviation of a channel with pixels from 0 to 1 is one step of 8 bits: dividing by less
 # would only amplify noise.
@@ -60,6 +67,17 @@ FolderName = Annotated[
 ]
 Split = Annotated[str, Where(_is_split, "images per class and experts, such as 5x2, of at most 1000 experts")]
 Hook = Annotated[str, Where(_is_called, "the dotted name of a function that can be imported")]
+HubName = Annotated[
+    str, Where(_is_hub_name, "<user>/<name> as the Hugging Face Hub has them, of letters, digits, - _ and .")
+]
+# Letters of identifiers in the Hub's list of licences; the list itself grows.
+License = Annotated[
+    str,
+    Where(
+        lambda name: re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", name) is not None,
+        "a licence as the Hugging Face Hub writes it, such as mit, cc-by-4.0, other or unknown",
+    ),
+]
 # No Literal, as OmegaConf's structured configurations know none.
 Pairing = Annotated[str, Where(lambda word: word in ("any", "same_class"), "any or same_class")]
 Row = Annotated[

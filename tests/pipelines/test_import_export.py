@@ -245,5 +245,5 @@ def test_one_experts_file_is_exported_as_a_file(suite):
     one = f"pipeline.path={folder}/expert_1.safetensors"
     suite("pipeline=export", "pipeline.layout=huggingface", one)
     target = suite.out / "export-huggingface"
-    assert "load(&lt;this folder&gt;/expert_1.safetensors).dataset()" in (target / "README.md").read_text()
+    assert 'SyntheticSet.load("expert_1.safetensors").dataset()' in (target / "README.md").read_text()
     assert SyntheticSet.read(target / "expert_1.safetensors").provenance.expert == 1

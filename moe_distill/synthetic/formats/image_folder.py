@@ -1,6 +1,6 @@
 """Class folders of 8-bit pictures, read and written."""
 
-import csv
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,9 +13,9 @@ from PIL import Image
 
 from moe_distill.data.pictures import as_shown, class_folders, opened, pictures_in
 from moe_distill.errors import InputError
-from moe_distill.escaping import in_csv
 from moe_distill.synthetic.formats.about import read_about
 from moe_distill.synthetic.formats.foreign import KEY, ForeignSet, TargetData
+from moe_distill.synthetic.synthetic_set import Decoded
 
 
 def read_folder(root: Path, wanted: TargetData) -> ForeignSet:
@@ -124,30 +124,29 @@ def write_class_folders(raw_NCHW: torch.Tensor, labels_N: torch.Tensor, folder: 
         written[label] += 1
 
 
-def write_with_table(
-    raw_NCHW: torch.Tensor,
-    labels_N: torch.Tensor,
-    experts_N: torch.Tensor,
-    classes: Sequence[str],
-    folder: Path,
-) -> None:
-    """Write ``000000.png`` … and ``metadata.csv`` with the label, class and expert of each picture.
+def write_with_table(decoded: Decoded, classes: Sequence[str], folder: Path) -> None:
+    """Write ``000000.png`` … and ``metadata.jsonl`` with the label, class and expert of each picture.
+
+    Learned labels are the column ``soft_label``, probabilities in float32.
 
     Args:
-        raw_NCHW: Raw images; values are clamped to [0, 1].
-        labels_N: Class number of each image.
-        experts_N: Position of the expert that made each image.
+        decoded: Raw images with their labels; values are clamped to [0, 1].
         classes: Class names.
         folder: The folder to write to.
 
     Raises:
         InputError: As for :func:`pictures_of`.
     """
-    rows = zip(pictures_of(raw_NCHW), labels_N.tolist(), experts_N.tolist(), strict=True)
-    # The name and the first column are those that Hugging Face's ``imagefolder`` looks for.
-    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("file_name", "label", "class", "expert"))
-        for number, (picture, label, expert) in enumerate(rows):
-            picture.save(folder / f"{number:06d}.png")
-            table.writerow((f"{number:06d}.png", label, in_csv(classes[label]), expert))
+    pictures = pictures_of(decoded.images_MCHW.cpu())
+    labels, experts = decoded.labels_M.tolist(), decoded.experts_M.tolist()
+    soft_labels = None if decoded.targets_MC is None else decoded.targets_MC.float().tolist()
+    # The name and the first column are those that Hugging Face's ``imagefolder`` looks for. Not CSV, which
+    # holds no lists.
+    with (folder / "metadata.jsonl").open("w", encoding="utf-8") as table:
+        for number, (picture, label, expert) in enumerate(zip(pictures, labels, experts, strict=True)):
+            name = f"{number:06d}.png"
+            picture.save(folder / name)
+            row = {"file_name": name, "label": label, "class": classes[label], "expert": expert}
+            if soft_labels is not None:
+                row["soft_label"] = soft_labels[number]
+            table.write(json.dumps(row, ensure_ascii=False) + "\n")

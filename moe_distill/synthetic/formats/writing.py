@@ -84,20 +84,19 @@ def write_pictures(together: SyntheticUnion, source: Path, folder: Path) -> Expo
     decoded = together.raw()
     write_class_folders(decoded.images_MCHW.cpu(), decoded.labels_M.cpu(), folder)
     exact = exactness(together)
+    if learned_labels(together):
+        exact += "; the labels that were learned are left out"
     facts = {**facts_of(together), **clamping(together), "space": "raw", "exact": exact}
     write_json(folder / about.FILE, facts)
     return ExportReport(exact)
 
 
 def exactness(together: SyntheticUnion) -> str:
-    """Return a description of what 8-bit pictures lose of a set."""
+    """Return a description of what 8-bit pictures lose of a set's images."""
     changes = clamping(together)
     share, most = changes["clamped_share"], changes["clamped_by_at_most"]
     clamped = f"{100 * share:.2g} % of the values are clamped, by at most {most:.2g} standard deviations"
-    losses = [PICTURES, clamped if share else "no value is clamped"]
-    if learned_labels(together):
-        losses.append("the labels that were learned are left out")
-    return "; ".join(losses)
+    return f"{PICTURES}; {f'{clamped} of their channel' if share else 'no value is clamped'}"
 
 
 def clamping(together: SyntheticUnion) -> dict[str, float]:

@@ -1,18 +1,15 @@
 """What leaves is what the set holds: bit for bit where the files can hold it, to half a step of 8 bits in
 pictures."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from PIL import Image
+from conftest_toys import CLASSES, MEAN, STD, a_set, logits, saved
 
 from moe_distill.data.normalization import FILE, Whitening
 from moe_distill.errors import InputError
-from moe_distill.synthetic.formats.card import CardFacts, write_hub_folder
 from moe_distill.synthetic.formats.conventions import CONVENTIONS, label_order
 from moe_distill.synthetic.formats.ddranking import write_ddranking
 from moe_distill.synthetic.formats.fitting import ordered_by_class
@@ -23,35 +20,6 @@ from moe_distill.synthetic.formats.writing import EXACT, PICTURES, copy_set, wri
 from moe_distill.synthetic.provenance import Provenance
 from moe_distill.synthetic.synthetic_set import SyntheticSet, union
 from moe_distill.synthetic.tiling import Tiling
-
-CLASSES = ("cat", 'a "dog", or: not', "frög")
-MEAN, STD = (0.4, 0.5, 0.3), (0.2, 0.25, 0.3)
-
-
-def a_set(seed, ipc=1, channels=3, whitening=None, rate=None, soft=None, average=None, **more):
-    """Standardised noise that goes beyond black and white."""
-    images = torch.randn(3 * ipc, channels, 8, 8, generator=torch.Generator().manual_seed(seed))
-    about = {
-        "dataset": "toys",
-        "data_variant": "v",
-        "data_fingerprint": "d" * 64,
-        "classes": CLASSES,
-        "ipc": ipc,
-    }
-    about |= {
-        "mean": MEAN[:channels],
-        "std": STD[:channels],
-        "expert": seed,
-        "method": "mtt",
-        "settings": {"lr": 0.1},
-    }
-    about["whitening"] = None if whitening is None else whitening.source
-    rate = None if rate is None else torch.tensor(rate)
-    return SyntheticSet(images, Provenance(**{**about, **more}), rate, soft, average, whitening)
-
-
-def logits(seed):
-    return 4 * torch.eye(3) + torch.randn(3, 3, generator=torch.Generator().manual_seed(seed))
 
 
 def files(folder):
@@ -186,23 +154,22 @@ def test_pictures_are_within_half_a_step_of_eight_bits_of_the_clamped_pixels(tmp
     share = float((change > 1 / 510).double().mean())
     largest = float((change / torch.tensor(STD[:channels]).view(-1, 1, 1)).max())
     clamped = f"{100 * share:.2g} % of the values are clamped, by at most {largest:.2g} standard deviations"
-    assert told == f"{PICTURES}; {clamped}"
+    assert told == f"{PICTURES}; {clamped} of their channel"
     about = json.loads((tmp_path / "about.json").read_text())
     assert about["clamped_share"] == pytest.approx(share)
     assert about["clamped_by_at_most"] == pytest.approx(largest, abs=1e-5)
     assert 1 / 1020 < float((found - raw.clamp(0, 1)).abs().max()) <= 1 / 510
 
 
+def test_class_folders_say_that_learned_labels_are_left_out(tmp_path):
+    words = write_pictures(union([a_set(0, soft=logits(0))]), tmp_path, tmp_path).exact
+    assert words.endswith("; the labels that were learned are left out")
+    assert json.loads((tmp_path / "about.json").read_text())["exact"] == words
+
+
 def test_pictures_of_two_channels_are_refused(tmp_path):
     with pytest.raises(InputError, match="1 or 3 channels"):
         write_pictures(union([a_set(0, channels=2)]), tmp_path, tmp_path)
-
-
-def saved(folder, members):
-    folder.mkdir()
-    for number, one in enumerate(members):
-        one.save(folder / f"expert_{number}.safetensors")
-    return SyntheticSet.load(folder)
 
 
 def test_the_own_files_are_copied_byte_for_byte_with_their_whitening(tmp_path):
@@ -218,51 +185,6 @@ def test_the_own_files_are_copied_byte_for_byte_with_their_whitening(tmp_path):
     assert files(one) == ["expert_1.json", "expert_1.safetensors", FILE]
     assert files(whole) == ["expert_0.json", "expert_0.safetensors", *files(one)]
     assert SyntheticSet.load(whole).fingerprint() == together.fingerprint()
-
-
-def test_the_hub_folder_has_card_pictures_table_and_the_exact_set(tmp_path):
-    together = saved(
-        tmp_path / "source", [a_set(0, ipc=2, rate=0.02), a_set(1, method="datm", soft=logits(1))]
-    )
-    target = tmp_path / "hub"
-    target.mkdir()
-    known = CardFacts({"name": "dsa", "epochs": 1000}, [("dsa", "convnet3", "51.0 ± 0.3")])
-    write_hub_folder(together, tmp_path / "source", target, known)
-    assert SyntheticSet.load(target).fingerprint() == together.fingerprint()
-    _, front, body = (target / "README.md").read_text(encoding="utf-8").split("---\n", 2)
-    facts = yaml.safe_load(front)
-    told = facts["distilled"]
-    assert (facts["tags"], facts["size_categories"]) == (["dataset-distillation"], ["n<1K"])
-    assert facts["configs"][0]["data_files"] == [{"split": "train", "path": "data/train/**"}]
-    assert (told["classes"], told["methods"], told["ipc"]) == (list(CLASSES), ["mtt", "datm"], [2, 1])
-    assert (told["config"], told["recipe"]) == ([{"lr": 0.1}] * 2, {"name": "dsa", "epochs": 1000})
-    assert told["set_fingerprint"] == together.fingerprint() and told["learned_rate"] == pytest.approx(0.02)
-    assert (
-        "| dsa | convnet3 | 51.0 ± 0.3 |" in body
-        and "| learned labels | yes, which the pictures leave out |" in body
-    )
-    assert PICTURES in body and "the labels that were learned are left out" in body
-    share = told["clamped_share"]
-    assert 0 < share < 1 and f"{100 * share:.2g} % of the values are clamped" in body
-    (label,) = (f for f in facts["configs"][0]["features"] if f["name"] == "label")
-    assert label["dtype"]["class_label"]["names"] == {str(c): name for c, name in enumerate(CLASSES)}
-    with (target / "data/train/metadata.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    decoded = together.raw()
-    assert [(int(r["label"]), int(r["expert"])) for r in rows] == [
-        (int(c), int(e)) for c, e in zip(decoded.labels_M, decoded.experts_M, strict=True)
-    ]
-    assert all(r["class"] == CLASSES[int(r["label"])] for r in rows) and len(rows) == 9
-    for r, image in zip(rows, decoded.images_MCHW.clamp(0, 1), strict=True):
-        shown = np.asarray(Image.open(target / "data/train" / r["file_name"])).transpose(2, 0, 1)
-        np.testing.assert_allclose(shown / 255, image, atol=1 / 510 + 1e-7)
-
-
-def test_a_card_of_which_little_is_known_says_so(tmp_path):
-    together = saved(tmp_path / "source", [a_set(0)])
-    write_hub_folder(together, tmp_path / "source", tmp_path, CardFacts())
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "| recipe | not known |" in text and "## Scores" not in text and "| learned labels | no |" in text
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
