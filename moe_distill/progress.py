@@ -24,7 +24,9 @@ class Lines(tqdm):
 
     def close(self) -> None:
         """End without clearing a line."""
-        self.disable, _ = True, self._decr_instances(self)
+        self.disable = True
+        if self in self._instances:
+            self._decr_instances(self)
 
 
 def progress_bar(label: str, total: int, initial: int = 0, hidden: bool = False, delay: float = 0.0) -> Any:

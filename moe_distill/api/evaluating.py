@@ -1,7 +1,6 @@
 """Train networks on a set and test them, and what else a set is judged by."""
 
 import contextlib
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -121,8 +120,7 @@ def opened_for(
         known = DescribedData.of(sets) if train is None else train
         start = {"method": _method_of(sets), "ipc": sets.provenance.ipc, "noe": len(sets.members)}
     merged = {**start, **keywords}
-    if start.get("options") and keywords.get("options"):
-        merged["options"] = {**start["options"], **keywords["options"]}
+    merged["options"] = {**start.get("options", {}), **keywords.get("options", {})}
     if "split" in keywords:
         merged = {name: value for name, value in merged.items() if name not in ("ipc", "noe")}
     data = GivenData(known, _as_seen(test, known))
@@ -188,15 +186,7 @@ def _path_of(sets: SyntheticUnion, store: Store) -> Path:
     if sets.path is not None and SyntheticSet.load(sets.path).fingerprint() == sets.fingerprint():
         return sets.path
 
-    def save(folder: Path) -> None:
-        for number, member in enumerate(sets.members):
-            # Numbered anew, as members may come from several sets.
-            settings = {k: v for k, v in member.provenance.settings.items() if k != "roster"}
-            renumbered = copy.copy(member)
-            renumbered.provenance = replace(member.provenance, expert=number, settings=settings)
-            renumbered.save(folder / f"expert_{number}.safetensors")
-
-    folder = store.obtain(KIND, {"fingerprint": sets.fingerprint()}, save)
+    folder = store.obtain(KIND, {"fingerprint": sets.fingerprint()}, sets.save)
     return folder if len(sets.members) > 1 else folder / "expert_0.safetensors"
 
 

@@ -4,10 +4,11 @@ Methods read many tiny batches of real images, for which a data loader would be 
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -53,6 +54,76 @@ class RealSet:
 
     def __post_init__(self) -> None:
         check_statistics(self.mean, self.std, self.channels)
+
+    @classmethod
+    def from_tensors(
+        cls,
+        images: Any,
+        labels: Any,
+        classes: Sequence[str] | None = None,
+        name: str = "mine",
+        like: "RealSet | None" = None,
+    ) -> "RealSet":
+        """Return arrays or tensors as a set.
+
+        Args:
+            images: (N, C, H, W), (N, H, W, C) or (N, H, W), square: bytes, or fractions from 0 to 1.
+            labels: Class numbers from 0, one an image.
+            classes: Class names; None calls them by their numbers.
+            name: The data set's name in records.
+            like: The training set of these test images, whose classes and statistics they get.
+
+        Raises:
+            InputError: Shapes, values or labels are others.
+
+        Example:
+            >>> RealSet.from_tensors(torch.rand(4, 8, 8), [0, 1, 1, 0], ["cat", "dog"])
+            RealSet mine (memory): 4 images of 1 × 8 × 8 in 2 classes
+        """
+        from moe_distill.data.in_memory import from_tensors  # it imports this module
+
+        return from_tensors(images, labels, classes, name, like, "memory")
+
+    @classmethod
+    def from_dataset(
+        cls, dataset: Any, name: str | None = None, size: int | None = None, like: "RealSet | None" = None
+    ) -> "RealSet":
+        """Return a data set of torchvision, or one split of Hugging Face's ``datasets``, as a set.
+
+        Args:
+            dataset: Of (image, label) pairs, the images of PIL or tensors that are not normalised; or with a
+                column of images and one of classes.
+            name: The data set's name in records; None takes its own.
+            size: Height and width, in pixels, that pictures are resized and cropped to; None takes them as
+                they are, all of one square size.
+            like: The training set of these test images, whose classes, size and statistics they get.
+
+        Raises:
+            InputError: It is no such data set, or its images do not fit.
+        """
+        from moe_distill.data.in_memory import from_dataset  # it imports this module
+
+        return from_dataset(dataset, name, size, like)
+
+    @classmethod
+    def from_folder(
+        cls, root: str | Path, size: int | None = None, like: "RealSet | None" = None
+    ) -> "RealSet":
+        """Return the images of a folder that holds a folder a class.
+
+        They are read as a viewer shows them: rotated as EXIF says, on a white background.
+
+        Args:
+            root: Holds ``<class>/*``.
+            size: Height and width, in pixels; None takes images that share one square size as they are.
+            like: The training set of these test images, whose classes, size and statistics they get.
+
+        Raises:
+            InputError: The folder, or an image in it, is not as it should be.
+        """
+        from moe_distill.data.in_memory import from_folder  # it imports this module
+
+        return from_folder(root, size, like)
 
     def __len__(self) -> int:
         return len(self.labels_N)

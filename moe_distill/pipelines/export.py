@@ -1,9 +1,8 @@
 """Export: write a set in the files of other programs."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from moe_distill.context.run_context import Runtime
 from moe_distill.errors import FieldError, renamed
@@ -15,16 +14,13 @@ from moe_distill.results.wording import in_percent
 from moe_distill.store.disk import expanded
 from moe_distill.store.identity import describe
 from moe_distill.synthetic.formats import hub
-from moe_distill.synthetic.formats.card import CardFacts, write_hub_folder
-from moe_distill.synthetic.formats.ddranking import write_ddranking
-from moe_distill.synthetic.formats.placing import check_new, new_folder
-from moe_distill.synthetic.formats.writing import ExportReport, copy_set, write_pictures
+from moe_distill.synthetic.formats.card import CardFacts
+from moe_distill.synthetic.formats.exporting import Layout, export
+from moe_distill.synthetic.formats.placing import check_new
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.terminal import say
 from moe_distill.training.recipe import Recipe
 from moe_distill.validation.values import HubName, License, Text, checked
-
-Writer = Callable[[SyntheticUnion, Path, Path], ExportReport]
 
 
 @checked
@@ -47,7 +43,7 @@ class Export(Pipeline):
     recipe: Recipe | None
     path: Text | None = None
     to: Text | None = None
-    layout: Literal["safetensors", "folder", "ddranking", "huggingface"] = "safetensors"
+    layout: Layout = "safetensors"
     license: License | None = None
     push_to: HubName | None = None
     private: bool = True
@@ -75,14 +71,6 @@ class Export(Pipeline):
         target = expanded(self.to, "pipeline.to") if self.to else runtime.output / f"export-{self.layout}"
         # The recipe is the plan's; how a set from a file is meant to be trained is unknown.
         recipe = None if self.path is not None else self.recipe
-        writers: Mapping[str, Writer] = {
-            "safetensors": copy_set,
-            "folder": write_pictures,
-            "ddranking": write_ddranking,
-            "huggingface": lambda sets, source, folder: write_hub_folder(
-                sets, source, folder, _card_facts(recipe, self.license, runtime, sets)
-            ),
-        }
         # Before the set is loaded, which may take long.
         check_new(target)
         with renamed(hub.KEY, "pipeline.push_to"):
@@ -92,8 +80,7 @@ class Export(Pipeline):
         # An error about the set names the setting that chose it.
         with renamed("set", "set" if self.path is None else "pipeline.path"):
             sets = SyntheticSet.load(source)
-        with new_folder(target) as folder:
-            written = writers[self.layout](sets, source, folder)
+        written = export(sets, target, self.layout, _card_facts(recipe, self.license, runtime, sets))
         for line in (f"{target}: {written.exact}", *written.notes):
             say(line)
         result = {"set": str(target), "exact": written.exact}

@@ -2,15 +2,20 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from moe_distill.data.normalization import FILE, Normalisation, Space, Whitening
 from moe_distill.synthetic import files as set_files
 from moe_distill.synthetic.provenance import Provenance
 from moe_distill.synthetic.synthetic_union import Decoded, SyntheticUnion, union
 from moe_distill.synthetic.tiling import Tiling
+
+if TYPE_CHECKING:
+    from moe_distill.synthetic.formats.exporting import Layout
 
 __all__ = ["Decoded", "Provenance", "Space", "SyntheticSet", "SyntheticUnion", "union"]
 
@@ -173,6 +178,14 @@ class SyntheticSet(nn.Module):
             raise set_files.damaged(path, error) from error
         set_files.require_sealed(path, fingerprint, loaded.fingerprint())
         return loaded
+
+    def dataset(self) -> TensorDataset:
+        """Return (standardised image, label) pairs as a torch data set; learned labels are distributions."""
+        return union([self]).dataset()
+
+    def export(self, to: str | Path, layout: "Layout" = "safetensors", **more: Any) -> Path:
+        """Write the set to a new folder; see :meth:`SyntheticUnion.export`."""
+        return union([self]).export(to, layout, **more)
 
     @staticmethod
     def union(sets: "Iterable[SyntheticSet | SyntheticUnion]") -> "SyntheticUnion":

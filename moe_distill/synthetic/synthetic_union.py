@@ -1,8 +1,9 @@
 """The sets of several experts together, which decode and evaluate as one."""
 
+import copy
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from moe_distill.errors import InputError
 from moe_distill.synthetic.provenance import DIGITS, Provenance
 
 if TYPE_CHECKING:
+    from moe_distill.synthetic.formats.exporting import Layout
     from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 
@@ -93,6 +95,48 @@ class SyntheticUnion:
         decoded = self.raw()
         targets = decoded.labels_M if decoded.targets_MC is None else decoded.targets_MC
         return TensorDataset(self.members[0].normalisation.standardised(decoded.images_MCHW), targets)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the file of each expert to a folder, numbered in their order here."""
+        for number, member in enumerate(self.members):
+            # Numbered anew, and without a roster: the members may come from several sets.
+            settings = {name: value for name, value in member.provenance.settings.items() if name != "roster"}
+            renumbered = copy.copy(member)
+            renumbered.provenance = replace(member.provenance, expert=number, settings=settings)
+            renumbered.save(Path(folder) / f"expert_{number}.safetensors")
+
+    def export(
+        self,
+        to: str | Path,
+        layout: "Layout" = "safetensors",
+        *,
+        license: str | None = None,
+        push_to: str | None = None,
+        private: bool = True,
+    ) -> Path:
+        """Write the set to a new folder in the files of another program, and return the folder.
+
+        Args:
+            to: The folder, which must not exist.
+            layout: ``safetensors``, the set's own files; ``folder`` of pictures by class; ``ddranking``; or
+                ``huggingface``, which ``datasets.load_dataset`` reads.
+            license: The set's licence in a Hugging Face card, such as ``cc-by-4.0``.
+            push_to: The Hub's ``<user>/<name>`` that a Hugging Face folder is uploaded to; None uploads
+                nothing.
+            private: Whether only the owner sees it there.
+
+        Raises:
+            InputError: The folder exists, or the upload cannot be done.
+        """
+        from moe_distill.synthetic.formats import exporting, hub  # they import this module
+        from moe_distill.synthetic.formats.card import CardFacts
+
+        if push_to is not None:
+            hub.client_for(push_to)  # before anything is written
+        exporting.export(self, Path(to), layout, CardFacts(license=license))
+        if push_to is not None:
+            hub.push_to_hub(to, push_to, private)
+        return Path(to)
 
     def require(
         self,

@@ -41,7 +41,7 @@ def decoded(
     """
     # Keyed by content, so that a moved or copied tree is not decoded again.
     path = cache / f"tree-{tree.key(size, channels)}.safetensors"
-    return cached(path, lambda: _decode(tree, size, channels, accept))
+    return cached(path, lambda: decode(tree, size, channels, accept))
 
 
 def check_size(size: int) -> None:
@@ -66,7 +66,13 @@ def fit_square(image: Image.Image, size: int) -> Image.Image:
     return center_crop(resize(image, [size]), [size, size])
 
 
-def _decode(tree: Tree, size: int | None, channels: int | None, accept: Callable[[int], None]) -> Tensors:
+def decode(
+    tree: Tree,
+    size: int | None,
+    channels: int | None,
+    accept: Callable[[int], None] = lambda depth: None,
+) -> Tensors:
+    """Return what :func:`decoded` does, without a cache."""
     files = [path for path, _ in tree.train + tree.test]
     sizes, modes = zip(*in_threads(partial(header, key=KEY), files, "checking images"), strict=True)
     side = _shared_size(set(sizes)) if size is None else size
@@ -87,7 +93,7 @@ def _decode(tree: Tree, size: int | None, channels: int | None, accept: Callable
         for row, image_CHW in enumerate(in_threads(pixels, digests, f"decoding {part}")):
             images_NCHW[row] = image_CHW
         arrays[f"{part}_images"] = images_NCHW
-        arrays[f"{part}_labels"] = torch.tensor([label for _, label in listing])
+        arrays[f"{part}_labels"] = torch.tensor([label for _, label in listing], dtype=torch.long)
     return arrays
 
 

@@ -20,12 +20,14 @@ from moe_distill.synthetic.formats.writing import (
     learned_labels,
 )
 from moe_distill.synthetic.synthetic_set import SyntheticUnion
+from moe_distill.validation.values import License, checked
 
 UNKNOWN = "unknown"  # the Hub's identifier of a licence that is not known
 Score = tuple[str, str, str]
 """Recipe, architecture and accuracy in percent, as text."""
 
 
+@checked
 @dataclass(frozen=True)
 class CardFacts:
     """Facts about a set that its files do not hold.
@@ -38,7 +40,7 @@ class CardFacts:
 
     recipe: Mapping[str, Any] | None = None
     scores: Sequence[Score] = ()
-    license: str | None = None
+    license: License | None = None
 
 
 def write_hub_folder(together: SyntheticUnion, source: Path, folder: Path, known: CardFacts) -> ExportReport:

@@ -1,0 +1,171 @@
+"""Calls from Python leave and find the artifacts of the command line, and take objects in place of names."""
+
+import csv
+import functools
+import json
+
+import pytest
+import torch
+from own_parts import MeanGap, Shrinking, TinyNet, faded
+
+import moe_distill as md
+
+
+def made(store, kind):
+    """Return the keys of a kind of artifact."""
+    return {path.name for path in (store / kind).glob("*")}
+
+
+def test_what_a_notebook_makes_the_command_line_finds_and_the_other_way_round(
+    digits, usual, called, tmp_path
+):
+    train, test = digits
+    store = tmp_path / "store"
+    synthetic = md.distill(train, method="dm", ipc=2, noe=2, diversity="dcor_relu", seed=3, **usual)
+    results = md.evaluate(synthetic, test, students=["convnet3", "mlp"], seeds=2)
+    before = made(store, "set"), made(store, "result"), made(store, "teacher")
+    assert [len(keys) for keys in before] == [1, 4, 1]
+    line = (
+        "method=dm",
+        "ipc=2",
+        "noe=2",
+        "diversity=dcor_relu",
+        "seed=3",
+        "students=[convnet3,mlp]",
+        "seeds=2",
+    )
+    assert called(*line, "name=same")[0] == 0
+    assert (made(store, "set"), made(store, "result"), made(store, "teacher")) == before
+    (tmp_path / "runs" / "same" / "results.csv").rename(tmp_path / "theirs.csv")
+    with (tmp_path / "theirs.csv").open() as file:
+        theirs = {row["config_hash"]: row["accuracy_last"] for row in csv.DictReader(file)}
+    assert theirs == {row["config_hash"]: str(row["accuracy_last"]) for row in results.rows}
+    # The other way round: a set of the command line is not made again.
+    assert called("method=random", "split=4x1", "pipeline=full", "students=[mlp]", "seeds=2")[0] == 0
+    before = made(store, "set"), made(store, "result")
+    md.evaluate(md.random_images(train, 4, **usual), test, students="mlp", seeds=2)
+    assert (made(store, "set"), made(store, "result")) == before
+
+
+def test_parts_of_ones_own_in_place_of_names(digits, usual):
+    train, test = digits
+    synthetic = md.distill(
+        train,
+        method=functools.partial(Shrinking, iterations=3),
+        init=faded,
+        ipc=2,
+        noe=2,
+        network=TinyNet,
+        diversity=MeanGap(),
+        optimizer=torch.optim.Adam,
+        options={"method.lr": 0.25},
+        **usual,
+    )
+    (member, _), network = synthetic.settings["roster"], synthetic.settings["network"]
+    assert member["method"] == {
+        "_target_": "own_parts.Shrinking",
+        "init": {"_target_": "own_parts.faded"},
+        "iterations": 3,
+        "lr": 0.25,
+    }
+    assert network == {"_target_": "OwnNetwork", "builder": {"_target_": "own_parts.TinyNet"}}
+    assert synthetic.settings["diversity"]["measure"] == {"_target_": "own_parts.MeanGap"}
+    assert synthetic.settings["optimizer"] == {"_target_": "torch.Adam"}
+    # Each image starts at half contrast and shrinks; of Adam's three steps each is about the learning rate.
+    images, _ = synthetic.members[0].decode()
+    brightest = train.at(torch.arange(len(train)))[0].max()
+    assert images.max() <= brightest / 2
+    results = md.evaluate(synthetic, test, students={"mine": TinyNet, "wide": partial_of_ours()}, seeds=1)
+    assert [row["architecture"] for row in results.rows] == ["mine", "wide"]
+
+
+def partial_of_ours():
+    return functools.partial(md.models.ConvNet, depth=2, width=0.1, norm="instance")
+
+
+def test_results_taken_as_a_model_decide_students_recipe_and_seeds(digits, usual):
+    train, test = digits
+    chosen = {"students": ["mlp"], "recipe": "dc", "seeds": 2, "options": {"recipe.epochs": 3}}
+    first = md.evaluate(md.random_images(train, 2, **usual), test, **chosen)
+    second = md.evaluate(md.coreset(train, 2, "first", **usual), test, like=first)
+    for column in ("architecture", "recipe", "recipe_key", "epochs", "seed"):
+        assert [row[column] for row in first.rows] == [row[column] for row in second.rows]
+    with pytest.raises(md.InputError, match=r"^seeds=3: left out beside like="):
+        md.evaluate(md.random_images(train, 2, **usual), test, like=first, seeds=3)
+
+
+def test_a_set_that_was_read_or_changed_is_evaluated_as_it_is(digits, usual, tmp_path):
+    train, test = digits
+    made_now = md.random_images(train, 2, **usual)
+    common = {"students": "mlp", "seeds": 1, **usual}
+    read = md.SyntheticSet.load(made_now.path)
+    of_read = md.evaluate(read, test, **common)
+    assert of_read.rows[0]["set_fingerprint"] == made_now.fingerprint()
+    again = md.SyntheticSet.load(made_now.path)
+    with torch.no_grad():
+        again.members[0].images.zero_()
+    of_changed = md.evaluate(again, test, **common)
+    assert of_changed.rows[0]["set_fingerprint"] == again.fingerprint() != made_now.fingerprint()
+    both = md.SyntheticSet.union([made_now, again])
+    assert [row["noe"] for row in md.evaluate(both, test, **common).rows] == [2]
+
+
+def test_a_row_of_a_set_at_a_path_has_the_key_of_the_command_line(digits, usual, called, tmp_path):
+    train, test = digits
+    folder = md.random_images(train, 2, **usual).path
+    results = md.evaluate(md.SyntheticSet.load(folder), test, students="mlp", seeds=1, **usual)
+    line = ("pipeline=evaluate", f"pipeline.path={folder}", "method=random", "ipc=2", "noe=1")
+    assert called(*line, "students=[mlp]", "seeds=1")[0] == 0
+    with (tmp_path / "runs" / "single" / "results.csv").open() as file:
+        assert [row["config_hash"] for row in csv.DictReader(file)] == [results.rows[0]["config_hash"]]
+
+
+def test_scores_and_probes(digits, usual):
+    train, test = digits
+    synthetic = md.random_images(train, 2, **usual)
+    scored = md.score(synthetic, test, students="mlp", seeds=1, options={"pipeline.lrs": [0.01]})
+    probed = md.probe(synthetic, test, students="mlp", seeds=2)
+    assert [0 < row["lrs"] < 1 for row in scored.rows] == [True]
+    assert all(0 < row["accuracy"] <= 1 for row in probed.rows) and len(probed.rows) == 2
+    assert str(probed).splitlines()[1].split() == ["architecture", "seed", "accuracy", "accuracy_untrained"]
+    with pytest.raises(md.InputError, match=r"^train=None: the real training images"):
+        md.score(md.SyntheticSet.load(synthetic.path), test, **usual)
+
+
+def test_networks_tested_on_nothing_have_no_accuracy(digits, usual, tmp_path):
+    train, test = digits
+    md.distill(train, method="dm", ipc=1, noe=2, **usual)
+    (manifest,) = (tmp_path / "store" / "teacher").glob("*/manifest.json")
+    assert json.loads(manifest.read_text())["accuracy"] is None
+    md.distill(train, test=test, method="dm", ipc=1, noe=2, **{**usual, "store": str(tmp_path / "tested")})
+    (manifest,) = (tmp_path / "tested" / "teacher").glob("*/manifest.json")
+    assert 0 <= json.loads(manifest.read_text())["accuracy"] <= 1
+
+
+def test_nothing_is_printed_unless_asked(digits, usual, capfd, caplog):
+    train, _ = digits
+    with caplog.at_level("INFO", logger="moe_distill"):
+        md.distill(train, method="dm", ipc=3, noe=1, **usual)
+    assert capfd.readouterr() == ("", "")
+    assert any("settings of the row" in record.message for record in caplog.records)
+    md.distill(train, method="dm", ipc=4, noe=1, **{**usual, "progress": True})
+    out, err = capfd.readouterr()
+    # In a log file progress is lines, not drawings over one another.
+    assert out == "" and err.startswith("distill dm4x1: 0 of 3, ") and "\r" not in err
+
+
+def test_test_images_of_another_kind_are_named(digits, usual):
+    train, _ = digits
+    colour = md.RealSet.from_tensors(torch.zeros(10, 3, 8, 8), range(10), train.classes)
+    with pytest.raises(md.InputError, match=r"^test=channels 3: the set's channels, 1"):
+        md.evaluate(md.random_images(train, 1, **usual), colour)
+
+
+def test_a_program_with_a_hydra_of_its_own_keeps_it(digits, usual, tmp_path):
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    (tmp_path / "mine.yaml").write_text("lr: 3\n")
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        md.random_images(digits[0], 1, **usual)
+        assert GlobalHydra.instance().is_initialized() and compose("mine").lr == 3

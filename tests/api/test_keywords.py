@@ -1,0 +1,59 @@
+"""Keywords of a call that are wrong are named, with what is allowed, before any work."""
+
+import pytest
+from own_parts import TinyNet
+from torch import nn
+
+import moe_distill as md
+from moe_distill.api.keywords import call_of
+
+WRONG = [
+    ({"metod": "idm"}, "metod=idm: no such key"),
+    ({"method": "imd"}, "method=imd: one of "),
+    ({"method": TinyNet}, "method=TinyNet: one of "),
+    ({"ipc": 1.5}, "ipc=1.5: a whole number of at least 1"),
+    ({"network": nn.Linear(2, 2)}, "network=Linear: a class or a function that makes the network"),
+    ({"network": lambda classes: None}, "network=.*<lambda>: a class or function of a module"),
+    ({"network": "rsenet18"}, "network=rsenet18: one of "),
+    ({"options": {"method.lrr": 3}}, "method.lrr=3: no such key"),
+    ({"options": {"method.lr": "x"}}, "method.lr=x: a number above 0"),
+    ({"options": 3}, "options=3: settings by key"),
+    ({"init": 3}, "init=3: one of "),
+    ({"init": ["random"]}, r"init=\['random'\]: one of "),
+    ({"scale": "smok"}, "scale=smok: one of "),
+    ({"seed": "a"}, "seed=a: a whole number"),
+    ({"ipc": 2, "split": "2x1"}, "ipc=2: left out"),
+    ({"ipc": 500}, "ipc=500: at most "),
+    ({"store": ""}, "store=: a path"),
+]
+
+
+@pytest.mark.parametrize(("keywords", "message"), WRONG, ids=[message for _, message in WRONG])
+def test_a_wrong_keyword_is_named_before_any_work(digits, usual, tmp_path, keywords, message):
+    train, _ = digits
+    with pytest.raises(md.InputError, match=f"^{message}") as error:
+        md.distill(train, **{"method": "dm", **usual, **keywords})
+    assert isinstance(error.value, ValueError) and error.value.__cause__ is None
+    assert not [*(tmp_path / "store" / "set").glob("*")]
+
+
+VALUES = [
+    ({"seed": 3}, ["seed=3"]),
+    ({"threads": None, "width": 0.5}, ["threads=null", "width=0.5"]),
+    ({"network": "mlp", "store": "a,b's"}, ["model=mlp", r"++paths.store='a,b\'s'"]),
+    ({"diversity": None}, ["diversity=none"]),
+    ({"students": "four"}, ["students=four"]),
+    ({"students": ["mlp", "timm/resnet10t"]}, ["students=[mlp,timm/resnet10t]"]),
+    ({"students": TinyNet}, ["students=[tiny_net]"]),
+    ({"options": {"experts.ipcs": [7, 3], "experts": "uneven"}}, ["++experts.ipcs=[7,3]", "experts=uneven"]),
+]
+
+
+@pytest.mark.parametrize(("keywords", "overrides"), VALUES)
+def test_keywords_as_overrides(keywords, overrides):
+    assert call_of(keywords).overrides == overrides
+
+
+def test_one_name_for_two_objects_is_refused():
+    with pytest.raises(md.InputError, match=r"^model=tiny_net: different names for different objects"):
+        call_of({"network": TinyNet, "students": {"tiny_net": md.models.ConvNet}})
