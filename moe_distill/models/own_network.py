@@ -65,7 +65,10 @@ def arguments_for(builder: Callable[..., nn.Module], **known: int) -> dict[str, 
         >>> arguments_for(lambda in_channels, num_classes, width=8: None, channels=3, classes=10, size=32)
         {'in_channels': 3, 'num_classes': 10}
     """
-    parameters = parameters_of(builder)
+    try:
+        parameters = parameters_of(builder)
+    except (ValueError, TypeError):  # in C, without a signature
+        return {}
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()) and not any(
         name in parameters for names in _NAMES.values() for name in names
     ):

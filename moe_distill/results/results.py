@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import escape
 
+from moe_distill.errors import InputError
 from moe_distill.results.aggregate import finite
 from moe_distill.results.comparison import Interval, lead
 from moe_distill.results.frames import COLUMNS, Row, frame_of, texts_of
@@ -146,6 +147,8 @@ class Results:
         Raises:
             InputError: The file cannot be read, or is another table.
         """
+        if not Path(path).is_file():
+            raise InputError("path", path, "a results.csv that is there")
         return cls(texts_of(read_rows(Path(path), ResultRow)))
 
     def save(self, path: str | Path) -> None:

@@ -1,0 +1,76 @@
+"""Results as a user handles them: the same numbers as numpy's, in a table, a file and a comparison."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import moe_distill as md
+from moe_distill.config.schema import experiments_dir
+from moe_distill.results.results import Table
+
+RNG = np.random.default_rng(0)
+
+
+def results(method, accuracies, network="convnet3"):
+    common = {
+        "method": method,
+        "roster": f"{method}5x2",
+        "dataset": "digits",
+        "ipc": "5",
+        "noe": 2,
+        "distill_seed": 0,
+    }
+    rows = [
+        {
+            **common,
+            "architecture": network,
+            "seed": seed,
+            "accuracy_last": a,
+            "config_hash": f"{method}{network}{seed}",
+        }
+        for seed, a in enumerate(accuracies)
+    ]
+    return md.Results(rows)
+
+
+def test_mean_table_and_comparison_are_those_of_numpy():
+    dm, idm = RNG.uniform(0.3, 0.6, 4), RNG.uniform(0.3, 0.6, 4)
+    ahead, behind = (
+        results("dm", dm) + results("dm", dm + 0.1, "mlp"),
+        results("idm", idm) + results("idm", idm, "mlp"),
+    )
+    assert ahead.accuracy == pytest.approx(np.concatenate([dm, dm + 0.1]).mean())
+    percent = [f"{100 * x.mean():.1f} ± {100 * x.std(ddof=1):.1f}" for x in (dm, dm + 0.1)]
+    *_, line = str(ahead.table()).splitlines()
+    assert line.split("  ")[1:3] == percent or all(text in line for text in percent)
+    comparison = ahead.compare(behind)
+    assert comparison.by_network["convnet3"].difference == pytest.approx((dm - idm).mean())
+    assert comparison.average.difference == pytest.approx(((dm - idm).mean() + (dm + 0.1 - idm).mean()) / 2)
+    assert str(comparison).startswith("dm5x2 over idm5x2: test accuracy, points")
+    assert md.compare(ahead, behind).average == comparison.average
+
+
+def test_a_file_holds_the_same_results(tmp_path):
+    before = md.Results.load(Path(experiments_dir()) / "mixup_alpha" / "results.csv")
+    before.save(tmp_path / "results.csv")
+    after = md.Results.load(tmp_path / "results.csv")
+    assert (after.accuracy, str(after.table()), len(after)) == (
+        before.accuracy,
+        str(before.table()),
+        len(before),
+    )
+    assert after.frame().equals(before.frame())
+    with pytest.raises(md.InputError, match="nothing"):
+        md.Results.load(tmp_path / "nothing.csv")
+
+
+def test_students_that_diverged_are_left_out_and_none_at_all_make_a_table():
+    assert results("dm", [0.5, float("nan")]).accuracy == 0.5
+    assert np.isnan(md.Results().accuracy) and repr(md.Results()) == "no results"
+
+
+def test_a_table_is_escaped_where_a_notebook_shows_it():
+    table = Table("a < b", ("x", "y"), [("<script>", "1")])
+    assert "<script>" not in table._repr_html_() and "&lt;script&gt;" in table._repr_html_()
+    assert str(table) == "a < b\nx         y\n<script>  1"
