@@ -24,6 +24,14 @@ from moe_distill.errors import InputError
         (["-sc"], "--shell-completion=: one of install=bash"),
         (["-sc", "install=nope"], "--shell-completion=install=nope: one of install=bash"),
         (["-sc", "query=bash"], "--shell-completion=query=bash: one of install=bash"),
+        (["--help", "--resolve"], "--resolve=True: only together with --cfg job"),
+        (
+            ["--mutlirun"],
+            "flags=--mutlirun: unrecognized arguments: --mutlirun; did you mean --multirun?",
+        ),
+        (["staus", "seed=1"], "argument=staus: did you mean status?"),
+        (["method", "idm"], "argument=method: did you mean method=…?"),
+        (["nonsense"], "argument=nonsense: key=value, or status or report as the first word"),
         (["--nonsense"], "flags=--nonsense: unrecognized arguments: --nonsense"),
         (["--experimental-rerun", "/nope"], "--experimental-rerun=/nope: left out"),
         (["--experimental-rer=/nope"], "--experimental-rerun=/nope: left out"),
@@ -46,7 +54,7 @@ def test_a_flag_that_cannot_serve_is_refused_in_one_line(monkeypatch, given, sai
         "--cfg job --resolve",
         "-c all -p name",
         "--info",
-        "--help --resolve",
+        "--help method=dm",
         "-sc install=zsh",
     ],
 )
