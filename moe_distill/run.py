@@ -197,14 +197,25 @@ def _is_answered(flags: Any, as_tree: bool) -> bool:
 
         show(tree_of(sys.argv[1:]))
         return True
-    if flags.shell_completion and flags.overrides[0].startswith("query="):
-        from moe_distill.config.completion import answer
+    return bool(flags.shell_completion) and _is_completed(*flags.overrides)
 
+
+def _is_completed(request: str) -> bool:
+    """Print what a shell asks for to complete command lines, and return True; False if Hydra is to print it.
+
+    Args:
+        request: Such as ``query=bash`` or ``install=fish``.
+    """
+    from moe_distill.config.completion import ZSH, answer
+
+    if request.startswith("query="):
         say_at_once(answer(os.environ["COMP_LINE"], os.environ.get("COMP_POINT", ""), COMMANDS))
-        return True
-    if flags.shell_completion:
+    elif request == "install=zsh":
+        say_at_once(ZSH)
+    else:
         sys.argv[0] = PROGRAM  # which Hydra's script completes: under python -m, it would be all of python
-    return False
+        return False
+    return True
 
 
 def _refuse_folder(error: OSError) -> None:

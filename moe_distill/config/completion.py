@@ -20,8 +20,17 @@ from moe_distill.config.composing import composed
 from moe_distill.config.flags import all_flags
 from moe_distill.config.schema import Config
 from moe_distill.errors import InputError
+from moe_distill.terminal import PROGRAM
 from moe_distill.validation.misfits import annotations_of
 
+# Hydra has none of its own: it prints that for bash, whose arrays zsh counts otherwise.
+ZSH = f"""_moe_distill() {{
+  local -a offered
+  offered=(${{(f)"$(COMP_LINE=$LBUFFER {PROGRAM} -sc query=zsh)"}})
+  compadd -S '' -- $offered
+}}
+(( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit }}
+compdef _moe_distill {PROGRAM}"""
 _TAKE_FOLDER = ("--config-dir", "-cd", "--config-path", "-cp")
 # Shells expand what is offered: nothing that one of them would take as more than text.
 _HARMLESS = re.compile(r"[\w@+~=:,./-]+")

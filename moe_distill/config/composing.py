@@ -2,16 +2,21 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from moe_distill.config.choices import folders
+from moe_distill.config.flags import check_flags
 from moe_distill.config.schema import conf_dir
+from moe_distill.terminal import PROGRAM
 
 
 @contextlib.contextmanager
@@ -25,20 +30,27 @@ def composed(arguments: Sequence[str], *more: str) -> Iterator[tuple[Any, DictCo
     Raises:
         HydraException: There is no such configuration.
     """
-    flags = get_args_parser().parse_args([*arguments])
+    flags = check_flags(arguments)
     overrides = [first for override in flags.overrides if (first := _first_value(override))]
-    own = ",".join(f"'file://{folder.absolute()}'" for folder in folders(arguments)[1:])
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        typed = [*more, *overrides, f"hydra.searchpath=[{own}]"]
-        cfg = compose(flags.config_name or "config", typed, return_hydra_config=True)
-        yield GlobalHydra.instance().config_loader(), cfg
+    version.setbase("1.3")
+    search_path = create_config_search_path(conf_dir())
+    if flags.config_dir is not None:  # where Hydra's own command line puts it
+        own = f"file://{Path(flags.config_dir).absolute()}"
+        search_path.prepend("command-line", own, SearchPathQuery(provider="schema"))
+    GlobalHydra.instance().clear()
+    hydra = Hydra.create_main_hydra2(PROGRAM, search_path)
+    try:
+        cfg = hydra.compose_config(
+            flags.config_name or "config", [*more, *overrides], RunMode.RUN, with_log_configuration=False
+        )
+        yield hydra.config_loader, cfg
+    finally:
+        GlobalHydra.instance().clear()
 
 
 def _first_value(override: str) -> str | None:
     """Return an override, of a swept key with its first value; None if that is not known beforehand."""
     parsed = OverridesParser.create().parse_override(override)
-    if override.startswith("hydra.searchpath="):
-        return None
     if not parsed.is_sweep_override():
         return override
     if not parsed.is_discrete_sweep():

@@ -1,6 +1,7 @@
 """debug=fast and debug=profiler: with or without a plus, shorter than any scale, apart from real results."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest

@@ -39,7 +39,7 @@ def test_experts_of_several_methods_each_show_their_row():
     tree = lines_of("experts=dm_idm", "recipe=dsa", "split=5x2", "data=cifar10")
     assert [line for line in tree["experts"] if line.startswith("iterations")] == [
         "iterations: 20001  row of ipc 1",  # DM's rows are those of an expert's ipc
-        "iterations: 20000  row of ipc 10",
+        "iterations: 20001  row of ipc 10",
     ]
 
 
