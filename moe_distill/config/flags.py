@@ -87,6 +87,8 @@ def _of_flags(typed: Sequence[str]) -> str:
 
 def _of_word(word: str) -> str:
     """Return what a word should be that is neither a setting nor a flag."""
+    if word in COMMANDS:
+        return f"the first word: moe-distill {word} …"
     typed = {key.lstrip("+"): f"{key}=…" for key in at_top()} | {command: command for command in COMMANDS}
     if near := closest(word, typed):
         return f"did you mean {typed[near]}?"

@@ -30,6 +30,7 @@ from moe_distill.errors import InputError
             "flags=--mutlirun: unrecognized arguments: --mutlirun; did you mean --multirun?",
         ),
         (["staus", "seed=1"], "argument=staus: did you mean status?"),
+        (["seed=1", "status"], "argument=status: the first word: moe-distill status …"),
         (["method", "idm"], "argument=method: did you mean method=…?"),
         (["nonsense"], "argument=nonsense: key=value, or status or report as the first word"),
         (["--nonsense"], "flags=--nonsense: unrecognized arguments: --nonsense"),
