@@ -23,7 +23,7 @@ help: ## Show what there is
 setup: .venv/.ready ## Make .venv with the pinned packages
 
 demo: setup ## Distil handwritten digits, train four networks on the result, write a page (minutes)
-	$(BIN)/python -m moe_distill.run +experiment=quickstart
+	$(BIN)/moe-distill +experiment=quickstart
 
 test: setup ## Run the tests of every day, in minutes
 	$(TESTS) -m "not slow and not gpu"

@@ -1,7 +1,7 @@
-"""The entry point: ``python -m moe_distill.run [overrides]``."""
+"""The entry point: ``moe-distill [overrides]``, the same as ``python -m moe_distill.run [overrides]``."""
 
+import contextlib
 import os
-import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -18,19 +18,20 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from moe_distill.config.arguments import reordered, with_option_quoted, with_text_quoted, without_dashes
-from moe_distill.config.flags import check_flags, showing
+from moe_distill.config.arguments import as_hydra_reads
+from moe_distill.config.choices import at_top
+from moe_distill.config.flags import COMMANDS, TREE, check_flags, showing
 from moe_distill.config.overrides import check_here, check_split, check_typed
 from moe_distill.config.refusals import one_line
 from moe_distill.config.resolving import check_paths, errors_as_typed, own_error, resolve_and_check
-from moe_distill.config.schema import at_top, conf_dir, output_key, register, written_folders
+from moe_distill.config.schema import conf_dir, output_key, register, written_folders
 from moe_distill.errors import InputError, LostRank
 from moe_distill.results.attempts import attempt
 from moe_distill.store.disk import as_input_error, explain_disk_errors
 from moe_distill.store.identity import key, word_of
 from moe_distill.store.locks import locked
-from moe_distill.sweeps.looking import FORMER, current_look, looking
-from moe_distill.terminal import say, traceback_of, write_error
+from moe_distill.sweeps.looking import current_look, look_of, looking
+from moe_distill.terminal import PROGRAM, command_line, say, say_at_once, show, traceback_of, write_error
 
 register()
 
@@ -54,7 +55,7 @@ def _run(cfg: DictConfig) -> float | None:
         say(look.at_run(cfg))
         return None
     output = Path(cfg.paths.output)
-    command = shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])
+    command = command_line(sys.argv[1:])
     # The lock keeps a second run from overwriting the first one's tables. The attempt opens before anything
     # can fail, so that a failure is recorded in it.
     with (
@@ -69,12 +70,22 @@ def _run(cfg: DictConfig) -> float | None:
         _open_tracker(runtime.tracker, pipeline, resolved)
         failed = True
         try:
-            headline: dict[str, Any] = pipeline.run(runtime)
+            with _profiling(cfg.profile, output):
+                headline: dict[str, Any] = pipeline.run(runtime)
             failed = False
         finally:
             runtime.tracker.finish(failed)
         record.headline = headline.get("accuracy")
     return record.headline
+
+
+def _profiling(wanted: bool, output: Path) -> contextlib.AbstractContextManager[None]:
+    """Return what profiles a block, if that is wanted."""
+    if not wanted:
+        return contextlib.nullcontext()
+    from moe_distill.context.profiling import profiled  # here, as it imports torch
+
+    return profiled(output)
 
 
 def _is_single_run() -> bool:
@@ -144,18 +155,6 @@ def _hydra_main(cfg: DictConfig) -> float | None:
         raise
 
 
-def as_hydra_reads(arguments: list[str]) -> list[str]:
-    """Return a command line's arguments in the order and quoting that Hydra accepts.
-
-    Example:
-        >>> as_hydra_reads(["--seed=3", "name=über", "-m"])
-        ['-m', 'seed=3', "name='über'"]
-    """
-    plain = reordered([without_dashes(argument) for argument in arguments])
-    sweeping = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(plain)
-    return [with_option_quoted(with_text_quoted(argument, sweeping)) for argument in plain]
-
-
 def main() -> None:
     """Run from the command line.
 
@@ -164,13 +163,19 @@ def main() -> None:
     """
     # Hydra then raises errors instead of printing them, and they are reported in one line below.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    former = next((look for word, look in FORMER.items() if word in sys.argv[1:]), None)
-    with stopping.graceful_stop(), looking(current_look() or former):
+    look, words = look_of(sys.argv[1:])
+    with stopping.graceful_stop(), looking(current_look() or look):
         try:
-            sys.argv = [sys.argv[0], *as_hydra_reads([word for word in sys.argv[1:] if word not in FORMER])]
+            sys.argv = [sys.argv[0], *as_hydra_reads([word for word in words if word != TREE])]
             check_typed(sys.argv[1:])
-            with showing(check_flags(sys.argv[1:])):
+            flags = check_flags(sys.argv[1:])
+            if _is_answered(flags, TREE in words):
+                return
+            with showing(flags.package):
                 _hydra_main()
+        except BrokenPipeError:  # as by `| head`: nobody reads on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         except (InputError, HydraException, OmegaConfBaseException) as error:
             _fail(str(own_error(error) or one_line(error)))
         except Exception as error:
@@ -178,6 +183,39 @@ def main() -> None:
                 _refuse_folder(error)
             write_error(traceback_of(error))
             sys.exit(1)
+
+
+def _is_answered(flags: Any, as_tree: bool) -> bool:
+    """Print what a command line asks for that starts nothing, and return True; False if it is for Hydra."""
+    if flags.help:
+        from moe_distill.config.help import help_text
+
+        say_at_once(help_text(sys.argv[1:]))
+        return True
+    if as_tree:
+        from moe_distill.config.tree import tree_of
+
+        show(tree_of(sys.argv[1:]))
+        return True
+    return bool(flags.shell_completion) and _is_completed(*flags.overrides)
+
+
+def _is_completed(request: str) -> bool:
+    """Print what a shell asks for to complete command lines, and return True; False if Hydra is to print it.
+
+    Args:
+        request: Such as ``query=bash`` or ``install=fish``.
+    """
+    from moe_distill.config.completion import ZSH, answer
+
+    if request.startswith("query="):
+        say_at_once(answer(os.environ["COMP_LINE"], os.environ.get("COMP_POINT", ""), COMMANDS))
+    elif request == "install=zsh":
+        say_at_once(ZSH)
+    else:
+        sys.argv[0] = PROGRAM  # which Hydra's script completes: under python -m, it would be all of python
+        return False
+    return True
 
 
 def _refuse_folder(error: OSError) -> None:

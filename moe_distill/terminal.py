@@ -1,9 +1,10 @@
-"""What a run prints: text without markup or wrapping, tables, and errors below any progress bar."""
+"""What a run prints: its command, text without markup or wrapping, tables, errors below any progress bar."""
 
 import contextlib
 import logging
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from traceback import TracebackException
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.segment import Segment
 
+# The command that pip installs; `python -m moe_distill.run` is the same.
+PROGRAM = "moe-distill"
 # Libraries whose frames are left out of tracebacks.
 _FRAMEWORKS = ("hydra", "lightning_fabric", "pytorch_lightning")
 _quiet: ContextVar[dict[str, bool] | None] = ContextVar("quiet", default=None)
@@ -48,8 +51,27 @@ def hides_progress() -> bool:
     return settings is not None and not settings["progress"]
 
 
+def say_at_once(text: str) -> None:
+    """Print a text as :func:`say` does, without the time that rich needs for its import."""
+    sys.stdout.write(f"{printable(text)}\n")
+    sys.stdout.flush()
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return the command that runs this program, to be pasted into a shell.
+
+    Args:
+        arguments: Its arguments.
+
+    Example:
+        >>> command_line(["method=dm", "name=a b"])
+        "moe-distill method=dm 'name=a b'"
+    """
+    return shlex.join([PROGRAM, *arguments])
+
+
 def show(table: Any) -> None:
-    """Print a rich table; where the output is no terminal it is as wide as it needs to be."""
+    """Print a rich table or tree; where the output is no terminal it is as wide as it needs to be."""
     if _quiet.get() is not None:
         logging.getLogger("moe_distill").info(rendered(table))
         return
@@ -66,11 +88,13 @@ def rendered(table: Any) -> str:
 
 def _print(console: "Console", table: Any) -> None:
     # Printed before the table, as rich would wrap a title at the table's width.
-    title, table.title = table.title, None
+    title = getattr(table, "title", None)
     if title is not None:
+        table.title = None
         console.print(_Harmless(title), style="italic", soft_wrap=True)
     console.print(_Harmless(table))
-    table.title = title
+    if title is not None:
+        table.title = title
 
 
 class _Harmless:

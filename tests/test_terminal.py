@@ -67,7 +67,7 @@ def test_a_run_in_a_folder_with_markup_ends_and_its_command_can_be_pasted(suite,
     said = capsys.readouterr().out
     assert f"page: {suite.out}/report.html\n" in said and "a[b]c: test accuracy" in said
     command = json.loads((suite.out / "stages.json").read_text())["command"]
-    assert shlex.split(command) == ["python", "-m", "moe_distill.run", *given[1:]]
+    assert shlex.split(command) == ["moe-distill", *given[1:]]
 
 
 def test_the_last_words_of_a_job_are_not_its_command(tmp_path):

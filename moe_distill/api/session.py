@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from moe_distill.api.keywords import call_of
-from moe_distill.config.composing import Composed, composed
+from moe_distill.config.in_program import Composed, composed
 from moe_distill.config.schema import NAMELESS, run_dir
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet

@@ -36,6 +36,29 @@ _BRACKETS = ("[", "{", *(f"{name}(" for name in create_functions().definitions))
 _TOO_LONG = re.compile(r"(?<![\w.])\d[\d_]{308,}")
 
 
+def as_hydra_reads(arguments: list[str]) -> list[str]:
+    """Return a command line's arguments in the order and quoting that Hydra accepts.
+
+    Example:
+        >>> as_hydra_reads(["--seed=3", "name=über", "-m"])
+        ['-m', 'seed=3', "name='über'"]
+    """
+    plain = with_debug_last(reordered([without_dashes(argument) for argument in arguments]))
+    sweeping = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(plain)
+    return [with_option_quoted(with_text_quoted(argument, sweeping)) for argument in plain]
+
+
+def with_debug_last(arguments: Sequence[str]) -> list[str]:
+    """Return arguments with ``debug=fast`` as Hydra wants it typed, and last, as it shortens any experiment.
+
+    Example:
+        >>> with_debug_last(["debug=fast", "+experiment=table1"])
+        ['+experiment=table1', '+debug=fast']
+    """
+    debug = [argument for argument in arguments if argument.lstrip("+").startswith("debug=")]
+    return [*(a for a in arguments if a not in debug), *(f"+{a.lstrip('+')}" for a in debug)]
+
+
 def with_option_quoted(override: str) -> str:
     """Return an override of a group with its value in quotes unless it is a name.
 

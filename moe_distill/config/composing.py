@@ -1,81 +1,58 @@
-"""Compose, check and build a configuration in a program, as the command line does for a run."""
+"""Compose the configuration of a command line without running it."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra import compose, initialize_config_dir
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
-from moe_distill.config.objects import Objects, offering
-from moe_distill.config.overrides import check_split
-from moe_distill.config.refusals import one_line
-from moe_distill.config.resolving import errors_as_typed, resolve_and_check
-from moe_distill.config.schema import conf_dir, register
-from moe_distill.errors import InputError
-
-
-@dataclass(frozen=True)
-class Composed:
-    """A checked configuration.
-
-    Attributes:
-        config: The configuration.
-        resolved: The same in plain containers, without references.
-    """
-
-    config: DictConfig
-    resolved: dict[str, Any]
-
-    def build(self, key: str) -> Any:
-        """Return the object that a group describes, such as ``plan`` or ``pipeline``."""
-        return hydra.utils.instantiate(self.config[key], _convert_="all")
+from moe_distill.config.flags import check_flags
+from moe_distill.config.schema import conf_dir
+from moe_distill.terminal import PROGRAM
 
 
 @contextlib.contextmanager
-def composed(overrides: Sequence[str], objects: Objects) -> Iterator[Composed]:
-    """Compose and check a configuration; what is built from it in the block reports errors as typed.
+def composed(arguments: Sequence[str], *more: str) -> Iterator[tuple[Any, DictConfig]]:
+    """Give Hydra's loader and the configuration of a command line, of a sweep that of its first job.
 
     Args:
-        overrides: As on the command line.
-        objects: Objects that options name, see :func:`~moe_distill.config.objects.offering`.
+        arguments: The command line as Hydra reads it.
+        *more: Overrides that count unless the command line has others.
 
     Raises:
-        InputError: An override, or what is built, is invalid.
+        HydraException: There is no such configuration.
     """
-    register()
-    with offering(objects), _separate_hydra():
-        try:
-            check_split(overrides)
-            with initialize_config_dir(conf_dir(), job_name="moe_distill", version_base="1.3"):
-                config = compose("config", [*overrides])
-                resolved = resolve_and_check(config)
-                with errors_as_typed(config):
-                    yield Composed(config, resolved)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise _as_input_error(one_line(error)) from error
-
-
-@contextlib.contextmanager
-def _separate_hydra() -> Iterator[None]:
-    """Set a calling program's own use of Hydra aside for the block."""
-    theirs, job = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    flags = check_flags(arguments)
+    overrides = [first for override in flags.overrides if (first := _first_value(override))]
+    version.setbase("1.3")
+    search_path = create_config_search_path(conf_dir())
+    if flags.config_dir is not None:  # where Hydra's own command line puts it
+        own = f"file://{Path(flags.config_dir).absolute()}"
+        search_path.prepend("command-line", own, SearchPathQuery(provider="schema"))
     GlobalHydra.instance().clear()
-    HydraConfig.instance().cfg = None
+    hydra = Hydra.create_main_hydra2(PROGRAM, search_path)
     try:
-        yield
+        cfg = hydra.compose_config(
+            flags.config_name or "config", [*more, *overrides], RunMode.RUN, with_log_configuration=False
+        )
+        yield hydra.config_loader, cfg
     finally:
-        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = theirs, job
+        GlobalHydra.instance().clear()
 
 
-def _as_input_error(line: str) -> InputError:
-    """Return the error of a line such as ``key=value: what is allowed``."""
-    typed, _, allowed = line.partition(": ")
-    key, _, value = typed.partition("=")
-    return InputError(key, value.strip("'"), allowed)
+def _first_value(override: str) -> str | None:
+    """Return an override, of a swept key with its first value; None if that is not known beforehand."""
+    parsed = OverridesParser.create().parse_override(override)
+    if not parsed.is_sweep_override():
+        return override
+    if not parsed.is_discrete_sweep():
+        return None
+    return f"{override.partition('=')[0]}={next(iter(parsed.sweep_string_iterator()))}"

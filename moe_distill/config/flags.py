@@ -3,30 +3,36 @@
 import contextlib
 import io
 import os
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from moe_distill.config.choices import at_top
 from moe_distill.errors import InputError
+from moe_distill.validation.wording import closest
 
-_COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")
+# What the first word of a command line may be instead of a setting.
+COMMANDS = ("status", "report")
+# Our own flag, beside Hydra's.
+TREE = "--tree"
+_MODES = ("run", "multirun", "cfg", "info", "shell_completion")
 _SHELLS = ("bash", "fish", "zsh")
 
 
-def check_flags(arguments: Sequence[str]) -> str | None:
-    """Check the flags of a command line, and return the value of ``--package``, or None.
+def check_flags(arguments: Sequence[str]) -> Any:
+    """Check the flags of a command line and return them as Hydra's parser does.
 
     Raises:
         InputError: A flag lacks its value or the flag that it belongs to, or would unpickle a file.
     """
 
     def refuse(message: str) -> NoReturn:
-        raise InputError(
-            "flags", shlex.join(a for a in arguments if a.startswith("-")), f"{message}; see --hydra-help"
-        )
+        typed = [argument for argument in arguments if argument.startswith("-")]
+        raise InputError("flags", shlex.join(typed), f"{message}; {_of_flags(typed)}see --hydra-help")
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
@@ -34,10 +40,10 @@ def check_flags(arguments: Sequence[str]) -> str | None:
     if flags.experimental_rerun is not None:  # a pickle, which can execute anything
         allowed = "left out: such a file can execute code; type the command line again"
         raise InputError("--experimental-rerun", flags.experimental_rerun, allowed)
-    for name, needed in (("resolve", flags.cfg or flags.help), ("package", flags.cfg)):
+    for name, needed in (("resolve", flags.cfg), ("package", flags.cfg)):
         if getattr(flags, name) and not needed:
             raise InputError(f"--{name}", getattr(flags, name), "only together with --cfg job")
-    commands = [f"--{name}" for name in _COMMANDS if getattr(flags, name)]
+    commands = [f"--{name}" for name in _MODES if getattr(flags, name)]
     if len(commands) > 1:
         raise InputError("flags", " ".join(commands), "one of them")
     if flags.config_dir is not None and not Path(flags.config_dir).is_dir():
@@ -48,8 +54,45 @@ def check_flags(arguments: Sequence[str]) -> str | None:
     completions = [f"{action}={shell}" for action in actions for shell in _SHELLS]
     if flags.shell_completion and (len(flags.overrides) != 1 or flags.overrides[0] not in completions):
         raise InputError("--shell-completion", " ".join(flags.overrides), f"one of {', '.join(completions)}")
-    package: str | None = flags.package
-    return package
+    _check_words(flags.overrides)
+    return flags
+
+
+def _check_words(overrides: Sequence[str]) -> None:
+    """Refuse words that are no settings, such as ``idm`` of ``method idm``.
+
+    Args:
+        overrides: The command line without its flags.
+
+    Raises:
+        InputError: There is such a word.
+    """
+    for word in overrides:
+        if re.fullmatch(r"[\w./@+-]+", word):  # neither key=value nor ~key
+            raise InputError("argument", word, _of_word(word))
+
+
+def all_flags() -> list[str]:
+    """Return every flag, short ones included."""
+    return [TREE, *(option for action in get_args_parser()._actions for option in action.option_strings)]
+
+
+def _of_flags(typed: Sequence[str]) -> str:
+    """Return which flag was meant by the first of some that is unknown, as the start of a sentence."""
+    known = all_flags()
+    unknown = (flag.partition("=")[0] for flag in typed)
+    near = next((closest(flag, known) for flag in unknown if flag not in known), None)
+    return f"did you mean {near}? " if near else ""
+
+
+def _of_word(word: str) -> str:
+    """Return what a word should be that is neither a setting nor a flag."""
+    if word in COMMANDS:
+        return f"the first word: moe-distill {word} …"
+    typed = {key.lstrip("+"): f"{key}=…" for key in at_top()} | {command: command for command in COMMANDS}
+    if near := closest(word, typed):
+        return f"did you mean {typed[near]}?"
+    return f"key=value, or {' or '.join(COMMANDS)} as the first word"
 
 
 @contextlib.contextmanager

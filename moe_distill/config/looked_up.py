@@ -10,7 +10,7 @@ from moe_distill.errors import InputError
 from moe_distill.store.identity import word_of
 from moe_distill.validation.misfits import entries_of, is_node
 from moe_distill.validation.values import Shortened
-from moe_distill.validation.wording import listed
+from moe_distill.validation.wording import no_such
 
 # CLoM is a regulariser, but its yamls look up these two in shorten.clom.
 _OF_CLOM = ("networks", "epochs")
@@ -29,10 +29,12 @@ def check_shortened(shorten: Shortened, methods: Collection[str]) -> None:
     known = {"clom", *methods}  # CLoM has no method's yaml
     for name, settings in shorten.items():
         if name not in known:
-            raise InputError(f"shorten.{name}", settings, f"no such key; there are {listed(known)}")
+            raise InputError(f"shorten.{name}", settings, no_such(name, [f"shorten.{key}" for key in known]))
     for name, value in (shorten.get("clom") or {}).items():
         if name not in _OF_CLOM:
-            raise InputError(f"shorten.clom.{name}", value, f"no such key; there are {listed(_OF_CLOM)}")
+            raise InputError(
+                f"shorten.clom.{name}", value, no_such(name, [f"shorten.clom.{key}" for key in _OF_CLOM])
+            )
 
 
 def check_shortened_has_effect(
@@ -70,7 +72,9 @@ def check_epochs(student_epochs: Mapping[str, int], recipes: Collection[str]) ->
     """
     for name, epochs in student_epochs.items():
         if name not in recipes:
-            raise InputError(f"student_epochs.{name}", epochs, f"no such key; there are {listed(recipes)}")
+            raise InputError(
+                f"student_epochs.{name}", epochs, no_such(name, [f"student_epochs.{key}" for key in recipes])
+            )
 
 
 def check_factors(lr_factors: Mapping[str, float], students: Collection[str]) -> None:
@@ -85,8 +89,8 @@ def check_factors(lr_factors: Mapping[str, float], students: Collection[str]) ->
     """
     for name, factor in lr_factors.items():
         if name not in students:
-            allowed = f"no such key; there are {listed(students)}"
-            raise InputError(f"recipe.lr_factors.{name}", factor, allowed)
+            known = [f"recipe.lr_factors.{key}" for key in students]
+            raise InputError(f"recipe.lr_factors.{name}", factor, no_such(name, known))
 
 
 def methods_of(tree: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

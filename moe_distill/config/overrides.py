@@ -36,7 +36,8 @@ def check_top(tree: Mapping[str, object], hydra: str, spine: Collection[str], kn
         while isinstance(value, dict) and len(value) == 1:
             (inner, value), *_ = value.items()
             key = f"{key}.{inner}"
-        raise InputError(key, value, no_such(name, known))
+        after = "" if isinstance(value, dict | list) else f"{key.removeprefix(name)}={value}"
+        raise InputError(key, value, no_such(name, known, after=after))
 
 
 def check_split(overrides: Iterable[str]) -> None:

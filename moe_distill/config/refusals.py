@@ -13,9 +13,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from moe_distill.config.checking import settable_parameters
-from moe_distill.config.schema import Config, at_top, options
+from moe_distill.config.choices import at_top, choices_of
+from moe_distill.config.schema import Config
 from moe_distill.validation.misfits import annotations_of, entries_of, misfit
-from moe_distill.validation.wording import listed, no_such
+from moe_distill.validation.wording import no_choice, no_such
 
 _IN_DEFAULTS = re.compile(r"Error resolving interpolation '(.+)', possible interpolation keys: (.+)")
 _GONE = re.compile(r"Interpolation key '(.+)' not found")
@@ -23,6 +24,7 @@ _NO_NODE = re.compile(r"node `(.+)` is not a container")
 _OF_YAML = re.compile(r"In '(.+)': ConfigKeyError raised while composing config: Key '(.+)' not in 'Config'")
 _APPEND, _APPEND_GROUP = "To append to your config use +", "To append to your default list use +"
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+_DELETED = re.compile(r"Could not delete(?: from config\.)? '([^']+)'")
 _OPEN = "You must specify '"
 
 
@@ -30,7 +32,7 @@ def one_line(error: BaseException) -> str:
     """Return an error of Hydra or OmegaConf as one line: what was asked for, and what there is."""
     if isinstance(error, MissingConfigException) and error.options:
         group, name = _group_and_name(str(error.missing_cfg_file))
-        return f"{group}={name}: one of {', '.join(error.options)}"
+        return f"{group}={name}: {no_choice(name, error.options, _as_typed(group))}"
     # Hydra wraps errors of OmegaConf, whose text alone says what is wrong.
     cause = error
     while cause.__cause__ is not None:
@@ -70,7 +72,11 @@ def _of_names(lines: list[str]) -> str | None:
         return f"{name}: in {file}.yaml: {no_such(name, at_top())}"
     if lines[-1].startswith(_APPEND_GROUP):
         override = lines[-1].removeprefix(_APPEND_GROUP)
-        return f"{override}: nothing of that group is chosen yet; type +{override}"
+        return f"{override}: nothing of that group is chosen yet; did you mean +{override}?"
+    if match := _DELETED.match(lines[0]):
+        (key,) = filter(None, match.groups())
+        deletable = [f"~{name}" for name in at_top()]
+        return f"~{key}: {'no such key' if '.' in key else no_such(key, deletable)}"
     if lines[0].startswith(_OPEN):
         group = lines[0].removeprefix(_OPEN).partition("'")[0]
         return f"{group}=???: must be chosen, as these experts have no common default: {', '.join(lines[2:])}"
@@ -86,7 +92,7 @@ def _removed_group(path: str, present: str) -> str:
     """
     groups = re.findall(r"\$\{(\w+)\}", path)
     group = next((name for name in groups if name not in present.split(", ")), path)
-    return f"{group}=null: one of {', '.join(options(group))}"
+    return f"{group}=null: one of {', '.join(choices_of(group))}"
 
 
 def _unresolved(error: InterpolationResolutionError) -> str:
@@ -140,7 +146,7 @@ def _group_and_name(file: str) -> tuple[str, str]:
     parts = file.split("/")
     groups = ["/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
     longest = groups[0] if groups else ""
-    group = next((group for group in groups if options(group)), longest)
+    group = next((group for group in groups if choices_of(group)), longest)
     return group, file.removeprefix(f"{group}/")
 
 
@@ -151,13 +157,30 @@ def no_such_key(override: str, parent: Any) -> str:
         override: As typed.
         parent: The node that the key would belong to; the class that it names may accept the key.
     """
-    path, _, name = override.partition("=")[0].rpartition(".")
-    if parent is None or parent._get_parent() is None:
-        return f"{override}: {no_such(name, at_top())}"
-    if not parent and (names := options(path)):  # a group that was removed
+    key, equals, value = override.partition("=")
+    path = "" if parent is None else parent._get_full_key(None) or ""
+    # The first name that is not there; others may follow it. Of path={name: value}, the key names none.
+    name, _, below = key.removeprefix(f"{path}.").partition(".") if path != key else ("", "", "")
+    after = f"{f'.{below}' if below else ''}{equals}{value}"
+    if not path:
+        return f"{override}: {no_such(name, at_top(), after)}"
+    if not parent and (names := choices_of(path)):  # a group that was removed
         return f"{path}=null: one of {', '.join(names)}"
     target = parent.get("_target_") if parent and OmegaConf.is_dict(parent) else None
-    takes = settable_parameters(target) if isinstance(target, str) else []
+    takes = settable_parameters(target) if isinstance(target, str) else _looked_up(path)
     if name in takes:
         return f"{override}: not in the yaml, which uses the default; type +{override}"
-    return f"{override}: no such key; there are {listed({*(parent or ()), *takes})}"
+    listed_keys = [str(key) for key in parent or ()]
+    known = [f"{path}.{key}" for key in listed_keys] + [f"+{path}.{key}" for key in {*takes} - {*listed_keys}]
+    return f"{override}: {no_such(name, known, after)}"
+
+
+def _looked_up(path: str) -> list[str]:
+    """Return the names that a mapping of the configuration is looked up by; none for any other key."""
+    groups = {"shorten": "method", "student_epochs": "recipe"}
+    return choices_of(groups[path]) if path in groups else []
+
+
+def _as_typed(group: str) -> str:
+    """Return a group as Hydra wants it typed: with a plus if nothing of it is chosen yet."""
+    return f"+{group}" if f"+{group}" in at_top() else group

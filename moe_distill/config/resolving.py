@@ -13,6 +13,7 @@ from hydra.errors import InstantiationException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from moe_distill.config.checking import check, check_groups
+from moe_distill.config.choices import at_top, choices_of
 from moe_distill.config.looked_up import (
     check_epochs,
     check_factors,
@@ -21,7 +22,7 @@ from moe_distill.config.looked_up import (
     methods_of,
 )
 from moe_distill.config.overrides import check_top
-from moe_distill.config.schema import Config, at_top, options
+from moe_distill.config.schema import Config
 from moe_distill.errors import FieldError, InputError
 
 # A value that is nothing but a reference: ${key}, or ${oc.select:key,default}.
@@ -42,12 +43,12 @@ def resolve_and_check(cfg: DictConfig) -> dict[str, Any]:
         resolved: Any = OmegaConf.to_container(without_hydra, resolve=True)
         check(resolved, Config)
         methods = [*methods_of(resolved)]
-        check_shortened(resolved["shorten"], {*options("method"), *(name for name, _ in methods)})
+        check_shortened(resolved["shorten"], {*choices_of("method"), *(name for name, _ in methods)})
         typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
         check_shortened_has_effect(methods, dict(override.partition("=")[::2] for override in typed))
         recipe = resolved["recipe"]
-        check_epochs(resolved["student_epochs"], {recipe["name"], *options("recipe")})
-        check_factors(recipe.get("lr_factors") or {}, {*resolved["students"], *options("model")})
+        check_epochs(resolved["student_epochs"], {recipe["name"], *choices_of("recipe")})
+        check_factors(recipe.get("lr_factors") or {}, {*resolved["students"], *choices_of("model")})
     resolved["split"] = f"{resolved['ipc']}x{resolved['noe']}"  # whichever of the three was set
     tables = resolved["paths"]["tables"]
     if tables is not None and not Path(tables).is_dir():
@@ -63,7 +64,7 @@ def _check_root(written: Any) -> None:
     """
     # Keys that were removed by ~key count as null.
     spine = dict.fromkeys(f.name for f in fields(Config))
-    check_groups({**spine, **written}, options)
+    check_groups({**spine, **written}, choices_of)
     hydra = _as_written(HydraConfig.get()) if HydraConfig.initialized() else {}
     check_top(written, str(hydra), spine, at_top())
     if lacking := next((name for name in spine if written.get(name, MISSING) == MISSING), None):

@@ -5,7 +5,7 @@ import itertools
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ NAMELESS = "single"  # the name of a run without name=
 SHARED_BY_JOBS = (
     "+experiment",
     "experiment",
+    "debug",
     "scale",
     "logger",
     "data.root",
@@ -64,6 +65,7 @@ class Config:
         threads: Threads per process; null takes ``OMP_NUM_THREADS``, or divides the cores among processes.
         checkpoint_seconds: Least time between two checkpoints, in seconds.
         curves_every: Iterations between two points of a curve.
+        profile: Whether the run's operations are profiled, see ``debug=profiler``.
         shorten: Settings by method that the scale uses instead of published ones.
         student_epochs: Epochs by recipe name, where the scale changes those of single recipes.
         sweep: The axes of a sweep at this scale, read by experiments.
@@ -88,6 +90,7 @@ class Config:
     threads: Threads | None = None
     checkpoint_seconds: NotNegative = 60.0
     curves_every: Count = 10
+    profile: bool = False
     shorten: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     student_epochs: dict[str, Count] = field(default_factory=dict)
     sweep: dict[str, Any] = field(default_factory=dict)
@@ -156,27 +159,6 @@ def written_folders(paths: Any, output: Path) -> dict[str, Path]:
 def output_key(paths: Any) -> str:
     """Return the key that sets the run's folder: Hydra's, unless the user set ``paths.output`` itself."""
     return "hydra.run.dir" if OmegaConf.is_interpolation(paths, "output") else "paths.output"
-
-
-def options(group: str) -> list[str]:
-    """Return the names of a group's yamls; an empty list if there is no such group."""
-    return sorted(file.stem for file in (Path(conf_dir()) / group).glob("*.yaml"))
-
-
-def at_top() -> list[str]:
-    """Return the keys that a user may set at the top: values and groups.
-
-    A group for which the defaults list has no option begins with a plus, as Hydra wants it typed.
-    """
-    folder = Path(conf_dir())
-    values = {f.name for f in fields(Config)}
-    spine: Any = OmegaConf.load(folder / "config.yaml")
-    chosen: set[str] = set()
-    for entry in spine.defaults:
-        if OmegaConf.is_dict(entry):
-            chosen.update(entry)
-    groups = {path.name for path in folder.iterdir() if path.is_dir()} - {"hydra", "preset"}
-    return sorted(values | {name if name in values | chosen else f"+{name}" for name in groups})
 
 
 def job_overrides() -> str:

@@ -12,6 +12,7 @@ from moe_distill.methods.presets.rows import Settings, most_specific_key, neares
 from moe_distill.store.identity import word_of
 from moe_distill.validation.misfits import builder_of, missing_parameter, parameters_of, problem_within
 from moe_distill.validation.values import OwnRows, Shortened, Text, checked
+from moe_distill.validation.wording import no_such
 
 MethodFactory = functools.partial[Method]
 _NO_VALUE = "a value: neither the scale nor a published row of this data set has one"
@@ -143,8 +144,7 @@ def check_row(builder: functools.partial[Any], row: Any, path: str) -> None:
     is_ours = is_method or builder.func.__module__.startswith("moe_distill")
     for name, value in row.items():
         if is_ours and name not in parameters:
-            allowed = f"no such key; there are {', '.join(sorted(parameters))}"
-            raise FieldError(f"{path}.{name}", value, allowed)
+            raise FieldError(f"{path}.{name}", value, no_such(name, parameters))
         if (nested := builder_of(builder.keywords.get(name))) is not None:
             check_row(nested, value, f"{path}.{name}")
 

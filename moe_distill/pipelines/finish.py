@@ -1,7 +1,6 @@
 """The end of a run: write its tables and its page, print a summary, and show all of it on the dashboard."""
 
 import platform
-import shlex
 import statistics
 import sys
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ from moe_distill.results.stages import FILE, Stages
 from moe_distill.results.wording import in_percent
 from moe_distill.store.store import commit, write_json, write_text
 from moe_distill.synthetic.synthetic_set import SyntheticSet
-from moe_distill.terminal import say, show
+from moe_distill.terminal import command_line, say, show
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,7 +45,7 @@ def finish_run(rows: Sequence[StudentRow], runtime: Runtime) -> None:
 def write_stages(runtime: Runtime) -> Path:
     """Write ``stages.json``, what the run did and what it cost, and ``report.html``; return its path."""
     # Quoted, so that it can be pasted into a shell.
-    command = shlex.join(["python", "-m", "moe_distill.run", *sys.argv[1:]])
+    command = command_line(sys.argv[1:])
     sets = tuple((label, str(folder)) for label, folder in runtime.sets)
     stages = Stages(command, tuple(runtime.costs), sets, facts(), runtime.scale)
     write_json(runtime.output / FILE, asdict(stages))

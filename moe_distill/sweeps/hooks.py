@@ -1,6 +1,5 @@
 """Sweep-level hooks: cost forecast before the jobs, report after them, status while they run."""
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,8 +21,7 @@ from moe_distill.store.disk import explain_disk_errors
 from moe_distill.store.identity import key
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import DONE, Cell, Sweep
-
-_RUN = "python -m moe_distill.run"
+from moe_distill.terminal import command_line
 
 
 def before(configs: Sequence[DictConfig]) -> str:
@@ -141,7 +139,7 @@ def sweep_of(jobs: Sequence[Built]) -> Sweep:
 
 def _command() -> str:
     """Return the command that repeats the sweep; the process itself may be one that shows its status."""
-    return shlex.join([*_RUN.split(), *sys.argv[1:]])
+    return command_line(sys.argv[1:])
 
 
 def forecast_jobs(jobs: Sequence[Built]) -> str:
@@ -181,7 +179,7 @@ def _cell(job: Built) -> Cell:
     folder = Path(cfg.hydra.runtime.output_dir)
     # A single run would write into the experiment's folder, which is the sweep's.
     where = f"hydra.run.dir={QuotedString(str(folder), Quote.single).with_quotes()}"
-    command = shlex.join([*_RUN.split(), *task, where, "hydra.mode=RUN"])
+    command = command_line([*task, where, "hydra.mode=RUN"])
     work = key([job.pipeline, cfg.scale_name, cfg.paths.store])
     name = cfg.hydra.job.override_dirname
     rows = job.pipeline.expected_rows(job.results, cfg.scale_name, name)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
+from moe_distill.config.flags import COMMANDS
+
 
 @dataclass(frozen=True)
 class Look:
@@ -65,5 +67,19 @@ def _report_of_run(cfg: DictConfig) -> str:
 
 STATUS = Look(_status_of_sweep, _status_of_run)
 REPORT = Look(_report_of_sweep, _report_of_run)
+_WORDS = dict(zip(COMMANDS, (STATUS, REPORT), strict=True))
 # The overrides for both before they were separate commands; to be dropped with the next release.
-FORMER = {"pipeline=status": STATUS, "pipeline=report": REPORT}
+_FORMER = {"pipeline=status": STATUS, "pipeline=report": REPORT}
+
+
+def look_of(arguments: Sequence[str]) -> tuple[Look | None, list[str]]:
+    """Return what a command line looks at instead of starting runs, or None, and its other words.
+
+    Example:
+        >>> look_of(["status", "seed=1"]) == (STATUS, ["seed=1"]), look_of(["seed=1"])
+        (True, (None, ['seed=1']))
+    """
+    if arguments and (look := _WORDS.get(arguments[0])) is not None:
+        return look, [*arguments[1:]]
+    former = next((look for word, look in _FORMER.items() if word in arguments), None)
+    return former, [word for word in arguments if word not in _FORMER]

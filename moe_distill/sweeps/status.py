@@ -99,5 +99,5 @@ def status_of_folder(cfg: DictConfig) -> str:
     if all(cell.state(folder, results) == DONE for cell in sweep.cells):
         forecast = "nothing is left to do"
     else:  # a single configuration does not say what the sweep's jobs are
-        forecast = "for a forecast, run python -m moe_distill.status with the sweep's own overrides"
+        forecast = "for a forecast, run moe-distill status with the sweep's own overrides"
     return format_status(sweep, folder, results, forecast)

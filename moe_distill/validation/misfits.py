@@ -23,6 +23,7 @@ from moe_distill.validation.wording import (
     Where,
     bounds_of,
     describe_accepted,
+    no_such,
     options_of,
     origin_of,
 )
@@ -185,11 +186,8 @@ def _misfits_within(kind: Any, value: Any) -> Iterator[tuple[str, Any, str]]:
     name_kind, entry_kind = (Literal[*sorted(declared)], Any) if declared else get_args(kind)
     for name, entry in value.items():
         if misfit(name_kind, name) is not None:
-            if declared:
-                accepted = f"there are {', '.join(sorted(declared))}"
-            else:
-                accepted = f"each is {describe_accepted(name_kind, name)}"
-            yield f".{name}", entry, f"no such key; {accepted}"
+            each = f"no such key; each is {describe_accepted(name_kind, name)}"
+            yield f".{name}", entry, no_such(str(name), declared) if declared else each
         elif inner := misfit(declared.get(name, entry_kind), entry):
             yield f".{name}{inner[0]}", inner[1], inner[2]
     for name in sorted(getattr(kind, "__required_keys__", ()) - value.keys()):

@@ -41,22 +41,53 @@ def listed(names: Iterable[Any]) -> str:
     return ", ".join(sorted(str(n) for n in names if not str(n).startswith("_"))) or "none"
 
 
-def no_such(name: str, known: Iterable[str]) -> str:
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that a misspelt one resembles most, or None if none is close.
+
+    Example:
+        >>> closest("dcro", ["dcov", "dcor"]), closest("IDM", ["dm", "idm"]), closest("foo", ["idm"])
+        ('dcor', 'idm', None)
+    """
+    name = name.lower()
+    alike = difflib.get_close_matches(name, [key for key in known if not key.startswith("_")], n=3)
+    # First one with the same letters: two swapped ones are the commonest slip, and difflib counts them twice.
+    return min(alike, key=lambda key: sorted(key) != sorted(name), default=None)
+
+
+def no_such(name: str, known: Iterable[str], after: str = "") -> str:
     """Return the message for an unknown key: the known key that it resembles, or a list of the known ones.
 
     Args:
-        name: The key, as typed or as it stands in a yaml.
-        known: The known keys, with a plus in front where Hydra wants one to be typed.
+        name: The key, as typed or as it stands in a yaml, without the keys above it.
+        known: The known keys as they are typed: with the keys above them, and with the plus or ``~`` in front
+            that Hydra wants.
+        after: What was typed behind the key, so that the suggestion can be pasted.
 
     Example:
-        >>> no_such("sede", ["seed", "ipc"])
-        'no such key; did you mean seed?'
+        >>> no_such("lrr", ["method.lr", "method.momentum"], after="=3")
+        'no such key; did you mean method.lr=3?'
     """
-    typed = {key.lstrip("+"): key for key in known}
+    typed = {key.lstrip("+~").rpartition(".")[2]: key for key in known}
     if name in typed:
         return "no such key; a yaml that sets other keys than its group's begins with # @package _global_"
-    alike = difflib.get_close_matches(name, typed, n=1)
-    return f"no such key; {f'did you mean {typed[alike[0]]}?' if alike else f'there are {listed(typed)}'}"
+    near = closest(name, typed)
+    return f"no such key; {f'did you mean {typed[near]}{after}?' if near else f'there are {listed(typed)}'}"
+
+
+def no_choice(name: str, known: Sequence[str], key: str) -> str:
+    """Return the message for an unknown choice: the known one that it resembles, or a list of the known ones.
+
+    Args:
+        name: The choice, as typed.
+        known: The known choices, in order.
+        key: What it was typed for.
+
+    Example:
+        >>> no_choice("imd", ["dm", "idm"], "method"), no_choice("foo", ["dm", "idm"], "method")
+        ('did you mean method=idm?', 'one of dm, idm')
+    """
+    near = closest(name, known)
+    return f"did you mean {key}={near}?" if near else f"one of {', '.join(known)}"
 
 
 def options_of(annotation: Any) -> tuple[Any, ...]:

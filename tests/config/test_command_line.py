@@ -12,6 +12,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from moe_distill.config.arguments import (
+    as_hydra_reads,
     reordered,
     takes_path,
     with_option_quoted,
@@ -21,7 +22,6 @@ from moe_distill.config.arguments import (
 from moe_distill.config.refusals import one_line
 from moe_distill.config.schema import conf_dir, job_name
 from moe_distill.errors import InputError
-from moe_distill.run import as_hydra_reads
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def jobs():
         "experiment",
         "diversity",
         "scale",
+        "debug",
     )  # a scale overrides others; the rest has its own rules
     choices = [
         [f"{group}={name}" for name in names] for group, names in groups.items() if not group.startswith(own)

@@ -15,7 +15,7 @@ USUAL = {"scale": "smoke", "logger": "none", "threads": "1", "trainer": "cpu", "
 
 COMPOSED = [
     (["model=foo"], "model=foo: one of alexnet, convnet2, convnet3"),
-    (["data=cifar11"], "data=cifar11: one of cifar10, cifar100, digits"),
+    (["data=cifar11"], "data=cifar11: did you mean data=cifar10?"),
     (["diversity/measure=foo"], "diversity/measure=foo: one of cka_linear"),
     (["+experiment=foo"], "experiment=foo: one of ablate_dcor, ablate_fuse_2to1"),
     (["pipeline=foo"], "pipeline=foo: one of distill, evaluate, export, full"),
@@ -31,10 +31,10 @@ COMPOSED = [
     (["method=mtt", "method.batch_syn=full"], "method.batch_syn=full: a whole number of at least 1, or all"),
     (["method=ftd", "method.ema=1.5"], "method.ema=1.5: a number of at least 0 and below 1, or null"),
     (["+method.foo=1"], "method.foo=1: no such key; there are augment, ce_weight, factor"),
-    (["+experimnet=table1"], "experimnet=table1: no such key; did you mean +experiment?"),
+    (["+experimnet=table1"], "experimnet=table1: no such key; did you mean +experiment=table1?"),
     (
         ["experiment=table1"],
-        "experiment=table1: nothing of that group is chosen yet; type +experiment=table1",
+        "experiment=table1: nothing of that group is chosen yet; did you mean +experiment=table1?",
     ),
     (
         ["optimizer.momentum=0.5"],

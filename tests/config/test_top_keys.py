@@ -4,8 +4,8 @@ read."""
 import pytest
 from conftest_called import refused
 
+from moe_distill.config.choices import at_top
 from moe_distill.config.overrides import check_top
-from moe_distill.config.schema import at_top
 from moe_distill.errors import InputError
 from moe_distill.validation.wording import no_such
 
@@ -15,9 +15,9 @@ SPINE = ("name", "width", "mixup_alpha")
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("experimnet", "table1", "experimnet=table1: no such key; did you mean +experiment?"),
-        ("mixup_alfa", 0.1, "mixup_alfa=0.1: no such key; did you mean mixup_alpha?"),
-        ("splt", "5x2", "splt=5x2: no such key; did you mean split?"),
+        ("experimnet", "table1", "experimnet=table1: no such key; did you mean +experiment=table1?"),
+        ("mixup_alfa", 0.1, "mixup_alfa=0.1: no such key; did you mean mixup_alpha=0.1?"),
+        ("splt", "5x2", "splt=5x2: no such key; did you mean split=5x2?"),
         ("zzz", 3, "zzz=3: no such key; there are after_sweep, augment, baselines"),
         ("zzz", {"b": {"c": 3}}, "zzz.b.c=3: no such key; there are after_sweep, augment, baselines"),
     ],

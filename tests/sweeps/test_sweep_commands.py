@@ -56,7 +56,7 @@ def test_a_cells_command_runs_it_in_its_own_folder(tmp_path, composed):
     quoted = str(runs).replace("'", r"\'")
     configs = jobs(*TINY, f"paths.runs='{quoted}'", cells=[["mixup_alpha=0.2"], ["mixup_alpha=0.3"]])
     for cell, alpha in zip(sweep_of(instantiate_jobs(configs)).cells, (0.2, 0.3), strict=True):
-        overrides = shlex.split(cell.command)[3:]
+        overrides = shlex.split(cell.command)[1:]
         alone = loader.load_configuration("config", overrides, RunMode.RUN)
         assert alone.hydra.mode == RunMode.RUN and alone.hydra.run.dir == str(runs / "table4" / cell.folder)
         assert alone.mixup_alpha == alpha
@@ -91,12 +91,7 @@ def test_what_looks_at_a_sweep_is_called_in_place_of_its_jobs(monkeypatch, tmp_p
     with looking(Look(lambda configs: seen.extend(configs) or "", no_work)):
         made.launch([[*config.hydra.overrides.task, f"split={split}"] for split in ("5x2", "10x1")], 0)
     assert [list(cfg.pipeline.lrs) for cfg in seen] == [[0.02]] * 2 and current_look() is None
-    assert shlex.split(sweep_of(instantiate_jobs(seen)).command) == [
-        "python",
-        "-m",
-        "moe_distill.run",
-        *given,
-    ]
+    assert shlex.split(sweep_of(instantiate_jobs(seen)).command) == ["moe-distill", *given]
     assert not list(tmp_path.glob("*/*/console.log"))
 
 
@@ -114,7 +109,7 @@ def test_a_cell_without_rows_is_done_only_by_the_work_that_is_asked_for(tmp_path
     assert {other.folder for other in others} == {here.folder}
     monkeypatch.setattr("moe_distill.pipelines.pretrain.pretrain", no_work)
     monkeypatch.setattr("moe_distill.pipelines.pretrain.Pretrain.has_stages", False)
-    alone = loader.load_configuration("config", shlex.split(here.command)[3:], RunMode.RUN)
+    alone = loader.load_configuration("config", shlex.split(here.command)[1:], RunMode.RUN)
     with open_dict(alone.hydra):
         alone.hydra.runtime.output_dir = alone.hydra.run.dir
     HydraConfig.instance().set_config(alone)

@@ -1,0 +1,81 @@
+"""Compose, check and build a configuration in a program, as the command line does for a run."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from moe_distill.config.objects import Objects, offering
+from moe_distill.config.overrides import check_split
+from moe_distill.config.refusals import one_line
+from moe_distill.config.resolving import errors_as_typed, resolve_and_check
+from moe_distill.config.schema import conf_dir, register
+from moe_distill.errors import InputError
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A checked configuration.
+
+    Attributes:
+        config: The configuration.
+        resolved: The same in plain containers, without references.
+    """
+
+    config: DictConfig
+    resolved: dict[str, Any]
+
+    def build(self, key: str) -> Any:
+        """Return the object that a group describes, such as ``plan`` or ``pipeline``."""
+        return hydra.utils.instantiate(self.config[key], _convert_="all")
+
+
+@contextlib.contextmanager
+def composed(overrides: Sequence[str], objects: Objects) -> Iterator[Composed]:
+    """Compose and check a configuration; what is built from it in the block reports errors as typed.
+
+    Args:
+        overrides: As on the command line.
+        objects: Objects that options name, see :func:`~moe_distill.config.objects.offering`.
+
+    Raises:
+        InputError: An override, or what is built, is invalid.
+    """
+    register()
+    with offering(objects), _separate_hydra():
+        try:
+            check_split(overrides)
+            with initialize_config_dir(conf_dir(), job_name="moe_distill", version_base="1.3"):
+                config = compose("config", [*overrides])
+                resolved = resolve_and_check(config)
+                with errors_as_typed(config):
+                    yield Composed(config, resolved)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _as_input_error(one_line(error)) from error
+
+
+@contextlib.contextmanager
+def _separate_hydra() -> Iterator[None]:
+    """Set a calling program's own use of Hydra aside for the block."""
+    theirs, job = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = theirs, job
+
+
+def _as_input_error(line: str) -> InputError:
+    """Return the error of a line such as ``key=value: what is allowed``."""
+    typed, _, allowed = line.partition(": ")
+    key, _, value = typed.partition("=")
+    return InputError(key, value.strip("'"), allowed)
