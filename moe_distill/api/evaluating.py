@@ -12,7 +12,7 @@ import torch
 from moe_distill.api.distilling import DistilledSet
 from moe_distill.api.plain_errors import with_plain_errors
 from moe_distill.api.session import GivenData, Session, session
-from moe_distill.config.schema import options
+from moe_distill.config.choices import choices_of as options
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.evaluation.columns import cells_of
