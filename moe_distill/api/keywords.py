@@ -18,6 +18,8 @@ from moe_distill.store.identity import word_of
 
 # Keywords that read better in Python, and the configuration's keys for them.
 _KEYS = {"network": "model", "store": "paths.store", "runs": "paths.runs"}
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+_WORDS_OF_YAML = ("null", "true", "false", "nan", "inf")
 
 
 @dataclass
@@ -50,6 +52,8 @@ class Call:
         """Return the name of the option that stands for an object."""
         with within(group):
             node = node_of(value)  # now, so that an object that cannot be written down is named
+        if name is not None and not _NAME.fullmatch(name):
+            raise InputError(group, name, "a name of letters, digits and _")
         word = name or re.sub(r"\W", "_", getattr(value, "name", "") or word_of(_made_by(value)))
         offered = self.objects.setdefault(group, {})
         if offered.setdefault(word, value) is not value and node_of(offered[word]) != node:
@@ -154,6 +158,8 @@ def literal(key: str, value: Any) -> str:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, int | float):
         return repr(value)
+    if isinstance(value, str) and _NAME.fullmatch(value) and value.lower() not in _WORDS_OF_YAML:
+        return value
     if isinstance(value, str | Path):
         text = re.sub(r"(\\+)(?='|$)", r"\1\1", str(value)).replace("'", r"\'")
         return f"'{text}'"

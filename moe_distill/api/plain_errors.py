@@ -25,8 +25,15 @@ def with_plain_errors(call: Callable[P, T]) -> Callable[P, T]:
         try:
             return call(*args, **kwargs)
         except InputError as error:
-            path, dot, field = error.key.partition(".")
-            renamed = _ARGUMENTS.get(error.key) or f"{_ARGUMENTS.get(path, path)}{dot}{field}"
-            raise InputError(renamed, error.value, error.allowed) from None
+            allowed = error.allowed
+            for key, argument in _ARGUMENTS.items():
+                allowed = allowed.replace(f"did you mean {key}=", f"did you mean {argument}=")
+            raise InputError(_argument(error.key), error.value, allowed) from None
 
     return reporting
+
+
+def _argument(key: str) -> str:
+    """Return what a call calls a key, such as ``network.depth`` for ``model.depth``."""
+    path, dot, field = key.partition(".")
+    return _ARGUMENTS.get(key) or f"{_ARGUMENTS.get(path, path)}{dot}{field}"

@@ -25,14 +25,15 @@ _OF_YAML = re.compile(r"In '(.+)': ConfigKeyError raised while composing config:
 _APPEND, _APPEND_GROUP = "To append to your config use +", "To append to your default list use +"
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 _DELETED = re.compile(r"Could not delete(?: from config\.)? '([^']+)'")
+# Groups that take the options of another one too: any network is a student, any measure a term.
+_ALSO_NAMES = {"students": "model", "diversity": "diversity/measure"}
 _OPEN = "You must specify '"
 
 
 def one_line(error: BaseException) -> str:
     """Return an error of Hydra or OmegaConf as one line: what was asked for, and what there is."""
-    if isinstance(error, MissingConfigException) and error.options:
-        group, name = _group_and_name(str(error.missing_cfg_file))
-        return f"{group}={name}: {no_choice(name, error.options, _as_typed(group))}"
+    if isinstance(error, MissingConfigException) and (line := _of_option(error)) is not None:
+        return line
     # Hydra wraps errors of OmegaConf, whose text alone says what is wrong.
     cause = error
     while cause.__cause__ is not None:
@@ -55,6 +56,13 @@ def one_line(error: BaseException) -> str:
         inner = " ".join(str(cause).split())
         words.append(f"({type(cause).__name__}: {inner})")
     return " ".join(words)
+
+
+def _of_option(error: MissingConfigException) -> str | None:
+    """Return what is wrong with the choice of a group, or None if it is not known of which."""
+    group, name = _group_and_name(str(error.missing_cfg_file))
+    names = [*(error.options or choices_of(group)), *choices_of(_ALSO_NAMES.get(group, "none"))]
+    return f"{group}={name}: {no_choice(name, [*dict.fromkeys(names)], _as_typed(group))}" if names else None
 
 
 def _of_value(override: str, omegaconf_message: str) -> str:

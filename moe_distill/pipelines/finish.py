@@ -1,7 +1,6 @@
 """The end of a run: write its tables and its page, print a summary, and show all of it on the dashboard."""
 
 import platform
-import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,14 +17,13 @@ from moe_distill.evaluation.headline import over_random
 from moe_distill.reports.gallery import set_picture
 from moe_distill.reports.run_page import RunReport, build_page
 from moe_distill.reports.sections import Link, links_in
-from moe_distill.results.aggregate import finite
 from moe_distill.results.attempts import LOG
 from moe_distill.results.comparison import leads_over_random
+from moe_distill.results.frames import texts_of
 from moe_distill.results.known_rows import FinishedRows
-from moe_distill.results.rows import table
+from moe_distill.results.results import Results
 from moe_distill.results.run_tables import is_job, publish, rows_in
 from moe_distill.results.stages import FILE, Stages
-from moe_distill.results.wording import in_percent
 from moe_distill.store.store import commit, write_json, write_text
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.terminal import command_line, say, show
@@ -103,17 +101,12 @@ def log_rows(rows: Sequence[StudentRow], runtime: Runtime) -> None:
 
 def _print(rows: "pl.DataFrame", runtime: Runtime, page: Path) -> None:
     """Print the accuracies of each variant and architecture, its lead over random, and what was reused."""
-    architectures, cells = table(rows)
-    students = max((len(values) for row in cells.values() for values in row.values()), default=0)
-    terminal_table = Table(title=f"{runtime.experiment}: test accuracy, %, mean ± std of {students} students")
-    for column in ("trained on", *architectures, "average"):
-        terminal_table.add_column(column, justify="left" if column == "trained on" else "right")
-    for variant, by_architecture in cells.items():
-        accuracies = [finite(by_architecture.get(name, [])) for name in architectures]
-        # An average over some of the architectures could not be compared with the others'.
-        complete = all(accuracies)
-        average = f"{100 * statistics.mean(map(statistics.mean, accuracies)):.1f}" if complete else "–"
-        terminal_table.add_row(variant, *(in_percent(values) or "–" for values in accuracies), average)
+    summary = Results(texts_of(rows)).table()
+    terminal_table = Table(title=f"{runtime.experiment}: {summary.title}")
+    for column in summary.columns:
+        terminal_table.add_column(column, justify="left" if column == summary.columns[0] else "right")
+    for cells in summary.cells:
+        terminal_table.add_row(*cells)
     show(terminal_table)
     for variant, leads in leads_over_random(rows).items():
         for opponent, lead in leads.values():
