@@ -19,11 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.config.arguments import reordered, with_option_quoted, with_text_quoted, without_dashes
-from moe_distill.config.flags import check_flags, showing
+from moe_distill.config.flags import check_flags, folders_of, showing
+from moe_distill.config.folders import conf_dir, searching
 from moe_distill.config.overrides import check_here, check_split, check_typed
 from moe_distill.config.refusals import one_line
 from moe_distill.config.resolving import check_paths, errors_as_typed, own_error, resolve_and_check
-from moe_distill.config.schema import at_top, conf_dir, output_key, register, written_folders
+from moe_distill.config.schema import at_top, output_key, register, written_folders
 from moe_distill.errors import InputError, LostRank
 from moe_distill.results.attempts import attempt
 from moe_distill.store.disk import as_input_error, explain_disk_errors
@@ -169,7 +170,8 @@ def main() -> None:
         try:
             sys.argv = [sys.argv[0], *as_hydra_reads([word for word in sys.argv[1:] if word not in FORMER])]
             check_typed(sys.argv[1:])
-            with showing(check_flags(sys.argv[1:])):
+            package = check_flags(sys.argv[1:])
+            with searching(folders_of(sys.argv[1:])), showing(package):
                 _hydra_main()
         except (InputError, HydraException, OmegaConfBaseException) as error:
             _fail(str(own_error(error) or one_line(error)))

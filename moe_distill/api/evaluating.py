@@ -12,8 +12,8 @@ import torch
 
 from moe_distill.api.distilling import DistilledSet
 from moe_distill.api.plain_errors import with_plain_errors
-from moe_distill.api.session import GivenData, Session, session
-from moe_distill.config.schema import options
+from moe_distill.api.session import GivenData, Session, named_by, session
+from moe_distill.config.folders import options
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.evaluation.columns import cells_of
@@ -119,7 +119,8 @@ def opened_for(
         known, start = sets.data.train if train is None else train, sets.keywords
     else:
         known = DescribedData.of(sets) if train is None else train
-        start = {"method": _method_of(sets), "ipc": sets.provenance.ipc, "noe": len(sets.members)}
+        with named_by(keywords):
+            start = {"method": _method_of(sets), "ipc": sets.provenance.ipc, "noe": len(sets.members)}
     merged = {**start, **keywords}
     if start.get("options") and keywords.get("options"):
         merged["options"] = {**start["options"], **keywords["options"]}

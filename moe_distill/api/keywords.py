@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from moe_distill.config.folders import options
 from moe_distill.config.objects import node_of
-from moe_distill.config.schema import options
 from moe_distill.diversity.measures import Measure
 from moe_distill.errors import InputError, within
 from moe_distill.methods.base import Method

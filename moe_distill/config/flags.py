@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from moe_distill.config.folders import folder_named, require_new
 from moe_distill.errors import InputError
 
 _COMMANDS = ("run", "multirun", "cfg", "info", "shell_completion")
@@ -50,6 +52,24 @@ def check_flags(arguments: Sequence[str]) -> str | None:
         raise InputError("--shell-completion", " ".join(flags.overrides), f"one of {', '.join(completions)}")
     package: str | None = flags.package
     return package
+
+
+def folders_of(arguments: Sequence[str]) -> list[Path]:
+    """Return the folders of yamls that a command line names, by ``--config-dir`` or ``hydra.searchpath``.
+
+    Raises:
+        InputError: There is no such folder, or it has an option that is not used, as ours goes before it.
+    """
+    flags = get_args_parser().parse_args([*arguments])
+    folders = [] if flags.config_dir is None else [Path(flags.config_dir).absolute()]
+    for folder in folders:
+        require_new("--config-dir", folder)
+    for override in flags.overrides:
+        if override.lstrip("+").startswith("hydra.searchpath="):
+            places = OverridesParser.create().parse_override(override).value()
+            found = [folder_named(place) for place in places] if isinstance(places, list) else []
+            folders += [folder for folder in found if folder is not None]
+    return folders
 
 
 @contextlib.contextmanager

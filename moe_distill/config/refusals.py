@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from moe_distill.config.checking import settable_parameters
-from moe_distill.config.schema import Config, at_top, options
+from moe_distill.config.folders import options
+from moe_distill.config.schema import Config, at_top
 from moe_distill.validation.misfits import annotations_of, entries_of, misfit
 from moe_distill.validation.wording import listed, no_such
 

@@ -13,6 +13,7 @@ from hydra.errors import InstantiationException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from moe_distill.config.checking import check, check_groups
+from moe_distill.config.folders import options
 from moe_distill.config.looked_up import (
     check_epochs,
     check_factors,
@@ -21,7 +22,7 @@ from moe_distill.config.looked_up import (
     methods_of,
 )
 from moe_distill.config.overrides import check_top
-from moe_distill.config.schema import Config, at_top, options
+from moe_distill.config.schema import Config, at_top
 from moe_distill.errors import FieldError, InputError
 
 # A value that is nothing but a reference: ${key}, or ${oc.select:key,default}.

@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from moe_distill.config import resolvers
+from moe_distill.config.folders import conf_dir, folders
 from moe_distill.errors import InputError
 from moe_distill.validation.misfits import misfit
 from moe_distill.validation.values import (
@@ -126,13 +127,6 @@ class Config:
     runtime: Any = None
 
 
-def conf_dir() -> str:
-    """Return the folder of the yaml files: inside an installed wheel, or at the top of a checkout."""
-    here = Path(__file__).resolve().parents[1]
-    places = (here / "conf", here.parent / "conf")
-    return str(next(place for place in places if (place / "config.yaml").is_file()))
-
-
 def experiments_dir() -> str | None:
     """Return the folder of the experiments and their committed tables, placed as ``conf``, or None."""
     here = Path(__file__).resolve().parents[1]
@@ -158,24 +152,19 @@ def output_key(paths: Any) -> str:
     return "hydra.run.dir" if OmegaConf.is_interpolation(paths, "output") else "paths.output"
 
 
-def options(group: str) -> list[str]:
-    """Return the names of a group's yamls; an empty list if there is no such group."""
-    return sorted(file.stem for file in (Path(conf_dir()) / group).glob("*.yaml"))
-
-
 def at_top() -> list[str]:
     """Return the keys that a user may set at the top: values and groups.
 
     A group for which the defaults list has no option begins with a plus, as Hydra wants it typed.
     """
-    folder = Path(conf_dir())
     values = {f.name for f in fields(Config)}
-    spine: Any = OmegaConf.load(folder / "config.yaml")
+    spine: Any = OmegaConf.load(Path(conf_dir()) / "config.yaml")
     chosen: set[str] = set()
     for entry in spine.defaults:
         if OmegaConf.is_dict(entry):
             chosen.update(entry)
-    groups = {path.name for path in folder.iterdir() if path.is_dir()} - {"hydra", "preset"}
+    inside = (path for folder in folders() for path in folder.iterdir() if path.is_dir())
+    groups = {path.name for path in inside if path.name.isidentifier()} - {"hydra", "preset", "__pycache__"}
     return sorted(values | {name if name in values | chosen else f"+{name}" for name in groups})
 
 

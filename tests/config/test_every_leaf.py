@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 from test_configs import JOBS
 
 from moe_distill.config.checking import check, check_groups
+from moe_distill.config.folders import options
 from moe_distill.config.resolving import check_paths, own_error, resolve_and_check
-from moe_distill.config.schema import Config, conf_dir, options, register
+from moe_distill.config.schema import Config, conf_dir, register
 from moe_distill.errors import InputError
 
 pytestmark = pytest.mark.slow
