@@ -24,7 +24,8 @@ class Lines(tqdm):
 
     def close(self) -> None:
         """End without clearing a line."""
-        self.disable, _ = True, self._decr_instances(self)
+        if not self.disable:  # a hidden bar was never set up
+            self.disable, _ = True, self._decr_instances(self)
 
 
 def progress_bar(label: str, total: int, initial: int = 0, hidden: bool = False, delay: float = 0.0) -> Any:

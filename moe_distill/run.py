@@ -22,7 +22,7 @@ from moe_distill.config.arguments import reordered, with_option_quoted, with_tex
 from moe_distill.config.flags import check_flags, folders_of, showing
 from moe_distill.config.folders import conf_dir, searching
 from moe_distill.config.overrides import check_here, check_split, check_typed
-from moe_distill.config.refusals import one_line
+from moe_distill.config.refusals import one_line, unparsable
 from moe_distill.config.resolving import check_paths, errors_as_typed, own_error, resolve_and_check
 from moe_distill.config.schema import at_top, output_key, register, written_folders
 from moe_distill.errors import InputError, LostRank
@@ -52,6 +52,7 @@ def run(cfg: DictConfig) -> float | None:
 def _run(cfg: DictConfig) -> float | None:
     if (look := current_look()) is not None:
         resolve_and_check(cfg)
+        _check_question(cfg)
         say(look.at_run(cfg))
         return None
     output = Path(cfg.paths.output)
@@ -176,6 +177,8 @@ def main() -> None:
         except (InputError, HydraException, OmegaConfBaseException) as error:
             _fail(str(own_error(error) or one_line(error)))
         except Exception as error:
+            if (line := unparsable(error)) is not None:
+                _fail(line)
             if isinstance(error, OSError):
                 _refuse_folder(error)
             write_error(traceback_of(error))

@@ -56,6 +56,12 @@ def one_line(error: BaseException) -> str:
     return " ".join(words)
 
 
+def unparsable(error: BaseException) -> str | None:
+    """Return an error of the yaml parser, which OmegaConf lets through, as one line, or None."""
+    mark = getattr(error, "problem_mark", None)
+    return mark and f"{mark.name}, line {mark.line + 1}: no yaml: {getattr(error, 'problem', '')}"
+
+
 def _of_value(override: str, omegaconf_message: str) -> str:
     """Return what a key at the top accepts, or OmegaConf's message for any other key."""
     key, _, value = override.lstrip("+").partition("=")
