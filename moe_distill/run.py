@@ -21,10 +21,11 @@ from omegaconf.errors import OmegaConfBaseException
 from moe_distill.config.arguments import as_hydra_reads
 from moe_distill.config.choices import at_top
 from moe_distill.config.flags import COMMANDS, TREE, check_flags, showing
+from moe_distill.config.folders import check_folders, conf_dir, folders_of, searching
 from moe_distill.config.overrides import check_here, check_split, check_typed
-from moe_distill.config.refusals import one_line
+from moe_distill.config.refusals import one_line, unparsable
 from moe_distill.config.resolving import check_paths, errors_as_typed, own_error, resolve_and_check
-from moe_distill.config.schema import conf_dir, output_key, register, written_folders
+from moe_distill.config.schema import output_key, register, written_folders
 from moe_distill.errors import InputError, LostRank
 from moe_distill.results.attempts import attempt
 from moe_distill.store.disk import as_input_error, explain_disk_errors
@@ -52,6 +53,7 @@ def run(cfg: DictConfig) -> float | None:
 def _run(cfg: DictConfig) -> float | None:
     if (look := current_look()) is not None:
         resolve_and_check(cfg)
+        _check_question(cfg)
         say(look.at_run(cfg))
         return None
     output = Path(cfg.paths.output)
@@ -169,16 +171,20 @@ def main() -> None:
             sys.argv = [sys.argv[0], *as_hydra_reads([word for word in words if word != TREE])]
             check_typed(sys.argv[1:])
             flags = check_flags(sys.argv[1:])
-            if _is_answered(flags, TREE in words):
-                return
-            with showing(flags.package):
-                _hydra_main()
+            check_folders(flags.config_dir)
+            with searching(folders_of(sys.argv[1:])):
+                if _is_answered(flags, TREE in words):
+                    return
+                with showing(flags.package):
+                    _hydra_main()
         except BrokenPipeError:  # as by `| head`: nobody reads on
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except (InputError, HydraException, OmegaConfBaseException) as error:
             _fail(str(own_error(error) or one_line(error)))
         except Exception as error:
+            if (line := unparsable(error)) is not None:
+                _fail(line)
             if isinstance(error, OSError):
                 _refuse_folder(error)
             write_error(traceback_of(error))

@@ -17,7 +17,8 @@ from conftest_suite import Suite
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.folders import conf_dir
+from moe_distill.config.schema import register
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 from conftest_experiments import FOLDERS, listed, listed_experiments
 from omegaconf import OmegaConf
 
-from moe_distill.config.schema import conf_dir
+from moe_distill.config.folders import conf_dir
 
 EXPERIMENTS = sorted(p.stem for p in (Path(conf_dir()) / "experiment").glob("*.yaml"))
 # What they show is no difference between distilled sets: costs, pictures, students of real data, a page to

@@ -17,7 +17,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 import moe_distill
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.folders import conf_dir
+from moe_distill.config.schema import register
 from moe_distill.store.identity import defaults_of, key, name_of
 
 GOLDEN = Path(__file__).parent / "golden"

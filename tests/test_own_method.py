@@ -29,7 +29,11 @@ class Toy(Method):
         return [{"params": [syn.images], "lr": self.lr, "momentum": self.momentum}]
 """
 PLAIN = "_target_: toy_method.Toy\n_partial_: true\niterations: ???\nlr: ???\ninit: ${init}\n"
-ROWS = "# @package _global_\nname: mine\npresets: {rows: {toy: {digits: {4: {lr: 0.125}}}}}\n"
+ROWS = """# @package _global_
+name: mine
+question: {claim: It learns.}
+presets: {rows: {toy: {digits: {4: {lr: 0.125}}}}}
+"""
 
 
 @pytest.fixture

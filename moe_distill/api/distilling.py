@@ -58,7 +58,8 @@ def distill(
             ``store="runs/store"`` … ``options={"method.lr": 0.1}`` sets any leaf. An object may stand for a
             name: a :class:`~moe_distill.methods.base.Method` subclass, or a partial of one, as ``method``; a
             class or function that makes a ``torch.nn.Module`` as ``network``; a function as ``init``; a
-            measure as ``diversity``; an optimizer's class as ``optimizer``.
+            measure as ``diversity``; an optimizer's class as ``optimizer``. ``config_dir="conf"`` names a
+            folder of yamls whose options are known too.
 
     Raises:
         InputError: A keyword is unknown or has a wrong value; nothing was computed then.

@@ -11,8 +11,8 @@ import torch
 
 from moe_distill.api.distilling import DistilledSet
 from moe_distill.api.plain_errors import with_plain_errors
-from moe_distill.api.session import GivenData, Session, session
-from moe_distill.config.choices import choices_of as options
+from moe_distill.api.session import GivenData, Session, named_by, session
+from moe_distill.config.folders import options
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.evaluation.columns import cells_of
@@ -118,7 +118,8 @@ def opened_for(
         known, start = sets.data.train if train is None else train, sets.keywords
     else:
         known = DescribedData.of(sets) if train is None else train
-        start = {"method": _method_of(sets), "ipc": sets.provenance.ipc, "noe": len(sets.members)}
+        with named_by(keywords):
+            start = {"method": _method_of(sets), "ipc": sets.provenance.ipc, "noe": len(sets.members)}
     merged = {**start, **keywords}
     merged["options"] = {**start.get("options", {}), **keywords.get("options", {})}
     if "split" in keywords:

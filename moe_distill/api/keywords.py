@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from moe_distill.config.choices import choices_of as options
+from moe_distill.config.folders import options
 from moe_distill.config.objects import node_of
 from moe_distill.diversity.measures import Measure
 from moe_distill.errors import InputError, within

@@ -16,7 +16,7 @@ def load_dataset(name: str, root: str | None = None, **options: Any) -> tuple[Re
             ``imagenette``, ``imagewoof``, ``imagenet100``, or ``folder`` for your own images.
         root: The folder of its files: torchvision's, or ``train/<class>/*`` and ``test/<class>/*``.
         **options: The data set's other settings, such as ``size=64``; and ``store``, whose folder ``data``
-            keeps decoded images.
+            keeps decoded images; and ``config_dir``, a folder of yamls of your own.
 
     Raises:
         InputError: There is no such data set, or its files cannot be read.
@@ -27,11 +27,11 @@ def load_dataset(name: str, root: str | None = None, **options: Any) -> tuple[Re
         >>> train
         RealSet digits (scikit-learn): 1197 images of 1 × 8 × 8 in 10 classes
     """
-    store = {"store": options.pop("store")} if "store" in options else {}
+    more: dict[str, Any] = {name: options.pop(name) for name in ("store", "config_dir") if name in options}
     fields = {f"data.{field}": value for field, value in options.items()}
     if root is not None:
         fields["data.root"] = str(root)
-    keywords = {"data": name, "method": "random", **store, "options": fields}
+    keywords = {"data": name, "method": "random", **more, "options": fields}
     with session(keywords, None) as opened:
         train, test = opened.composed.build("data").load(opened.runtime.cache)
     return train, test

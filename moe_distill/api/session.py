@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 
-from moe_distill.api.keywords import call_of
+from moe_distill.api.keywords import Call, call_of
+from moe_distill.config.folders import require_new, searching
 from moe_distill.config.in_program import Composed, composed
 from moe_distill.config.schema import NAMELESS, run_dir
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
+from moe_distill.errors import InputError
 from moe_distill.evaluation.headline import wandb_config
 from moe_distill.stopping import interruptible
 from moe_distill.store.identity import describe, key, word_of
@@ -96,6 +98,38 @@ def session(
         InputError: A keyword is unknown or has a wrong value.
         KeyboardInterrupt: The user interrupted the call; the same call goes on.
     """
+    threads = torch.get_num_threads()
+    with named_by(keywords), quiet(progress), interruptible():
+        call = _called(keywords, data, pipeline)
+        with composed(call.overrides, call.objects) as configuration:
+            try:
+                yield Session(configuration, configuration.build("runtime"), configuration.build("pipeline"))
+            finally:
+                torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def named_by(keywords: Mapping[str, Any]) -> Iterator[None]:
+    """Know the options of a call's ``config_dir`` in the block.
+
+    Raises:
+        InputError: It is no folder, or it has an option that is not used, as ours goes before it.
+    """
+    config_dir = keywords.get("config_dir")
+    if config_dir is None:
+        yield
+        return
+    if not isinstance(config_dir, str | Path) or not Path(config_dir).is_dir():
+        raise InputError("config_dir", config_dir, "a folder of yamls")
+    folder = Path(config_dir).absolute()
+    require_new("config_dir", folder)
+    with searching([folder]):
+        yield
+
+
+def _called(keywords: Mapping[str, Any], data: GivenData | None, pipeline: str) -> Call:
+    """Return the overrides and objects of a call."""
+    keywords = {name: value for name, value in keywords.items() if name != "config_dir"}
     call = call_of({"logger": "none", **keywords})
     if data is not None:
         call.set("data", data)
@@ -103,9 +137,4 @@ def session(
     runs = str(keywords.get("runs", "runs"))
     call.overrides += [f"pipeline={pipeline}"]
     call.set("paths.output", run_dir(runs, name))
-    threads = torch.get_num_threads()
-    with quiet(progress), interruptible(), composed(call.overrides, call.objects) as configuration:
-        try:
-            yield Session(configuration, configuration.build("runtime"), configuration.build("pipeline"))
-        finally:
-            torch.set_num_threads(threads)
+    return call

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
@@ -10,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser, create_
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
-from moe_distill.config.schema import conf_dir
+from moe_distill.config.folders import is_group
 from moe_distill.errors import InputError
 from moe_distill.store.disk import expanded
 
@@ -71,7 +70,7 @@ def with_option_quoted(override: str) -> str:
     """
     key, equals, value = override.partition("=")
     group = key.lstrip("+").partition("@")[0]
-    if not equals or not group or not (Path(conf_dir()) / group).is_dir():
+    if not equals or not group or not is_group(group):
         return override
     parsed = OverridesParser.create().parse_override(override)
     # Only students, and a group that is added, may be several options at once, as a list.

@@ -101,12 +101,15 @@ _WITHOUT_TARGET: Mapping[str, Any] = {
 }
 
 
-def check_groups(tree: Mapping[str, object], options: Callable[[str], Sequence[str]]) -> None:
+def check_groups(
+    tree: Mapping[str, object], options: Callable[[str], Sequence[str]], chosen: Mapping[str, str]
+) -> None:
     """Refuse groups that were removed, as by ``~fusion``, or set to something that is no option.
 
     Args:
         tree: The unresolved configuration, as references to such a group cannot be resolved.
         options: Returns the names of a group's yamls; an empty list if there is no such group.
+        chosen: The option of each group that was not removed.
 
     Raises:
         InputError: There is such a group.
@@ -120,6 +123,8 @@ def check_groups(tree: Mapping[str, object], options: Callable[[str], Sequence[s
         is_complete = isinstance(node, dict) and node.keys() >= {*required}
         if is_complete or (node is None and name in _MAY_BE_NULL):
             continue
+        if isinstance(node, dict) and required == ("_target_",) and name in chosen:
+            raise InputError(name, chosen[name], "a yaml with _target_, the class or function that it builds")
         # A removed group is null here, or holds only the settings that others put into it.
         value = "null" if node is None or isinstance(node, dict) else node
         names = options(name)
@@ -144,6 +149,7 @@ def check(tree: Mapping[str, object], spine: type) -> None:
         if (inner := misfit(_WITHOUT_TARGET[name], tree[name])) is not None:
             raise InputError(f"{name}{inner[0]}", inner[1], inner[2])
     _check_node(tree, "")
+    _check_method(tree.get("method"))
     # What no annotation covers, such as the arguments of other libraries.
     for path, value in not_finite(tree):
         raise InputError(path, value, "a finite number")
@@ -164,6 +170,13 @@ def _check_node(tree: Any, path: str, filled: bool = False) -> None:
     if isinstance(tree, dict) and "_target_" in tree:
         with within(path):
             _check_target(tree, filled)
+
+
+def _check_method(node: Any) -> None:
+    """Refuse a method of another class; rosters read what every method has before they build one."""
+    if is_node(node) and not is_method(_target_of(node)):
+        allowed = "moe_distill.methods.base.Method, or a class derived from it, with _partial_: true"
+        raise InputError("method._target_", node["_target_"], allowed)
 
 
 def _may_be_a_method(tree: Any) -> bool:

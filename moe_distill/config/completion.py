@@ -15,9 +15,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.config.arguments import as_hydra_reads, takes_path
-from moe_distill.config.choices import at_top, choices_of, groups
+from moe_distill.config.choices import at_top, groups
 from moe_distill.config.composing import composed
 from moe_distill.config.flags import all_flags
+from moe_distill.config.folders import options
 from moe_distill.config.schema import Config
 from moe_distill.errors import InputError
 from moe_distill.terminal import PROGRAM
@@ -92,7 +93,7 @@ def _values(key: str, value: str, before: Sequence[str]) -> Iterator[str]:
     if name.startswith("hydra/"):  # also of Hydra itself, which has no yamls in folders
         with _loaded(before) as (loader, _):
             yield from loader.get_group_options(name)
-    elif known := choices_of(name.partition("@")[0], before):
+    elif known := options(name.partition("@")[0], before):
         yield from (f"{earlier}{choice}" for choice in known if choice not in earlier.split(","))
     elif takes_path(name):
         yield from (f"{earlier}{file}" for file in _files(value.removeprefix(earlier)))

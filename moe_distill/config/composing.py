@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from moe_distill.config.flags import check_flags
-from moe_distill.config.schema import conf_dir
+from moe_distill.config.folders import conf_dir
 from moe_distill.terminal import PROGRAM
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from moe_distill.config.choices import defaults, folders, groups
+from moe_distill.config.choices import defaults, groups
+from moe_distill.config.folders import folders
 from moe_distill.config.schema import Config
 
 _WHAT = (

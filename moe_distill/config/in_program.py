@@ -9,15 +9,17 @@ import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from moe_distill.config.folders import conf_dir, named_folders
 from moe_distill.config.objects import Objects, offering
 from moe_distill.config.overrides import check_split
 from moe_distill.config.refusals import one_line
 from moe_distill.config.resolving import errors_as_typed, resolve_and_check
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.schema import register
 from moe_distill.errors import InputError
 
 
@@ -42,6 +44,8 @@ class Composed:
 def composed(overrides: Sequence[str], objects: Objects) -> Iterator[Composed]:
     """Compose and check a configuration; what is built from it in the block reports errors as typed.
 
+    Options are also those of the folders of :func:`~moe_distill.config.folders.searching`.
+
     Args:
         overrides: As on the command line.
         objects: Objects that options name, see :func:`~moe_distill.config.objects.offering`.
@@ -50,11 +54,12 @@ def composed(overrides: Sequence[str], objects: Objects) -> Iterator[Composed]:
         InputError: An override, or what is built, is invalid.
     """
     register()
+    places = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in named_folders()]
     with offering(objects), _separate_hydra():
         try:
             check_split(overrides)
             with initialize_config_dir(conf_dir(), job_name="moe_distill", version_base="1.3"):
-                config = compose("config", [*overrides])
+                config = compose("config", [f"hydra.searchpath=[{','.join(places)}]", *overrides])
                 resolved = resolve_and_check(config)
                 with errors_as_typed(config):
                     yield Composed(config, resolved)

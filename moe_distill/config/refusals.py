@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from moe_distill.config.checking import settable_parameters
-from moe_distill.config.choices import at_top, choices_of
+from moe_distill.config.choices import at_top
+from moe_distill.config.folders import options
 from moe_distill.config.schema import Config
 from moe_distill.validation.misfits import annotations_of, entries_of, misfit
 from moe_distill.validation.wording import no_choice, no_such
@@ -61,8 +62,14 @@ def one_line(error: BaseException) -> str:
 def _of_option(error: MissingConfigException) -> str | None:
     """Return what is wrong with the choice of a group, or None if it is not known of which."""
     group, name = _group_and_name(str(error.missing_cfg_file))
-    names = [*(error.options or choices_of(group)), *choices_of(_ALSO_NAMES.get(group, "none"))]
+    names = [*(error.options or options(group)), *options(_ALSO_NAMES.get(group, "none"))]
     return f"{group}={name}: {no_choice(name, [*dict.fromkeys(names)], _as_typed(group))}" if names else None
+
+
+def unparsable(error: BaseException) -> str | None:
+    """Return an error of the yaml parser, which OmegaConf lets through, as one line, or None."""
+    mark = getattr(error, "problem_mark", None)
+    return mark and f"{mark.name}, line {mark.line + 1}: no yaml: {getattr(error, 'problem', '')}"
 
 
 def _of_value(override: str, omegaconf_message: str) -> str:
@@ -100,7 +107,7 @@ def _removed_group(path: str, present: str) -> str:
     """
     groups = re.findall(r"\$\{(\w+)\}", path)
     group = next((name for name in groups if name not in present.split(", ")), path)
-    return f"{group}=null: one of {', '.join(choices_of(group))}"
+    return f"{group}=null: one of {', '.join(options(group))}"
 
 
 def _unresolved(error: InterpolationResolutionError) -> str:
@@ -154,7 +161,7 @@ def _group_and_name(file: str) -> tuple[str, str]:
     parts = file.split("/")
     groups = ["/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
     longest = groups[0] if groups else ""
-    group = next((group for group in groups if choices_of(group)), longest)
+    group = next((group for group in groups if options(group)), longest)
     return group, file.removeprefix(f"{group}/")
 
 
@@ -172,7 +179,7 @@ def no_such_key(override: str, parent: Any) -> str:
     after = f"{f'.{below}' if below else ''}{equals}{value}"
     if not path:
         return f"{override}: {no_such(name, at_top(), after)}"
-    if not parent and (names := choices_of(path)):  # a group that was removed
+    if not parent and (names := options(path)):  # a group that was removed
         return f"{path}=null: one of {', '.join(names)}"
     target = parent.get("_target_") if parent and OmegaConf.is_dict(parent) else None
     takes = settable_parameters(target) if isinstance(target, str) else _looked_up(path)
@@ -186,7 +193,7 @@ def no_such_key(override: str, parent: Any) -> str:
 def _looked_up(path: str) -> list[str]:
     """Return the names that a mapping of the configuration is looked up by; none for any other key."""
     groups = {"shorten": "method", "student_epochs": "recipe"}
-    return choices_of(groups[path]) if path in groups else []
+    return options(groups[path]) if path in groups else []
 
 
 def _as_typed(group: str) -> str:

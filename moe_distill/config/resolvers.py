@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra.core.global_hydra import GlobalHydra
-
+from moe_distill.config.folders import options
 from moe_distill.errors import InputError
 from moe_distill.methods.presets.clom import alpha
 from moe_distill.methods.presets.rows import nearest_row
@@ -44,9 +43,8 @@ def from_row(size: int, rows: dict[int, Any]) -> Any:
 
 def recipe_of(name: str) -> str:
     """Return the name of a method's recipe: the method's own name if it has a recipe, else DSA's."""
-    loader = GlobalHydra.instance().config_loader()  # knows the yamls of --config-dir too
-    # A method in a folder of hydra.searchpath is not listed, and neither is its recipe: assume it has one.
-    has_own = name in loader.get_group_options("recipe") or name not in loader.get_group_options("method")
+    # A method that is in no folder we know, as where a yaml sets hydra.searchpath: assume it has one.
+    has_own = name in options("recipe") or name not in options("method")
     return name if has_own else "dsa"
 
 

@@ -13,7 +13,8 @@ from hydra.errors import InstantiationException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from moe_distill.config.checking import check, check_groups
-from moe_distill.config.choices import at_top, choices_of
+from moe_distill.config.choices import at_top
+from moe_distill.config.folders import options
 from moe_distill.config.looked_up import (
     check_epochs,
     check_factors,
@@ -21,7 +22,7 @@ from moe_distill.config.looked_up import (
     check_shortened_has_effect,
     methods_of,
 )
-from moe_distill.config.overrides import check_top
+from moe_distill.config.overrides import check_question, check_top
 from moe_distill.config.schema import Config
 from moe_distill.errors import FieldError, InputError
 
@@ -43,12 +44,12 @@ def resolve_and_check(cfg: DictConfig) -> dict[str, Any]:
         resolved: Any = OmegaConf.to_container(without_hydra, resolve=True)
         check(resolved, Config)
         methods = [*methods_of(resolved)]
-        check_shortened(resolved["shorten"], {*choices_of("method"), *(name for name, _ in methods)})
+        check_shortened(resolved["shorten"], {*options("method"), *(name for name, _ in methods)})
         typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
         check_shortened_has_effect(methods, dict(override.partition("=")[::2] for override in typed))
         recipe = resolved["recipe"]
-        check_epochs(resolved["student_epochs"], {recipe["name"], *choices_of("recipe")})
-        check_factors(recipe.get("lr_factors") or {}, {*resolved["students"], *choices_of("model")})
+        check_epochs(resolved["student_epochs"], {recipe["name"], *options("recipe")})
+        check_factors(recipe.get("lr_factors") or {}, {*resolved["students"], *options("model")})
     resolved["split"] = f"{resolved['ipc']}x{resolved['noe']}"  # whichever of the three was set
     tables = resolved["paths"]["tables"]
     if tables is not None and not Path(tables).is_dir():
@@ -64,8 +65,11 @@ def _check_root(written: Any) -> None:
     """
     # Keys that were removed by ~key count as null.
     spine = dict.fromkeys(f.name for f in fields(Config))
-    check_groups({**spine, **written}, choices_of)
     hydra = _as_written(HydraConfig.get()) if HydraConfig.initialized() else {}
+    # In a program, where no group can be removed, Hydra does not say what was chosen.
+    chosen = hydra["runtime"]["choices"] if hydra else {name: "" for name in written}
+    check_groups({**spine, **written}, options, {n: c for n, c in chosen.items() if c is not None})
+    check_question(written.get("question"), chosen.get("experiment"))
     check_top(written, str(hydra), spine, at_top())
     if lacking := next((name for name in spine if written.get(name, MISSING) == MISSING), None):
         raise InputError(lacking, written.get(lacking, "null"), "a value: nothing sets it")

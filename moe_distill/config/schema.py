@@ -129,13 +129,6 @@ class Config:
     runtime: Any = None
 
 
-def conf_dir() -> str:
-    """Return the folder of the yaml files: inside an installed wheel, or at the top of a checkout."""
-    here = Path(__file__).resolve().parents[1]
-    places = (here / "conf", here.parent / "conf")
-    return str(next(place for place in places if (place / "config.yaml").is_file()))
-
-
 def experiments_dir() -> str | None:
     """Return the folder of the experiments and their committed tables, placed as ``conf``, or None."""
     here = Path(__file__).resolve().parents[1]

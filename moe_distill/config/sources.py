@@ -1,29 +1,35 @@
 """Options of groups that no yaml file holds: networks of libraries by name, and objects of a Python program.
 
-Hydra reads them from two more sources of configurations, as it reads yaml files from a folder:
+Hydra reads them from more sources of configurations, as it reads yaml files from a folder; the yamls of
+plug-ins are another one:
 ``model=timm/convnext_atto`` is a network of timm, ``students=[vgg11,timm/convnext_atto]`` trains any network
 by its name, ``diversity=hsic`` is the default term with another measure, and ``method=my_method`` is an
 object that a program passed to :func:`~moe_distill.config.objects.offering`.
 """
 
+import functools
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from moe_distill.config.folders import conf_dir, options, require_one
 from moe_distill.config.objects import node_of, offered
+from moe_distill.config.plugins import plugins, problems
+from moe_distill.terminal import write_error
 
 _LIBRARIES = ("timm", "torchvision")
 
 
 class NamedSource(ConfigSource):
-    """What both sources share: their configurations are made when they are asked for."""
+    """What sources without files share: their configurations are made when they are asked for."""
 
     def available(self) -> bool:
         """Return True: it needs no folder."""
@@ -107,10 +113,10 @@ class LibrarySource(NamedSource):
         library, _, name = option.partition("/")
         if group == "model" and library in _LIBRARIES and re.fullmatch(r"[\w.]+", name):
             return network_of(library, name)
-        if group == "students" and (library in _LIBRARIES or option in _options("model")):
+        if group == "students" and (library in _LIBRARIES or option in options("model")):
             # With the library in front: both have a resnet18, and so have we.
             return {"defaults": [{f"/model@{re.sub(r'[/.]', '_', option)}": option}]}
-        if group == "diversity" and option in _options("diversity/measure"):
+        if group == "diversity" and option in options("diversity/measure"):
             return {"defaults": ["default", {"override measure": option}]}
         return None
 
@@ -130,16 +136,39 @@ def network_of(library: str, name: str) -> dict[str, Any]:
     }
 
 
-def _options(group: str) -> Sequence[str]:
-    """Return the names of a group's options, also those of plug-ins and of :func:`offering`."""
-    hydra = GlobalHydra.instance()
-    return hydra.config_loader().get_group_options(group) if hydra.is_initialized() else ()
+class PluginSource(FileConfigSource):
+    """The yamls of a plug-in, behind ours."""
+
+    @staticmethod
+    def scheme() -> str:
+        """Return what its place in the search path begins with."""
+        return "plugin"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return an option's configuration.
+
+        Raises:
+            InputError: Another plug-in has an option of the same name.
+        """
+        require_one(config_path.removesuffix(".yaml"))
+        return super().load_config(config_path)
 
 
 class NamedOptions(SearchPathPlugin):
-    """Adds both sources to Hydra's search path."""
+    """Adds all these sources to Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Put objects before the yaml files, and libraries behind them."""
+        """Put objects before our yaml files, plug-ins and then libraries behind them."""
+        for problem in problems(Path(conf_dir())):
+            _warn(problem)
         search_path.prepend("moe_distill-objects", "offered://")
+        for plugin in plugins():
+            if plugin.conf is not None:
+                search_path.append(plugin.package, f"plugin://{plugin.conf}")
         search_path.append("moe_distill-libraries", "library://")
+
+
+@functools.cache
+def _warn(problem: str) -> None:
+    """Print a warning, once in a process, which may compose many configurations."""
+    write_error(f"warning: {problem}")

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from moe_distill.data.normalization import Normalisation, Space, Whitening, check_statistics
+from moe_distill.errors import InputError
 from moe_distill.validation.values import LEAST_STD
 
 Statistics = tuple[float, ...]
@@ -226,6 +227,18 @@ class RealSet:
             for values in (self.mean, self.std)
         )
         return mean_C11, std_C11
+
+
+def check_labels(real: RealSet) -> None:
+    """Refuse images whose labels are no numbers of classes.
+
+    Raises:
+        InputError: There are such labels.
+    """
+    if len(real) and not 0 <= int(real.labels_N.min()) <= int(real.labels_N.max()) < len(real.classes):
+        labels = f"labels {int(real.labels_N.min())} to {int(real.labels_N.max())}"
+        allowed = f"0 to {len(real.classes) - 1}, the numbers of the {len(real.classes)} classes"
+        raise InputError("data", f"{real.name}, {labels}", allowed)
 
 
 class DataSource(Protocol):

@@ -102,15 +102,15 @@ def rehearse(factory: NetworkFactory, *, channels: int, classes: int, size: int,
         batch: Size of the smallest batch it will be trained on.
 
     Raises:
-        FieldError: If it cannot be built or trained; the field is one of the network's, or the network
-            itself.
+        FieldError: If it cannot be built or trained, or its output has another shape; the field is one of the
+            network's, or the network itself.
         InputError: If it cannot be built for this size.
     """
     name = getattr(getattr(factory, "func", factory), "__name__", "network")
     try:
         with global_seed(stream(0, "rehearsal")), torch.device("meta"):
             network = factory(channels=channels, classes=classes, size=size)
-            network.train()(torch.zeros(batch, channels, size, size))
+            logits = network.train()(torch.zeros(batch, channels, size, size))
     except InputError:
         # Names its setting already.
         raise
@@ -122,6 +122,9 @@ def rehearse(factory: NetworkFactory, *, channels: int, classes: int, size: int,
             f"one that can be built for {channels}×{size}×{size} and trained on {batch} images at a time"
         )
         raise FieldError("", name, f"{purpose}: {error}") from error
+    if logits.shape != (batch, classes):
+        allowed = f"one that makes {classes} numbers of each image; of {batch} it makes {tuple(logits.shape)}"
+        raise FieldError("", name, allowed)
     if (weights := sum(p.numel() for p in network.parameters())) > MOST_WEIGHTS:
         raise FieldError("", name, f"one of at most {MOST_WEIGHTS:.0e} weights; this has {weights:.0e}")
 

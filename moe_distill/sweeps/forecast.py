@@ -102,9 +102,10 @@ def forecast(jobs: Sequence[Job], accelerator: str, visible: str | None) -> Fore
     per_image = dict(zip(works, speeds([*works.values()], accelerator, visible), strict=True))
     seconds: dict[str, float | None] = {}
     for address, (kind, part) in parts.items():
-        passes = part.forward_passes
-        seconds[address] = None if passes is None else passes * per_image[kind]
-    written = [(part.snapshots, kind) for kind, part in parts.values() if part.snapshots]
+        passes, pace = part.forward_passes, per_image[kind]
+        seconds[address] = None if passes is None or pace is None else passes * pace
+    built = {kind for kind, pace in per_image.items() if pace is not None}
+    written = [(part.snapshots, kind) for kind, part in parts.values() if part.snapshots and kind in built]
     sizes = {kind: 4 * weights(works[kind]) for _, kind in written}  # float32
     return Forecast(names, seconds, sum(times * sizes[kind] for times, kind in written), unknown, busy)
 

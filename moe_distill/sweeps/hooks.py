@@ -33,14 +33,10 @@ def before(configs: Sequence[DictConfig]) -> str:
     Raises:
         InputError: A job's configuration is invalid, or the expected rows cannot answer the question.
     """
-    from moe_distill.results.aggregate import require_answerable
-    from moe_distill.results.frames import frame_of
-
     with explain_disk_errors(written_folders(configs[0].paths, _folder(configs))):
         jobs = instantiate_jobs(configs)
         sweep, folder = sweep_of(jobs), _folder(configs)
-        expected_rows = frame_of([row for cell in sweep.cells for row in cell.expected_rows])
-        require_answerable(expected_rows, Question(**sweep.question))
+        _require_answerable(sweep)
         # Before the jobs run: afterwards everything they made is in the store.
         pairs = zip(sweep.cells, jobs, strict=True)
         cells = (replace(cell, idle=not cell.keys and _missing(job) == []) for cell, job in pairs)
@@ -100,8 +96,18 @@ def status(configs: Sequence[DictConfig]) -> str:
 
     jobs = instantiate_jobs(configs)
     sweep, folder = sweep_of(jobs), _folder(configs)
+    _require_answerable(sweep)
     forecast = forecast_jobs(_unfinished(jobs, sweep, folder))
     return format_status(sweep, folder, _results(configs[0]), forecast)
+
+
+def _require_answerable(sweep: Sweep) -> None:
+    """Refuse a sweep whose rows cannot answer its question, for instance about a column that none has."""
+    from moe_distill.results.aggregate import require_answerable
+    from moe_distill.results.frames import frame_of
+
+    expected_rows = frame_of([row for cell in sweep.cells for row in cell.expected_rows])
+    require_answerable(expected_rows, Question(**sweep.question))
 
 
 @dataclass(frozen=True)

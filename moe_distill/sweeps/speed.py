@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
-from moe_distill.models.base import build
+from moe_distill.errors import InputError
+from moe_distill.models.base import build, rehearse
 from moe_distill.pipelines.stage import Work
 from moe_distill.seeding import stream
 
@@ -25,8 +26,8 @@ sys.stdout.write("\\n" + json.dumps(measured(works, device)))
 """
 
 
-def speeds(works: Sequence[Work], accelerator: str, visible: str | None) -> list[float]:
-    """Return the seconds of one forward pass per image, for each network.
+def speeds(works: Sequence[Work], accelerator: str, visible: str | None) -> list[float | None]:
+    """Return the seconds of one forward pass per image, for each network; None if it cannot be trained.
 
     A forward pass counts as a third of a training step: the backward pass takes about twice as long.
 
@@ -44,7 +45,7 @@ def sees_gpu(accelerator: str) -> bool:
     return accelerator != "cpu" and torch.accelerator.is_available()
 
 
-def apart(works: Sequence[Work], device: str, visible: str | None) -> list[float]:
+def apart(works: Sequence[Work], device: str, visible: str | None) -> list[float | None]:
     """Measure in a separate process; arguments and result are those of :func:`speeds`."""
     env = os.environ | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
     request = pickle.dumps((works, device))
@@ -54,7 +55,7 @@ def apart(works: Sequence[Work], device: str, visible: str | None) -> list[float
     return json.loads(child.stdout.splitlines()[-1])  # libraries may print before it
 
 
-def measured(works: Sequence[Work], device: str) -> list[float]:
+def measured(works: Sequence[Work], device: str) -> list[float | None]:
     """Measure in this process; arguments and result are those of :func:`speeds`."""
     return [_seconds_per_image(work, torch.device(device)) for work in works]
 
@@ -71,8 +72,12 @@ def _built(work: Work) -> torch.nn.Module:
         return build(network, channels=channels, classes=classes, size=size, rng=stream(0, "forecast"))
 
 
-def _seconds_per_image(work: Work, device: torch.device) -> float:
-    _, channels, _, size = work
+def _seconds_per_image(work: Work, device: torch.device) -> float | None:
+    network, channels, classes, size = work
+    try:
+        rehearse(network, channels=channels, classes=classes, size=size, batch=_BATCH)
+    except InputError:  # the run refuses it, by the key that names it
+        return None
     built = _built(work).to(device)
     x = torch.zeros(_BATCH, channels, size, size, device=device)
     best = float("inf")

@@ -19,8 +19,9 @@ from moe_distill.config.arguments import (
     with_text_quoted,
     without_dashes,
 )
+from moe_distill.config.folders import conf_dir
 from moe_distill.config.refusals import one_line
-from moe_distill.config.schema import conf_dir, job_name
+from moe_distill.config.schema import job_name
 from moe_distill.errors import InputError
 
 

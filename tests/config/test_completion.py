@@ -9,7 +9,8 @@ import pytest
 
 from moe_distill.config.completion import answer, completions
 from moe_distill.config.flags import COMMANDS
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.folders import conf_dir
+from moe_distill.config.schema import register
 
 ROOT = Path(conf_dir()).parent
 

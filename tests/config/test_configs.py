@@ -10,9 +10,10 @@ from hydra.utils import get_object, instantiate
 from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.config.checking import check
+from moe_distill.config.folders import conf_dir
 from moe_distill.config.refusals import one_line
 from moe_distill.config.resolving import own_error, resolve_and_check
-from moe_distill.config.schema import Config, conf_dir
+from moe_distill.config.schema import Config
 from moe_distill.errors import InputError
 from moe_distill.experts import roster
 from moe_distill.experts.filling import Presets

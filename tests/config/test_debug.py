@@ -9,7 +9,7 @@ from conftest_experiments import FOLDERS
 from test_refused import build
 
 from moe_distill.config.arguments import as_hydra_reads
-from moe_distill.config.choices import choices_of
+from moe_distill.config.folders import options
 
 FAST = ("trainer=cpu", "threads=1")
 
@@ -39,12 +39,12 @@ def test_a_store_in_the_environment_is_for_real_results(composed, monkeypatch, t
     assert composed("+debug=fast", "paths.store=mine").paths.store == "mine"
 
 
-@pytest.mark.parametrize("method", choices_of("method", ()))
+@pytest.mark.parametrize("method", options("method", ()))
 def test_every_method_can_be_built(composed, method):
     build(composed(f"method={method}", "+debug=fast", *FAST))
 
 
-@pytest.mark.parametrize("recipe", choices_of("recipe", ()))
+@pytest.mark.parametrize("recipe", options("recipe", ()))
 def test_every_recipe_trains_for_one_epoch(composed, recipe):
     cfg = composed(f"recipe={recipe}", "+debug=fast", *FAST)
     build(cfg)

@@ -12,9 +12,9 @@ from omegaconf import OmegaConf
 from test_configs import JOBS
 
 from moe_distill.config.checking import check, check_groups
-from moe_distill.config.choices import choices_of
+from moe_distill.config.folders import conf_dir, options
 from moe_distill.config.resolving import check_paths, own_error, resolve_and_check
-from moe_distill.config.schema import Config, conf_dir, register
+from moe_distill.config.schema import Config, register
 from moe_distill.errors import InputError
 
 pytestmark = pytest.mark.slow
@@ -125,7 +125,7 @@ def test_every_leaf_of_every_option_refuses_nonsense_by_its_name(composed):
 
 
 @pytest.mark.parametrize("held", ["shorten", "rows"])
-@pytest.mark.parametrize("method", choices_of("method"))
+@pytest.mark.parametrize("method", options("method"))
 def test_every_setting_of_a_row_refuses_nonsense_by_its_name(composed, method, held):
     cfg = composed(f"method={method}", "scale=smoke", "split=10x1")
     experts = OmegaConf.to_container(cfg.experts, resolve=True)

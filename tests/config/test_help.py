@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 from moe_distill.config.arguments import as_hydra_reads
 from moe_distill.config.choices import PARTS, groups
 from moe_distill.config.composing import composed as composing
+from moe_distill.config.folders import conf_dir
 from moe_distill.config.help import help_text
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.schema import register
 from moe_distill.sweeps.looking import look_of
 
 ROOT = Path(conf_dir()).parent

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hydra.utils import instantiate
 
-from moe_distill.config.schema import conf_dir
+from moe_distill.config.folders import conf_dir
 from moe_distill.data.zca import ZCA
 from moe_distill.errors import InputError
 from moe_distill.store.identity import describe

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from moe_distill.config.schema import conf_dir
+from moe_distill.config.folders import conf_dir
 
 SCALES = sorted(p.stem for p in (Path(conf_dir()) / "scale").glob("*.yaml"))
 

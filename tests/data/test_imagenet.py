@@ -18,7 +18,8 @@ from PIL import Image
 from torchvision.datasets import utils as torchvision_utils
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.folders import conf_dir
+from moe_distill.config.schema import register
 from moe_distill.data.sources.threads import AHEAD, in_threads
 from moe_distill.errors import InputError
 
@@ -26,7 +27,8 @@ TINY, HUNDRED = source("tinyimagenet"), source("imagenet100")
 PEAK = """
 import resource, sys
 from pathlib import Path
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.folders import conf_dir
+from moe_distill.config.schema import register
 from moe_distill.data.sources.folder import Folder
 
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from test_method_conformance import METHODS
 
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.folders import conf_dir
+from moe_distill.config.schema import register
 from moe_distill.data.initialization import first_real
 from moe_distill.data.selection import herding, k_center, k_means
 from moe_distill.data.sources.public_sets import Digits

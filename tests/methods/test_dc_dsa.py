@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from torch.func import functional_call
 
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.folders import conf_dir
+from moe_distill.config.schema import register
 from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Flip
 from moe_distill.data.initialization import noise, random_real
 from moe_distill.experts.roster import same

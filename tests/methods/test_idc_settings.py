@@ -11,7 +11,8 @@ from hydra.utils import instantiate
 from test_idc import MATCH, idc, prepared, source
 from torch import nn
 
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.folders import conf_dir
+from moe_distill.config.schema import register
 from moe_distill.data.initialization import first_real, noise
 from moe_distill.errors import InputError
 from moe_distill.methods.matching.distances import sum_squares

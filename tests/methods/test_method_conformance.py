@@ -8,7 +8,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.folders import conf_dir
+from moe_distill.config.schema import register
 from moe_distill.experts.expert import Expert
 from moe_distill.testing import MethodConformance
 from moe_distill.testing.stand_ins import expert, noise_set, resources

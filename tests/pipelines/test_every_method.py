@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moe_distill.config.schema import conf_dir
+from moe_distill.config.folders import conf_dir
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from moe_distill.config.schema import conf_dir
+from moe_distill.config.folders import conf_dir
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.pipelines.measure import COLUMNS, _computable

@@ -14,7 +14,8 @@ from conftest_rows import answers_of
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.folders import conf_dir
+from moe_distill.config.schema import register
 from moe_distill.reports.tables import markdown, sheet
 from moe_distill.results.aggregate import accuracy_curve
 from moe_distill.results.comparison import compare

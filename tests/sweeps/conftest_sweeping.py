@@ -12,7 +12,8 @@ from hydra.types import HydraContext, RunMode
 
 import moe_distill
 import moe_distill.run
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.folders import conf_dir
+from moe_distill.config.schema import register
 
 ROOT = Path(moe_distill.__file__).parents[1]
 # A job of seconds: two experts of DM on digits, one student.

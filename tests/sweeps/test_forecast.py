@@ -8,7 +8,7 @@ import torch
 from conftest_rows import trained
 from hydra.utils import instantiate
 
-from moe_distill.config.schema import conf_dir
+from moe_distill.config.folders import conf_dir
 from moe_distill.context.run_context import Runtime
 from moe_distill.errors import InputError
 from moe_distill.methods.base import Method

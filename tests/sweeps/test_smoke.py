@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 from hydra.utils import instantiate
 
-from moe_distill.config.schema import conf_dir
+from moe_distill.config.folders import conf_dir
 from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.question import to_frame
 from moe_distill.results.rows import COLUMNS

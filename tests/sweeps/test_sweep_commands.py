@@ -12,7 +12,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, open_dict
 
 import moe_distill.run
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.folders import conf_dir
+from moe_distill.config.schema import register
 from moe_distill.data.sources.public_sets import Digits
 from moe_distill.errors import InputError
 from moe_distill.results.attempts import attempt

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score
 from torch import nn
 
-from moe_distill.config.schema import conf_dir
+from moe_distill.config.folders import conf_dir
 from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop
 from moe_distill.data.real_set import RealSet
 from moe_distill.models.base import Network, build

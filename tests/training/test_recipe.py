@@ -10,7 +10,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.folders import conf_dir
+from moe_distill.config.schema import register
 from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Flip, Rotate, Scale
 from moe_distill.errors import InputError
 from moe_distill.store.identity import identity

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moe_distill.data.real_set import DataSource, RealSet
+from moe_distill.data.real_set import DataSource, RealSet, check_labels
 from moe_distill.store.identity import describe, key
 
 
@@ -15,11 +15,17 @@ class DataCache:
     _loaded: dict[str, tuple[RealSet, RealSet]] = field(default_factory=dict)
 
     def load(self, source: DataSource, cache: Path) -> tuple[RealSet, RealSet]:
-        """Return the source's training and test set; the ones loaded last are not loaded again."""
+        """Return the source's training and test set; the ones loaded last are not loaded again.
+
+        Raises:
+            InputError: Labels are no numbers of classes.
+        """
         address = key([source, str(cache)])
         if address not in self._loaded:
             self._loaded.clear()  # before the next is loaded: two data sets may not fit into memory
             self._loaded[address] = source.load(cache)
+            for part in self._loaded[address]:
+                check_labels(part)
         return self._loaded[address]
 
 

@@ -1,5 +1,5 @@
 """Hydra finds the sources of :mod:`moe_distill.config.sources` here."""
 
-from moe_distill.config.sources import LibrarySource, NamedOptions, OfferedSource
+from moe_distill.config.sources import LibrarySource, NamedOptions, OfferedSource, PluginSource
 
-__all__ = ["LibrarySource", "NamedOptions", "OfferedSource"]
+__all__ = ["LibrarySource", "NamedOptions", "OfferedSource", "PluginSource"]

@@ -18,7 +18,8 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 import moe_distill
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.folders import conf_dir
+from moe_distill.config.schema import register
 from moe_distill.sweeps.launchers.warm import NOTE
 
 # Modules that the package imports only inside functions.

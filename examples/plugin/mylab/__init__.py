@@ -1,0 +1,1 @@
+"""Our own parts for moe_distill."""
