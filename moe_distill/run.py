@@ -166,17 +166,17 @@ def main() -> None:
     # Hydra then raises errors instead of printing them, and they are reported in one line below.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     look, words = look_of(sys.argv[1:])
-    with stopping.graceful_stop(), looking(current_look() or look):
+    # The folders around everything, so that errors, too, know the options that are there.
+    with stopping.graceful_stop(), looking(current_look() or look), searching(folders_of(words)):
         try:
             sys.argv = [sys.argv[0], *as_hydra_reads([word for word in words if word != TREE])]
             check_typed(sys.argv[1:])
             flags = check_flags(sys.argv[1:])
             check_folders(flags.config_dir)
-            with searching(folders_of(sys.argv[1:])):
-                if _is_answered(flags, TREE in words):
-                    return
-                with showing(flags.package):
-                    _hydra_main()
+            if _is_answered(flags, TREE in words):
+                return
+            with showing(flags.package):
+                _hydra_main()
         except BrokenPipeError:  # as by `| head`: nobody reads on
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)

@@ -8,14 +8,14 @@ from typing import Any
 from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from moe_distill.config.flags import check_flags
-from moe_distill.config.folders import conf_dir
+from moe_distill.config.folders import conf_dir, folders_of, searching
 from moe_distill.terminal import PROGRAM
 
 
@@ -37,12 +37,17 @@ def composed(arguments: Sequence[str], *more: str) -> Iterator[tuple[Any, DictCo
     if flags.config_dir is not None:  # where Hydra's own command line puts it
         own = f"file://{Path(flags.config_dir).absolute()}"
         search_path.prepend("command-line", own, SearchPathQuery(provider="schema"))
+    with searching(folders_of(arguments)):
+        yield from _composed(search_path, flags.config_name or "config", [*more, *overrides])
+
+
+def _composed(
+    search_path: ConfigSearchPath, name: str, overrides: list[str]
+) -> Iterator[tuple[Any, DictConfig]]:
     GlobalHydra.instance().clear()
     hydra = Hydra.create_main_hydra2(PROGRAM, search_path)
     try:
-        cfg = hydra.compose_config(
-            flags.config_name or "config", [*more, *overrides], RunMode.RUN, with_log_configuration=False
-        )
+        cfg = hydra.compose_config(name, overrides, RunMode.RUN, with_log_configuration=False)
         yield hydra.config_loader, cfg
     finally:
         GlobalHydra.instance().clear()

@@ -61,7 +61,7 @@ def folder_of(package: str, *inside: str) -> Path | None:
     """
     # Of the top-level package alone: to look for one inside another, Python would import the outer one.
     top, *inner = package.split(".")
-    spec = importlib.util.find_spec(top)
+    spec = importlib.util.find_spec(top) if top else None
     places = (spec and spec.submodule_search_locations) or ()
     found = (Path(place, *inner, *inside) for place in places)
     return next((folder for folder in found if folder.is_dir()), None)
