@@ -24,8 +24,9 @@ class Lines(tqdm):
 
     def close(self) -> None:
         """End without clearing a line."""
-        if not self.disable:  # a hidden bar was never set up
-            self.disable, _ = True, self._decr_instances(self)
+        was_hidden, self.disable = getattr(self, "disable", True), True
+        if not was_hidden:  # tqdm sets nothing else up for a hidden bar
+            self._decr_instances(self)
 
 
 def progress_bar(label: str, total: int, initial: int = 0, hidden: bool = False, delay: float = 0.0) -> Any:
