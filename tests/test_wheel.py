@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -136,3 +137,19 @@ def test_a_plugins_words_run_from_an_empty_folder(plugin, tmp_path):
         ("moments2x2", "shapes", "patchnet")
     }
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_the_package_of_the_page_on_plugins_works_as_it_stands(wheel, tmp_path):
+    source = tmp_path / "source"
+    for block in re.findall(r"^```\w+\n(.*?)^```$", (ROOT / "docs/plugins.md").read_text(), re.M | re.S):
+        file = source / block.splitlines()[0].removeprefix("# ")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(block)
+    python = environment(tmp_path, wheel, built(source, tmp_path / "built"))
+    (tmp_path / "here").mkdir()
+    assert " passed" in run(python, tmp_path / "here", "pytest", "-q", str(source / "tests"))
+    install, test, command = (source / "run.sh").read_text().splitlines()[1:]
+    assert install.startswith("pip install") and test.startswith("python -m pytest")
+    run(python, tmp_path / "here", *command.replace("moe-distill", "moe_distill").split())
+    shutil.copy(source / "run.py", tmp_path / "here")
+    assert "means2x2" in run(python, tmp_path / "here", "run")
