@@ -88,6 +88,76 @@ class TestMeans(MeasureConformance):
 class TestNoise(DataConformance):
     source = Noise()
 """
+# Parts that are yamls, beside the tests.
+OF_YAMLS = """
+from pathlib import Path
+
+import pytest
+from moe_distill.testing import ExperimentConformance, RecipeConformance
+
+CONF = Path(__file__).with_name("conf")
+
+
+class TestCalm(RecipeConformance):
+    recipe, config_dir = "calm", CONF
+
+
+class TestTwoSizes(ExperimentConformance):
+    experiment, config_dir, runs = "two_sizes", CONF, True
+"""
+RECIPE = """
+_target_: calm.Calm
+name: calm
+epochs: 5
+lr: 0.01
+momentum: 0.9
+"""
+CALM = """
+from dataclasses import dataclass
+from moe_distill.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Calm(Recipe):
+    momentum: float = 0.5
+
+    def lr_at(self, epoch, first=None):
+        return super().lr_at(epoch, first)
+"""
+EXPERIMENT = """# @package _global_
+defaults:
+  - override /method: random
+  - override /students: convnet3
+  - override /baselines: none
+name: two_sizes
+seeds: 1
+recipe: {epochs: 1}
+noe: 1
+question: {claim: More images are better., axis: ipc}
+hydra: {mode: MULTIRUN, sweeper: {params: {ipc: "1,2"}}}
+"""
+WRONG_YAMLS = {
+    # has another name in rows
+    "test_rows_call_it_by_its_word": ("name: calm", "name: quiet"),
+    # has a setting that no recipe has
+    "test_students_are_trained_by_it": ("lr: 0.01", "lrs: 0.01"),
+    # has a rate that is no number late in a long training
+    "test_its_learning_rate_stays_finite": (
+        "lr_at(epoch, first)",
+        "lr_at(epoch, first) / (epoch < 50 or 0.0)",
+    ),
+    # is made anew by a class that a pickle cannot find
+    "test_it_has_a_key_and_reaches_other_processes": (
+        "momentum: float = 0.5",
+        "momentum: float = 0.5\n    def __reduce__(self): raise TypeError('not mine')",
+    ),
+    # plots over a column that no row has
+    "test_every_job_is_valid_and_the_question_names_what_rows_have": ("axis: ipc", "axis: ipcs"),
+    # asks nothing
+    "test_it_asks_in_a_sentence": ("More images are better.", "more"),
+    # sweeps more images than a class has
+    "test_it_leaves_its_table_and_page": ('"1,2"', '"1,2000"'),
+}
 # By the test that sees it: what a part says, and what a wrong one says in its place.
 WRONG = {
     # draws from the global generator
@@ -140,8 +210,27 @@ def tried(pytester):
     return run
 
 
-def test_all_four_kinds_are_here():
-    assert len(moe_distill.testing.__all__) == TESTS.count("\nclass ") == 4
+@pytest.fixture
+def tried_yamls(pytester):
+    """Gives a function that runs the tests of yamls in a folder of its own, with one text in place of
+    another."""
+
+    def run(right="", wrong="", *options):
+        pytester.syspathinsert()
+        sources = [CALM, RECIPE, EXPERIMENT]
+        assert sum(source.count(right) for source in sources if right) == bool(right)
+        calm, recipe, experiment = (source.replace(right, wrong) if right else source for source in sources)
+        pytester.makepyfile(calm=calm, test_mine=OF_YAMLS)
+        for file, text in (("recipe/calm", recipe), ("experiment/two_sizes", experiment)):
+            (pytester.path / "conf" / file).parent.mkdir(parents=True)
+            (pytester.path / "conf" / f"{file}.yaml").write_text(text)
+        return pytester.runpytest_inprocess("-p", "no:cacheprovider", *options).parseoutcomes()
+
+    return run
+
+
+def test_all_kinds_are_here():
+    assert len(moe_distill.testing.__all__) == TESTS.count("\nclass ") + OF_YAMLS.count("\nclass ") == 6
 
 
 def test_right_parts_pass(tried):
@@ -154,3 +243,14 @@ def test_a_part_that_breaks_a_promise_fails_its_test(tried, promise):
     right, wrong = WRONG[promise]
     assert RIGHT.count(right) == 1
     assert tried(RIGHT.replace(right, wrong), "-k", promise).parseoutcomes().get("failed", 0) > 0
+
+
+def test_right_yamls_pass(tried_yamls):
+    outcomes = tried_yamls()
+    assert outcomes["passed"] == 9 and not outcomes.keys() & {"failed", "errors"}, outcomes
+
+
+@pytest.mark.parametrize("promise", WRONG_YAMLS)
+def test_a_yaml_that_breaks_a_promise_fails_its_test(tried_yamls, promise):
+    outcomes = tried_yamls(*WRONG_YAMLS[promise], "-k", promise)
+    assert outcomes.get("failed", 0) + outcomes.get("errors", 0) > 0, outcomes

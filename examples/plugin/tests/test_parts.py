@@ -41,3 +41,4 @@ class TestBrief(RecipeConformance):
 class TestFirstLook(ExperimentConformance):
     experiment = "first_look"
     runs = True
+    overrides = ("seeds=1", "students=[patchnet,convnet3]")
