@@ -24,7 +24,10 @@ class Lines(tqdm):
 
     def close(self) -> None:
         """End without clearing a line."""
-        self.disable, _ = True, self._decr_instances(self)
+        disabled: bool = self.disable
+        self.disable = True
+        if not disabled:
+            self._decr_instances(self)
 
 
 def progress_bar(label: str, total: int, initial: int = 0, hidden: bool = False, delay: float = 0.0) -> Any:
