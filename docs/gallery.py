@@ -21,7 +21,8 @@ from moe_distill.terminal import quiet
 
 EXPERIMENTS = Path(experiments_dir() or "experiments")
 SCALE = "small"
-_SHOWN = ("report.html", "table.html", "table.md", "table.tex")
+# Where each file of a sweep's folder is put: a .md would become a page.
+_SHOWN = {"table.html": "table.html", "table.md": "table.md.txt", "table.tex": "table.tex"}
 
 
 def with_rows() -> list[str]:
@@ -72,6 +73,9 @@ def _render(folder: Path, name: str, question: Any) -> None:
         sweep.write(work)
         report_sweep(work, FinishedRows(Store(Path(place) / "store"), EXPERIMENTS))
         folder.mkdir(parents=True)
-        for file in _SHOWN:
+        page = (work / "report.html").read_text(encoding="utf-8")
+        for file, name in _SHOWN.items():
+            page = page.replace(f'"./{file}"', f'"./{name}"')
             with contextlib.suppress(FileNotFoundError):  # without variants there is no table
-                (folder / file).write_bytes((work / file).read_bytes())
+                (folder / name).write_bytes((work / file).read_bytes())
+        (folder / "report.html").write_text(page, encoding="utf-8")
