@@ -28,7 +28,8 @@ def stage(folder: Path, experiments: list[str]) -> None:
         target = pages / source.relative_to(DOCS)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    shutil.copyfile(DOCS / "zensical.toml", folder / "zensical.toml")
+    for name in ("zensical.toml", "plain_roles.py"):
+        shutil.copyfile(DOCS / name, folder / name)
     for name, text in {**option_pages(experiments), **api_pages()}.items():
         target = pages / "reference" / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import griffe
 from omegaconf import OmegaConf
+from plain_roles import without_roles
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
@@ -146,7 +147,7 @@ def _meanings(target: str) -> dict[str, str]:
 
 def _escaped(words: str) -> str:
     """Return a docstring's or a comment's words as Markdown of one line."""
-    words = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", words.replace("``", "`"))
+    words = without_roles(words).replace("``", "`")
     pieces = re.split(r"(`[^`]*`)", " ".join(words.split()))
     plain = [p if p.startswith("`") else re.sub(r"([<*_\[\]])", r"\\\1", p) for p in pieces]
     return "".join(plain).replace("|", r"\|")
