@@ -7,7 +7,7 @@ BIN := .venv/bin
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-gpu bench check format lock wheel clean
+.PHONY: help setup demo test test-slow test-gpu docs bench check format lock wheel clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,11 @@ test-slow: setup ## Run the rest: every experiment, kills, Slurm, a browser, the
 test-gpu: setup ## Run the tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
 
+docs: setup ## Build the documentation, site/index.html, into build/docs
+	$(BIN)/python docs/generate.py build/docs
+	$(BIN)/zensical build --strict -c -f build/docs/zensical.toml
+	@echo "build/docs/site/index.html (search needs a server: $(BIN)/python -m http.server -d build/docs/site)"
+
 bench: setup ## Time each method against a naive program (ONLY=dm,idm ROUNDS=7 THREADS=1)
 	ONLY="$(ONLY)" ROUNDS="$(ROUNDS)" THREADS="$(THREADS)" $(BIN)/python -m experiments.speed.bench
 
@@ -54,4 +59,4 @@ wheel: setup ## Build the wheel into dist/
 	PATH="$(CURDIR)/$(BIN):$$PATH" uv build -q --wheel
 
 clean: ## Remove the environment and what was built
-	rm -rf .venv dist
+	rm -rf .venv dist build

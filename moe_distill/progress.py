@@ -1,10 +1,11 @@
 """Progress bars that read well in a terminal, in a notebook and in a log file."""
 
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-from tqdm import tqdm
+from tqdm import TqdmWarning, tqdm
 
 from moe_distill.terminal import hides_progress
 
@@ -48,7 +49,10 @@ def progress_bar(label: str, total: int, initial: int = 0, hidden: bool = False,
     }
     hidden = hidden or hides_progress()
     if _is_notebook():
-        from tqdm.auto import tqdm as tqdm_of_notebooks  # warns outside of notebooks
+        with warnings.catch_warnings():
+            # Where there are no widgets (ipywidgets), its bars are text, which is as readable.
+            warnings.simplefilter("ignore", TqdmWarning)
+            from tqdm.auto import tqdm as tqdm_of_notebooks  # warns outside of notebooks, too
 
         return tqdm_of_notebooks(**common, disable=hidden, mininterval=0.5)
     if sys.stderr.isatty():

@@ -1,0 +1,208 @@
+"""Each code block of the README and of docs/ does what its page says."""
+
+import csv
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+import types
+
+import pytest
+from conftest_blocks import BLOCKS, PAGES, ROOT, blocks_of, commands
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import open_dict
+from PIL import Image
+
+from moe_distill.api import session
+from moe_distill.config.overrides import check_split, check_typed
+from moe_distill.config.resolving import resolve_and_check
+from moe_distill.config.schema import conf_dir, register
+from moe_distill.errors import InputError
+from moe_distill.run import as_hydra_reads
+
+PYTHON = sorted({block.page for block in BLOCKS if block.language == "python"})
+COMPOSED = commands(("", "run"))
+RUNNABLE = ("data=digits", "data.root=pictures", "data.root=flat")
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store that all pages share: several distil the same set."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def place(tmp_path, store, monkeypatch):
+    """A folder with what pages speak of: pictures, the committed rows, files that a page's blocks write."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("MOE_DISTILL_HOME", str(store))
+    for part in ("pictures/train", "pictures/test", "flat"):
+        for number in range(24):
+            folder = tmp_path / part / ("cat", "dog")[number % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 36), (number * 9, 90, 200 - number * 7)).save(folder / f"{number}.png")
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    for block in (block for block in BLOCKS if block.file):
+        (tmp_path / block.file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / block.file).write_text(block.text)
+    return tmp_path
+
+
+def execute(page, monkeypatch, left_out=("compile",)):
+    """Execute the Python blocks of a page in its order, as one module; those of some marks are compiled only."""
+    name = re.sub(r"\W", "_", page)
+    module = types.ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, module)  # where pickles and keys look for its classes
+    for block in (b for b in BLOCKS if b.page == page and b.language == "python"):
+        # The lines of errors are those of the page.
+        code = compile("\n" * (block.line - 1) + block.text, str(ROOT / page), "exec")
+        if block.mark not in left_out:
+            exec(code, vars(module))
+    return module
+
+
+@pytest.fixture
+def smoke(monkeypatch):
+    """Make every call of the Python API work at the smallest scale, whatever its page says."""
+    plain = session.call_of
+    monkeypatch.setattr(session, "call_of", lambda keywords: plain({**keywords, "scale": "smoke"}))
+
+
+@pytest.mark.parametrize("page", PYTHON)
+def test_the_python_of_a_page_runs_in_its_order(page, place, smoke, monkeypatch):
+    assert vars(execute(page, monkeypatch, ("compile", "slow")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if block.mark == "slow"}))
+def test_the_slow_python_of_a_page_runs_too(page, place, smoke, monkeypatch):
+    assert vars(execute(page, monkeypatch))
+
+
+def test_python_that_does_not_run_is_seen(monkeypatch):
+    block = blocks_of("```python\nx = 1\n```\n\n```python\ny = z\n```\n", "page.md")
+    assert [b.line for b in block] == [2, 6]
+    monkeypatch.setitem(globals(), "BLOCKS", block)
+    with pytest.raises(NameError):
+        execute("page.md", monkeypatch)
+
+
+def first_of(override):
+    """Return an override of a sweep with the first of its values."""
+    parsed = OverridesParser.create().parse_override(override)
+    if not parsed.is_sweep_override():
+        return override
+    return f"{override.partition('=')[0]}={next(iter(parsed.sweep_string_iterator()))}"
+
+
+def composed(words, monkeypatch):
+    """Compose and check the command line of words, of a sweep its first job; return the resolved settings."""
+    assert words[0] == "moe-distill"
+    words = as_hydra_reads([word for word in words[1:] if word not in ("status", "report", "--tree")])
+    check_typed(words)
+    monkeypatch.setattr(sys, "argv", ["moe-distill", *words])  # whose folder of yamls is looked at, too
+    overrides = [first_of(word) for word in words if "=" in word]
+    if "--config-dir" in words:
+        overrides.append(f"hydra.searchpath=[file://{words[words.index('--config-dir') + 1]}]")
+    check_split(overrides)
+    register()
+    with initialize_config_dir(conf_dir(), version_base="1.3"):
+        cfg = compose("config", [*overrides, "paths.output=/nowhere"], return_hydra_config=True)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return resolve_and_check(cfg)
+
+
+@pytest.mark.parametrize("where, words", COMPOSED, ids=[where for where, _ in COMPOSED])
+def test_a_command_line_of_a_page_is_composed_and_checked(where, words, place, monkeypatch):
+    assert composed(words, monkeypatch)["name"]
+
+
+@pytest.mark.parametrize("words", ["metod=dm", "method=dm split=7", "-m method=no,dm", "hydra.launcher.jobs=2"])
+def test_a_wrong_command_line_of_a_page_is_seen(words, place, monkeypatch):
+    with pytest.raises((InputError, HydraException)):
+        composed(["moe-distill", *words.split()], monkeypatch)
+
+
+@pytest.mark.parametrize("where, words", commands(("fails",)))
+def test_a_command_line_that_a_page_shows_as_wrong_is_refused(where, words, place, monkeypatch):
+    (block,) = (b for b in BLOCKS if b.mark.startswith("fails: "))
+    with pytest.raises(InputError, match=block.mark.removeprefix("fails: ")):
+        composed(words, monkeypatch)
+
+
+SHELL = {
+    "make": lambda words: re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE),
+    "pip": lambda words: {*re.findall(r"\[(\w+)\]", words[-1])} <= {*EXTRAS, "test"},  # a plug-in's
+    "wandb": lambda words: words[1] == "sync",
+    "git": lambda words: words[1] == "clone",
+    "source": lambda words: words[1] == ".venv/bin/activate",
+    "pytest": lambda words: words == ["pytest"],
+    "eval": lambda words: re.fullmatch(r"\$\(moe-distill -sc install=(bash|zsh)\)", words[1]),
+    "moe-distill": lambda words: words[1:] == ["-sc", "install=fish", "|", "source"],
+}
+
+
+@pytest.mark.parametrize("where, words", commands(("shell",)))
+def test_a_command_of_another_program_is_one_that_there_is(where, words):
+    assert SHELL[words[0]](words), where
+
+
+def test_every_block_has_a_language_and_a_mark_that_is_tested():
+    assert {block.language for block in BLOCKS} == {"bash", "python", "text", "toml", "yaml"}
+    assert {block.mark.partition(":")[0] for block in BLOCKS} == {"", "run", "fails", "shell", "compile", "file", "slow"}
+    assert all(block.file for block in BLOCKS if block.language == "yaml")
+    assert all(tomllib.loads(block.text) for block in BLOCKS if block.language == "toml")
+    # No fence that the pattern overlooks.
+    assert sum(page.read_text().count("\n```") for page in PAGES) == 2 * len(BLOCKS)
+
+
+def ran(words, folder):
+    """Run a command line at smoke scale in a process of its own; return its output."""
+    given = {word.partition("=")[0] for word in words}
+    usual = {"scale": "smoke", "logger": "none", "threads": "1", "students": "convnet3", "seeds": "1"}
+    words = [word for word in words[1:] if word != "scale=small"]
+    more = [f"{key}={value}" for key, value in usual.items() if key not in given - {"scale"}]
+    command = [sys.executable, "-m", "moe_distill", *words, *([] if "--help" in words else more)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def test_a_command_line_that_is_marked_to_run_runs(place):
+    (words,) = (words for _, words in commands(("run",)))
+    assert "method" in ran(words, place)
+
+
+RUN = [
+    (where, words)
+    for where, words in commands(("",))
+    if {*RUNNABLE} & {*words} and not any("push_to" in w or "released" in w for w in words)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where, words", RUN, ids=[where for where, _ in RUN])
+def test_a_command_line_that_needs_no_files_runs(where, words, place, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"{place}:{ROOT}:{ROOT}/moe_distill/sweeps")
+    ran(words, place)
+
+
+@pytest.mark.slow
+def test_the_test_of_an_own_method_passes(place):
+    assert importlib.util.find_spec("my_methods")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(place), "test_mine.py"],
+        cwd=place, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_committed_rows_that_pages_read_are_there(place):
+    with (place / "experiments/table4/results.csv").open() as file:
+        assert len([*csv.DictReader(file)]) > 100
