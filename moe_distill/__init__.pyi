@@ -1,7 +1,8 @@
 from . import measures, methods, models
 from .api.distilling import DistilledSet, coreset, distill, random_images
-from .api.evaluating import evaluate, probe, score
+from .api.evaluating import evaluate
 from .api.loading import load_dataset
+from .api.scoring import probe, score
 from .data.real_set import RealSet
 from .errors import InputError
 from .results.results import Results, compare

@@ -102,6 +102,12 @@ def random_images(train: RealSet, ipc: int, **keywords: Any) -> DistilledSet:
         train: The real training images.
         ipc: Images per class.
         **keywords: As for :func:`distill`.
+
+    Example:
+        >>> import moe_distill as md, tempfile
+        >>> train, _ = md.load_dataset("digits")
+        >>> md.random_images(train, 3, store=tempfile.mkdtemp(), scale="smoke", progress=False)
+        random3x1 of digits: 30 images of 1 × 8 × 8
     """
     return coreset(train, ipc, "random", **keywords)
 
@@ -116,6 +122,12 @@ def coreset(train: RealSet, ipc: int, selection: Selection = "herding", **keywor
             (Welling 2009), ``kcenter`` (Sener and Savarese 2018) or ``kmeans``. ``random_tiled`` and its like
             shrink the images and store several in the place of one.
         **keywords: As for :func:`distill`.
+
+    Example:
+        >>> import moe_distill as md, tempfile
+        >>> train, _ = md.load_dataset("digits")
+        >>> md.coreset(train, 3, "kmeans", store=tempfile.mkdtemp(), scale="smoke", progress=False)
+        kmeans3x1 of digits: 30 images of 1 × 8 × 8
     """
     return distill(train, method=selection, ipc=ipc, noe=1, **keywords)
 

@@ -18,9 +18,7 @@ from moe_distill.errors import InputError
 from moe_distill.evaluation.columns import cells_of
 from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.pipelines.evaluate import SetStudents
-from moe_distill.pipelines.probe import Probing
-from moe_distill.pipelines.score import Scoring
-from moe_distill.results.results import Results, Scores
+from moe_distill.results.results import Results
 from moe_distill.store.store import Store
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 
@@ -72,6 +70,14 @@ def evaluate(
     Raises:
         InputError: A keyword is unknown or has a wrong value, or the test images do not fit the set.
         KeyboardInterrupt: The call was interrupted; the same call goes on.
+
+    Example:
+        >>> import moe_distill as md, tempfile
+        >>> train, test = md.load_dataset("digits")
+        >>> quick = {"scale": "smoke", "store": tempfile.mkdtemp(), "progress": False}
+        >>> results = md.evaluate(md.random_images(train, 1, **quick), test, students="mlp", seeds=2)
+        >>> len(results), 0 <= results.accuracy <= 1
+        (2, True)
     """
     if like is not None and (both := [name for name in _OF_PROTOCOL if name in keywords]):
         raise InputError(both[0], keywords[both[0]], "left out beside like=, which sets it")
@@ -189,76 +195,3 @@ def _path_of(sets: SyntheticUnion, store: Store) -> Path:
 
     folder = store.obtain(KIND, {"fingerprint": sets.fingerprint()}, sets.save)
     return folder if len(sets.members) > 1 else folder / "expert_0.safetensors"
-
-
-@with_plain_errors
-def score(
-    synthetic: SyntheticUnion | SyntheticSet,
-    test: RealSet,
-    *,
-    train: RealSet | None = None,
-    progress: bool = True,
-    **keywords: Any,
-) -> Scores:
-    """Score a set by DD-Ranking's LRS and ARS: what it is worth apart from labels and augmentation.
-
-    Source: DD-Ranking (2025), with accuracies as fractions, as its documentation has them.
-
-    Args:
-        synthetic: A set; see :func:`evaluate`, as for the others.
-        test: The real test images.
-        train: The real training images, on which networks are trained for comparison; a set that
-            :func:`~moe_distill.distill` returned knows its own.
-        progress: Whether long work shows a progress bar.
-        **keywords: See :func:`evaluate`; ``options={"pipeline.lrs": [0.01]}`` sets how rates are chosen.
-
-    Returns:
-        A row for each network, with ``lrs``, ``ars`` and what they are made of.
-
-    Raises:
-        InputError: See :func:`evaluate`; or the real training images are unknown.
-    """
-    _require_images("train", train, synthetic)
-    with opened_for(synthetic, test, train, progress, "score", keywords) as (opened, path):
-        pipeline = replace(opened.pipeline, path=path)
-        with opened.tracked():
-            rows, _ = Scoring(pipeline).scored(opened.runtime)
-        return Scores(rows, "DD-Ranking's scores", ("architecture", "lrs", "ars"))
-
-
-@with_plain_errors
-def probe(
-    synthetic: SyntheticUnion | SyntheticSet,
-    test: RealSet,
-    *,
-    train: RealSet | None = None,
-    progress: bool = True,
-    **keywords: Any,
-) -> Scores:
-    """Train students on a set, freeze them, and test a linear classifier of real images on their features.
-
-    Args:
-        synthetic: A set; see :func:`evaluate`, as for the others.
-        test: The real test images.
-        train: The real training images, to which the classifier is fitted; a set that
-            :func:`~moe_distill.distill` returned knows its own.
-        progress: Whether long work shows a progress bar.
-        **keywords: See :func:`evaluate`.
-
-    Returns:
-        A row for each network and seed, with ``accuracy`` and ``accuracy_untrained``.
-
-    Raises:
-        InputError: See :func:`evaluate`; or the real training images are unknown.
-    """
-    _require_images("train", train, synthetic)
-    with opened_for(synthetic, test, train, progress, "probe", keywords) as (opened, path):
-        with opened.tracked():
-            rows = Probing(replace(opened.pipeline, path=path)).probe(opened.runtime)
-        shown = ("architecture", "seed", "accuracy", "accuracy_untrained")
-        return Scores([cells_of(row) for row in rows], "linear probe, test accuracy", shown)
-
-
-def _require_images(keyword: str, train: RealSet | None, synthetic: SyntheticUnion | SyntheticSet) -> None:
-    if train is None and not isinstance(synthetic, DistilledSet):
-        raise InputError(keyword, None, "the real training images: a set read from a file does not hold them")

@@ -76,7 +76,8 @@ def call_of(keywords: Mapping[str, Any]) -> Call:
     if not isinstance(more, Mapping):
         raise InputError("options", more, 'settings by key, such as {"method.lr": 0.1}')
     for name, value in {**keywords, **more}.items():
-        key = _KEYS.get(name, name)
+        group, dot, field = name.partition(".")
+        key = f"{_KEYS.get(group, group)}{dot}{field}"
         if key == "students":
             _set_students(call, value)
         elif key == "model" and not isinstance(value, str):

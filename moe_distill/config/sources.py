@@ -133,6 +133,7 @@ def network_of(library: str, name: str) -> dict[str, Any]:
         "_partial_": True,
         "name": name,
         "least_map": "${least_map}",
+        "weights": {"_target_": "moe_distill.models.weights.weights_file", "path": None},
     }
 
 

@@ -32,7 +32,7 @@ class TimmNetwork(LibraryNetwork):
         name: Its name in timm, such as ``convnext_atto``.
         least_map: Smallest side of the last map, in pixels.
         weights: Pretrained weights, which timm resamples to the patches and the image's size; None starts
-            from scratch.
+            from scratch. A classifier for another number of classes is left out.
 
     Raises:
         FieldError: timm is not installed, has no such network, or its classifier is not one linear layer.
@@ -57,8 +57,9 @@ class TimmNetwork(LibraryNetwork):
         with torch.device("meta"):
             fitted = _fitted(functools.partial(create, name, num_classes=classes), size, least_map)
         pretrained: dict[str, Any] = {}
-        if weights is not None:
-            pretrained = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights.path)}}
+        if weights is not None and not torch.empty(0).is_meta:  # else it is built to be tried only
+            overlay = {"file": str(weights.path), "num_classes": _outputs(create(name), weights)}
+            pretrained = {"pretrained": True, "pretrained_cfg_overlay": overlay}
         network = create(name, num_classes=classes, **fitted, **pretrained)
         if not fitted:
             keep_map(network, size, least_map)
@@ -79,6 +80,12 @@ def _creator(name: str) -> Any:
         allowed = f"a network of timm {timm.__version__}, {such_as(name, timm.list_models())}"
         raise FieldError("name", name, allowed)
     return timm.create_model
+
+
+def _outputs(usual: Any, weights: WeightsFile) -> int:
+    """Return how many classes weights are for; timm leaves a classifier for others out."""
+    head = weights.read().get(f"{usual.pretrained_cfg['classifier']}.weight")
+    return 0 if head is None else len(head)
 
 
 def _fitted(create: Callable[..., nn.Module], size: int, least_map: int) -> dict[str, int]:

@@ -42,7 +42,7 @@ class WeightsFile:
         Raises:
             FieldError: The file holds other layers than the network, or cannot be read.
         """
-        weights, expected = self._read(), network.state_dict()
+        weights, expected = self.read(), network.state_dict()
         last = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)][-1:]
         for entry in (f"{name}.{part}" for name in last for part in ("weight", "bias")):
             if entry in weights and weights[entry].shape != expected[entry].shape:
@@ -51,9 +51,15 @@ class WeightsFile:
         if differing := sorted(name for name, _ in shapes[0].items() ^ shapes[1].items()):
             allowed = f"weights of {type(network).__name__} as it is for these images; {differing[0]} differs"
             raise FieldError("weights.path", self.path, allowed)
-        network.load_state_dict(weights)
+        if not next(network.parameters()).is_meta:  # else it is built to be tried only, and holds no values
+            network.load_state_dict(weights)
 
-    def _read(self) -> dict[str, torch.Tensor]:
+    def read(self) -> dict[str, torch.Tensor]:
+        """Return the weights by name.
+
+        Raises:
+            FieldError: It is no file of weights.
+        """
         try:
             if self.path.suffix == ".safetensors":
                 return load_file(self.path)
@@ -63,6 +69,12 @@ class WeightsFile:
             raise FieldError(
                 "weights.path", self.path, f"a file of weights ({type(error).__name__})"
             ) from error
+
+
+@checked
+def weights_file(path: Path | None) -> WeightsFile | None:
+    """Return a file of weights, or None for no path, as a configuration has it."""
+    return None if path is None else WeightsFile(path)
 
 
 @functools.cache

@@ -143,6 +143,19 @@ def test_weights_of_timm_are_resampled_to_smaller_patches(tmp_path):
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
+def test_a_network_with_weights_can_be_tried_before_it_is_built(tmp_path, library):
+    from moe_distill.models.timm_network import TimmNetwork
+
+    kind = {"timm": TimmNetwork, "torchvision": TorchvisionNetwork}[library]
+    made = kind(3, 7, 32, name="resnet18")
+    save_file({**made.body.state_dict(), **named(made.classifier, "fc")}, tmp_path / "w.safetensors")
+    with_weights = partial(kind, name="resnet18", weights=WeightsFile(tmp_path / "w.safetensors"))
+    rehearse(with_weights, channels=3, classes=7, size=32)
+    assert torch.equal(with_weights(3, 7, 32).classifier.weight, made.classifier.weight)
+
+
 def test_the_key_of_weights_is_their_content(tmp_path):
     first, moved, other = (tmp_path / name for name in ("a.pt", "b.pt", "c.pt"))
     first.write_bytes(b"one")
