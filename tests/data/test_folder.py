@@ -89,8 +89,8 @@ def test_litter_is_ignored_and_val_is_test(root, cache):
 
 
 def counted(monkeypatch):
-    calls, decode = [], decoding._decode
-    monkeypatch.setattr(decoding, "_decode", lambda *given: calls.append(given) or decode(*given))
+    calls, decode = [], decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda *given: calls.append(given) or decode(*given))
     return calls
 
 

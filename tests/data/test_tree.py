@@ -48,7 +48,7 @@ def test_a_copy_under_other_names_is_not_decoded_again(tmp_path, cache, monkeypa
     shutil.copytree(one, tmp_path / "two")
     for path in (tmp_path / "two").rglob("*.png"):
         path.rename(path.with_name(f"photo {path.name}"))
-    monkeypatch.setattr(decoding, "_decode", None)
+    monkeypatch.setattr(decoding, "decode", None)
     assert fingerprint(tmp_path / "two", cache) == first
 
 

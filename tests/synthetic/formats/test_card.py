@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest_toys import CLASSES, a_set, logits, saved
+from conftest_exported import CLASSES, a_set, logits, saved
 
 from moe_distill.errors import InputError
 from moe_distill.synthetic.formats.card import CardFacts, card, write_hub_folder

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest_toys import a_set, saved
+from conftest_exported import a_set, saved
 
 from moe_distill.errors import InputError
 from moe_distill.synthetic.formats.card import CardFacts, write_hub_folder

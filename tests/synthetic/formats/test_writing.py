@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest_toys import CLASSES, MEAN, STD, a_set, logits, saved
+from conftest_exported import CLASSES, MEAN, STD, a_set, logits, saved
 
 from moe_distill.data.normalization import FILE, Whitening
 from moe_distill.errors import InputError
