@@ -168,3 +168,11 @@ def test_a_folder_that_hides_behind_ours_is_refused(called, tmp_path):
     assert refused(called, tmp_path / "store", "--config-dir", str(folder)) == f"--config-dir={said}"
     with pytest.raises(ValueError, match=r"config_dir=.* which would be used"):
         md.load_dataset("digits", config_dir=folder)
+
+
+def test_a_yaml_without_a_target_is_named_in_python(tmp_path):
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method/mine.yaml").write_text("iterations: 3\n")
+    train, _ = md.load_dataset("digits")
+    with pytest.raises(ValueError, match=r"^method=mine: a yaml with _target_"):
+        md.distill(train, method="mine", config_dir=tmp_path, store=str(tmp_path), progress=False)

@@ -3,9 +3,10 @@
 import contextlib
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -32,14 +33,20 @@ _TARGET = re.compile(r"target '([^']+)'")
 _FULL_KEY = re.compile(r"^full_key: (\S+)$", re.MULTILINE)
 
 
-def resolve_and_check(cfg: DictConfig) -> dict[str, Any]:
+def resolve_and_check(
+    cfg: DictConfig, choices: Mapping[str, str | None] = MappingProxyType({})
+) -> dict[str, Any]:
     """Return a composed configuration as plain containers, resolved and checked.
+
+    Args:
+        cfg: The configuration.
+        choices: The option of each group, where no job of Hydra's knows it.
 
     Raises:
         InputError: A key or a value does not fit; the message names what the user typed.
     """
     without_hydra = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    _check_root(_as_written(without_hydra))
+    _check_root(_as_written(without_hydra), choices)
     with errors_as_typed(cfg):
         resolved: Any = OmegaConf.to_container(without_hydra, resolve=True)
         check(resolved, Config)
@@ -57,7 +64,7 @@ def resolve_and_check(cfg: DictConfig) -> dict[str, Any]:
     return resolved
 
 
-def _check_root(written: Any) -> None:
+def _check_root(written: Any, choices: Mapping[str, str | None]) -> None:
     """Refuse a configuration in which something at the top is unknown, was removed or has no value.
 
     Raises:
@@ -66,8 +73,7 @@ def _check_root(written: Any) -> None:
     # Keys that were removed by ~key count as null.
     spine = dict.fromkeys(f.name for f in fields(Config))
     hydra = _as_written(HydraConfig.get()) if HydraConfig.initialized() else {}
-    # In a program, where no group can be removed, Hydra does not say what was chosen.
-    chosen = hydra["runtime"]["choices"] if hydra else {name: "" for name in written}
+    chosen = hydra["runtime"]["choices"] if hydra else choices
     check_groups({**spine, **written}, options, {n: c for n, c in chosen.items() if c is not None})
     check_question(written.get("question"), chosen.get("experiment"))
     check_top(written, str(hydra), spine, at_top())
@@ -81,7 +87,7 @@ def check_paths(cfg: DictConfig) -> None:
     Raises:
         InputError: There is such a key.
     """
-    _check_root(_as_written(cfg))
+    _check_root(_as_written(cfg), {})
     for name in ("runs", "store", "output"):
         if not isinstance(cfg.paths.get(name), str) or not cfg.paths[name]:
             raise InputError(f"paths.{name}", cfg.paths.get(name), "a folder")

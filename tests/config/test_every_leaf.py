@@ -69,7 +69,7 @@ def holder(tree, path):
 def refusal(tree):
     """Return the error of a configuration that does not fit, or None."""
     try:
-        check_groups(tree, lambda group: ())
+        check_groups(tree, lambda group: (), {})
         check(tree, Config)
     except InputError as error:
         return error
