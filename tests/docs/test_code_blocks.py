@@ -10,18 +10,16 @@ import types
 
 import pytest
 from conftest_blocks import BLOCKS, PAGES, ROOT, blocks_of, commands
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import open_dict
 from PIL import Image
 
 from moe_distill.api import session
+from moe_distill.config.arguments import as_hydra_reads
+from moe_distill.config.composing import composed
 from moe_distill.config.overrides import check_split, check_typed
 from moe_distill.config.resolving import resolve_and_check
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.schema import register
 from moe_distill.errors import InputError
-from moe_distill.run import as_hydra_reads
 
 PYTHON = sorted({block.page for block in BLOCKS if block.language == "python"})
 COMPOSED = commands(("", "run"))
@@ -92,48 +90,34 @@ def test_python_that_does_not_run_is_seen(monkeypatch):
         execute("page.md", monkeypatch)
 
 
-def first_of(override):
-    """Return an override of a sweep with the first of its values."""
-    parsed = OverridesParser.create().parse_override(override)
-    if not parsed.is_sweep_override():
-        return override
-    return f"{override.partition('=')[0]}={next(iter(parsed.sweep_string_iterator()))}"
-
-
-def composed(words, monkeypatch):
+def checked(words, monkeypatch):
     """Compose and check the command line of words, of a sweep its first job; return the resolved settings."""
     assert words[0] == "moe-distill"
-    words = as_hydra_reads([word for word in words[1:] if word not in ("status", "report", "--tree")])
+    words = as_hydra_reads([word for word in words[1:] if word not in ("status", "report")])
     check_typed(words)
+    check_split(word for word in words if "=" in word)
     monkeypatch.setattr(sys, "argv", ["moe-distill", *words])  # whose folder of yamls is looked at, too
-    overrides = [first_of(word) for word in words if "=" in word]
-    if "--config-dir" in words:
-        overrides.append(f"hydra.searchpath=[file://{words[words.index('--config-dir') + 1]}]")
-    check_split(overrides)
     register()
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        cfg = compose("config", [*overrides, "paths.output=/nowhere"], return_hydra_config=True)
-        with open_dict(cfg):
-            del cfg["hydra"]
+    with composed(words, "paths.output=/nowhere") as (_, cfg):
         return resolve_and_check(cfg)
 
 
 @pytest.mark.parametrize("where, words", COMPOSED, ids=[where for where, _ in COMPOSED])
 def test_a_command_line_of_a_page_is_composed_and_checked(where, words, place, monkeypatch):
-    assert composed(words, monkeypatch)["name"]
+    assert checked(words, monkeypatch)["name"]
 
 
 @pytest.mark.parametrize("words", ["metod=dm", "method=dm split=7", "-m method=no,dm", "hydra.launcher.jobs=2"])
 def test_a_wrong_command_line_of_a_page_is_seen(words, place, monkeypatch):
     with pytest.raises((InputError, HydraException)):
-        composed(["moe-distill", *words.split()], monkeypatch)
+        checked(["moe-distill", *words.split()], monkeypatch)
 
 
 @pytest.mark.parametrize("where, words", commands(("fails",)))
 def test_a_command_line_that_a_page_shows_as_wrong_is_refused(where, words, place, monkeypatch):
     (block,) = (b for b in BLOCKS if b.mark.startswith("fails: "))
     with pytest.raises(InputError, match=block.mark.removeprefix("fails: ")):
-        composed(words, monkeypatch)
+        checked(words, monkeypatch)
 
 
 SHELL = {
