@@ -16,6 +16,8 @@ from PIL import Image
 from moe_distill.api import session
 from moe_distill.config.arguments import as_hydra_reads
 from moe_distill.config.composing import composed
+from moe_distill.config.flags import TREE
+from moe_distill.config.folders import folders_of, searching
 from moe_distill.config.overrides import check_split, check_typed
 from moe_distill.config.resolving import resolve_and_check
 from moe_distill.config.schema import register
@@ -90,34 +92,33 @@ def test_python_that_does_not_run_is_seen(monkeypatch):
         execute("page.md", monkeypatch)
 
 
-def checked(words, monkeypatch):
+def checked(words):
     """Compose and check the command line of words, of a sweep its first job; return the resolved settings."""
     assert words[0] == "moe-distill"
-    words = as_hydra_reads([word for word in words[1:] if word not in ("status", "report")])
+    words = as_hydra_reads([word for word in words[1:] if word not in ("status", "report", TREE)])
     check_typed(words)
     check_split(word for word in words if "=" in word)
-    monkeypatch.setattr(sys, "argv", ["moe-distill", *words])  # whose folder of yamls is looked at, too
     register()
-    with composed(words, "paths.output=/nowhere") as (_, cfg):
+    with searching(folders_of(words)), composed(words, "paths.output=/nowhere") as (_, cfg):
         return resolve_and_check(cfg)
 
 
 @pytest.mark.parametrize("where, words", COMPOSED, ids=[where for where, _ in COMPOSED])
-def test_a_command_line_of_a_page_is_composed_and_checked(where, words, place, monkeypatch):
-    assert checked(words, monkeypatch)["name"]
+def test_a_command_line_of_a_page_is_composed_and_checked(where, words, place):
+    assert checked(words)["name"]
 
 
 @pytest.mark.parametrize("words", ["metod=dm", "method=dm split=7", "-m method=no,dm", "hydra.launcher.jobs=2"])
-def test_a_wrong_command_line_of_a_page_is_seen(words, place, monkeypatch):
+def test_a_wrong_command_line_of_a_page_is_seen(words, place):
     with pytest.raises((InputError, HydraException)):
-        checked(["moe-distill", *words.split()], monkeypatch)
+        checked(["moe-distill", *words.split()])
 
 
 @pytest.mark.parametrize("where, words", commands(("fails",)))
-def test_a_command_line_that_a_page_shows_as_wrong_is_refused(where, words, place, monkeypatch):
+def test_a_command_line_that_a_page_shows_as_wrong_is_refused(where, words, place):
     (block,) = (b for b in BLOCKS if b.mark.startswith("fails: "))
     with pytest.raises(InputError, match=block.mark.removeprefix("fails: ")):
-        checked(words, monkeypatch)
+        checked(words)
 
 
 SHELL = {
