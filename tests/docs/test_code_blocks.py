@@ -11,13 +11,13 @@ import types
 import pytest
 from conftest_blocks import BLOCKS, PAGES, ROOT, blocks_of, commands
 from hydra.errors import HydraException
+from moe_distill.config.folders import folders_of, searching
 from PIL import Image
 
 from moe_distill.api import session
 from moe_distill.config.arguments import as_hydra_reads
 from moe_distill.config.composing import composed
 from moe_distill.config.flags import TREE
-from moe_distill.config.folders import folders_of, searching
 from moe_distill.config.overrides import check_split, check_typed
 from moe_distill.config.resolving import resolve_and_check
 from moe_distill.config.schema import register
@@ -54,7 +54,7 @@ def place(tmp_path, store, monkeypatch):
 
 
 def execute(page, monkeypatch, left_out=("compile",)):
-    """Execute the Python blocks of a page in its order, as one module; those of some marks are compiled only."""
+    """Execute the Python of a page in its order, as one module; blocks of some marks are compiled only."""
     name = re.sub(r"\W", "_", page)
     module = types.ModuleType(name)
     monkeypatch.setitem(sys.modules, name, module)  # where pickles and keys look for its classes
@@ -108,7 +108,9 @@ def test_a_command_line_of_a_page_is_composed_and_checked(where, words, place):
     assert checked(words)["name"]
 
 
-@pytest.mark.parametrize("words", ["metod=dm", "method=dm split=7", "-m method=no,dm", "hydra.launcher.jobs=2"])
+@pytest.mark.parametrize(
+    "words", ["metod=dm", "method=dm split=7", "-m method=no,dm", "hydra.launcher.jobs=2"]
+)
 def test_a_wrong_command_line_of_a_page_is_seen(words, place):
     with pytest.raises((InputError, HydraException)):
         checked(["moe-distill", *words.split()])
@@ -140,7 +142,15 @@ def test_a_command_of_another_program_is_one_that_there_is(where, words):
 
 def test_every_block_has_a_language_and_a_mark_that_is_tested():
     assert {block.language for block in BLOCKS} == {"bash", "python", "text", "toml", "yaml"}
-    assert {block.mark.partition(":")[0] for block in BLOCKS} == {"", "run", "fails", "shell", "compile", "file", "slow"}
+    assert {block.mark.partition(":")[0] for block in BLOCKS} == {
+        "",
+        "run",
+        "fails",
+        "shell",
+        "compile",
+        "file",
+        "slow",
+    }
     assert all(block.file for block in BLOCKS if block.language == "yaml")
     assert all(tomllib.loads(block.text) for block in BLOCKS if block.language == "toml")
     # No fence that the pattern overlooks.
@@ -182,7 +192,7 @@ def test_a_command_line_that_needs_no_files_runs(where, words, place, monkeypatc
 def test_the_test_of_an_own_method_passes(place):
     assert importlib.util.find_spec("my_methods")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(place), "test_mine.py"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--rootdir={place}", "test_mine.py"],
         cwd=place, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
