@@ -31,10 +31,16 @@ ON_DEMAND = (
 NAMES = ("http://www.w3.org/", "https://fontawesome.com")
 # What a browser fetches when it shows a page, by tag and attribute; `a` only leads there.
 FETCHED = {
-    ("audio", "src"), ("embed", "src"), ("iframe", "src"), ("image", "href"), ("img", "src"),
-    ("img", "srcset"), ("input", "src"), ("link", "href"), ("object", "data"), ("script", "src"),
-    ("source", "src"), ("source", "srcset"), ("track", "src"), ("use", "href"), ("video", "poster"), ("video", "src"),
-}  # fmt: skip
+    *(
+        (tag, "src")
+        for tag in ("audio", "embed", "iframe", "img", "input", "script", "source", "track", "video")
+    ),
+    *((tag, "href") for tag in ("image", "link", "use")),
+    ("img", "srcset"),
+    ("source", "srcset"),
+    ("object", "data"),
+    ("video", "poster"),
+}
 
 
 def build(folder, environment=None):
