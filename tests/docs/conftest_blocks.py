@@ -6,7 +6,6 @@ bash is a command line of ours that is composed and checked but not run:
 * ``run``: the command line is run as well;
 * ``fails: words``: it is refused with these words;
 * ``shell``: its lines are commands of other programs;
-* ``slow``: Python that takes longer, executed by the slow tests;
 * ``compile``: Python that would leave this machine is compiled only;
 * ``file: name``: the block is also written to that file, for the blocks after it.
 """

@@ -11,20 +11,32 @@ import types
 import pytest
 from conftest_blocks import BLOCKS, PAGES, ROOT, blocks_of, commands
 from hydra.errors import HydraException
-from moe_distill.config.folders import folders_of, searching
 from PIL import Image
 
 from moe_distill.api import session
 from moe_distill.config.arguments import as_hydra_reads
 from moe_distill.config.composing import composed
 from moe_distill.config.flags import TREE
+from moe_distill.config.folders import folders_of, searching
 from moe_distill.config.overrides import check_split, check_typed
 from moe_distill.config.resolving import resolve_and_check
 from moe_distill.config.schema import register
 from moe_distill.errors import InputError
 
-PYTHON = sorted({block.page for block in BLOCKS if block.language == "python"})
-COMPOSED = commands(("", "run"))
+# Pages that newcomers follow first are tested every day, the others by the slow tests.
+DAILY = re.compile(r"README\.md|docs/(quickstart|tutorials/(own_images|own_method|sweep))\.md")
+
+
+def cases(entries):
+    """Return arguments of tests, of which the first begins with a page; slow where it is not of every day."""
+    return [
+        pytest.param(*entry, id=entry[0], marks=[] if DAILY.match(entry[0]) else [pytest.mark.slow])
+        for entry in entries
+    ]
+
+
+PYTHON = cases([(page,) for page in sorted({block.page for block in BLOCKS if block.language == "python"})])
+COMPOSED = cases(commands(("", "run")))
 RUNNABLE = ("data=digits", "data.root=pictures", "data.root=flat")
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -53,15 +65,15 @@ def place(tmp_path, store, monkeypatch):
     return tmp_path
 
 
-def execute(page, monkeypatch, left_out=("compile",)):
-    """Execute the Python of a page in its order, as one module; blocks of some marks are compiled only."""
+def execute(page, monkeypatch):
+    """Execute the Python of a page in its order, as one module."""
     name = re.sub(r"\W", "_", page)
     module = types.ModuleType(name)
     monkeypatch.setitem(sys.modules, name, module)  # where pickles and keys look for its classes
     for block in (b for b in BLOCKS if b.page == page and b.language == "python"):
         # The lines of errors are those of the page.
         code = compile("\n" * (block.line - 1) + block.text, str(ROOT / page), "exec")
-        if block.mark not in left_out:
+        if block.mark != "compile":
             exec(code, vars(module))
     return module
 
@@ -75,12 +87,6 @@ def smoke(monkeypatch):
 
 @pytest.mark.parametrize("page", PYTHON)
 def test_the_python_of_a_page_runs_in_its_order(page, place, smoke, monkeypatch):
-    assert vars(execute(page, monkeypatch, ("compile", "slow")))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if block.mark == "slow"}))
-def test_the_slow_python_of_a_page_runs_too(page, place, smoke, monkeypatch):
     assert vars(execute(page, monkeypatch))
 
 
@@ -103,7 +109,7 @@ def checked(words):
         return resolve_and_check(cfg)
 
 
-@pytest.mark.parametrize("where, words", COMPOSED, ids=[where for where, _ in COMPOSED])
+@pytest.mark.parametrize(("where", "words"), COMPOSED)
 def test_a_command_line_of_a_page_is_composed_and_checked(where, words, place):
     assert checked(words)["name"]
 
@@ -116,7 +122,7 @@ def test_a_wrong_command_line_of_a_page_is_seen(words, place):
         checked(["moe-distill", *words.split()])
 
 
-@pytest.mark.parametrize("where, words", commands(("fails",)))
+@pytest.mark.parametrize(("where", "words"), commands(("fails",)))
 def test_a_command_line_that_a_page_shows_as_wrong_is_refused(where, words, place):
     (block,) = (b for b in BLOCKS if b.mark.startswith("fails: "))
     with pytest.raises(InputError, match=block.mark.removeprefix("fails: ")):
@@ -135,7 +141,7 @@ SHELL = {
 }
 
 
-@pytest.mark.parametrize("where, words", commands(("shell",)))
+@pytest.mark.parametrize(("where", "words"), commands(("shell",)))
 def test_a_command_of_another_program_is_one_that_there_is(where, words):
     assert SHELL[words[0]](words), where
 
@@ -149,7 +155,6 @@ def test_every_block_has_a_language_and_a_mark_that_is_tested():
         "shell",
         "compile",
         "file",
-        "slow",
     }
     assert all(block.file for block in BLOCKS if block.language == "yaml")
     assert all(tomllib.loads(block.text) for block in BLOCKS if block.language == "toml")
@@ -182,7 +187,7 @@ RUN = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where, words", RUN, ids=[where for where, _ in RUN])
+@pytest.mark.parametrize(("where", "words"), RUN, ids=[where for where, _ in RUN])
 def test_a_command_line_that_needs_no_files_runs(where, words, place, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{place}:{ROOT}:{ROOT}/moe_distill/sweeps")
     ran(words, place)
