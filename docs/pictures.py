@@ -1,7 +1,7 @@
 """Draw the README's picture of distilled images.
 
 ``python docs/pictures.py runs/store/set/<key> docs/assets/digits.png``; the set is that of ``make demo``, and
-its key is in ``runs/quickstart/report.html``.
+its key is in ``runs/quickstart/stages.json``.
 """
 
 import sys
