@@ -10,15 +10,16 @@ _PAGES = {
     "api.md": ("Python API", "`import moe_distill as md` offers these names.\n", "__init__.pyi"),
     "methods.md": (
         "Methods",
-        "`md.methods`; on the command line `method=`, see [the options](options.md#method). Published settings are "
-        "filled in by data set and ipc: see [Recipes](../concepts/recipes.md).\n",
+        "`md.methods`; on the command line `method=`, see [the options](options.md#method). Published "
+        "settings are filled in by data set and ipc: see [Recipes](../concepts/recipes.md).\n",
         "methods/__init__.pyi",
     ),
     "models.md": ("Networks", f"`md.models`. {_NETWORK_NOTE}", "models/__init__.pyi"),
     "measures.md": (
         "Measures",
         "`md.measures`: functions of two feature matrices; lower means more diverse. On the command line "
-        "`diversity/measure=`, see [the options](options.md#diversitymeasure) and [Diversity](../concepts/diversity.md).\n",
+        "`diversity/measure=`, see [the options](options.md#diversitymeasure) and "
+        "[Diversity](../concepts/diversity.md).\n",
         "measures.py",
     ),
 }

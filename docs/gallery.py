@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hydra.utils import instantiate
+from moe_distill.config.in_program import composed
 
-from moe_distill.config.composing import composed
 from moe_distill.config.schema import experiments_dir
 from moe_distill.results.frames import texts_of
 from moe_distill.results.known_rows import FinishedRows
@@ -44,9 +44,10 @@ def gallery(folder: Path, experiments: list[str]) -> None:
 
 _INDEX = """# Gallery
 
-Each page is what `moe-distill` writes when a sweep has ended. These are rendered from the rows that are committed with
-the experiments (`experiments/<name>/results.csv`), so they have tables, intervals and charts, and the costs and images
-only of stages that a machine has in its store: none here. What the rows mean is said in the README beside them.
+Each page is what `moe-distill` writes when a sweep has ended. These are rendered from the rows that are
+committed with the experiments (`experiments/<name>/results.csv`), so they have tables, intervals and
+charts, and the costs and images only of stages that a machine has in its store: none here. What the rows
+mean is said in the README beside them.
 
 | page | claim under test | rows |
 |---|---|---|

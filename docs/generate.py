@@ -1,6 +1,6 @@
-"""Stage the site: the written pages, and those generated from the configuration, docstrings and committed rows.
+"""Stage the site: written pages, and pages generated from the configuration, docstrings and committed rows.
 
-``python docs/generate.py DIR`` fills DIR, where ``zensical build --strict -f DIR/zensical.toml`` builds the site.
+``python docs/generate.py DIR`` fills DIR; ``zensical build --strict -f DIR/zensical.toml`` builds the site.
 """
 
 import shutil

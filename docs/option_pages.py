@@ -37,12 +37,12 @@ def _options() -> str:
 
 _OPTIONS = """# Options
 
-Generated from the files in `conf/`. On the command line a group is set by `group=option`, a setting of the option by
-`group.setting=value`; in Python the same are keywords and `options={"group.setting": value}`.
+Generated from the files in `conf/`. On the command line a group is set by `group=option`, a setting of the
+option by `group.setting=value`; in Python the same are keywords and `options={"group.setting": value}`.
 
-`???` means that the value has no default here: it comes from the method's published settings for the data set and ipc, or
-from the scale. `${…}` is the value of another setting. A setting that is itself an option of another group is set by
-`group@place=option`, such as `model@features.model=vgg11`."""
+`???` means that the value has no default here: it comes from the method's published settings for the data
+set and ipc, or from the scale. `${…}` is the value of another setting. A setting that is itself an option
+of another group is set by `group@place=option`, such as `model@features.model=vgg11`."""
 
 
 def _group(name: str) -> str:
@@ -185,9 +185,9 @@ def _settings() -> str:
 
 _SETTINGS = """# Top-level settings
 
-Generated from `moe_distill/config/schema.py`. On the command line `name=value`; in Python a keyword. A wrong value is
-refused in one line that says what is allowed. [Scales](options.md#scale) and [experiments](experiments.md) change some
-of these defaults.
+Generated from `moe_distill/config/schema.py`. On the command line `name=value`; in Python a keyword. A
+wrong value is refused in one line that says what is allowed. [Scales](options.md#scale) and
+[experiments](experiments.md) change some of these defaults.
 
 | setting | type | default | meaning |
 |---|---|---|---|
@@ -202,15 +202,18 @@ def _experiments(gallery: list[str]) -> str:
         shown = f"[page](../gallery/{file.stem}/report.html)" if file.stem in gallery else ""
         sweep = " -m" if OmegaConf.select(node, "hydra.mode") == "MULTIRUN" else ""
         command = f"`moe-distill +experiment={file.stem}{sweep}`"
-        lines.append(f"| {_escaped(claim)} | {_escaped(_first_comment(file.read_text()))} | {command} | {shown} |")
+        lines.append(
+            f"| {_escaped(claim)} | {_escaped(_first_comment(file.read_text()))} | {command} | {shown} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 _EXPERIMENTS = """# Experiments
 
-Generated from `conf/experiment/`. Each asks one question, and one command answers it: add `scale=small data.root=DIR` on a
-CPU, `scale=gpu` on one GPU; `scale=paper` is the published protocol. `experiments/<name>/README.md` says what was
-expected and what was measured. The `-m` is implied and may be left out.
+Generated from `conf/experiment/`. Each asks one question, and one command answers it: add `scale=small
+data.root=DIR` on a CPU, `scale=gpu` on one GPU; `scale=paper` is the published protocol.
+`experiments/<name>/README.md` says what was expected and what was measured. The `-m` is implied and may be
+left out.
 
 | claim or question | what is run | command | rows |
 |---|---|---|---|"""

@@ -1,6 +1,7 @@
-"""Draw the README's picture of distilled images: ``python docs/pictures.py runs/store/set/<key> docs/assets/digits.png``.
+"""Draw the README's picture of distilled images.
 
-The set is that of ``make demo``; its key is in ``runs/quickstart/report.html``.
+``python docs/pictures.py runs/store/set/<key> docs/assets/digits.png``; the set is that of ``make demo``, and
+its key is in ``runs/quickstart/stages.json``.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""An extension of griffe: Sphinx's roles in docstrings, such as :func:`f`, become code, as Markdown has none."""
+"""An extension of griffe: Sphinx's roles in docstrings, such as :func:`f`, become code."""
 
 import re
 from typing import Any

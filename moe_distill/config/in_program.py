@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.config.folders import conf_dir, named_folders
@@ -59,8 +59,12 @@ def composed(overrides: Sequence[str], objects: Objects) -> Iterator[Composed]:
         try:
             check_split(overrides)
             with initialize_config_dir(conf_dir(), job_name="moe_distill", version_base="1.3"):
-                config = compose("config", [f"hydra.searchpath=[{','.join(places)}]", *overrides])
-                resolved = resolve_and_check(config)
+                typed = [f"hydra.searchpath=[{','.join(places)}]", *overrides]
+                config = compose("config", typed, return_hydra_config=True)
+                choices: Any = OmegaConf.to_container(config.hydra.runtime.choices)
+                with open_dict(config):
+                    del config["hydra"]
+                resolved = resolve_and_check(config, choices)
                 with errors_as_typed(config):
                     yield Composed(config, resolved)
         except (HydraException, OmegaConfBaseException) as error:

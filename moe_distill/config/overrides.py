@@ -40,22 +40,6 @@ def check_top(tree: Mapping[str, object], hydra: str, spine: Collection[str], kn
         raise InputError(key, value, no_such(name, known, after=after))
 
 
-def check_question(question: Any, experiment: str | None) -> None:
-    """Refuse an experiment that does not say what it asks, which its page would begin with.
-
-    Args:
-        question: ``question`` of the configuration.
-        experiment: The experiment's option; None for a run without one.
-
-    Raises:
-        InputError: It states no claim.
-    """
-    claim = question.get("claim") if isinstance(question, Mapping) else None
-    if experiment and not claim:
-        allowed = "an experiment that says what it asks: question: {claim: Two experts are better than one.}"
-        raise InputError("experiment", experiment, allowed)
-
-
 def check_split(overrides: Iterable[str]) -> None:
     """Refuse ``ipc`` or ``noe`` together with ``split``, which sets both: rows would name a wrong split.
 

@@ -23,7 +23,7 @@ from moe_distill.config.looked_up import (
     check_shortened_has_effect,
     methods_of,
 )
-from moe_distill.config.overrides import check_question, check_top
+from moe_distill.config.overrides import check_top
 from moe_distill.config.schema import Config
 from moe_distill.errors import FieldError, InputError
 
@@ -75,7 +75,6 @@ def _check_root(written: Any, choices: Mapping[str, str | None]) -> None:
     hydra = _as_written(HydraConfig.get()) if HydraConfig.initialized() else {}
     chosen = hydra["runtime"]["choices"] if hydra else choices
     check_groups({**spine, **written}, options, {n: c for n, c in chosen.items() if c is not None})
-    check_question(written.get("question"), chosen.get("experiment"))
     check_top(written, str(hydra), spine, at_top())
     if lacking := next((name for name in spine if written.get(name, MISSING) == MISSING), None):
         raise InputError(lacking, written.get(lacking, "null"), "a value: nothing sets it")

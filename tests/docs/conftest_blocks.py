@@ -1,12 +1,11 @@
 """The code blocks of the README and of docs/.
 
-A comment on the line above a block says how it is tested. Without one, Python is executed, and each line of bash is a
-command line of ours that is composed and checked but not run:
+A comment on the line above a block says how it is tested. Without one, Python is executed, and each line of
+bash is a command line of ours that is composed and checked but not run:
 
 * ``run``: the command line is run as well;
 * ``fails: words``: it is refused with these words;
 * ``shell``: its lines are commands of other programs;
-* ``slow``: Python that takes longer, executed by the slow tests;
 * ``compile``: Python that would leave this machine is compiled only;
 * ``file: name``: the block is also written to that file, for the blocks after it.
 """
@@ -18,7 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-_FENCE = re.compile(r"^(?:<!-- (?P<mark>.*?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"^(?:<!-- (?P<mark>.*?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,33 @@ import types
 
 import pytest
 from conftest_blocks import BLOCKS, PAGES, ROOT, blocks_of, commands
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import open_dict
 from PIL import Image
 
 from moe_distill.api import session
+from moe_distill.config.arguments import as_hydra_reads
+from moe_distill.config.composing import composed
+from moe_distill.config.flags import TREE
+from moe_distill.config.folders import folders_of, searching
 from moe_distill.config.overrides import check_split, check_typed
 from moe_distill.config.resolving import resolve_and_check
-from moe_distill.config.schema import conf_dir, register
+from moe_distill.config.schema import register
 from moe_distill.errors import InputError
-from moe_distill.run import as_hydra_reads
 
-PYTHON = sorted({block.page for block in BLOCKS if block.language == "python"})
-COMPOSED = commands(("", "run"))
+# Pages that newcomers follow first are tested every day, the others by the slow tests.
+DAILY = re.compile(r"README\.md|docs/(quickstart|tutorials/(own_images|own_method|sweep))\.md")
+
+
+def cases(entries):
+    """Return arguments of tests, of which the first begins with a page; slow where it is not of every day."""
+    return [
+        pytest.param(*entry, id=entry[0], marks=[] if DAILY.match(entry[0]) else [pytest.mark.slow])
+        for entry in entries
+    ]
+
+
+PYTHON = cases([(page,) for page in sorted({block.page for block in BLOCKS if block.language == "python"})])
+COMPOSED = cases(commands(("", "run")))
 RUNNABLE = ("data=digits", "data.root=pictures", "data.root=flat")
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -53,15 +65,15 @@ def place(tmp_path, store, monkeypatch):
     return tmp_path
 
 
-def execute(page, monkeypatch, left_out=("compile",)):
-    """Execute the Python blocks of a page in its order, as one module; those of some marks are compiled only."""
+def execute(page, monkeypatch):
+    """Execute the Python of a page in its order, as one module."""
     name = re.sub(r"\W", "_", page)
     module = types.ModuleType(name)
     monkeypatch.setitem(sys.modules, name, module)  # where pickles and keys look for its classes
     for block in (b for b in BLOCKS if b.page == page and b.language == "python"):
         # The lines of errors are those of the page.
         code = compile("\n" * (block.line - 1) + block.text, str(ROOT / page), "exec")
-        if block.mark not in left_out:
+        if block.mark != "compile":
             exec(code, vars(module))
     return module
 
@@ -75,12 +87,6 @@ def smoke(monkeypatch):
 
 @pytest.mark.parametrize("page", PYTHON)
 def test_the_python_of_a_page_runs_in_its_order(page, place, smoke, monkeypatch):
-    assert vars(execute(page, monkeypatch, ("compile", "slow")))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", sorted({block.page for block in BLOCKS if block.mark == "slow"}))
-def test_the_slow_python_of_a_page_runs_too(page, place, smoke, monkeypatch):
     assert vars(execute(page, monkeypatch))
 
 
@@ -92,48 +98,35 @@ def test_python_that_does_not_run_is_seen(monkeypatch):
         execute("page.md", monkeypatch)
 
 
-def first_of(override):
-    """Return an override of a sweep with the first of its values."""
-    parsed = OverridesParser.create().parse_override(override)
-    if not parsed.is_sweep_override():
-        return override
-    return f"{override.partition('=')[0]}={next(iter(parsed.sweep_string_iterator()))}"
-
-
-def composed(words, monkeypatch):
+def checked(words):
     """Compose and check the command line of words, of a sweep its first job; return the resolved settings."""
     assert words[0] == "moe-distill"
-    words = as_hydra_reads([word for word in words[1:] if word not in ("status", "report", "--tree")])
+    words = as_hydra_reads([word for word in words[1:] if word not in ("status", "report", TREE)])
     check_typed(words)
-    monkeypatch.setattr(sys, "argv", ["moe-distill", *words])  # whose folder of yamls is looked at, too
-    overrides = [first_of(word) for word in words if "=" in word]
-    if "--config-dir" in words:
-        overrides.append(f"hydra.searchpath=[file://{words[words.index('--config-dir') + 1]}]")
-    check_split(overrides)
+    check_split(word for word in words if "=" in word)
     register()
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        cfg = compose("config", [*overrides, "paths.output=/nowhere"], return_hydra_config=True)
-        with open_dict(cfg):
-            del cfg["hydra"]
+    with searching(folders_of(words)), composed(words, "paths.output=/nowhere") as (_, cfg):
         return resolve_and_check(cfg)
 
 
-@pytest.mark.parametrize("where, words", COMPOSED, ids=[where for where, _ in COMPOSED])
-def test_a_command_line_of_a_page_is_composed_and_checked(where, words, place, monkeypatch):
-    assert composed(words, monkeypatch)["name"]
+@pytest.mark.parametrize(("where", "words"), COMPOSED)
+def test_a_command_line_of_a_page_is_composed_and_checked(where, words, place):
+    assert checked(words)["name"]
 
 
-@pytest.mark.parametrize("words", ["metod=dm", "method=dm split=7", "-m method=no,dm", "hydra.launcher.jobs=2"])
-def test_a_wrong_command_line_of_a_page_is_seen(words, place, monkeypatch):
+@pytest.mark.parametrize(
+    "words", ["metod=dm", "method=dm split=7", "-m method=no,dm", "hydra.launcher.jobs=2"]
+)
+def test_a_wrong_command_line_of_a_page_is_seen(words, place):
     with pytest.raises((InputError, HydraException)):
-        composed(["moe-distill", *words.split()], monkeypatch)
+        checked(["moe-distill", *words.split()])
 
 
-@pytest.mark.parametrize("where, words", commands(("fails",)))
-def test_a_command_line_that_a_page_shows_as_wrong_is_refused(where, words, place, monkeypatch):
+@pytest.mark.parametrize(("where", "words"), commands(("fails",)))
+def test_a_command_line_that_a_page_shows_as_wrong_is_refused(where, words, place):
     (block,) = (b for b in BLOCKS if b.mark.startswith("fails: "))
     with pytest.raises(InputError, match=block.mark.removeprefix("fails: ")):
-        composed(words, monkeypatch)
+        checked(words)
 
 
 SHELL = {
@@ -148,14 +141,21 @@ SHELL = {
 }
 
 
-@pytest.mark.parametrize("where, words", commands(("shell",)))
+@pytest.mark.parametrize(("where", "words"), commands(("shell",)))
 def test_a_command_of_another_program_is_one_that_there_is(where, words):
     assert SHELL[words[0]](words), where
 
 
 def test_every_block_has_a_language_and_a_mark_that_is_tested():
     assert {block.language for block in BLOCKS} == {"bash", "python", "text", "toml", "yaml"}
-    assert {block.mark.partition(":")[0] for block in BLOCKS} == {"", "run", "fails", "shell", "compile", "file", "slow"}
+    assert {block.mark.partition(":")[0] for block in BLOCKS} == {
+        "",
+        "run",
+        "fails",
+        "shell",
+        "compile",
+        "file",
+    }
     assert all(block.file for block in BLOCKS if block.language == "yaml")
     assert all(tomllib.loads(block.text) for block in BLOCKS if block.language == "toml")
     # No fence that the pattern overlooks.
@@ -187,7 +187,7 @@ RUN = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where, words", RUN, ids=[where for where, _ in RUN])
+@pytest.mark.parametrize(("where", "words"), RUN, ids=[where for where, _ in RUN])
 def test_a_command_line_that_needs_no_files_runs(where, words, place, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{place}:{ROOT}:{ROOT}/moe_distill/sweeps")
     ran(words, place)
@@ -197,7 +197,7 @@ def test_a_command_line_that_needs_no_files_runs(where, words, place, monkeypatc
 def test_the_test_of_an_own_method_passes(place):
     assert importlib.util.find_spec("my_methods")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(place), "test_mine.py"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--rootdir={place}", "test_mine.py"],
         cwd=place, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]

@@ -23,7 +23,9 @@ def texts(notebook):
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     shown = [*(output.get("text", "") for output in outputs)]
     kinds = ("text/plain", "text/html")
-    return "\n".join([*shown, *(str(o["data"].get(kind, "")) for o in outputs if "data" in o for kind in kinds)])
+    return "\n".join(
+        [*shown, *(str(o["data"].get(kind, "")) for o in outputs if "data" in o for kind in kinds)]
+    )
 
 
 def run(notebook, folder, monkeypatch):
@@ -56,6 +58,8 @@ def test_a_notebook_runs_to_its_end_with_readable_progress(path, tmp_path, monke
 
 @pytest.mark.slow
 def test_a_cell_that_fails_is_seen(tmp_path, monkeypatch):
-    broken = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import moe_distill as md\nmd.nothing")])
-    with pytest.raises(Exception, match="no attribute|nothing"):
+    broken = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("import moe_distill as md\nmd.nothing")]
+    )
+    with pytest.raises(Exception, match="nothing"):
         run(broken, tmp_path, monkeypatch)

@@ -16,17 +16,31 @@ import moe_distill as md
 
 ROOT = Path(__file__).parents[2]
 SHOWN = ["table4"]  # of the gallery: all pages take a minute
-# What the theme's script fetches only for pages with diagrams, light boxes, live code or a repository's numbers,
-# of which we have none, and in browsers of before 2020.
-ON_DEMAND = ("mermaid", "glightbox", "pyodide", "ace-builds", "resize-observer-polyfill", "api.github.com", "/api/v4/projects/")
+# What the theme's script fetches only for pages with diagrams, light boxes, live code or a repository's
+# numbers, of which we have none, and in browsers of before 2020.
+ON_DEMAND = (
+    "mermaid",
+    "glightbox",
+    "pyodide",
+    "ace-builds",
+    "resize-observer-polyfill",
+    "api.github.com",
+    "/api/v4/projects/",
+)
 # Names of formats and licences in scripts, which nobody fetches.
 NAMES = ("http://www.w3.org/", "https://fontawesome.com")
 # What a browser fetches when it shows a page, by tag and attribute; `a` only leads there.
 FETCHED = {
-    ("audio", "src"), ("embed", "src"), ("iframe", "src"), ("image", "href"), ("img", "src"), ("img", "srcset"),
-    ("input", "src"), ("link", "href"), ("object", "data"), ("script", "src"), ("source", "src"),
-    ("source", "srcset"), ("track", "src"), ("use", "href"), ("video", "poster"), ("video", "src"),
-}  # fmt: skip
+    *(
+        (tag, "src")
+        for tag in ("audio", "embed", "iframe", "img", "input", "script", "source", "track", "video")
+    ),
+    *((tag, "href") for tag in ("image", "link", "use")),
+    ("img", "srcset"),
+    ("source", "srcset"),
+    ("object", "data"),
+    ("video", "poster"),
+}
 
 
 def build(folder, environment=None):
@@ -162,14 +176,18 @@ def test_every_page_is_in_the_navigation_and_every_entry_there_is_a_page(staged)
     assert {*named} == {name for name in pages if name.count("/") < 2} and len(named) == len({*named})
 
 
-@pytest.mark.parametrize("line", ["[lost](nowhere.md)", "[lost](install.md#nowhere)", "::: moe_distill.nothing"])
+@pytest.mark.parametrize(
+    "line", ["[lost](nowhere.md)", "[lost](install.md#nowhere)", "::: moe_distill.nothing"]
+)
 def test_a_page_with_a_broken_reference_does_not_build(line, tmp_path, environment):
     pages = tmp_path / "pages"
     pages.mkdir()
     (pages / "index.md").write_text(f"# A page\n\n{line}\n")
     (pages / "install.md").write_text("# Another\n")
     text = (ROOT / "docs" / "zensical.toml").read_text()
-    (tmp_path / "zensical.toml").write_text(re.sub(r"^nav = \[.*?^\]$", "", text, flags=re.DOTALL | re.MULTILINE))
+    (tmp_path / "zensical.toml").write_text(
+        re.sub(r"^nav = \[.*?^\]$", "", text, flags=re.DOTALL | re.MULTILINE)
+    )
     assert build(tmp_path, environment).returncode != 0
 
 
@@ -178,7 +196,9 @@ def test_every_option_and_its_settings_are_in_the_tables(staged):
     conf = ROOT / "conf"
     groups = {f.parent.relative_to(conf).as_posix() for f in conf.glob("*/**/*.yaml")}
     shown = [g for g in groups if g.partition("/")[0] not in ("hydra", "preset", "stages", "experiment")]
-    assert all(f"`{g}={f.stem}`" in text for g in shown for f in (conf / g).glob("*.yaml")) and len(shown) > 20
+    assert (
+        all(f"`{g}={f.stem}`" in text for g in shown for f in (conf / g).glob("*.yaml")) and len(shown) > 20
+    )
     idm = text.partition("### `method=idm`")[2].partition("### ")[0]
     # A value of the yaml, its meaning from the docstring; one inherited, with the yaml's comment.
     assert "| `momentum` | <code>0.5</code> | Momentum of the images. |" in idm
@@ -192,7 +212,9 @@ def test_every_option_and_its_settings_are_in_the_tables(staged):
 def test_every_top_level_setting_is_in_its_table(staged):
     text = (staged / "pages/reference/settings.md").read_text()
     assert all(f"| `{name}` |" in text for name in ("seed", "seeds", "split", "threads", "mixup_alpha"))
-    assert "| `seeds` | <code>Students</code> | <code>5</code> | Number of students per architecture. |" in text
+    assert (
+        "| `seeds` | <code>Students</code> | <code>5</code> | Number of students per architecture. |" in text
+    )
 
 
 def test_every_public_name_is_in_the_reference(site):
