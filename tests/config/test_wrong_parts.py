@@ -100,8 +100,7 @@ SHAPE = "one that makes 10 numbers of each image; of"
             [],
             "data=mine, labels 0 to 3: 0 to 2",
         ),
-        ("recipe", f"{RECIPE}epocs: 3\n", [], "recipe.epocs=3: no such key; there are augment, batch_size"),
-        ("experiment", GLOBAL, [], "experiment=mine: an experiment that says what it asks: question:"),
+        ("recipe", f"{RECIPE}epocs: 3\n", [], "recipe.epocs=3: no such key; did you mean epochs?"),
         (
             "experiment",
             f"{GLOBAL}question: {{claim: It works., axis: size_of_it}}\n",
