@@ -28,7 +28,7 @@ def stage(folder: Path, experiments: list[str]) -> None:
         target = pages / source.relative_to(DOCS)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    for name in ("zensical.toml", "plain_roles.py"):
+    for name in ("zensical.toml", "docstrings.py"):
         shutil.copyfile(DOCS / name, folder / name)
     for name, text in {**option_pages(experiments), **api_pages()}.items():
         target = pages / "reference" / name

@@ -10,7 +10,7 @@ from typing import Any
 
 import griffe
 from omegaconf import OmegaConf
-from plain_roles import without_roles
+from docstrings import without_roles
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

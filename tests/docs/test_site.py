@@ -155,7 +155,7 @@ def page(path):
 
 
 def is_dead(path, link):
-    """Return True if a page's link leads to no file, or to no place on a page; tabs make their places later."""
+    """Return True if a link leads to no file, or to no place on a page; tabs make their places later."""
     parts = urlsplit(link)
     target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
     place = unquote(parts.fragment)

@@ -1,4 +1,4 @@
-"""An extension of griffe: Sphinx's roles in docstrings, such as :func:`f`, become code."""
+"""An extension of griffe, which reads our docstrings: roles such as :func:`f` and examples become code."""
 
 import re
 from typing import Any
@@ -8,13 +8,17 @@ import griffe
 _ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):`(~?)([^`]+)`")
 
 
-class PlainRoles(griffe.Extension):
+# Griffe knows a part of several examples only, and would take `>>>` for a quotation.
+_EXAMPLE = re.compile(r"^( *)Example:$", re.MULTILINE)
+
+
+class Docstrings(griffe.Extension):
     """Rewrites each docstring when its object has been read."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Rewrite the docstring of an object, if it has one."""
         if obj.docstring is not None:
-            obj.docstring.value = without_roles(obj.docstring.value)
+            obj.docstring.value = _EXAMPLE.sub(r"\1Examples:", without_roles(obj.docstring.value))
 
 
 def without_roles(text: str) -> str:
