@@ -7,8 +7,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from hydra.utils import instantiate
-from moe_distill.config.in_program import composed
 
+from moe_distill.config.in_program import composed
 from moe_distill.config.schema import experiments_dir
 from moe_distill.results.frames import texts_of
 from moe_distill.results.known_rows import FinishedRows
