@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import griffe
-from omegaconf import OmegaConf
 from docstrings import without_roles
+from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
