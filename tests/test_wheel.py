@@ -141,7 +141,9 @@ def test_a_plugins_words_run_from_an_empty_folder(plugin, tmp_path):
 
 def test_the_package_of_the_page_on_plugins_works_as_it_stands(wheel, tmp_path):
     source = tmp_path / "source"
-    for block in re.findall(r"^```\w+\n(.*?)^```$", (ROOT / "docs/tutorials/package.md").read_text(), re.M | re.S):
+    for block in re.findall(
+        r"^```\w+\n(.*?)^```$", (ROOT / "docs/tutorials/package.md").read_text(), re.M | re.S
+    ):
         file = source / block.splitlines()[0].removeprefix("# ")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(block)
