@@ -19,11 +19,13 @@ from moe_distill.costs import Meter, RecordedCost
 from moe_distill.errors import InputError
 from moe_distill.progress import progress_bar
 from moe_distill.store.store import write_json
+from moe_distill.terminal import hides_progress
 from moe_distill.training.checkpoints import Checkpoints, usable_checkpoint
 
 # Lightning's advice on loaders, loggers, workers and Slurm does not apply here: batches are mere iteration
 # numbers, and ranks are no Slurm tasks. Silenced at import, so that spawned processes are silent too.
-logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+for library in ("pytorch_lightning", "lightning_fabric"):
+    logging.getLogger(library).setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="pytorch_lightning")
 warnings.filterwarnings("ignore", message=".*(LeafSpec|treespec|`srun` command is available).*")
 
@@ -139,10 +141,11 @@ class Bar(pl.Callback):
 
     def __init__(self, label: str) -> None:
         self.label = label
+        self.is_hidden = hides_progress()  # asked now, as other processes do not know the caller's wish
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
         """Open the bar at the module's iteration."""
-        hidden = not trainer.is_global_zero
+        hidden = self.is_hidden or not trainer.is_global_zero
         self.bar = progress_bar(self.label, module.total, module.iteration, hidden)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, *_: Any) -> None:

@@ -96,3 +96,23 @@ def test_an_interrupted_call_ends_as_python_does_and_goes_on(tmp_path):
     first, *others = done.stdout.splitlines()
     assert first == "stopped: the same command goes on"
     assert others == ["True", "dm1x1 of digits: 10 images of 1 × 8 × 8"]
+
+
+PARALLEL = """
+import moe_distill as md
+
+if __name__ == "__main__":
+    train, _ = md.load_dataset("digits")
+    settings = dict(method="dm", ipc=2, noe=2, scale="smoke", threads=1, progress=False)
+    in_two = md.distill(train, store="two", trainer="expert_parallel", **settings)
+    in_one = md.distill(train, store="one", **settings)
+    assert in_two.fingerprint() == in_one.fingerprint()
+"""
+
+
+@pytest.mark.slow
+def test_experts_in_processes_of_their_own_are_as_quiet_and_make_the_same_images(tmp_path):
+    (tmp_path / "program.py").write_text(PARALLEL)
+    line = [sys.executable, "-W", "ignore", "program.py"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
