@@ -60,7 +60,7 @@ class Table:
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """How far the students of one set are ahead of those of another.
 
@@ -84,8 +84,7 @@ class Comparison:
         cells = [(name, str(interval), interval.over) for name, interval in self.by_network.items()]
         return Table(title, ("network", "difference", "over"), cells)
 
-    def __str__(self) -> str:
-        """Return the table."""
+    def __repr__(self) -> str:
         return str(self.table())
 
     def _repr_html_(self) -> str:

@@ -48,6 +48,7 @@ def test_mean_table_and_comparison_are_those_of_numpy():
     assert comparison.by_network["convnet3"].difference == pytest.approx((dm - idm).mean())
     assert comparison.average.difference == pytest.approx(((dm - idm).mean() + (dm + 0.1 - idm).mean()) / 2)
     assert str(comparison).startswith("dm5x2 over idm5x2: test accuracy, points")
+    assert repr(comparison) == str(comparison) and "<table>" in comparison._repr_html_()
     assert md.compare(ahead, behind).average == comparison.average
 
 
