@@ -10,6 +10,7 @@ import torch
 from moe_distill.api.plain_errors import with_plain_errors
 from moe_distill.api.session import GivenData, session
 from moe_distill.data.real_set import RealSet
+from moe_distill.errors import InputError
 from moe_distill.experts.distillation import RECORDED, Distillation
 from moe_distill.pipelines.full import set_stages
 from moe_distill.pipelines.stage import make_all
@@ -73,6 +74,12 @@ def distill(
         >>> synthetic, len(synthetic.dataset())
         (random2x1 of digits: 20 images of 1 × 8 × 8, 20)
     """
+    for name, value in {"train": train, "test": test}.items():
+        if not isinstance(value, RealSet | None) or (name == "train" and value is None):
+            allowed = (
+                "a RealSet: RealSet.from_tensors(images, labels) makes one, as from_dataset and from_folder"
+            )
+            raise InputError(name, type(value).__name__, allowed)
     data = GivenData(train, untested(train) if test is None else test)
     with session(keywords, data, progress) as opened:
         plan: Distillation = opened.pipeline.plan

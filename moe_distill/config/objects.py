@@ -52,7 +52,7 @@ def node_of(value: Any, group: str = "") -> Any:
     Example:
         >>> from moe_distill.diversity.measures import HSIC
         >>> node_of({"measure": HSIC(kernel="linear")})["measure"]
-        {'_target_': 'moe_distill.diversity.measures.HSIC', 'kernel': 'linear', 'centring': 'double'}
+        {'_target_': 'moe_distill.diversity.measures.HSIC', 'centring': 'double', 'kernel': 'linear'}
     """
     if value is None or isinstance(value, str | bool | int | float):
         return value

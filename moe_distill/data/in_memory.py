@@ -24,6 +24,10 @@ def from_tensors(
     """Return arrays as a set; see :meth:`RealSet.from_tensors`."""
     images_NCHW = _as_bytes(_as_NCHW(_as_tensor("images", images)))
     labels_N = _checked_labels(_as_tensor("labels", labels), len(images_NCHW))
+    if like is None and classes is None and len(labels_N.unique()) <= int(labels_N.max()):
+        missing = next(c for c in range(int(labels_N.max())) if not (labels_N == c).any())
+        allowed = f"class numbers from 0 without a gap, or the names of all classes; no image is of {missing}"
+        raise InputError("labels", int(labels_N.max()), allowed)
     if like is not None:
         names, (mean, std) = like.classes, (like.mean, like.std)
     else:

@@ -80,7 +80,9 @@ class Export(Pipeline):
         # An error about the set names the setting that chose it.
         with renamed("set", "set" if self.path is None else "pipeline.path"):
             sets = SyntheticSet.load(source)
-        written = export(sets, target, self.layout, _card_facts(recipe, self.license, runtime, sets))
+        has_card = self.layout == "huggingface"
+        facts = _card_facts(recipe, self.license, runtime, sets) if has_card else None
+        written = export(sets, target, self.layout, facts)
         for line in (f"{target}: {written.exact}", *written.notes):
             say(line)
         result = {"set": str(target), "exact": written.exact}

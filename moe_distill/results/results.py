@@ -198,14 +198,33 @@ class Results:
 
         Args:
             other: Students of another set, of the same networks.
+
+        Raises:
+            InputError: ``other`` is something else, or its students were trained by other recipes or are of
+                other networks.
         """
-        networks = {row["architecture"]: None for row in self.rows}
-        shared = [name for name in networks if any(row["architecture"] == name for row in other.rows)]
+        if not isinstance(other, Results):
+            raise InputError("other", type(other).__name__, "results to compare with")
+        recipes = [sorted({str(row.get("recipe")) for row in results.rows}) for results in (self, other)]
+        if recipes[0] != recipes[1]:
+            allowed = "results of one recipe; evaluate(…, like=results) trains students alike"
+            raise InputError("recipe", " and ".join(map("+".join, recipes)), allowed)
+        networks = [dict.fromkeys(row["architecture"] for row in results.rows) for results in (self, other)]
+        shared = [name for name in networks[0] if name in networks[1]]
+        if not shared:
+            value = " and ".join(map("+".join, networks))
+            raise InputError("students", value, "at least one network that both have")
         leads = {name: lead(self.rows, other.rows, [name]) for name in shared}
         names = tuple(", ".join(dict.fromkeys(variant_names(results.rows))) for results in (self, other))
         return Comparison({**leads, AVERAGE: lead(self.rows, other.rows, shared)}, (names[0], names[1]))
 
 
 def compare(ahead: Results, behind: Results) -> Comparison:
-    """Return by how much the students of ``ahead`` lead those of ``behind``; see :meth:`Results.compare`."""
+    """Return by how much the students of ``ahead`` lead those of ``behind``; see :meth:`Results.compare`.
+
+    Raises:
+        InputError: See :meth:`Results.compare`.
+    """
+    if not isinstance(ahead, Results):
+        raise InputError("ahead", type(ahead).__name__, "results to compare")
     return ahead.compare(behind)

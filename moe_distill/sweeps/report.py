@@ -58,7 +58,9 @@ def report_folder(cfg: DictConfig) -> str:
     runs = [file.parent for file in sorted(folder.glob(f"**/{FILE}"))]
     done = [(run, stages) for run in runs if (stages := stages_of(run)) is not None]
     if not done:
-        raise InputError("name", cfg.name, f"an experiment run before: {folder} holds no {FILE}")
+        raise InputError(
+            "name", cfg.name, f"an experiment of which a job has ended: {folder} holds no {FILE} of one yet"
+        )
     for run, stages in done:
         write_page(run, stages, results)
     # After the pages of its jobs, to which its own page links.

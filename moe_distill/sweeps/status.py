@@ -13,6 +13,7 @@ from moe_distill import terminal
 from moe_distill.errors import InputError
 from moe_distill.results.attempts import LOG, Attempt, attempts_of
 from moe_distill.results.known_rows import FinishedRows
+from moe_distill.results.wording import count
 from moe_distill.store.store import Store
 from moe_distill.sweeps.jobs import DONE, Cell, Sweep
 
@@ -29,7 +30,7 @@ def format_status(sweep: Sweep, folder: Path, results: FinishedRows, forecast: s
         results: The rows that are finished.
         forecast: The cost of the missing stages, as text.
     """
-    table = Table(title=Text(f"{folder.name}: {len(sweep.cells)} cells"), title_justify="left")
+    table = Table(title=Text(f"{folder.name}: {count([len(sweep.cells)], 'job')}"), title_justify="left")
     # "for" is the time spent on all attempts.
     for column in ("cell", "state", "attempts", "for", "last said"):
         table.add_column(column, overflow="fold")

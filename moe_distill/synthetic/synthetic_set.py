@@ -67,6 +67,11 @@ class SyntheticSet(nn.Module):
         self.register_buffer("average", average)
         self.normalisation = Normalisation(provenance.mean, provenance.std, whitening)
 
+    def __repr__(self) -> str:
+        p, (stored, channels, size, _) = self.provenance, self.images.shape
+        images = f"{stored} images of {channels} × {size} × {size}"
+        return f"{p.method}{p.ipc}, expert {p.expert} of {p.dataset}: {images}"
+
     @property
     def tiling(self) -> Tiling:
         """How the stored images are decoded."""

@@ -28,6 +28,7 @@ WRONG = [
     ({"seed": "a"}, "seed=a: a whole number"),
     ({"ipc": 2, "split": "2x1"}, "ipc=2: left out"),
     ({"ipc": 500}, "ipc=500: at most "),
+    ({"test": "digits"}, "test=str: a RealSet"),
     ({"store": ""}, "store=: a path"),
 ]
 

@@ -109,6 +109,7 @@ WRONG = [
     ),
     (tensors(2, 8, 8, labels=[0.0, 1.0]), "labels=torch.float32 of shape"),
     (tensors(2, 8, 8, labels=[-1, 0]), "labels=-1: class numbers from 0"),
+    (tensors(2, 8, 8, labels=[1, 2]), "labels=2: class numbers from 0 without a gap, .*; no image is of 0"),
     (lambda: RealSet.from_tensors(PIXELS, LABELS, ["cat"]), "labels=1: class numbers from 0 to 0"),
     (lambda: RealSet.from_tensors("pixels", LABELS), "images=str: a tensor, or an array of numbers"),
     (lambda: RealSet.from_dataset(3), "dataset=int: a data set with a length"),

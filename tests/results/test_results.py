@@ -75,3 +75,16 @@ def test_a_table_is_escaped_where_a_notebook_shows_it():
     table = Table("a < b", ("x", "y"), [("<script>", "1")])
     assert "<script>" not in table._repr_html_() and "&lt;script&gt;" in table._repr_html_()
     assert str(table) == "a < b\nx         y\n<script>  1"
+
+
+def test_what_cannot_be_compared_is_named():
+    dm, other = results("dm", [0.5, 0.6]), results("idm", [0.5, 0.6], "mlp")
+    modern = md.Results([{**row, "recipe": "modern"} for row in dm.rows])
+    with pytest.raises(md.InputError, match=r"^recipe=None and modern: results of one recipe"):
+        dm.compare(modern)
+    with pytest.raises(md.InputError, match=r"^students=convnet3 and mlp: at least one network"):
+        dm.compare(other)
+    with pytest.raises(md.InputError, match=r"^other=int: results"):
+        dm.compare(3)
+    with pytest.raises(md.InputError, match=r"^ahead=int: results"):
+        md.compare(3, dm)

@@ -51,3 +51,10 @@ def test_each_job_records_one_attempt_and_its_headline_number(homes):
         assert [[one.outcome for one in each] for each in tried] == [["finished"]] * 2
         assert all(0 <= each[0].headline <= 1 for each in tried)
         assert len({each[0].process for each in tried}) == 2
+
+
+def test_forked_jobs_each_send_their_pictures_to_the_dashboard(tmp_path):
+    done = swept(tmp_path, *PAIR, "logger=wandb", "hydra.launcher.warm=true")
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = [*tmp_path.glob("runs/both/*/wandb/offline-run-*")]
+    assert [bool([*run.glob("files/media/**/*.png")]) for run in runs] == [True, True]

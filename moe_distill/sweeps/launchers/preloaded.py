@@ -23,7 +23,8 @@ from moe_distill.config.schema import register
 from moe_distill.sweeps.launchers.warm import NOTE
 
 # Modules that the package imports only inside functions.
-_LATER = ("matplotlib.backends.backend_svg", "scipy.stats", "sklearn.datasets.data", "torch._dynamo", "wandb")
+_LATER = ("matplotlib.backends.backend_svg", "scipy.stats", "sklearn.datasets.data", "torch._dynamo")
+# And not wandb: it makes a folder for pictures when it is imported, which the first job to end would remove.
 # Not imported: the commands, which a job runs as __main__, and the tests for plug-ins, which need pytest.
 _LEFT_OUT = ("__main__", "report", "run", "status", "testing")
 
