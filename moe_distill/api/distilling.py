@@ -74,12 +74,7 @@ def distill(
         >>> synthetic, len(synthetic.dataset())
         (random2x1 of digits: 20 images of 1 × 8 × 8, 20)
     """
-    for name, value in {"train": train, "test": test}.items():
-        if not isinstance(value, RealSet | None) or (name == "train" and value is None):
-            allowed = (
-                "a RealSet: RealSet.from_tensors(images, labels) makes one, as from_dataset and from_folder"
-            )
-            raise InputError(name, type(value).__name__, allowed)
+    _require_real(train=train, **({} if test is None else {"test": test}))
     data = GivenData(train, untested(train) if test is None else test)
     with session(keywords, data, progress) as opened:
         plan: Distillation = opened.pipeline.plan
@@ -87,6 +82,16 @@ def distill(
             make_all(set_stages(plan, opened.runtime.results), opened.runtime)
         seen, _ = plan.data.load(opened.runtime.cache)
         return _of_store(plan.find(opened.runtime.store, seen), opened.runtime.store, data, keywords)
+
+
+def _require_real(**sets: object) -> None:
+    """Refuse arguments that are no sets of real images."""
+    for name, value in sets.items():
+        if not isinstance(value, RealSet):
+            allowed = (
+                "a RealSet: RealSet.from_tensors(images, labels) makes one; so do from_dataset, from_folder"
+            )
+            raise InputError(name, type(value).__name__, allowed)
 
 
 def _of_store(folder: Path, store: Store, data: GivenData, keywords: Mapping[str, Any]) -> DistilledSet:
