@@ -14,7 +14,7 @@ _LINE_EVERY_SECONDS = 30.0
 
 
 class Lines(tqdm):
-    """Progress as lines of a log: one at the start, then one every half minute."""
+    """Progress as lines of a log: one at the start, then one every half minute, and one when it is done."""
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         """Write a line; nothing is drawn over, as a file keeps every drawing."""
@@ -24,7 +24,10 @@ class Lines(tqdm):
         return True
 
     def close(self) -> None:
-        """End without clearing a line."""
+        """End without clearing a line; say so if all steps were taken."""
+        if self in self._instances and self.total and self.n >= self.total:
+            elapsed = self.format_interval(self.format_dict["elapsed"])
+            self.fp.write(f"{self.desc}: {self.n} of {self.total} done in {elapsed}\n")
         self.disable = True
         if self in self._instances:
             self._decr_instances(self)

@@ -15,8 +15,16 @@ def test_a_log_has_lines_that_are_not_drawn_over(capfd, monkeypatch):
     assert [*with_progress("abc", "reading", 3)] == ["a", "b", "c"]
     out, err = capfd.readouterr()
     assert out == "" and "\r" not in err
-    first, *others = err.splitlines()
+    first, *others, last = err.splitlines()
     assert first.startswith("reading: 0 of 3, 00:00 so far") and len(others) == 2
+    assert last == "reading: 3 of 3 done in 00:00"
+
+
+def test_a_log_does_not_call_done_what_was_stopped(capfd):
+    bar = progress_bar("reading", 3)
+    bar.update()
+    bar.close()
+    assert "done" not in capfd.readouterr().err
 
 
 def test_a_terminal_has_a_bar_that_is_gone_at_the_end(capfd, monkeypatch):
