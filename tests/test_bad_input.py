@@ -111,7 +111,7 @@ CASES = [
     (["experts=uneven", "experts.ipcs=7"], "experts.ipcs=7: a list in brackets"),
     (["ipc"], "argument=ipc: did you mean ipc=…?"),
     (["pipeline=evaluate"], "set=idm5x2: a set distilled before; "),
-    (["pipeline=report"], "name=single: an experiment run before"),
+    (["pipeline=report"], "name=single: an experiment of which a job has ended"),
     (["pipeline=workspace"], "pipeline=workspace: with a Weights & Biases key: run `wandb login` once"),
     (
         ["logger=wandb", "logger.mode=online"],

@@ -136,7 +136,7 @@ def test_a_preempted_job_is_requeued_and_ends_in_the_bits_of_a_local_run(slurm, 
 
     (good,) = [table.parent for table in runs.glob("cells/*/results.csv")]
     assert (
-        f" {kept}/{ITERATIONS} [" in (good / "console.log").read_text()
+        f": {kept} of {ITERATIONS}, " in (good / "console.log").read_text()
     )  # where the bar of the second attempt began
     manifest = json.loads((the_set(runs) / "manifest.json").read_text())
     assert (manifest["processes"], manifest["iterations"]) == (2, ITERATIONS)

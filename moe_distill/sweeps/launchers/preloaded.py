@@ -50,8 +50,21 @@ def _import_all() -> None:
         compose("config", ["seed=0"], return_hydra_config=True)
 
 
+@contextlib.contextmanager
+def _without_arrow() -> Iterator[None]:
+    """Keep pyarrow out, which starts a thread: where there is pandas, scikit-learn imports both."""
+    name = "pyarrow"
+    sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        if sys.modules[name] is None:
+            del sys.modules[name]
+
+
 try:
-    _import_all()
+    with _without_arrow():
+        _import_all()
 finally:  # also after an ImportError: the job imports that module itself and reports the error
     gc.freeze()  # the collector would write to every object, and so copy all memory pages into each job
     atexit.register(gc.unfreeze)  # otherwise libraries report the frozen objects as leaks
