@@ -1,14 +1,14 @@
 """Distil real images, or pick some of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from moe_distill.api.plain_errors import with_plain_errors
-from moe_distill.api.session import GivenData, session
+from moe_distill.api.session import DataInMemory, session
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.distillation import RECORDED, Distillation
@@ -20,11 +20,12 @@ from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 Selection = Literal["random", "first", "herding", "kcenter", "kmeans"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class DistilledSet(SyntheticUnion):
     """The sets of all experts, and what made them.
 
     Attributes:
+        key: What the store holds it under.
         seconds: How long the distillation took, whenever it ran; its pretrained networks not included.
         dcor2: Mean unbiased dCor² between the experts through the feature networks; None for one expert.
         settings: What decided the images.
@@ -32,11 +33,12 @@ class DistilledSet(SyntheticUnion):
         keywords: The call's, which :func:`moe_distill.evaluate` starts from.
     """
 
-    seconds: float = 0.0
-    dcor2: float | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    data: GivenData | None = None
-    keywords: Mapping[str, Any] = field(default_factory=dict)
+    key: str
+    seconds: float
+    dcor2: float | None
+    settings: Mapping[str, Any]
+    data: DataInMemory
+    keywords: Mapping[str, Any]
 
 
 @with_plain_errors
@@ -75,7 +77,7 @@ def distill(
         (random2x1 of digits: 20 images of 1 × 8 × 8, 20)
     """
     _require_real(train=train, **({} if test is None else {"test": test}))
-    data = GivenData(train, untested(train) if test is None else test)
+    data = DataInMemory(train, untested(train) if test is None else test)
     with session(keywords, data, progress) as opened:
         plan: Distillation = opened.pipeline.plan
         with opened.tracked():
@@ -94,11 +96,12 @@ def _require_real(**sets: object) -> None:
             raise InputError(name, type(value).__name__, allowed)
 
 
-def _of_store(folder: Path, store: Store, data: GivenData, keywords: Mapping[str, Any]) -> DistilledSet:
+def _of_store(folder: Path, store: Store, data: DataInMemory, keywords: Mapping[str, Any]) -> DistilledSet:
     metadata = store.read_metadata(folder, **RECORDED)
     return DistilledSet(
         SyntheticSet.load(folder).members,
         path=folder,
+        key=folder.name,
         seconds=metadata["cost"]["seconds"],
         dcor2=metadata["dcor2_unbiased"],
         settings=store.manifest(folder)["settings"],

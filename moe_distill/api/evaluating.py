@@ -1,30 +1,20 @@
 """Train networks on a set and test them, and what else a set is judged by."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from moe_distill.api.distilling import DistilledSet
+from moe_distill.api.keywords import settings_of
 from moe_distill.api.plain_errors import with_plain_errors
-from moe_distill.api.session import GivenData, Session, named_by, session
-from moe_distill.config.folders import options
+from moe_distill.api.session import Session
+from moe_distill.api.set_session import SURROUNDINGS, opened_for
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.evaluation.columns import cells_of
 from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.pipelines.evaluate import SetStudents
 from moe_distill.results.results import Results
-from moe_distill.store.store import Store
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
-
-KIND = "given_set"
-# How students are trained, which `like` takes from other results.
-_OF_PROTOCOL = ("students", "recipe", "fusion", "seeds", "mixup_alpha", "mixup_pairing", "student_epochs")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -75,8 +65,8 @@ def evaluate(
         >>> len(md.evaluate(md.random_images(train, 1, **quick), test, students="mlp", seeds=2))
         2
     """
-    if like is not None and (both := [name for name in _OF_PROTOCOL if name in keywords]):
-        raise InputError(both[0], keywords[both[0]], "left out beside like=, which sets it")
+    if like is not None:
+        _require_alike(like, keywords)
     with opened_for(synthetic, test, train, progress, "evaluate", keywords) as (opened, path):
         return _evaluated(opened, path, None if like is None else like.protocol)
 
@@ -99,105 +89,11 @@ def _evaluated(opened: Session, path: str | None, protocol: EvaluationProtocol |
     return Evaluation([cells_of(row) for row in rows], protocol)
 
 
-@contextlib.contextmanager
-def opened_for(
-    synthetic: SyntheticUnion | SyntheticSet,
-    test: RealSet,
-    train: RealSet | None,
-    progress: bool,
-    pipeline: str,
-    keywords: Mapping[str, Any],
-) -> Iterator[tuple[Session, str | None]]:
-    """Open the surroundings of a call about a set.
-
-    Args:
-        synthetic: The set.
-        test: The real test images.
-        train: The real training images, if the set does not know them.
-        progress: Whether long work shows a progress bar.
-        pipeline: The pipeline that the call runs.
-        keywords: The call's keywords.
-
-    Yields:
-        The session, and the path of the set; None for the set of the session's own plan.
-
-    Raises:
-        InputError: The test images do not fit the set.
-    """
-    sets = SyntheticSet.union([synthetic]) if isinstance(synthetic, SyntheticSet) else synthetic
-    if isinstance(sets, DistilledSet):
-        assert sets.data is not None
-        known, start = sets.data.train if train is None else train, sets.keywords
-    else:
-        known = DescribedData.of(sets) if train is None else train
-        with named_by(keywords):
-            start = {"method": _method_of(sets), "ipc": sets.provenance.ipc, "noe": len(sets.members)}
-    merged = {**start, **keywords}
-    merged["options"] = {**start.get("options", {}), **keywords.get("options", {})}
-    if "split" in keywords:
-        merged = {name: value for name, value in merged.items() if name not in ("ipc", "noe")}
-    data = GivenData(known, _as_seen(test, known))
-    with session(merged, data, progress, pipeline) as opened:
-        path = None if isinstance(sets, DistilledSet) else str(_path_of(sets, opened.runtime.store))
-        yield opened, path
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class DescribedData(RealSet):
-    """The real training images of a set that was read from a file: all that the file tells of them.
-
-    Args:
-        known_fingerprint: Their fingerprint.
-    """
-
-    known_fingerprint: str = ""
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """The fingerprint of the images, which are not here."""
-        return self.known_fingerprint
-
-    @classmethod
-    def of(cls, sets: SyntheticUnion) -> "DescribedData":
-        """Return what a set tells of the images that it was distilled from."""
-        p, (_, channels, size, _) = sets.provenance, sets.members[0].images.shape
-        return cls(
-            images_NCHW=torch.zeros(0, channels, size, size, dtype=torch.uint8),
-            labels_N=torch.zeros(0, dtype=torch.long),
-            classes=tuple(p.classes),
-            mean=tuple(p.mean),
-            std=tuple(p.std),
-            name=p.dataset,
-            variant=p.data_variant,
-            whitening=sets.members[0].normalisation.whitening,
-            known_fingerprint=p.data_fingerprint,
-        )
-
-
-def _method_of(sets: SyntheticUnion) -> str:
-    """Return the method of a set, whose recipe is the usual one; ``random`` for several or an unknown one."""
-    methods = {member.provenance.method for member in sets.members}
-    return methods.pop() if len(methods) == 1 and methods <= {*options("method")} else "random"
-
-
-def _as_seen(test: RealSet, train: RealSet) -> RealSet:
-    """Return the test images normalised as the training images.
-
-    Raises:
-        InputError: They have other classes or another shape.
-    """
-    for what in ("classes", "channels", "size"):
-        if getattr(test, what) != getattr(train, what):
-            raise InputError(
-                "test", f"{what} {getattr(test, what)}", f"the set's {what}, {getattr(train, what)}"
-            )
-    return replace(test, mean=train.mean, std=train.std, whitening=train.whitening)
-
-
-def _path_of(sets: SyntheticUnion, store: Store) -> Path:
-    """Return the file or folder of a set; one that was made or changed in memory is written to the store."""
-    if sets.path is not None and SyntheticSet.load(sets.path).fingerprint() == sets.fingerprint():
-        return sets.path
-
-    folder = store.obtain(KIND, {"fingerprint": sets.fingerprint()}, sets.save)
-    return folder if len(sets.members) > 1 else folder / "expert_0.safetensors"
+def _require_alike(like: Evaluation, keywords: Mapping[str, Any]) -> None:
+    """Refuse what cannot be taken as a model, and keywords that would have no effect beside it."""
+    if not isinstance(like, Evaluation) or like.protocol is None:
+        raise InputError("like", type(like).__name__, "results of one set, as md.evaluate returned them")
+    settings = settings_of(keywords)
+    for name, value in settings.items():
+        if name.partition(".")[0] not in SURROUNDINGS:
+            raise InputError(name, value, "left out beside like=, which says how students are trained")

@@ -72,10 +72,7 @@ def call_of(keywords: Mapping[str, Any]) -> Call:
         ['method=dm', 'ipc=5', '++method.lr=0.1']
     """
     call = Call()
-    more = keywords.get("options") or {}
-    if not isinstance(more, Mapping):
-        raise InputError("options", more, 'settings by key, such as {"method.lr": 0.1}')
-    for name, value in {**keywords, **more}.items():
+    for name, value in settings_of(keywords).items():
         group, dot, field = name.partition(".")
         key = f"{_KEYS.get(group, group)}{dot}{field}"
         if key == "students":
@@ -86,9 +83,25 @@ def call_of(keywords: Mapping[str, Any]) -> Call:
             call.overrides.append(f"diversity={call.offer('diversity/measure', value)}")
         elif key == "method" and not isinstance(value, str):
             call.set(key, _as_method(value))
-        elif key != "options":
+        else:
             call.set(key, value)
     return call
+
+
+def settings_of(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all values that a call sets; those of ``options`` have keys with dots.
+
+    Raises:
+        InputError: ``options`` is no mapping.
+
+    Example:
+        >>> settings_of({"method": "dm", "options": {"method.lr": 0.1}})
+        {'method': 'dm', 'method.lr': 0.1}
+    """
+    options = keywords.get("options") or {}
+    if not isinstance(options, Mapping):
+        raise InputError("options", options, 'settings by key, such as {"method.lr": 0.1}')
+    return {**{name: value for name, value in keywords.items() if name != "options"}, **options}
 
 
 def _set_students(call: Call, students: Any) -> None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from moe_distill.api.distilling import DistilledSet
-from moe_distill.api.evaluating import opened_for
 from moe_distill.api.plain_errors import with_plain_errors
+from moe_distill.api.set_session import opened_for
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.evaluation.columns import cells_of

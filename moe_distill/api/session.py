@@ -21,7 +21,7 @@ from moe_distill.store.identity import describe, key, word_of
 from moe_distill.terminal import quiet
 
 
-class GivenData:
+class DataInMemory:
     """Real images in memory as a source of data.
 
     Args:
@@ -84,7 +84,7 @@ class Session:
 
 @contextlib.contextmanager
 def session(
-    keywords: Mapping[str, Any], data: GivenData | None, progress: bool = True, pipeline: str = "distill"
+    keywords: Mapping[str, Any], data: DataInMemory | None, progress: bool = True, pipeline: str = "distill"
 ) -> Iterator[Session]:
     """Compose a call's configuration and open its surroundings; whatever it changes is put back.
 
@@ -127,7 +127,7 @@ def named_by(keywords: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
-def _called(keywords: Mapping[str, Any], data: GivenData | None, pipeline: str) -> Call:
+def _called(keywords: Mapping[str, Any], data: DataInMemory | None, pipeline: str) -> Call:
     """Return the overrides and objects of a call."""
     keywords = {name: value for name, value in keywords.items() if name != "config_dir"}
     call = call_of({"logger": "none", **keywords})

@@ -9,6 +9,7 @@ import torch
 from own_parts import MeanGap, Shrinking, TinyNet, faded
 
 import moe_distill as md
+from moe_distill.api.keywords import settings_of
 
 
 def made(store, kind):
@@ -90,8 +91,40 @@ def test_results_taken_as_a_model_decide_students_recipe_and_seeds(digits, usual
     second = md.evaluate(md.coreset(train, 2, "first", **usual), test, like=first)
     for column in ("architecture", "recipe", "recipe_key", "epochs", "seed"):
         assert [row[column] for row in first.rows] == [row[column] for row in second.rows]
-    with pytest.raises(md.InputError, match=r"^seeds=3: left out beside like="):
-        md.evaluate(md.random_images(train, 2, **usual), test, like=first, seeds=3)
+    with pytest.raises(md.InputError, match=r"^like=Results: results of one set, as md.evaluate returned"):
+        md.evaluate(md.random_images(train, 2, **usual), test, like=first + second)
+
+
+@pytest.mark.parametrize("keywords", [{"seeds": 3}, {"options": {"recipe.epochs": 5}}, {"scale": "paper"}])
+def test_what_results_decide_cannot_be_set_beside_them(digits, usual, keywords):
+    train, test = digits
+    random = md.random_images(train, 1, **usual)
+    first = md.evaluate(random, test, students="mlp", seeds=1)
+    ((name, _),) = settings_of(keywords).items()
+    with pytest.raises(md.InputError, match=rf"^{name}=\w+: left out beside like="):
+        md.evaluate(random, test, like=first, **keywords)
+
+
+OTHER_SETS = [{"ipc": 3}, {"split": "1x2"}, {"scale": "small"}, {"options": {"method.lr": 0.5}}, {"seed": 1}]
+
+
+@pytest.mark.parametrize("keywords", OTHER_SETS)
+def test_keywords_of_another_set_are_refused(digits, usual, tmp_path, keywords):
+    train, test = digits
+    synthetic = md.distill(train, method="dm", ipc=2, noe=1, **usual)
+    ((name, _),) = settings_of(keywords).items()
+    with pytest.raises(md.InputError, match=rf"^{name}=\S+: left out: with it, it would be another set"):
+        md.evaluate(synthetic, test, students="mlp", **keywords)
+    assert not made(tmp_path / "store", "result")
+
+
+def test_a_set_is_evaluated_in_another_store_too(digits, usual, tmp_path):
+    train, test = digits
+    synthetic = md.random_images(train, 2, **usual)
+    elsewhere = str(tmp_path / "elsewhere")
+    (row,) = md.evaluate(synthetic, test, students="mlp", seeds=1, store=elsewhere).rows
+    assert row["set_fingerprint"] == synthetic.fingerprint()
+    assert made(tmp_path / "elsewhere", "result") and not made(tmp_path / "store", "result")
 
 
 def test_a_set_that_was_read_or_changed_is_evaluated_as_it_is(digits, usual, tmp_path):
@@ -106,6 +139,9 @@ def test_a_set_that_was_read_or_changed_is_evaluated_as_it_is(digits, usual, tmp
         again.members[0].images.zero_()
     of_changed = md.evaluate(again, test, **common)
     assert of_changed.rows[0]["set_fingerprint"] == again.fingerprint() != made_now.fingerprint()
+    with torch.no_grad():
+        made_now.members[0].images.zero_()
+    assert md.evaluate(made_now, test, **common).rows[0]["set_fingerprint"] == again.fingerprint()
     both = md.SyntheticSet.union([made_now, again])
     assert [row["noe"] for row in md.evaluate(both, test, **common).rows] == [2]
 
