@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from moe_distill.config.in_program import composed
+from moe_distill.config.composing import configured
 from moe_distill.config.schema import experiments_dir
 from moe_distill.results.frames import texts_of
 from moe_distill.results.known_rows import FinishedRows
@@ -57,7 +57,7 @@ mean is said in the README beside them.
 def _question(name: str) -> Any:
     # No job has an output folder here, and nothing is written to this one.
     overrides = [f"+experiment={name}", f"scale={SCALE}", "paths.output=nowhere"]
-    with composed(overrides, {}) as configuration:
+    with configured(overrides, {}) as configuration:
         return instantiate(configuration.config.question, _convert_="all")
 
 

@@ -24,12 +24,12 @@ from moe_distill.config.flags import COMMANDS, TREE, check_flags, showing
 from moe_distill.config.folders import check_folders, conf_dir, folders_of, searching
 from moe_distill.config.overrides import check_here, check_split, check_typed
 from moe_distill.config.refusals import one_line, unparsable
-from moe_distill.config.resolving import check_paths, errors_as_typed, own_error, resolve_and_check
+from moe_distill.config.resolving import check_paths, errors_as_typed, input_error_of, resolve_and_check
 from moe_distill.config.schema import output_key, register, written_folders
 from moe_distill.errors import InputError, LostRank
 from moe_distill.results.attempts import attempt
 from moe_distill.store.disk import as_input_error, explain_disk_errors
-from moe_distill.store.identity import key, word_of
+from moe_distill.store.identity import key
 from moe_distill.store.locks import locked
 from moe_distill.sweeps.looking import current_look, look_of, looking
 from moe_distill.terminal import PROGRAM, command_line, say, say_at_once, show, traceback_of, write_error
@@ -69,14 +69,10 @@ def _run(cfg: DictConfig) -> float | None:
         if _is_single_run():
             _check_question(cfg)
             _print_forecast(cfg, pipeline, runtime)
-        _open_tracker(runtime.tracker, pipeline, resolved)
-        failed = True
-        try:
-            with _profiling(cfg.profile, output):
-                headline: dict[str, Any] = pipeline.run(runtime)
-            failed = False
-        finally:
-            runtime.tracker.finish(failed)
+        from moe_distill.pipelines.tracked import tracked  # here, as it imports torch
+
+        with tracked(pipeline, runtime, resolved), _profiling(cfg.profile, output):
+            headline: dict[str, Any] = pipeline.run(runtime)
         record.headline = headline.get("accuracy")
     return record.headline
 
@@ -125,22 +121,6 @@ def _instantiate(cfg: DictConfig) -> tuple[dict[str, Any], Any, Any]:
     return resolved, runtime, pipeline.sharing(DataCache())
 
 
-def _open_tracker(tracker: Any, pipeline: Any, resolved: dict[str, Any]) -> None:
-    """Open the experiment tracker, except for pipelines without a plan such as a report or an import."""
-    from moe_distill.evaluation.headline import wandb_config
-
-    if pipeline.main_plan is not None:
-        identity = key([resolved["name"], resolved["scale_name"], pipeline])
-        axes = wandb_config(
-            pipeline.main_plan,
-            dataset=resolved["data"]["name"],
-            scale=resolved["scale_name"],
-            ipc=resolved["ipc"],
-            noe=resolved["noe"],
-        )
-        tracker.open(word_of(type(pipeline)), identity, axes, resolved)
-
-
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")
 def _hydra_main(cfg: DictConfig) -> float | None:
     try:
@@ -148,7 +128,7 @@ def _hydra_main(cfg: DictConfig) -> float | None:
         check_split(HydraConfig.get().overrides.task)
         return run(cfg)
     except Exception as error:  # here, as outside of this function Hydra prints its own report first
-        if (ours := own_error(error)) is not None:
+        if (ours := input_error_of(error)) is not None:
             _fail(str(ours))
         if isinstance(error, HydraException | OmegaConfBaseException):
             _fail(one_line(error))
@@ -181,7 +161,7 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except (InputError, HydraException, OmegaConfBaseException) as error:
-            _fail(str(own_error(error) or one_line(error)))
+            _fail(str(input_error_of(error) or one_line(error)))
         except Exception as error:
             if (line := unparsable(error)) is not None:
                 _fail(line)

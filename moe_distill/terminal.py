@@ -4,6 +4,7 @@ import contextlib
 import logging
 import shlex
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from traceback import TracebackException
@@ -119,6 +120,14 @@ def write_error(line: str) -> None:
             bar.close()
     sys.stderr.write(f"{printable(line)}\n")
     sys.stderr.flush()
+
+
+def warn(line: str) -> None:
+    """Write a warning to stderr; where :func:`quiet` holds, as in Python calls, it is a Python warning."""
+    if _quiet.get() is not None:
+        warnings.warn(line, stacklevel=2)
+    else:
+        write_error(f"warning: {line}")
 
 
 def traceback_of(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from moe_distill.diversity.measures import Measure
 from moe_distill.errors import InputError, within
 from moe_distill.methods.base import Method
 from moe_distill.models.base import Network
-from moe_distill.models.own_network import OwnNetwork
+from moe_distill.models.module_network import ModuleNetwork
 from moe_distill.store.identity import word_of
 
 # Keywords that read better in Python, and the configuration's keys for them.
@@ -150,13 +150,13 @@ def as_factory(network: Any) -> Any:
     made_by = _made_by(network)
     if isinstance(made_by, type) and issubclass(made_by, Network):
         return network if isinstance(network, partial) else partial(network)
-    return partial(OwnNetwork, builder=network)
+    return partial(ModuleNetwork, builder=network)
 
 
 def _made_by(value: Any) -> Any:
     """Return the class or function that a value is, is a partial of, or was made by."""
     if isinstance(value, partial):
-        inner = value.keywords.get("builder") if value.func is OwnNetwork else None
+        inner = value.keywords.get("builder") if value.func is ModuleNetwork else None
         return _made_by(inner or value.func)
     return value if hasattr(value, "__name__") else type(value)
 

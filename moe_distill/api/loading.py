@@ -33,5 +33,5 @@ def load_dataset(name: str, root: str | None = None, **options: Any) -> tuple[Re
         fields["data.root"] = str(root)
     keywords = {"data": name, "method": "random", **more, "options": fields}
     with session(keywords, None) as opened:
-        train, test = opened.composed.build("data").load(opened.runtime.cache)
+        train, test = opened.configuration.build("data").load(opened.runtime.cache)
     return train, test

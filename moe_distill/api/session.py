@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from moe_distill.api.keywords import Call, call_of
+from moe_distill.config.composing import Configuration, configured
 from moe_distill.config.folders import require_new, searching
-from moe_distill.config.in_program import Composed, composed
 from moe_distill.config.schema import NAMELESS, run_dir
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
-from moe_distill.evaluation.headline import wandb_config
+from moe_distill.pipelines.tracked import tracked
 from moe_distill.stopping import interruptible
-from moe_distill.store.identity import describe, key, word_of
+from moe_distill.store.identity import describe
 from moe_distill.terminal import quiet
 
 
@@ -51,35 +51,18 @@ class Session:
     """The surroundings of one call.
 
     Attributes:
-        composed: The checked configuration.
+        configuration: The checked configuration.
         runtime: Where and how the call works.
         pipeline: What it runs.
     """
 
-    composed: Composed
+    configuration: Configuration
     runtime: Runtime
     pipeline: Any
 
-    @contextlib.contextmanager
-    def tracked(self) -> Iterator[None]:
-        """Show what the block does on the experiment tracker; without ``logger="wandb"`` there is none."""
-        resolved, plan = self.composed.resolved, self.pipeline.main_plan
-        axes = wandb_config(
-            plan,
-            dataset=resolved["data"]["name"],
-            scale=resolved["scale_name"],
-            ipc=resolved["ipc"],
-            noe=resolved["noe"],
-        )
-        identity = key([resolved["name"], resolved["scale_name"], self.pipeline])
-        tracker: Any = self.runtime.tracker
-        tracker.open(word_of(type(self.pipeline)), identity, axes, resolved)
-        failed = True
-        try:
-            yield
-            failed = False
-        finally:
-            tracker.finish(failed)
+    def tracked(self) -> contextlib.AbstractContextManager[None]:
+        """Show what a block does on the experiment tracker; without ``logger="wandb"`` there is none."""
+        return tracked(self.pipeline, self.runtime, self.configuration.resolved)
 
 
 @contextlib.contextmanager
@@ -101,7 +84,7 @@ def session(
     threads = torch.get_num_threads()
     with named_by(keywords), quiet(progress), interruptible():
         call = _called(keywords, data, pipeline)
-        with composed(call.overrides, call.objects) as configuration:
+        with configured(call.overrides, call.objects) as configuration:
             try:
                 yield Session(configuration, configuration.build("runtime"), configuration.build("pipeline"))
             finally:

@@ -13,8 +13,8 @@ from moe_distill.config.objects import offered
 from moe_distill.config.plugins import differs, folder_of, plugins, yamls
 from moe_distill.errors import InputError
 
-_OWN_FOLDER = ("--config-dir", "-cd")
-_OWN_PRIMARY = ("--config-name", "-cn")
+_FOLDER_FLAGS = ("--config-dir", "-cd")
+_PRIMARY_FLAGS = ("--config-name", "-cn")
 _SEARCHPATH = "hydra.searchpath"
 _named: ContextVar[Sequence[Path]] = ContextVar("named", default=())
 
@@ -58,8 +58,8 @@ def folders(arguments: Sequence[str] | None = None) -> list[Path]:
 
 def folders_of(arguments: Sequence[str]) -> list[Path]:
     """Return the folders of yamls that a command line names, by ``--config-dir`` or ``hydra.searchpath``."""
-    own = _value_of(_OWN_FOLDER, arguments)
-    folders = [Path(own).absolute()] if own else []
+    config_dir = _value_of(_FOLDER_FLAGS, arguments)
+    folders = [Path(config_dir).absolute()] if config_dir else []
     places = [*_in_primary([Path(conf_dir()), *folders], arguments), *_on_command_line(arguments)]
     return [*folders, *filter(None, map(folder_named, places))]
 
@@ -155,7 +155,7 @@ def _on_command_line(arguments: Sequence[str]) -> Iterator[str]:
 
 def _in_primary(known: Sequence[Path], arguments: Sequence[str]) -> Sequence[str]:
     """Return the search path that a user's own primary yaml sets."""
-    name = _value_of(_OWN_PRIMARY, arguments)
+    name = _value_of(_PRIMARY_FLAGS, arguments)
     if name is None:
         return []
     for file in (folder / f"{name.removesuffix('.yaml')}.yaml" for folder in known):

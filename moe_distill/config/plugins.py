@@ -63,8 +63,8 @@ def folder_of(package: str, *inside: str) -> Path | None:
     top, *inner = package.split(".")
     spec = importlib.util.find_spec(top) if top else None
     places = (spec and spec.submodule_search_locations) or ()
-    found = (Path(place, *inner, *inside) for place in places)
-    return next((folder for folder in found if folder.is_dir()), None)
+    folders = (Path(place, *inner, *inside) for place in places)
+    return next((folder for folder in folders if folder.is_dir()), None)
 
 
 def yamls(folder: Path) -> list[str]:

@@ -103,14 +103,14 @@ def errors_as_typed(cfg: DictConfig) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        input_error = own_error(error) or _of_a_builder(error)
+        input_error = input_error_of(error) or _of_a_builder(error)
         if input_error is None:
             raise
         key = typed_key(input_error.key, written)
         raise InputError(key, input_error.value, input_error.allowed) from error
 
 
-def own_error(error: BaseException | None) -> InputError | None:
+def input_error_of(error: BaseException | None) -> InputError | None:
     """Return the InputError among an error and its causes, with its full path, or None."""
     path = ""
     while error is not None and not isinstance(error, InputError):

@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from moe_distill.config.folders import conf_dir, options, require_one
 from moe_distill.config.objects import node_of, offered
 from moe_distill.config.plugins import plugins, problems
-from moe_distill.terminal import write_error
+from moe_distill.terminal import warn
 
 _LIBRARIES = ("timm", "torchvision")
 
@@ -41,17 +41,17 @@ class NamedSource(ConfigSource):
 
     def is_config(self, config_path: str) -> bool:
         """Return True if a path, such as ``model/timm/convnext_atto``, is an option's."""
-        return self._found(config_path) is not None
+        return self._option_at(config_path) is not None
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Return an option's configuration."""
-        group, node = self._found(config_path) or ("", {})
+        group, node = self._option_at(config_path) or ("", {})
         # Students stand side by side in one mapping, whatever their names.
         header = {"package": "students" if group == "students" else None}
         config = OmegaConf.create(node)
         return ConfigResult(config=config, path=self.full_path(), provider=self.provider, header=header)
 
-    def _found(self, config_path: str) -> tuple[str, dict[str, Any]] | None:
+    def _option_at(self, config_path: str) -> tuple[str, dict[str, Any]] | None:
         """Return the group and the node of a path's option, or None: both may have slashes in their names."""
         parts = config_path.removesuffix(".yaml").split("/")
         for cut in range(1, len(parts)):
@@ -171,5 +171,5 @@ class NamedOptions(SearchPathPlugin):
 
 @functools.cache
 def _warn(problem: str) -> None:
-    """Print a warning, once in a process, which may compose many configurations."""
-    write_error(f"warning: {problem}")
+    """Warn of a problem, once in a process, which may compose many configurations."""
+    warn(problem)

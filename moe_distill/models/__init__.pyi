@@ -3,7 +3,7 @@ from .base import Network
 from .convnet import ConvNet
 from .library import LibraryNetwork
 from .mlp import MLP
-from .own_network import OwnNetwork
+from .module_network import ModuleNetwork
 from .resnet import ResNet10, ResNet18
 from .timm_network import TimmNetwork
 from .torchvision_network import TorchvisionNetwork
@@ -16,8 +16,8 @@ __all__ = [
     "AlexNet",
     "ConvNet",
     "LibraryNetwork",
+    "ModuleNetwork",
     "Network",
-    "OwnNetwork",
     "ResNet10",
     "ResNet18",
     "TimmNetwork",

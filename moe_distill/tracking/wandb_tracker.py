@@ -80,6 +80,7 @@ class WandbTracker:
         self.project, self.mode, self.group, self.folder = project, mode, group, Path(folder)
         self.run: Any = None
         self.point: dict[str, object] = {}
+        self.variables: list[str] = []  # of the environment, set for the time of the run
 
     def open(
         self, job_type: str, identity: str, axes: Mapping[str, object], settings: Mapping[str, object]
@@ -101,8 +102,8 @@ class WandbTracker:
         if self.mode == "online":
             require_key("logger.mode", self.mode, "offline, or ")
         # By default wandb writes into the home folder, which on clusters is often small.
-        for variable in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
-            os.environ.setdefault(variable, str(self.folder / "wandb"))
+        self.variables = [name for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR") if name not in os.environ]
+        os.environ.update(dict.fromkeys(self.variables, str(self.folder / "wandb")))
         self.folder.mkdir(parents=True, exist_ok=True)
         plain = {name: value for name, value in settings.items() if not isinstance(value, dict | list)}
         branches = {name: value for name, value in settings.items() if name not in plain}
@@ -130,8 +131,8 @@ class WandbTracker:
                 group=self.group,
                 name=self.folder.name,
                 dir=str(self.folder),
-                # A run that an earlier job of this process left open must not swallow this one.
-                reinit="finish_previous",
+                # One that is open in this process, such as a notebook's, goes on beside it.
+                reinit="create_new",
                 settings=wandb.Settings(silent=True, console="off"),
             )
         except wandb.Error as error:
@@ -184,6 +185,8 @@ class WandbTracker:
         if self.run is not None:
             self.run.log(self.point)
             self.run.finish(exit_code=int(failed))
+        for name in self.variables:
+            os.environ.pop(name, None)
 
 
 def require_key(name: str, value: object, otherwise: str = "") -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from own_parts import MeanGap, Shrinking, TinyNet, faded
+from users_parts import MeanGap, Shrinking, TinyNet, faded
 
 import moe_distill as md
 from moe_distill.api.keywords import settings_of
@@ -64,13 +64,13 @@ def test_parts_of_ones_own_in_place_of_names(digits, usual):
     )
     (member, _), network = synthetic.settings["roster"], synthetic.settings["network"]
     assert member["method"] == {
-        "_target_": "own_parts.Shrinking",
-        "init": {"_target_": "own_parts.faded"},
+        "_target_": "users_parts.Shrinking",
+        "init": {"_target_": "users_parts.faded"},
         "iterations": 3,
         "lr": 0.25,
     }
-    assert network == {"_target_": "OwnNetwork", "builder": {"_target_": "own_parts.TinyNet"}}
-    assert synthetic.settings["diversity"]["measure"] == {"_target_": "own_parts.MeanGap"}
+    assert network == {"_target_": "ModuleNetwork", "builder": {"_target_": "users_parts.TinyNet"}}
+    assert synthetic.settings["diversity"]["measure"] == {"_target_": "users_parts.MeanGap"}
     assert synthetic.settings["optimizer"] == {"_target_": "torch.Adam"}
     # Each image starts at half contrast and shrinks; of Adam's three steps each is about the learning rate.
     images, _ = synthetic.members[0].decode()

@@ -1,8 +1,8 @@
 """Keywords of a call that are wrong are named, with what is allowed, before any work."""
 
 import pytest
-from own_parts import TinyNet
 from torch import nn
+from users_parts import TinyNet
 
 import moe_distill as md
 from moe_distill.api.keywords import call_of

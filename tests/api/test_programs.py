@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from own_parts import TinyNet
+from users_parts import TinyNet
 
 import moe_distill as md
 

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from moe_distill.config.checking import check
 from moe_distill.config.folders import conf_dir
 from moe_distill.config.refusals import one_line
-from moe_distill.config.resolving import own_error, resolve_and_check
+from moe_distill.config.resolving import input_error_of, resolve_and_check
 from moe_distill.config.schema import Config
 from moe_distill.errors import InputError
 from moe_distill.experts import roster
@@ -126,7 +126,7 @@ def test_composition_refuses_unknown_keys_options_and_wrong_types_in_one_line(co
 def test_what_was_taken_away_or_put_in_a_nodes_place_is_named_once_in_one_line(composed, override, said):
     with pytest.raises((InputError, HydraException, OmegaConfBaseException)) as refused:
         resolve_and_check(composed(override))
-    line = str(own_error(refused.value) or one_line(refused.value))
+    line = str(input_error_of(refused.value) or one_line(refused.value))
     assert line.startswith(said) and "\n" not in line
 
 

@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from test_refused import build, usual
 
 from moe_distill.config.refusals import one_line
-from moe_distill.config.resolving import own_error
+from moe_distill.config.resolving import input_error_of
 from moe_distill.errors import InputError
 from moe_distill.experts.filling import Presets
 from moe_distill.methods.dm import DM
@@ -61,7 +61,7 @@ TYPED = {
 def test_a_slip_is_answered_by_what_was_meant(composed, typed):
     with pytest.raises((InputError, HydraException, OmegaConfBaseException)) as caught:
         build(composed(*usual(*typed.split())))
-    line = str(own_error(caught.value) or one_line(caught.value))
+    line = str(input_error_of(caught.value) or one_line(caught.value))
     assert line.endswith(f"did you mean {TYPED[typed]}?") and "\n" not in line
     assert line.count(",") == 0  # no list
 
@@ -81,7 +81,7 @@ def test_a_slip_is_answered_by_what_was_meant(composed, typed):
 def test_where_nothing_is_near_what_there_is_is_listed(composed, typed):
     with pytest.raises((InputError, HydraException, OmegaConfBaseException)) as caught:
         build(composed(*usual(typed)))
-    line = str(own_error(caught.value) or one_line(caught.value))
+    line = str(input_error_of(caught.value) or one_line(caught.value))
     assert "did you mean" not in line and line.count(",") >= 2
 
 

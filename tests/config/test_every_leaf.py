@@ -13,7 +13,7 @@ from test_configs import JOBS
 
 from moe_distill.config.checking import check, check_groups
 from moe_distill.config.folders import conf_dir, options
-from moe_distill.config.resolving import check_paths, own_error, resolve_and_check
+from moe_distill.config.resolving import check_paths, input_error_of, resolve_and_check
 from moe_distill.config.schema import Config, register
 from moe_distill.errors import InputError
 
@@ -154,7 +154,7 @@ def unbuilt(node):
     try:
         instantiate(OmegaConf.create(node), _convert_="all")
     except Exception as error:
-        return own_error(error)
+        return input_error_of(error)
     return None
 
 

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from moe_distill.config.refusals import one_line
-from moe_distill.config.resolving import check_paths, errors_as_typed, own_error, resolve_and_check
+from moe_distill.config.resolving import check_paths, errors_as_typed, input_error_of, resolve_and_check
 from moe_distill.errors import InputError
 
 USUAL = {"scale": "smoke", "logger": "none", "threads": "1", "trainer": "cpu", "data": "digits"}
@@ -103,7 +103,7 @@ def build(cfg):
 def test_what_is_typed_is_refused_by_its_key_with_what_is_allowed(composed, given, said):
     with pytest.raises((InputError, HydraException, OmegaConfBaseException)) as refused:
         build(composed(*usual(*given)))
-    line = str(own_error(refused.value) or one_line(refused.value))
+    line = str(input_error_of(refused.value) or one_line(refused.value))
     assert line.startswith(said) and "\n" not in line
 
 
@@ -114,7 +114,7 @@ def test_a_value_is_refused_by_its_key_with_what_is_allowed(composed, typed, sai
     OmegaConf.update(cfg, key, OmegaConf.from_dotlist([typed.replace(key, "value", 1)]).value, force_add=True)
     with pytest.raises(Exception) as refused:  # Hydra wraps what a class refuses
         build(cfg)
-    line = str(own_error(refused.value))
+    line = str(input_error_of(refused.value))
     assert line.startswith(said) and "\n" not in line
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from moe_distill.errors import FieldError, InputError
 from moe_distill.models.base import rehearse
-from moe_distill.models.own_network import OwnNetwork
+from moe_distill.models.module_network import ModuleNetwork
 from moe_distill.models.torchvision_network import TorchvisionNetwork
 from moe_distill.models.weights import WeightsFile
 from moe_distill.seeding import stream
@@ -188,7 +188,7 @@ def of_anything(**known):
 
 @pytest.mark.parametrize("builder", [of_numbers, of_nothing, of_anything, partial(of_numbers, img_size=8)])
 def test_a_network_of_ones_own_is_called_with_what_it_takes(builder):
-    network = OwnNetwork(channels=3, classes=10, size=8, builder=builder)
+    network = ModuleNetwork(channels=3, classes=10, size=8, builder=builder)
     assert network.feature_dim == 4 and network(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
     images = torch.randn(2, 3, 8, 8, generator=stream(0, "x"))
     torch.testing.assert_close(network(images), network.classifier(network.embed(images)))
@@ -197,6 +197,6 @@ def test_a_network_of_ones_own_is_called_with_what_it_takes(builder):
 def test_networks_of_ones_own_that_cannot_serve_are_named():
     shape = {"channels": 3, "classes": 7, "size": 8}
     with pytest.raises(InputError, match="a network whose last layer is linear, to 7"):
-        rehearse(partial(OwnNetwork, builder=of_nothing), **shape)
+        rehearse(partial(ModuleNetwork, builder=of_nothing), **shape)
     with pytest.raises(FieldError, match=r"builder=int: a function that returns a torch.nn.Module"):
-        rehearse(partial(OwnNetwork, builder=int), **shape)
+        rehearse(partial(ModuleNetwork, builder=int), **shape)

@@ -1,12 +1,14 @@
 """What a run tracks with Weights & Biases, read back from its offline files by wandb's own reader."""
 
 import json
+import os
 
 import pytest
 import wandb
 from conftest_wandb import clean_environment, read
 from PIL import Image
 
+import moe_distill as md
 from moe_distill.errors import InputError
 from moe_distill.results.rows import COLUMNS
 from moe_distill.sweeps.looking import REPORT
@@ -202,3 +204,23 @@ def test_a_run_that_the_server_refuses_is_one_line(suite, monkeypatch):
     ) as e:
         suite(*ONE, "method=dm", f"paths.output={suite.home / 'refused'}")
     assert "\n" not in str(e.value)
+
+
+def test_a_python_call_is_tracked_where_it_asks_for_it_and_leaves_the_callers_run_open(suite, tmp_path):
+    train, test = md.load_dataset("digits")
+    usual = {"scale": "smoke", "threads": 1, "progress": False, "store": str(tmp_path / "store")}
+    theirs = wandb.init(mode="offline", dir=str(tmp_path / "theirs"), settings=wandb.Settings(silent=True))
+    before = dict(os.environ)
+    shown = {"runs": str(tmp_path / "runs"), "logger": "wandb"}
+    synthetic = md.distill(train, method="dm", ipc=1, noe=1, **shown, **usual)
+    results = md.evaluate(synthetic, test, students="mlp", seeds=1)
+    assert os.environ == before
+    theirs.log({"still": 1})
+    theirs.finish()
+    runs = [read(folder) for folder in sorted((tmp_path / "runs" / "single").glob("wandb/offline-run-*"))]
+    assert [(run.about["job_type"], run.told["state"]) for run in runs] == [
+        ("distill", "finished"),
+        ("evaluate", "finished"),
+    ]
+    assert [point["iteration"] for point in runs[0].history if "expert_0/loss" in point] == [1, 2, 3]
+    assert runs[1].summary["accuracy"] == pytest.approx(results.accuracy)

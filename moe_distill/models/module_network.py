@@ -21,7 +21,7 @@ _NAMES = {
 
 
 @checked
-class OwnNetwork(Network):
+class ModuleNetwork(Network):
     """A network that a class or function of the user's own makes; its last linear layer is the classifier.
 
     The class or function is called with what it takes of ``channels`` (or ``in_channels``, ``in_chans``),
@@ -39,7 +39,7 @@ class OwnNetwork(Network):
     Example:
         >>> def tiny(num_classes):
         ...     return nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, num_classes))
-        >>> network = OwnNetwork(channels=1, classes=10, size=8, builder=tiny)
+        >>> network = ModuleNetwork(channels=1, classes=10, size=8, builder=tiny)
         >>> network.feature_dim, network(torch.zeros(2, 1, 8, 8)).shape
         (5, torch.Size([2, 10]))
     """
