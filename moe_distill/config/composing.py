@@ -19,12 +19,13 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from moe_distill.config.flags import check_flags
 from moe_distill.config.folders import conf_dir, folders_of, named_folders, searching
 from moe_distill.config.objects import Objects, offering
 from moe_distill.config.overrides import check_split
-from moe_distill.config.refusals import one_line
+from moe_distill.config.refusals import one_line, unparsable
 from moe_distill.config.resolving import errors_as_typed, resolve_and_check
 from moe_distill.config.schema import register
 from moe_distill.errors import InputError
@@ -101,7 +102,7 @@ def configured(overrides: Sequence[str], objects: Objects) -> Iterator[Configura
         objects: Objects that options name, see :func:`~moe_distill.config.objects.offering`.
 
     Raises:
-        InputError: An override, or what is built, is invalid.
+        InputError: An override, a yaml or what is built is invalid.
     """
     register()
     places = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in named_folders()]
@@ -119,6 +120,8 @@ def configured(overrides: Sequence[str], objects: Objects) -> Iterator[Configura
                     yield Configuration(config, resolved)
         except (HydraException, OmegaConfBaseException) as error:
             raise _as_input_error(one_line(error)) from error
+        except MarkedYAMLError as error:
+            raise InputError("config_dir", named_folders(), unparsable(error) or str(error)) from error
 
 
 @contextlib.contextmanager

@@ -11,6 +11,9 @@ from moe_distill.methods.presets.rows import nearest_row
 from moe_distill.validation.misfits import misfit
 from moe_distill.validation.values import Split
 
+# Data sets of digits, as yamls, torchvision and Hugging Face call them: a mirrored digit is none.
+_OF_DIGITS = ("digits", "mnist", "emnist", "kmnist", "qmnist", "svhn", "usps")
+
 
 def store_of(runs: Any) -> str:
     """Return the folder of the store; an empty environment variable counts as unset, as in shells."""
@@ -41,11 +44,27 @@ def from_row(size: int, rows: dict[int, Any]) -> Any:
     return rows[max(r for r in rows if r <= size)]
 
 
-def recipe_of(name: str) -> str:
-    """Return the name of a method's recipe: the method's own name if it has a recipe, else DSA's."""
+def recipe_of(method: str, data: str) -> str:
+    """Return the name of a method's recipe: the method's own name if it has a recipe, else DSA's.
+
+    Args:
+        method: The method's name.
+        data: The data set's; a method may have another recipe for digits.
+    """
+    names = options("recipe")
+    if data in _OF_DIGITS and f"{method}_digits" in names:
+        return f"{method}_digits"
     # A method that is in no folder we know, as where a yaml sets hydra.searchpath: assume it has one.
-    has_own = name in options("recipe") or name not in options("method")
-    return name if has_own else "dsa"
+    has_own = method in names or method not in options("method")
+    return method if has_own else "dsa"
+
+
+def augment_of(data: str) -> str:
+    """Return the name of a data set's augmentation: DSA's, without mirroring where the images are digits.
+
+    Source: DSA (Zhao and Bilen 2021), whose experiments leave ``flip`` out for MNIST and SVHN.
+    """
+    return "dsa_digits" if data in _OF_DIGITS else "dsa"
 
 
 def alpha_of_clom(method: str, data: str, ipc: int) -> float:

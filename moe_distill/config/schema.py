@@ -208,6 +208,7 @@ def register() -> None:
         "from_row": resolvers.from_row,
         "of_nearest_row": resolvers.of_nearest_row,
         "recipe_of": resolvers.recipe_of,
+        "augment_of": resolvers.augment_of,
         "alpha_of_clom": resolvers.alpha_of_clom,
         "joined": lambda *lists: [*itertools.chain.from_iterable(lists)],
         "count": lambda entries: len(entries or ()),

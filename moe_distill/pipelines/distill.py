@@ -131,7 +131,7 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
     """Distil into an empty folder and return the artifact's metadata."""
     # Published settings are filled in without the user naming them. A set, as experts may share a row.
     for row in {(m.name, m.row) for m in plan.roster.members if m.row is not None}:
-        say("{}: settings of the row for ipc {}".format(*row))
+        say("{}: what is not set comes from its row for ipc {} (--tree shows it)".format(*row))
     work = runtime.store.work(KIND, plan.settings(train, runtime.cache))
     parts = plan.parts(train, runtime.store)
     # Cloned, as parts may be views of one tensor, which safetensors refuses to store.

@@ -63,6 +63,8 @@ class Forecast:
         lines += dict.fromkeys(unknown)  # each once
         if self.disk >= _LEAST_BYTES:
             lines.append(f"about {self.disk / 1e9:.1f} GB of disk for networks")
+        if not self.busy:  # all there is, is not forecast
+            return lines
         work = f"about {format_duration(self.total)} of work in {count([self.busy], 'job')}"
         rest = ", and what is not forecast" if unknown else ""
         lines.append(

@@ -183,7 +183,7 @@ def test_nothing_is_printed_unless_asked(digits, usual, capfd, caplog):
     with caplog.at_level("INFO", logger="moe_distill"):
         md.distill(train, method="dm", ipc=3, noe=1, **usual)
     assert capfd.readouterr() == ("", "")
-    assert any("settings of the row" in record.message for record in caplog.records)
+    assert any("from its row for ipc" in record.message for record in caplog.records)
     md.distill(train, method="dm", ipc=4, noe=1, **{**usual, "progress": True})
     out, err = capfd.readouterr()
     # In a log file progress is lines, not drawings over one another.
@@ -205,3 +205,23 @@ def test_a_program_with_a_hydra_of_its_own_keeps_it(digits, usual, tmp_path):
     with initialize_config_dir(str(tmp_path), version_base="1.3"):
         md.random_images(digits[0], 1, **usual)
         assert GlobalHydra.instance().is_initialized() and compose("mine").lr == 3
+
+
+def test_digits_of_another_library_are_not_mirrored(usual):
+    pixels = torch.randint(256, (20, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    small = {name: value for name, value in usual.items() if name != "scale"}
+    settings = {"method.iterations": 1}
+    for name, mirrored in (("mnist", False), ("fashionmnist", True)):
+        train = md.RealSet.from_tensors(pixels, torch.arange(20) % 10, name=name)
+        made_now = md.distill(train, method="dm", ipc=1, noe=1, options=settings, **small)
+        assert ("Flip" in json.dumps(made_now.settings)) == mirrored
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"), [("synthetic", "int: a set that"), ("test", "int: a RealSet")]
+)
+def test_what_is_no_set_is_named(digits, usual, argument, message):
+    train, test = digits
+    arguments = {"synthetic": md.random_images(train, 1, **usual), "test": test, argument: 3}
+    with pytest.raises(md.InputError, match=f"^{argument}={message}"):
+        md.evaluate(**arguments)

@@ -62,3 +62,10 @@ def test_keywords_as_overrides(keywords, overrides):
 def test_one_name_for_two_objects_is_refused():
     with pytest.raises(md.InputError, match=r"^model=tiny_net: different names for different objects"):
         call_of({"network": TinyNet, "students": {"tiny_net": md.models.ConvNet}})
+
+
+def test_a_yaml_that_is_none_is_named_with_its_line(digits, usual, tmp_path):
+    (tmp_path / "conf" / "method").mkdir(parents=True)
+    (tmp_path / "conf" / "method" / "mine.yaml").write_text("a: [\n")
+    with pytest.raises(md.InputError, match=r"^config_dir=.*conf.*: .*mine.yaml, line 2: no yaml: expected"):
+        md.distill(digits[0], method="mine", ipc=1, noe=1, config_dir=tmp_path / "conf", **usual)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from moe_distill.config.folders import conf_dir
 from moe_distill.data.zca import ZCA
@@ -157,3 +158,14 @@ def test_a_roster_refuses_experts_without_images(composed, ipc, noe):
     with pytest.raises(Exception, match=f"ipc={ipc}: ") as refused:
         experts(composed(), ipc, noe)
     assert isinstance(refused.value.__cause__, InputError)
+
+
+@pytest.mark.parametrize("method", ["dm", "dsa", "idm", "idc"])
+@pytest.mark.parametrize(("data", "mirrored"), [("digits", False), ("cifar10", True)])
+def test_digits_are_not_mirrored(composed, method, data, mirrored):
+    cfg = composed(f"method={method}", f"data={data}", "scale=small")
+    trained = OmegaConf.to_yaml(cfg.protocol, resolve=True)
+    assert ("augmentation.dsa.Flip" in trained) == mirrored
+    # IDC distils without a mirror whatever the data (its code, `strategy`).
+    distilled = OmegaConf.to_yaml(cfg.method, resolve=True)
+    assert ("augmentation.dsa.Flip" in distilled) == (mirrored and method != "idc")

@@ -132,7 +132,7 @@ def test_every_pipeline_lists_its_stages_or_says_that_it_does_not(suite):
     text = forecast_jobs(
         instantiate_jobs([suite.compose(*ONE, "pipeline=export"), suite.compose(*ONE, "pipeline=export")])
     )
-    assert text.splitlines()[0] == "not forecast: pipeline=export" and "0 s of work in 0 jobs" in text
+    assert text == "not forecast: pipeline=export"
     text = forecast_jobs(
         instantiate_jobs([suite.compose(*ONE, "pipeline=evaluate", "pipeline.path=somewhere")])
     )
@@ -216,9 +216,10 @@ def test_disk_is_that_of_every_snapshot_of_every_teacher(suite):
     ],
 )
 def test_work_of_days_without_a_gpu_is_the_first_line(monkeypatch, days, gpu, scale, first):
-    coming = Forecast({}, {"a": days * 86400.0}, 0.0, [], 0)
+    coming = Forecast({}, {"a": days * 86400.0}, 0.0, [], 1)
     monkeypatch.setattr("moe_distill.sweeps.forecast.forecast", lambda *_: coming)
     monkeypatch.setattr("moe_distill.sweeps.forecast.sees_gpu", lambda _: gpu)
+    monkeypatch.setattr("moe_distill.sweeps.forecast.memory_line", lambda *_: "")
     line = format_forecast([], "auto", None, scale).splitlines()[0]
     assert line.startswith(first) and ("scale=small" in line) == (scale == "paper" and days > 2 and not gpu)
 
