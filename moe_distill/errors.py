@@ -1,7 +1,7 @@
 """The exceptions a user sees as one line."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from moe_distill.printable import printable
 
@@ -25,8 +25,12 @@ class InputError(ValueError):
         super().__init__(printable(f"{key}={_short(value)}: {' '.join(allowed.split())}", keep=""))
 
     # Exceptions are pickled by their message alone, which is not what __init__ takes.
-    def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:
+    def __reduce__(self) -> tuple[type["InputError"], tuple[object, ...]]:
         return type(self), (self.key, self.value, self.allowed)
+
+    def with_keys(self, change: Callable[[str], str]) -> "InputError":
+        """Return the same error with its keys changed, such as to those that the user typed."""
+        return InputError(change(self.key), self.value, self.allowed)
 
 
 class LostRank(RuntimeError):
@@ -37,16 +41,38 @@ class FieldError(InputError):
     """An invalid argument of an object; ``key`` is the object's own field, or empty for the object itself.
 
     The object does not know where it stands in the configuration: its owner adds the path by :func:`within`.
+
+    Args:
+        key: See :class:`InputError`, as for ``value``.
+        value: See ``key``.
+        allowed: What would be accepted.
+        meant: A field that was probably meant; it stands in the message, after ``allowed``.
+
+    Example:
+        >>> str(FieldError("lrr", 3, "no such key", meant="lr").inside("method"))
+        'method.lrr=3: no such key; did you mean method.lr?'
     """
 
+    def __init__(self, key: str, value: object, allowed: str, meant: str = "") -> None:
+        super().__init__(key, value, f"{allowed}; did you mean {meant}?" if meant else allowed)
+        self.meant, self.words = meant, allowed
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[object, ...]]:
+        return type(self), (self.key, self.value, self.words, self.meant)
+
+    def with_keys(self, change: Callable[[str], str]) -> "FieldError":
+        """Return the same error with its keys changed."""
+        meant = change(self.meant) if self.meant else ""
+        return FieldError(change(self.key), self.value, self.words, meant)
+
     def inside(self, path: str) -> "FieldError":
-        """Return the same error with a path in front of its key.
+        """Return the same error with a path in front of its keys.
 
         Example:
             >>> FieldError("lr", -1, "a number above 0").inside("method").key
             'method.lr'
         """
-        return FieldError(".".join(filter(None, [path, self.key])), self.value, self.allowed)
+        return self.with_keys(lambda key: ".".join(filter(None, [path, key])))
 
 
 @contextlib.contextmanager

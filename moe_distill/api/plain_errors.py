@@ -25,10 +25,11 @@ def with_plain_errors(call: Callable[P, T]) -> Callable[P, T]:
         try:
             return call(*args, **kwargs)
         except InputError as error:
-            allowed = error.allowed
+            renamed = error.with_keys(_argument)
+            allowed = renamed.allowed
             for key, argument in _ARGUMENTS.items():
                 allowed = allowed.replace(f"did you mean {key}=", f"did you mean {argument}=")
-            raise InputError(_argument(error.key), error.value, allowed) from None
+            raise InputError(renamed.key, renamed.value, allowed) from None
 
     return reporting
 

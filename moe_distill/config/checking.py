@@ -17,7 +17,7 @@ from moe_distill.validation.misfits import (
     problem_of,
 )
 from moe_distill.validation.values import Text
-from moe_distill.validation.wording import no_such
+from moe_distill.validation.wording import no_such_field
 
 _MAY_BE_NULL = ("augment", "diversity", "regulariser")
 # The groups at the top; whatever else stands there is a value.
@@ -225,7 +225,7 @@ def _check_target(node: Mapping[str, Any], filled: bool) -> None:
         arguments = {name: value for name, value in arguments.items() if value != LEFT_OUT}
     for name, value in arguments.items():
         if name not in takes and not is_open:
-            raise FieldError(name, value, no_such(name, takes))
+            raise FieldError(name, value, *no_such_field(name, takes))
     if (problem := problem_of(target, arguments)) is not None:
         raise FieldError(problem.field, problem.value, problem.allowed)
     for name, value in () if ours else arguments.items():

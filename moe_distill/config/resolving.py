@@ -106,8 +106,7 @@ def errors_as_typed(cfg: DictConfig) -> Iterator[None]:
         input_error = input_error_of(error) or _of_a_builder(error)
         if input_error is None:
             raise
-        key = typed_key(input_error.key, written)
-        raise InputError(key, input_error.value, input_error.allowed) from error
+        raise input_error.with_keys(lambda key: typed_key(key, written)) from error
 
 
 def input_error_of(error: BaseException | None) -> InputError | None:

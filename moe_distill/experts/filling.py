@@ -12,7 +12,7 @@ from moe_distill.methods.presets.rows import Settings, most_specific_key, neares
 from moe_distill.store.identity import word_of
 from moe_distill.validation.misfits import builder_of, missing_parameter, parameters_of, problem_within
 from moe_distill.validation.values import OwnRows, Shortened, Text, checked
-from moe_distill.validation.wording import no_such
+from moe_distill.validation.wording import no_such_field
 
 MethodFactory = functools.partial[Method]
 _NO_VALUE = "a value: neither the scale nor a published row of this data set has one"
@@ -144,7 +144,7 @@ def check_row(builder: functools.partial[Any], row: Any, path: str) -> None:
     is_ours = is_method or builder.func.__module__.startswith("moe_distill")
     for name, value in row.items():
         if is_ours and name not in parameters:
-            raise FieldError(f"{path}.{name}", value, no_such(name, parameters))
+            raise FieldError(name, value, *no_such_field(name, parameters)).inside(path)
         if (nested := builder_of(builder.keywords.get(name))) is not None:
             check_row(nested, value, f"{path}.{name}")
 

@@ -74,6 +74,18 @@ def no_such(name: str, known: Iterable[str], after: str = "") -> str:
     return f"no such key; {f'did you mean {typed[near]}{after}?' if near else f'there are {listed(typed)}'}"
 
 
+def no_such_field(name: str, known: Iterable[str]) -> tuple[str, str]:
+    """Return the message for an unknown field of an object, and the known one that was probably meant.
+
+    Example:
+        >>> no_such_field("lrr", ["lr", "momentum"]), no_such_field("foo", ["lr", "momentum"])
+        (('no such key', 'lr'), ('no such key; there are lr, momentum', ''))
+    """
+    names = [*known]
+    near = closest(name, names)
+    return ("no such key", near) if near else (f"no such key; there are {listed(names)}", "")
+
+
 def no_choice(name: str, known: Sequence[str], key: str) -> str:
     """Return the message for an unknown choice: the known one that it resembles, or a list of the known ones.
 

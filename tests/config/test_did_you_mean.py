@@ -41,7 +41,7 @@ TYPED = {
     "student_epochs.idcc=3": "+student_epochs.idc=3",
     "hydra.launcher.n_job=2": "hydra.launcher.n_jobs=2",
     "hydra.swep.dir=x": "hydra.sweep.dir=x",
-    "+method.queue.stepz=3": "steps",
+    "+method.queue.stepz=3": "method.queue.steps",
     "+student_epochs.idcc=3 ": "student_epochs.idc",
     "+recipe.lr_factors.convnet33=2": "recipe.lr_factors.convnet3",
     # choices
@@ -115,5 +115,5 @@ def test_a_choice_of_a_users_own_folder_is_suggested_too(called, tmp_path):
 
 def test_a_row_of_settings_with_a_slip_is_answered_alike():
     rows = {"dm": {"default": {10: {"iteratoins": 3}}}}
-    with pytest.raises(InputError, match=r"did you mean iterations\?$"):
+    with pytest.raises(InputError, match=r"did you mean presets\.rows\.dm\.default\.10\.iterations\?$"):
         Presets("cifar10", rows=rows).fill(functools.partial(DM), 10)

@@ -100,7 +100,7 @@ SHAPE = "one that makes 10 numbers of each image; of"
             [],
             "data=mine, labels 0 to 3: 0 to 2",
         ),
-        ("recipe", f"{RECIPE}epocs: 3\n", [], "recipe.epocs=3: no such key; did you mean epochs?"),
+        ("recipe", f"{RECIPE}epocs: 3\n", [], "recipe.epocs=3: no such key; did you mean recipe.epochs?"),
         (
             "experiment",
             f"{GLOBAL}question: {{claim: It works., axis: size_of_it}}\n",
