@@ -61,6 +61,7 @@ def test_a_wrong_word_is_answered_by_theirs_too(called, mylab, tmp_path):  # noq
     assert error == "method=momnts: did you mean method=moments?"
 
 
+@pytest.mark.slow
 def test_a_sweep_knows_the_words_in_its_jobs(mylab, tmp_path):  # noqa: F811
     line = ["-m", "+experiment=first_look", "scale=smoke", "logger=none", "trainer=cpu", "threads=1"]
     line += ["students=patchnet", "seeds=1", "recipe.epochs=1", "method.iterations=3"]
@@ -74,6 +75,7 @@ def test_a_sweep_knows_the_words_in_its_jobs(mylab, tmp_path):  # noqa: F811
     }
 
 
+@pytest.mark.slow
 def test_by_entry_point_by_folder_and_as_an_object_a_part_has_one_key(called, mylab, tmp_path):  # noqa: F811
     """In each way into a store of its own, so that none finds what another made."""
     assert called(*DISTIL)[0] == 0

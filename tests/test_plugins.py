@@ -245,6 +245,7 @@ def test_a_part_that_breaks_a_promise_fails_its_test(tried, promise):
     assert tried(RIGHT.replace(right, wrong), "-k", promise).parseoutcomes().get("failed", 0) > 0
 
 
+@pytest.mark.slow
 def test_right_yamls_pass(tried_yamls):
     outcomes = tried_yamls()
     assert outcomes["passed"] == 9 and not outcomes.keys() & {"failed", "errors"}, outcomes

@@ -19,7 +19,6 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MarkedYAMLError
 
 from moe_distill.config.flags import check_flags
 from moe_distill.config.folders import conf_dir, folders_of, named_folders, searching
@@ -120,8 +119,10 @@ def configured(overrides: Sequence[str], objects: Objects) -> Iterator[Configura
                     yield Configuration(config, resolved)
         except (HydraException, OmegaConfBaseException) as error:
             raise _as_input_error(one_line(error)) from error
-        except MarkedYAMLError as error:
-            raise InputError("config_dir", named_folders(), unparsable(error) or str(error)) from error
+        except Exception as error:
+            if (line := unparsable(error)) is None:
+                raise
+            raise InputError("config_dir", ", ".join(map(str, named_folders())), line) from error
 
 
 @contextlib.contextmanager

@@ -44,19 +44,19 @@ def from_row(size: int, rows: dict[int, Any]) -> Any:
     return rows[max(r for r in rows if r <= size)]
 
 
-def recipe_of(method: str, data: str) -> str:
+def recipe_of(name: str, data: str) -> str:
     """Return the name of a method's recipe: the method's own name if it has a recipe, else DSA's.
 
     Args:
-        method: The method's name.
+        name: The method's name.
         data: The data set's; a method may have another recipe for digits.
     """
     names = options("recipe")
-    if data in _OF_DIGITS and f"{method}_digits" in names:
-        return f"{method}_digits"
+    if data in _OF_DIGITS and f"{name}_digits" in names:
+        return f"{name}_digits"
     # A method that is in no folder we know, as where a yaml sets hydra.searchpath: assume it has one.
-    has_own = method in names or method not in options("method")
-    return method if has_own else "dsa"
+    has_own = name in names or name not in options("method")
+    return name if has_own else "dsa"
 
 
 def augment_of(data: str) -> str:

@@ -57,6 +57,7 @@ def test_experiments_are_shortened_whatever_they_set(composed, experiment):
     assert (cfg.scale_name, cfg.recipe.epochs, cfg.name) == ("debug", 1, experiment)
 
 
+@pytest.mark.slow
 def test_a_run_and_its_profile_lie_apart(called):
     line = ("debug=profiler", "data=digits", "augment=dsa_digits", "method=random", "split=1x2", "width=0.1")
     usual = ("students=convnet3", "diversity=none", "scale=paper", "logger=wandb")

@@ -31,6 +31,7 @@ def test_optuna_is_given_the_headline_number_of_every_job(tmp_path):
     assert found.best_params["diversity/measure"] in ("dcor", "hsic")
 
 
+@pytest.mark.slow
 def test_a_search_with_a_slip_is_refused_before_it_begins(tmp_path):
     done = swept(tmp_path, *SEARCH, "recipe.lrr=interval(0.0001,0.1)")
     assert done.returncode == 2 and "did you mean recipe.lr=" in done.stderr

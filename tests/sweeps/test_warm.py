@@ -108,6 +108,7 @@ def test_what_forks_computes_nothing_and_keeps_no_zombie(tmp_path):
     assert not psutil.pid_exists(process) and forking == server()
 
 
+@pytest.mark.slow
 def test_what_is_asked_of_a_fork_may_fail(tmp_path):
     with pytest.raises(InputError, match=r"^x=3: y$"):
         call_warm(warm_failure, 3)

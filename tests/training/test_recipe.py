@@ -92,7 +92,11 @@ def test_idc_falls_twice_and_is_tested_at_every_quarter():
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
 def test_every_recipe_has_a_name_and_is_tested_last(name):
     recipe = loaded(name)
-    assert recipe.name in (name, "dsa") and looks(recipe)[-1] == recipe.total_epochs - 1
+    # For digits a recipe is the same one without mirroring.
+    assert (
+        recipe.name in (name, name.removesuffix("_digits"), "dsa")
+        and looks(recipe)[-1] == recipe.total_epochs - 1
+    )
     assert rates(recipe) == sorted(rates(recipe), reverse=True)
 
 
