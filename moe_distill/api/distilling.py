@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -76,7 +76,7 @@ def distill(
         >>> synthetic, len(synthetic.dataset())
         (random2x1 of digits: 20 images of 1 × 8 × 8, 20)
     """
-    _require_real(train=train, **({} if test is None else {"test": test}))
+    require_real(train=train, **({} if test is None else {"test": test}))
     data = DataInMemory(train, untested(train) if test is None else test)
     with session(keywords, data, progress) as opened:
         plan: Distillation = opened.pipeline.plan
@@ -86,7 +86,7 @@ def distill(
         return _of_store(plan.find(opened.runtime.store, seen), opened.runtime.store, data, keywords)
 
 
-def _require_real(**sets: object) -> None:
+def require_real(**sets: object) -> None:
     """Refuse arguments that are no sets of real images."""
     for name, value in sets.items():
         if not isinstance(value, RealSet):
@@ -127,6 +127,7 @@ def random_images(train: RealSet, ipc: int, **keywords: Any) -> DistilledSet:
     return coreset(train, ipc, "random", **keywords)
 
 
+@with_plain_errors
 def coreset(train: RealSet, ipc: int, selection: Selection = "herding", **keywords: Any) -> DistilledSet:
     """Return real images that a rule selects, as a set.
 
@@ -144,6 +145,11 @@ def coreset(train: RealSet, ipc: int, selection: Selection = "herding", **keywor
         >>> md.coreset(train, 3, "kmeans", store=tempfile.mkdtemp(), scale="smoke", progress=False)
         kmeans3x1 of digits: 30 images of 1 × 8 × 8
     """
+    if selection.removesuffix("_tiled") not in get_args(Selection):
+        raise InputError("selection", selection, f"one of {', '.join(get_args(Selection))}")
+    for name in ("method", "noe"):
+        if name in keywords:
+            raise InputError(name, keywords[name], "leave it out: md.distill takes it")
     return distill(train, method=selection, ipc=ipc, noe=1, **keywords)
 
 

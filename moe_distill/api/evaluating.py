@@ -13,7 +13,7 @@ from moe_distill.errors import InputError
 from moe_distill.evaluation.columns import cells_of
 from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.pipelines.evaluate import SetStudents
-from moe_distill.results.results import Results
+from moe_distill.results.results import Comparison, Results
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 
 
@@ -23,9 +23,23 @@ class Evaluation(Results):
 
     Attributes:
         protocol: How its students were trained, for ``evaluate(…, like=results)``.
+        test: Fingerprint of the test images.
     """
 
     protocol: EvaluationProtocol | None = None
+    test: str = ""
+
+    def compare(self, other: Results) -> Comparison:
+        """Return by how much these students are ahead of others; see :meth:`Results.compare`.
+
+        Raises:
+            InputError: See :meth:`Results.compare`; or the others were tested on other images.
+        """
+        if isinstance(other, Evaluation) and other.test != self.test:
+            raise InputError(
+                "test", f"{self.test[:12]} and {other.test[:12]}", "the same test images in both"
+            )
+        return super().compare(other)
 
 
 @with_plain_errors
@@ -80,13 +94,13 @@ def _evaluated(opened: Session, path: str | None, protocol: EvaluationProtocol |
         protocol: How they are trained; None for the session's protocol.
     """
     plan, protocol = opened.pipeline.plan, protocol or opened.pipeline.protocol
-    real, _ = plan.data.load(opened.runtime.cache)
+    real, test = plan.data.load(opened.runtime.cache)
     if path is None:
         protocol.check(real, plan.decoded(real))
     with opened.tracked():
         rows = SetStudents(plan, protocol, path).make(opened.runtime)
         opened.runtime.tracker.results(rows, opened.runtime.costs)
-    return Evaluation([cells_of(row) for row in rows], protocol)
+    return Evaluation([cells_of(row) for row in rows], protocol, test.fingerprint)
 
 
 def _require_alike(like: Evaluation, keywords: Mapping[str, Any]) -> None:
@@ -96,4 +110,4 @@ def _require_alike(like: Evaluation, keywords: Mapping[str, Any]) -> None:
     settings = settings_of(keywords)
     for name, value in settings.items():
         if name.partition(".")[0] not in SURROUNDINGS:
-            raise InputError(name, value, "left out beside like=, which says how students are trained")
+            raise InputError(name, value, "leave it out beside like=, which says how students are trained")

@@ -4,8 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Integral, Number, Real
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from moe_distill.config.folders import options
 from moe_distill.config.objects import node_of
@@ -20,6 +23,17 @@ from moe_distill.store.identity import word_of
 _KEYS = {"network": "model", "store": "paths.store", "runs": "paths.runs"}
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _WORDS_OF_YAML = ("null", "true", "false", "nan", "inf")
+# Groups whose options an object may stand for, and what it is.
+_OBJECTS = {
+    "method": "a subclass of Method, or a partial of one",
+    "model": "a class or function that makes a network",
+    "students": "classes or functions that make networks",
+    "init": "a function (real, class, number, rng) that returns images",
+    "diversity": "a measure, such as measures.HSIC()",
+    "optimizer": "a class such as torch.optim.Adam, or a partial of one",
+}
+# What only a command line has.
+_OF_COMMAND_LINE = ("debug", "experiment", "hydra")
 
 
 @dataclass
@@ -43,8 +57,9 @@ class Call:
             self.overrides.append(f"{key}=none")
         elif isinstance(value, str):
             self.overrides.append(f"{key}={value}")
-        elif isinstance(value, int | float | Sequence | Mapping):
-            raise InputError(key, value, f"one of {', '.join(options(key))}, or an object")
+        elif isinstance(value, Number | Sequence | Mapping | torch.optim.Optimizer):
+            names = f"one of {', '.join(options(key))}"
+            raise InputError(key, _shown(value), f"{names}, or {_OBJECTS.get(key, 'an object')}")
         else:
             self.overrides.append(f"{key}={self.offer(key, value)}")
 
@@ -55,6 +70,9 @@ class Call:
         if name is not None and not _NAME.fullmatch(name):
             raise InputError(group, name, "a name of letters, digits and _")
         word = name or re.sub(r"\W", "_", getattr(value, "name", "") or word_of(_made_by(value)))
+        if group in ("model", "method") and word in options(group) and not _is_ours(value):
+            allowed = f"a name that moe_distill has not; in students {{'mine': {word}}} gives another one"
+            raise InputError(group, word, allowed)
         offered = self.objects.setdefault(group, {})
         if offered.setdefault(word, value) is not value and node_of(offered[word]) != node:
             raise InputError(group, word, "different names for different objects: {'a': …, 'b': …}")
@@ -72,9 +90,7 @@ def call_of(keywords: Mapping[str, Any]) -> Call:
         ['method=dm', 'ipc=5', '++method.lr=0.1']
     """
     call = Call()
-    for name, value in settings_of(keywords).items():
-        group, dot, field = name.partition(".")
-        key = f"{_KEYS.get(group, group)}{dot}{field}"
+    for key, value in settings_of(keywords).items():
         if key == "students":
             _set_students(call, value)
         elif key == "model" and not isinstance(value, str):
@@ -89,19 +105,40 @@ def call_of(keywords: Mapping[str, Any]) -> Call:
 
 
 def settings_of(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all values that a call sets; those of ``options`` have keys with dots.
+    """Return all values that a call sets, by the keys of the command line.
 
     Raises:
-        InputError: ``options`` is no mapping.
+        InputError: ``options`` is no mapping, or two names set one key.
 
     Example:
-        >>> settings_of({"method": "dm", "options": {"method.lr": 0.1}})
-        {'method': 'dm', 'method.lr': 0.1}
+        >>> settings_of({"network": "mlp", "options": {"method.lr": 0.1}})
+        {'model': 'mlp', 'method.lr': 0.1}
     """
-    options = keywords.get("options") or {}
-    if not isinstance(options, Mapping):
-        raise InputError("options", options, 'settings by key, such as {"method.lr": 0.1}')
-    return {**{name: value for name, value in keywords.items() if name != "options"}, **options}
+    more = keywords.get("options") or {}
+    if not isinstance(more, Mapping):
+        raise InputError("options", more, 'settings by key, such as {"method.lr": 0.1}')
+    settings: dict[str, Any] = {}
+    of_call = {name: value for name, value in keywords.items() if name != "options"}
+    for name, value in (*of_call.items(), *more.items()):
+        group, dot, field = str(name).partition(".")
+        key = f"{_KEYS.get(group, group)}{dot}{field}"
+        if key in settings:
+            raise InputError(name, _shown(value), f"leave it out: {key} is set already, to {settings[key]}")
+        if group in _OF_COMMAND_LINE:
+            raise InputError(name, _shown(value), "leave it out: only command lines have it")
+        settings[key] = value
+    return settings
+
+
+def _shown(value: Any) -> Any:
+    """Return what an error shows of a value: an object's class if its text would be long."""
+    plain = isinstance(value, str | Number | Sequence | Mapping) or value is None
+    return value if plain else getattr(value, "__name__", type(value).__name__)
+
+
+def _is_ours(value: Any) -> bool:
+    made_by = _made_by(value)
+    return str(getattr(made_by, "__module__", "")).startswith("moe_distill.")
 
 
 def _set_students(call: Call, students: Any) -> None:
@@ -113,15 +150,20 @@ def _set_students(call: Call, students: Any) -> None:
         students = [students]
     if not students:
         raise InputError("students", students, "at least one network")
-    words = []
+    words: list[str] = []
     for name, network in students.items() if isinstance(students, Mapping) else ((None, n) for n in students):
+        if network is None or isinstance(network, set | Number) or not isinstance(name, str | None):
+            allowed = f"a list of names, or of {_OBJECTS['students']}, or such by name: {{'mine': MyNetwork}}"
+            raise InputError("students", network if name is None else name, allowed)
         if not isinstance(network, str):
             words.append(call.offer("model", as_factory(network), name))
         elif name is None:
             words.append(network)
         else:
-            allowed = "a class or function; a network that is chosen by its name is called by it"
+            allowed = f"a class or function; in a list, [{network!r}], a network of ours keeps its name"
             raise InputError(f"students.{name}", network, allowed)
+    if twice := [word for word in words if words.count(word) > 1]:
+        raise InputError("students", twice[0], "each network once; {'a': first, 'b': second} names two alike")
     call.overrides.append(f"students=[{','.join(words)}]")
 
 
@@ -146,7 +188,7 @@ def as_factory(network: Any) -> Any:
     """
     if not callable(network) or (hasattr(network, "parameters") and not isinstance(network, type)):
         allowed = "a class or a function that makes the network: every student starts from weights of its own"
-        raise InputError("network", type(network).__name__, allowed)
+        raise InputError("network", _shown(network), allowed)
     made_by = _made_by(network)
     if isinstance(made_by, type) and issubclass(made_by, Network):
         return network if isinstance(network, partial) else partial(network)
@@ -170,8 +212,10 @@ def literal(key: str, value: Any) -> str:
     """
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, int | float):
-        return repr(value)
+    if isinstance(value, Integral):  # also of numpy
+        return repr(int(value))
+    if isinstance(value, Real):
+        return repr(float(value))
     if isinstance(value, str) and _NAME.fullmatch(value) and value.lower() not in _WORDS_OF_YAML:
         return value
     if isinstance(value, str | Path):
@@ -181,4 +225,4 @@ def literal(key: str, value: Any) -> str:
         return "{" + ",".join(f"{k}:{literal(key, v)}" for k, v in value.items()) + "}"
     if isinstance(value, Sequence):
         return "[" + ",".join(literal(key, entry) for entry in value) + "]"
-    raise InputError(key, value, "a number, a text, a list or a mapping of such")
+    raise InputError(key, _shown(value), "a number, a text, a list or a mapping of such")

@@ -5,6 +5,7 @@ from typing import Any
 from moe_distill.api.plain_errors import with_plain_errors
 from moe_distill.api.session import session
 from moe_distill.data.real_set import RealSet
+from moe_distill.errors import InputError
 
 
 @with_plain_errors
@@ -27,6 +28,9 @@ def load_dataset(name: str, root: str | None = None, **options: Any) -> tuple[Re
         >>> train
         RealSet digits (scikit-learn): 1197 images of 1 × 8 × 8 in 10 classes
     """
+    if not isinstance(name, str):
+        allowed = "the name of a data set; RealSet.from_dataset and its like take images of your own"
+        raise InputError("name", type(name).__name__, allowed)
     more: dict[str, Any] = {name: options.pop(name) for name in ("store", "config_dir") if name in options}
     fields = {f"data.{field}": value for field, value in options.items()}
     if root is not None:

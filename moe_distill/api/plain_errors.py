@@ -1,6 +1,7 @@
 """Errors of Python calls: one line that names the argument, without the way through the program."""
 
 import functools
+import re
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -29,6 +30,10 @@ def with_plain_errors(call: Callable[P, T]) -> Callable[P, T]:
             allowed = renamed.allowed
             for key, argument in _ARGUMENTS.items():
                 allowed = allowed.replace(f"did you mean {key}=", f"did you mean {argument}=")
+            # An option of a group may be an object here, and a leaf is no keyword.
+            allowed = re.sub(
+                r"did you mean (\w+\.[\w.]+)=(\S+)\?", r'did you mean options={"\1": \2}?', allowed
+            )
             raise InputError(renamed.key, renamed.value, allowed) from None
 
     return reporting

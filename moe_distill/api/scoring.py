@@ -102,5 +102,9 @@ def probe(
 
 
 def _require_images(keyword: str, train: RealSet | None, synthetic: SyntheticUnion | SyntheticSet) -> None:
-    if train is None and not isinstance(synthetic, DistilledSet):
+    if (
+        train is None
+        and isinstance(synthetic, SyntheticSet | SyntheticUnion)
+        and not isinstance(synthetic, DistilledSet)
+    ):
         raise InputError(keyword, None, "the real training images: a set read from a file does not hold them")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from moe_distill.api.keywords import Call, call_of
+from moe_distill.api.keywords import Call, call_of, settings_of
 from moe_distill.config.composing import Configuration, configured
 from moe_distill.config.folders import require_new, searching
 from moe_distill.config.schema import NAMELESS, run_dir
@@ -81,6 +81,8 @@ def session(
         InputError: A keyword is unknown or has a wrong value.
         KeyboardInterrupt: The user interrupted the call; the same call goes on.
     """
+    if not isinstance(progress, bool):
+        raise InputError("progress", progress, "True or False")
     threads = torch.get_num_threads()
     with named_by(keywords), quiet(progress), interruptible():
         call = _called(keywords, data, pipeline)
@@ -113,11 +115,15 @@ def named_by(keywords: Mapping[str, Any]) -> Iterator[None]:
 def _called(keywords: Mapping[str, Any], data: DataInMemory | None, pipeline: str) -> Call:
     """Return the overrides and objects of a call."""
     keywords = {name: value for name, value in keywords.items() if name != "config_dir"}
-    call = call_of({"logger": "none", **keywords})
+    settings = settings_of(keywords)
+    for name, value in settings.items():
+        if name == "pipeline" or (data is not None and name.partition(".")[0] == "data"):
+            raise InputError(name, value, "leave it out: the call decides it")
+    call = call_of({"logger": "none", **settings})
     if data is not None:
         call.set("data", data)
-    name = str(keywords.get("name", NAMELESS))
-    runs = str(keywords.get("runs", "runs"))
+    name = str(settings.get("name", NAMELESS))
+    runs = str(settings.get("paths.runs", "runs"))
     call.overrides += [f"pipeline={pipeline}"]
     call.set("paths.output", run_dir(runs, name))
     return call

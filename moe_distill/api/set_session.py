@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from moe_distill.api.distilling import DistilledSet
+from moe_distill.api.distilling import DistilledSet, require_real
 from moe_distill.api.keywords import settings_of
 from moe_distill.api.session import DataInMemory, Session, named_by, session
 from moe_distill.config.folders import options
@@ -22,7 +22,7 @@ KIND = "set_in_memory"
 # Keywords that decide how students are trained, and not what the set is.
 PROTOCOL = ("students", "recipe", "fusion", "seeds", "mixup_alpha", "mixup_pairing", "student_epochs")
 # Keywords that decide where and how a call works, and no number.
-SURROUNDINGS = ("store", "runs", "paths", "name", "threads", "trainer", "logger", "config_dir")
+SURROUNDINGS = ("paths", "name", "threads", "trainer", "logger", "config_dir")
 
 
 @contextlib.contextmanager
@@ -54,8 +54,7 @@ def opened_for(
     if not isinstance(sets, SyntheticUnion):
         allowed = "a set that md.distill returned, or one that SyntheticSet.load has read"
         raise InputError("synthetic", type(sets).__name__, allowed)
-    if not isinstance(test, RealSet):
-        raise InputError("test", type(test).__name__, "a RealSet of test images")
+    require_real(test=test, **({} if train is None else {"train": train}))
     if isinstance(sets, DistilledSet):
         known, start = sets.data.train if train is None else train, sets.keywords
     else:
@@ -82,7 +81,7 @@ def _path_in(opened: Session, sets: SyntheticUnion, settings: Mapping[str, Any])
     store = opened.runtime.store
     if isinstance(sets, DistilledSet):
         _require_made_by(opened, sets, settings)
-    if sets.path is not None and SyntheticSet.load(sets.path).fingerprint() == sets.fingerprint():
+    if sets.path is not None and sets.is_as_read:
         is_of_plan = isinstance(sets, DistilledSet) and sets.path.parent.parent == store.root
         return None if is_of_plan else sets.path
 
@@ -98,7 +97,7 @@ def _require_made_by(opened: Session, sets: DistilledSet, settings: Mapping[str,
     others = [name for name in settings if name.partition(".")[0] not in (*PROTOCOL, *SURROUNDINGS)]
     name = others[0] if others else "train"
     allowed = (
-        "left out: with it, it would be another set; pass SyntheticSet.load(synthetic.path) for this one"
+        "leave it out: with it, it would be another set; pass SyntheticSet.load(synthetic.path) for this one"
     )
     raise InputError(name, settings.get(name, "other images"), allowed)
 

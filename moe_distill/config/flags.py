@@ -38,7 +38,7 @@ def check_flags(arguments: Sequence[str]) -> Any:
     parser.error = refuse  # type: ignore[method-assign]
     flags = parser.parse_args([*arguments])
     if flags.experimental_rerun is not None:  # a pickle, which can execute anything
-        allowed = "left out: such a file can execute code; type the command line again"
+        allowed = "leave it out: such a file can execute code; type the command line again"
         raise InputError("--experimental-rerun", flags.experimental_rerun, allowed)
     for name, needed in (("resolve", flags.cfg), ("package", flags.cfg)):
         if getattr(flags, name) and not needed:

@@ -55,7 +55,7 @@ def check_split(overrides: Iterable[str]) -> None:
     values = dict(override.partition("=")[::2] for override in overrides)
     for name in ("ipc", "noe"):
         if "split" in values and name in values:
-            allowed = f"left out: split={values['split']} sets ipc and noe; give the split alone"
+            allowed = f"leave it out beside split={values['split']}, which sets ipc and noe"
             raise InputError(name, values[name], allowed)
 
 

@@ -28,6 +28,8 @@ _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 _DELETED = re.compile(r"Could not delete(?: from config\.)? '([^']+)'")
 # Groups that take the options of another one too: any network is a student, any measure a term.
 _ALSO_NAMES = {"students": "model", "diversity": "diversity/measure"}
+# Groups whose settings are most often typed without the group.
+_WITH_LEAVES = ("method", "recipe", "model", "trainer", "features")
 _OPEN = "You must specify '"
 
 
@@ -178,7 +180,7 @@ def no_such_key(override: str, parent: Any) -> str:
     name, _, below = key.removeprefix(f"{path}.").partition(".") if path != key else ("", "", "")
     after = f"{f'.{below}' if below else ''}{equals}{value}"
     if not path:
-        return f"{override}: {no_such(name, at_top(), after)}"
+        return f"{override}: {_of_a_group(name, parent, after) or no_such(name, at_top(), after)}"
     if not parent and (names := options(path)):  # a group that was removed
         return f"{path}=null: one of {', '.join(names)}"
     target = parent.get("_target_") if parent and OmegaConf.is_dict(parent) else None
@@ -188,6 +190,16 @@ def no_such_key(override: str, parent: Any) -> str:
     listed_keys = [str(key) for key in parent or ()]
     known = [f"{path}.{key}" for key in listed_keys] + [f"+{path}.{key}" for key in {*takes} - {*listed_keys}]
     return f"{override}: {no_such(name, known, after)}"
+
+
+def _of_a_group(name: str, root: Any, after: str) -> str | None:
+    """Return the message for a key at the top that a group has, such as ``iterations``; None for others."""
+    for group in _WITH_LEAVES:
+        node = root.get(group) if root and OmegaConf.is_dict(root) else None
+        # Not `name in node`, which is false for settings that published rows fill.
+        if OmegaConf.is_dict(node) and name in [*node]:
+            return f"no such key; did you mean {group}.{name}{after}?"
+    return None
 
 
 def _looked_up(path: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Real images from what a program holds: arrays, a data set of another library, a folder of classes."""
 
+import operator
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,23 @@ def from_tensors(
     images: Any, labels: Any, classes: Sequence[str] | None, name: str, like: RealSet | None, variant: str
 ) -> RealSet:
     """Return arrays as a set; see :meth:`RealSet.from_tensors`."""
+    _require_words(name, classes, like)
     images_NCHW = _as_bytes(_as_NCHW(_as_tensor("images", images)))
+    if len(images_NCHW) == 0:
+        raise InputError("images", f"shape {tuple(images_NCHW.shape)}", "at least one image")
     labels_N = _checked_labels(_as_tensor("labels", labels), len(images_NCHW))
     if like is None and classes is None and len(labels_N.unique()) <= int(labels_N.max()):
         missing = next(c for c in range(int(labels_N.max())) if not (labels_N == c).any())
-        allowed = f"class numbers from 0 without a gap, or the names of all classes; no image is of {missing}"
+        allowed = f"class numbers from 0 without a gap, or named classes; no image is of {missing}"
         raise InputError("labels", int(labels_N.max()), allowed)
     if like is not None:
         names, (mean, std) = like.classes, (like.mean, like.std)
+        if images_NCHW.shape[1:] != like.images_NCHW.shape[1:]:
+            allowed = f"images of {like.channels} × {like.size} × {like.size}, as those of like={like.name}"
+            raise InputError("images", f"shape {tuple(images_NCHW.shape)}", allowed)
     else:
-        most = int(labels_N.max()) + 1 if len(labels_N) else 0
-        names = tuple(map(str, range(most) if classes is None else classes))
-        mean, std = pixel_statistics(images_NCHW) if len(images_NCHW) else ((0.5,), (0.5,))
+        names = tuple(map(str, range(int(labels_N.max()) + 1) if classes is None else classes))
+        mean, std = pixel_statistics(images_NCHW)
     if len(labels_N) and int(labels_N.max()) >= len(names):
         allowed = f"class numbers from 0 to {len(names) - 1}, as there are {len(names)} classes"
         raise InputError("labels", int(labels_N.max()), allowed)
@@ -42,6 +48,8 @@ def from_tensors(
 
 def from_dataset(dataset: Any, name: str | None, size: int | None, like: RealSet | None) -> RealSet:
     """Return a data set of torchvision or Hugging Face as a set; see :meth:`RealSet.from_dataset`."""
+    _require_words(name or "unnamed", None, like)
+    _require_no_size(size, like)
     pairs, classes = _pairs_of(dataset)
     if like is not None:
         size = like.size
@@ -58,7 +66,7 @@ def from_dataset(dataset: Any, name: str | None, size: int | None, like: RealSet
             pictures.add(image)
         else:
             tensors.append(image)
-        labels.append(int(label))
+        labels.append(_class_number(label))
     if bool(pictures.pixels) == bool(tensors):  # none, or some of each
         raise InputError("dataset", type(dataset).__name__, "a data set of pictures of PIL, or of tensors")
     pixels = _stacked_tensors(tensors, size) if tensors else pictures.stacked()
@@ -68,6 +76,8 @@ def from_dataset(dataset: Any, name: str | None, size: int | None, like: RealSet
 
 def from_folder(root: str | Path, size: int | None, like: RealSet | None) -> RealSet:
     """Return the images of class folders as a set; see :meth:`RealSet.from_folder`."""
+    _require_words("unnamed", None, like)
+    _require_no_size(size, like)
     with renamed(KEY, "root"), renamed("data.size", "size"):
         if size is not None:
             check_size(size)
@@ -84,6 +94,39 @@ def from_folder(root: str | Path, size: int | None, like: RealSet | None) -> Rea
     mean, std = pixel_statistics(images_NCHW) if like is None else (like.mean, like.std)
     name = Path(root).expanduser().name if like is None else like.name
     return RealSet(images_NCHW, arrays["train_labels"], tree.classes, mean, std, name, tree.variant)
+
+
+def _require_words(name: object, classes: object, like: object) -> None:
+    """Refuse a name, names of classes or a model of test images that are none.
+
+    Args:
+        name: The data set's name.
+        classes: Names of the classes, or None.
+        like: The training set, or None.
+    """
+    if not isinstance(name, str) or not name:
+        raise InputError("name", name, "a text that is not empty")
+    if like is not None and not isinstance(like, RealSet):
+        raise InputError("like", type(like).__name__, "a RealSet, the training images")
+    if classes is None:
+        return
+    if isinstance(classes, str) or not isinstance(classes, Sequence):
+        raise InputError("classes", classes, 'a list of the names of all classes, such as ["cat", "dog"]')
+    if twice := [name for name in classes if [*classes].count(name) > 1]:
+        raise InputError("classes", twice[0], "a name of its own for each class")
+
+
+def _require_no_size(size: int | None, like: RealSet | None) -> None:
+    if size is not None and like is not None and size != like.size:
+        raise InputError("size", size, f"leave it out beside like=, whose images are {like.size} pixels")
+
+
+def _class_number(label: Any) -> int:
+    """Return a label as a whole number; a share of a class is not rounded to one."""
+    try:
+        return operator.index(label)
+    except TypeError as error:
+        raise InputError("dataset", f"a label {label!r}", "a class number for each image") from error
 
 
 def _as_tensor(name: str, values: Any) -> torch.Tensor:
@@ -200,5 +243,5 @@ def _stacked_tensors(images: Sequence[Any], size: int | None) -> torch.Tensor:
     if len(shapes) > 1:
         raise InputError("dataset", f"images of {len(shapes)} shapes", "tensors of one shape")
     if size not in (None, tensors[0].shape[-1]):
-        raise InputError("size", size, "left out: these are tensors; resize them by the data set's transform")
+        raise InputError("size", size, "leave it out: tensors are resized by the data set's transform")
     return torch.stack(tensors)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from moe_distill.diversity.gram import Centring, alignment, distance_gram, linear_gram, rbf_gram, unit_rows
 from moe_distill.errors import InputError
+from moe_distill.seeding import stream
 from moe_distill.store.identity import called, word_of
 from moe_distill.validation.values import checked
 
@@ -72,7 +73,8 @@ class Measure(ABC):
             A scalar of at least float32.
 
         Raises:
-            InputError: These are no matrices, have too few rows, or differ in rows for a paired measure.
+            InputError: These are no matrices, have too few rows, or differ in rows for a paired measure; or
+                the value is no scalar that can be differentiated.
 
         Example:
             >>> f_ND = torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -90,7 +92,22 @@ class Measure(ABC):
         # In float32 at least: differences of Gram entries mean nothing in half precision.
         dtype = torch.promote_types(torch.promote_types(f_ND.dtype, g_MD.dtype), torch.float32)
         with torch.autocast(f_ND.device.type, enabled=False):
-            return self._value(f_ND.to(dtype), g_MD.to(dtype))
+            value = self._value(f_ND.to(dtype), g_MD.to(dtype))
+        if not isinstance(value, Tensor) or value.ndim > 0:
+            made = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise self._error(f"returns a scalar tensor, not {made}")
+        if f_ND.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
+            raise self._error("can be differentiated by the features; its value is detached from them")
+        return value
+
+    def rehearse(self) -> None:
+        """Measure random features once, so that a measure that cannot be used is refused before any work.
+
+        Raises:
+            InputError: It makes no scalar that can be differentiated.
+        """
+        f_ND, g_ND = torch.randn(2, 16, 8, generator=stream(0, "rehearsal")).unbind()
+        self(f_ND.requires_grad_(), g_ND)
 
     def _error(self, allowed: str) -> InputError:
         return InputError("diversity.measure", self.title, allowed)

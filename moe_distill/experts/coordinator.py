@@ -81,7 +81,7 @@ class Diversity:
         return "-".join(parts)
 
     def require_rows(self, decoded: Sequence[int], classes: int) -> None:
-        """Reject sets that have too few images for the measure, before any computation.
+        """Reject a measure that cannot be used, or sets too small for it, before any computation.
 
         Args:
             decoded: Decoded images per class of each expert.
@@ -90,6 +90,7 @@ class Diversity:
         Raises:
             FieldError: There are too few images per class, or per expert.
         """
+        self.measure.rehearse()
         by_class = self.scope == "per_class"
         per_class = min(*decoded, max(1, self.max_rows // classes))
         rows, unit = (per_class, "a class") if by_class else (per_class * classes, "an expert")

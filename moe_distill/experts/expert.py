@@ -145,6 +145,9 @@ class Expert(pl.LightningModule):
             return
         apply = Apply(self, optimizer, owner)
         scalars = self.method.iterate(self.context(iteration), apply)
+        if not isinstance(scalars, Mapping):
+            allowed = "a method whose iterate() returns numbers by name, to be drawn as curves"
+            raise InputError("method", f"{type(scalars).__name__} returned by iterate()", allowed)
         self.last_scalars = {name: float(value) for name, value in scalars.items()}
         if self.method.ema is not None:
             self.synthetic.update_average(self.method.ema)

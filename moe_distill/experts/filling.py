@@ -158,12 +158,14 @@ def build_once(method: MethodFactory) -> None:
     if (problem := problem_within(method)) is not None:
         raise FieldError(problem.field, problem.value, problem.allowed)
     try:
-        method()
+        iterations = method().iterations
     except TypeError as error:
         if "required" not in str(error):  # a bug, whose own lines say more
             raise
         allowed = f"settings with which its parts can be built: {error}"
         raise FieldError("", word_of(method.func), allowed) from error
+    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 0:
+        raise FieldError("iterations", iterations, "a whole number of at least 0")
 
 
 def setting_at(settings: Any, path: Sequence[str]) -> Any:

@@ -254,15 +254,16 @@ def fill_by_class(syn: SyntheticSet, images_of: Callable[[int], torch.Tensor]) -
         images_of: Returns the images (ipc, C, H, W) of a class, in the stored space.
 
     Raises:
-        ValueError: ``images_of`` returns another number of images than ipc.
+        InputError: ``images_of`` returns something else, which a user's own initialiser may do.
     """
-    ipc = syn.provenance.ipc
+    ipc, shape = syn.provenance.ipc, (syn.provenance.ipc, *syn.images.shape[1:])
     with torch.no_grad():  # the images are a leaf, which autograd does not let be written in place
         for c in range(len(syn.provenance.classes)):
             images = images_of(c)
             # Without this check broadcasting would silently copy a single image ipc times.
-            if len(images) != ipc:
-                raise ValueError(f"{len(images)} images of class {c} where the set holds {ipc}")
+            made = tuple(images.shape) if isinstance(images, torch.Tensor) else type(images).__name__
+            if made != shape:
+                raise InputError("init", f"{made} for class {c}", f"a function that returns a tensor {shape}")
             syn.images[c * ipc : (c + 1) * ipc] = images
 
 

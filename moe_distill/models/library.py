@@ -59,7 +59,7 @@ class LibraryNetwork(Network):
         network = builder(num_classes=classes, **patches, **normalisation)
         if least_map is not None:
             keep_map(network, size, least_map)
-        super().__init__(*split_at_classifier(network, classes))
+        super().__init__(*split_at_classifier(network, classes)[:2])
 
     def embed(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return the features (N, D) before the library network's last linear layer."""
@@ -163,8 +163,11 @@ def _strided_by_depth(network: nn.Module) -> list[list[Strided]]:
     return [[m for m in strided if sides.get(m) == side] for side in descending]
 
 
-def split_at_classifier(network: nn.Module, classes: int) -> tuple[nn.Module, nn.Linear]:
-    """Remove the last linear layer of ``network``, in place; return the remaining network and that layer.
+def split_at_classifier(network: nn.Module, classes: int) -> tuple[nn.Module, nn.Linear, str]:
+    """Remove the last linear layer of ``network``, in place.
+
+    Returns:
+        The remaining network, that layer, and its name, where an identity stands in its place.
 
     Raises:
         InputError: If there is no such layer, or it does not have ``classes`` outputs.
@@ -182,7 +185,7 @@ def split_at_classifier(network: nn.Module, classes: int) -> tuple[nn.Module, nn
     # An identity in its place, as the library's forward still calls that attribute.
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, nn.Identity())
-    return network, classifier
+    return network, classifier, name
 
 
 def such_as(name: str, names: Sequence[str]) -> str:

@@ -51,11 +51,31 @@ class ModuleNetwork(Network):
         if isinstance(made, Network):
             super().__init__(made.body, made.classifier)
         else:
-            super().__init__(*split_at_classifier(made, classes))
+            body, classifier, place = split_at_classifier(made, classes)
+            super().__init__(body, classifier)
+            if classifier.weight.is_meta:  # in the rehearsal, where a forward pass costs nothing
+                _require_last(body, place, torch.zeros(2, channels, size, size))
 
     def embed(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return the features (N, D) that the last linear layer sees."""
         return super().embed(x_NCHW).flatten(1)
+
+
+def _require_last(body: nn.Module, place: str, x_NCHW: torch.Tensor) -> None:
+    """Refuse a network with a step behind its last linear layer, which here would come before it."""
+    seen: list[torch.Tensor] = []
+    layer = body.get_submodule(place)
+    hook = layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    features = body(x_NCHW)
+    hook.remove()
+    # A view, such as another shape of the same numbers, is no further step.
+    if not seen or _viewed(features) is not _viewed(seen[-1]):
+        allowed = "a network whose last step is a linear layer, without a softmax or the like behind it"
+        raise FieldError("builder", type(body).__name__, allowed)
+
+
+def _viewed(x: torch.Tensor) -> torch.Tensor:
+    return x if x._base is None else x._base
 
 
 def arguments_for(builder: Callable[..., nn.Module], **known: int) -> dict[str, int]:

@@ -17,7 +17,7 @@ from moe_distill.reports.set_charts import Place, curve_panels, features_svg
 from moe_distill.results.wording import count
 from moe_distill.store.damage import MANIFEST, Unreadable
 from moe_distill.store.tensor_files import load_whole
-from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion, union
+from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.terminal import say
 from moe_distill.training.trainer import read_curves
 
@@ -94,7 +94,7 @@ def load_union(path: Path) -> SyntheticUnion:
     """
     loaded = SyntheticSet.load(path)
     # One expert's file is a union of one, so that pages know a single kind of set.
-    return loaded if isinstance(loaded, SyntheticUnion) else union([loaded])
+    return loaded if isinstance(loaded, SyntheticUnion) else SyntheticUnion((loaded,))
 
 
 def picked(titles: Sequence[str], most: int = MAX_SETS) -> list[int]:

@@ -16,6 +16,7 @@ from moe_distill.results.row_files import read_rows, write_csv
 from moe_distill.results.rows import table, variant_names
 from moe_distill.results.schema import ResultRow
 from moe_distill.results.wording import in_percent
+from moe_distill.store.disk import as_path, file_of_user
 
 if TYPE_CHECKING:
     import polars as pl
@@ -139,6 +140,14 @@ class Results:
 
     rows: Sequence[Row] = field(default_factory=tuple)
 
+    def __post_init__(self) -> None:
+        """Refuse rows that are not of students."""
+        for row in self.rows:
+            if lacking := [c for c in ("roster", "architecture", "accuracy_last") if c not in row]:
+                raise InputError(
+                    "rows", f"without {lacking[0]}", "rows of students, such as Results.load reads"
+                )
+
     @classmethod
     def load(cls, path: str | Path) -> "Results":
         """Read a ``results.csv``, such as one of those that are committed with an experiment.
@@ -146,13 +155,21 @@ class Results:
         Raises:
             InputError: The file cannot be read, or is another table.
         """
-        if not Path(path).is_file():
-            raise InputError("path", path, "a results.csv that is there")
-        return cls(texts_of(read_rows(Path(path), ResultRow)))
+        file = as_path(path)
+        if not file.is_file():
+            raise InputError("path", file, "a results.csv that is there")
+        return cls(texts_of(read_rows(file, ResultRow)))
 
     def save(self, path: str | Path) -> None:
-        """Write a ``results.csv``, which :meth:`load` and the reports read."""
-        write_csv(Path(path), self.rows, COLUMNS)
+        """Write a ``results.csv``, which :meth:`load` and the reports read.
+
+        Raises:
+            InputError: The file cannot be written, or does not end in ``.csv``.
+        """
+        with file_of_user(path) as file:
+            if file.suffix != ".csv":
+                raise InputError("path", file, "a file that ends in .csv")
+            write_csv(file, self.rows, COLUMNS)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -200,23 +217,42 @@ class Results:
             other: Students of another set, of the same networks.
 
         Raises:
-            InputError: ``other`` is something else, or its students were trained by other recipes or are of
-                other networks.
+            InputError: ``other`` is something else, its students were trained otherwise or are of other
+                networks, or either side has several sets.
         """
         if not isinstance(other, Results):
             raise InputError("other", type(other).__name__, "results to compare with")
-        recipes = [sorted({str(row.get("recipe")) for row in results.rows}) for results in (self, other)]
-        if recipes[0] != recipes[1]:
-            allowed = "results of one recipe; evaluate(…, like=results) trains students alike"
-            raise InputError("recipe", " and ".join(map("+".join, recipes)), allowed)
         networks = [dict.fromkeys(row["architecture"] for row in results.rows) for results in (self, other)]
         shared = [name for name in networks[0] if name in networks[1]]
         if not shared:
             value = " and ".join(map("+".join, networks))
             raise InputError("students", value, "at least one network that both have")
+        _require_alike(self.rows, other.rows, shared)
         leads = {name: lead(self.rows, other.rows, [name]) for name in shared}
-        names = tuple(", ".join(dict.fromkeys(variant_names(results.rows))) for results in (self, other))
-        return Comparison({**leads, AVERAGE: lead(self.rows, other.rows, shared)}, (names[0], names[1]))
+        # Named together, so that what both differ in is in their names.
+        words = variant_names([*self.rows, *other.rows])
+        sides = [dict.fromkeys(words[: len(self.rows)]), dict.fromkeys(words[len(self.rows) :])]
+        for side in sides:
+            if len(side) > 1:
+                allowed = "students of one set; Results([row for row in results.rows if …]) picks them"
+                raise InputError("results", f"of {', '.join(side)}", allowed)
+        (ahead,), (behind,) = sides
+        return Comparison({**leads, AVERAGE: lead(self.rows, other.rows, shared)}, (ahead, behind))
+
+
+def _require_alike(rows: Sequence[Row], others: Sequence[Row], networks: Sequence[str]) -> None:
+    """Refuse students of the same networks that were trained otherwise, or for other data.
+
+    How images are mixed may differ: that may be what is compared.
+    """
+    for column in ("dataset", "recipe", "recipe_key", "epochs", "width"):
+        both = [
+            {str(r.get(column)) for r in side if r["architecture"] in networks} for side in (rows, others)
+        ]
+        if both[0] != both[1]:
+            value = " and ".join("+".join(sorted(side)) for side in both)
+            allowed = "the same in both, as evaluate(…, like=results) trains students"
+            raise InputError(column, value, allowed)
 
 
 def compare(ahead: Results, behind: Results) -> Comparison:

@@ -162,6 +162,34 @@ def expanded(path: str | Path, key: str) -> Path:
         raise InputError(key, path, "a path; there is no user of the name after ~") from error
 
 
+def as_path(path: object, key: str = "path") -> Path:
+    """Return a path that a Python call was passed.
+
+    Raises:
+        InputError: It is none.
+    """
+    if not isinstance(path, str | Path) or not str(path):
+        raise InputError(key, path if path == "" else type(path).__name__, "a path")
+    return expanded(path, key)
+
+
+@contextlib.contextmanager
+def file_of_user(path: object) -> Iterator[Path]:
+    """Yield the path of a file that a user wants written, in a folder that is made where it is missing.
+
+    What a user has there is never set aside: a folder of the name is refused.
+
+    Raises:
+        InputError: It is no path, a folder, or cannot be written.
+    """
+    file = as_path(path)
+    if file.is_dir():
+        raise InputError("path", file, "a file; this is a folder")
+    with explain_disk_errors({"path": file.parent}):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        yield file
+
+
 @contextlib.contextmanager
 def explain_disk_errors(folders: Mapping[str, str | Path]) -> Iterator[None]:
     """Turn errors of the disk under some folders, raised in the block, into an InputError.

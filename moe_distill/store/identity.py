@@ -226,7 +226,7 @@ def importable(target: Any) -> str:
     except (AttributeError, ImportError, ValueError):
         imported = None
     if imported != target:
-        allowed = "a class or function of a module: what is made inside another holds more than its name"
+        allowed = "a named class or function at the top of a module, as keys are made of names; no lambda"
         raise FieldError("", full.replace(":", "."), allowed)
     return full.replace(":", ".")
 

@@ -59,7 +59,8 @@ def files_of(folder: Path) -> list[Path]:
     """
     names = {path.name for path in folder.glob("expert_*.safetensors")}
     if not names:
-        raise InputError("set", folder, "a folder with files expert_<number>.safetensors")
+        allowed = "a folder with files expert_<number>.safetensors; for other layouts see pipeline=import"
+        raise InputError("set", folder, allowed)
     expected = [f"expert_{number}.safetensors" for number in range(len(names))]
     if unexpected := sorted(names.difference(expected)):
         allowed = (

@@ -9,15 +9,16 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from moe_distill.data.normalization import FILE, Normalisation, Space, Whitening
+from moe_distill.store.disk import as_path, file_of_user
 from moe_distill.synthetic import files as set_files
 from moe_distill.synthetic.provenance import Provenance
-from moe_distill.synthetic.synthetic_union import Decoded, SyntheticUnion, union
+from moe_distill.synthetic.synthetic_union import Decoded, SyntheticUnion
 from moe_distill.synthetic.tiling import Tiling
 
 if TYPE_CHECKING:
     from moe_distill.synthetic.formats.exporting import Layout
 
-__all__ = ["Decoded", "Provenance", "Space", "SyntheticSet", "SyntheticUnion", "union"]
+__all__ = ["Decoded", "Provenance", "Space", "SyntheticSet", "SyntheticUnion"]
 
 
 class SyntheticSet(nn.Module):
@@ -137,11 +138,15 @@ class SyntheticSet(nn.Module):
         return set_files.fingerprint_of(self._tensors())
 
     def save(self, path: str | Path) -> None:
-        """Write ``path`` (safetensors), the JSON beside it and the whitening, if any, each atomically."""
-        path = Path(path)
-        set_files.write_set(path, self._tensors(), self.provenance, self.fingerprint())
-        if self.normalisation.whitening is not None:
-            self.normalisation.whitening.save(path.with_name(FILE))
+        """Write ``path`` (safetensors), the JSON beside it and the whitening, if any, each atomically.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        with file_of_user(path) as file:
+            set_files.write_set(file, self._tensors(), self.provenance, self.fingerprint())
+            if self.normalisation.whitening is not None:
+                self.normalisation.whitening.save(file.with_name(FILE))
 
     @classmethod
     def load(cls, path: str | Path) -> "SyntheticUnion":
@@ -151,7 +156,7 @@ class SyntheticSet(nn.Module):
             InputError: If a file is missing, damaged or changed, or a folder's files are not those of all
                 experts of one roster.
         """
-        path = Path(path)
+        path = as_path(path)
         if not path.is_dir():
             return SyntheticUnion((cls.read(path),), path)
         files = set_files.files_of(path)
@@ -159,7 +164,7 @@ class SyntheticSet(nn.Module):
         # A whitening may take gigabytes: all experts share the one that the first has read.
         members += [cls.read(file, members[0].normalisation.whitening) for file in files[1:]]
         set_files.require_roster(files, [member.provenance for member in members])
-        return SyntheticUnion(union(members).members, path)
+        return SyntheticUnion(tuple(members), path)
 
     @classmethod
     def read(cls, path: Path, whitening: Whitening | None = None) -> "SyntheticSet":
@@ -186,17 +191,21 @@ class SyntheticSet(nn.Module):
 
     def dataset(self) -> TensorDataset:
         """Return (standardised image, label) pairs as a torch data set; learned labels are distributions."""
-        return union([self]).dataset()
+        return SyntheticUnion((self,)).dataset()
 
     def export(self, to: str | Path, layout: "Layout" = "safetensors", **more: Any) -> Path:
         """Write the set to a new folder; see :meth:`SyntheticUnion.export`."""
-        return union([self]).export(to, layout, **more)
+        return SyntheticUnion((self,)).export(to, layout, **more)
 
     @staticmethod
     def union(sets: "Iterable[SyntheticSet | SyntheticUnion]") -> "SyntheticUnion":
-        """Return several sets, or unions of them, as the sets of as many experts; see :func:`union`."""
+        """Return several sets, or unions of them, as the sets of as many experts.
+
+        Raises:
+            InputError: They were distilled from different data.
+        """
         members = [m for s in sets for m in (s.members if isinstance(s, SyntheticUnion) else (s,))]
-        return union(members)
+        return SyntheticUnion(tuple(members))
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         tensors: dict[str, torch.Tensor | None] = {

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.data import TensorDataset
 
-from moe_distill.errors import InputError
+from moe_distill.errors import InputError, renamed
+from moe_distill.store.disk import as_path
 from moe_distill.synthetic.provenance import DIGITS, Provenance
 
 if TYPE_CHECKING:
@@ -47,13 +48,28 @@ class SyntheticUnion:
     members: tuple["SyntheticSet", ...]
     path: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse members that are no sets, or were distilled from different data."""
+        if not self.members or any(not hasattr(member, "provenance") for member in self.members):
+            names = ", ".join(type(member).__name__ for member in self.members) or "nothing"
+            raise InputError("sets", names, "the sets of one expert or several")
+        for member in self.members[1:]:
+            p, first = member.provenance, self.provenance
+            _, channels, size, _ = member.images.shape
+            self.require(p.classes, channels, size, p.mean, p.std, p.whitening)
+            if p.data_fingerprint != first.data_fingerprint:
+                allowed = f"experts of the same data, {first.data_fingerprint[:12]}"
+                raise InputError("set", p.data_fingerprint[:12], allowed)
+
     def __repr__(self) -> str:
         p = self.provenance
         methods = "+".join(dict.fromkeys(member.provenance.method for member in self.members))
         stored = sum(len(member.images) for member in self.members)
         _, channels, size, _ = self.members[0].images.shape
         images = f"{stored} images of {channels} × {size} × {size}"
-        return f"{methods}{p.ipc}x{len(self.members)} of {p.dataset}: {images}"
+        ipcs = [member.provenance.ipc for member in self.members]
+        budget = f"{p.ipc}x{len(ipcs)}" if len({*ipcs}) == 1 else "+".join(map(str, ipcs))
+        return f"{methods}{budget} of {p.dataset}: {images}"
 
     @property
     def provenance(self) -> Provenance:
@@ -89,6 +105,15 @@ class SyntheticUnion:
     def tensors_fingerprint(self) -> str:
         """Return a sha256 over the members' tensors alone, in order."""
         return hashlib.sha256("".join(m.tensors_fingerprint() for m in self.members).encode()).hexdigest()
+
+    @property
+    def is_as_read(self) -> bool:
+        """True if the set is what :attr:`path` holds: it was read from there and not changed since."""
+        if self.path is None:
+            return False
+        from moe_distill.synthetic.synthetic_set import SyntheticSet  # it imports this module
+
+        return SyntheticSet.load(self.path).fingerprint() == self.fingerprint()
 
     def dataset(self) -> TensorDataset:
         """Return (standardised image, label) pairs as a torch data set; learned labels are distributions."""
@@ -128,15 +153,20 @@ class SyntheticUnion:
         Raises:
             InputError: The folder exists, or the upload cannot be done.
         """
-        from moe_distill.synthetic.formats import exporting, hub  # they import this module
+        from moe_distill.synthetic.formats import exporting, hub, placing  # they import this module
         from moe_distill.synthetic.formats.card import CardFacts
 
-        if push_to is not None:
-            hub.client_for(push_to)  # before anything is written
-        exporting.export(self, Path(to), layout, CardFacts(license=license))
-        if push_to is not None:
-            hub.push_to_hub(to, push_to, private)
-        return Path(to)
+        folder = as_path(to, "to")
+        for name, value in (("license", license), ("push_to", push_to)):
+            if value is not None and layout != "huggingface":
+                raise InputError(name, value, 'leave it out: only layout="huggingface" has it')
+        with renamed(placing.KEY, "to"), renamed(hub.KEY, "push_to"):
+            if push_to is not None:
+                hub.client_for(push_to)  # before anything is written
+            exporting.export(self, folder, layout, CardFacts(license=license))
+            if push_to is not None:
+                hub.push_to_hub(folder, push_to, private)
+        return folder
 
     def require(
         self,
@@ -162,22 +192,3 @@ class SyntheticUnion:
         """
         shape = tuple(self.members[0].images.shape[1:])
         self.provenance.require(shape, classes, (channels, size, size), mean, std, whitening)
-
-
-def union(sets: Sequence["SyntheticSet"]) -> SyntheticUnion:
-    """Return the union of the experts' sets.
-
-    Raises:
-        InputError: If they were distilled from different data.
-    """
-    first = sets[0].provenance
-    together = SyntheticUnion(tuple(sets))
-    for member in sets[1:]:
-        p = member.provenance
-        _, channels, size, _ = member.images.shape
-        together.require(p.classes, channels, size, p.mean, p.std, p.whitening)
-        if p.data_fingerprint != first.data_fingerprint:
-            raise InputError(
-                "set", p.data_fingerprint[:12], f"experts of the same data, {first.data_fingerprint[:12]}"
-            )
-    return together

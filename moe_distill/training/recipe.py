@@ -30,16 +30,18 @@ def last_batch(images: int, batch_size: int) -> int:
 
 
 def check_optimizer(optimizer: OptimizerFactory, **settings: float) -> None:
-    """Reject an optimiser that cannot be built, by building it once.
+    """Reject an optimiser that cannot be built or that a gradient alone does not step, by one step of it.
 
     Raises:
-        FieldError: It cannot be built; the field is the setting that the library's error names, if any.
+        FieldError: It cannot; the field is the setting that the library's error names, if any.
     """
+    parameter = torch.zeros(1, requires_grad=True)
+    parameter.grad = torch.zeros(1)
     try:
-        optimizer([torch.zeros(1, requires_grad=True)], **settings)
+        optimizer([parameter], **settings).step()
     except FieldError:
         raise
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         arguments = {**settings, **getattr(optimizer, "keywords", {})}
         # The libraries raise plain errors; a setting is at fault if its name is in the message.
         field = next((name for name in arguments if name in str(error)), "")

@@ -101,7 +101,7 @@ def test_what_results_decide_cannot_be_set_beside_them(digits, usual, keywords):
     random = md.random_images(train, 1, **usual)
     first = md.evaluate(random, test, students="mlp", seeds=1)
     ((name, _),) = settings_of(keywords).items()
-    with pytest.raises(md.InputError, match=rf"^{name}=\w+: left out beside like="):
+    with pytest.raises(md.InputError, match=rf"^{name}=\w+: leave it out beside like="):
         md.evaluate(random, test, like=first, **keywords)
 
 
@@ -113,7 +113,7 @@ def test_keywords_of_another_set_are_refused(digits, usual, tmp_path, keywords):
     train, test = digits
     synthetic = md.distill(train, method="dm", ipc=2, noe=1, **usual)
     ((name, _),) = settings_of(keywords).items()
-    with pytest.raises(md.InputError, match=rf"^{name}=\S+: left out: with it, it would be another set"):
+    with pytest.raises(md.InputError, match=rf"^{name}=\S+: leave it out: with it, it would be another set"):
         md.evaluate(synthetic, test, students="mlp", **keywords)
     assert not made(tmp_path / "store", "result")
 

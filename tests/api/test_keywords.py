@@ -1,11 +1,49 @@
 """Keywords of a call that are wrong are named, with what is allowed, before any work."""
 
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 import pytest
+import torch
 from torch import nn
-from users_parts import TinyNet
+from users_parts import Shrinking, TinyNet
 
 import moe_distill as md
 from moe_distill.api.keywords import call_of
+
+
+@dataclass(frozen=True)
+class OfRows(md.measures.Measure):
+    """A number for each row instead of one."""
+
+    def _value(self, f_ND, g_MD):
+        return (f_ND * g_MD).sum(1)
+
+
+@dataclass(frozen=True)
+class Detached(md.measures.Measure):
+    """A number without a way back to the features."""
+
+    def _value(self, f_ND, g_MD):
+        return (f_ND.detach() * g_MD).sum()
+
+
+class convnet3(TinyNet):
+    """Has the name of one of ours."""
+
+
+def misshapen(real, c, n, rng):
+    """One image without the axis of images."""
+    return real.class_batch(c, 1, rng)[0]
+
+
+class Mute(Shrinking):
+    """A method that says nothing of its loss."""
+
+    def iterate(self, context, apply):
+        apply(context.syn.images.square().sum())
+
 
 WRONG = [
     ({"metod": "idm"}, r"metod=idm: no such key; did you mean method=idm\?"),
@@ -13,7 +51,10 @@ WRONG = [
     ({"method": TinyNet}, "method=TinyNet: one of "),
     ({"ipc": 1.5}, "ipc=1.5: a whole number of at least 1"),
     ({"network": nn.Linear(2, 2)}, "network=Linear: a class or a function that makes the network"),
-    ({"network": lambda classes: None}, "network=.*<lambda>: a class or function of a module"),
+    (
+        {"network": lambda classes: None},
+        "network=.*<lambda>: a named class or function at the top of a module",
+    ),
     ({"network": "rsenet18"}, r"network=rsenet18: did you mean network=resnet18\?"),
     ({"network": "torchvision/resnet19"}, "network.name=resnet19: a network of torchvision .*resnet18"),
     ({"students": ["mlp", "mlpp"]}, r"students=mlpp: did you mean students=mlp\?"),
@@ -27,9 +68,33 @@ WRONG = [
     ({"init": ["random"]}, r"init=\['random'\]: one of "),
     ({"scale": "smok"}, r"scale=smok: did you mean scale=smoke\?"),
     ({"seed": "a"}, "seed=a: a whole number"),
-    ({"ipc": 2, "split": "2x1"}, "ipc=2: left out"),
+    ({"ipc": 2, "split": "2x1"}, "ipc=2: leave it out"),
     ({"ipc": 500}, "ipc=500: at most "),
     ({"test": "digits"}, "test=str: a RealSet"),
+    ({"data": "cifar10"}, "data=cifar10: leave it out: the call decides it"),
+    ({"options": {"data.name": "x"}}, "data.name=x: leave it out"),
+    ({"pipeline": "evaluate"}, "pipeline=evaluate: leave it out"),
+    ({"debug": "fast"}, "debug=fast: leave it out: only command lines have it"),
+    ({"network": "mlp", "model": "convnet3"}, "network=convnet3: leave it out: model is set already, to mlp"),
+    ({"seed": 1, "options": {"seed": 2}}, "seed=2: leave it out: seed is set already, to 1"),
+    ({"iterations": 5}, r"iterations=5: no such key; did you mean options={\"method.iterations\": 5}\?"),
+    ({"students": None}, "students=None: a list of names, or of classes or functions that make networks"),
+    ({"students": {1: TinyNet}}, "students=1: a list of names"),
+    ({"students": ["mlp", "mlp"]}, "students=mlp: each network once"),
+    (
+        {"students": {"mine": "mlp"}},
+        r"students.mine=mlp: a class or function; in a list, \['mlp'\], a network",
+    ),
+    ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, "optimizer=SGD: one of sgd, or a class such as"),
+    ({"optimizer": torch.optim.LBFGS}, "optimizer=LBFGS: what the optimiser takes: "),
+    ({"diversity": 0.1}, "diversity=0.1: one of .*, or a measure, such as measures.HSIC()"),
+    ({"noe": 2, "diversity": OfRows()}, r"diversity.measure=of_rows: returns a scalar tensor, not \(16,\)"),
+    (
+        {"noe": 2, "diversity": Detached()},
+        "diversity.measure=detached: can be differentiated by",
+    ),
+    ({"method": partial(Shrinking, iterations=-3, lr=1.0)}, "method.iterations=-3: a whole number"),
+    ({"network": convnet3}, "network=convnet3: a name that moe_distill has not"),
     ({"store": ""}, "store=: a path"),
 ]
 
@@ -70,3 +135,32 @@ def test_a_yaml_that_is_none_is_named_with_its_line(digits, usual, tmp_path):
     (tmp_path / "conf" / "method" / "mine.yaml").write_text("a: [\n")
     with pytest.raises(md.InputError, match=r"^config_dir=.*conf.*: .*mine.yaml, line 2: no yaml: expected"):
         md.distill(digits[0], method="mine", ipc=1, noe=1, config_dir=tmp_path / "conf", **usual)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert call_of({"ipc": np.int64(3), "width": np.float32(0.5)}).overrides == ["ipc=3", "width=0.5"]
+
+
+def test_a_part_that_misbehaves_is_named_in_one_line(digits, usual):
+    common = {"ipc": 2, "noe": 1, **usual}
+    with pytest.raises(md.InputError, match=r"^init=\(1, 8, 8\) for class 0: a function that returns"):
+        md.distill(digits[0], method="dm", init=misshapen, **common)
+    with pytest.raises(md.InputError, match=r"^method=NoneType returned by iterate\(\): a method"):
+        md.distill(digits[0], method=partial(Mute, iterations=2, lr=0.1), **common)
+
+
+@pytest.mark.parametrize("name", ["method", "noe"])
+def test_a_selection_has_one_method_and_one_expert(digits, usual, name):
+    with pytest.raises(md.InputError, match=rf"^{name}=2: leave it out: md.distill takes it"):
+        md.random_images(digits[0], 2, **{name: 2}, **usual)
+
+
+def test_a_selection_is_one_of_real_images(digits, usual):
+    with pytest.raises(md.InputError, match=r"^selection=dm: one of random, first, herding, kcenter, kmeans"):
+        md.coreset(digits[0], 2, "dm", **usual)
+    assert len(md.coreset(digits[0], 1, "random_tiled", **usual).members) == 1
+
+
+def test_a_data_set_that_was_loaded_is_no_name(digits):
+    with pytest.raises(md.InputError, match=r"^name=RealSet: the name of a data set; RealSet.from_dataset"):
+        md.load_dataset(digits[0])

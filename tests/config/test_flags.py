@@ -34,8 +34,8 @@ from moe_distill.errors import InputError
         (["method", "idm"], "argument=method: did you mean method=…?"),
         (["nonsense"], "argument=nonsense: key=value, or status or report as the first word"),
         (["--nonsense"], "flags=--nonsense: unrecognized arguments: --nonsense"),
-        (["--experimental-rerun", "/nope"], "--experimental-rerun=/nope: left out"),
-        (["--experimental-rer=/nope"], "--experimental-rerun=/nope: left out"),
+        (["--experimental-rerun", "/nope"], "--experimental-rerun=/nope: leave it out"),
+        (["--experimental-rer=/nope"], "--experimental-rerun=/nope: leave it out"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -78,7 +78,7 @@ class Acts:
 def test_a_strangers_file_does_not_act(called, tmp_path):
     (tmp_path / "config.pickle").write_bytes(pickle.dumps(Acts()))
     said = refused(called, tmp_path / "store", "--experimental-rerun", "config.pickle")
-    assert said.startswith("--experimental-rerun=config.pickle: left out") and not Path("acted").exists()
+    assert said.startswith("--experimental-rerun=config.pickle: leave it out") and not Path("acted").exists()
 
 
 def test_a_package_that_is_not_there_is_refused(called, tmp_path, capfd):

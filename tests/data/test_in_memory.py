@@ -111,6 +111,24 @@ WRONG = [
     (tensors(2, 8, 8, labels=[-1, 0]), "labels=-1: class numbers from 0"),
     (tensors(2, 8, 8, labels=[1, 2]), "labels=2: class numbers from 0 without a gap, .*; no image is of 0"),
     (lambda: RealSet.from_tensors(PIXELS, LABELS, ["cat"]), "labels=1: class numbers from 0 to 0"),
+    (lambda: RealSet.from_tensors(PIXELS, LABELS, ["cat", "cat"]), "classes=cat: a name of its own for each"),
+    (lambda: RealSet.from_tensors(PIXELS, LABELS, "ab"), "classes=ab: a list of the names of all classes"),
+    (lambda: RealSet.from_tensors(PIXELS, LABELS, 2), "classes=2: a list of the names"),
+    (lambda: RealSet.from_tensors(PIXELS, LABELS, like="digits"), "like=str: a RealSet, the training images"),
+    (lambda: RealSet.from_tensors(PIXELS, LABELS, name=""), "name=: a text that is not empty"),
+    (lambda: RealSet.from_tensors(PIXELS[:0], LABELS[:0]), r"images=shape \(0, .*: at least one image"),
+    (
+        lambda: RealSet.from_tensors(torch.zeros(2, 8, 8), [0, 1], like=RealSet.from_dataset(Pictures())),
+        r"images=shape \(2, 1, 8, 8\): images of 3 × 12 × 12, as those of like=",
+    ),
+    (
+        lambda: RealSet.from_dataset(Pictures(), size=16, like=RealSet.from_dataset(Pictures())),
+        "size=16: leave it out beside like=, whose images are 12 pixels",
+    ),
+    (lambda: RealSet.from_dataset([(torch.zeros(1, 8, 8), 0.6)]), "dataset=a label 0.6: a class number"),
+    (lambda: RealSet.from_dataset([(torch.zeros(1, 8, 8), "a")]), "dataset=a label 'a': a class number"),
+    (lambda: RealSet.from_dataset([(torch.zeros(1, 8, 8), None)]), "dataset=a label None: a class number"),
+    (lambda: RealSet.from_folder("pictures", like=3), "like=int: a RealSet"),
     (lambda: RealSet.from_tensors("pixels", LABELS), "images=str: a tensor, or an array of numbers"),
     (lambda: RealSet.from_dataset(3), "dataset=int: a data set with a length"),
     (
@@ -119,7 +137,10 @@ WRONG = [
     ),
     (lambda: RealSet.from_dataset(Pictures(size=(8, 9))), "size=None: a size such as 32"),
     (lambda: RealSet.from_dataset(Pictures(), size=3), "size=3: a whole number of pixels from 8 to 224"),
-    (lambda: RealSet.from_dataset(Pictures(as_tensor=True), size=8), "size=8: left out: these are tensors"),
+    (
+        lambda: RealSet.from_dataset(Pictures(as_tensor=True), size=8),
+        "size=8: leave it out: tensors",
+    ),
     (
         lambda: RealSet.from_dataset(Names(), like=RealSet.from_dataset(Pictures())),
         "dataset=dog, cat: the classes of",

@@ -200,3 +200,28 @@ def test_networks_of_ones_own_that_cannot_serve_are_named():
         rehearse(partial(ModuleNetwork, builder=of_nothing), **shape)
     with pytest.raises(FieldError, match=r"builder=int: a function that returns a torch.nn.Module"):
         rehearse(partial(ModuleNetwork, builder=int), **shape)
+
+
+class Probable(torch.nn.Sequential):
+    """Ends in probabilities instead of logits."""
+
+    def __init__(self, classes):
+        super().__init__(torch.nn.Flatten(), torch.nn.Linear(192, classes), torch.nn.Softmax(1))
+
+
+class Reshaped(torch.nn.Module):
+    """Ends in a view of its logits."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.head = torch.nn.Linear(192, classes)
+
+    def forward(self, x):
+        return self.head(x.flatten(1)).view(len(x), -1)
+
+
+def test_a_step_behind_the_last_layer_is_refused_as_it_would_come_before_it():
+    shape = {"channels": 3, "classes": 7, "size": 8}
+    with pytest.raises(FieldError, match=r"builder=Probable: a network whose last step is a linear layer"):
+        rehearse(partial(ModuleNetwork, builder=Probable), **shape)
+    rehearse(partial(ModuleNetwork, builder=Reshaped), **shape)

@@ -16,7 +16,7 @@ from moe_distill.data.zca import ZCA
 from moe_distill.errors import InputError
 from moe_distill.evaluation import training_set as training_set
 from moe_distill.reports.gallery import set_picture
-from moe_distill.synthetic.synthetic_set import SyntheticSet, union
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 pytestmark = pytest.mark.slow
 
@@ -130,7 +130,7 @@ def test_whitened_and_other_data_do_not_mix(white):
     first, second = SyntheticSet.load(folder).members
     plain = dataclasses.replace(first.provenance, space="standardised", whitening=None)
     with pytest.raises(InputError, match=r"^data=\(whitening None\)"):
-        union([second, SyntheticSet(first.images.detach(), plain)])
+        SyntheticSet.union([second, SyntheticSet(first.images.detach(), plain)])
 
 
 def test_real_images_kept_raw_are_whitened_for_the_students(white, whitened):

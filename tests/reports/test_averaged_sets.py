@@ -11,7 +11,7 @@ from moe_distill.models.convnet import ConvNet
 from moe_distill.pipelines.distill import mean_dependence
 from moe_distill.reports.gallery import set_picture
 from moe_distill.seeding import stream
-from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet, union
+from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet
 
 
 def test_the_picture_is_of_the_average_where_that_is_evaluated():
@@ -26,7 +26,7 @@ def test_the_dependence_of_averaged_sets_is_that_of_the_averages():
     network = build(
         functools.partial(ConvNet, depth=2, width=0.25), channels=1, classes=2, size=8, rng=stream(0, "phi")
     )
-    alike = union([SyntheticSet(x, p, average=drawn[2]) for x in drawn[:2]])
-    apart = union([SyntheticSet(drawn[2], p, average=x) for x in drawn[:2]])
+    alike = SyntheticSet.union([SyntheticSet(x, p, average=drawn[2]) for x in drawn[:2]])
+    apart = SyntheticSet.union([SyntheticSet(drawn[2], p, average=x) for x in drawn[:2]])
     assert mean_dependence(alike, [network]) == pytest.approx(1.0, abs=1e-4)
     assert mean_dependence(apart, [network]) < 0.5

@@ -29,7 +29,7 @@ from moe_distill.results.schema import ResultRow
 from moe_distill.results.stages import StageCost
 from moe_distill.synthetic.formats.card import CardFacts, card
 from moe_distill.synthetic.provenance import Provenance
-from moe_distill.synthetic.synthetic_set import SyntheticSet, union
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.validation.misfits import annotations_of
 from moe_distill.validation.values import Text
 
@@ -76,7 +76,7 @@ def attempt(**more):
 
 def test_what_turns_the_writing_or_moves_a_cursor_is_spelt_out_on_a_page(tmp_path):
     acts = "a\x1b[31mred", "\u202egnp", "\x00\x85\u2066"
-    text = shown((acts[1], union([a_set("classes", acts[2])]), tmp_path))
+    text = shown((acts[1], SyntheticSet.union([a_set("classes", acts[2])]), tmp_path))
     text += build_page(RunReport(acts[0], ""))
     assert (
         not set(text) & set("\x1b\u202e\x00\x85\u2066") and "\\u202egnp" in text and "a\\x1b[31mred" in text
@@ -85,7 +85,7 @@ def test_what_turns_the_writing_or_moves_a_cursor_is_spelt_out_on_a_page(tmp_pat
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_no_field_of_a_set_acts_on_a_page_or_a_card(name, tmp_path):
-    together = union([a_set(name)])
+    together = SyntheticSet.union([a_set(name)])
     ways = {
         together.members[0].provenance.expert: {i: torch.zeros(2, 1, 8, 8, dtype=torch.uint8) for i in (0, 5)}
     }
@@ -206,5 +206,5 @@ def test_a_cards_front_matter_is_read_as_what_was_written():
     import yaml
 
     odd = "\x85---\n</script>\u2028& 'x': \"y\" 🙂"
-    front = card(union([a_set("dataset", odd)]), 2, CardFacts()).split("---\n")[1]
+    front = card(SyntheticSet.union([a_set("dataset", odd)]), 2, CardFacts()).split("---\n")[1]
     assert yaml.safe_load(front)["distilled"]["dataset"] == odd and "</script>" not in front

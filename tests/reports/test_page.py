@@ -23,7 +23,7 @@ from moe_distill.reports.sets import images_section, read_distilled
 from moe_distill.results.frames import frame_of
 from moe_distill.results.rows import COLUMNS
 from moe_distill.results.stages import StageCost
-from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet, union
+from moe_distill.synthetic.synthetic_set import Provenance, SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
 
 CLASSES = ("cat & dog", "frog", "ship")
@@ -54,7 +54,7 @@ def stored(folder, dependence, curves, **looks):
             for name, value in zip(names, (9, i, 0.5, "nan"), strict=True)
         ]
         (folder / "curves.csv").write_text("\n".join(["iteration,name,value", *lines, ""]))
-    return folder, union(sets).fingerprint()
+    return folder, SyntheticSet.union(sets).fingerprint()
 
 
 def row(roster, architecture, seed, accuracy, fingerprint=""):

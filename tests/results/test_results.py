@@ -80,7 +80,7 @@ def test_a_table_is_escaped_where_a_notebook_shows_it():
 def test_what_cannot_be_compared_is_named():
     dm, other = results("dm", [0.5, 0.6]), results("idm", [0.5, 0.6], "mlp")
     modern = md.Results([{**row, "recipe": "modern"} for row in dm.rows])
-    with pytest.raises(md.InputError, match=r"^recipe=None and modern: results of one recipe"):
+    with pytest.raises(md.InputError, match=r"^recipe=None and modern: the same in both"):
         dm.compare(modern)
     with pytest.raises(md.InputError, match=r"^students=convnet3 and mlp: at least one network"):
         dm.compare(other)
@@ -88,3 +88,56 @@ def test_what_cannot_be_compared_is_named():
         dm.compare(3)
     with pytest.raises(md.InputError, match=r"^ahead=int: results"):
         md.compare(3, dm)
+
+
+LIKE_EACH_OTHER = {"recipe": "dsa", "recipe_key": "5b55340a", "epochs": "101", "width": "0.25"}
+
+
+@pytest.mark.parametrize("column", [*LIKE_EACH_OTHER, "dataset"])
+def test_students_that_were_trained_otherwise_are_not_compared(column):
+    ahead, behind = (
+        md.Results([{**row, **LIKE_EACH_OTHER} for row in results(m, [0.5, 0.6]).rows]) for m in ("dm", "idm")
+    )
+    assert ahead.compare(behind).average.n == 2
+    other = md.Results([{**row, column: "3"} for row in behind.rows])
+    with pytest.raises(md.InputError, match=rf"^{column}=\S+ and 3: the same in both"):
+        ahead.compare(other)
+    # Of a network that only one side has, nothing is compared.
+    more = md.Results(
+        [*behind.rows, *({**row, "architecture": "mlp", "width": "1.0"} for row in behind.rows)]
+    )
+    assert ahead.compare(more).average == ahead.compare(behind).average
+
+
+def test_what_two_sides_differ_in_names_them():
+    mixed, plain = (
+        md.Results([{**row, "fusion": fusion} for row in results("dm", [0.5]).rows])
+        for fusion in ("cross_expert", "none")
+    )
+    assert mixed.compare(plain).names == ("dm5x2 cross_expert", "dm5x2 none")
+    with pytest.raises(md.InputError, match=r"^results=of dm5x2, idm5x2: students of one set"):
+        (results("dm", [0.5]) + results("idm", [0.6])).compare(results("dm", [0.5]))
+
+
+def test_nothing_of_a_users_is_set_aside_for_a_file(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    dm = results("dm", [0.5])
+    for place, message in (
+        ("mine", "a file; this is a folder"),
+        ("mine/x.parquet", "a file that ends in .csv"),
+    ):
+        with pytest.raises(md.InputError, match=f"^path={tmp_path / place}: {message}"):
+            dm.save(tmp_path / place)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
+    with pytest.raises(md.InputError, match=r"^path=/proc/none: a folder that can be read and written"):
+        dm.save("/proc/none/x.csv")
+    with pytest.raises(md.InputError, match=r"^path=int: a path"):
+        md.Results.load(3)
+    dm.save(tmp_path / "new" / "x.csv")
+    assert (tmp_path / "new" / "x.csv").is_file()
+
+
+def test_rows_of_something_else_are_refused():
+    with pytest.raises(md.InputError, match=r"^rows=without roster: rows of students"):
+        md.Results([{"accuracy": 1.0}])

@@ -25,7 +25,7 @@ def test_every_cell_meets_every_job_of_the_grid(plugin):
 
 
 def test_what_cells_vary_cannot_be_set_beside_them(plugin):
-    with pytest.raises(InputError, match=r"^a=set: left out: the cells of this experiment vary it"):
+    with pytest.raises(InputError, match=r"^a=set: leave it out: the cells of this experiment vary it"):
         jobs(plugin, ["a=1 b=2", "+c@d=3"], "x=1", "a=5")
     with pytest.raises(InputError, match=r"^c@d=set"):
         jobs(plugin, ["a=1 b=2", "+c@d=3"], "+c@d=5")
@@ -40,8 +40,8 @@ def test_batches_are_refused_with_what_limits_jobs(plugin):
 
 
 def test_a_swept_split_is_not_set_again_by_its_parts(plugin):
-    with pytest.raises(InputError, match=r"^ipc=7: left out: split=5x2 sets ipc and noe"):
+    with pytest.raises(InputError, match=r"^ipc=7: leave it out: split=5x2 sets ipc and noe"):
         jobs(plugin, [], "split=5x2,10x1", "ipc=7", "noe=2")
-    with pytest.raises(InputError, match=r"^noe=2: left out: split=10x1 sets"):
+    with pytest.raises(InputError, match=r"^noe=2: leave it out: split=10x1 sets"):
         jobs(plugin, ["seed=1", "split=10x1"], "noe=2")
     assert jobs(plugin, [], "ipc=1,5", "noe=2") == ["ipc=1 noe=2", "ipc=5 noe=2"]

@@ -10,7 +10,7 @@ from conftest_sets import CLASSES, MEAN, STD, a_set
 from torch.utils.data import DataLoader, Dataset
 
 from moe_distill.errors import InputError
-from moe_distill.synthetic.synthetic_set import union
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 
 
 def column(values):
@@ -64,7 +64,7 @@ def test_a_union_is_class_major_and_each_member_decodes_itself():
         for image, label in zip(raw, labels, strict=True)
     ]
     rows.sort(key=lambda row: row[0])  # stable: within a class, expert after expert
-    united = union(members).raw()
+    united = SyntheticSet.union(members).raw()
     assert (
         united.labels_M.tolist()
         == [row[0] for row in rows]
@@ -77,9 +77,9 @@ def test_a_union_is_class_major_and_each_member_decodes_itself():
 
 def test_learned_rates_unite_as_their_geometric_mean():
     members = different_members()
-    assert union(members).learned_rate == pytest.approx(math.sqrt(0.1 * 0.4), rel=1e-6)
-    assert union(members[1:2]).learned_rate == pytest.approx(0.4, rel=1e-6)
-    assert union(members[2:]).learned_rate is None
+    assert SyntheticSet.union(members).learned_rate == pytest.approx(math.sqrt(0.1 * 0.4), rel=1e-6)
+    assert SyntheticSet.union(members[1:2]).learned_rate == pytest.approx(0.4, rel=1e-6)
+    assert SyntheticSet.union(members[2:]).learned_rate is None
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ def test_learned_rates_unite_as_their_geometric_mean():
 )
 def test_members_of_different_data_are_refused(changes, named):
     with pytest.raises(InputError, match=named) as caught:
-        union([a_set(0), a_set(1), a_set(2, **changes)])
+        SyntheticSet.union([a_set(0), a_set(1), a_set(2, **changes)])
     assert "\n" not in str(caught.value)
 
 
 def test_sets_are_refused_for_data_they_were_not_distilled_from():
-    together, own = union([a_set(0)]), (CLASSES, 2, 8, MEAN, STD)
+    together, own = SyntheticSet.union([a_set(0)]), (CLASSES, 2, 8, MEAN, STD)
     together.require(*own)
     together.require(list(CLASSES), 2, 8, [0.4 + 1e-9, 0.5], list(STD))
     many = tuple(f"class {i}" for i in range(200))
@@ -120,7 +120,7 @@ def test_sets_are_refused_for_data_they_were_not_distilled_from():
 @pytest.mark.parametrize("make", [lambda: [a_set(1, tiling=2)], different_members])
 def test_a_set_is_an_ordinary_data_set(make):
     members = make()
-    data = union(members).dataset()
+    data = SyntheticSet.union(members).dataset()
     assert isinstance(data, Dataset)
     total = sum(3 * m.provenance.ipc * m.tiling.per_image for m in members)
     batches = list(DataLoader(data, batch_size=5))

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 import moe_distill
 from moe_distill.data.normalization import Whitening
 from moe_distill.errors import InputError
-from moe_distill.synthetic.synthetic_set import SyntheticSet, union
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
 
 
@@ -211,8 +211,8 @@ def test_a_folder_is_read_as_the_union_in_the_order_of_the_numbers(tmp_path):
     (tmp_path / "manifest.json").write_text("{}")
     back = SyntheticSet.load(tmp_path)
     assert [m.provenance.expert for m in back.members] == list(range(11))
-    assert back.fingerprint() == union(sets).fingerprint()
-    assert back.fingerprint() != union([*sets[:2], sets[10], *sets[2:10]]).fingerprint()
+    assert back.fingerprint() == SyntheticSet.union(sets).fingerprint()
+    assert back.fingerprint() != SyntheticSet.union([*sets[:2], sets[10], *sets[2:10]]).fingerprint()
     assert back.provenance == sets[0].provenance
 
 

@@ -9,7 +9,7 @@ from conftest_sets import a_set
 
 from moe_distill.errors import InputError
 from moe_distill.seeding import stream
-from moe_distill.synthetic.synthetic_set import SyntheticSet, union
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.training.batches import tensor_pool, training_batch
 from moe_distill.training.mixing import CrossExpert
 from moe_distill.training.recipe import Recipe
@@ -53,14 +53,14 @@ def test_the_average_is_the_exponential_one_of_every_image_seen():
 
 def test_what_is_evaluated_is_the_average_and_the_labels_that_were_learned():
     soft, hard = learned(0, average=True), a_set(1, ipc=1)
-    decoded = union([soft, hard]).raw()
+    decoded = SyntheticSet.union([soft, hard]).raw()
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (soft.provenance.mean, soft.provenance.std))
     own = decoded.experts_M == 0
     torch.testing.assert_close(decoded.images_MCHW[own], soft.average * std + mean)
     np.testing.assert_allclose(decoded.targets_MC[own].numpy(), softmax(soft.soft_labels.detach()), atol=1e-6)
     assert torch.equal(decoded.targets_MC[~own], torch.eye(3))
-    assert union([hard]).raw().targets_MC is None
-    _, target = union([soft]).dataset()[0]
+    assert SyntheticSet.union([hard]).raw().targets_MC is None
+    _, target = SyntheticSet.union([soft]).dataset()[0]
     assert target.shape == (3,) and float(target.sum()) == pytest.approx(1)
 
 
@@ -78,7 +78,7 @@ def test_everything_learned_is_saved_and_named_by_the_fingerprint(tmp_path):
 
 
 def test_students_train_towards_learned_labels_mixed_like_the_images():
-    decoded = union([learned(0), learned(1)]).raw()
+    decoded = SyntheticSet.union([learned(0), learned(1)]).raw()
     pool = tensor_pool(decoded.images_MCHW, decoded.labels_M, decoded.experts_M, 3, decoded.targets_MC)
     first = torch.tensor([0, 5, 7])
     recipe, fusion = Recipe("r", epochs=1), CrossExpert(alpha=1.0)

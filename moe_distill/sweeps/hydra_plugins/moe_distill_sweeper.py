@@ -75,7 +75,7 @@ class CellsSweeper(BasicSweeper):
         varied = {_key(line) for cell in self.cells for line in cell}
         for key in sorted(typed & varied):
             raise CellsInputError(
-                key, "set", "left out: the cells of this experiment vary it (hydra.sweeper.cells)"
+                key, "set", "leave it out: the cells of this experiment vary it (hydra.sweeper.cells)"
             )
         # The cell first, so that the grid's and the command line's settings win where both set one.
         jobs = [[*cell, *job] for job in grid for cell in self.cells or [[]]]

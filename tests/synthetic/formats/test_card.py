@@ -15,7 +15,7 @@ from conftest_exported import CLASSES, a_set, logits, saved
 from moe_distill.errors import InputError
 from moe_distill.synthetic.formats.card import CardFacts, card, write_hub_folder
 from moe_distill.synthetic.formats.writing import PICTURES
-from moe_distill.synthetic.synthetic_set import SyntheticSet, union
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
 
 ODD = ("null", "=1+1, 'a': b\n# ---", 'ク "🙂" <b>\\')
@@ -106,7 +106,9 @@ def test_the_program_of_one_experts_set_loads_its_file(tmp_path, monkeypatch):
     names = {}
     monkeypatch.chdir(folder)
     exec(programs(folder)[0], names)
-    assert torch.equal(names["dataset"].tensors[0], union([together.members[1]]).dataset().tensors[0])
+    assert torch.equal(
+        names["dataset"].tensors[0], SyntheticSet.union([together.members[1]]).dataset().tensors[0]
+    )
 
 
 def test_the_card_describes_the_set_for_the_hub(tmp_path):
@@ -164,7 +166,7 @@ def test_what_is_reported_of_pictures_is_what_clamping_changed(tmp_path):
 
 @pytest.mark.parametrize("path", ['a"b\\.safetensors', "```\n<b>.safetensors", "'é🙂.safetensors"])
 def test_a_files_name_is_only_a_text_in_the_cards_program(path):
-    text = card(union([a_set(0)]), 3, CardFacts(), path)
+    text = card(SyntheticSet.union([a_set(0)]), 3, CardFacts(), path)
     (line,) = re.findall(r"^dataset = SyntheticSet\.load\((.*)\)\.dataset\(\)$", text, re.MULTILINE)
     assert eval(line) == path and "<b>" not in text
 

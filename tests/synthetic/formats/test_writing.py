@@ -18,7 +18,7 @@ from moe_distill.synthetic.formats.layouts import layout_of
 from moe_distill.synthetic.formats.placing import new_folder
 from moe_distill.synthetic.formats.writing import EXACT, PICTURES, copy_set, write_pictures
 from moe_distill.synthetic.provenance import Provenance
-from moe_distill.synthetic.synthetic_set import SyntheticSet, union
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
 
 
@@ -32,7 +32,7 @@ def back(folder, channels=3):
 
 def test_dd_rankings_tensors_hold_all_experts_by_class_bit_for_bit(tmp_path):
     members = [a_set(0, rate=0.02, soft=logits(5)), a_set(1, rate=0.03, soft=logits(6))]
-    together = union(members)
+    together = SyntheticSet.union(members)
     assert write_ddranking(together, tmp_path, tmp_path).exact == EXACT
     assert files(tmp_path) == ["about.json", "images.pt", "labels.pt", "lr.pt"]
     images, labels, rate = (torch.load(tmp_path / f"{name}.pt") for name in ("images", "labels", "lr"))
@@ -50,7 +50,7 @@ def test_dd_rankings_tensors_hold_all_experts_by_class_bit_for_bit(tmp_path):
 
 def test_dd_ranking_gets_one_experts_step_size_as_it_is_and_the_averaged_images(tmp_path):
     average = torch.zeros(3, 3, 8, 8)
-    write_ddranking(union([a_set(0, rate=0.0371, average=average)]), tmp_path, tmp_path)
+    write_ddranking(SyntheticSet.union([a_set(0, rate=0.0371, average=average)]), tmp_path, tmp_path)
     assert torch.equal(torch.load(tmp_path / "lr.pt"), torch.tensor(0.0371))
     assert torch.equal(torch.load(tmp_path / "images.pt"), average)
     assert files(tmp_path) == ["about.json", "images.pt", "lr.pt"]
@@ -58,7 +58,7 @@ def test_dd_ranking_gets_one_experts_step_size_as_it_is_and_the_averaged_images(
 
 def test_dd_ranking_is_told_how_many_images_a_class_has_and_what_its_scores_are(tmp_path):
     tiled = a_set(1, tiling=Tiling(2, by_column=True), ipc=2)
-    notes = write_ddranking(union([a_set(0, ipc=2), tiled]), tmp_path, tmp_path).notes
+    notes = write_ddranking(SyntheticSet.union([a_set(0, ipc=2), tiled]), tmp_path, tmp_path).notes
     about = json.loads((tmp_path / "about.json").read_text())
     assert about["images_per_class"] == 2 + 2 * 4 and about["notes"] == notes
     for words in ("ipc=10", "its random images are then 10", "as many as are stored, 4"):
@@ -95,7 +95,7 @@ def woof_of(seed, **more):
 
 def test_classes_go_to_dd_ranking_in_its_order_and_come_back(tmp_path):
     """Its labels are the class of each block of images, in the order of its own list."""
-    together = union([woof_of(0), woof_of(1)])
+    together = SyntheticSet.union([woof_of(0), woof_of(1)])
     written = write_ddranking(together, tmp_path, tmp_path)
     images, labels = (torch.load(tmp_path / f"{name}.pt") for name in ("images", "labels"))
     theirs, ours = CONVENTIONS["ddranking"].orders["imagewoof"], together.provenance.classes
@@ -112,16 +112,16 @@ def test_classes_go_to_dd_ranking_in_its_order_and_come_back(tmp_path):
     assert torch.equal(back.soft_NC.argmax(1), torch.arange(10).repeat_interleave(6))
     renamed = tuple(f"{name}!" for name in ours)
     with pytest.raises(InputError, match=r"pipeline.layout=ddranking: .*Australian terrier"):
-        write_ddranking(union([woof_of(0, classes=renamed)]), tmp_path, tmp_path)
+        write_ddranking(SyntheticSet.union([woof_of(0, classes=renamed)]), tmp_path, tmp_path)
 
 
 def test_cifar100_goes_to_dd_ranking_in_the_statistics_it_has(tmp_path):
     own = (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)
     one = a_set(0, dataset="cifar100", mean=own[0], std=own[1])
-    written = write_ddranking(union([one]), tmp_path, tmp_path)
+    written = write_ddranking(SyntheticSet.union([one]), tmp_path, tmp_path)
     cifar10 = [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]
     mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in cifar10)
-    raw = union([one]).raw().images_MCHW.double()
+    raw = SyntheticSet.union([one]).raw().images_MCHW.double()
     np.testing.assert_allclose(torch.load(tmp_path / "images.pt"), (raw - mean) / std, atol=1e-5)
     about = json.loads((tmp_path / "about.json").read_text())
     assert (about["mean"], about["std"]) == cifar10 and written.exact.startswith("exact as networks see")
@@ -132,7 +132,7 @@ def test_cifar100_goes_to_dd_ranking_in_the_statistics_it_has(tmp_path):
 
 def test_hard_labels_and_tiles_go_to_dd_ranking_as_networks_see_them(tmp_path):
     tiled = a_set(1, tiling=Tiling(2, by_column=True), space="raw", ipc=2)
-    together = union([a_set(0, soft=logits(5)), tiled])
+    together = SyntheticSet.union([a_set(0, soft=logits(5)), tiled])
     assert write_ddranking(together, tmp_path, tmp_path).exact.startswith("exact as networks see")
     images, labels = (torch.load(tmp_path / f"{name}.pt") for name in ("images", "labels"))
     decoded = together.raw()
@@ -144,7 +144,7 @@ def test_hard_labels_and_tiles_go_to_dd_ranking_as_networks_see_them(tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_are_within_half_a_step_of_eight_bits_of_the_clamped_pixels(tmp_path, channels):
-    together = union([a_set(0, channels=channels), a_set(1, channels=channels)])
+    together = SyntheticSet.union([a_set(0, channels=channels), a_set(1, channels=channels)])
     told = write_pictures(together, tmp_path, tmp_path).exact
     assert files(tmp_path) == [*(f"{c:05d}/{i:05d}.png" for c in range(3) for i in range(2)), "about.json"]
     raw = together.raw().images_MCHW.double()
@@ -162,14 +162,14 @@ def test_pictures_are_within_half_a_step_of_eight_bits_of_the_clamped_pixels(tmp
 
 
 def test_class_folders_say_that_learned_labels_are_left_out(tmp_path):
-    words = write_pictures(union([a_set(0, soft=logits(0))]), tmp_path, tmp_path).exact
+    words = write_pictures(SyntheticSet.union([a_set(0, soft=logits(0))]), tmp_path, tmp_path).exact
     assert words.endswith("; the labels that were learned are left out")
     assert json.loads((tmp_path / "about.json").read_text())["exact"] == words
 
 
 def test_pictures_of_two_channels_are_refused(tmp_path):
     with pytest.raises(InputError, match="1 or 3 channels"):
-        write_pictures(union([a_set(0, channels=2)]), tmp_path, tmp_path)
+        write_pictures(SyntheticSet.union([a_set(0, channels=2)]), tmp_path, tmp_path)
 
 
 def test_the_own_files_are_copied_byte_for_byte_with_their_whitening(tmp_path):
