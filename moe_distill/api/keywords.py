@@ -24,7 +24,7 @@ _KEYS = {"network": "model", "store": "paths.store", "runs": "paths.runs"}
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _WORDS_OF_YAML = ("null", "true", "false", "nan", "inf")
 # Groups whose options an object may stand for, and what it is.
-_OBJECTS = {
+OBJECTS = {
     "method": "a subclass of Method, or a partial of one",
     "model": "a class or function that makes a network",
     "students": "classes or functions that make networks",
@@ -59,7 +59,7 @@ class Call:
             self.overrides.append(f"{key}={value}")
         elif isinstance(value, Number | Sequence | Mapping | torch.optim.Optimizer):
             names = f"one of {', '.join(options(key))}"
-            raise InputError(key, _shown(value), f"{names}, or {_OBJECTS.get(key, 'an object')}")
+            raise InputError(key, _shown(value), f"{names}, or {OBJECTS.get(key, 'an object')}")
         else:
             self.overrides.append(f"{key}={self.offer(key, value)}")
 
@@ -71,8 +71,8 @@ class Call:
             raise InputError(group, name, "a name of letters, digits and _")
         word = name or re.sub(r"\W", "_", getattr(value, "name", "") or word_of(_made_by(value)))
         if group in ("model", "method") and word in options(group) and not _is_ours(value):
-            allowed = f"a name that moe_distill has not; in students {{'mine': {word}}} gives another one"
-            raise InputError(group, word, allowed)
+            other = f"students={{'mine': {word}}} gives another one" if group == "model" else "rename it"
+            raise InputError(group, word, f"a name that moe_distill has not; {other}")
         offered = self.objects.setdefault(group, {})
         if offered.setdefault(word, value) is not value and node_of(offered[word]) != node:
             raise InputError(group, word, "different names for different objects: {'a': …, 'b': …}")
@@ -95,6 +95,8 @@ def call_of(keywords: Mapping[str, Any]) -> Call:
             _set_students(call, value)
         elif key == "model" and not isinstance(value, str):
             call.set(key, as_factory(value))
+        elif key == "diversity" and isinstance(value, type) and issubclass(value, Measure):
+            raise InputError(key, value.__name__, f"an object of the class: {value.__name__}()")
         elif key == "diversity" and isinstance(value, Measure):
             call.overrides.append(f"diversity={call.offer('diversity/measure', value)}")
         elif key == "method" and not isinstance(value, str):
@@ -153,7 +155,7 @@ def _set_students(call: Call, students: Any) -> None:
     words: list[str] = []
     for name, network in students.items() if isinstance(students, Mapping) else ((None, n) for n in students):
         if network is None or isinstance(network, set | Number) or not isinstance(name, str | None):
-            allowed = f"a list of names, or of {_OBJECTS['students']}, or such by name: {{'mine': MyNetwork}}"
+            allowed = f"a list of names, or of {OBJECTS['students']}, or such by name: {{'mine': MyNetwork}}"
             raise InputError("students", network if name is None else name, allowed)
         if not isinstance(network, str):
             words.append(call.offer("model", as_factory(network), name))

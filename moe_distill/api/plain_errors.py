@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from moe_distill.api.keywords import OBJECTS
 from moe_distill.errors import InputError
 
 # What a Python call calls the keys of the command line that stand for its arguments.
@@ -34,6 +35,8 @@ def with_plain_errors(call: Callable[P, T]) -> Callable[P, T]:
             allowed = re.sub(
                 r"did you mean (\w+\.[\w.]+)=(\S+)\?", r'did you mean options={"\1": \2}?', allowed
             )
+            if allowed.startswith("one of ") and isinstance(error.value, str) and error.key in OBJECTS:
+                allowed = f"{allowed}; or {OBJECTS[error.key]}"
             raise InputError(renamed.key, renamed.value, allowed) from None
 
     return reporting

@@ -106,7 +106,8 @@ def rehearse(factory: NetworkFactory, *, channels: int, classes: int, size: int,
             network's, or the network itself.
         InputError: If it cannot be built for this size.
     """
-    name = getattr(getattr(factory, "func", factory), "__name__", "network")
+    made_by = getattr(factory, "keywords", {}).get("builder") or getattr(factory, "func", factory)
+    name = getattr(made_by, "__name__", "network")
     try:
         with global_seed(stream(0, "rehearsal")), torch.device("meta"):
             network = factory(channels=channels, classes=classes, size=size)

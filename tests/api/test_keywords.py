@@ -77,6 +77,8 @@ WRONG = [
     ({"debug": "fast"}, "debug=fast: leave it out: only command lines have it"),
     ({"network": "mlp", "model": "convnet3"}, "network=convnet3: leave it out: model is set already, to mlp"),
     ({"seed": 1, "options": {"seed": 2}}, "seed=2: leave it out: seed is set already, to 1"),
+    ({"noe": 2, "diversity": OfRows}, r"diversity=OfRows: an object of the class: OfRows\(\)"),
+    ({"optimizer": "Adam"}, "optimizer=Adam: one of sgd; or a class such as torch.optim.Adam"),
     ({"iterations": 5}, r"iterations=5: no such key; did you mean options={\"method.iterations\": 5}\?"),
     ({"students": None}, "students=None: a list of names, or of classes or functions that make networks"),
     ({"students": {1: TinyNet}}, "students=1: a list of names"),
@@ -159,6 +161,20 @@ def test_a_selection_is_one_of_real_images(digits, usual):
     with pytest.raises(md.InputError, match=r"^selection=dm: one of random, first, herding, kcenter, kmeans"):
         md.coreset(digits[0], 2, "dm", **usual)
     assert len(md.coreset(digits[0], 1, "random_tiled", **usual).members) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "cifra10"}, r"name=cifra10: did you mean name=cifar10\?"),
+        ({"name": "cifar10", "rooot": "x"}, r"rooot=x: no such key; did you mean root\?"),
+        ({"name": "folder", "root": "/nowhere"}, "root=/nowhere: a folder with train/"),
+        ({"name": "folder", "root": ".", "size": 3}, "size=3: a whole number"),
+    ],
+)
+def test_what_is_wrong_about_a_data_set_is_named_by_its_argument(usual, arguments, message):
+    with pytest.raises(md.InputError, match=f"^{message}"):
+        md.load_dataset(**arguments)
 
 
 def test_a_data_set_that_was_loaded_is_no_name(digits):
