@@ -1,5 +1,6 @@
 """Keywords of a Python call as overrides of the command line, and objects among them as options."""
 
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,6 +100,8 @@ def call_of(keywords: Mapping[str, Any]) -> Call:
             raise InputError(key, value.__name__, f"an object of the class: {value.__name__}()")
         elif key == "diversity" and isinstance(value, Measure):
             call.overrides.append(f"diversity={call.offer('diversity/measure', value)}")
+        elif key == "init" and callable(value) and not _is_ours(value):
+            call.set(key, _as_initializer(value))
         elif key == "method" and not isinstance(value, str):
             call.set(key, _as_method(value))
         else:
@@ -122,7 +125,9 @@ def settings_of(keywords: Mapping[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     of_call = {name: value for name, value in keywords.items() if name != "options"}
     for name, value in (*of_call.items(), *more.items()):
-        group, dot, field = str(name).partition(".")
+        if not isinstance(name, str):
+            raise InputError("options", name, 'keys that are texts, such as "method.lr"')
+        group, dot, field = name.partition(".")
         key = f"{_KEYS.get(group, group)}{dot}{field}"
         if key in settings:
             raise InputError(name, _shown(value), f"leave it out: {key} is set already, to {settings[key]}")
@@ -180,6 +185,22 @@ def _as_method(method: Any) -> Any:
         allowed = f"one of {', '.join(options('method'))}, a subclass of Method, or a partial of one"
         raise InputError("method", getattr(made_by, "__name__", made_by), allowed)
     return method if isinstance(method, partial) else partial(method)
+
+
+def _as_initializer(init: Any) -> Any:
+    """Return a function that makes initial images.
+
+    Raises:
+        InputError: It has no name to make a key of, or takes other arguments.
+    """
+    name = getattr(_made_by(init), "__name__", type(init).__name__)
+    if isinstance(_made_by(init), type) or not hasattr(_made_by(init), "__name__"):
+        raise InputError("init", name, f"{OBJECTS['init']}, or a partial of one")
+    try:
+        inspect.signature(init).bind(*["real", "class", "number", "rng"])
+    except TypeError as error:
+        raise InputError("init", name, f"{OBJECTS['init']}; this one fails: {error}") from error
+    return init
 
 
 def as_factory(network: Any) -> Any:

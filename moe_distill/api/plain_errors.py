@@ -35,8 +35,9 @@ def with_plain_errors(call: Callable[P, T]) -> Callable[P, T]:
             allowed = re.sub(
                 r"did you mean (\w+\.[\w.]+)=(\S+)\?", r'did you mean options={"\1": \2}?', allowed
             )
-            if allowed.startswith("one of ") and isinstance(error.value, str) and error.key in OBJECTS:
-                allowed = f"{allowed}; or {OBJECTS[error.key]}"
+            what = OBJECTS.get(error.key, "")
+            if allowed.startswith("one of ") and what not in allowed:
+                allowed = f"{allowed}; or {what}"
             raise InputError(renamed.key, renamed.value, allowed) from None
 
     return reporting

@@ -63,7 +63,7 @@ class Presets:
         check_row(method, shorter, f"presets.shorten.{name}")
         filled = _filled(method, _layered(_without_none(shorter), _layered(user_row, published)))
         if (missing := missing_parameter(filled, {})) is not None:
-            raise FieldError(f"method.{missing}", "", _NO_VALUE)
+            raise FieldError(f"method.{missing}", "", f"{_NO_VALUE}; set method.{missing}")
         try:
             build_once(filled)
         except FieldError as error:

@@ -116,11 +116,17 @@ class Method(ABC):
             noe: Number of experts; methods with ``row_by = "budget"`` take the row of ``ipc * noe``.
             normalisation: How the data are normalised: ``channel``, ``zca`` or ``cifar10``.
 
+        Raises:
+            InputError: A number is none, or below 1.
+
         Example:
             >>> from moe_distill.methods.dc import DC
             >>> DC.published("cifar10", ipc=10)
             {'iterations': 1001, 'outer': 10, 'inner': 50}
         """
+        for name, number in (("ipc", ipc), ("noe", noe)):
+            if not isinstance(number, int) or number < 1:
+                raise InputError(name, number, "a whole number of at least 1")
         row_ipc = ipc * noe if cls.row_by == "budget" else ipc
         return published_row(cls.presets, data, normalisation, row_ipc)[1]
 

@@ -50,9 +50,11 @@ class SyntheticUnion:
 
     def __post_init__(self) -> None:
         """Refuse members that are no sets, or were distilled from different data."""
-        if not self.members or any(not hasattr(member, "provenance") for member in self.members):
-            names = ", ".join(type(member).__name__ for member in self.members) or "nothing"
-            raise InputError("sets", names, "the sets of one expert or several")
+        sets = self.members if isinstance(self.members, tuple | list) else (self.members,)
+        # Not unions, which have members of their own: SyntheticSet.union takes those too.
+        if sets is not self.members or not sets or any(not hasattr(member, "images") for member in sets):
+            names = ", ".join(type(member).__name__ for member in sets) or "nothing"
+            raise InputError("members", names, "a tuple of SyntheticSet; SyntheticSet.union unites any sets")
         for member in self.members[1:]:
             p, first = member.provenance, self.provenance
             _, channels, size, _ = member.images.shape

@@ -38,6 +38,17 @@ def misshapen(real, c, n, rng):
     return real.class_batch(c, 1, rng)[0]
 
 
+def of_two(real, c):
+    """Takes too few arguments."""
+
+
+class OfClass:
+    """An object that is called, which has no name to make a key of."""
+
+    def __call__(self, real, c, n, rng):
+        return real.class_batch(c, n, rng)
+
+
 class Mute(Shrinking):
     """A method that says nothing of its loss."""
 
@@ -65,6 +76,10 @@ WRONG = [
     ({"options": {"method.lr": "x"}}, "method.lr=x: a number above 0"),
     ({"options": 3}, "options=3: settings by key"),
     ({"init": 3}, "init=3: one of "),
+    ({"init": of_two}, r"init=of_two: a function \(real, class, number, rng\).*; this one fails: too many"),
+    ({"init": OfClass}, r"init=OfClass: a function \(real, class, number, rng\)"),
+    ({"init": OfClass()}, r"init=OfClass: a function \(real, class, number, rng\)"),
+    ({"options": {3: 4}}, "options=3: keys that are texts"),
     ({"init": ["random"]}, r"init=\['random'\]: one of "),
     ({"scale": "smok"}, r"scale=smok: did you mean scale=smoke\?"),
     ({"seed": "a"}, "seed=a: a whole number"),

@@ -10,7 +10,7 @@ from conftest_sets import CLASSES, MEAN, STD, a_set
 from torch.utils.data import DataLoader, Dataset
 
 from moe_distill.errors import InputError
-from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 
 
 def column(values):
@@ -137,3 +137,11 @@ def test_a_set_moves_with_its_labels_and_rate():
     one = a_set(rate=0.1).to("meta")
     assert {one.images.device.type, one.labels.device.type, one.learned_rate.device.type} == {"meta"}
     assert dict(one.named_parameters()).keys() == {"images", "learned_rate"}
+
+
+@pytest.mark.parametrize("members", [(), 3, (3,), "union"])
+def test_members_that_are_no_sets_are_named(members):
+    if members == "union":
+        members = (SyntheticSet.union([a_set()]),)
+    with pytest.raises(InputError, match=r"^members=\w+: a tuple of SyntheticSet"):
+        SyntheticUnion(members)
