@@ -195,9 +195,9 @@ def no_such_key(override: str, parent: Any) -> str:
 def _of_a_group(name: str, root: Any, after: str) -> str | None:
     """Return the message for a key at the top that a group has, such as ``iterations``; None for others."""
     for group in _WITH_LEAVES:
-        node = root.get(group) if root and OmegaConf.is_dict(root) else None
+        node: Any = root.get(group) if root and OmegaConf.is_dict(root) else None
         # Not `name in node`, which is false for settings that published rows fill.
-        if OmegaConf.is_dict(node) and name in [*node]:
+        if OmegaConf.is_dict(node) and name in list(node):
             return f"no such key; did you mean {group}.{name}{after}?"
     return None
 

@@ -46,7 +46,7 @@ def export(sets: SyntheticUnion, to: Path, layout: Layout, facts: CardFacts | No
 @contextlib.contextmanager
 def _files_of(sets: SyntheticUnion) -> Iterator[Path]:
     """Yield the set's files: those that it was read from, or new ones if it was made or changed in memory."""
-    if sets.is_as_read:
+    if sets.path is not None and sets.is_as_read:
         yield sets.path
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -208,3 +208,27 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path):
         (folder / "whole").touch()
         assert not (tmp_path / "deep" / "new").exists()
     assert files(tmp_path / "deep") == ["new/whole"]
+
+
+def test_a_set_that_was_changed_in_memory_is_exported_as_it_is(tmp_path):
+    a_set(0).save(tmp_path / "expert_0.safetensors")
+    read = SyntheticSet.load(tmp_path)
+    with torch.no_grad():
+        read.members[0].images.mul_(0.5)
+    read.export(tmp_path / "out")
+    exported = SyntheticSet.load(tmp_path / "out")
+    assert exported.fingerprint() == read.fingerprint() != SyntheticSet.load(tmp_path).fingerprint()
+
+
+def test_what_a_layout_does_not_have_is_refused(tmp_path):
+    one = SyntheticSet.union([a_set(0)])
+    for words in ({"license": "mit"}, {"push_to": "me/x"}):
+        ((name, value),) = words.items()
+        with pytest.raises(InputError, match=f'^{name}={value}: leave it out: only layout="huggingface"'):
+            one.export(tmp_path / "new", layout="folder", **words)
+    with pytest.raises(InputError, match=f"^to={tmp_path}: a folder that is not there yet"):
+        one.export(tmp_path)
+    with pytest.raises(InputError, match=r"^to=int: a path"):
+        one.export(3)
+    with pytest.raises(InputError, match=f"^path={tmp_path}: a file; this is a folder"):
+        a_set(0).save(tmp_path)
