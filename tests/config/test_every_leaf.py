@@ -213,7 +213,6 @@ def test_a_folder_of_tables_that_is_not_there_is_refused_and_none_is_fine(compos
         ("features", "null: one of pool"),
         ("presets", "null: not removed"),
         ("fusion", "null: one of additive"),
-        ("data", "null: one of cifar10, cifar100"),
         ("normalisation", "null: one of channel"),
     ],
 )
