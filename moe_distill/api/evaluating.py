@@ -62,8 +62,8 @@ def evaluate(
         like: Results whose students, recipe, mixing and seeds are taken, so that both can be compared.
         progress: Whether long work shows a progress bar.
         **keywords: Any option of the command line, on top of those that the set was distilled with:
-            ``students=["convnet3", "timm/convnext_atto", MyNetwork]`` (names, classes or functions that make
-            a ``torch.nn.Module``, or a mapping of such by name), ``recipe="dsa"``, ``seeds=3`` …
+            ``students=["convnet3", "timm/convnext_atto", MyNetwork]`` (names, and classes or functions that
+            make a ``torch.nn.Module``; ``{"mine": MyNetwork}`` names them), ``recipe="dsa"``, ``seeds=3`` …
 
     Returns:
         A row for each network and seed.
