@@ -27,7 +27,7 @@ CASES = [
         "split=5x1001: images per class and experts, such as 5x2, of at most 1000",
     ),
     (["split=null"], "split=null: images per class and experts, such as 5x2"),
-    (["split=5x2", "ipc=7"], "ipc=7: leave it out: split=5x2 sets ipc and noe"),
+    (["split=5x2", "ipc=7"], "ipc=7: leave it out beside split=5x2, which"),
     (["~split"], "split=null: a value: nothing sets it"),
     (["data=cifar11"], "data=cifar11: did you mean data=cifar10?"),
     (["ipc=0"], "ipc=0: a whole number of at least 1"),

@@ -220,7 +220,7 @@ class Distillation:
             with within("network"):
                 rehearse(self.network, **shape)
             with within("optimizer"):
-                check_optimizer(self.optimizer)
+                check_optimizer(self.optimizer, takes_step=True)
         # Pools with their own data are skipped: their classes are known only when these data are loaded.
         for path, pool in self._pools_by_path:
             if pool.data is None:

@@ -29,8 +29,13 @@ def last_batch(images: int, batch_size: int) -> int:
     return images % batch_size or min(images, batch_size)
 
 
-def check_optimizer(optimizer: OptimizerFactory, **settings: float) -> None:
-    """Reject an optimiser that cannot be built or that a gradient alone does not step, by one step of it.
+def check_optimizer(optimizer: OptimizerFactory, takes_step: bool = False, **settings: float) -> None:
+    """Reject an optimiser that cannot be built, by building it once.
+
+    Args:
+        optimizer: Builds it.
+        takes_step: Whether it must also take a step by gradients alone, without computing them anew.
+        settings: What it is built with.
 
     Raises:
         FieldError: It cannot; the field is the setting that the library's error names, if any.
@@ -38,7 +43,9 @@ def check_optimizer(optimizer: OptimizerFactory, **settings: float) -> None:
     parameter = torch.zeros(1, requires_grad=True)
     parameter.grad = torch.zeros(1)
     try:
-        optimizer([parameter], **settings).step()
+        built = optimizer([parameter], **settings)
+        if takes_step:
+            built.step()
     except FieldError:
         raise
     except (ValueError, TypeError, RuntimeError) as error:

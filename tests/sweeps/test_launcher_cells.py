@@ -40,8 +40,8 @@ def test_batches_are_refused_with_what_limits_jobs(plugin):
 
 
 def test_a_swept_split_is_not_set_again_by_its_parts(plugin):
-    with pytest.raises(InputError, match=r"^ipc=7: leave it out: split=5x2 sets ipc and noe"):
+    with pytest.raises(InputError, match=r"^ipc=7: leave it out beside split=5x2, which"):
         jobs(plugin, [], "split=5x2,10x1", "ipc=7", "noe=2")
-    with pytest.raises(InputError, match=r"^noe=2: leave it out: split=10x1 sets"):
+    with pytest.raises(InputError, match=r"^noe=2: leave it out beside split=10x1, which"):
         jobs(plugin, ["seed=1", "split=10x1"], "noe=2")
     assert jobs(plugin, [], "ipc=1,5", "noe=2") == ["ipc=1 noe=2", "ipc=5 noe=2"]
