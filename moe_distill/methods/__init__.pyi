@@ -19,6 +19,7 @@ from .idc import IDC
 from .idm import IDM
 from .mtt import MTT
 from .rded import RDED
+from .tgdd import TGDD
 
 __all__ = [
     "DATM",
@@ -30,6 +31,7 @@ __all__ = [
     "IDM",
     "MTT",
     "RDED",
+    "TGDD",
     "First",
     "Herding",
     "HerdingTiled",

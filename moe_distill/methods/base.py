@@ -60,6 +60,17 @@ class IterationContext:
     pretrained: Mapping[str, Sequence[Network]] = field(default_factory=dict)
 
 
+def teachers_of(context: IterationContext) -> Trajectories:
+    """Return the trajectories of the expert's teachers.
+
+    Raises:
+        InputError: The run has not loaded any.
+    """
+    if context.trajectories is None:
+        raise InputError("method.teachers", None, "trajectories: run the same command with pipeline=full")
+    return context.trajectories
+
+
 class Method(ABC):
     """A distillation method in plain PyTorch; each expert has one instance.
 

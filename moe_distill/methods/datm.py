@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 
 from moe_distill.errors import FieldError
-from moe_distill.methods.base import IterationContext
-from moe_distill.methods.mtt import MTT, teachers_of
+from moe_distill.methods.base import IterationContext, teachers_of
+from moe_distill.methods.mtt import MTT
 from moe_distill.methods.presets.datm import PRESETS
 from moe_distill.methods.presets.rows import Presets
 from moe_distill.synthetic.synthetic_set import SyntheticSet

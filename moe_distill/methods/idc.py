@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from moe_distill.data.augmentation.dsa import Augmentation
-from moe_distill.data.initialization import Initial, mix
+from moe_distill.data.initialization import Initial
 from moe_distill.data.normalization import Space
 from moe_distill.data.real_set import RealSet
 from moe_distill.data.shuffled_epochs import ShuffledEpochs
-from moe_distill.errors import FieldError, within
-from moe_distill.methods.base import Apply, IterationContext, Method, fill_by_class
+from moe_distill.errors import within
+from moe_distill.methods.base import Apply, IterationContext, Method
+from moe_distill.methods.matching.cells import check_cells, fill_cells, some_of
 from moe_distill.methods.matching.distances import Distance
 from moe_distill.methods.matching.gradients import class_gradients
 from moe_distill.methods.presets.idc import PRESETS
@@ -27,7 +28,6 @@ from moe_distill.teachers.early_network import EarlyStageNetwork
 from moe_distill.validation.values import Count, Momentum, Positive, checked
 
 FORMATIONS = ("single", "multi", "bound")
-SMALLEST_CELL = 4  # pixels per side
 
 
 @checked
@@ -93,26 +93,13 @@ class IDC(Method):
         return Tiling(self.factor, fill=0.5)
 
     def check(self, real: RealSet) -> None:
-        """Reject a factor that leaves cells of less than 4 pixels per side.
-
-        Raises:
-            FieldError: The cells are smaller.
-        """
-        if self.factor > 1 and real.size // self.factor < SMALLEST_CELL:
-            most = max(1, real.size // SMALLEST_CELL)
-            allowed = f"1 to {most}, so that cells of {real.size}-pixel images have 4 pixels per side"
-            raise FieldError("factor", self.factor, allowed)
+        """Reject a factor that leaves cells of less than 4 pixels per side."""
+        check_cells(self.factor, real.size)
 
     def prepare(self, context: IterationContext) -> None:
         """Fill every cell with another real image of its class, shrunk."""
         self._epochs = [ShuffledEpochs() for _ in context.real.classes]
-
-        def raw(real: RealSet, c: int, n: int, rng: torch.Generator) -> torch.Tensor:
-            # Undoing the normalisation leaves rounding errors outside [0, 1]; noise has values far outside.
-            return real.normalisation.raw(self.init(real, c, n, rng)).clamp(0, 1)
-
-        ipc = context.syn.provenance.ipc
-        fill_by_class(context.syn, lambda c: mix(context.real, c, ipc, context.rng, self.factor, raw))
+        fill_cells(context, self.factor, self.init)
 
     def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
         """Take one step per class, then train the network; replace it every ``renew_every`` iterations."""
@@ -152,9 +139,7 @@ class IDC(Method):
         }
         x = decode[self.formation](syn.images[c * ipc : (c + 1) * ipc])
         # "single" and "multi" may decode more images than a step takes.
-        if len(x) > self.synthetic_batch:
-            x = x[torch.randperm(len(x), generator=rng)[: self.synthetic_batch].to(x.device)]
-        return syn.normalisation.standardised(x)
+        return syn.normalisation.standardised(some_of(x, self.synthetic_batch, rng))
 
     def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
         """Return one group with the images; its rate is ``lr`` · ipc/10 · (size/base_size)²."""

@@ -12,8 +12,8 @@ import torch
 
 from moe_distill.data.augmentation.dsa import Augmentation
 from moe_distill.data.initialization import Initial
-from moe_distill.errors import FieldError, InputError, within
-from moe_distill.methods.base import Apply, IterationContext, Method, fill_by_class
+from moe_distill.errors import FieldError, within
+from moe_distill.methods.base import Apply, IterationContext, Method, fill_by_class, teachers_of
 from moe_distill.methods.matching.trajectories import (
     FlatNetwork,
     Gradients,
@@ -26,7 +26,7 @@ from moe_distill.methods.presets.mtt import PRESETS
 from moe_distill.methods.presets.rows import Presets
 from moe_distill.seeding import stream
 from moe_distill.synthetic.synthetic_set import SyntheticSet
-from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
+from moe_distill.teachers.trajectories import TrajectoryPool
 from moe_distill.validation.values import Count, Momentum, NotNegative, Positive, checked
 
 
@@ -194,14 +194,3 @@ def learned_rate(syn: SyntheticSet) -> torch.Tensor:
     """Return the student's learned step size, a scalar parameter of the set."""
     assert syn.learned_rate is not None
     return syn.learned_rate
-
-
-def teachers_of(context: IterationContext) -> Trajectories:
-    """Return the trajectories of the expert's teachers.
-
-    Raises:
-        InputError: The run has not loaded any.
-    """
-    if context.trajectories is None:
-        raise InputError("method.teachers", None, "trajectories: run the same command with pipeline=full")
-    return context.trajectories
