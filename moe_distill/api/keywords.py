@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from moe_distill.config.folders import options
+from moe_distill.config.folders import conf_dir, options
 from moe_distill.config.objects import node_of
 from moe_distill.diversity.measures import Measure
 from moe_distill.errors import InputError, within
@@ -71,7 +71,8 @@ class Call:
         if name is not None and not _NAME.fullmatch(name):
             raise InputError(group, name, "a name of letters, digits and _")
         word = name or re.sub(r"\W", "_", getattr(value, "name", "") or word_of(_made_by(value)))
-        if group in ("model", "method") and word in options(group) and not _is_ours(value):
+        is_taken = group in ("model", "method") and (Path(conf_dir()) / group / f"{word}.yaml").is_file()
+        if is_taken and not _is_ours(value):
             other = f"students={{'mine': {word}}} gives another one" if group == "model" else "rename it"
             raise InputError(group, word, f"a name that moe_distill has not; {other}")
         offered = self.objects.setdefault(group, {})

@@ -106,7 +106,10 @@ def rehearse(factory: NetworkFactory, *, channels: int, classes: int, size: int,
             network's, or the network itself.
         InputError: If it cannot be built for this size.
     """
-    made_by = getattr(factory, "keywords", {}).get("builder") or getattr(factory, "func", factory)
+    made_by = getattr(factory, "func", factory)
+    if getattr(made_by, "adapts", False):  # what it adapts is what the user knows
+        made_by = getattr(factory, "keywords", {}).get("builder")
+        made_by = getattr(made_by, "func", made_by)
     name = getattr(made_by, "__name__", "network")
     try:
         with global_seed(stream(0, "rehearsal")), torch.device("meta"):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -43,6 +44,8 @@ class ModuleNetwork(Network):
         >>> network.feature_dim, network(torch.zeros(2, 1, 8, 8)).shape
         (5, torch.Size([2, 10]))
     """
+
+    adapts: ClassVar[bool] = True
 
     def __init__(self, channels: int, classes: int, size: int, builder: Callable[..., nn.Module]) -> None:
         made = builder(**arguments_for(builder, channels=channels, classes=classes, size=size))

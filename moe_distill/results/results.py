@@ -229,7 +229,7 @@ class Results:
             raise InputError("students", value, "at least one network that both have")
         _require_alike(self.rows, other.rows, shared)
         leads = {name: lead(self.rows, other.rows, [name]) for name in shared}
-        # Named together, so that what both differ in is in their names.
+        # Named together, so that the names tell them apart.
         words = variant_names([*self.rows, *other.rows])
         sides = [dict.fromkeys(words[: len(self.rows)]), dict.fromkeys(words[len(self.rows) :])]
         for side in sides:
