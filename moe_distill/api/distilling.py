@@ -17,7 +17,17 @@ from moe_distill.pipelines.stage import make_all
 from moe_distill.store.store import Store
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 
-Selection = Literal["random", "first", "herding", "kcenter", "kmeans"]
+Selection = Literal[
+    "random",
+    "first",
+    "herding",
+    "kcenter",
+    "kmeans",
+    "random_tiled",
+    "herding_tiled",
+    "kcenter_tiled",
+    "kmeans_tiled",
+]
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -145,7 +155,7 @@ def coreset(train: RealSet, ipc: int, selection: Selection = "herding", **keywor
         >>> md.coreset(train, 3, "kmeans", store=tempfile.mkdtemp(), scale="smoke", progress=False)
         kmeans3x1 of digits: 30 images of 1 × 8 × 8
     """
-    if selection.removesuffix("_tiled") not in get_args(Selection):
+    if selection not in get_args(Selection):
         raise InputError("selection", selection, f"one of {', '.join(get_args(Selection))}")
     for name in ("method", "noe"):
         if name in keywords:

@@ -40,7 +40,8 @@ def load_dataset(name: str, root: str | None = None, **options: Any) -> tuple[Re
         with session(keywords, None) as opened:
             train, test = opened.configuration.build("data").load(opened.runtime.cache)
     except InputError as error:  # names the settings of the group data, which are arguments here
-        allowed = error.allowed.replace("did you mean data=", "did you mean name=").replace("data.", "")
+        allowed = error.allowed.replace("did you mean data=", "did you mean name=")
+        allowed = allowed.replace("did you mean data.", "did you mean ")
         key = "name" if error.key == "data" else error.key.removeprefix("data.")
         raise InputError(key, error.value, allowed) from error
     return train, test

@@ -23,7 +23,10 @@ def from_tensors(
     images: Any, labels: Any, classes: Sequence[str] | None, name: str, like: RealSet | None, variant: str
 ) -> RealSet:
     """Return arrays as a set; see :meth:`RealSet.from_tensors`."""
-    _require_words(name, classes, like)
+    if not isinstance(name, str) or not name:
+        raise InputError("name", name, "a text that is not empty")
+    _require_like(like)
+    _require_classes(classes)
     images_NCHW = _as_bytes(_as_NCHW(_as_tensor("images", images)))
     if len(images_NCHW) == 0:
         raise InputError("images", f"shape {tuple(images_NCHW.shape)}", "at least one image")
@@ -48,8 +51,7 @@ def from_tensors(
 
 def from_dataset(dataset: Any, name: str | None, size: int | None, like: RealSet | None) -> RealSet:
     """Return a data set of torchvision or Hugging Face as a set; see :meth:`RealSet.from_dataset`."""
-    _require_words(name or "unnamed", None, like)
-    _require_no_size(size, like)
+    _require_like(like, size)
     pairs, classes = _pairs_of(dataset)
     if like is not None:
         size = like.size
@@ -76,8 +78,7 @@ def from_dataset(dataset: Any, name: str | None, size: int | None, like: RealSet
 
 def from_folder(root: str | Path, size: int | None, like: RealSet | None) -> RealSet:
     """Return the images of class folders as a set; see :meth:`RealSet.from_folder`."""
-    _require_words("unnamed", None, like)
-    _require_no_size(size, like)
+    _require_like(like, size)
     with renamed(KEY, "root"), renamed("data.size", "size"):
         if size is not None:
             check_size(size)
@@ -96,29 +97,22 @@ def from_folder(root: str | Path, size: int | None, like: RealSet | None) -> Rea
     return RealSet(images_NCHW, arrays["train_labels"], tree.classes, mean, std, name, tree.variant)
 
 
-def _require_words(name: object, classes: object, like: object) -> None:
-    """Refuse a name, names of classes or a model of test images that are none.
-
-    Args:
-        name: The data set's name.
-        classes: Names of the classes, or None.
-        like: The training set, or None.
-    """
-    if not isinstance(name, str) or not name:
-        raise InputError("name", name, "a text that is not empty")
+def _require_like(like: object, size: int | None = None) -> None:
+    """Refuse a model of test images that is no training set, and a size beside it that it does not have."""
     if like is not None and not isinstance(like, RealSet):
         raise InputError("like", type(like).__name__, "a RealSet, the training images")
+    if like is not None and size not in (None, like.size):
+        raise InputError("size", size, f"leave it out beside like=, whose images are {like.size} pixels")
+
+
+def _require_classes(classes: object) -> None:
+    """Refuse names of classes that are none, or not each its own."""
     if classes is None:
         return
     if isinstance(classes, str) or not isinstance(classes, Sequence):
         raise InputError("classes", classes, 'a list of the names of all classes, such as ["cat", "dog"]')
     if twice := [name for name in classes if [*classes].count(name) > 1]:
         raise InputError("classes", twice[0], "a name of its own for each class")
-
-
-def _require_no_size(size: int | None, like: RealSet | None) -> None:
-    if size is not None and like is not None and size != like.size:
-        raise InputError("size", size, f"leave it out beside like=, whose images are {like.size} pixels")
 
 
 def _class_number(label: Any) -> int:

@@ -10,12 +10,9 @@ import torch
 
 from moe_distill.data.augmentation.dsa import Augmentation
 from moe_distill.data.initialization import Initial
-from moe_distill.data.normalization import Space
-from moe_distill.data.real_set import RealSet
-from moe_distill.data.shuffled_epochs import ShuffledEpochs
 from moe_distill.errors import within
-from moe_distill.methods.base import Apply, IterationContext, Method
-from moe_distill.methods.matching.cells import check_cells, fill_cells, some_of
+from moe_distill.methods.base import Apply, IterationContext
+from moe_distill.methods.matching.cells import CellMethod, some_of
 from moe_distill.methods.matching.distances import Distance
 from moe_distill.methods.matching.gradients import class_gradients
 from moe_distill.methods.presets.idc import PRESETS
@@ -23,7 +20,6 @@ from moe_distill.methods.presets.rows import Presets
 from moe_distill.models.base import Network
 from moe_distill.seeding import global_seed
 from moe_distill.synthetic.synthetic_set import SyntheticSet
-from moe_distill.synthetic.tiling import Tiling
 from moe_distill.teachers.early_network import EarlyStageNetwork
 from moe_distill.validation.values import Count, Momentum, Positive, checked
 
@@ -31,7 +27,7 @@ FORMATIONS = ("single", "multi", "bound")
 
 
 @checked
-class IDC(Method):
+class IDC(CellMethod):
     """Matches gradients of convolution weights, class by class, under a network early in its training.
 
     All class steps share one momentum buffer, so a class's gradient keeps moving its images during the steps
@@ -60,8 +56,6 @@ class IDC(Method):
     """
 
     presets: ClassVar[Presets] = PRESETS
-    space: ClassVar[Space] = "raw"
-    moves_by_class: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -85,21 +79,6 @@ class IDC(Method):
         self.distance, self.augment, self.init = distance, augment, init
         with within("source"):
             self.source = source()
-        self._epochs: list[ShuffledEpochs] = []
-
-    @property
-    def tiling(self) -> Tiling:
-        """Cells numbered row by row and padded with grey."""
-        return Tiling(self.factor, fill=0.5)
-
-    def check(self, real: RealSet) -> None:
-        """Reject a factor that leaves cells of less than 4 pixels per side."""
-        check_cells(self.factor, real.size)
-
-    def prepare(self, context: IterationContext) -> None:
-        """Fill every cell with another real image of its class, shrunk."""
-        self._epochs = [ShuffledEpochs() for _ in context.real.classes]
-        fill_cells(context, self.factor, self.init)
 
     def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
         """Take one step per class, then train the network; replace it every ``renew_every`` iterations."""
@@ -117,8 +96,7 @@ class IDC(Method):
         return {"loss": total}
 
     def _class_loss(self, context: IterationContext, network: Network, c: int) -> torch.Tensor:
-        rows = self._epochs[c].next(context.real.class_indices(c), self.real_batch, context.rng)
-        real, _ = context.real.at(rows)
+        real = self.real_images(context, c)
         synthetic = self._class_batch(context.syn, c, context.rng)
         if self.augment is not None:
             plan = self.augment.draw(context.rng, 1, real.shape[-1], shared=True)
@@ -155,14 +133,9 @@ class IDC(Method):
     def state_dict(self) -> dict[str, Any]:
         """Return the network and the position in each class's epoch."""
         # How long the network has served is not stored: it follows from the iteration.
-        return {
-            "source": self.source.state_dict(),
-            "epochs": [epochs.state_dict() for epochs in self._epochs],
-        }
+        return {"source": self.source.state_dict(), **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Any], context: IterationContext) -> None:
         """Rebuild the network and restore the position in each class's epoch."""
         self.source.load_state_dict(state["source"], context.new_network)
-        self._epochs = [ShuffledEpochs() for _ in state["epochs"]]
-        for epochs, position in zip(self._epochs, state["epochs"], strict=True):
-            epochs.load_state_dict(position)
+        super().load_state_dict(state, context)

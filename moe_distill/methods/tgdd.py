@@ -14,18 +14,14 @@ import torch.nn.functional as F
 
 from moe_distill.data.augmentation.dsa import Augmentation
 from moe_distill.data.initialization import Initial
-from moe_distill.data.normalization import Space
-from moe_distill.data.real_set import RealSet
-from moe_distill.data.shuffled_epochs import ShuffledEpochs
 from moe_distill.errors import within
-from moe_distill.methods.base import Apply, IterationContext, Method, squared_distance_of_means, teachers_of
-from moe_distill.methods.matching.cells import check_cells, fill_cells, some_cells
+from moe_distill.methods.base import Apply, IterationContext, squared_distance_of_means, teachers_of
+from moe_distill.methods.matching.cells import CellMethod, some_of
 from moe_distill.methods.presets.rows import Presets
 from moe_distill.methods.presets.tgdd import PRESETS
 from moe_distill.models.base import Network
 from moe_distill.seeding import stream
 from moe_distill.synthetic.synthetic_set import SyntheticSet
-from moe_distill.synthetic.tiling import Tiling
 from moe_distill.teachers.snapshots import Kind, SnapshotSource
 from moe_distill.teachers.trajectories import TrajectoryPool
 from moe_distill.validation.values import Count, Momentum, NotNegative, Positive, checked
@@ -33,7 +29,7 @@ from moe_distill.validation.values import Count, Momentum, NotNegative, Positive
 
 @checked
 @dataclass
-class TGDD(Method):
+class TGDD(CellMethod):
     """Matches a class's mean features under one snapshot, and classifies its images by a later one.
 
     No network is trained in the loop. The class steps of an iteration share one pair of networks and one
@@ -60,8 +56,6 @@ class TGDD(Method):
     """
 
     presets: ClassVar[Presets] = PRESETS
-    space: ClassVar[Space] = "raw"
-    moves_by_class: ClassVar[bool] = True
 
     # field() keeps these required: otherwise the class attributes of Method would become defaults.
     iterations: Count = field()
@@ -85,27 +79,16 @@ class TGDD(Method):
             # A builder until here, because the settings of a run hold builders.
             self.teachers = self.teachers()  # type: ignore[assignment]
         self.source = SnapshotSource(self.networks, self.teacher_epochs, self.window)
-        self._epochs: list[ShuffledEpochs] = []
 
     @property
     def epochs_needed(self) -> int:
         """Epochs of the teachers."""
         return self.teacher_epochs
 
-    @property
-    def tiling(self) -> Tiling:
-        """Cells numbered row by row and padded with grey."""
-        return Tiling(self.factor, fill=0.5)
-
-    def check(self, real: RealSet) -> None:
-        """Reject a factor that leaves cells of less than 4 pixels per side."""
-        check_cells(self.factor, real.size)
-
     def prepare(self, context: IterationContext) -> None:
         """Fill every cell with another real image of its class, shrunk."""
-        self._epochs = [ShuffledEpochs() for _ in context.real.classes]
+        super().prepare(context)
         self._use_shells(context)
-        fill_cells(context, self.factor, self.init)
 
     def _use_shells(self, context: IterationContext) -> None:
         # Of constant seeds: drawing from the expert's stream would change all that is drawn after it.
@@ -119,7 +102,8 @@ class TGDD(Method):
         classes = range(len(context.real.classes))
         matching, classification = context.syn.images.new_zeros(2)
         for c in classes:
-            real, synthetic = self._pair(context, c)
+            pair = self.real_images(context, c), self._decoded(context, c)
+            real, synthetic = self._augmented(context, *pair)
             match, features = _match(matching_network, real, synthetic)
             loss = match
             if self.constraint == "joint":
@@ -131,29 +115,23 @@ class TGDD(Method):
             matching += match.detach()
         if self.constraint == "separate":
             for c in classes:
-                ce = _cross_entropy(constraint_network, self._synthetic(context, c), c)
+                (synthetic,) = self._augmented(context, self._decoded(context, c))
+                ce = _cross_entropy(constraint_network, synthetic, c)
                 apply(self.alpha * ce)
                 classification += ce.detach() / len(classes)
         return {"loss": matching, "ce": classification}
 
-    def _pair(self, context: IterationContext, c: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a real batch and the synthetic images of a class, augmented with the same draw."""
-        rows = self._epochs[c].next(context.real.class_indices(c), self.real_batch, context.rng)
-        real, _ = context.real.at(rows)
-        synthetic = some_cells(context.syn, c, self.synthetic_batch, context.rng)
-        if self.augment is None:
-            return real, synthetic
-        plan = self.augment.draw(context.rng, 1, real.shape[-1], shared=True)
-        return self.augment.apply(real, plan), self.augment.apply(synthetic, plan)
+    def _decoded(self, context: IterationContext, c: int) -> torch.Tensor:
+        """Return at most ``synthetic_batch`` decoded images of a class, standardised."""
+        decoded = some_of(context.syn.of_class(c), self.synthetic_batch, context.rng)
+        return context.syn.normalisation.standardised(decoded)
 
-    def _synthetic(self, context: IterationContext, c: int) -> torch.Tensor:
-        """Return the synthetic images of a class, augmented with a draw of their own."""
-        synthetic = some_cells(context.syn, c, self.synthetic_batch, context.rng)
+    def _augmented(self, context: IterationContext, *batches: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return batches of one class augmented with one draw."""
         if self.augment is None:
-            return synthetic
-        return self.augment.apply(
-            synthetic, self.augment.draw(context.rng, 1, synthetic.shape[-1], shared=True)
-        )
+            return batches
+        plan = self.augment.draw(context.rng, 1, batches[0].shape[-1], shared=True)
+        return tuple(self.augment.apply(batch, plan) for batch in batches)
 
     def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
         """Return one group with the images; its rate is ``lr`` · ipc/10, of the expert's own ipc."""
@@ -165,15 +143,9 @@ class TGDD(Method):
         synthetic = min(ipc * self.tiling.per_image, self.synthetic_batch)
         return classes * (min(self.real_batch, per_class) + 2 * 3 * synthetic)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position in each class's epoch."""
-        return {"epochs": [epochs.state_dict() for epochs in self._epochs]}
-
     def load_state_dict(self, state: dict[str, Any], context: IterationContext) -> None:
         """Continue each class's epoch."""
-        self._epochs = [ShuffledEpochs() for _ in state["epochs"]]
-        for epochs, position in zip(self._epochs, state["epochs"], strict=True):
-            epochs.load_state_dict(position)
+        super().load_state_dict(state, context)
         self._use_shells(context)
 
 

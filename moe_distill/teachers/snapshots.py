@@ -16,46 +16,41 @@ from moe_distill.validation.values import Count, checked
 Kind = Literal["snapshot", "interpolate"]
 
 
-class Times(NamedTuple):
-    """Which weights of which teacher serve.
+class Epochs(NamedTuple):
+    """Which snapshots of which teacher serve.
 
     Attributes:
         teacher: Number of the teacher.
-        matching: Epoch of the weights that features are matched under; of ``interpolate``, the weight λ of
-            the initial weights beside the last ones.
+        matching: Epoch of the weights that features are matched under.
         constraint: Epoch of the weights under which images must be classified, never an earlier one.
     """
 
     teacher: int
-    matching: float
+    matching: int
     constraint: int
 
 
-def draw_times(rng: torch.Generator, kind: Kind, teachers: int, epochs: int, window: int) -> Times:
-    """Draw a teacher and two of its times, each uniformly.
+def draw_epochs(rng: torch.Generator, teachers: int, last: int, window: int) -> Epochs:
+    """Draw a teacher and two of its epochs, each uniformly: j from 0, …, E, then k from j, …, j + window − 1.
 
     Args:
         rng: The expert's random stream.
-        kind: ``snapshot`` draws j from 0, …, E and k from j, …, min(j + window − 1, E); ``interpolate`` draws
-            λ from [0, 1) and takes the last weights for the constraint.
         teachers: Number of teachers.
-        epochs: E, the last epoch.
+        last: E, the last epoch, which k does not pass.
         window: Epochs that the constraint may lie in.
 
     Example:
         >>> from moe_distill.seeding import stream
-        >>> times = draw_times(stream(0, "demo"), "snapshot", teachers=5, epochs=60, window=7)
-        >>> 0 <= times.matching <= times.constraint <= min(times.matching + 6, 60)
+        >>> drawn = draw_epochs(stream(0, "demo"), teachers=5, last=60, window=7)
+        >>> 0 <= drawn.matching <= drawn.constraint <= min(drawn.matching + 6, 60)
         True
     """
-    teacher = _whole(rng, 0, teachers - 1)
-    if kind == "interpolate":
-        return Times(teacher, float(torch.rand((), generator=rng)), epochs)
-    matching = _whole(rng, 0, epochs)
-    return Times(teacher, matching, _whole(rng, matching, min(matching + window - 1, epochs)))
+    teacher, matching = draw_whole(rng, 0, teachers - 1), draw_whole(rng, 0, last)
+    return Epochs(teacher, matching, draw_whole(rng, matching, min(matching + window - 1, last)))
 
 
-def _whole(rng: torch.Generator, least: int, most: int) -> int:
+def draw_whole(rng: torch.Generator, least: int, most: int) -> int:
+    """Return a whole number from ``least`` to ``most``, both included, each equally likely."""
     return int(torch.randint(least, most + 1, (), generator=rng))
 
 
@@ -67,7 +62,7 @@ class SnapshotSource:
         kind: ``snapshot``: weights after an epoch; ``interpolate``: between the first and the last weights.
         epochs: The last epoch of the teachers that serves.
         window: Epochs from that of the matching network on, in which the constraint's may lie; 1 takes the
-            same one.
+            same one. ``interpolate`` takes the last weights for it.
     """
 
     def __init__(self, kind: Kind, epochs: Count, window: Count) -> None:
@@ -89,17 +84,25 @@ class SnapshotSource:
             trajectories: The teachers'.
             rng: The expert's random stream.
         """
-        times = draw_times(rng, self.kind, len(trajectories), self.epochs, self.window)
+        if self.kind == "interpolate":
+            return self._between_first_and_last(trajectories, rng)
+        teacher, j, k = draw_epochs(rng, len(trajectories), self.epochs, self.window)
         matching, constraint = self._networks
-        _load(constraint, trajectories.snapshot(times.teacher, times.constraint))
-        if self.kind == "snapshot":
-            if times.matching == times.constraint:
-                return constraint, constraint
-            _load(matching, trajectories.snapshot(times.teacher, int(times.matching)))
-        else:
-            first = trajectories.snapshot(times.teacher, 0)
-            last = trajectories.snapshot(times.teacher, self.epochs)
-            _load(matching, times.matching * first + (1 - times.matching) * last)
+        _load(constraint, trajectories.snapshot(teacher, k))
+        if j == k:
+            return constraint, constraint
+        _load(matching, trajectories.snapshot(teacher, j))
+        return matching, constraint
+
+    def _between_first_and_last(
+        self, trajectories: Trajectories, rng: torch.Generator
+    ) -> tuple[Network, Network]:
+        """Return a network λ of the way back from a teacher's last weights to its first, and the last one."""
+        teacher, weight = draw_whole(rng, 0, len(trajectories) - 1), torch.rand((), generator=rng)
+        first, last = (trajectories.snapshot(teacher, epoch) for epoch in (0, self.epochs))
+        matching, constraint = self._networks
+        _load(matching, weight * first + (1 - weight) * last)
+        _load(constraint, last)
         return matching, constraint
 
 

@@ -175,6 +175,8 @@ def test_a_selection_has_one_method_and_one_expert(digits, usual, name):
 def test_a_selection_is_one_of_real_images(digits, usual):
     with pytest.raises(md.InputError, match=r"^selection=dm: one of random, first, herding, kcenter, kmeans"):
         md.coreset(digits[0], 2, "dm", **usual)
+    with pytest.raises(md.InputError, match=r"^selection=3: one of random"):
+        md.coreset(digits[0], 2, 3, **usual)
     assert len(md.coreset(digits[0], 1, "random_tiled", **usual).members) == 1
 
 

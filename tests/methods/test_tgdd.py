@@ -13,12 +13,13 @@ from torch.nn.utils import parameters_to_vector
 import moe_distill.methods.tgdd as tgdd_module
 from moe_distill.data.augmentation.dsa import Augmentation, Color, Crop, Cutout
 from moe_distill.data.initialization import first_real
+from moe_distill.data.shuffled_epochs import ShuffledEpochs
 from moe_distill.methods.base import IterationContext
 from moe_distill.methods.matching.cells import some_of
 from moe_distill.methods.presets.rows import published_row
 from moe_distill.methods.tgdd import TGDD
 from moe_distill.seeding import stream
-from moe_distill.teachers.snapshots import Times
+from moe_distill.teachers.snapshots import Epochs
 
 AUGMENT = Augmentation(before=(Color(),), one_of=(Crop(),), after=(Cutout(),))
 SETTINGS = {
@@ -103,7 +104,7 @@ class GoldenAugment:
 
 def test_two_iterations_are_those_of_the_published_program(monkeypatch):
     draws = [plan_of(row) for row in array("step.alpha0.5.draws")]
-    times = [Times(*map(int, row)) for row in GOLDEN["step.alpha0.5.ijk"]]
+    times = [Epochs(*map(int, row)) for row in GOLDEN["step.alpha0.5.ijk"]]
     lr, momentum = GOLDEN["step.lr_momentum"]
     syn = stored(array("step.data0"), 3, 2)
 
@@ -112,8 +113,8 @@ def test_two_iterations_are_those_of_the_published_program(monkeypatch):
     shell = partial(network_of, array("step.snapshot.0.0"), 16, 3)
     context = IterationContext(0, syn, real, real, lambda _: shell(), stream(0, "x"), Recorded())
     method._use_shells(context)
-    method._epochs = [tgdd_module.ShuffledEpochs() for _ in range(3)]
-    monkeypatch.setattr("moe_distill.teachers.snapshots.draw_times", lambda *_: times.pop(0))
+    method._epochs = [ShuffledEpochs() for _ in range(3)]
+    monkeypatch.setattr("moe_distill.teachers.snapshots.draw_epochs", lambda *_: times.pop(0))
     (group,) = method.parameter_groups(syn)
     assert group["lr"] == pytest.approx(lr) and group["momentum"] == momentum  # 0.5 at ipc 10 is 0.1 at 2
     stepper = Stepper(syn, lr=float(lr), momentum=float(momentum))

@@ -256,8 +256,9 @@ def test_the_tables_of_the_recorded_rows_say_what_their_readme_says(suite, name)
     quoted = re.findall(figure, lines.replace("−", "-"))
     by_seed = [[r for r in rows if r["distill_seed"] == seed] for seed in {r["distill_seed"] for r in rows}]
     alone = " ".join(markdown(sheet(answers_of(own, question))) for own in by_seed)
-    cells = {(row["roster"], row["architecture"]) for row in rows}
-    assert len(quoted) >= len(cells) and set(quoted) <= set(re.findall(figure, text + alone))
+    # Of a small table every figure, as it has fewer.
+    least = min(17, len(re.findall(figure, text)))
+    assert least and len(quoted) >= least and set(quoted) <= set(re.findall(figure, text + alone))
     assert ET.fromstring(page).find("body") is not None and escape(question.claim) in page
     assert latex.count(r"\toprule") == 1
     assert all(PAPERS.get(name, "") in one for one in (text, latex, page))
