@@ -7,6 +7,7 @@ def _row(alpha: float, lr: float = 0.1, teacher_epochs: int = 60, factor: int = 
     return {
         "iterations": 10_000,
         "lr": lr,
+        "real_batch": 128,
         "factor": factor,
         "alpha": alpha,
         "teacher_epochs": teacher_epochs,
