@@ -111,3 +111,24 @@ def _is_open(setting: Any) -> bool:
     if isinstance(setting, Mapping):
         return any(map(_is_open, setting.values()))
     return bool(setting == LEFT_OUT)
+
+
+def check_numerics(resolved: Mapping[str, Any]) -> None:
+    """Refuse an arithmetic other than exact for networks that do not take one: they would ignore it.
+
+    Args:
+        resolved: The resolved configuration.
+
+    Raises:
+        InputError: There is such a network.
+    """
+    if resolved["numerics"] == "exact":
+        return
+    of_experts = entries_of(resolved["experts"].get("members") or {})
+    nodes = [resolved["model"], resolved["features"]["model"], *resolved["students"].values()]
+    nodes += [member.get("network") for _, member in of_experts]
+    for node in nodes:
+        if node is not None and "numerics" not in node:
+            name = str(node["_target_"]).rpartition(".")[2]
+            allowed = f"exact with {name}, which does not take numerics and pass it on to Network"
+            raise InputError("numerics", resolved["numerics"], allowed)

@@ -20,8 +20,11 @@ Objects = Mapping[str, Mapping[str, Any]]
 offered: ContextVar[Objects] = ContextVar("offered", default=MappingProxyType({}))
 _TAKEN: dict[str, Any] = {}
 _numbers = itertools.count()
-# Settings of a method that its yaml takes from groups of their own.
-_OF_GROUPS = ("augment", "init")
+# Settings that the yamls of a group take from elsewhere, and the references that stand there.
+_REFERENCES: Mapping[str, Mapping[str, str]] = {
+    "method": {"augment": "${augment}", "init": "${init}"},
+    "model": {"numerics": "${numerics_here:}"},
+}
 
 
 @contextlib.contextmanager
@@ -74,16 +77,11 @@ def node_of(value: Any, group: str = "") -> Any:
 
 
 def _partial(target: Callable[..., Any], arguments: Mapping[str, Any], group: str) -> dict[str, Any]:
-    """Return the node of a partial; a method's, with the augmentation and the initialiser of their groups."""
+    """Return the node of a partial, with the settings that its group takes from elsewhere."""
     settings = {name: node_of(argument) for name, argument in arguments.items()}
-    shared = _OF_GROUPS if group == "method" else ()
-    missing = [name for name in shared if name in parameters_of(target) and name not in settings]
-    return {
-        "_target_": importable(target),
-        "_partial_": True,
-        **{name: f"${{{name}}}" for name in missing},
-        **settings,
-    }
+    references = _REFERENCES.get(group, {})
+    missing = {name: reference for name, reference in references.items() if name in parameters_of(target)}
+    return {"_target_": importable(target), "_partial_": True, **missing, **settings}
 
 
 def _as_it_is(value: Any) -> dict[str, Any]:

@@ -1,15 +1,19 @@
 """Resolvers of the yamls, such as ``${of_split:5x2,ipc}``; ``schema.register`` names them."""
 
+import functools
 import os
 from pathlib import Path
 from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
 
 from moe_distill.config.folders import options
 from moe_distill.errors import InputError
 from moe_distill.methods.presets.clom import alpha
 from moe_distill.methods.presets.rows import nearest_row
+from moe_distill.terminal import warn
 from moe_distill.validation.misfits import misfit
-from moe_distill.validation.values import Split
+from moe_distill.validation.values import Numerics, Split
 
 # Data sets of digits, as yamls, torchvision and Hugging Face call them: a mirrored digit is none.
 _OF_DIGITS = ("digits", "mnist", "emnist", "kmnist", "qmnist", "svhn", "usps")
@@ -82,3 +86,34 @@ def of_nearest_row(ipc: int, rows: dict[int, Any]) -> Any:
     """Return the entry of the row nearest to ``ipc`` in ratio, as for published settings, or None."""
     row = nearest_row([*rows], ipc)
     return None if row is None else rows[row]
+
+
+def numerics_here(*, _root_: DictConfig) -> str:
+    """Return the arithmetic of this machine's networks: that of the configuration, or exact instead.
+
+    Args:
+        _root_: The configuration, which OmegaConf passes.
+
+    Raises:
+        InputError: It is no arithmetic.
+    """
+    numerics = str(_root_.numerics)
+    # Here too, as interpolations are resolved before the configuration is checked.
+    if (mismatch := misfit(Numerics, numerics)) is not None:
+        raise InputError("numerics", numerics, mismatch[2])
+    if numerics == "exact":
+        # Before torch is imported, which a command such as --cfg can do without.
+        return numerics
+    accelerator = OmegaConf.select(_root_, "trainer.accelerator") or "auto"
+    return _computed_here(accelerator)
+
+
+@functools.cache
+def _computed_here(accelerator: str) -> str:
+    """Return ``bf16`` if the machine has it, else ``exact`` after a warning, once in a process."""
+    from moe_distill.models.numerics import computes_bf16
+
+    if computes_bf16(accelerator):
+        return "bf16"
+    warn("numerics=bf16 runs as exact: this machine has no instructions for bf16")
+    return "exact"

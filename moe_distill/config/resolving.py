@@ -19,6 +19,7 @@ from moe_distill.config.folders import options
 from moe_distill.config.looked_up import (
     check_epochs,
     check_factors,
+    check_numerics,
     check_shortened,
     check_shortened_has_effect,
     methods_of,
@@ -54,6 +55,7 @@ def resolve_and_check(
         check_shortened(resolved["shorten"], {*options("method"), *(name for name, _ in methods)})
         typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
         check_shortened_has_effect(methods, dict(override.partition("=")[::2] for override in typed))
+        check_numerics(resolved)
         recipe = resolved["recipe"]
         check_epochs(resolved["student_epochs"], {recipe["name"], *options("recipe")})
         check_factors(recipe.get("lr_factors") or {}, {*resolved["students"], *options("model")})

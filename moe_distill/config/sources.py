@@ -132,6 +132,7 @@ def network_of(library: str, name: str) -> dict[str, Any]:
         "_target_": f"moe_distill.models.{library}_network.{library.capitalize()}Network",
         "_partial_": True,
         "name": name,
+        "numerics": "${numerics_here:}",
         "least_map": "${least_map}",
         "weights": {"_target_": "moe_distill.models.weights.weights_file", "path": None},
     }

@@ -27,7 +27,9 @@ class StudentRow(TypedDict, total=False):
       were trained together, divided by their number); ``peak_memory_mb``, in MiB, the larger one of
       distilling and training;
     - the origin: ``experiment``, ``scale``, ``overrides`` (what the job sets; empty for a baseline),
-      ``config_hash`` (the row's key), ``device``, ``hardware``, ``dtype``, ``commit``.
+      ``config_hash`` (the row's key), ``device``, ``hardware``, ``dtype`` (of the numbers that the student
+      multiplies, ``float32`` or ``bfloat16``; with those of its set in front if they differ, as
+      ``bfloat16+float32``), ``commit``.
     """
 
     experiment: str

@@ -14,6 +14,7 @@ from moe_distill.evaluation.columns import StudentRow
 from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.evaluation.training_set import TrainingSet
 from moe_distill.models.base import build
+from moe_distill.models.numerics import dtype_of
 from moe_distill.results.aggregate import finite
 from moe_distill.results.known_rows import KIND
 from moe_distill.results.schema import impossible
@@ -183,7 +184,7 @@ def _train(
         "peak_memory_mb": max(cost["peak_memory_mb"], training_set.cost["peak_memory_mb"]),
         "device": device_name(training_set.test.device),
         "hardware": hardware(training_set.test.device),
-        "dtype": str(next(classifier.networks.parameters()).dtype).removeprefix("torch."),
+        "dtype": "+".join(dict.fromkeys([*training_set.dtypes, dtype_of(protocol.students[name])])),
         "commit": commit(),
     }
     rows: list[StudentRow] = []

@@ -12,6 +12,7 @@ from moe_distill.data.real_set import RealSet
 from moe_distill.errors import renamed, within
 from moe_distill.evaluation.columns import StudentRow, columns_of_plan, columns_of_real
 from moe_distill.experts.distillation import RECORDED, Distillation
+from moe_distill.models.numerics import dtype_of
 from moe_distill.store.identity import describe
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.training.batches import TrainingPool, real_pool, tensor_pool
@@ -38,6 +39,7 @@ class TrainingSet:
         cost: What it cost to make.
         stored: Images per class that each expert stores.
         dependence: Unbiased dCor² between its experts, or None if unknown.
+        dtypes: Types of the numbers that the networks which distilled it multiplied, as far as known.
     """
 
     pool: TrainingPool
@@ -49,6 +51,7 @@ class TrainingSet:
     cost: SetCost
     stored: tuple[int, ...] = ()
     dependence: float | None = None
+    dtypes: tuple[str, ...] = ()
 
 
 def training_set_of(plan: Distillation, runtime: Runtime, path: str | None = None) -> TrainingSet:
@@ -75,7 +78,10 @@ def training_set_of(plan: Distillation, runtime: Runtime, path: str | None = Non
     }
     settings = plan.settings(train, runtime.cache)
     training_set = _loaded(folder, train, test, runtime, settings, columns, metadata["cost"])
-    return replace(_with_pieces(training_set, plan), dependence=dependence)
+    # A set that learns nothing is the same in any arithmetic.
+    networks = [member.network or plan.network for member in plan.roster.members if plan.learns]
+    dtypes = tuple(sorted({dtype_of(network) for network in networks}))
+    return replace(_with_pieces(training_set, plan), dependence=dependence, dtypes=dtypes)
 
 
 def _of_path(path: Path, plan: Distillation, train: RealSet, test: RealSet, runtime: Runtime) -> TrainingSet:

@@ -7,7 +7,7 @@ from torch import nn
 
 from moe_distill.models.base import Network, kept_poolings, scaled, stem_side
 from moe_distill.store.identity import called
-from moe_distill.validation.values import Width, checked
+from moe_distill.validation.values import Numerics, Width, checked
 
 HEAD_SIDE = 4
 LAYERS = ((128, 5), (192, 5), (256, 3), (192, 3), (192, 3))
@@ -27,12 +27,15 @@ class AlexNet(Network):
         classes: Number of labels.
         size: Height and width of an image, in pixels.
         width: Factor on the published numbers of channels.
+        numerics: Arithmetic of everything before the classifier, see :mod:`moe_distill.models.numerics`.
 
     Raises:
         InputError: If the size is not supported.
     """
 
-    def __init__(self, channels: int, classes: int, size: int, width: Width = 1.0) -> None:
+    def __init__(
+        self, channels: int, classes: int, size: int, width: Width = 1.0, numerics: Numerics = "exact"
+    ) -> None:
         side = stem_side(channels, size)
         poolings = kept_poolings(side, len(POOLED))
         # Only the first convolution enlarges 28 × 28 gray images to the 32 × 32 of :func:`stem_side`.
@@ -51,4 +54,4 @@ class AlexNet(Network):
         # them.
         head = min(side >> poolings, HEAD_SIDE)
         body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(head), nn.Flatten())
-        super().__init__(body, nn.Linear(planes * head**2, classes))
+        super().__init__(body, nn.Linear(planes * head**2, classes), numerics)

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from moe_distill.errors import FieldError, InputError
+from moe_distill.models.numerics import rounding
 from moe_distill.seeding import global_seed, stream
-from moe_distill.validation.values import checked
+from moe_distill.validation.values import Numerics, checked
 
 SMALLEST, LARGEST = 8, 224  # side of an image, in pixels
 MOST_WEIGHTS = 10**10  # 40 GB in float32: more is taken for a mistake in the settings
@@ -21,21 +22,24 @@ class Network(nn.Module):
     Args:
         body: Maps images (N, C, H, W) to flat features (N, D).
         classifier: Maps features (N, D) to logits (N, classes).
+        numerics: The arithmetic of the body. Its features are float32, and so is the classifier's.
 
     Attributes:
         feature_dim: D, the number of features of one image.
     """
 
-    def __init__(self, body: nn.Module, classifier: nn.Linear) -> None:
+    def __init__(self, body: nn.Module, classifier: nn.Linear, numerics: Numerics = "exact") -> None:
         super().__init__()
         self.body = body
         self.classifier = classifier
+        self.numerics = numerics
         self.feature_dim: int = classifier.in_features
 
     def embed(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return the flattened features (N, D) that the classifier sees."""
-        f_ND: torch.Tensor = self.body(x_NCHW)
-        return f_ND
+        with rounding(self.numerics, x_NCHW.device):
+            f_ND: torch.Tensor = self.body(x_NCHW)
+        return f_ND.to(x_NCHW.dtype)
 
     def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return the logits, of shape (N, classes)."""

@@ -4,7 +4,7 @@ from torch import nn
 
 from moe_distill.models.base import Network, Norm, conv_norm_relu, kept_poolings, scaled, stem_side
 from moe_distill.store.identity import called
-from moe_distill.validation.values import Depth, Width, checked
+from moe_distill.validation.values import Depth, Numerics, Width, checked
 
 
 @called("convnet")
@@ -21,6 +21,7 @@ class ConvNet(Network):
         depth: Number of blocks.
         width: Factor on the published 128 channels.
         norm: Normalisation, by name.
+        numerics: Arithmetic of everything before the classifier, see :mod:`moe_distill.models.numerics`.
 
     Raises:
         InputError: If the size is not supported.
@@ -34,6 +35,7 @@ class ConvNet(Network):
         depth: Depth = 3,
         width: Width = 1.0,
         norm: Norm = "instance",
+        numerics: Numerics = "exact",
     ) -> None:
         side, planes = stem_side(channels, size), scaled(128, width)
         poolings = kept_poolings(side, depth)
@@ -46,4 +48,4 @@ class ConvNet(Network):
             if block < depth:
                 layers += conv_norm_relu(planes, planes, norm)
         body = nn.Sequential(*layers, nn.Flatten())
-        super().__init__(body, nn.Linear(planes * (side >> poolings) ** 2, classes))
+        super().__init__(body, nn.Linear(planes * (side >> poolings) ** 2, classes), numerics)

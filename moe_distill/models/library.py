@@ -10,7 +10,7 @@ from torchvision.models import SwinTransformer
 
 from moe_distill.errors import InputError
 from moe_distill.models.base import LARGEST, Network, Norm, check_size, norm_layer
-from moe_distill.validation.values import Few, Share, Side, checked
+from moe_distill.validation.values import Few, Numerics, Share, Side, checked
 
 Strided = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
 
@@ -34,6 +34,7 @@ class LibraryNetwork(Network):
             its halvings as necessary are removed, from the first one on; see :func:`keep_map`.
         norm: Replaces the library's normalisation by :func:`moe_distill.models.base.norm_layer`; the builder
             is then called with ``norm_layer`` too. None keeps the library's, such as batch norm.
+        numerics: Arithmetic of everything before the classifier, see :mod:`moe_distill.models.numerics`.
 
     Raises:
         InputError: If the size is not supported, or the network does not end in a linear layer of ``classes``
@@ -49,6 +50,7 @@ class LibraryNetwork(Network):
         tokens: Side | None = None,
         least_map: Side | None = None,
         norm: Norm | None = None,
+        numerics: Numerics = "exact",
     ) -> None:
         check_size(size)
         if channels not in (1, 3):
@@ -59,7 +61,7 @@ class LibraryNetwork(Network):
         network = builder(num_classes=classes, **patches, **normalisation)
         if least_map is not None:
             keep_map(network, size, least_map)
-        super().__init__(*split_at_classifier(network, classes)[:2])
+        super().__init__(*split_at_classifier(network, classes)[:2], numerics)
 
     def embed(self, x_NCHW: torch.Tensor) -> torch.Tensor:
         """Return the features (N, D) before the library network's last linear layer."""

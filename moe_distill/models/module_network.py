@@ -11,7 +11,7 @@ from moe_distill.errors import FieldError
 from moe_distill.models.base import Network
 from moe_distill.models.library import split_at_classifier
 from moe_distill.validation.misfits import parameters_of
-from moe_distill.validation.values import checked
+from moe_distill.validation.values import Numerics, checked
 
 # The names under which a class or function may take what is known of the images, as libraries call them.
 _NAMES = {
@@ -33,6 +33,7 @@ class ModuleNetwork(Network):
         classes: Number of labels.
         size: Height and width of an image, in pixels.
         builder: Makes the network: a class, a function, or a partial of one.
+        numerics: Arithmetic of everything before the classifier, see :mod:`moe_distill.models.numerics`.
 
     Raises:
         FieldError: It makes no ``torch.nn.Module``, or none whose last layer is linear, to the classes.
@@ -47,15 +48,22 @@ class ModuleNetwork(Network):
 
     adapts: ClassVar[bool] = True
 
-    def __init__(self, channels: int, classes: int, size: int, builder: Callable[..., nn.Module]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        size: int,
+        builder: Callable[..., nn.Module],
+        numerics: Numerics = "exact",
+    ) -> None:
         made = builder(**arguments_for(builder, channels=channels, classes=classes, size=size))
         if not isinstance(made, nn.Module):
             raise FieldError("builder", type(made).__name__, "a function that returns a torch.nn.Module")
         if isinstance(made, Network):
-            super().__init__(made.body, made.classifier)
+            super().__init__(made.body, made.classifier, numerics)
         else:
             body, classifier, place = split_at_classifier(made, classes)
-            super().__init__(body, classifier)
+            super().__init__(body, classifier, numerics)
             if classifier.weight.is_meta:  # in the rehearsal, where a forward pass costs nothing
                 _require_last(body, place, torch.zeros(2, channels, size, size))
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from moe_distill.models.base import Network, Norm, norm_layer, scaled, stem_side
 from moe_distill.store.identity import called
-from moe_distill.validation.values import Width, checked
+from moe_distill.validation.values import Numerics, Width, checked
 
 WIDTHS = (64, 128, 256, 512)
 
@@ -52,6 +52,7 @@ class ResNet(Network):
         size: Height and width of an image, in pixels.
         width: Factor on the published numbers of channels.
         norm: Normalisation, by name.
+        numerics: Arithmetic of everything before the classifier, see :mod:`moe_distill.models.numerics`.
 
     Raises:
         InputError: If the size is not supported.
@@ -61,7 +62,13 @@ class ResNet(Network):
     """Residual blocks of a stage."""
 
     def __init__(
-        self, channels: int, classes: int, size: int, width: Width = 1.0, norm: Norm = "instance"
+        self,
+        channels: int,
+        classes: int,
+        size: int,
+        width: Width = 1.0,
+        norm: Norm = "instance",
+        numerics: Numerics = "exact",
     ) -> None:
         side, planes = stem_side(channels, size), scaled(WIDTHS[0], width)
         # Stages halve the map while at least 2 × 2 pixels remain, as an instance norm over one value is a
@@ -79,7 +86,7 @@ class ResNet(Network):
                 layers.append(BasicBlock(planes, scaled(base_width, width), 2 if halves else 1, norm))
                 planes = scaled(base_width, width)
         body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        super().__init__(body, nn.Linear(planes, classes))
+        super().__init__(body, nn.Linear(planes, classes), numerics)
 
 
 @called("resnet18")

@@ -12,7 +12,7 @@ from moe_distill.errors import FieldError
 from moe_distill.models.base import check_size
 from moe_distill.models.library import LibraryNetwork, keep_map, patch_size, such_as
 from moe_distill.models.weights import WeightsFile
-from moe_distill.validation.values import Side, Text, checked
+from moe_distill.validation.values import Numerics, Side, Text, checked
 
 TOKENS = 8  # patches to aim for along a side of a plain vision transformer: 4 × 4 pixels each at 32
 
@@ -33,6 +33,7 @@ class TimmNetwork(LibraryNetwork):
         least_map: Smallest side of the last map, in pixels.
         weights: Pretrained weights, which timm resamples to the patches and the image's size; None starts
             from scratch. A classifier for another number of classes is left out.
+        numerics: Arithmetic of everything before the classifier, see :mod:`moe_distill.models.numerics`.
 
     Raises:
         FieldError: timm is not installed, has no such network, or its classifier is not one linear layer.
@@ -51,6 +52,7 @@ class TimmNetwork(LibraryNetwork):
         name: Text,
         least_map: Side = 4,
         weights: WeightsFile | None = None,
+        numerics: Numerics = "exact",
     ) -> None:
         check_size(size)
         create = _creator(name)
@@ -66,7 +68,7 @@ class TimmNetwork(LibraryNetwork):
         head = network.get_classifier()
         if not isinstance(head, nn.Linear):
             raise FieldError("name", name, "a network whose classifier is one linear layer")
-        super().__init__(channels, classes, size, lambda num_classes: network)
+        super().__init__(channels, classes, size, lambda num_classes: network, numerics=numerics)
 
 
 def _creator(name: str) -> Any:

@@ -13,7 +13,7 @@ from moe_distill.errors import FieldError
 from moe_distill.models.base import check_size
 from moe_distill.models.library import LibraryNetwork, keep_map, patch_size, such_as
 from moe_distill.models.weights import WeightsFile
-from moe_distill.validation.values import Side, Text, checked
+from moe_distill.validation.values import Numerics, Side, Text, checked
 
 TOKENS = 8  # patches to aim for along a side of a vision transformer: 4 × 4 pixels each at 32
 _WITH_SIDE_OUTPUTS = ("googlenet", "inception_v3")  # in training they return two logits more
@@ -35,6 +35,7 @@ class TorchvisionNetwork(LibraryNetwork):
         least_map: Smallest side of the last map, in pixels.
         weights: Pretrained weights; None starts from scratch. A classifier for another number of classes is
             left out.
+        numerics: Arithmetic of everything before the classifier, see :mod:`moe_distill.models.numerics`.
 
     Raises:
         FieldError: torchvision has no such network, or the weights are another network's.
@@ -56,6 +57,7 @@ class TorchvisionNetwork(LibraryNetwork):
         name: Text,
         least_map: Side = 4,
         weights: WeightsFile | None = None,
+        numerics: Numerics = "exact",
     ) -> None:
         check_size(size)
         network = _made(name, classes, size)
@@ -63,7 +65,7 @@ class TorchvisionNetwork(LibraryNetwork):
             keep_map(network, size, least_map)
         if weights is not None:
             weights.load_into(network)
-        super().__init__(channels, classes, size, lambda num_classes: network)
+        super().__init__(channels, classes, size, lambda num_classes: network, numerics=numerics)
 
 
 def _made(name: str, classes: int, size: int) -> nn.Module:

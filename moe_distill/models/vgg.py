@@ -6,7 +6,7 @@ Unlike the published network it has a normalisation after each convolution and a
 from torch import nn
 
 from moe_distill.models.base import Network, Norm, conv_norm_relu, kept_poolings, scaled, stem_side
-from moe_distill.validation.values import Width, checked
+from moe_distill.validation.values import Numerics, Width, checked
 
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 
@@ -21,13 +21,20 @@ class VGG11(Network):
         size: Height and width of an image, in pixels.
         width: Factor on the published numbers of channels.
         norm: Normalisation, by name.
+        numerics: Arithmetic of everything before the classifier, see :mod:`moe_distill.models.numerics`.
 
     Raises:
         InputError: If the size is not supported.
     """
 
     def __init__(
-        self, channels: int, classes: int, size: int, width: Width = 1.0, norm: Norm = "instance"
+        self,
+        channels: int,
+        classes: int,
+        size: int,
+        width: Width = 1.0,
+        norm: Norm = "instance",
+        numerics: Numerics = "exact",
     ) -> None:
         side = stem_side(channels, size)
         poolings = kept_poolings(side, len(STAGES))
@@ -44,4 +51,4 @@ class VGG11(Network):
                 layers.append(nn.MaxPool2d(2))
         # The mean over the last map makes the features independent of the image size.
         body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        super().__init__(body, nn.Linear(planes, classes))
+        super().__init__(body, nn.Linear(planes, classes), numerics)

@@ -245,9 +245,11 @@ def _require_alike(rows: Sequence[Row], others: Sequence[Row], networks: Sequenc
 
     How images are mixed may differ: that may be what is compared.
     """
-    for column in ("dataset", "recipe", "recipe_key", "epochs", "width"):
+    for column in ("dataset", "recipe", "recipe_key", "epochs", "width", "dtype"):
         both = [
-            {str(r.get(column)) for r in side if r["architecture"] in networks} for side in (rows, others)
+            # The last of several types of numbers is the student's; those before it are of its set.
+            {str(r.get(column)).rpartition("+")[2] for r in side if r["architecture"] in networks}
+            for side in (rows, others)
         ]
         if both[0] != both[1]:
             value = " and ".join("+".join(sorted(side)) for side in both)

@@ -80,6 +80,7 @@ License = Annotated[
 ]
 # No Literal, as OmegaConf's structured configurations know none.
 Pairing = Annotated[str, Where(lambda word: word in ("any", "same_class"), "any or same_class")]
+Numerics = Annotated[str, Where(lambda word: word in ("exact", "bf16"), "exact or bf16")]
 Row = Annotated[
     Any,  # a number in a yaml is an int, on a command line a text
     Where(lambda row: str(row).isdecimal() and int(row) >= 1, "a number of images per class, such as 10"),

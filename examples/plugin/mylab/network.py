@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from moe_distill.models.base import Network, check_size, scaled
-from moe_distill.validation.values import Width, checked
+from moe_distill.validation.values import Numerics, Width, checked
 
 
 class _Average(nn.Module):
@@ -21,13 +21,16 @@ class PatchNet(Network):
         classes: Number of labels.
         size: Height and width of an image, in pixels.
         width: Factor on the 64 channels of each layer.
+        numerics: Arithmetic of the layers.
 
     Raises:
         InputError: The size is not supported.
     """
 
-    def __init__(self, channels: int, classes: int, size: int, width: Width = 1.0) -> None:
+    def __init__(
+        self, channels: int, classes: int, size: int, width: Width = 1.0, numerics: Numerics = "exact"
+    ) -> None:
         check_size(size)
         units = scaled(64, width)
         layers = [nn.Conv2d(channels, units, 4, stride=4), nn.ReLU(), nn.Conv2d(units, units, 1), nn.ReLU()]
-        super().__init__(nn.Sequential(*layers, _Average()), nn.Linear(units, classes))
+        super().__init__(nn.Sequential(*layers, _Average()), nn.Linear(units, classes), numerics)
