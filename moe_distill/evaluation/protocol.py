@@ -1,12 +1,13 @@
 """How sets are evaluated: which students are trained on them, and how."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import FieldError, within
 from moe_distill.evaluation.columns import StudentRow
 from moe_distill.models.base import NetworkFactory, rehearse
+from moe_distill.models.numerics import dtype_of
 from moe_distill.store.identity import identity, key
 from moe_distill.training.fusion import Fusion
 from moe_distill.training.recipe import Recipe, last_batch
@@ -67,18 +68,20 @@ class EvaluationProtocol:
         # Eight hexadecimal digits are enough for the recipes of a table.
         return key(self.recipe)[:8]
 
-    def columns(self, name: str, experts: int) -> StudentRow:
+    def columns(self, name: str, experts: int, dtypes: Sequence[str] = ()) -> StudentRow:
         """Return the columns that this protocol decides.
 
         Args:
             name: The students' architecture, a key of ``students``.
             experts: Number of experts of the set.
+            dtypes: Types of the numbers that the networks which distilled it multiplied, as far as known.
         """
         return {
             "fusion": self.fusion.describe_for(experts),
             "recipe": self.recipe.name,
             "recipe_key": self.recipe_key,
             "architecture": name,
+            "dtype": "+".join(dict.fromkeys([*dtypes, dtype_of(self.students[name])])),
             # Networks without a choice of width have width 1.
             "width": getattr(self.students[name], "keywords", {}).get("width", 1.0),
         }

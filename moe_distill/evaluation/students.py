@@ -14,7 +14,6 @@ from moe_distill.evaluation.columns import StudentRow
 from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.evaluation.training_set import TrainingSet
 from moe_distill.models.base import build
-from moe_distill.models.numerics import dtype_of
 from moe_distill.results.aggregate import finite
 from moe_distill.results.known_rows import KIND
 from moe_distill.results.schema import impossible
@@ -171,7 +170,7 @@ def _train(
     last_epoch = max(classifier.accuracies)
     common: StudentRow = {
         **training_set.columns,
-        **protocol.columns(name, len(training_set.pool.experts_M.unique())),
+        **protocol.columns(name, len(training_set.pool.experts_M.unique()), training_set.dtypes),
         "scale": runtime.scale,
         "lr": protocol.recipe.first_lr(name, training_set.lr),
         "epochs": protocol.recipe.total_epochs,
@@ -184,7 +183,6 @@ def _train(
         "peak_memory_mb": max(cost["peak_memory_mb"], training_set.cost["peak_memory_mb"]),
         "device": device_name(training_set.test.device),
         "hardware": hardware(training_set.test.device),
-        "dtype": "+".join(dict.fromkeys([*training_set.dtypes, dtype_of(protocol.students[name])])),
         "commit": commit(),
     }
     rows: list[StudentRow] = []

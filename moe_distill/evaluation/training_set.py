@@ -12,7 +12,6 @@ from moe_distill.data.real_set import RealSet
 from moe_distill.errors import renamed, within
 from moe_distill.evaluation.columns import StudentRow, columns_of_plan, columns_of_real
 from moe_distill.experts.distillation import RECORDED, Distillation
-from moe_distill.models.numerics import dtype_of
 from moe_distill.store.identity import describe
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.training.batches import TrainingPool, real_pool, tensor_pool
@@ -78,10 +77,7 @@ def training_set_of(plan: Distillation, runtime: Runtime, path: str | None = Non
     }
     settings = plan.settings(train, runtime.cache)
     training_set = _loaded(folder, train, test, runtime, settings, columns, metadata["cost"])
-    # A set that learns nothing is the same in any arithmetic.
-    networks = [member.network or plan.network for member in plan.roster.members if plan.learns]
-    dtypes = tuple(sorted({dtype_of(network) for network in networks}))
-    return replace(_with_pieces(training_set, plan), dependence=dependence, dtypes=dtypes)
+    return replace(_with_pieces(training_set, plan), dependence=dependence, dtypes=plan.dtypes)
 
 
 def _of_path(path: Path, plan: Distillation, train: RealSet, test: RealSet, runtime: Runtime) -> TrainingSet:

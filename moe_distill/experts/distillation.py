@@ -20,6 +20,7 @@ from moe_distill.experts.roster import Roster
 from moe_distill.experts.shared import OptimizerFactory, SharedResources
 from moe_distill.methods.base import Regulariser
 from moe_distill.models.base import NetworkFactory, rehearse
+from moe_distill.models.numerics import dtype_of
 from moe_distill.seeding import stream
 from moe_distill.store.identity import describe, key
 from moe_distill.store.store import Store
@@ -65,6 +66,12 @@ class Distillation:
     def learns(self) -> bool:
         """True if any expert's images move."""
         return any(kind_of(m.method).trainable for m in self.roster.members)
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Types of the numbers that the distilling networks multiply; what learns nothing has none."""
+        networks = [member.network or self.network for member in self.roster.members if self.learns]
+        return tuple(sorted({dtype_of(network) for network in networks}))
 
     @property
     def term(self) -> Diversity | None:

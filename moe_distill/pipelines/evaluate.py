@@ -46,6 +46,11 @@ class Students(Stage):
     def columns(self, train: RealSet) -> StudentRow:
         """Return the columns that are known before the set is made, given the real training images."""
 
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Types of the numbers that the networks which distilled the set multiply."""
+        return ()
+
     def keys(self, results: FinishedRows) -> dict[tuple[str, int], str]:
         """Return the ``config_hash`` of each row, by the student's architecture and seed."""
         _, test = self.plan.data.load(results.store.cache)
@@ -78,7 +83,7 @@ class Students(Stage):
         columns: StudentRow = {**self.columns(train), **run_columns}
         rows: list[StudentRow] = []
         for (name, seed), config_hash in self.keys(results).items():
-            protocol_columns = self.protocol.columns(name, columns["noe"])
+            protocol_columns = self.protocol.columns(name, columns["noe"], self.dtypes)
             # The set's columns last, as in finished rows: real data leave the students' width empty.
             rows.append({**protocol_columns, **columns, "seed": seed, "config_hash": config_hash})
         return rows
@@ -118,6 +123,11 @@ class SetStudents(Students):
     def columns(self, train: RealSet) -> StudentRow:
         """Return the columns that the plan and its data decide."""
         return {"dataset": train.name, "data_variant": train.variant, **columns_of_plan(self.plan)}
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Those of the plan's networks."""
+        return self.plan.dtypes
 
     def missing(self, results: FinishedRows) -> list[Missing]:
         """Return the students that are missing.

@@ -1,4 +1,4 @@
-"""``numerics`` reaches every network of a run, and runs as exact where the machine has no such instructions."""
+"""``numerics`` reaches every network of a run, and runs as exact on a machine without such instructions."""
 
 import pytest
 from hydra.utils import instantiate
@@ -47,7 +47,7 @@ def test_exact_is_the_default_of_the_published_protocol(composed):
 
 
 def test_a_wrong_word_is_named(composed):
-    with pytest.raises(InputError, match="^numerics=fp8: exact or bf16$"):
+    with pytest.raises(InputError, match=r"^numerics=fp8: exact or bf16$"):
         resolve_and_check(composed("numerics=fp8"))
 
 
