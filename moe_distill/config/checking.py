@@ -196,6 +196,13 @@ def is_method(target: Any) -> bool:
     return inspect.isclass(target) and issubclass(target, Method)
 
 
+def is_network(target: Any) -> bool:
+    """Return True if a class or function is a network."""
+    from moe_distill.models.base import Network  # here, as it imports torch, which takes seconds
+
+    return inspect.isclass(target) and issubclass(target, Network)
+
+
 def settable_parameters(target: str) -> list[str]:
     """Return the parameters of a class or function that a yaml may set.
 

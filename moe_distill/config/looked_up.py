@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from moe_distill.config.checking import LEFT_OUT, is_method
+from moe_distill.config.checking import LEFT_OUT, is_method, is_network
 from moe_distill.errors import InputError
 from moe_distill.store.identity import word_of
 from moe_distill.validation.misfits import entries_of, is_node
@@ -122,13 +122,16 @@ def check_numerics(resolved: Mapping[str, Any]) -> None:
     Raises:
         InputError: There is such a network.
     """
-    if resolved["numerics"] == "exact":
-        return
-    of_experts = entries_of(resolved["experts"].get("members") or {})
-    nodes = [resolved["model"], resolved["features"]["model"], *resolved["students"].values()]
-    nodes += [member.get("network") for _, member in of_experts]
-    for node in nodes:
-        if node is not None and "numerics" not in node:
-            name = str(node["_target_"]).rpartition(".")[2]
-            allowed = f"exact with {name}, which does not take numerics and pass it on to Network"
-            raise InputError("numerics", resolved["numerics"], allowed)
+    networks = _networks_of(resolved) if resolved["numerics"] != "exact" else ()
+    if ignoring := next((node for node in networks if "numerics" not in node), None):
+        name = str(ignoring["_target_"]).rpartition(".")[2]
+        allowed = f"exact with {name}, which does not take numerics and pass it on to Network"
+        raise InputError("numerics", resolved["numerics"], allowed)
+
+
+def _networks_of(tree: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the nodes in a configuration that build a network."""
+    if is_node(tree) and is_network(pkgutil.resolve_name(tree["_target_"])):
+        yield tree
+    for _, entry in entries_of(tree):
+        yield from _networks_of(entry)

@@ -14,12 +14,12 @@ from moe_distill.data.real_set import DataSource, RealSet
 from moe_distill.diversity.features import features_of_set
 from moe_distill.errors import FieldError, InputError, within
 from moe_distill.experts.coordinator import Diversity
-from moe_distill.experts.feasibility import smallest_classes
+from moe_distill.experts.feasibility import check_networks, smallest_classes
 from moe_distill.experts.filling import kind_of
 from moe_distill.experts.roster import Roster
 from moe_distill.experts.shared import OptimizerFactory, SharedResources
 from moe_distill.methods.base import Regulariser
-from moe_distill.models.base import NetworkFactory, rehearse
+from moe_distill.models.base import NetworkFactory
 from moe_distill.models.numerics import dtype_of
 from moe_distill.seeding import stream
 from moe_distill.store.identity import describe, key
@@ -70,8 +70,8 @@ class Distillation:
     @property
     def dtypes(self) -> tuple[str, ...]:
         """Types of the numbers that the distilling networks multiply; what learns nothing has none."""
-        networks = [member.network or self.network for member in self.roster.members if self.learns]
-        return tuple(sorted({dtype_of(network) for network in networks}))
+        numbers = range(self.roster.num_experts if self.learns else 0)
+        return tuple(sorted({dtype_of(network) for n in numbers for network in self.networks_of(n)}))
 
     @property
     def term(self) -> Diversity | None:
@@ -194,8 +194,18 @@ class Distillation:
                 self.term.require_rows(self.roster.decoded_per_class, len(real.classes))
         for number, pool in self.trajectory_pools(real).items():
             with within(f"roster.{self.roster.members[number].where}.teachers"):
-                pool.check(real, self.network_of(number))
-        self._check_networks(real)
+                for network in self.networks_of(number):
+                    pool.check(real, network)
+        shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
+        if self.learns:
+            check_networks(self.network, self.roster, shape)
+            with within("optimizer"):
+                check_optimizer(self.optimizer, takes_step=True)
+        # Pools with their own data are skipped: their classes are known only when these data are loaded.
+        for path, networks in self._pools_by_path:
+            if networks.data is None:
+                with within(path):
+                    networks.check(shape, len(real))
 
     def forward_passes(self, real: RealSet) -> float | None:
         """Return the images sent forward by the whole distillation, counting a backward pass as two.
@@ -220,20 +230,6 @@ class Distillation:
         """Return the number of decoded images in the set, which students are trained on."""
         return len(real.classes) * sum(self.roster.decoded_per_class)
 
-    def _check_networks(self, real: RealSet) -> None:
-        """Reject networks and optimisers that cannot be built or trained on these images."""
-        shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
-        if self.learns:
-            with within("network"):
-                rehearse(self.network, **shape)
-            with within("optimizer"):
-                check_optimizer(self.optimizer, takes_step=True)
-        # Pools with their own data are skipped: their classes are known only when these data are loaded.
-        for path, pool in self._pools_by_path:
-            if pool.data is None:
-                with within(path):
-                    pool.check(shape, len(real))
-
     @property
     def _pools_by_path(self) -> list[tuple[str, PretrainedNetworks]]:
         """The pools of networks that are needed, each with its path in the configuration."""
@@ -245,12 +241,12 @@ class Distillation:
         features = [("features", self.features)] if self.needs_features else []
         return [*features, *members, *(("regulariser.pools", pool) for pool in self.regulariser_pools)]
 
-    def network_of(self, number: int) -> NetworkFactory:
-        """Return the builder of the architecture that an expert distils with."""
-        return self.roster.members[number].network or self.network
+    def networks_of(self, number: int) -> tuple[NetworkFactory, ...]:
+        """Return the builders of the architectures that an expert distils with; they take turns."""
+        return tuple(network or self.network for network in self.roster.members[number].networks)
 
     def resources(
-        self, real: RealSet, trajectories: Mapping[int, Trajectories], store: Store
+        self, real: RealSet, trajectories: Mapping[int, Sequence[Trajectories]], store: Store
     ) -> SharedResources:
         """Return everything that the experts share, with all pretrained networks loaded.
 
@@ -276,15 +272,17 @@ class Distillation:
             regulariser_networks=[loaded[key(pool)] for pool in self.regulariser_pools],
         )
 
-    def trajectories(self, real: RealSet, parts: Parts, store: Store) -> dict[int, Trajectories]:
-        """Return the trajectories, by expert number, of each expert whose method matches them.
+    def trajectories(self, real: RealSet, parts: Parts, store: Store) -> dict[int, list[Trajectories]]:
+        """Return, by expert number, the trajectories of each architecture of those that match some.
 
         Raises:
             InputError: A trajectory was not trained yet, or is damaged.
         """
-        pools = self.trajectory_pools(real)
-        seen = {n: pool.seen(real, parts[n]) for n, pool in pools.items()}
-        return {n: pool.load(store, seen[n], self.network_of(n)) for n, pool in pools.items()}
+        loaded = {}
+        for n, pool in self.trajectory_pools(real).items():
+            seen = pool.seen(real, parts[n])
+            loaded[n] = [pool.load(store, seen, network) for network in self.networks_of(n)]
+        return loaded
 
     def parts(self, real: RealSet, store: Store) -> Parts:
         """Return, for each expert, the indices of its real images in the training data."""

@@ -1,8 +1,9 @@
 """An expert: one synthetic set, one method, one optimiser, one random stream."""
 
+import functools
 import math
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pytorch_lightning as pl
 import torch
@@ -10,7 +11,9 @@ from torch.utils.data import DataLoader
 
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
+from moe_distill.experts.apply import Apply
 from moe_distill.experts.roster import ExpertSpec
+from moe_distill.experts.rotation import Balance, BalanceState
 from moe_distill.experts.shared import SharedResources
 from moe_distill.methods.base import IterationContext
 from moe_distill.models.base import Network, build
@@ -18,6 +21,22 @@ from moe_distill.seeding import stream
 from moe_distill.synthetic.provenance import provenance_of
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.training.trainer import ticks
+
+
+class RotationState(TypedDict):
+    """What the next iteration depends on besides, where architectures take turns.
+
+    Attributes:
+        methods: State of the method of each architecture from the second on.
+        rngs: State of their random streams.
+        balance: State of the balance of all architectures.
+        scalars: The last scalars of each architecture, which are shown until its next turn.
+    """
+
+    methods: list[dict[str, Any]]
+    rngs: list[torch.Tensor]
+    balance: BalanceState
+    scalars: dict[str, float]
 
 
 class ExpertState(TypedDict):
@@ -29,10 +48,15 @@ class ExpertState(TypedDict):
     rng_regulariser: torch.Tensor
     iteration: int
     matching_norm: float
+    rotation: NotRequired[RotationState]
 
 
 class Expert(pl.LightningModule):
     """Distils its part of the real data into its synthetic set, alone or as a member of a mixture.
+
+    Where architectures take turns, iteration t is the turn of architecture t mod A. Each has a method and a
+    random stream of its own, which count and draw as if there were no others; initial images are those of the
+    first, and so equal to those of an expert without others.
 
     Args:
         number: Its index in the roster.
@@ -45,10 +69,15 @@ class Expert(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False  # the method decides when its images move
         self.number, self.spec, self.resources = number, spec, resources
-        self.method = spec.method()
+        self.networks = [network or resources.network for network in spec.networks]
+        self.methods = [spec.method() for _ in self.networks]
+        self.method = self.methods[0]
         self.part = part
         # By number, so that an expert draws the same on any number of ranks.
         self.rng = stream(resources.seed, "expert", number)
+        others = range(1, len(self.networks))
+        self.rngs = [self.rng, *(stream(resources.seed, "expert", number, "turn", n) for n in others)]
+        self.balance = Balance(spec.rotation.balance if spec.rotation else "none", len(self.networks))
         self.regulariser = resources.regulariser if self.method.trainable else None
         # A separate stream: with a regulariser, the method still draws what it draws without one.
         self.rng_regulariser = stream(resources.seed, "regulariser", number)
@@ -95,24 +124,39 @@ class Expert(pl.LightningModule):
             per_iteration += self.regulariser.forward_passes(decoded, len(whole))
         return int(self.iteration * per_iteration)
 
-    def new_network(self, rng: torch.Generator) -> Network:
-        """Build a network of the expert's distilling architecture on its device."""
+    def new_network(self, turn: int, rng: torch.Generator) -> Network:
+        """Build a network of the architecture whose turn it is, on the expert's device."""
         whole = self.resources.whole
         shape = {"channels": whole.channels, "classes": len(whole.classes), "size": whole.size}
-        network = build(self.spec.network or self.resources.network, **shape, rng=rng)
+        network = build(self.networks[turn], **shape, rng=rng)
         return network.to(self.synthetic.images.device)
 
-    def context(self, iteration: int) -> IterationContext:
-        """Return everything that the method may read in an iteration."""
+    def context(self, iteration: int, turn: int | None = None) -> IterationContext:
+        """Return everything that the method of an architecture may read in an iteration.
+
+        Args:
+            iteration: Index of the iteration, from 0.
+            turn: Index of the architecture; None for the one whose turn it is.
+        """
+        turns = len(self.networks)
+        turn = iteration % turns if turn is None else turn
         device = self.synthetic.images.device
         whole = self.resources.real_on(device)
         if self._real is None or self._real.device != device:
             # Once per device, since a subset copies its images.
             self._real = whole.subset(self.part)
         trajectories = self.resources.trajectories.get(self.number)
-        networks = self.resources.pretrained_on(self.number, device)
         return IterationContext(
-            iteration, self.synthetic, self._real, whole, self.new_network, self.rng, trajectories, networks
+            # Turns that this architecture has had: its networks age as they do without other architectures.
+            -(-(iteration - turn) // turns),
+            self.synthetic,
+            self._real,
+            whole,
+            functools.partial(self.new_network, turn),
+            self.rngs[turn],
+            trajectories[turn] if trajectories else None,
+            self.resources.pretrained_on(self.number, device),
+            turns,
         )
 
     def regularisation(self) -> torch.Tensor:
@@ -127,7 +171,9 @@ class Expert(pl.LightningModule):
 
     def start(self) -> None:
         """Fill the set's initial images."""
-        self.method.start(self.context(0))
+        # The first one last, so that its images stay.
+        for turn, method in reversed([*enumerate(self.methods)]):
+            method.start(self.context(0, turn))
         self.synthetic.update_average(0.0)  # with decay 0 the average becomes the initial images
 
     def iterate(self, iteration: int, optimizer: Any, owner: pl.LightningModule) -> None:
@@ -143,17 +189,22 @@ class Expert(pl.LightningModule):
         """
         if iteration >= self.total:
             return
-        apply = Apply(self, optimizer, owner)
-        scalars = self.method.iterate(self.context(iteration), apply)
+        turn = iteration % len(self.methods)
+        apply = Apply(self, optimizer, owner, self.balance.factor(turn))
+        scalars = self.methods[turn].iterate(self.context(iteration), apply)
         if not isinstance(scalars, Mapping):
             allowed = "a method whose iterate() returns numbers by name, to be drawn as curves"
             raise InputError("method", f"{type(scalars).__name__} returned by iterate()", allowed)
-        self.last_scalars = {name: float(value) for name, value in scalars.items()}
+        prefix = f"{self.spec.rotation.words[turn]}/" if self.spec.rotation else ""
+        # Those of other architectures stay until their next turn, or curves would show every A-th one alone.
+        others = {name: v for name, v in self.last_scalars.items() if not name.startswith(prefix)}
+        self.last_scalars = {**others, **{f"{prefix}{name}": float(v) for name, v in scalars.items()}}
         if self.method.ema is not None:
             self.synthetic.update_average(self.method.ema)
         if apply.moved:
             # An iteration that the method skipped keeps the norm of the last one that moved.
             self.matching_norm = float(apply.gradient.norm())
+            self.balance.add(turn, self.matching_norm / apply.factor)
         self.iteration = iteration + 1
         self._require_finite(iteration)
 
@@ -193,11 +244,15 @@ class Expert(pl.LightningModule):
 
     def scalars(self) -> Mapping[str, float]:
         """Return the scalars of the last iteration, for the curves."""
-        return {f"expert_{self.number}/{name}": value for name, value in self.last_scalars.items()}
+        norms = {}
+        if self.spec.rotation is not None:
+            words = [f"{word}/matching_norm" for word in self.spec.rotation.words]
+            norms = {word: n for word, n in zip(words, self.balance.norms, strict=True) if n}
+        return {f"expert_{self.number}/{name}": v for name, v in {**self.last_scalars, **norms}.items()}
 
     def state(self) -> ExpertState:
         """Return everything the next iteration depends on, except the optimiser."""
-        return {
+        state: ExpertState = {
             "images": {k: v.detach().cpu() for k, v in self.synthetic.state_dict().items()},
             "method": self.method.state_dict(),
             "rng": self.rng.get_state(),
@@ -205,48 +260,28 @@ class Expert(pl.LightningModule):
             "iteration": self.iteration,
             "matching_norm": self.matching_norm,
         }
+        # Only there, so that checkpoints of other experts are what they were before there were turns.
+        if self.spec.rotation is not None:
+            state["rotation"] = {
+                "methods": [method.state_dict() for method in self.methods[1:]],
+                "rngs": [rng.get_state() for rng in self.rngs[1:]],
+                "balance": self.balance.state_dict(),
+                "scalars": dict(self.last_scalars),
+            }
+        return state
 
     def take_state(self, state: ExpertState) -> None:
         """Restore what :meth:`state` returned."""
         self.synthetic.load_state_dict(state["images"])
-        self.method.load_state_dict(state["method"], self.context(state["iteration"]))
+        rotation = state.get("rotation")
+        methods = [state["method"], *(rotation["methods"] if rotation else ())]
+        for turn, (method, saved) in enumerate(zip(self.methods, methods, strict=True)):
+            method.load_state_dict(saved, self.context(state["iteration"], turn))
         self.rng.set_state(state["rng"])
+        if rotation:
+            for rng, saved_rng in zip(self.rngs[1:], rotation["rngs"], strict=True):
+                rng.set_state(saved_rng)
+            self.balance.load_state_dict(rotation["balance"])
+            self.last_scalars = dict(rotation["scalars"])
         self.rng_regulariser.set_state(state["rng_regulariser"])
         self.iteration, self.matching_norm = state["iteration"], state["matching_norm"]
-
-
-class Apply:
-    """The only place where images move: backward pass, regulariser, optimiser step, zero_grad.
-
-    The diversity term is added inside the optimiser's step, by a callback. The matching gradients of the
-    iteration are summed before any term is added, because the weight of the diversity term may be relative to
-    their norm.
-
-    Args:
-        expert: The expert whose images move.
-        optimizer: Its optimiser.
-        owner: The module that the Trainer runs.
-    """
-
-    def __init__(self, expert: Expert, optimizer: Any, owner: pl.LightningModule) -> None:
-        self.expert, self.optimizer, self.owner = expert, optimizer, owner
-        self.gradient = torch.zeros_like(expert.synthetic.images)
-        self.moved = False
-
-    def __call__(
-        self, loss: torch.Tensor | None = None, *, grads: Mapping[str, torch.Tensor] | None = None
-    ) -> torch.Tensor:
-        """Take one step with the gradient of ``loss`` or ready-made ``grads``; return the detached loss."""
-        if loss is not None:
-            self.owner.manual_backward(loss)
-        for name, gradient in (grads or {}).items():
-            self.expert.synthetic.get_parameter(name).grad = gradient
-        if (grad := self.expert.synthetic.images.grad) is not None:
-            self.gradient += grad
-            # Added once per iteration where a method takes a step per class, or it would weigh as many times.
-            if self.expert.regulariser is not None and not (self.moved and self.expert.method.moves_by_class):
-                grad += self.expert.regularisation()
-        self.optimizer.step()
-        self.moved = True
-        self.optimizer.zero_grad(set_to_none=False)
-        return self.gradient.new_zeros(()) if loss is None else loss.detach()

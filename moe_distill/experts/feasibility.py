@@ -1,10 +1,34 @@
 """Checks of a distillation that need no knowledge of its methods, made before any computation."""
 
+from collections.abc import Mapping
+
 import torch
 
 from moe_distill.data.partition.split import NoSplit, Partition
 from moe_distill.data.real_set import RealSet
-from moe_distill.errors import InputError
+from moe_distill.errors import InputError, within
+from moe_distill.experts.roster import Roster
+from moe_distill.models.base import NetworkFactory, rehearse
+
+
+def check_networks(network: NetworkFactory, roster: Roster, shape: Mapping[str, int]) -> None:
+    """Reject architectures that cannot be built or trained on images of a shape.
+
+    Args:
+        network: Builds the run's architecture.
+        roster: The experts, some of which may have architectures that take turns.
+        shape: Arguments of the builders: ``channels``, ``classes`` and ``size``.
+
+    Raises:
+        FieldError: One cannot be built or trained.
+        InputError: One cannot be built for this size.
+    """
+    with within("network"):
+        rehearse(network, **shape)
+    for rotation in dict.fromkeys(m.rotation for m in roster.members if m.rotation is not None):
+        for turn in rotation.networks:
+            with within("roster.networks"):
+                rehearse(turn, **shape)
 
 
 def smallest_classes(

@@ -1,13 +1,14 @@
 """The roster: every expert with its method, settings and number of images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, TypedDict
 
 from annotated_types import MinLen
 
 from moe_distill.errors import FieldError, InputError
 from moe_distill.experts.filling import MethodFactory, Presets, kind_of
+from moe_distill.experts.rotation import Balanced, Rotation
 from moe_distill.models.base import NetworkFactory
 from moe_distill.store.identity import describe, word_of
 from moe_distill.validation.values import Count, Experts, checked
@@ -39,6 +40,7 @@ class ExpertSpec:
         row: The ipc of the row of published settings that was used; None without a row.
         network: Builds the architecture it distils with; None for the run's.
         where: Path of the method in the roster's configuration, for error messages.
+        rotation: Architectures that take turns, in place of one; or None.
     """
 
     method: MethodFactory
@@ -47,6 +49,12 @@ class ExpertSpec:
     row: int | None = field(default=None, metadata={"describe": False})
     network: NetworkFactory | None = None
     where: str = field(default="method", metadata={"describe": False})
+    rotation: Rotation | None = None
+
+    @property
+    def networks(self) -> tuple[NetworkFactory | None, ...]:
+        """Builders of the architectures that take turns, or of the only one; None for the run's."""
+        return self.rotation.networks if self.rotation else (self.network,)
 
     @property
     def name(self) -> str:
@@ -55,15 +63,18 @@ class ExpertSpec:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings of the method and of the expert's own network, as they are described in keys."""
+        """Settings of the method and of the expert's own networks, as they are described in keys."""
         network = {} if self.network is None else describe(self.network)
-        settings = {**describe(self.method), **network}
+        rotation = {} if self.rotation is None else self.rotation.settings
+        settings = {**describe(self.method), **network, **rotation}
         # The name of the class is no setting: it is in the word already.
         settings.pop("_target_", None)
         return settings
 
     def __str__(self) -> str:
-        """Return a word such as ``idm5`` or ``idm5-vgg11``."""
+        """Return a word such as ``idm5``, ``idm5-vgg11`` or ``idm5-pool-norm-convnet-vgg11``."""
+        if self.rotation is not None:
+            return f"{self.name}{self.ipc}-{self.rotation}"
         if self.network is None:
             return f"{self.name}{self.ipc}"
         return f"{self.name}{self.ipc}-{word_of(getattr(self.network, 'func', self.network))}"
@@ -150,6 +161,36 @@ def uneven(
     if sum(ipcs) != budget:
         raise FieldError("ipcs", list(ipcs), f"numbers that sum to the split's budget, ipc * noe = {budget}")
     return Roster(tuple(_specified({"method": method, "ipc": ipc}, presets, budget) for ipc in ipcs))
+
+
+@checked
+def pooled(
+    method: MethodFactory,
+    presets: Presets,
+    ipc: Count,
+    noe: Experts,
+    networks: Annotated[Mapping[str, NetworkFactory], MinLen(1)],
+    balance: Balanced | None = None,
+) -> Roster:
+    """Return experts like those of :func:`same`, with several architectures that take turns at each set.
+
+    Args:
+        method: The method; its missing settings are filled in from ``presets``.
+        presets: Sources of missing settings.
+        ipc: Stored images per class of each expert.
+        noe: Number of experts.
+        networks: Builders of the architectures by any name, in the order of their turns.
+        balance: How gradients are balanced among the architectures; None for the method's own way.
+
+    Raises:
+        InputError: The method distils with no network.
+    """
+    kind = kind_of(method)
+    if not kind.trainable:
+        raise InputError("experts", f"pooled with method={word_of(kind)}", "a method whose images move")
+    roster = same(method, presets, ipc, noe)
+    rotation = Rotation(tuple(networks.values()), balance or kind.balance)
+    return Roster(tuple(replace(member, rotation=rotation) for member in roster.members))
 
 
 @checked

@@ -25,7 +25,8 @@ class SharedResources:
         optimizer: Builds the optimiser from a set's parameter groups.
         seed: The run's seed; each expert derives its own streams from it.
         settings: Description of everything that affects the images, stored with the sets.
-        trajectories: Teachers' trajectories by expert number, for methods that match them.
+        trajectories: Teachers' trajectories by expert number, for methods that match them: those of each of
+            the expert's architectures.
         pretrained: Pretrained networks by expert number and pool name.
         regulariser: A loss that every expert whose images move adds to its own, or None.
         regulariser_networks: The networks of each of the regulariser's pools.
@@ -36,7 +37,7 @@ class SharedResources:
     optimizer: OptimizerFactory
     seed: int
     settings: dict[str, Any] = field(default_factory=dict)
-    trajectories: Mapping[int, Trajectories] = field(default_factory=dict)
+    trajectories: Mapping[int, Sequence[Trajectories]] = field(default_factory=dict)
     pretrained: Pools = field(default_factory=dict)
     regulariser: Regulariser | None = None
     regulariser_networks: Sequence[Sequence[Network]] = ()

@@ -40,7 +40,7 @@ class IterationContext:
     """Everything a method may read in one iteration.
 
     Attributes:
-        iteration: Index of the iteration, from 0.
+        iteration: Index of the iteration, from 0; where architectures take turns, among those of this one.
         syn: The expert's synthetic set.
         real: The expert's part of the real data.
         whole: All real data, for methods configured to train their networks on all of it.
@@ -48,6 +48,7 @@ class IterationContext:
         rng: The expert's random stream.
         trajectories: The teachers' trajectories, for methods that match them.
         pretrained: Networks by pool name (:attr:`Method.all_pools`), frozen, in evaluation mode.
+        turns: How many architectures take turns, each with a method of its own.
     """
 
     iteration: int
@@ -58,6 +59,7 @@ class IterationContext:
     rng: torch.Generator
     trajectories: Trajectories | None = None
     pretrained: Mapping[str, Sequence[Network]] = field(default_factory=dict)
+    turns: int = 1
 
 
 def teachers_of(context: IterationContext) -> Trajectories:
@@ -92,6 +94,7 @@ class Method(ABC):
         init: Initial images, if ``prepare`` uses it.
         labeller: The pool whose network labels students' batches if their recipe asks for it, or None.
         pieces: Patches per side that each stored image is stitched from.
+        balance: How architectures that take turns are balanced, unless the roster sets it.
         moves_by_class: Whether each ``apply`` moves one class, so that an iteration takes one step per class.
         presets: Published settings by data set, read by the configuration and by :meth:`published`.
         revision: Raise it when equal settings come to give other images: older sets are then not found.
@@ -108,6 +111,7 @@ class Method(ABC):
     init: Initial = staticmethod(random_real)
     labeller: PretrainedNetworks | None = None
     pieces: int = 1
+    balance: ClassVar[Literal["none", "norm"]] = "norm"
     moves_by_class: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
     row_by: ClassVar[Literal["budget", "own"]] = "own"

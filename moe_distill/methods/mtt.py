@@ -64,6 +64,8 @@ class MTT(Method):
     """
 
     presets: ClassVar[Presets] = PRESETS
+    # The loss is relative to the teacher's way, and so of one size for all architectures.
+    balance: ClassVar[Literal["none", "norm"]] = "none"
 
     # field() keeps these required: otherwise the class attributes of Method would become defaults.
     iterations: Count = field()
@@ -140,7 +142,7 @@ class MTT(Method):
             # Every teacher has been used: draw a new order.
             self._order = torch.randperm(len(teachers), generator=rng).tolist()
         teacher = self._order.pop()
-        epoch = int(torch.randint(*self.start_epochs(context.iteration), (1,), generator=rng))
+        epoch = int(torch.randint(*self.start_epochs(context.iteration * context.turns), (1,), generator=rng))
         start = teachers.snapshot(teacher, epoch).to(images)
         target = teachers.snapshot(teacher, epoch + self.teacher_epochs).to(images)
         rate = learned_rate(context.syn).detach()

@@ -71,10 +71,12 @@ def pretraining(plan: Distillation, results: FinishedRows) -> Iterator[Training]
     # Experts that see the same images with the same settings share their teachers.
     stages: dict[str, TrajectoryTraining] = {}
     for number, pool in pools_by_expert.items():
-        seen, network = pool.seen(train, parts[number]), plan.network_of(number)
-        name = f"{plan.roster} expert {number + 1}"
-        stage = TrajectoryTraining(pool, name, network, seen, test, plan, train)
-        stages.setdefault(key([pool, seen.fingerprint, network]), stage)
+        seen, name = pool.seen(train, parts[number]), f"{plan.roster} expert {number + 1}"
+        networks = plan.networks_of(number)
+        for turn, network in enumerate(networks):
+            whose = f"{name} network {turn + 1}" if len(networks) > 1 else name
+            stage = TrajectoryTraining(pool, whose, network, seen, test, plan, train)
+            stages.setdefault(key([pool, seen.fingerprint, network]), stage)
     yield from stages.values()
 
 

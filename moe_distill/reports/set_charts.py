@@ -1,6 +1,7 @@
 """Charts of sets: curves of their distillation, features of their images, and scatter plots."""
 
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 # Experts are distinguished by shape, as all have their set's colour.
 _SHAPES = "osD^vpPX"
+_LONG_LABEL = 14  # letters
 _MAX_CLASSES = 30  # more labels would cover one another
 
 Points = Sequence[tuple[int, float]]
@@ -35,7 +37,9 @@ def curve_svg(name: str, curves: Mapping[str, Points], look: Look, y: str) -> Ma
         look: The set's look; all curves have its colour.
         y: The label of the axis.
     """
-    rows = -(-len(curves) // 4)  # of the legend
+    # Of the legend: four long labels would leave the curves no width.
+    columns = 2 if max(map(len, curves)) > _LONG_LABEL else 4
+    rows = -(-len(curves) // columns)
     with axes_of(name, f"{y} against iterations", (4.2, 2.5 + 0.2 * rows)) as (axes, svg):
         for place, (label, points) in enumerate(curves.items()):
             x, values = [i for i, _ in points], [v for _, v in points]
@@ -48,7 +52,7 @@ def curve_svg(name: str, curves: Mapping[str, Points], look: Look, y: str) -> Ma
         axes.locator_params("x", integer=True)  # there is no iteration 1.25
         axes.set_xlabel("iteration")
         axes.set_ylabel(y)
-        axes.legend(**ABOVE, ncols=4, fontsize=8, labelcolor=INK, handlelength=2.2)
+        axes.legend(**ABOVE, ncols=columns, fontsize=8, labelcolor=INK, handlelength=2.2)
     return svg[0]
 
 
@@ -65,7 +69,7 @@ def curve_panels(name: str, rows: Sequence[tuple[int, str, float]], look: Look) 
         if math.isfinite(value):
             curves.setdefault(curve, []).append((iteration, value))
     losses = {
-        curve.removesuffix("/loss").replace("_", " "): points
+        re.sub("[_/]", " ", curve.removesuffix("/loss")): points
         for curve, points in curves.items()
         if curve.endswith("/loss")
     }

@@ -13,7 +13,8 @@ from moe_distill.data.initialization import needs_images, noise, random_real
 from moe_distill.data.real_set import RealSet
 from moe_distill.data.sources.public_sets import Digits
 from moe_distill.errors import InputError
-from moe_distill.experts.expert import Apply, Expert
+from moe_distill.experts.apply import Apply
+from moe_distill.experts.expert import Expert
 from moe_distill.experts.filling import MethodFactory
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.methods.base import Method

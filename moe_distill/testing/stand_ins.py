@@ -1,6 +1,7 @@
 """What methods are tested on: small data, a small network, and stand-ins for pretrained networks."""
 
 import functools
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ from moe_distill.data.real_set import RealSet
 from moe_distill.experts.expert import Expert
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.experts.shared import SharedResources
-from moe_distill.models.base import Network, build
+from moe_distill.models.base import Network, NetworkFactory, build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
 from moe_distill.teachers.trajectories import Trajectories
@@ -38,8 +39,8 @@ def noise_set(channels: int, size: int) -> RealSet:
     return RealSet(pixels, labels, ("a", "b", "c"), (0.4,) * channels, (0.2,) * channels, "noise", "test")
 
 
-def _network(real: RealSet, rng: torch.Generator) -> Network:
-    return build(NETWORK, channels=real.channels, classes=len(real.classes), size=real.size, rng=rng)
+def _network(real: RealSet, rng: torch.Generator, network: NetworkFactory = NETWORK) -> Network:
+    return build(network, channels=real.channels, classes=len(real.classes), size=real.size, rng=rng)
 
 
 class Wandering:
@@ -47,10 +48,11 @@ class Wandering:
 
     Args:
         real: The data whose shape decides the network.
+        network: Builds the architecture.
     """
 
-    def __init__(self, real: RealSet) -> None:
-        self.real = real
+    def __init__(self, real: RealSet, network: NetworkFactory) -> None:
+        self.real, self.network = real, network
 
     def __len__(self) -> int:
         """Return the number of teachers."""
@@ -59,15 +61,24 @@ class Wandering:
     def snapshot(self, teacher: int, epoch: int) -> torch.Tensor:
         """Return a teacher's weights after an epoch, flat of shape (P,)."""
         rng = stream(teacher, "start")
-        start = torch.cat([p.detach().flatten() for p in _network(self.real, rng).parameters()])
+        teacher_network = _network(self.real, rng, self.network)
+        start = torch.cat([p.detach().flatten() for p in teacher_network.parameters()])
         # Farther from the start with every epoch, as training moves weights.
         return start + 0.01 * epoch * torch.randn(start.shape, generator=stream(teacher, "way"))
 
 
-def resources(real: RealSet, seed: int = 0) -> SharedResources:
-    """Return what an expert needs besides its settings, with stand-ins for everything that is trained."""
+def resources(
+    real: RealSet, seed: int = 0, networks: Sequence[NetworkFactory | None] = (None,)
+) -> SharedResources:
+    """Return what an expert needs besides its settings, with stand-ins for everything that is trained.
+
+    Args:
+        real: All real data.
+        seed: The run's seed.
+        networks: The expert's architectures; None for that of the stand-ins.
+    """
     pretrained = _network(real, stream(0, "pretrained")).eval().requires_grad_(False)
-    trajectories = {0: cast(Trajectories, Wandering(real))}
+    trajectories = {0: [cast(Trajectories, Wandering(real, network or NETWORK)) for network in networks]}
     by_name = {"init": [pretrained], "teacher": [pretrained]}
     return SharedResources(
         real, NETWORK, torch.optim.SGD, seed, trajectories=trajectories, pretrained={0: by_name}
@@ -87,7 +98,7 @@ def expert(
     """
     # A part, not all data: a method that looks outside it must be noticed.
     part = torch.arange(0, len(real), 2) if part is None else part
-    the_expert = Expert(0, spec, part, resources(real, seed))
+    the_expert = Expert(0, spec, part, resources(real, seed, spec.networks))
     the_expert.start()
     return the_expert, the_expert.configure_optimizers()
 

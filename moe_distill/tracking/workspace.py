@@ -138,9 +138,9 @@ def _curves(panels: Any) -> list[Any]:
         "Dependence of the experts (the measure that is minimised)": ["diversity/measure"],
         "Dependence of the experts (unbiased dCor²)": ["diversity/dcor2_unbiased"],
     }
-    # One line for each expert, whose number is part of the metric's name.
+    # One line for each expert, whose number is part of the metric's name, and for each of its architectures.
     by_regex = {
-        "Matching loss of each expert": "^expert_[0-9]+/loss$",
+        "Matching loss of each expert": "^expert_[0-9]+/([^/]+/)?loss$",
         "Diversity gradient over matching gradient": "^expert_[0-9]+/extra_over_matching$",
     }
     common = {"x": "iteration", "groupby": panels.Config("roster"), "max_runs_to_show": _MOST_RUNS}

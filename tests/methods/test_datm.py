@@ -1,5 +1,6 @@
 """What DATM adds to MTT: its range of start epochs, its initial images and its labels."""
 
+import dataclasses
 import functools
 import importlib
 
@@ -26,6 +27,19 @@ def test_datm_widens_its_range_epoch_by_epoch():
     fixed = datm(first_max_start_epoch=3, expand_iterations=1)
     assert {fixed.start_epochs(i) for i in (0, 1, 999)} == {(1, 3)}
     assert (datm(label_epoch=100).epochs_needed, datm(label_epoch=1).epochs_needed) == (100, 4)
+
+
+def test_datm_widens_its_range_as_fast_where_its_architecture_has_a_third_of_the_iterations(started):
+    epochs = {}
+    for turns in (1, 3):
+        method = datm(min_start_epoch=0, first_max_start_epoch=1, expand_iterations=9)
+        made = started(method)
+        for iteration in range(0, 30, turns):
+            context = dataclasses.replace(made.context, iteration=iteration // turns, turns=turns)
+            method.iterate(context, made.apply)
+        starts = [epoch for _, epoch in made.context.trajectories.asked[::2]]
+        epochs[turns] = max(starts[: 3 // turns]), max(starts)
+    assert epochs == {1: (0, method.max_start_epoch - 1), 3: (0, method.max_start_epoch - 1)}
 
 
 def logits_of(teachers, teacher, images):

@@ -1,6 +1,7 @@
 """Every file of conf/method keeps what methods promise."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,14 @@ from hydra.utils import instantiate
 from moe_distill.config.folders import conf_dir
 from moe_distill.config.schema import register
 from moe_distill.experts.expert import Expert
+from moe_distill.experts.rotation import Rotation
+from moe_distill.models.convnet import ConvNet
 from moe_distill.testing import MethodConformance
-from moe_distill.testing.stand_ins import expert, noise_set, resources
+from moe_distill.testing.stand_ins import distilled, expert, images, noise_set, resources
 
 METHODS = sorted(p.stem for p in (Path(conf_dir()) / "method").glob("*.yaml"))
 IPC = 2
+RULES = ("random", "first", "herding", "kcenter", "kmeans")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,45 @@ class TestMethods(MethodConformance):
         return spec.name.removesuffix("_tiled") not in ("first", "herding", "kcenter")
 
 
+SELECTIONS = {"rded", *(f"{rule}{end}" for rule in RULES for end in ("", "_tiled"))}
+LEARNERS = [method for method in METHODS if method not in SELECTIONS]
+NETWORKS = [functools.partial(ConvNet, depth=depth, width=0.25) for depth in (2, 1, 3)]
+
+
+def turning(spec, networks):
+    return replace(spec, rotation=Rotation(tuple(networks), "norm"))
+
+
+@pytest.mark.parametrize("method", LEARNERS)
+class TestTurns:
+    """Methods with architectures that take turns."""
+
+    # Of the third iteration, the first network has the second turn of two, the last one its first of three.
+    @pytest.mark.parametrize("count", [2, 3])
+    def test_an_interrupted_rotation_goes_on_bit_for_bit(self, spec_of, method, count, tmp_path):
+        spec = turning(spec_of(method), NETWORKS[:count])
+        promises = MethodConformance()
+        promises.test_an_interrupted_expert_goes_on_bit_for_bit(spec, noise_set(3, 12), tmp_path)
+        promises.test_the_seed_alone_decides_the_images(spec, noise_set(3, 12))
+
+    def test_each_network_decides_images(self, spec_of, method):
+        real = noise_set(3, 12)
+        same, other = ([NETWORKS[0], NETWORKS[last], NETWORKS[0]] for last in (0, 1))
+        moved = [images(distilled(turning(spec_of(method), networks), real)[0]) for networks in (same, other)]
+        assert not torch.equal(*moved)
+
+    def test_a_rotation_of_one_is_the_plain_method_bit_for_bit(self, spec_of, method):
+        real = noise_set(3, 12)
+        plain, alone = (
+            distilled(s, real)[0] for s in (spec_of(method), turning(spec_of(method), NETWORKS[:1]))
+        )
+        ours, expected = alone.synthetic.state_dict(), plain.synthetic.state_dict()
+        assert all(torch.equal(ours[name], expected[name]) for name in expected)
+        assert torch.equal(alone.rng.get_state(), plain.rng.get_state())
+
+
 def test_every_method_is_here():
+    assert {"dm", "dc", "dsa", "idm", "idc", "mtt", "ftd", "datm", "tgdd"} <= {*LEARNERS}
     assert {"dm", "idm", "random", "first", "herding", "kcenter", "kmeans", "rded"} <= set(METHODS)
 
 

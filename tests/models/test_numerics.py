@@ -35,7 +35,7 @@ def built(numerics, width=0.25, **settings):
 
 
 def naive_features(network, x_NCHW):
-    """Return the body's features in float64: convolutions read rounded numbers, and each layer's are rounded."""
+    """Return features in float64: convolutions read rounded numbers, and each layer's are rounded."""
     h = x_NCHW.double()
     for layer in network.body:
         if isinstance(layer, nn.Conv2d):

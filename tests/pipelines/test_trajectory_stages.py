@@ -15,7 +15,9 @@ from torch import nn
 from moe_distill.data.partition.split import KMeans, Stratified
 from moe_distill.errors import InputError
 from moe_distill.experts.roster import ExpertSpec
+from moe_distill.experts.rotation import Rotation
 from moe_distill.methods.coreset import Random
+from moe_distill.models.convnet import ConvNet
 from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.full import Full
 from moe_distill.pipelines.pretrain import pretrain
@@ -67,7 +69,7 @@ def test_snapshots_are_those_of_plain_descent_on_the_experts_own_part(runtime):
     train, parts = parts_of(given, runtime)
     assert told["networks"] == 4 and 0 <= told["accuracy"] <= 1
     assert [len(p) for p in parts] == [18, 18]  # three steps a pass, the last one of two images
-    for part, found in zip(parts, given.trajectories(train, parts, runtime.store).values(), strict=True):
+    for part, (found,) in zip(parts, given.trajectories(train, parts, runtime.store).values(), strict=True):
         real, pool = train.subset(part), POOL.for_epochs(EPOCHS)
         for teacher in range(2):
             start = nn.utils.parameters_to_vector(pool.blank(real, NETWORK, teacher).parameters()).detach()
@@ -91,7 +93,7 @@ def test_each_expert_is_handed_its_own_teachers(runtime):
     held = given.trajectories(train, parts, runtime.store)
     assert list(held) == [0, 2]
     members = SyntheticSet.load(given.find(runtime.store, train)).members
-    for number, found in held.items():
+    for number, (found,) in held.items():
         want = [found.snapshot(n % 2, EPOCHS)[:64].view(1, 8, 8) for n in range(3)]
         assert torch.equal(members[number].images.detach(), torch.stack(want))
     assert not torch.equal(members[0].images, members[2].images)
@@ -168,7 +170,7 @@ def test_training_by_flat_descent_gives_other_snapshots_from_the_same_start(runt
     for recipe in (SGD, FLAT):
         given = plan(follower(teachers=TrajectoryPool(1, recipe)))
         pretrain(given, runtime)
-        found.append(given.trajectories(train, given.parts(train, runtime.store), runtime.store)[0])
+        found.append(given.trajectories(train, given.parts(train, runtime.store), runtime.store)[0][0])
     plain, flat = found
     assert torch.equal(plain.snapshot(0, 0), flat.snapshot(0, 0))
     assert not torch.equal(plain.snapshot(0, 1), flat.snapshot(0, 1))
@@ -231,3 +233,37 @@ def test_the_forecast_counts_what_is_missing(runtime, partition):
     assert [s.name for s in missing(Full({"plan": given}, {}, protocol), FinishedRows(runtime.store))] == [
         f"distill {given.roster}"
     ]
+
+
+def test_each_architecture_of_an_expert_has_teachers_of_its_own(runtime):
+    wider = functools.partial(ConvNet, depth=1, width=0.125)
+    turning = dataclasses.replace(follower(), rotation=Rotation((NETWORK, wider), "none"))
+    given = plan(turning, follower())
+    assert pretrain(given, runtime)["networks"] == 6
+    assert [c.what.removeprefix(f"trajectories of {given.roster} ") for c in runtime.costs] == [
+        "expert 1 network 1",
+        "expert 1 network 2",
+        "expert 2",
+    ]
+    train, parts = parts_of(given, runtime)
+    both, (alone,) = given.trajectories(train, parts, runtime.store).values()
+    seen = train.subset(parts[0])
+    for found, network in zip(both, (NETWORK, wider), strict=True):
+        start = POOL.for_epochs(EPOCHS).blank(seen, network, 1).parameters()
+        assert torch.equal(found.snapshot(1, 0), nn.utils.parameters_to_vector(start).detach())
+    assert len(alone.snapshot(0, 0)) == len(both[0].snapshot(0, 0)) < len(both[1].snapshot(0, 0))
+    distill(given, runtime)
+    (first, _) = SyntheticSet.load(given.find(runtime.store, train)).members
+    want = [both[0].snapshot(n % 2, EPOCHS)[:64].view(1, 8, 8) for n in range(3)]
+    assert torch.equal(first.images.detach(), torch.stack(want))
+
+
+def test_an_architecture_that_cannot_have_its_turn_is_refused_before_any_training(runtime):
+    normed = functools.partial(ConvNet, depth=1, norm="batch")
+    running = dataclasses.replace(follower(), rotation=Rotation((NETWORK, normed), "none"))
+    with pytest.raises(InputError, match="ConvNet with running statistics: a network of parameters alone"):
+        pretrain(plan(running), runtime)
+    turned = dataclasses.replace(follower(), rotation=Rotation((NETWORK, nn.Identity), "none"))
+    with pytest.raises(InputError, match=r"roster.networks"):
+        plan(turned).check(Data().load(None)[0])
+    assert not recorded(runtime)
