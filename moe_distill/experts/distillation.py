@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from moe_distill.experts.coordinator import Diversity
 from moe_distill.experts.feasibility import check_networks, smallest_classes
 from moe_distill.experts.filling import kind_of
 from moe_distill.experts.roster import Roster
-from moe_distill.experts.shared import OptimizerFactory, SharedResources
+from moe_distill.experts.sequence import Conditioning
+from moe_distill.experts.shared import OptimizerFactory
 from moe_distill.methods.base import Regulariser
 from moe_distill.models.base import NetworkFactory
 from moe_distill.models.numerics import dtype_of
@@ -74,9 +75,38 @@ class Distillation:
         return tuple(sorted({dtype_of(network) for n in numbers for network in self.networks_of(n)}))
 
     @property
+    def conditioning(self) -> Conditioning | None:
+        """What each expert knows of those before it; None if they are made at once."""
+        return self.roster.conditioning if self.roster.num_experts > 1 else None
+
+    @property
+    def before(self) -> "Distillation | None":
+        """The distillation of all experts but the last, where they are made one after another."""
+        if self.conditioning is None:
+            return None
+        return replace(self, roster=replace(self.roster, members=self.roster.members[:-1]))
+
+    @property
+    def numbers(self) -> range:
+        """The experts that this distillation itself makes: of a sequence, the last one."""
+        return range(0 if self.conditioning is None else self.roster.num_experts - 1, self.roster.num_experts)
+
+    @property
+    def warm_networks(self) -> int:
+        """How many networks are trained on the images of the experts before the last one."""
+        warm = self.conditioning.warm if self.conditioning else None
+        return warm.networks if warm else 0
+
+    def warm_settings(self, real: RealSet, cache: Path, index: int) -> dict[str, Any]:
+        """Return what decides one of these networks; arguments as for :meth:`settings`, and its number."""
+        assert self.conditioning and self.conditioning.warm and self.before
+        (network,) = self.networks_of(self.numbers[0])
+        return self.conditioning.warm.settings(self.before.settings(real, cache), network, index)
+
+    @property
     def term(self) -> Diversity | None:
         """The diversity term, or None if it has no effect."""
-        return self.diversity if self.roster.num_experts > 1 and self.learns else None
+        return self.diversity if len(self.numbers) > 1 and self.learns else None
 
     @property
     def effective_regulariser(self) -> Regulariser | None:
@@ -90,8 +120,8 @@ class Distillation:
 
     @property
     def split(self) -> Partition:
-        """The partition; for a single expert, none."""
-        return self.partition if self.roster.num_experts > 1 else NoSplit()
+        """The partition; none for a single expert, and for a sequence, whose experts all see all images."""
+        return self.partition if len(self.numbers) > 1 else NoSplit()
 
     @property
     def needs_features(self) -> bool:
@@ -101,16 +131,21 @@ class Distillation:
     def trajectory_pools(self, real: RealSet) -> dict[int, TrajectoryPool]:
         """Return the teachers, by expert number, of each expert whose method matches trajectories."""
         pools = {}
-        for number, member in enumerate(self.roster.members):
-            method = member.method()
+        for number in self.numbers:
+            method = self.roster.members[number].method()
             if method.teachers is not None:
                 pools[number] = method.teachers.for_epochs(method.epochs_needed).on(real)
         return pools
 
+    def started_pools(self, real: RealSet, cache: Path) -> dict[int, TrajectoryPool]:
+        """Return the same, with what their teachers start from; arguments as for :meth:`settings`."""
+        starts = tuple(self.warm_settings(real, cache, index) for index in range(self.warm_networks))
+        return {n: replace(pool, starts=starts) for n, pool in self.trajectory_pools(real).items()}
+
     @property
     def pretrained(self) -> dict[int, Mapping[str, PretrainedNetworks]]:
         """The pretrained networks that each expert's method needs, by expert number and pool name."""
-        return {number: member.method().all_pools for number, member in enumerate(self.roster.members)}
+        return {number: self.roster.members[number].method().all_pools for number in self.numbers}
 
     def network_pools(
         self, train: RealSet, test: RealSet, cache: Path
@@ -170,6 +205,7 @@ class Distillation:
             "seed": self.seed,
             "regulariser": self.effective_regulariser,
             "seen_by_pools": list(dict.fromkeys(seen_by_pools)) or None,
+            "conditioning": self.conditioning,
         }
         return {name: value for name, value in settings.items() if value is not None}
 
@@ -213,10 +249,12 @@ class Distillation:
         None if a method does not know its own number.
         """
         classes, total = len(real.classes), 0.0
-        per_class = len(real) // classes // self.roster.num_experts
-        for member in self.roster.members:
+        per_class = len(real) // classes // len(self.numbers)
+        union = self.conditioning is not None and self.conditioning.union
+        for member in (self.roster.members[number] for number in self.numbers):
             method = member.method()
-            per_iteration = method.forward_passes(classes, member.ipc, per_class)
+            matched = self.roster.budget if union else member.ipc
+            per_iteration = method.forward_passes(classes, matched, per_class)
             if per_iteration is None:
                 return None
             total += method.iterations * per_iteration
@@ -244,45 +282,6 @@ class Distillation:
     def networks_of(self, number: int) -> tuple[NetworkFactory, ...]:
         """Return the builders of the architectures that an expert distils with; they take turns."""
         return tuple(network or self.network for network in self.roster.members[number].networks)
-
-    def resources(
-        self, real: RealSet, trajectories: Mapping[int, Sequence[Trajectories]], store: Store
-    ) -> SharedResources:
-        """Return everything that the experts share, with all pretrained networks loaded.
-
-        Raises:
-            InputError: Networks of a pool were not trained yet, or cannot be used.
-        """
-        cache = store.root / "data"
-        # Each pool once, even if several experts use it.
-        loaded = {key(pool): pool.load(store, real) for pool, *_ in self.network_pools(real, real, cache)}
-        pretrained = {
-            number: {name: loaded[key(pool)] for name, pool in pools.items()}
-            for number, pools in self.pretrained.items()
-        }
-        return SharedResources(
-            whole=real,
-            network=self.network,
-            optimizer=self.optimizer,
-            seed=self.seed,
-            settings=describe(self.settings(real, cache)),
-            trajectories=trajectories,
-            pretrained=pretrained,
-            regulariser=self.regulariser,
-            regulariser_networks=[loaded[key(pool)] for pool in self.regulariser_pools],
-        )
-
-    def trajectories(self, real: RealSet, parts: Parts, store: Store) -> dict[int, list[Trajectories]]:
-        """Return, by expert number, the trajectories of each architecture of those that match some.
-
-        Raises:
-            InputError: A trajectory was not trained yet, or is damaged.
-        """
-        loaded = {}
-        for n, pool in self.trajectory_pools(real).items():
-            seen = pool.seen(real, parts[n])
-            loaded[n] = [pool.load(store, seen, network) for network in self.networks_of(n)]
-        return loaded
 
     def parts(self, real: RealSet, store: Store) -> Parts:
         """Return, for each expert, the indices of its real images in the training data."""

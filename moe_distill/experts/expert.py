@@ -129,6 +129,9 @@ class Expert(pl.LightningModule):
         whole = self.resources.whole
         shape = {"channels": whole.channels, "classes": len(whole.classes), "size": whole.size}
         network = build(self.networks[turn], **shape, rng=rng)
+        if self.resources.warm:
+            drawn = int(torch.randint(len(self.resources.warm), (), generator=rng))
+            network.load_state_dict(self.resources.warm[drawn])
         return network.to(self.synthetic.images.device)
 
     def context(self, iteration: int, turn: int | None = None) -> IterationContext:
@@ -157,6 +160,7 @@ class Expert(pl.LightningModule):
             trajectories[turn] if trajectories else None,
             self.resources.pretrained_on(self.number, device),
             turns,
+            self.resources.matched_with(device),
         )
 
     def regularisation(self) -> torch.Tensor:
@@ -190,7 +194,7 @@ class Expert(pl.LightningModule):
         if iteration >= self.total:
             return
         turn = iteration % len(self.methods)
-        apply = Apply(self, optimizer, owner, self.balance.factor(turn))
+        apply = Apply(self, optimizer, owner, self.balance.factor(turn) * self._share)
         scalars = self.methods[turn].iterate(self.context(iteration), apply)
         if not isinstance(scalars, Mapping):
             allowed = "a method whose iterate() returns numbers by name, to be drawn as curves"

@@ -32,7 +32,8 @@ class Mixture(pl.LightningModule):
         self.automatic_optimization = False
         self.roster, self.parts, self.resources = roster, parts, resources
         # As long as the longest method; experts with fewer iterations stop earlier.
-        self.total = max(member.method().iterations for member in roster.members)
+        first = len(resources.earlier)
+        self.total = max(member.method().iterations for member in roster.members[first:])
         self.experts = nn.ModuleDict()
         self.iteration = 0
         self.extra: dict[str, float] = {}
@@ -56,7 +57,9 @@ class Mixture(pl.LightningModule):
         """Build this rank's experts."""
         # Here, not in the constructor: only now are the rank and the number of ranks known.
         if not self.experts:
-            for number in range(self.global_rank, self.roster.num_experts, self.trainer.world_size):
+            # Those of a sequence were made before.
+            numbers = range(len(self.resources.earlier), self.roster.num_experts)
+            for number in numbers[self.global_rank :: self.trainer.world_size]:
                 expert = Expert(number, self.roster.members[number], self.parts[number], self.resources)
                 self.experts[str(number)] = expert.to(self.trainer.strategy.root_device)
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, TypedDict
+from functools import partial
+from typing import Annotated, Any, Literal, TypedDict
 
 from annotated_types import MinLen
 
 from moe_distill.errors import FieldError, InputError
 from moe_distill.experts.filling import MethodFactory, Presets, kind_of
 from moe_distill.experts.rotation import Balanced, Rotation
+from moe_distill.experts.sequence import Conditioning, WarmStart
 from moe_distill.models.base import NetworkFactory
 from moe_distill.store.identity import describe, word_of
 from moe_distill.validation.values import Count, Experts, checked
@@ -82,9 +84,15 @@ class ExpertSpec:
 
 @dataclass(frozen=True)
 class Roster:
-    """The experts of a mixture, in order."""
+    """The experts of a mixture, in order.
+
+    Attributes:
+        members: Their specifications.
+        conditioning: What each knows of those before it, if they are made one after another.
+    """
 
     members: tuple[ExpertSpec, ...]
+    conditioning: Conditioning | None = None
 
     @property
     def num_experts(self) -> int:
@@ -116,7 +124,9 @@ class Roster:
     def __str__(self) -> str:
         """Return a word such as ``idm5x2``, ``dm5+idm5`` or ``idm5-factor1+idm5-factor2``."""
         names = [str(m) + self._differences(m) for m in self.members]
-        return f"{names[0]}x{self.num_experts}" if len(set(names)) == 1 else "+".join(names)
+        word = f"{names[0]}x{self.num_experts}" if len(set(names)) == 1 else "+".join(names)
+        # A single expert has none before it.
+        return f"{word}-{self.conditioning}" if self.conditioning and self.num_experts > 1 else word
 
     def _differences(self, member: ExpertSpec) -> str:
         """Return the settings in which a member differs from others with the same word."""
@@ -191,6 +201,44 @@ def pooled(
     roster = same(method, presets, ipc, noe)
     rotation = Rotation(tuple(networks.values()), balance or kind.balance)
     return Roster(tuple(replace(member, rotation=rotation) for member in roster.members))
+
+
+@checked
+def sequence(
+    method: MethodFactory,
+    presets: Presets,
+    ipc: Count,
+    noe: Experts,
+    iterations: Literal["total", "each"],
+    union: bool,
+    warm: WarmStart | None,
+) -> Roster:
+    """Return experts like those of :func:`same` that are made one after another, from all real images each.
+
+    Args:
+        method: The method; its missing settings are filled in from ``presets``.
+        presets: Sources of missing settings.
+        ipc: Stored images per class of each expert.
+        noe: Number of experts.
+        iterations: Whether the method's iterations are those of ``each`` expert, or the ``total`` of all.
+        union: Whether each expert's images are matched together with those before it.
+        warm: What its networks start from; None for fresh networks.
+
+    Raises:
+        InputError: The method cannot match several sets together, or distils with no network.
+    """
+    kind = kind_of(method)
+    if not kind.trainable:
+        raise InputError("experts", f"sequence with method={word_of(kind)}", "a method whose images move")
+    if union and not kind.matches_union:
+        allowed = f"false with method={word_of(kind)}, which cannot match several sets together"
+        raise InputError("experts.union", union, allowed)
+    members = same(method, presets, ipc, noe).members
+    if iterations == "total":
+        share = max(1, round(members[0].method().iterations / noe))
+        shorter = partial(members[0].method, iterations=share)
+        members = tuple(replace(member, method=shorter) for member in members)
+    return Roster(members, Conditioning(union, warm))
 
 
 @checked

@@ -9,6 +9,7 @@ import torch
 from moe_distill.data.real_set import RealSet
 from moe_distill.methods.base import Regulariser
 from moe_distill.models.base import Network, NetworkFactory
+from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.trajectories import Trajectories
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
@@ -30,6 +31,9 @@ class SharedResources:
         pretrained: Pretrained networks by expert number and pool name.
         regulariser: A loss that every expert whose images move adds to its own, or None.
         regulariser_networks: The networks of each of the regulariser's pools.
+        earlier: The sets of the experts before, in a sequence; they never move.
+        union: Whether these are matched together with an expert's own images.
+        warm: Weights that new networks start from, one of which is drawn for each; empty for fresh ones.
     """
 
     whole: RealSet
@@ -41,6 +45,9 @@ class SharedResources:
     pretrained: Pools = field(default_factory=dict)
     regulariser: Regulariser | None = None
     regulariser_networks: Sequence[Sequence[Network]] = ()
+    earlier: Sequence[SyntheticSet] = ()
+    union: bool = False
+    warm: Sequence[Mapping[str, torch.Tensor]] = ()
     # A cache, filled although the dataclass is frozen.
     _placed: dict[torch.device, RealSet] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -49,6 +56,10 @@ class SharedResources:
         if device not in self._placed:
             self._placed[device] = self.whole.to(device)
         return self._placed[device]
+
+    def matched_with(self, device: torch.device) -> Sequence[SyntheticSet]:
+        """Return the earlier sets that an expert's images are matched together with, moved to a device."""
+        return [earlier.to(device) for earlier in self.earlier] if self.union else []
 
     def pretrained_on(self, number: int, device: torch.device) -> Mapping[str, Sequence[Network]]:
         """Return the networks of an expert's pools by name, moved to a device."""

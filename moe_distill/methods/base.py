@@ -60,6 +60,16 @@ class IterationContext:
     trajectories: Trajectories | None = None
     pretrained: Mapping[str, Sequence[Network]] = field(default_factory=dict)
     turns: int = 1
+    earlier: Sequence[SyntheticSet] = ()
+
+    @property
+    def matched(self) -> tuple[SyntheticSet, ...]:
+        """The sets that are matched with the real data as one: the expert's, and the earlier ones."""
+        return self.syn, *self.earlier
+
+    def synthetic_images(self, c: int) -> torch.Tensor:
+        """Return the decoded images of a class, those of the expert's set first; earlier ones never move."""
+        return torch.cat([synthetic.of_class(c) for synthetic in self.matched])
 
 
 def teachers_of(context: IterationContext) -> Trajectories:
@@ -95,6 +105,7 @@ class Method(ABC):
         labeller: The pool whose network labels students' batches if their recipe asks for it, or None.
         pieces: Patches per side that each stored image is stitched from.
         balance: How architectures that take turns are balanced, unless the roster sets it.
+        matches_union: Whether it can match earlier sets together with its own (``context.matched``).
         moves_by_class: Whether each ``apply`` moves one class, so that an iteration takes one step per class.
         presets: Published settings by data set, read by the configuration and by :meth:`published`.
         revision: Raise it when equal settings come to give other images: older sets are then not found.
@@ -112,6 +123,7 @@ class Method(ABC):
     labeller: PretrainedNetworks | None = None
     pieces: int = 1
     balance: ClassVar[Literal["none", "norm"]] = "norm"
+    matches_union: ClassVar[bool] = False
     moves_by_class: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
     row_by: ClassVar[Literal["budget", "own"]] = "own"

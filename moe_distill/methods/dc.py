@@ -98,7 +98,7 @@ class DC(Method):
         total = gradient.new_zeros(())
         for c in range(len(context.real.classes)):
             real = context.real.class_batch(c, self.real_batch, context.rng)
-            synthetic = context.syn.of_class(c)
+            synthetic = context.synthetic_images(c)
             if self.augment is not None:
                 # Siamese: the same transform on both sides, or its effect would count as distance.
                 plan = self.augment.draw(context.rng, 1, real.shape[-1], shared=True)

@@ -77,7 +77,7 @@ class DM(Method):
     def _pair(self, context: IterationContext, c: int) -> Pair:
         """Return a real batch and the synthetic images of a class, augmented with the same draw."""
         real = context.real.class_batch(c, self.real_batch, context.rng)
-        synthetic = context.syn.of_class(c)
+        synthetic = context.synthetic_images(c)
         if self.augment is None:
             return real, synthetic
         plan = self.augment.draw(context.rng, 1, real.shape[-1], shared=True)

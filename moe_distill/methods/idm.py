@@ -114,7 +114,7 @@ class IDM(Method):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the matching loss and the cross-entropy of one class's synthetic images."""
         real = context.real.class_batch(c, self.real_batch, context.rng)
-        synthetic = context.syn.of_class(c)
+        synthetic = context.synthetic_images(c)
         if self.augment is not None:
             plan = self.augment.draw(context.rng, 1, real.shape[-1], shared=True)
             real, synthetic = self.augment.apply(real, plan), self.augment.apply(synthetic, plan)

@@ -65,7 +65,7 @@ def pretraining(plan: Distillation, results: FinishedRows) -> Iterator[Training]
     with within("plan"):
         plan.check(train)
     yield from pool_trainings(plan.network_pools(train, test, results.store.cache))
-    pools_by_expert = plan.trajectory_pools(train)
+    pools_by_expert = plan.started_pools(train, results.store.cache)
     # Not before: a partition by features needs φ, which whoever runs these stages has trained by now.
     parts = _parts(plan, train, results.store) if pools_by_expert else []
     # Experts that see the same images with the same settings share their teachers.

@@ -124,6 +124,7 @@ class TrajectoryPool:
     networks_see: Literal["part", "all"] = "part"
     seed: int = 0
     every: int | None = field(default=None, metadata={"describe": False})
+    starts: tuple[Mapping[str, Any], ...] = field(default=(), metadata={"describe": False})
 
     def for_epochs(self, epochs: int) -> "TrajectoryPool":
         """Return the same pool trained for ``epochs`` epochs; rate drops are fractions of this number.
@@ -172,6 +173,8 @@ class TrajectoryPool:
         # Left out where it changes nothing, so that teachers of all images serve any number of experts.
         if self.every not in (None, _updates(real, self.recipe)):
             settings["updates_between_snapshots"] = self.every
+        if self.starts:
+            settings["start"] = self.starts[index % len(self.starts)]
         return settings
 
     def forward_passes(self, real: RealSet) -> float:

@@ -1,0 +1,84 @@
+"""What a plan's experts share, loaded from the store."""
+
+import torch
+
+from moe_distill.data.partition.split import Parts
+from moe_distill.data.real_set import RealSet
+from moe_distill.errors import InputError
+from moe_distill.experts.distillation import Distillation
+from moe_distill.experts.sequence import WARM
+from moe_distill.experts.shared import SharedResources
+from moe_distill.models.base import Network
+from moe_distill.store.identity import describe, key
+from moe_distill.store.store import Store
+from moe_distill.store.tensor_files import load_whole
+from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.teachers.trajectories import Trajectories
+
+
+def resources_of(plan: Distillation, real: RealSet, parts: Parts, store: Store) -> SharedResources:
+    """Return everything that the experts of a plan share, with all pretrained networks loaded.
+
+    Args:
+        plan: The distillation.
+        real: All real training data.
+        parts: Each expert's images.
+        store: Where networks are kept.
+
+    Raises:
+        InputError: A network, trajectory or earlier set was not made yet, or cannot be used.
+    """
+    cache = store.root / "data"
+    # Each pool once, even if several experts use it.
+    loaded = {key(pool): pool.load(store, real) for pool, *_ in plan.network_pools(real, real, cache)}
+    pretrained = {
+        number: {name: loaded[key(pool)] for name, pool in pools.items()}
+        for number, pools in plan.pretrained.items()
+    }
+    return SharedResources(
+        whole=real,
+        network=plan.network,
+        optimizer=plan.optimizer,
+        seed=plan.seed,
+        settings=describe(plan.settings(real, cache)),
+        trajectories=_trajectories(plan, real, parts, store),
+        pretrained=pretrained,
+        regulariser=plan.regulariser,
+        regulariser_networks=[loaded[key(pool)] for pool in plan.regulariser_pools],
+        earlier=_earlier(plan, real, store),
+        union=plan.conditioning is not None and plan.conditioning.union,
+        warm=[warm_weights(plan, real, store, index) for index in range(plan.warm_networks)],
+    )
+
+
+def _trajectories(
+    plan: Distillation, real: RealSet, parts: Parts, store: Store
+) -> dict[int, list[Trajectories]]:
+    """Return, by expert number, the trajectories of each architecture of those that match some."""
+    loaded = {}
+    for number, pool in plan.started_pools(real, store.root / "data").items():
+        seen = pool.seen(real, parts[number])
+        loaded[number] = [pool.load(store, seen, network) for network in plan.networks_of(number)]
+    return loaded
+
+
+def _earlier(plan: Distillation, real: RealSet, store: Store) -> list[SyntheticSet]:
+    """Return the sets of the experts before the plan's last one, of a sequence."""
+    if plan.before is None:
+        return []
+    members = SyntheticSet.load(plan.before.find(store, real)).members
+    return [member.final().requires_grad_(False) for member in members]
+
+
+def warm_weights(plan: Distillation, real: RealSet, store: Store, index: int) -> dict[str, torch.Tensor]:
+    """Return the weights of a network that was trained on the images of the experts so far.
+
+    Raises:
+        InputError: It was not trained yet.
+    """
+    settings = plan.warm_settings(real, store.root / "data", index)
+    folder = store.find(WARM, settings)
+    if folder is None:
+        value = f"warm network {index + 1} of {plan.warm_networks} is not in {store.root}"
+        raise InputError("experts.warm", value, "networks trained before: run pipeline=pretrain or full first")
+    return load_whole(folder / "weights.safetensors")
