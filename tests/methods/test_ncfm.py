@@ -20,7 +20,6 @@ from moe_distill.errors import InputError
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.methods.base import IterationContext
 from moe_distill.methods.dm import DM
-from moe_distill.methods.matching.frequencies import normal
 from moe_distill.methods.ncfm import NCFM
 from moe_distill.methods.presets.rows import published_row
 from moe_distill.models.convnet import ConvNet
@@ -63,66 +62,71 @@ def complex_distance(real, synthetic, t, amplitude, phase):
     return (amplitude * (big - small) ** 2 + phase * 2 * big * small * apart).sqrt().mean()
 
 
-@pytest.mark.parametrize("calibration", [2.0, 0.0])
-def test_two_iterations_are_those_of_a_loop_written_out(round_of, monkeypatch, calibration):
+class WrittenOut:
+    """What two iterations should do to the images of three classes, at the settings of these tests."""
+
+    def __init__(self, images, syn):
+        self.images, self.losses, self.tiling = images.requires_grad_(), [], syn.tiling
+        self.mean, self.std = (
+            torch.tensor(v).view(3, 1, 1) for v in (syn.provenance.mean, syn.provenance.std)
+        )
+        self.optimizer = torch.optim.AdamW([images], lr=0.01, weight_decay=0.1)
+
+    def of_class(self, c):
+        return (self.tiling.decode(self.images[2 * c : 2 * c + 2]) - self.mean) / self.std
+
+    def step(self, loss):
+        self.losses.append(loss.item())
+        (self.images.grad,) = torch.autograd.grad(loss, self.images)
+        self.optimizer.step()
+
+    def iterate(self, matching, trained, batches, frequencies, calibration):
+        self.images.data.clamp_(0, 1)
+        for c in range(3):
+            features = matching.embed(batches.pop(0)), matching.embed(self.of_class(c))
+            self.step(300 * complex_distance(*features, frequencies.pop(0), 0.3, 0.7))
+        for c in range(3) if calibration else ():
+            ce = F.cross_entropy(trained(self.of_class(c)), torch.full((8,), c))
+            self.step(calibration * ce)
+
+
+@pytest.mark.parametrize(("calibration", "number"), [(2.0, 12), (0.0, 6)])
+def test_two_iterations_are_those_of_a_loop_written_out(round_of, monkeypatch, calibration, number):
     method = ncfm(calibration=calibration)
     context = started(method, round_of)
-    drawn, start = [], context.syn.images.detach().clone()
-
-    def recorded(*args):
-        drawn.append(normal(*args))
-        return drawn[-1]
-
-    monkeypatch.setattr(ncfm_module, "normal", recorded)
-    batches = record_real_batches(monkeypatch)
+    expected = WrittenOut(context.syn.images.detach().clone(), context.syn)
     optimizer = method.image_optimizer(method.parameter_groups(context.syn))
-    networks, steps = [], []
+    frequencies = recorded(monkeypatch, ncfm_module, "normal")
+    batches = recorded(monkeypatch, NCFM, "real_images")
+    networks, losses = [], []
 
     def apply(loss):
         loss.backward()
-        steps.append(loss.item())
+        losses.append(loss.item())
         optimizer.step()
         optimizer.zero_grad(set_to_none=False)
 
     for iteration in range(2):
         method.iterate(replace(context, iteration=iteration), apply)
-        networks.append([copy.deepcopy(network) for network in method.source._networks])
-
-    images, expected = start.requires_grad_(), []
-    other = torch.optim.AdamW([images], lr=0.01, weight_decay=0.1)
-    mean, std = (
-        torch.tensor(v).view(3, 1, 1) for v in (context.syn.provenance.mean, context.syn.provenance.std)
-    )
-
-    def of_class(c):
-        return (method.tiling.decode(images[2 * c : 2 * c + 2]) - mean) / std
-
-    def step(loss):
-        expected.append(loss.item())
-        (images.grad,) = torch.autograd.grad(loss, images)
-        other.step()
-
+        networks.append(copy.deepcopy(method.source._networks))
     for matching, trained in networks:
-        images.data.clamp_(0, 1)
-        for c in range(3):
-            features = matching.embed(batches.pop(0)), matching.embed(of_class(c))
-            step(300 * complex_distance(*features, drawn.pop(0), 0.3, 0.7))
-        for c in range(3) if calibration else ():
-            step(calibration * F.cross_entropy(trained(of_class(c)), torch.full((8,), c)))
-    assert steps == pytest.approx(expected, rel=1e-9) and len(steps) == (12 if calibration else 6)
-    torch.testing.assert_close(context.syn.images.detach(), images.detach(), rtol=0, atol=1e-9)
-    assert not drawn and not batches
+        expected.iterate(matching, trained, batches, frequencies, calibration)
+    assert losses == pytest.approx(expected.losses, rel=1e-9) and len(losses) == number
+    images = context.syn.images.detach()
+    torch.testing.assert_close(images, expected.images.detach(), rtol=0, atol=1e-9)
+    assert not frequencies and not batches
 
 
-def record_real_batches(monkeypatch):
-    batches, real_images = [], NCFM.real_images
+def recorded(monkeypatch, owner, name):
+    """Return a list that fills with all that a function returns."""
+    returned, function = [], getattr(owner, name)
 
-    def recorded(*args):
-        batches.append(real_images(*args))
-        return batches[-1]
+    def recording(*args):
+        returned.append(function(*args))
+        return returned[-1]
 
-    monkeypatch.setattr(NCFM, "real_images", recorded)
-    return batches
+    monkeypatch.setattr(owner, name, recording)
+    return returned
 
 
 def test_one_teacher_gives_both_networks_of_an_iteration(round_of):
