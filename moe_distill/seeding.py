@@ -1,7 +1,7 @@
 """Every source of randomness: named CPU generators derived from one seed.
 
 Generators live on the CPU whatever the device of the tensors, so that a run draws the same numbers
-everywhere.
+everywhere; :func:`on_device` is for numbers of which there are too many for that.
 """
 
 import hashlib
@@ -34,6 +34,19 @@ def stream(seed: int, *names: str | int) -> torch.Generator:
 def draw_seed(rng: torch.Generator) -> int:
     """Draw a seed for a library that takes no generator."""
     return int(torch.randint(1 << 62, (1,), generator=rng))
+
+
+def on_device(rng: torch.Generator, device: torch.device) -> torch.Generator:
+    """Return a generator on a device, seeded by a draw from ``rng``, which lives on the CPU.
+
+    For many numbers at once: on a GPU, drawing millions on the CPU takes longer than what is done with them.
+    The numbers of one state of ``rng`` differ between a CPU and a GPU.
+
+    Example:
+        >>> torch.rand(2, generator=on_device(stream(0, "demo"), torch.device("cpu"))).shape
+        torch.Size([2])
+    """
+    return torch.Generator(device).manual_seed(draw_seed(rng))
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class Distillation:
         features: Feature networks φ of the diversity term and of k-means and gated partitions.
         diversity: The diversity term, or None; ignored for a single expert.
         regulariser: A loss added for each expert whose images move, or None.
-        optimizer: Builds the images' optimiser.
+        optimizer: Builds the images' optimiser, for methods that bring none of their own.
         seed: Seed of partition, initialisation, networks and draws.
     """
 

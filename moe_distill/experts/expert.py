@@ -236,7 +236,8 @@ class Expert(pl.LightningModule):
         if self.method.trainable and not groups:
             allowed = "a method whose parameter_groups has the images, or with trainable = False"
             raise InputError("method", self.spec.name, allowed)
-        return self.resources.optimizer(groups) if groups else None
+        optimizer = self.method.image_optimizer or self.resources.optimizer
+        return optimizer(groups) if groups else None
 
     def train_dataloader(self) -> DataLoader[int]:
         """Return a loader of the remaining iterations."""

@@ -18,6 +18,7 @@ from .ftd import FTD
 from .idc import IDC
 from .idm import IDM
 from .mtt import MTT
+from .ncfm import NCFM
 from .rded import RDED
 from .tgdd import TGDD
 
@@ -30,6 +31,7 @@ __all__ = [
     "IDC",
     "IDM",
     "MTT",
+    "NCFM",
     "RDED",
     "TGDD",
     "First",

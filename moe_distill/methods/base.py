@@ -19,6 +19,7 @@ from moe_distill.synthetic.tiling import Tiling
 from moe_distill.teachers.feature_initializer import FeatureInitializer
 from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
+from moe_distill.training.recipe import OptimizerFactory
 
 
 class Apply(Protocol):
@@ -161,6 +162,11 @@ class Method(ABC):
     def tiling(self) -> Tiling:
         """How a stored image is decoded."""
         return Tiling()
+
+    @property
+    def image_optimizer(self) -> OptimizerFactory | None:
+        """Builds the optimiser of its images in place of the run's; None for the run's."""
+        return None
 
     @property
     def epochs_needed(self) -> int:

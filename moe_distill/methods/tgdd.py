@@ -10,17 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 
 from moe_distill.data.augmentation.dsa import Augmentation
 from moe_distill.data.initialization import Initial
 from moe_distill.errors import within
 from moe_distill.methods.base import Apply, IterationContext, squared_distance_of_means, teachers_of
-from moe_distill.methods.matching.cells import CellMethod, some_of
+from moe_distill.methods.matching.cells import some_of
+from moe_distill.methods.matching.recorded import RecordedCellMethod, cross_entropy
 from moe_distill.methods.presets.rows import Presets
 from moe_distill.methods.presets.tgdd import PRESETS
 from moe_distill.models.base import Network
-from moe_distill.seeding import stream
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.snapshots import Kind, SnapshotSource
 from moe_distill.teachers.trajectories import TrajectoryPool
@@ -29,7 +28,7 @@ from moe_distill.validation.values import Count, Momentum, NotNegative, Positive
 
 @checked
 @dataclass
-class TGDD(CellMethod):
+class TGDD(RecordedCellMethod):
     """Matches a class's mean features under one snapshot, and classifies its images by a later one.
 
     No network is trained in the loop. The class steps of an iteration share one pair of networks and one
@@ -80,20 +79,6 @@ class TGDD(CellMethod):
             self.teachers = self.teachers()  # type: ignore[assignment]
         self.source = SnapshotSource(self.networks, self.teacher_epochs, self.window)
 
-    @property
-    def epochs_needed(self) -> int:
-        """Epochs of the teachers."""
-        return self.teacher_epochs
-
-    def prepare(self, context: IterationContext) -> None:
-        """Fill every cell with another real image of its class, shrunk."""
-        super().prepare(context)
-        self._use_shells(context)
-
-    def _use_shells(self, context: IterationContext) -> None:
-        # Of constant seeds: drawing from the expert's stream would change all that is drawn after it.
-        self.source.use([context.new_network(stream(0, "shell", number)) for number in range(2)])
-
     def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
         """Draw the networks, then take one step per class, or two with a separate constraint."""
         with torch.no_grad():
@@ -103,20 +88,20 @@ class TGDD(CellMethod):
         matching, classification = context.syn.images.new_zeros(2)
         for c in classes:
             pair = self.real_images(context, c), self._decoded(context, c)
-            real, synthetic = self._augmented(context, *pair)
+            real, synthetic = self.augmented(context, *pair)
             match, features = _match(matching_network, real, synthetic)
             loss = match
             if self.constraint == "joint":
                 same = constraint_network is matching_network
-                ce = _cross_entropy(constraint_network, synthetic, c, features if same else None)
+                ce = cross_entropy(constraint_network, synthetic, c, features if same else None)
                 loss = match + self.alpha * ce
                 classification += ce.detach() / len(classes)
             apply(loss)
             matching += match.detach()
         if self.constraint == "separate":
             for c in classes:
-                (synthetic,) = self._augmented(context, self._decoded(context, c))
-                ce = _cross_entropy(constraint_network, synthetic, c)
+                (synthetic,) = self.augmented(context, self._decoded(context, c))
+                ce = cross_entropy(constraint_network, synthetic, c)
                 apply(self.alpha * ce)
                 classification += ce.detach() / len(classes)
         return {"loss": matching, "ce": classification}
@@ -125,13 +110,6 @@ class TGDD(CellMethod):
         """Return at most ``synthetic_batch`` decoded images of a class, standardised."""
         decoded = some_of(context.syn.of_class(c), self.synthetic_batch, context.rng)
         return context.syn.normalisation.standardised(decoded)
-
-    def _augmented(self, context: IterationContext, *batches: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return batches of one class augmented with one draw."""
-        if self.augment is None:
-            return batches
-        plan = self.augment.draw(context.rng, 1, batches[0].shape[-1], shared=True)
-        return tuple(self.augment.apply(batch, plan) for batch in batches)
 
     def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:
         """Return one group with the images; its rate is ``lr`` · ipc/10, of the expert's own ipc."""
@@ -143,11 +121,6 @@ class TGDD(CellMethod):
         synthetic = min(ipc * self.tiling.per_image, self.synthetic_batch)
         return classes * (min(self.real_batch, per_class) + 2 * 3 * synthetic)
 
-    def load_state_dict(self, state: dict[str, Any], context: IterationContext) -> None:
-        """Continue each class's epoch."""
-        super().load_state_dict(state, context)
-        self._use_shells(context)
-
 
 def _match(
     network: Network, real: torch.Tensor, synthetic: torch.Tensor
@@ -157,11 +130,3 @@ def _match(
         target = network.embed(real)
     features = network.embed(synthetic)
     return squared_distance_of_means(target, features), features
-
-
-def _cross_entropy(
-    network: Network, synthetic: torch.Tensor, c: int, features: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Return the mean cross-entropy of images of class ``c``; ``features`` are the network's, if known."""
-    logits = network(synthetic) if features is None else network.classifier(features)
-    return F.cross_entropy(logits, torch.full((len(logits),), c, device=logits.device))

@@ -117,7 +117,7 @@ def test_the_tiled_opponent_is_stored_as_the_mixture_is(composed, given, opponen
 
 
 PUBLISHED_WHITENED = [("mtt", "cifar10"), ("ftd", "cifar10"), ("ftd", "cifar100"), ("datm", "tinyimagenet")]
-PUBLISHED_BY_CIFAR10 = [("mtt", "cifar100"), ("idc", "cifar100")]
+PUBLISHED_BY_CIFAR10 = [("mtt", "cifar100"), ("idc", "cifar100"), ("ncfm", "cifar100")]
 PUBLISHED_BY_CHANNEL = [("idm", "cifar100"), ("idc", "cifar10"), ("mtt", "tinyimagenet"), ("dm", "cifar10")]
 
 

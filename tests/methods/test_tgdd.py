@@ -16,6 +16,7 @@ from moe_distill.data.initialization import first_real
 from moe_distill.data.shuffled_epochs import ShuffledEpochs
 from moe_distill.methods.base import IterationContext
 from moe_distill.methods.matching.cells import some_of
+from moe_distill.methods.matching.recorded import cross_entropy
 from moe_distill.methods.presets.rows import published_row
 from moe_distill.methods.tgdd import TGDD
 from moe_distill.seeding import stream
@@ -61,7 +62,7 @@ def test_loss_and_gradient_of_a_class_are_the_published_ones(case):
     augmented = torch.cat([real, synthetic]).detach().numpy()
     np.testing.assert_allclose(augmented, GOLDEN[f"loss.{case}.augmented"], atol=2e-6)
     match, _ = tgdd_module._match(matching, real, synthetic)
-    ce = tgdd_module._cross_entropy(constraint, synthetic, c)
+    ce = cross_entropy(constraint, synthetic, c)
     rows = slice(c * ipc, (c + 1) * ipc)
     for name, loss in {
         "match": match,
@@ -112,7 +113,7 @@ def test_two_iterations_are_those_of_the_published_program(monkeypatch):
     method = tgdd(augment=GoldenAugment(draws), alpha=0.5)
     shell = partial(network_of, array("step.snapshot.0.0"), 16, 3)
     context = IterationContext(0, syn, real, real, lambda _: shell(), stream(0, "x"), Recorded())
-    method._use_shells(context)
+    method.use_shells(context)
     method._epochs = [ShuffledEpochs() for _ in range(3)]
     monkeypatch.setattr("moe_distill.teachers.snapshots.draw_epochs", lambda *_: times.pop(0))
     (group,) = method.parameter_groups(syn)

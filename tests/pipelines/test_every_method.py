@@ -15,7 +15,7 @@ ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "noe=2", "ipc=2")
 METHODS = sorted(p.stem for p in (Path(conf_dir()) / "method").glob("*.yaml"))
 TILED = ("random_tiled", "herding_tiled", "kcenter_tiled", "kmeans_tiled")
 SELECTIONS = ("random", "first", "herding", "kcenter", "kmeans", "rded", *TILED)
-RECIPES = {name: name for name in ("idc", "dc", "mtt", "ftd", "datm", "tgdd", "rded")}
+RECIPES = {name: name for name in ("idc", "dc", "mtt", "ftd", "datm", "tgdd", "ncfm", "rded")}
 LEARNED = {
     "mtt": {"learned_rate"},
     "ftd": {"learned_rate", "average"},
