@@ -1,31 +1,29 @@
 """The complete plan of a distillation, shared by the stages that train, distil and evaluate."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from moe_distill.costs import RecordedCost
 from moe_distill.data.partition.split import NoSplit, Partition, Parts
 from moe_distill.data.real_set import DataSource, RealSet
-from moe_distill.diversity.features import features_of_set
 from moe_distill.errors import FieldError, InputError, within
 from moe_distill.experts.coordinator import Diversity
-from moe_distill.experts.feasibility import smallest_classes
+from moe_distill.experts.feasibility import check_learner, check_pools, smallest_classes
 from moe_distill.experts.filling import kind_of
+from moe_distill.experts.partitioning import table_for
 from moe_distill.experts.roster import Roster
 from moe_distill.experts.shared import OptimizerFactory, SharedResources
 from moe_distill.methods.base import Regulariser
-from moe_distill.models.base import NetworkFactory, rehearse
+from moe_distill.models.base import NetworkFactory
 from moe_distill.seeding import stream
 from moe_distill.store.identity import describe, key
 from moe_distill.store.store import Store
+from moe_distill.teachers.difficulty_partition import Difficulty
 from moe_distill.teachers.pool import PretrainedNetworks
+from moe_distill.teachers.recorded_networks import RecordedNetworks
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
-from moe_distill.training.recipe import check_optimizer
 from moe_distill.validation.misfits import missing_parameter
 from moe_distill.validation.values import Whole, checked
 
@@ -89,7 +87,7 @@ class Distillation:
     @property
     def needs_features(self) -> bool:
         """True if the feature networks φ must be trained first."""
-        return self.term is not None or self.split.needs_features
+        return self.term is not None or self.split.needs == "features"
 
     def trajectory_pools(self, real: RealSet) -> dict[int, TrajectoryPool]:
         """Return the teachers, by expert number, of each expert whose method matches trajectories."""
@@ -101,9 +99,16 @@ class Distillation:
         return pools
 
     @property
-    def pretrained(self) -> dict[int, Mapping[str, PretrainedNetworks]]:
+    def pretrained(self) -> dict[int, Mapping[str, PretrainedNetworks | RecordedNetworks]]:
         """The pretrained networks that each expert's method needs, by expert number and pool name."""
         return {number: member.method().all_pools for number, member in enumerate(self.roster.members)}
+
+    @property
+    def recorded_pools(self) -> list[RecordedNetworks]:
+        """Every distinct pool of networks that say how difficult images are."""
+        pools = [pool for by_name in self.pretrained.values() for pool in by_name.values()]
+        pools += [self.split.pool] if isinstance(self.split, Difficulty) else []
+        return [*{key(pool): pool for pool in pools if isinstance(pool, RecordedNetworks)}.values()]
 
     def network_pools(
         self, train: RealSet, test: RealSet, cache: Path
@@ -119,7 +124,8 @@ class Distillation:
             InputError: A pool's own data do not fit the run's, or its networks the regulariser.
         """
         pools = [self.features] if self.needs_features else []
-        pools += [pool for by_name in self.pretrained.values() for pool in by_name.values()]
+        members = [pool for by_name in self.pretrained.values() for pool in by_name.values()]
+        pools += [pool for pool in members if isinstance(pool, PretrainedNetworks)]
         pools += self.regulariser_pools
         # By key: equal pools of several experts are trained once.
         needed = {key(pool): (pool, *pool.sets(train, test, cache)) for pool in pools}
@@ -188,7 +194,11 @@ class Distillation:
         for number, pool in self.trajectory_pools(real).items():
             with within(f"roster.{self.roster.members[number].where}.teachers"):
                 pool.check(real, self.network_of(number))
-        self._check_networks(real)
+        if self.learns:
+            check_learner(self.network, self.optimizer, real)
+        check_pools(self._pools_by_path, real)
+        for recorded in self.recorded_pools:
+            recorded.check(real)
 
     def forward_passes(self, real: RealSet) -> float | None:
         """Return the images sent forward by the whole distillation, counting a backward pass as two.
@@ -212,20 +222,6 @@ class Distillation:
     def decoded(self, real: RealSet) -> int:
         """Return the number of decoded images in the set, which students are trained on."""
         return len(real.classes) * sum(self.roster.decoded_per_class)
-
-    def _check_networks(self, real: RealSet) -> None:
-        """Reject networks and optimisers that cannot be built or trained on these images."""
-        shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
-        if self.learns:
-            with within("network"):
-                rehearse(self.network, **shape)
-            with within("optimizer"):
-                check_optimizer(self.optimizer, takes_step=True)
-        # Pools with their own data are skipped: their classes are known only when these data are loaded.
-        for path, pool in self._pools_by_path:
-            if pool.data is None:
-                with within(path):
-                    pool.check(shape, len(real))
 
     @property
     def _pools_by_path(self) -> list[tuple[str, PretrainedNetworks]]:
@@ -253,6 +249,7 @@ class Distillation:
         cache = store.root / "data"
         # Each pool once, even if several experts use it.
         loaded = {key(pool): pool.load(store, real) for pool, *_ in self.network_pools(real, real, cache)}
+        loaded |= {key(pool): pool.load(store, real) for pool in self.recorded_pools}
         pretrained = {
             number: {name: loaded[key(pool)] for name, pool in pools.items()}
             for number, pools in self.pretrained.items()
@@ -281,11 +278,8 @@ class Distillation:
 
     def parts(self, real: RealSet, store: Store) -> Parts:
         """Return, for each expert, the indices of its real images in the training data."""
-        features = functools.partial(self._features, store) if self.split.needs_features else None
-        return self.split.split(real, self.roster.num_experts, stream(self.seed, "partition"), features)
-
-    def _features(self, store: Store, real: RealSet) -> torch.Tensor:
-        return features_of_set(self.features.load(store, real)[0].to(real.device), real)
+        table = table_for(self.split, self.features, store)
+        return self.split.split(real, self.roster.num_experts, stream(self.seed, "partition"), table)
 
     def find(self, store: Store, real: RealSet) -> Path:
         """Return the folder of the distilled set.
