@@ -43,6 +43,8 @@ JOBS = [
     "method=dm partition=random init=mix fusion=offline diversity=paper diversity/measure=hsic",
     "method=dm partition=gated fusion=additive diversity/measure=cka_linear model.norm=batch recipe=mtt",
     "experts=dm_idm recipe=dsa fusion=vanilla students=modern",
+    "method=ccs",
+    "method=dm partition=difficulty init=window",
 ]
 
 

@@ -160,6 +160,7 @@ def coverage(
     Source: Zheng et al., "Coverage-centric Coreset Selection for High Pruning Rates", ICLR 2023, Alg. 1; here
         class by class, with fewer strata for few images.
     """
+    scores_N = scores_N.double()
     left = max(len(scores_N) - int(drop * len(scores_N)), min(n, len(scores_N)))
     rows_M = in_order(scores_N, left, rng)
     low, high = scores_N[rows_M[0]], scores_N[rows_M[-1]]

@@ -66,9 +66,11 @@ class Wandering:
 
 def resources(real: RealSet, seed: int = 0) -> SharedResources:
     """Return what an expert needs besides its settings, with stand-ins for everything that is trained."""
-    pretrained = _network(real, stream(0, "pretrained")).eval().requires_grad_(False)
+    pretrained, other = (
+        _network(real, stream(number, "pretrained")).eval().requires_grad_(False) for number in range(2)
+    )
     trajectories = {0: cast(Trajectories, Wandering(real))}
-    by_name = {"init": [pretrained], "teacher": [pretrained]}
+    by_name = {"init": [pretrained, other], "teacher": [pretrained]}
     return SharedResources(
         real, NETWORK, torch.optim.SGD, seed, trajectories=trajectories, pretrained={0: by_name}
     )

@@ -25,6 +25,8 @@ JOBS = [
             ("method=idm", "partition=kmeans"),
             ("method=idc", "fusion=sometimes"),
             ("method=datm",),
+            ("method=dm", "partition=difficulty", "init=ccs"),
+            ("method=forgetting",),
             ("method=rded", "recipe=rded", "partition=kmeans", "diversity=none"),
         )
     ),

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.slow
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "noe=2", "ipc=2")
 METHODS = sorted(p.stem for p in (Path(conf_dir()) / "method").glob("*.yaml"))
 TILED = ("random_tiled", "herding_tiled", "kcenter_tiled", "kmeans_tiled")
-SELECTIONS = ("random", "first", "herding", "kcenter", "kmeans", "rded", *TILED)
+RANKED = ("el2n", "forgetting", "aum", "ccs")
+SELECTIONS = ("random", "first", "herding", "kcenter", "kmeans", "rded", *TILED, *RANKED)
 RECIPES = {name: name for name in ("idc", "dc", "mtt", "ftd", "datm", "tgdd", "rded")}
 LEARNED = {
     "mtt": {"learned_rate"},

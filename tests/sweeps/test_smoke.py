@@ -59,7 +59,10 @@ ROSTERS = {
     "quickstart": {"idm5x2", "idm10x1", "random10x1"},
     "budget": {"dm5x2", "dm6+dm4", "dm7+dm3", "dm8+dm2", "dm9+dm1", "random10x1"},
     "noe": {"dm12x1", "dm6x2", "dm4x3", "dm3x4", "dm2x6", "dm1x12", "random12x1"},
-    "coresets": {"dm5x2", "random10x1", "herding10x1", "kcenter10x1", "kmeans10x1"},
+    "coresets": {
+        *("dm5x2", "random10x1", "herding10x1", "kcenter10x1", "kmeans10x1"),
+        *("el2n10x1", "forgetting10x1", "aum10x1", "ccs10x1"),
+    },
     "hetero_method": {
         *("idc5+idm5", "idc5x2", "idm5+mtt5", "idm5x2", "mtt5x2"),
         *(
