@@ -26,7 +26,6 @@ JOBS = [
             ("method=idc", "fusion=sometimes"),
             ("method=datm",),
             ("method=dm", "partition=difficulty", "init=ccs"),
-            ("method=forgetting",),
             ("method=rded", "recipe=rded", "partition=kmeans", "diversity=none"),
         )
     ),
