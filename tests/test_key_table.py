@@ -45,6 +45,8 @@ JOBS = [
     "experts=dm_idm recipe=dsa fusion=vanilla students=modern",
     "experts=convnet_vgg method=dm",
     "experts=pooled_convnet_vgg method=dm",
+    "method=ccs",
+    "method=dm partition=difficulty init=window",
 ]
 
 

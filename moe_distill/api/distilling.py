@@ -27,6 +27,10 @@ Selection = Literal[
     "herding_tiled",
     "kcenter_tiled",
     "kmeans_tiled",
+    "el2n",
+    "forgetting",
+    "aum",
+    "ccs",
 ]
 
 
@@ -146,7 +150,9 @@ def coreset(train: RealSet, ipc: int, selection: Selection = "herding", **keywor
         ipc: Images per class.
         selection: The rule: ``random``, ``first``, or by features of a pretrained network ``herding``
             (Welling 2009), ``kcenter`` (Sener and Savarese 2018) or ``kmeans``. ``random_tiled`` and its like
-            shrink the images and store several in the place of one.
+            shrink the images and store several in the place of one. By how difficult networks find images:
+            ``el2n`` (Paul et al. 2021), ``forgetting`` (Toneva et al. 2019) and ``aum`` (Pleiss et al. 2020)
+            take the easiest, ``ccs`` (Zheng et al. 2023) all but the hardest.
         **keywords: As for :func:`distill`.
 
     Example:

@@ -84,6 +84,7 @@ class _Normalisation(_Normalised, total=False):
 class _Features(TypedDict):
     pool: Any
     single: Any
+    recorded: Any
     networks: Any
     model: Any
     recipe: Any

@@ -105,7 +105,7 @@ def columns_of_plan(plan: Distillation) -> StudentRow:
     # start.
     starts = [member.method.keywords.get("init", member.method) for member in plan.roster.members]
     # A selection is named by its rule (`kcenter`), anything else by its function or class.
-    rules = [getattr(start, "select", start) for start in starts]
+    rules = [getattr(start, "rule", start) for start in starts]
     init = {word_of(getattr(rule, "func", rule)) for rule in rules}
     preset_rows = dict.fromkeys(str(m.row) for m in plan.roster.members if m.row is not None)
     return {

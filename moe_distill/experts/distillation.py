@@ -1,21 +1,18 @@
 """The complete plan of a distillation, shared by the stages that train, distil and evaluate."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from moe_distill.costs import RecordedCost
 from moe_distill.data.partition.split import NoSplit, Partition, Parts
 from moe_distill.data.real_set import DataSource, RealSet
-from moe_distill.diversity.features import features_of_set
 from moe_distill.errors import FieldError, InputError, within
 from moe_distill.experts.coordinator import Diversity
-from moe_distill.experts.feasibility import check_networks, smallest_classes
+from moe_distill.experts.feasibility import check_learner, check_pools, smallest_classes
 from moe_distill.experts.filling import kind_of
+from moe_distill.experts.partitioning import table_for
 from moe_distill.experts.roster import Roster
 from moe_distill.experts.sequence import Conditioning
 from moe_distill.experts.shared import OptimizerFactory
@@ -23,11 +20,12 @@ from moe_distill.methods.base import Regulariser
 from moe_distill.models.base import NetworkFactory
 from moe_distill.models.numerics import dtype_of
 from moe_distill.seeding import stream
-from moe_distill.store.identity import describe, key
+from moe_distill.store.identity import key
 from moe_distill.store.store import Store
+from moe_distill.teachers.difficulty_partition import Difficulty
 from moe_distill.teachers.pool import PretrainedNetworks
-from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
-from moe_distill.training.recipe import check_optimizer
+from moe_distill.teachers.recorded_networks import RecordedNetworks
+from moe_distill.teachers.trajectories import TrajectoryPool
 from moe_distill.validation.misfits import missing_parameter
 from moe_distill.validation.values import Whole, checked
 
@@ -97,12 +95,6 @@ class Distillation:
         warm = self.conditioning.warm if self.conditioning else None
         return warm.networks if warm else 0
 
-    def warm_settings(self, real: RealSet, cache: Path, index: int) -> dict[str, Any]:
-        """Return what decides one of these networks; arguments as for :meth:`settings`, and its number."""
-        assert self.conditioning and self.conditioning.warm and self.before
-        (network,) = self.networks_of(self.numbers[0])
-        return self.conditioning.warm.settings(self.before.settings(real, cache), network, index)
-
     @property
     def term(self) -> Diversity | None:
         """The diversity term, or None if it has no effect."""
@@ -126,7 +118,7 @@ class Distillation:
     @property
     def needs_features(self) -> bool:
         """True if the feature networks φ must be trained first."""
-        return self.term is not None or self.split.needs_features
+        return self.term is not None or self.split.needs == "features"
 
     def trajectory_pools(self, real: RealSet) -> dict[int, TrajectoryPool]:
         """Return the teachers, by expert number, of each expert whose method matches trajectories."""
@@ -137,15 +129,17 @@ class Distillation:
                 pools[number] = method.teachers.for_epochs(method.epochs_needed).on(real)
         return pools
 
-    def started_pools(self, real: RealSet, cache: Path) -> dict[int, TrajectoryPool]:
-        """Return the same, with what their teachers start from; arguments as for :meth:`settings`."""
-        starts = tuple(self.warm_settings(real, cache, index) for index in range(self.warm_networks))
-        return {n: replace(pool, starts=starts) for n, pool in self.trajectory_pools(real).items()}
-
     @property
-    def pretrained(self) -> dict[int, Mapping[str, PretrainedNetworks]]:
+    def pretrained(self) -> dict[int, Mapping[str, PretrainedNetworks | RecordedNetworks]]:
         """The pretrained networks that each expert's method needs, by expert number and pool name."""
         return {number: self.roster.members[number].method().all_pools for number in self.numbers}
+
+    @property
+    def recorded_pools(self) -> list[RecordedNetworks]:
+        """Every distinct pool of networks that say how difficult images are."""
+        pools = [pool for by_name in self.pretrained.values() for pool in by_name.values()]
+        pools += [self.split.pool] if isinstance(self.split, Difficulty) else []
+        return [*{key(pool): pool for pool in pools if isinstance(pool, RecordedNetworks)}.values()]
 
     def network_pools(
         self, train: RealSet, test: RealSet, cache: Path
@@ -161,7 +155,8 @@ class Distillation:
             InputError: A pool's own data do not fit the run's, or its networks the regulariser.
         """
         pools = [self.features] if self.needs_features else []
-        pools += [pool for by_name in self.pretrained.values() for pool in by_name.values()]
+        members = [pool for by_name in self.pretrained.values() for pool in by_name.values()]
+        pools += [pool for pool in members if isinstance(pool, PretrainedNetworks)]
         pools += self.regulariser_pools
         # By key: equal pools of several experts are trained once.
         needed = {key(pool): (pool, *pool.sets(train, test, cache)) for pool in pools}
@@ -232,16 +227,11 @@ class Distillation:
             with within(f"roster.{self.roster.members[number].where}.teachers"):
                 for network in self.networks_of(number):
                     pool.check(real, network)
-        shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
         if self.learns:
-            check_networks(self.network, self.roster, shape)
-            with within("optimizer"):
-                check_optimizer(self.optimizer, takes_step=True)
-        # Pools with their own data are skipped: their classes are known only when these data are loaded.
-        for path, networks in self._pools_by_path:
-            if networks.data is None:
-                with within(path):
-                    networks.check(shape, len(real))
+            check_learner(self.network, self.roster, self.optimizer, real)
+        check_pools(self._pools_by_path, real)
+        for recorded in self.recorded_pools:
+            recorded.check(real)
 
     def forward_passes(self, real: RealSet) -> float | None:
         """Return the images sent forward by the whole distillation, counting a backward pass as two.
@@ -285,11 +275,8 @@ class Distillation:
 
     def parts(self, real: RealSet, store: Store) -> Parts:
         """Return, for each expert, the indices of its real images in the training data."""
-        features = functools.partial(self._features, store) if self.split.needs_features else None
-        return self.split.split(real, self.roster.num_experts, stream(self.seed, "partition"), features)
-
-    def _features(self, store: Store, real: RealSet) -> torch.Tensor:
-        return features_of_set(self.features.load(store, real)[0].to(real.device), real)
+        table = table_for(self.split, self.features, store)
+        return self.split.split(real, self.roster.num_experts, stream(self.seed, "partition"), table)
 
     def find(self, store: Store, real: RealSet) -> Path:
         """Return the folder of the distilled set.

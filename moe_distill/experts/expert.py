@@ -163,6 +163,12 @@ class Expert(pl.LightningModule):
             self.resources.matched_with(device),
         )
 
+    @property
+    def _union_factor(self) -> float:
+        """Stored images of all sets that are matched as one, over the expert's own."""
+        earlier = self.resources.earlier if self.resources.union else ()
+        return 1 + sum(set_.provenance.ipc for set_ in earlier) / self.spec.ipc
+
     def regularisation(self) -> torch.Tensor:
         """Return the gradient of the regulariser by the current images."""
         assert self.regulariser is not None
@@ -194,7 +200,7 @@ class Expert(pl.LightningModule):
         if iteration >= self.total:
             return
         turn = iteration % len(self.methods)
-        apply = Apply(self, optimizer, owner, self.balance.factor(turn) * self._share)
+        apply = Apply(self, optimizer, owner, self.balance.factor(turn) * self._union_factor)
         scalars = self.methods[turn].iterate(self.context(iteration), apply)
         if not isinstance(scalars, Mapping):
             allowed = "a method whose iterate() returns numbers by name, to be drawn as curves"

@@ -1,6 +1,6 @@
 """Checks of a distillation that need no knowledge of its methods, made before any computation."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import torch
 
@@ -8,27 +8,10 @@ from moe_distill.data.partition.split import NoSplit, Partition
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError, within
 from moe_distill.experts.roster import Roster
+from moe_distill.experts.shared import OptimizerFactory
 from moe_distill.models.base import NetworkFactory, rehearse
-
-
-def check_networks(network: NetworkFactory, roster: Roster, shape: Mapping[str, int]) -> None:
-    """Reject architectures that cannot be built or trained on images of a shape.
-
-    Args:
-        network: Builds the run's architecture.
-        roster: The experts, some of which may have architectures that take turns.
-        shape: Arguments of the builders: ``channels``, ``classes`` and ``size``.
-
-    Raises:
-        FieldError: One cannot be built or trained.
-        InputError: One cannot be built for this size.
-    """
-    with within("network"):
-        rehearse(network, **shape)
-    for rotation in dict.fromkeys(m.rotation for m in roster.members if m.rotation is not None):
-        for turn in rotation.networks:
-            with within("roster.networks"):
-                rehearse(turn, **shape)
+from moe_distill.teachers.pool import PretrainedNetworks
+from moe_distill.training.recipe import check_optimizer
 
 
 def smallest_classes(
@@ -49,9 +32,55 @@ def smallest_classes(
     least = 1 if isinstance(partition, NoSplit) else num_experts
     if smallest < least:
         raise InputError("noe", num_experts, f"at most {smallest}, the images of the smallest class")
-    if partition.needs_features:
-        # The features are not computed yet, but parts that are made from them are balanced.
+    if partition.needs != "nothing":
+        # Its networks are not trained yet, but parts that are made through them are balanced.
         return [smallest // num_experts] * num_experts
     labels_N = real.labels_N.cpu()
     parts = partition.split(real, num_experts, rng)
     return [int(labels_N[part].bincount(minlength=len(real.classes)).min()) for part in parts]
+
+
+def check_learner(
+    network: NetworkFactory, roster: Roster, optimizer: OptimizerFactory, real: RealSet
+) -> None:
+    """Refuse distilling networks or an optimiser of images that cannot be built.
+
+    Args:
+        network: Builds the run's architecture.
+        roster: The experts, some of which may have architectures that take turns.
+        optimizer: Builds the images' optimiser.
+        real: All real training data.
+
+    Raises:
+        InputError: One cannot be.
+    """
+    with within("network"):
+        rehearse(network, **_shape(real))
+    for rotation in dict.fromkeys(m.rotation for m in roster.members if m.rotation is not None):
+        for turn in rotation.networks:
+            with within("roster.networks"):
+                rehearse(turn, **_shape(real))
+    with within("optimizer"):
+        check_optimizer(optimizer, takes_step=True)
+
+
+def check_pools(pools: Iterable[tuple[str, PretrainedNetworks]], real: RealSet) -> None:
+    """Refuse networks that cannot be built or trained on the run's images.
+
+    Args:
+        pools: Pools of networks, each with its path in the configuration.
+        real: All real training data.
+
+    Raises:
+        InputError: A network cannot be built, run on the last batch, or optimised.
+    """
+    for path, pool in pools:
+        # Pools with their own data are skipped: their classes are known only when these data are loaded.
+        if pool.data is None:
+            with within(path):
+                pool.check(_shape(real), len(real))
+
+
+def _shape(real: RealSet) -> dict[str, int]:
+    """Return the arguments of a network's builder."""
+    return {"channels": real.channels, "classes": len(real.classes), "size": real.size}

@@ -1,5 +1,9 @@
 """What a plan's experts share, loaded from the store."""
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import torch
 
 from moe_distill.data.partition.split import Parts
@@ -8,12 +12,11 @@ from moe_distill.errors import InputError
 from moe_distill.experts.distillation import Distillation
 from moe_distill.experts.sequence import WARM
 from moe_distill.experts.shared import SharedResources
-from moe_distill.models.base import Network
 from moe_distill.store.identity import describe, key
 from moe_distill.store.store import Store
 from moe_distill.store.tensor_files import load_whole
 from moe_distill.synthetic.synthetic_set import SyntheticSet
-from moe_distill.teachers.trajectories import Trajectories
+from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
 
 
 def resources_of(plan: Distillation, real: RealSet, parts: Parts, store: Store) -> SharedResources:
@@ -31,6 +34,7 @@ def resources_of(plan: Distillation, real: RealSet, parts: Parts, store: Store) 
     cache = store.root / "data"
     # Each pool once, even if several experts use it.
     loaded = {key(pool): pool.load(store, real) for pool, *_ in plan.network_pools(real, real, cache)}
+    loaded |= {key(pool): pool.load(store, real) for pool in plan.recorded_pools}
     pretrained = {
         number: {name: loaded[key(pool)] for name, pool in pools.items()}
         for number, pools in plan.pretrained.items()
@@ -56,7 +60,7 @@ def _trajectories(
 ) -> dict[int, list[Trajectories]]:
     """Return, by expert number, the trajectories of each architecture of those that match some."""
     loaded = {}
-    for number, pool in plan.started_pools(real, store.root / "data").items():
+    for number, pool in started_pools(plan, real, store.root / "data").items():
         seen = pool.seen(real, parts[number])
         loaded[number] = [pool.load(store, seen, network) for network in plan.networks_of(number)]
     return loaded
@@ -70,15 +74,43 @@ def _earlier(plan: Distillation, real: RealSet, store: Store) -> list[SyntheticS
     return [member.final().requires_grad_(False) for member in members]
 
 
+def started_pools(plan: Distillation, real: RealSet, cache: Path) -> dict[int, TrajectoryPool]:
+    """Return a plan's pools of teachers by expert number, with what the teachers start from.
+
+    Args:
+        plan: The distillation.
+        real: The run's training data.
+        cache: Folder where downloaded data sets are kept.
+    """
+    starts = tuple(warm_settings(plan, real, cache, index) for index in range(plan.warm_networks))
+    return {number: replace(pool, starts=starts) for number, pool in plan.trajectory_pools(real).items()}
+
+
+def warm_settings(plan: Distillation, real: RealSet, cache: Path, index: int) -> dict[str, Any]:
+    """Return what decides a network that is trained on the images of all experts of a sequence but the last.
+
+    Args:
+        plan: The distillation of the sequence.
+        real: The run's training data.
+        cache: Folder where downloaded data sets are kept.
+        index: The network's number.
+    """
+    assert plan.before and plan.conditioning and plan.conditioning.warm
+    (network,) = plan.networks_of(plan.numbers[0])
+    return plan.conditioning.warm.settings(plan.before.settings(real, cache), network, index)
+
+
 def warm_weights(plan: Distillation, real: RealSet, store: Store, index: int) -> dict[str, torch.Tensor]:
     """Return the weights of a network that was trained on the images of the experts so far.
 
     Raises:
         InputError: It was not trained yet.
     """
-    settings = plan.warm_settings(real, store.root / "data", index)
+    settings = warm_settings(plan, real, store.root / "data", index)
     folder = store.find(WARM, settings)
     if folder is None:
         value = f"warm network {index + 1} of {plan.warm_networks} is not in {store.root}"
-        raise InputError("experts.warm", value, "networks trained before: run pipeline=pretrain or full first")
+        raise InputError(
+            "experts.warm", value, "networks trained before: run pipeline=pretrain or full first"
+        )
     return load_whole(folder / "weights.safetensors")

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -16,8 +16,9 @@ from moe_distill.methods.presets.rows import Presets, Settings, published_row
 from moe_distill.models.base import Network
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
-from moe_distill.teachers.feature_initializer import FeatureInitializer
+from moe_distill.teachers.network_initializer import NetworkInitializer
 from moe_distill.teachers.pool import PretrainedNetworks
+from moe_distill.teachers.recorded_networks import RecordedNetworks
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
 from moe_distill.training.recipe import OptimizerFactory
 
@@ -50,6 +51,7 @@ class IterationContext:
         trajectories: The teachers' trajectories, for methods that match them.
         pretrained: Networks by pool name (:attr:`Method.all_pools`), frozen, in evaluation mode.
         turns: How many architectures take turns, each with a method of its own.
+        earlier: Sets of the experts before, in a sequence that matches them together; they never move.
     """
 
     iteration: int
@@ -174,9 +176,9 @@ class Method(ABC):
         return 0
 
     @property
-    def all_pools(self) -> Mapping[str, PretrainedNetworks]:
-        """The method's pools, plus the pool of a feature-based initialiser under the name ``init``."""
-        if isinstance(self.init, FeatureInitializer):
+    def all_pools(self) -> Mapping[str, PretrainedNetworks | RecordedNetworks]:
+        """The method's pools, plus that of an initialiser that looks through networks, named ``init``."""
+        if isinstance(self.init, NetworkInitializer):
             return {**self.pools, "init": self.init.pool}
         return self.pools
 
@@ -203,10 +205,10 @@ class Method(ABC):
             raise InputError("ipc", ipc, f"at most {fewest}, the images an expert sees of the smallest class")
 
     def start(self, context: IterationContext) -> None:
-        """Give a feature-based initialiser its loaded network, then call :meth:`prepare`."""
+        """Give an initialiser that looks through networks the loaded ones, then call :meth:`prepare`."""
         # Only now are pretrained networks on the device; the initialiser is frozen, hence the copy.
-        if isinstance(self.init, FeatureInitializer):
-            self.init = replace(self.init, network=context.pretrained["init"][0])
+        if isinstance(self.init, NetworkInitializer):
+            self.init = self.init.through(context.pretrained["init"])
         self.prepare(context)
 
     @abstractmethod

@@ -1,9 +1,11 @@
 """Selections of real images: no distilling, the baselines of every table."""
 
+import functools
 from typing import ClassVar
 
 import torch
 
+from moe_distill.data.difficulty import Order, Score, aum, coverage, el2n, forgetting, in_order
 from moe_distill.data.initialization import exactly, first_real, random_real
 from moe_distill.data.normalization import Space
 from moe_distill.data.selection import Selection, herding, k_center, k_means
@@ -11,7 +13,9 @@ from moe_distill.methods.base import IterationContext, Method, fill_by_class
 from moe_distill.synthetic.tiling import Tiling
 from moe_distill.teachers.feature_initializer import FeatureInitializer
 from moe_distill.teachers.pool import PretrainedNetworks
-from moe_distill.validation.values import Few, checked
+from moe_distill.teachers.recorded_networks import RecordedNetworks
+from moe_distill.teachers.score_initializer import ScoreInitializer
+from moe_distill.validation.values import Count, Few, Share, checked
 
 
 class Coreset(Method):
@@ -72,6 +76,53 @@ class KMeans(Chosen):
     """Takes the images nearest to their class's cluster centres (`moe_distill.data.selection.k_means`)."""
 
     choose = staticmethod(k_means)
+
+
+@checked
+class Ranked(Coreset):
+    """Takes the images of each class that networks find easiest or hardest.
+
+    Args:
+        pool: Networks trained on all real data, whose predictions after each epoch are scored.
+        order: Which images are taken; at high pruning rates the hardest are worse than random ones.
+    """
+
+    score: Score
+
+    def __init__(self, pool: RecordedNetworks, order: Order = "easiest") -> None:
+        self.init = ScoreInitializer(self.score, functools.partial(in_order, order=order), pool)
+
+
+class EL2N(Ranked):
+    """Ranks images by the error of predictions after some epochs (`moe_distill.data.difficulty.el2n`)."""
+
+    score = staticmethod(el2n)
+
+
+class Forgetting(Ranked):
+    """Ranks images by how often they are learned and forgotten (`moe_distill.data.difficulty.forgetting`)."""
+
+    score = staticmethod(forgetting)
+
+
+class AUM(Ranked):
+    """Ranks images by the margin of their predictions over all epochs (`moe_distill.data.difficulty.aum`)."""
+
+    score = staticmethod(aum)
+
+
+@checked
+class CCS(Coreset):
+    """Takes images of all but the highest difficulty, by AUM (`moe_distill.data.difficulty.coverage`).
+
+    Args:
+        pool: See :class:`Ranked`.
+        drop: Share of the hardest images of each class that is left out.
+        strata: Number of strata of equal width that the images are taken from evenly.
+    """
+
+    def __init__(self, pool: RecordedNetworks, drop: Share = 0.3, strata: Count = 50) -> None:
+        self.init = ScoreInitializer(aum, functools.partial(coverage, drop=drop, strata=strata), pool)
 
 
 class Tiled(Coreset):

@@ -49,6 +49,7 @@ class DC(Method):
     """
 
     presets: ClassVar[Presets] = PRESETS
+    matches_union: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -45,6 +45,7 @@ class DM(Method):
     """
 
     presets: ClassVar[Presets] = PRESETS
+    matches_union: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -56,6 +56,7 @@ class IDC(CellMethod):
     """
 
     presets: ClassVar[Presets] = PRESETS
+    matches_union: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -97,7 +98,9 @@ class IDC(CellMethod):
 
     def _class_loss(self, context: IterationContext, network: Network, c: int) -> torch.Tensor:
         real = self.real_images(context, c)
-        synthetic = self._class_batch(context.syn, c, context.rng)
+        # Each set capped by itself, as SeqMatch does.
+        batches = [self._class_batch(matched, c, context.rng) for matched in context.matched]
+        synthetic = torch.cat(batches)
         if self.augment is not None:
             plan = self.augment.draw(context.rng, 1, real.shape[-1], shared=True)
             real, synthetic = self.augment.apply(real, plan), self.augment.apply(synthetic, plan)

@@ -43,6 +43,7 @@ class IDM(Method):
     """
 
     presets: ClassVar[Presets] = PRESETS
+    matches_union: ClassVar[bool] = True
     row_by: ClassVar[Literal["budget", "own"]] = "budget"
     moves_by_class: ClassVar[bool] = True
 

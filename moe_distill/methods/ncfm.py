@@ -65,6 +65,7 @@ class NCFM(RecordedCellMethod):
     """
 
     presets: ClassVar[Presets] = PRESETS
+    matches_union: ClassVar[bool] = True
 
     # field() keeps these required: otherwise the class attributes of Method would become defaults.
     iterations: Count = field()
@@ -143,7 +144,7 @@ class NCFM(RecordedCellMethod):
 
     def _decoded(self, context: IterationContext, c: int) -> torch.Tensor:
         """Return all decoded images of a class, standardised."""
-        return context.syn.normalisation.standardised(context.syn.of_class(c))
+        return context.syn.normalisation.standardised(context.synthetic_images(c))
 
     def _distance(
         self, real_ND: torch.Tensor, synthetic_MD: torch.Tensor, rng: torch.Generator

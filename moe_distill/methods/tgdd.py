@@ -55,6 +55,7 @@ class TGDD(RecordedCellMethod):
     """
 
     presets: ClassVar[Presets] = PRESETS
+    matches_union: ClassVar[bool] = True
 
     # field() keeps these required: otherwise the class attributes of Method would become defaults.
     iterations: Count = field()
@@ -108,7 +109,9 @@ class TGDD(RecordedCellMethod):
 
     def _decoded(self, context: IterationContext, c: int) -> torch.Tensor:
         """Return at most ``synthetic_batch`` decoded images of a class, standardised."""
-        decoded = some_of(context.syn.of_class(c), self.synthetic_batch, context.rng)
+        # Each set capped by itself, as SeqMatch does for IDC.
+        batches = [some_of(s.of_class(c), self.synthetic_batch, context.rng) for s in context.matched]
+        decoded = torch.cat(batches)
         return context.syn.normalisation.standardised(decoded)
 
     def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from moe_distill.evaluation.columns import StudentRow
 from moe_distill.experts.callbacks import SaveSets, Snapshots, Threads
 from moe_distill.experts.coordinator import DiversityCoordinator
 from moe_distill.experts.distillation import KIND, RECORDED, Distillation
+from moe_distill.experts.loading import resources_of
 from moe_distill.experts.mixture import Mixture
 from moe_distill.models.base import Network
 from moe_distill.pipelines.stage import Missing, Pipeline, Stage, Work
 from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.row_files import write_csv
-from moe_distill.store.identity import key
+from moe_distill.store.identity import describe, key
 from moe_distill.store.tensor_files import save_tensors
 from moe_distill.synthetic.synthetic_set import SyntheticSet, SyntheticUnion
 from moe_distill.terminal import say
@@ -137,8 +138,7 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
     # Cloned, as parts may be views of one tensor, which safetensors refuses to store.
     save_tensors({f"expert_{i}": part.clone() for i, part in enumerate(parts)}, folder / "parts.safetensors")
     # Trajectories and features are loaded before the run, so that missing ones fail at once.
-    trajectories = plan.trajectories(train, parts, runtime.store)
-    mixture = Mixture(plan.roster, parts, plan.resources(train, trajectories, runtime.store))
+    mixture = Mixture(plan.roster, parts, resources_of(plan, train, parts, runtime.store))
     threads = runtime.threads_of(runtime.processes)
     callbacks: list[pl.Callback] = [Threads(threads), SaveSets(folder), Snapshots(work / SNAPSHOTS)]
     phi = plan.features.load(runtime.store, train) if plan.needs_features else []
@@ -150,6 +150,7 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
         shutil.copy(work / "curves.csv", folder / "curves.csv")
     if (work / SNAPSHOTS).is_dir():
         shutil.copytree(work / SNAPSHOTS, folder / SNAPSHOTS)
+    _join_earlier(plan, train, folder, runtime)
     sets = SyntheticSet.load(folder)
     if phi:
         # Sets are loaded on the CPU; φ may still be on the device of the run.
@@ -164,6 +165,20 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
         "threads": threads,
         "dcor2_unbiased": dependence if math.isfinite(dependence) else None,  # JSON has no NaN
     }
+
+
+def _join_earlier(plan: Distillation, train: RealSet, folder: Path, runtime: Runtime) -> None:
+    """Write the sets of a sequence's earlier experts beside that of its last one, with their snapshots."""
+    if plan.before is None:
+        return
+    earlier = plan.before.find(runtime.store, train)
+    settings = describe(plan.settings(train, runtime.cache))
+    for number, member in enumerate(SyntheticSet.load(earlier).members):
+        # Of the whole sequence now, which is what makes the files one set.
+        member.provenance = replace(member.provenance, settings=settings)
+        member.save(folder / f"expert_{number}.safetensors")
+    if (earlier / SNAPSHOTS).is_dir():
+        shutil.copytree(earlier / SNAPSHOTS, folder / SNAPSHOTS, dirs_exist_ok=True)
 
 
 def _run(

@@ -1,6 +1,5 @@
 """Evaluate: train fresh networks on a distilled set, across architectures and seeds."""
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.evaluation.students import cost_of, row_of, train_students, with_run_columns
 from moe_distill.evaluation.training_set import TrainingSet, training_set_of, training_set_of_real
 from moe_distill.experts.distillation import Distillation
-from moe_distill.pipelines.finish import finish_run
+from moe_distill.pipelines.finish import finish_evaluation
 from moe_distill.pipelines.stage import Missing, Pipeline, Stage, UnknownCost, Work, make_all, unique_rows
 from moe_distill.results.known_rows import FinishedRows
 from moe_distill.store.identity import key
@@ -286,12 +285,6 @@ class UpperBound(Pipeline):
         """Return the students' rows."""
         students = RealStudents(self.plan, self.protocol)
         return unique_rows(students.expected_rows(results, {"scale": scale, "overrides": overrides}))
-
-
-def finish_evaluation(rows: list[StudentRow], runtime: Runtime) -> dict[str, Any]:
-    """Write a run's table and page; return the mean ``accuracy`` of its students, and their ``rows``."""
-    finish_run(rows, runtime)
-    return {"accuracy": accuracies(rows).get("accuracy", math.nan), "rows": rows}
 
 
 def _evaluated(training_set: TrainingSet, protocol: EvaluationProtocol, runtime: Runtime) -> list[StudentRow]:

@@ -1,19 +1,20 @@
 """The end of a run: write its tables and its page, print a summary, and show all of it on the dashboard."""
 
+import math
 import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.table import Table
 
 from moe_distill.context.run_context import Runtime
 from moe_distill.evaluation.columns import StudentRow
-from moe_distill.evaluation.headline import over_random
+from moe_distill.evaluation.headline import accuracies, over_random
 from moe_distill.reports.gallery import set_picture
 from moe_distill.reports.run_page import RunReport, build_page
 from moe_distill.reports.sections import Link, links_in
@@ -97,6 +98,12 @@ def log_rows(rows: Sequence[StudentRow], runtime: Runtime) -> None:
         runtime.tracker.images(f"distilled/{label}" if i else "distilled", pictures)
     runtime.tracker.results(rows, runtime.costs)
     runtime.tracker.summary(over_random(rows))
+
+
+def finish_evaluation(rows: list[StudentRow], runtime: Runtime) -> dict[str, Any]:
+    """Write a run's table and page; return the mean ``accuracy`` of its students, and their ``rows``."""
+    finish_run(rows, runtime)
+    return {"accuracy": accuracies(rows).get("accuracy", math.nan), "rows": rows}
 
 
 def _print(rows: "pl.DataFrame", runtime: Runtime, page: Path) -> None:

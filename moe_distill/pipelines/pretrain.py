@@ -7,15 +7,16 @@ from typing import Any
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.partition.split import Parts, Stratified
 from moe_distill.data.real_set import RealSet
-from moe_distill.errors import within
+from moe_distill.errors import InputError, within
 from moe_distill.experts.distillation import Distillation
+from moe_distill.experts.loading import started_pools
+from moe_distill.experts.partitioning import is_ready
 from moe_distill.pipelines.stage import Pipeline, Stage
 from moe_distill.pipelines.trainings import PoolTraining, Training, TrajectoryTraining
 from moe_distill.results.known_rows import FinishedRows
 from moe_distill.seeding import stream
 from moe_distill.store.identity import key
 from moe_distill.store.store import Store
-from moe_distill.teachers import pool as pools
 from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.validation.values import checked
 
@@ -32,11 +33,22 @@ class Pretrain(Pipeline):
     plan: Distillation
 
     def stages(self, results: FinishedRows) -> Iterator[Stage]:
-        """Yield the networks and trajectories."""
+        """Yield the networks and trajectories.
+
+        Raises:
+            InputError: They depend on sets that are not made here.
+        """
+        self._require_one_round()
         yield from pretraining(self.plan, results)
+
+    def _require_one_round(self) -> None:
+        if self.plan.before is not None:
+            allowed = "full: of a sequence, networks are trained between the distillations of its experts"
+            raise InputError("pipeline", "pretrain", allowed)
 
     def run(self, runtime: Runtime) -> dict[str, Any]:
         """Train what is missing; returns as :func:`pretrain`."""
+        self._require_one_round()
         return pretrain(self.plan, runtime)
 
 
@@ -56,7 +68,9 @@ def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
 
 
 def pretraining(plan: Distillation, results: FinishedRows) -> Iterator[Training]:
-    """Yield the trainings that a plan needs: first the networks of pools, φ among them, then trajectories.
+    """Yield the trainings that a plan needs: networks of pools, φ among them, then trajectories.
+
+    Those that tell how difficult images are come before those of experts, whose images they may decide.
 
     Raises:
         InputError: The plan cannot be distilled.
@@ -65,8 +79,11 @@ def pretraining(plan: Distillation, results: FinishedRows) -> Iterator[Training]
     with within("plan"):
         plan.check(train)
     yield from pool_trainings(plan.network_pools(train, test, results.store.cache))
-    pools_by_expert = plan.started_pools(train, results.store.cache)
-    # Not before: a partition by features needs φ, which whoever runs these stages has trained by now.
+    for recorded in plan.recorded_pools:
+        pool, network = recorded.trajectories, recorded.network
+        yield TrajectoryTraining(pool, "difficulty", network, train, test, plan, train)
+    pools_by_expert = started_pools(plan, train, results.store.cache)
+    # Not before: a partition may need networks, which whoever runs these stages has trained by now.
     parts = _parts(plan, train, results.store) if pools_by_expert else []
     # Experts that see the same images with the same settings share their teachers.
     stages: dict[str, TrajectoryTraining] = {}
@@ -94,8 +111,7 @@ def pool_trainings(taught: Iterable[tuple[PretrainedNetworks, RealSet, RealSet]]
 
 
 def _parts(plan: Distillation, train: RealSet, store: Store) -> Parts:
-    """Return the images that each expert sees; while φ is missing, stand-ins of about the same sizes."""
-    phi = (plan.features.settings(train, index) for index in range(plan.features.networks))
-    if plan.split.needs_features and not all(store.has(pools.KIND, settings) for settings in phi):
+    """Return the images that each expert sees; stand-ins of about the same sizes until networks are there."""
+    if not is_ready(plan.split, plan.features, store, train):
         return Stratified().split(train, plan.roster.num_experts, stream(0, "forecast"))
     return plan.parts(train, store)

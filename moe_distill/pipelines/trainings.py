@@ -13,6 +13,7 @@ from moe_distill.data.real_set import RealSet
 from moe_distill.evaluation.columns import StudentRow
 from moe_distill.experts.distillation import KIND as SET
 from moe_distill.experts.distillation import Distillation
+from moe_distill.experts.loading import warm_weights
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.pipelines.stage import Missing, Stage, Work
 from moe_distill.results.known_rows import FinishedRows
@@ -177,6 +178,9 @@ class TrajectoryTraining(Training):
         pool, seen = self.pool, self.seen
         work = runtime.store.work(trajectories.KIND, pool.settings(seen, self.network, index))
         blank = pool.blank(seen, self.network, index)
+        if pool.starts:
+            number = index % len(pool.starts)
+            blank.load_state_dict(warm_weights(self.plan, self.train, runtime.store, number))
         recording = Recording(work, pool.recipe.total_epochs, blank)
         if recording.fresh:
             # A checkpoint without its recording would resume after epochs whose snapshots are lost.

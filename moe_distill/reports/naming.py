@@ -20,6 +20,10 @@ _SELECTIONS = {
     "herding": "real images chosen by herding",
     "kcenter": "real images chosen by k-center",
     "kmeans": "real images chosen by k-means",
+    "el2n": "real images chosen by EL2N",
+    "forgetting": "real images chosen by forgetting",
+    "aum": "real images chosen by AUM",
+    "ccs": "real images chosen by CCS",
     FULL: "all real images",
 }
 

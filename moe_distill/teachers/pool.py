@@ -97,6 +97,10 @@ class PretrainedNetworks:
             "index": index,
         }
 
+    def is_trained(self, store: Store, real: RealSet) -> bool:
+        """Return True if all networks, trained on these images, are stored."""
+        return all(store.has(KIND, self.settings(real, index)) for index in range(self.networks))
+
     def blank(self, real: RealSet, index: int) -> Network:
         """Return one network of the pool before training, with its initial weights."""
         shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}

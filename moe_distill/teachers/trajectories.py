@@ -3,6 +3,7 @@
 Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022, section 3.1.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -117,6 +118,7 @@ class TrajectoryPool:
         seed: Seed of the pool, independent of the run's, so that runs can share it.
         every: Updates between two snapshots, set by :meth:`on`; None means one pass over the images that the
             teacher sees.
+        starts: What decides the weights that teachers start from, which serve in turn; fresh ones if empty.
     """
 
     networks: Count

@@ -77,9 +77,11 @@ def resources(
         seed: The run's seed.
         networks: The expert's architectures; None for that of the stand-ins.
     """
-    pretrained = _network(real, stream(0, "pretrained")).eval().requires_grad_(False)
+    pretrained, other = (
+        _network(real, stream(number, "pretrained")).eval().requires_grad_(False) for number in range(2)
+    )
     trajectories = {0: [cast(Trajectories, Wandering(real, network or NETWORK)) for network in networks]}
-    by_name = {"init": [pretrained], "teacher": [pretrained]}
+    by_name = {"init": [pretrained, other], "teacher": [pretrained]}
     return SharedResources(
         real, NETWORK, torch.optim.SGD, seed, trajectories=trajectories, pretrained={0: by_name}
     )

@@ -25,6 +25,7 @@ JOBS = [
             ("method=idm", "partition=kmeans"),
             ("method=idc", "fusion=sometimes"),
             ("method=datm",),
+            ("method=dm", "partition=difficulty", "init=ccs"),
             ("method=rded", "recipe=rded", "partition=kmeans", "diversity=none"),
         )
     ),

@@ -26,6 +26,7 @@ IDM_ROWS = {
     ("tinyimagenet", 50): (0.8, 256, 30, 50, 1000),
 }
 LOOKING = ("herding", "kcenter", "kmeans")
+WATCHING = ("el2n", "forgetting", "aum", "ccs")
 ROW_OF_SPLIT = {
     (1, 1): 1,
     (1, 2): 1,
@@ -91,9 +92,12 @@ def test_baselines_have_the_mixtures_budget(composed):
     cfg = composed("baselines=coresets", "ipc=5", "noe=2")
     plans = instantiate(cfg.baselines, _convert_="all")
     selections = [f"{name}{tiled}" for name in ("random", *LOOKING) for tiled in ("", "_tiled")]
+    selections += WATCHING
     assert {n: str(p.roster) for n, p in plans.items()} == {n: f"{n}10x1" for n in selections}
     first = dataclasses.replace(instantiate(cfg.features.pool, _convert_="all"), networks=1)
     assert all(describe(plans[name].pretrained) == describe({0: {"init": first}}) for name in LOOKING)
+    recorded = instantiate(cfg.features.recorded, _convert_="all")
+    assert all(describe(plans[name].recorded_pools) == [describe(recorded)] for name in WATCHING)
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_random_parts_without_a_class_are_refused(real):
 
 @pytest.mark.parametrize(("partition", "name"), [(KMeans(), "kmeans"), (Gated(), "gated")])
 def test_partitions_by_features_say_that_they_need_them(real, partition, name):
-    assert [p.needs_features for p in (NoSplit, Stratified, Random)] == [False, False, False]
-    assert partition.needs_features
+    assert [p.needs for p in (NoSplit, Stratified, Random)] == ["nothing"] * 3
+    assert partition.needs == "features"
     with pytest.raises(InputError, match=rf"^partition={name}"):
         partition.split(real, 2, stream(0), None)

@@ -50,7 +50,14 @@ class TestMethods(MethodConformance):
         return spec_of(request.param)
 
     def draws(self, spec):
-        return spec.name.removesuffix("_tiled") not in ("first", "herding", "kcenter")
+        return spec.name.removesuffix("_tiled") not in (
+            "first",
+            "herding",
+            "kcenter",
+            "el2n",
+            "forgetting",
+            "aum",
+        )
 
 
 SELECTIONS = {"rded", *(f"{rule}{end}" for rule in RULES for end in ("", "_tiled"))}
@@ -91,8 +98,8 @@ class TestTurns:
 
 
 def test_every_method_is_here():
-    assert {"dm", "dc", "dsa", "idm", "idc", "mtt", "ftd", "datm", "tgdd"} <= {*LEARNERS}
-    assert {"dm", "idm", "random", "first", "herding", "kcenter", "kmeans", "rded"} <= set(METHODS)
+    assert {"dm", "dc", "dsa", "idm", "idc", "mtt", "ftd", "datm", "tgdd", "ncfm"} <= {*LEARNERS}
+    assert {"dm", "idm", "random", "first", "herding", "kcenter", "kmeans", "ccs", "rded"} <= set(METHODS)
 
 
 def test_experts_share_one_copy_of_the_real_data_that_is_made_once(spec_of):

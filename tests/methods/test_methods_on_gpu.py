@@ -10,7 +10,8 @@ from moe_distill.testing.stand_ins import OWNER, noise_set, resources
 __all__ = ["spec_of"]
 
 TILED = ("random_tiled", "herding_tiled", "kcenter_tiled", "kmeans_tiled")
-SELECTIONS = ("first", "random", "herding", "kcenter", "kmeans", "rded", *TILED)
+RANKED = ("el2n", "forgetting", "aum", "ccs")
+SELECTIONS = ("first", "random", "herding", "kcenter", "kmeans", "rded", *TILED, *RANKED)
 
 pytestmark = [
     pytest.mark.gpu,

@@ -94,6 +94,7 @@ def test_parts_too_small_for_the_selection_are_refused_before_its_network_is_tra
 def test_baselines_put_all_selections_beside_a_mixture_that_starts_from_one(suite):
     suite("method=dm", "init=kcenter", "baselines=coresets", "students=convnet3", "seeds=1", "noe=2", "ipc=2")
     starts = {row["roster"]: row["init"] for row in suite.rows()}
-    own = {f"{name}4x1": name for name in ("random", "herding", "kcenter", "kmeans")}
+    rules = ("random", "herding", "kcenter", "kmeans", "el2n", "forgetting", "aum", "ccs")
+    own = {f"{name}4x1": name for name in rules}
     assert starts == {"dm2x2": "kcenter", **own}
-    assert len(suite.artifacts("teacher")) == 1
+    assert len(suite.artifacts("teacher")) == len(suite.artifacts("trajectory")) == 1

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.slow
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "noe=2", "ipc=2")
 METHODS = sorted(p.stem for p in (Path(conf_dir()) / "method").glob("*.yaml"))
 TILED = ("random_tiled", "herding_tiled", "kcenter_tiled", "kmeans_tiled")
-SELECTIONS = ("random", "first", "herding", "kcenter", "kmeans", "rded", *TILED)
+RANKED = ("el2n", "forgetting", "aum", "ccs")
+SELECTIONS = ("random", "first", "herding", "kcenter", "kmeans", "rded", *TILED, *RANKED)
 RECIPES = {name: name for name in ("idc", "dc", "mtt", "ftd", "datm", "tgdd", "ncfm", "rded")}
 LEARNED = {
     "mtt": {"learned_rate"},
@@ -42,16 +43,23 @@ def test_two_experts_go_the_whole_road_with_their_own_recipe(suite, method):
 
 
 @pytest.mark.parametrize(
-    ("roster", "term"), [("idc_idm", "cclom"), ("idm_mtt", "none"), ("idm_rded", "none")]
+    "mixture",
+    [
+        ("experts=idc_idm", "recipe=dsa", "regulariser=cclom"),
+        ("experts=idm_mtt", "recipe=dsa"),
+        ("experts=idm_rded", "recipe=dsa"),
+        ("method=dm", "partition=difficulty", "init=window"),
+        ("method=ccs", "partition=difficulty", "partition.deal=dealt"),
+    ],
 )
-def test_a_roster_gives_the_same_sets_on_one_and_on_two_processes(suite, roster, term):
+def test_a_mixture_gives_the_same_sets_on_one_and_on_two_processes(suite, mixture):
     prints = []
     for trainer in (
         ["trainer=cpu"],
         ["trainer=expert_parallel", "trainer.devices=2", "trainer.accelerator=cpu"],
     ):
         home = suite.home / str(len(trainer))
-        given = (f"experts={roster}", "recipe=dsa", f"regulariser={term}", *ONE, f"paths.store={home}")
+        given = (*mixture, *ONE, f"paths.store={home}")
         suite("pipeline=pretrain", *given)
         suite("pipeline=distill", *given, *trainer)
         (manifest,) = home.glob("set/*/manifest.json")

@@ -63,7 +63,10 @@ ROSTERS = {
         *("tgdd10x1", "tgdd5-convnet+tgdd5-vgg11", "random_tiled10x1"),
         *("tgdd10-pool-norm-convnet-vgg11x1", "tgdd5-pool-norm-convnet-vgg11x2"),
     },
-    "coresets": {"dm5x2", "random10x1", "herding10x1", "kcenter10x1", "kmeans10x1"},
+    "coresets": {
+        *("dm5x2", "random10x1", "herding10x1", "kcenter10x1", "kmeans10x1"),
+        *("el2n10x1", "forgetting10x1", "aum10x1", "ccs10x1"),
+    },
     "hetero_method": {
         *("idc5+idm5", "idc5x2", "idm5+mtt5", "idm5x2", "mtt5x2"),
         *(

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from moe_distill.data.partition.split import Features, Parts, balanced, check_room
+from moe_distill.data.partition.split import Features, Needs, Parts, balanced, check_room
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.validation.values import Count, NotNegative, Positive, checked
@@ -68,7 +68,7 @@ class Gated:
             the classes, and not which images of a class belong together.
     """
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
     starts: Count = 5
     steps: Count = 300
     batch_size: Count = 1024

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -18,11 +18,14 @@ Features = Callable[[RealSet], torch.Tensor]
 Parts = list[torch.Tensor]
 """Sorted int64 indices of each expert's images, on the CPU."""
 
+Needs = Literal["nothing", "features", "scores"]
+"""What a partition is made from: images alone, their features, or scores of their difficulty."""
+
 
 class Partition(Protocol):
     """Splits the real data over the experts."""
 
-    needs_features: ClassVar[bool]
+    needs: ClassVar[Needs]
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Any = None) -> Parts:
         """Return k sorted index tensors.
@@ -31,7 +34,8 @@ class Partition(Protocol):
             real: The training images.
             k: Number of experts.
             rng: A CPU generator.
-            features: Computes features of images, see :data:`Features`; needed if ``needs_features``.
+            features: Computes what the partition ``needs`` of images, see :data:`Features`; for scores, of
+                shape (N,).
         """
 
 
@@ -40,7 +44,7 @@ class Partition(Protocol):
 class NoSplit:
     """Every expert sees every image."""
 
-    needs_features: ClassVar[bool] = False
+    needs: ClassVar[Needs] = "nothing"
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
         """Return all indices k times.
@@ -58,7 +62,7 @@ class NoSplit:
 class Stratified:
     """Each class is shuffled and split; parts differ by at most one image, in each class and in total."""
 
-    needs_features: ClassVar[bool] = False
+    needs: ClassVar[Needs] = "nothing"
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
         """Return k sorted, disjoint index tensors that cover the set.
@@ -86,7 +90,7 @@ class Random:
 
     identity: ClassVar[str] = "RandomParts"  # a selection has the same name
 
-    needs_features: ClassVar[bool] = False
+    needs: ClassVar[Needs] = "nothing"
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
         """Return k sorted, disjoint index tensors that cover the set.
@@ -116,7 +120,7 @@ class KMeans:
 
     identity: ClassVar[str] = "KMeansParts"  # a selection has the same name
 
-    needs_features: ClassVar[bool] = True
+    needs: ClassVar[Needs] = "features"
 
     def split(self, real: RealSet, k: int, rng: torch.Generator, features: Features | None = None) -> Parts:
         """Return k sorted, disjoint index tensors that cover the set.
