@@ -45,6 +45,9 @@ JOBS = [
     "experts=dm_idm recipe=dsa fusion=vanilla students=modern",
     "experts=convnet_vgg method=dm",
     "experts=pooled_convnet_vgg method=dm",
+    "experts=sequence method=dm",
+    "method=tgdd model.numerics=bf16",
+    "method=ncfm",
     "method=ccs",
     "method=dm partition=difficulty init=window",
 ]

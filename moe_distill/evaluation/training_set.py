@@ -8,6 +8,7 @@ from typing import TypedDict
 import torch
 
 from moe_distill.context.run_context import Runtime
+from moe_distill.costs import RecordedCost
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import renamed, within
 from moe_distill.evaluation.columns import StudentRow, columns_of_plan, columns_of_real
@@ -76,8 +77,20 @@ def training_set_of(plan: Distillation, runtime: Runtime, path: str | None = Non
         "dcor2_unbiased": "" if dependence is None else dependence,
     }
     settings = plan.settings(train, runtime.cache)
-    training_set = _loaded(folder, train, test, runtime, settings, columns, metadata["cost"])
+    cost = _cost(plan, train, runtime)
+    training_set = _loaded(folder, train, test, runtime, settings, columns, cost)
     return replace(_with_pieces(training_set, plan), dependence=dependence, dtypes=plan.dtypes)
+
+
+def _cost(plan: Distillation, train: RealSet, runtime: Runtime) -> SetCost:
+    """Return what a plan's set cost to make; of a sequence, together with the sets before it."""
+    recorded = runtime.store.read_metadata(plan.find(runtime.store, train), cost=RecordedCost)["cost"]
+    seconds, peak = recorded["seconds"], recorded["peak_memory_mb"]
+    if plan.before is not None:
+        earlier = _cost(plan.before, train, runtime)
+        seconds += float(earlier["seconds"])
+        peak = max(peak, earlier["peak_memory_mb"])
+    return {"seconds": seconds, "peak_memory_mb": peak}
 
 
 def _of_path(path: Path, plan: Distillation, train: RealSet, test: RealSet, runtime: Runtime) -> TrainingSet:
