@@ -19,7 +19,7 @@ from moe_distill.validation.misfits import (
 from moe_distill.validation.values import Text
 from moe_distill.validation.wording import no_such_field
 
-_MAY_BE_NULL = ("augment", "diversity", "regulariser")
+_MAY_BE_NULL = ("augment", "diversity", "regulariser", "schedule")
 # The groups at the top; whatever else stands there is a value.
 _NODES = (
     *(
@@ -39,6 +39,7 @@ _NODES = (
         "diversity",
         "regulariser",
         "optimizer",
+        "schedule",
         "students",
         "recipe",
         "fusion",

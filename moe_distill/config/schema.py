@@ -21,6 +21,7 @@ from moe_distill.validation.values import (
     Experts,
     FolderName,
     Hook,
+    Momentum,
     NotNegative,
     Numerics,
     Pairing,
@@ -62,6 +63,8 @@ class Config:
         width: Factor on the width of every network except those of libraries.
         numerics: Arithmetic of every network: ``exact`` (float32), or ``bf16`` (products of rounded numbers,
             about twice as fast where the hardware has instructions for them; elsewhere it runs as exact).
+        ema: Decay of a moving average of the images over the iterations, which is the set then; null is the
+            method's own, as FTD has one.
         least_map: Least side, in pixels, of the last feature map of a library's network for large images.
         mixup_alpha: α of the Beta(α, α) distribution of mixup's weights.
         mixup_pairing: Whether mixup pairs images of ``any`` classes or of the ``same_class``.
@@ -88,6 +91,7 @@ class Config:
     noe: Experts = "${of_split:${split},noe}"  # type: ignore[assignment]
     width: Width = 1.0
     numerics: Numerics = "exact"
+    ema: Momentum | None = None
     least_map: Side = 4
     mixup_alpha: NotNegative = 1.0
     mixup_pairing: Pairing = "any"
@@ -121,6 +125,7 @@ class Config:
     diversity: Any = None
     regulariser: Any = None
     optimizer: Any = None
+    schedule: Any = None
     students: Any = None
     recipe: Any = None
     fusion: Any = None

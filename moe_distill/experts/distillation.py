@@ -14,6 +14,7 @@ from moe_distill.experts.feasibility import check_learner, check_pools, smallest
 from moe_distill.experts.filling import kind_of
 from moe_distill.experts.partitioning import table_for
 from moe_distill.experts.roster import Roster
+from moe_distill.experts.schedule import Schedule
 from moe_distill.experts.sequence import Conditioning
 from moe_distill.experts.shared import OptimizerFactory
 from moe_distill.methods.base import Regulariser
@@ -27,7 +28,7 @@ from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.teachers.recorded_networks import RecordedNetworks
 from moe_distill.teachers.trajectories import TrajectoryPool
 from moe_distill.validation.misfits import missing_parameter
-from moe_distill.validation.values import Whole, checked
+from moe_distill.validation.values import Momentum, Whole, checked
 
 KIND = "set"
 # Results that the manifest of a set records.
@@ -46,9 +47,11 @@ class Distillation:
         network: Builds the distilling architecture of experts that do not have their own.
         features: Feature networks φ of the diversity term and of k-means and gated partitions.
         diversity: The diversity term, or None; ignored for a single expert.
-        regulariser: A loss added for each expert whose images move, or None.
         optimizer: Builds the images' optimiser, for methods that bring none of their own.
         seed: Seed of partition, initialisation, networks and draws.
+        regulariser: A loss added for each expert whose images move, or None.
+        schedule: How the images' learning rates fall, or None.
+        ema: Decay of a moving average of each expert's images, which is the set then; None: the method's.
     """
 
     data: DataSource
@@ -60,6 +63,8 @@ class Distillation:
     optimizer: OptimizerFactory
     seed: int
     regulariser: Regulariser | None = None
+    schedule: Schedule | None = None
+    ema: Momentum | None = None
 
     @property
     def learns(self) -> bool:
@@ -201,6 +206,8 @@ class Distillation:
             "regulariser": self.effective_regulariser,
             "seen_by_pools": list(dict.fromkeys(seen_by_pools)) or None,
             "conditioning": self.conditioning,
+            "schedule": self.schedule if self.learns else None,
+            "ema": self.ema if self.learns else None,
         }
         return {name: value for name, value in settings.items() if value is not None}
 

@@ -13,7 +13,8 @@ from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.apply import Apply
 from moe_distill.experts.roster import ExpertSpec
-from moe_distill.experts.rotation import Balance, BalanceState
+from moe_distill.experts.rotation import Balance, RotationState
+from moe_distill.experts.schedule import set_rates
 from moe_distill.experts.shared import SharedResources
 from moe_distill.methods.base import IterationContext
 from moe_distill.models.base import Network, build
@@ -21,22 +22,6 @@ from moe_distill.seeding import stream
 from moe_distill.synthetic.provenance import provenance_of
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.training.trainer import ticks
-
-
-class RotationState(TypedDict):
-    """What the next iteration depends on besides, where architectures take turns.
-
-    Attributes:
-        methods: State of the method of each architecture from the second on.
-        rngs: State of their random streams.
-        balance: State of the balance of all architectures.
-        scalars: The last scalars of each architecture, which are shown until its next turn.
-    """
-
-    methods: list[dict[str, Any]]
-    rngs: list[torch.Tensor]
-    balance: BalanceState
-    scalars: dict[str, float]
 
 
 class ExpertState(TypedDict):
@@ -102,7 +87,7 @@ class Expert(pl.LightningModule):
         shape = (len(whole.classes) * self.spec.ipc, whole.channels, whole.size, whole.size)
         learned_rate = None if method.step_size is None else torch.tensor(method.step_size)
         soft_labels = torch.zeros(shape[0], len(whole.classes)) if method.learns_labels else None
-        average = None if method.ema is None else torch.zeros(shape)
+        average = None if self._ema is None else torch.zeros(shape)
         return SyntheticSet(
             torch.zeros(shape), provenance, learned_rate, soft_labels, average, whole.whitening
         )
@@ -164,6 +149,13 @@ class Expert(pl.LightningModule):
         )
 
     @property
+    def _ema(self) -> float | None:
+        """Decay of the moving average of the images; None without one."""
+        if not self.method.trainable or self.resources.ema is None:
+            return self.method.ema
+        return self.resources.ema
+
+    @property
     def _union_factor(self) -> float:
         """Stored images of all sets that are matched as one, over the expert's own."""
         earlier = self.resources.earlier if self.resources.union else ()
@@ -200,6 +192,8 @@ class Expert(pl.LightningModule):
         if iteration >= self.total:
             return
         turn = iteration % len(self.methods)
+        if self.resources.schedule is not None and optimizer is not None:
+            set_rates(optimizer, self.resources.schedule.factor(iteration, self.total))
         apply = Apply(self, optimizer, owner, self.balance.factor(turn) * self._union_factor)
         scalars = self.methods[turn].iterate(self.context(iteration), apply)
         if not isinstance(scalars, Mapping):
@@ -209,8 +203,8 @@ class Expert(pl.LightningModule):
         # Those of other architectures stay until their next turn, or curves would show every A-th one alone.
         others = {name: v for name, v in self.last_scalars.items() if not name.startswith(prefix)}
         self.last_scalars = {**others, **{f"{prefix}{name}": float(v) for name, v in scalars.items()}}
-        if self.method.ema is not None:
-            self.synthetic.update_average(self.method.ema)
+        if self._ema is not None:
+            self.synthetic.update_average(self._ema)
         if apply.moved:
             # An iteration that the method skipped keeps the norm of the last one that moved.
             self.matching_norm = float(apply.gradient.norm())

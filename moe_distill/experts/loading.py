@@ -48,6 +48,8 @@ def resources_of(plan: Distillation, real: RealSet, parts: Parts, store: Store) 
         trajectories=_trajectories(plan, real, parts, store),
         pretrained=pretrained,
         regulariser=plan.regulariser,
+        schedule=plan.schedule,
+        ema=plan.ema,
         regulariser_networks=[loaded[key(pool)] for pool in plan.regulariser_pools],
         earlier=_earlier(plan, real, store),
         union=plan.conditioning is not None and plan.conditioning.union,

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
+import torch
+
 from moe_distill.models.base import NetworkFactory
 from moe_distill.store.identity import describe, word_of
 
@@ -56,6 +58,22 @@ class BalanceState(TypedDict):
 
     sums: list[float]
     counts: list[int]
+
+
+class RotationState(TypedDict):
+    """What the next iteration depends on besides, where architectures take turns.
+
+    Attributes:
+        methods: State of the method of each architecture from the second on.
+        rngs: State of their random streams.
+        balance: State of the balance of all architectures.
+        scalars: The last scalars of each architecture, which are shown until its next turn.
+    """
+
+    methods: list[dict[str, Any]]
+    rngs: list[torch.Tensor]
+    balance: BalanceState
+    scalars: dict[str, float]
 
 
 class Balance:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from moe_distill.data.real_set import RealSet
+from moe_distill.experts.schedule import Schedule
 from moe_distill.methods.base import Regulariser
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.synthetic.synthetic_set import SyntheticSet
@@ -31,6 +32,8 @@ class SharedResources:
         pretrained: Pretrained networks by expert number and pool name.
         regulariser: A loss that every expert whose images move adds to its own, or None.
         regulariser_networks: The networks of each of the regulariser's pools.
+        schedule: How the images' learning rates fall, or None.
+        ema: Decay of the moving average of each expert's images; None for the method's.
         earlier: The sets of the experts before, in a sequence; they never move.
         union: Whether these are matched together with an expert's own images.
         warm: Weights that new networks start from, one of which is drawn for each; empty for fresh ones.
@@ -45,6 +48,8 @@ class SharedResources:
     pretrained: Pools = field(default_factory=dict)
     regulariser: Regulariser | None = None
     regulariser_networks: Sequence[Sequence[Network]] = ()
+    schedule: Schedule | None = None
+    ema: float | None = None
     earlier: Sequence[SyntheticSet] = ()
     union: bool = False
     warm: Sequence[Mapping[str, torch.Tensor]] = ()
