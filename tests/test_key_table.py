@@ -44,7 +44,7 @@ JOBS = [
     "method=dm partition=gated fusion=additive diversity/measure=cka_linear model.norm=batch recipe=mtt",
     "experts=dm_idm recipe=dsa fusion=vanilla students=modern",
     "experts=convnet_vgg method=dm",
-    "experts=pooled_convnet_vgg method=dm",
+    "experts=pooled_vgg method=dm",
     "experts=sequence method=dm",
     "method=tgdd model.numerics=bf16",
     "method=ncfm",

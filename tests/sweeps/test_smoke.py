@@ -60,7 +60,7 @@ ROSTERS = {
     "budget": {"dm5x2", "dm6+dm4", "dm7+dm3", "dm8+dm2", "dm9+dm1", "random10x1"},
     "noe": {"dm12x1", "dm6x2", "dm4x3", "dm3x4", "dm2x6", "dm1x12", "random12x1"},
     "model_pool": {
-        *("tgdd10x1", "tgdd5-convnet+tgdd5-vgg11", "random_tiled10x1"),
+        *("tgdd10x1", "tgdd5-convnet+tgdd5-vgg11", "random10x1"),
         *("tgdd10-pool-norm-convnet-vgg11x1", "tgdd5-pool-norm-convnet-vgg11x2"),
     },
     "coresets": {
