@@ -61,7 +61,8 @@ ROSTERS = {
     "noe": {"dm12x1", "dm6x2", "dm4x3", "dm3x4", "dm2x6", "dm1x12", "random12x1"},
     "model_pool": {
         *("tgdd10x1", "tgdd5-convnet+tgdd5-vgg11", "random10x1"),
-        *("tgdd10-pool-norm-convnet-vgg11x1", "tgdd5-pool-norm-convnet-vgg11x2"),
+        *("tgdd10-pool-norm-convnet-vgg11x1", "tgdd10-pool-none-convnet-vgg11x1"),
+        "tgdd5-pool-norm-convnet-vgg11x2",
     },
     "coresets": {
         *("dm5x2", "random10x1", "herding10x1", "kcenter10x1", "kmeans10x1"),
