@@ -60,7 +60,8 @@ class TestMethods(MethodConformance):
         )
 
 
-SELECTIONS = {"rded", *(f"{rule}{end}" for rule in RULES for end in ("", "_tiled"))}
+RANKED = ("el2n", "forgetting", "aum", "ccs")
+SELECTIONS = {"rded", *RANKED, *(f"{rule}{end}" for rule in RULES for end in ("", "_tiled"))}
 LEARNERS = [method for method in METHODS if method not in SELECTIONS]
 NETWORKS = [functools.partial(ConvNet, depth=depth, width=0.25) for depth in (2, 1, 3)]
 
