@@ -23,7 +23,7 @@ def test_both_spellings_are_hydras_and_stand_last(spelling):
     ]
 
 
-@pytest.mark.parametrize("scale", ["paper", "gpu", "small", "smoke"])
+@pytest.mark.parametrize("scale", ["paper", "gpu", "overnight", "small", "smoke"])
 def test_it_is_shorter_than_any_scale_and_recorded_as_a_scale_of_its_own(composed, scale):
     cfg = composed(f"scale={scale}", "+debug=fast", *FAST)
     assert (cfg.scale_name, cfg.seeds, cfg.recipe.epochs, cfg.features.networks) == ("debug", 1, 1, 1)

@@ -15,7 +15,7 @@ def test_no_scale_trains_longer_on_all_real_data_than_is_published(suite, scale)
     assert 0 < epochs <= suite.compose("recipe=full_data", "scale=paper").recipe.epochs == 50
 
 
-@pytest.mark.parametrize(("scale", "epochs"), [("gpu", 300), ("small", 100)])
+@pytest.mark.parametrize(("scale", "epochs"), [("gpu", 300), ("overnight", 300), ("small", 100)])
 def test_students_of_distilled_sets_train_as_long_as_the_scale_says(suite, scale, epochs):
     assert suite.compose("recipe=dsa", f"scale={scale}").recipe.epochs == epochs
 
