@@ -17,7 +17,7 @@ from moe_distill.experts.roster import Roster
 from moe_distill.experts.schedule import Schedule
 from moe_distill.experts.sequence import Conditioning
 from moe_distill.experts.shared import OptimizerFactory
-from moe_distill.methods.base import Regulariser
+from moe_distill.methods.regularizers.base import Regulariser
 from moe_distill.models.base import NetworkFactory
 from moe_distill.models.numerics import dtype_of
 from moe_distill.seeding import stream

@@ -45,7 +45,7 @@ def resources_of(plan: Distillation, real: RealSet, parts: Parts, store: Store) 
         optimizer=plan.optimizer,
         seed=plan.seed,
         settings=describe(plan.settings(real, cache)),
-        trajectories=_trajectories(plan, real, parts, store),
+        trajectories=trajectories_of(plan, real, parts, store),
         pretrained=pretrained,
         regulariser=plan.regulariser,
         schedule=plan.schedule,
@@ -57,10 +57,20 @@ def resources_of(plan: Distillation, real: RealSet, parts: Parts, store: Store) 
     )
 
 
-def _trajectories(
+def trajectories_of(
     plan: Distillation, real: RealSet, parts: Parts, store: Store
 ) -> dict[int, list[Trajectories]]:
-    """Return, by expert number, the trajectories of each architecture of those that match some."""
+    """Return, by expert number, the trajectories of each architecture of those that match some.
+
+    Args:
+        plan: The distillation.
+        real: All real training data.
+        parts: Each expert's images.
+        store: Where trajectories are kept.
+
+    Raises:
+        InputError: A trajectory was not trained yet, or is damaged.
+    """
     loaded = {}
     for number, pool in started_pools(plan, real, store.root / "data").items():
         seen = pool.seen(real, parts[number])

@@ -8,7 +8,7 @@ import torch
 
 from moe_distill.data.real_set import RealSet
 from moe_distill.experts.schedule import Schedule
-from moe_distill.methods.base import Regulariser
+from moe_distill.methods.regularizers.base import Regulariser
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.trajectories import Trajectories

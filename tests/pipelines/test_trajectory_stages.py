@@ -14,6 +14,7 @@ from torch import nn
 
 from moe_distill.data.partition.split import KMeans, Stratified
 from moe_distill.errors import InputError
+from moe_distill.experts.loading import trajectories_of
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.experts.rotation import Rotation
 from moe_distill.methods.coreset import Random
@@ -69,7 +70,9 @@ def test_snapshots_are_those_of_plain_descent_on_the_experts_own_part(runtime):
     train, parts = parts_of(given, runtime)
     assert told["networks"] == 4 and 0 <= told["accuracy"] <= 1
     assert [len(p) for p in parts] == [18, 18]  # three steps a pass, the last one of two images
-    for part, (found,) in zip(parts, given.trajectories(train, parts, runtime.store).values(), strict=True):
+    for part, (found,) in zip(
+        parts, trajectories_of(given, train, parts, runtime.store).values(), strict=True
+    ):
         real, pool = train.subset(part), POOL.for_epochs(EPOCHS)
         for teacher in range(2):
             start = nn.utils.parameters_to_vector(pool.blank(real, NETWORK, teacher).parameters()).detach()
@@ -90,7 +93,7 @@ def test_each_expert_is_handed_its_own_teachers(runtime):
     train, parts = parts_of(given, runtime)
     pretrain(given, runtime)
     distill(given, runtime)
-    held = given.trajectories(train, parts, runtime.store)
+    held = trajectories_of(given, train, parts, runtime.store)
     assert list(held) == [0, 2]
     members = SyntheticSet.load(given.find(runtime.store, train)).members
     for number, (found,) in held.items():
@@ -111,7 +114,7 @@ def test_what_two_methods_want_alike_is_trained_once(runtime):
     assert (recorded(runtime), runtime.store.made) == (files, [])
     assert [c.found for c in runtime.costs] == [False, True]
     train, parts = parts_of(both, runtime)
-    first, second = both.trajectories(train, parts, runtime.store).values()
+    first, second = trajectories_of(both, train, parts, runtime.store).values()
     assert first == second
     pretrain(plan(follower(epochs_needed=EPOCHS + 1)), runtime)
     assert len(recorded(runtime)) == 4
@@ -170,7 +173,7 @@ def test_training_by_flat_descent_gives_other_snapshots_from_the_same_start(runt
     for recipe in (SGD, FLAT):
         given = plan(follower(teachers=TrajectoryPool(1, recipe)))
         pretrain(given, runtime)
-        found.append(given.trajectories(train, given.parts(train, runtime.store), runtime.store)[0][0])
+        found.append(trajectories_of(given, train, given.parts(train, runtime.store), runtime.store)[0][0])
     plain, flat = found
     assert torch.equal(plain.snapshot(0, 0), flat.snapshot(0, 0))
     assert not torch.equal(plain.snapshot(0, 1), flat.snapshot(0, 1))
@@ -246,7 +249,7 @@ def test_each_architecture_of_an_expert_has_teachers_of_its_own(runtime):
         "expert 2",
     ]
     train, parts = parts_of(given, runtime)
-    both, (alone,) = given.trajectories(train, parts, runtime.store).values()
+    both, (alone,) = trajectories_of(given, train, parts, runtime.store).values()
     seen = train.subset(parts[0])
     for found, network in zip(both, (NETWORK, wider), strict=True):
         start = POOL.for_epochs(EPOCHS).blank(seen, network, 1).parameters()
