@@ -24,7 +24,7 @@ from moe_distill.experts.distillation import KIND, RECORDED, Distillation
 from moe_distill.experts.loading import resources_of
 from moe_distill.experts.mixture import Mixture
 from moe_distill.models.base import Network
-from moe_distill.pipelines.stage import Missing, Pipeline, Stage, Work
+from moe_distill.pipelines.stage import Missing, Pipeline, Stage, Work, require_one_round
 from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.row_files import write_csv
 from moe_distill.store.identity import describe, key
@@ -49,11 +49,17 @@ class Distill(Pipeline):
     plan: Distillation
 
     def stages(self, results: FinishedRows) -> Iterator[Stage]:
-        """Yield the distillation."""
+        """Yield the distillation.
+
+        Raises:
+            InputError: It depends on sets that are not made here.
+        """
+        require_one_round(self.plan, "distill")
         yield distillation(self.plan, results)
 
     def run(self, runtime: Runtime) -> dict[str, Any]:
         """Distil, unless that is done; returns as :func:`distill`."""
+        require_one_round(self.plan, "distill")
         return distill(self.plan, runtime)
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.partition.split import Parts, Stratified
 from moe_distill.data.real_set import RealSet
-from moe_distill.errors import InputError, within
+from moe_distill.errors import within
 from moe_distill.experts.distillation import Distillation
 from moe_distill.experts.loading import started_pools
 from moe_distill.experts.partitioning import is_ready
-from moe_distill.pipelines.stage import Pipeline, Stage
+from moe_distill.pipelines.stage import Pipeline, Stage, require_one_round
 from moe_distill.pipelines.trainings import PoolTraining, Training, TrajectoryTraining
 from moe_distill.results.known_rows import FinishedRows
 from moe_distill.seeding import stream
@@ -38,17 +38,12 @@ class Pretrain(Pipeline):
         Raises:
             InputError: They depend on sets that are not made here.
         """
-        self._require_one_round()
+        require_one_round(self.plan, "pretrain")
         yield from pretraining(self.plan, results)
-
-    def _require_one_round(self) -> None:
-        if self.plan.before is not None:
-            allowed = "full: of a sequence, networks are trained between the distillations of its experts"
-            raise InputError("pipeline", "pretrain", allowed)
 
     def run(self, runtime: Runtime) -> dict[str, Any]:
         """Train what is missing; returns as :func:`pretrain`."""
-        self._require_one_round()
+        require_one_round(self.plan, "pretrain")
         return pretrain(self.plan, runtime)
 
 

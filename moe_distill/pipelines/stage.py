@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
 from moe_distill.data.sources.shared import DataCache, Shared
+from moe_distill.errors import InputError
 from moe_distill.evaluation.columns import StudentRow
 from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.experts.distillation import Distillation
@@ -153,6 +154,21 @@ def _sharing(value: Any, data_cache: DataCache) -> Any:
         # `Full` has several plans, by name.
         return {name: _sharing(entry, data_cache) for name, entry in value.items()}
     return replace(value, data=Shared(value.data, data_cache)) if isinstance(value, Distillation) else value
+
+
+def require_one_round(plan: Distillation, pipeline: str) -> None:
+    """Refuse a plan whose trainings and distillations take turns, where only one of both is made.
+
+    Args:
+        plan: The distillation.
+        pipeline: What the user types.
+
+    Raises:
+        InputError: Its experts are made one after another.
+    """
+    if plan.before is not None:
+        allowed = "full: of a sequence, networks are trained between the distillations of its experts"
+        raise InputError("pipeline", pipeline, allowed)
 
 
 def make_all(stages: Iterator[Stage], runtime: Runtime) -> list[StudentRow]:

@@ -24,7 +24,7 @@ from moe_distill.methods.coreset import Random
 from moe_distill.methods.dm import DM
 from moe_distill.methods.mtt import MTT
 from moe_distill.models.base import Network
-from moe_distill.pipelines.distill import distill
+from moe_distill.pipelines.distill import Distill, distill
 from moe_distill.pipelines.full import Full, set_stages
 from moe_distill.pipelines.pretrain import Pretrain
 from moe_distill.pipelines.stage import make_all
@@ -252,6 +252,8 @@ def test_what_cannot_be_is_refused(runtime):
         InputError, match="pipeline=pretrain: full: of a sequence, networks are trained between"
     ):
         Pretrain(sequence_of(dm(), dm())).run(runtime)
+    with pytest.raises(InputError, match="pipeline=distill: full: of a sequence"):
+        Distill(sequence_of(dm(), dm())).run(runtime)
     with pytest.raises(InputError, match="run the same command with pipeline=distill"):
         distill(sequence_of(dm(), dm()), runtime)
 
