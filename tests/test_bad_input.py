@@ -17,7 +17,7 @@ from PIL import Image
 from moe_distill.errors import LostRank
 
 CASES = [
-    (["method=foo"], "method=foo: one of datm, dc, dm, dsa, first, ftd"),
+    (["method=foo"], "method=foo: one of aum, ccs, datm, dc, dm, dsa, el2n, first"),
     *(
         ([f"split={s}"], f"split={s}: images per class and experts, such as 5x2")
         for s in ("5", "0x2", "axb", "5x")
@@ -35,7 +35,7 @@ CASES = [
     (["ipc=1", "noe=117"], "noe=117: at most 116, the images of the smallest class"),
     (["seed=null"], "seed=null: a whole number"),
     (["data=[digits]"], "data=[digits]: did you mean data=digits?"),
-    (["method=[dm,idm]"], "method=[dm,idm]: one of datm, dc"),
+    (["method=[dm,idm]"], "method=[dm,idm]: one of aum, ccs, datm, dc"),
     (
         ["seed=${nope}"],
         "seed=${nope}: a value, or a reference that leads to one (Interpolation key 'nope'",
@@ -98,8 +98,8 @@ CASES = [
     (["students={}"], "students={}: one of convnet3"),
     (["split=7"], "split=7: images per class and experts, such as 5x2"),
     (["-m", "split=5x2,7"], "split=7: images per class and experts, such as 5x2"),
-    (["+experiment=table1", "method=1"], "method=1: one of datm, dc"),
-    (["-m", "hydra.sweeper.cells=['seed=1 partition=2']"], "partition=2: one of gated, kmeans"),
+    (["+experiment=table1", "method=1"], "method=1: one of aum, ccs, datm, dc"),
+    (["-m", "hydra.sweeper.cells=['seed=1 partition=2']"], "partition=2: one of difficulty, gated, kmeans"),
     (["+experiment=1"], "experiment=1: one of ablate_dcor"),
     (["fusion=null"], "fusion=null: one of additive, cross_expert"),
     (["split=5x2", "ipc=7"], "ipc=7: leave it out beside split=5x2, which sets ipc and noe"),

@@ -97,7 +97,7 @@ class Ours:
     """An expert of the package that runs alone."""
 
     def __init__(self, case: Case, dtype: torch.dtype) -> None:
-        teachers = {0: Recorded(case)} if case.method.func is MTT else {}
+        teachers = {0: [Recorded(case)]} if case.method.func is MTT else {}
         real = real_images(case, dtype)
         resources = SharedResources(real, network_of(case, dtype), torch.optim.SGD, 0, trajectories=teachers)
         self.expert = Expert(0, ExpertSpec(case.method, case.ipc), torch.arange(len(real)), resources)

@@ -69,7 +69,8 @@ def test_parts_of_ones_own_in_place_of_names(digits, usual):
         "iterations": 3,
         "lr": 0.25,
     }
-    assert network == {"_target_": "ModuleNetwork", "builder": {"_target_": "users_parts.TinyNet"}}
+    tiny = {"_target_": "users_parts.TinyNet"}
+    assert network == {"_target_": "ModuleNetwork", "builder": tiny, "numerics": "exact"}
     assert synthetic.settings["diversity"]["measure"] == {"_target_": "users_parts.MeanGap"}
     assert synthetic.settings["optimizer"] == {"_target_": "torch.Adam"}
     # Each image starts at half contrast and shrinks; of Adam's three steps each is about the learning rate.

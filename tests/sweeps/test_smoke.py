@@ -48,6 +48,8 @@ SHORT = {
     ],
     "repro_dm_crossarch": ["seeds=1", "recipe.epochs=1"],
     "modern": ["seeds=1", "recipe.epochs=1", "sweep.method=dm"],
+    # The fourth iteration is the first that a balance changes: the second turn of VGG11.
+    "model_pool": [*ONE_STUDENT, "shorten.tgdd.iterations=4"],
     "ablate_dcor": [*ONE_STUDENT, "shorten.dm.iterations=32", "method.real_batch=16"],
     **dict.fromkeys(("diversity", "dcor_vs_transfer", "dcor_across_archs", "metric_agreement"), ACTING),
     "ddranking": [*ONE_STUDENT, "method=dm", "pipeline.lrs=[0.01]"],
