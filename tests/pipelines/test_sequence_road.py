@@ -232,6 +232,7 @@ def test_a_forecast_names_what_is_made_and_everything_is_made_once(runtime):
     assert row["distill_seconds"] == costs[1] > costs[0]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_images_of_one(runtime, tmp_path):
     one = made(sequence_of(dm(), dm()), runtime)
     parallel = Hardware("cpu", 2, ExpertParallelStrategy("spawn"))
