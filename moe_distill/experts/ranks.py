@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
+from multiprocessing.util import Finalize
 from typing import Any
 
 from pytorch_lightning.strategies.launchers.multiprocessing import (
@@ -92,7 +93,12 @@ class WatchedRanks(_MultiProcessingLauncher):
         tqdm.set_lock(threading.RLock())
         threading.Thread(target=_beat, args=(self._beats, process_idx), daemon=True).start()
         self._rank = process_idx
-        super()._wrapping_function(process_idx, *task)
+        try:
+            super()._wrapping_function(process_idx, *task)
+        except Exception:
+            _leave_at_once(1)
+            raise  # torch writes the traceback down for the process that started this one
+        _leave_at_once(0)
 
     @contextlib.contextmanager
     def step(self) -> Iterator[None]:
@@ -100,6 +106,21 @@ class WatchedRanks(_MultiProcessingLauncher):
         self._steps[self._rank] += 1
         yield
         self._steps[self._rank] += 1
+
+
+def _leave_at_once(exit_code: int) -> None:
+    """Make this process end without destructors, once Python's own exit functions have run.
+
+    On a busy machine those of the collectives' threads sometimes abort a rank that has done all its work.
+    """
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+
+    # The last of all: negative priorities run when everything else is done.
+    Finalize(None, leave, exitpriority=-100)
 
 
 def _beat(beats: Any, rank: int) -> None:
