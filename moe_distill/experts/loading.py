@@ -122,7 +122,5 @@ def warm_weights(plan: Distillation, real: RealSet, store: Store, index: int) ->
     folder = store.find(WARM, settings)
     if folder is None:
         value = f"warm network {index + 1} of {plan.warm_networks} is not in {store.root}"
-        raise InputError(
-            "experts.warm", value, "networks trained before: run pipeline=pretrain or full first"
-        )
+        raise InputError("experts.warm", value, "networks trained before: run pipeline=full first")
     return load_whole(folder / "weights.safetensors")

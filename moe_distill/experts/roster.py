@@ -11,6 +11,7 @@ from moe_distill.errors import FieldError, InputError
 from moe_distill.experts.filling import MethodFactory, Presets, kind_of
 from moe_distill.experts.rotation import Balanced, Rotation
 from moe_distill.experts.sequence import Conditioning, WarmStart
+from moe_distill.methods.base import Method
 from moe_distill.models.base import NetworkFactory
 from moe_distill.store.identity import describe, word_of
 from moe_distill.validation.values import Count, Experts, checked
@@ -195,9 +196,7 @@ def pooled(
     Raises:
         InputError: The method distils with no network.
     """
-    kind = kind_of(method)
-    if not kind.trainable:
-        raise InputError("experts", f"pooled with method={word_of(kind)}", "a method whose images move")
+    kind = _learner(method, "pooled")
     roster = same(method, presets, ipc, noe)
     rotation = Rotation(tuple(networks.values()), balance or kind.balance)
     return Roster(tuple(replace(member, rotation=rotation) for member in roster.members))
@@ -227,9 +226,7 @@ def sequence(
     Raises:
         InputError: The method cannot match several sets together, or distils with no network.
     """
-    kind = kind_of(method)
-    if not kind.trainable:
-        raise InputError("experts", f"sequence with method={word_of(kind)}", "a method whose images move")
+    kind = _learner(method, "sequence")
     if union and not kind.matches_union:
         allowed = f"false with method={word_of(kind)}, which cannot match several sets together"
         raise InputError("experts.union", union, allowed)
@@ -266,6 +263,14 @@ def listed(
         allowed = f"a roster that agrees with the split: noe={noe}, ipc * noe = {ipc * noe}"
         raise InputError("experts", value, allowed)
     return Roster(tuple(_specified(member, presets, total, path) for path, member in by_path.items()))
+
+
+def _learner(method: MethodFactory, experts: str) -> type[Method]:
+    """Return a method's class, refusing one that distils with no network."""
+    kind = kind_of(method)
+    if not kind.trainable:
+        raise InputError("experts", f"{experts} with method={word_of(kind)}", "a method whose images move")
+    return kind
 
 
 def _specified(member: Member, presets: Presets, budget: int, path: str = "") -> ExpertSpec:

@@ -1,4 +1,4 @@
-"""How the learning rates of images fall while they are distilled, beside whatever the method does."""
+"""How the learning rates of images, and of what is learned with them, fall while a set is distilled."""
 
 import math
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ import torch
 
 from moe_distill.data.augmentation.dsa import Augmentation
 from moe_distill.data.initialization import Initial
-from moe_distill.errors import FieldError, within
+from moe_distill.errors import FieldError
 from moe_distill.methods.base import Apply, IterationContext, teachers_of
 from moe_distill.methods.matching.characteristic import characteristic_distance, unit_rows
 from moe_distill.methods.matching.frequencies import PER_SCALE, Draws, LearnedFrequencies, normal
@@ -97,9 +97,7 @@ class NCFM(RecordedCellMethod):
         if self.sampler == "learned" and (self.frequencies % PER_SCALE or self.frequencies == PER_SCALE):
             allowed = f"a multiple of {PER_SCALE} from {2 * PER_SCALE} on, where method.sampler=learned"
             raise FieldError("frequencies", self.frequencies, allowed)
-        with within("teachers"):
-            # A builder until here, because the settings of a run hold builders.
-            self.teachers = self.teachers()  # type: ignore[assignment]
+        self.build_teachers()
         self.source = SnapshotSource("interpolate", self.teacher_epochs, window=1)
         self._learned: LearnedFrequencies | None = None
 

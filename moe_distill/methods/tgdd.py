@@ -13,7 +13,6 @@ import torch
 
 from moe_distill.data.augmentation.dsa import Augmentation
 from moe_distill.data.initialization import Initial
-from moe_distill.errors import within
 from moe_distill.methods.base import Apply, IterationContext, squared_distance_of_means, teachers_of
 from moe_distill.methods.matching.cells import some_of
 from moe_distill.methods.matching.recorded import RecordedCellMethod, cross_entropy
@@ -75,9 +74,7 @@ class TGDD(RecordedCellMethod):
 
     def __post_init__(self) -> None:
         """Build the pool, whose teachers are trained before the first iteration."""
-        with within("teachers"):
-            # A builder until here, because the settings of a run hold builders.
-            self.teachers = self.teachers()  # type: ignore[assignment]
+        self.build_teachers()
         self.source = SnapshotSource(self.networks, self.teacher_epochs, self.window)
 
     def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:

@@ -3,17 +3,20 @@
 Source: DANCE (Zhang et al., IJCAI 2024), on whose published code those of TGDD and NCFM build.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 
 from moe_distill.data.augmentation.dsa import Augmentation
+from moe_distill.errors import within
 from moe_distill.methods.base import IterationContext
 from moe_distill.methods.matching.cells import CellMethod
 from moe_distill.models.base import Network
 from moe_distill.seeding import stream
 from moe_distill.teachers.snapshots import SnapshotSource
+from moe_distill.teachers.trajectories import TrajectoryPool
 
 
 class RecordedCellMethod(CellMethod):
@@ -28,6 +31,11 @@ class RecordedCellMethod(CellMethod):
     teacher_epochs: int
     augment: Augmentation | None
     source: SnapshotSource
+
+    def build_teachers(self) -> None:
+        """Replace the builder of the pool, which the settings of a run hold, by the pool."""
+        with within("teachers"):
+            self.teachers = cast(Callable[[], TrajectoryPool], self.teachers)()
 
     @property
     def epochs_needed(self) -> int:
