@@ -164,6 +164,29 @@ def test_an_image_moves_as_far_as_without_the_others():
     torch.testing.assert_close(single.synthetic.images, doubled.synthetic.images, rtol=1e-5, atol=1e-6)
 
 
+def test_an_interrupted_expert_of_a_sequence_goes_on_bit_for_bit():
+    real = noise_set(1, 8)
+    first = Expert(0, dm(), torch.arange(60), resources(real))
+    first.start()
+    warm = [first.new_network(0, stream(0, "warm", index)).state_dict() for index in range(2)]
+    earlier = [first.synthetic.requires_grad_(False)]
+    knowing = dataclasses.replace(resources(real), earlier=earlier, union=True, warm=warm)
+    whole, killed, resumed = (Expert(1, dm(), torch.arange(60), knowing) for _ in range(3))
+    optimizers = []
+    for expert, last in ((whole, 3), (killed, 1)):
+        expert.start()
+        optimizers.append(expert.configure_optimizers())
+        for iteration in range(last):
+            expert.iterate(iteration, optimizers[-1], OWNER)
+    resumed.take_state(killed.state())
+    optimizer = resumed.configure_optimizers()
+    optimizer.load_state_dict(optimizers[-1].state_dict())
+    for iteration in range(1, 3):
+        resumed.iterate(iteration, optimizer, OWNER)
+    assert torch.equal(images(resumed.synthetic), images(whole.synthetic))
+    assert not torch.equal(images(killed.synthetic), images(whole.synthetic))
+
+
 def test_warm_networks_go_through_the_images_of_one_expert_and_then_of_two(runtime, tmp_path):
     given = sequence_of(dm(), dm(), dm())
     made(given, runtime)
