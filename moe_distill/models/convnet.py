@@ -3,6 +3,7 @@
 from torch import nn
 
 from moe_distill.models.base import Network, Norm, conv_norm_relu, kept_poolings, scaled, stem_side
+from moe_distill.models.pooling import AveragePool
 from moe_distill.store.identity import called
 from moe_distill.validation.values import Depth, Numerics, Width, checked
 
@@ -44,7 +45,7 @@ class ConvNet(Network):
         for block in range(1, depth + 1):
             # The pooling ends this block; the convolution begins the next one.
             if block <= poolings:
-                layers.append(nn.AvgPool2d(2))
+                layers.append(AveragePool())
             if block < depth:
                 layers += conv_norm_relu(planes, planes, norm)
         body = nn.Sequential(*layers, nn.Flatten())
