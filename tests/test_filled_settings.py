@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from hydra.utils import instantiate
 
+from moe_distill.data.initialization import random_real
 from moe_distill.experts.filling import Presets, check_row, setting_at
 from moe_distill.experts.roster import same
+from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
 from moe_distill.methods.mtt import MTT
 from moe_distill.store.identity import describe
@@ -53,6 +55,17 @@ def test_rows_say_where_they_come_from(name):
     module = importlib.import_module(f"moe_distill.methods.presets.{name.replace('dsa', 'dc')}")
     for published in module.PRESETS.values():
         assert published.source.endswith(".") and all(ipc >= 1 for ipc in published.rows)
+
+
+@pytest.mark.parametrize(("length", "iterations"), [(0.25, 75), (1.0, 300), (1e-6, 1), (3, 900)])
+def test_a_length_multiplies_the_iterations_that_are_filled_in_and_no_others(length, iterations):
+    method = functools.partial(DM, momentum=0.5, real_batch=8, augment=None, init=random_real)
+    presets = Presets("cifar10", shorten={"dm": {"iterations": 300}}, length=length)
+    assert presets.fill(method, 10)[0].keywords["iterations"] == iterations
+    as_typed = presets.fill(functools.partial(method, iterations=7), 10)[0].keywords
+    assert as_typed["iterations"] == 7
+    published = Presets("cifar10", length=length).fill(method, 10)[0].keywords
+    assert published["iterations"] == max(1, round(length * DM.published("cifar10", ipc=10)["iterations"]))
 
 
 def test_python_asks_a_method_for_its_published_settings():

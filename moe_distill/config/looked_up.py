@@ -40,7 +40,9 @@ def check_shortened(shorten: Shortened, methods: Collection[str]) -> None:
 def check_shortened_has_effect(
     methods: Collection[tuple[str, Mapping[str, Any]]], typed: Mapping[str, str]
 ) -> None:
-    """Refuse a setting that is shortened on the command line although the method's yaml sets it itself.
+    """Refuse a setting that is shortened on the command line although the methods have a value already.
+
+    ``shorten.<method>.<setting>`` gives a method one, and ``length`` shortens or lengthens iterations.
 
     Args:
         methods: Name and settings of the methods that the configuration builds, see :func:`methods_of`.
@@ -51,6 +53,9 @@ def check_shortened_has_effect(
     """
     for override, value in typed.items():
         key = override.lstrip("+")
+        iterations = [_entry(node, "iterations") for _, node in methods]
+        if key == "length" and iterations and not any(map(_is_open, iterations)):
+            raise InputError(key, value, "not set here: method.iterations is set already")
         if not key.startswith("shorten."):
             continue
         _, shortened, *path = key.split(".")  # shorten.<method>.<setting>

@@ -25,6 +25,7 @@ from moe_distill.validation.values import (
     NotNegative,
     Numerics,
     Pairing,
+    Positive,
     Side,
     Split,
     Students,
@@ -63,6 +64,8 @@ class Config:
         width: Factor on the width of every network except those of libraries.
         numerics: Arithmetic of every network: ``exact`` (float32), or ``bf16`` (products of rounded numbers,
             about twice as fast where the hardware has instructions for them; elsewhere it runs as exact).
+        length: Factor on the iterations that the scale or a published row gives a method, such as 0.25 for a
+            short run; not on those that a command line sets itself.
         ema: Decay of a moving average of the images over the iterations, which is the set then; null is the
             method's own, as FTD has one.
         least_map: Least side, in pixels, of the last feature map of a library's network for large images.
@@ -91,6 +94,7 @@ class Config:
     noe: Experts = "${of_split:${split},noe}"  # type: ignore[assignment]
     width: Width = 1.0
     numerics: Numerics = "exact"
+    length: Positive = 1.0
     ema: Momentum | None = None
     least_map: Side = 4
     mixup_alpha: NotNegative = 1.0

@@ -23,9 +23,10 @@ class StudentRow(TypedDict, total=False):
       ``images_decoded`` (training images after decoding);
     - the result: ``accuracy_last`` and ``accuracy_best``, test accuracies as fractions after the last and the
       best tested epoch, NaN for a student that diverged;
-    - the cost: ``distill_seconds`` of the set; ``train_seconds`` of this student (the time of students that
-      were trained together, divided by their number); ``peak_memory_mb``, in MiB, the larger one of
-      distilling and training;
+    - the cost: ``distill_seconds`` of the set, and ``teacher_seconds`` of all networks whose training it
+      waited for (also of those that other sets share); ``train_seconds`` of this student (the time of
+      students that were trained together, divided by their number); ``peak_memory_mb``, in MiB, the larger
+      one of distilling and training;
     - the origin: ``experiment``, ``scale``, ``overrides`` (what the job sets; empty for a baseline),
       ``config_hash`` (the row's key), ``device``, ``hardware``, ``dtype`` (of the numbers that the student
       multiplies, ``float32`` or ``bfloat16``; with those of its set in front if they differ, as
@@ -60,6 +61,7 @@ class StudentRow(TypedDict, total=False):
     steps: int
     images_decoded: int
     distill_seconds: float | str
+    teacher_seconds: float | str
     train_seconds: float
     peak_memory_mb: float
     device: str

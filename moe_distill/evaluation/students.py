@@ -177,6 +177,7 @@ def _train(
         "steps": classifier.total,
         "images_decoded": len(classifier.pool),
         "distill_seconds": training_set.cost["seconds"],
+        "teacher_seconds": training_set.cost["teacher_seconds"],
         # They are trained in the same steps, so no student has a time of its own.
         "train_seconds": cost["seconds"] / len(seeds),
         # Of distilling and evaluating, so that a reader knows what the result takes on the whole.

@@ -19,9 +19,13 @@ from moe_distill.training.batches import TrainingPool, real_pool, tensor_pool
 
 
 class SetCost(TypedDict):
-    """What a set cost to make: seconds, an empty text where they are unknown, and peak memory in MiB."""
+    """What a set cost to make: seconds, an empty text where they are unknown, and peak memory in MiB.
+
+    Those of its teachers are the time of all trainings that it waited for.
+    """
 
     seconds: float | str
+    teacher_seconds: float | str
     peak_memory_mb: float
 
 
@@ -84,20 +88,25 @@ def training_set_of(plan: Distillation, runtime: Runtime, path: str | None = Non
 
 def _cost(plan: Distillation, train: RealSet, runtime: Runtime) -> SetCost:
     """Return what a plan's set cost to make; of a sequence, together with the sets before it."""
-    recorded = runtime.store.read_metadata(plan.find(runtime.store, train), cost=RecordedCost)["cost"]
+    folder = plan.find(runtime.store, train)
+    recorded = runtime.store.read_metadata(folder, cost=RecordedCost)["cost"]
     seconds, peak = recorded["seconds"], recorded["peak_memory_mb"]
+    # Sets of earlier versions do not record it.
+    teacher_seconds = runtime.store.manifest(folder).get("teacher_seconds", "")
     if plan.before is not None:
         earlier = _cost(plan.before, train, runtime)
         seconds += float(earlier["seconds"])
         peak = max(peak, earlier["peak_memory_mb"])
-    return {"seconds": seconds, "peak_memory_mb": peak}
+        both = teacher_seconds, earlier["teacher_seconds"]
+        teacher_seconds = "" if "" in both else sum(map(float, both))
+    return {"seconds": seconds, "teacher_seconds": teacher_seconds, "peak_memory_mb": peak}
 
 
 def _of_path(path: Path, plan: Distillation, train: RealSet, test: RealSet, runtime: Runtime) -> TrainingSet:
     sets = SyntheticSet.load(path)
     settings = {**_settings_of_file(path, sets), "data": train.fingerprint, "statistics": train.statistics}
     # Files do not record what they cost.
-    unknown: SetCost = {"seconds": "", "peak_memory_mb": 0.0}
+    unknown: SetCost = {"seconds": "", "teacher_seconds": "", "peak_memory_mb": 0.0}
     training_set = _loaded(path, train, test, runtime, settings, _columns_of_file(sets), unknown)
     # A file does not say whether its images are stitched of patches. The plan does, if its experts can be
     # those of the file; settings of whole images stay as they are, and so do the keys made of them.
@@ -110,7 +119,7 @@ def _of_path(path: Path, plan: Distillation, train: RealSet, test: RealSet, runt
 def training_set_of_real(train: RealSet, test: RealSet) -> TrainingSet:
     """Return real images to be trained on; both sets must be on the device."""
     settings = {"real": train.fingerprint, "statistics": train.statistics}
-    nothing: SetCost = {"seconds": 0.0, "peak_memory_mb": 0.0}
+    nothing: SetCost = {"seconds": 0.0, "teacher_seconds": 0.0, "peak_memory_mb": 0.0}
     return TrainingSet(real_pool(train), test, train.size, None, settings, columns_of_real(train), nothing)
 
 

@@ -11,7 +11,7 @@ from moe_distill.methods.base import Method
 from moe_distill.methods.presets.rows import Settings, most_specific_key, nearest_row, published_row
 from moe_distill.store.identity import word_of
 from moe_distill.validation.misfits import builder_of, missing_parameter, parameters_of, problem_within
-from moe_distill.validation.values import OwnRows, Shortened, Text, checked
+from moe_distill.validation.values import OwnRows, Positive, Shortened, Text, checked
 from moe_distill.validation.wording import no_such_field
 
 MethodFactory = functools.partial[Method]
@@ -34,6 +34,7 @@ class Presets:
         data: The data set's name.
         normalisation: How the data are normalised; some rows apply to one normalisation only.
         shorten: Settings by method name, from the scale.
+        length: Factor on the iterations that are filled in; those that a method already has stay as they are.
         rows: The user's own rows by method name, data set (or ``default``) and images per class. Published
             rows are those of the method's class.
     """
@@ -41,6 +42,7 @@ class Presets:
     data: Text
     normalisation: Text = "channel"
     shorten: Shortened = field(default_factory=dict)
+    length: Positive = 1.0
     rows: OwnRows = field(default_factory=dict)
 
     def fill(self, method: MethodFactory, ipc: int) -> tuple[MethodFactory, int | None]:
@@ -61,7 +63,8 @@ class Presets:
         shorter = self.shorten.get(name) or {}
         check_row(method, user_row, user_row_path)
         check_row(method, shorter, f"presets.shorten.{name}")
-        filled = _filled(method, _layered(_without_none(shorter), _layered(user_row, published)))
+        looked_up = _layered(_without_none(shorter), _layered(user_row, published))
+        filled = _filled(method, _lengthened(looked_up, self.length))
         if (missing := missing_parameter(filled, {})) is not None:
             raise FieldError(f"method.{missing}", "", f"{_NO_VALUE}; set method.{missing}")
         try:
@@ -88,6 +91,13 @@ class Presets:
         if row is None:
             return None, {}, ""
         return row, rows_by_data[data][keys_by_ipc[row]], f"presets.rows.{name}.{data}.{row}"
+
+
+def _lengthened(settings: Settings, length: float) -> Settings:
+    """Return settings with so many times their iterations, at least one, if there are any."""
+    if length == 1.0 or not settings.get("iterations"):
+        return settings
+    return {**settings, "iterations": max(1, round(length * settings["iterations"]))}
 
 
 def _layered(first: Settings, second: Settings) -> Settings:

@@ -24,6 +24,7 @@ from moe_distill.experts.distillation import KIND, RECORDED, Distillation
 from moe_distill.experts.loading import resources_of
 from moe_distill.experts.mixture import Mixture
 from moe_distill.models.base import Network
+from moe_distill.pipelines.needed import trainings_of
 from moe_distill.pipelines.stage import Missing, Pipeline, Stage, Work, require_one_round
 from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.row_files import write_csv
@@ -164,6 +165,7 @@ def _make(folder: Path, plan: Distillation, train: RealSet, runtime: Runtime) ->
     dependence = mean_dependence(sets, phi)
     return {
         "cost": cost,
+        "teacher_seconds": sum(stage.seconds(runtime.store) for stage in trainings_of(plan, runtime.results)),
         "roster": str(plan.roster),
         "rows": [m.row for m in plan.roster.members],
         "iterations": mixture.total,

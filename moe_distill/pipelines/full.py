@@ -17,9 +17,8 @@ from moe_distill.experts.distillation import Distillation
 from moe_distill.pipelines.distill import distillation
 from moe_distill.pipelines.evaluate import SetStudents
 from moe_distill.pipelines.finish import finish_run
-from moe_distill.pipelines.pretrain import pretraining
+from moe_distill.pipelines.needed import trainings_of
 from moe_distill.pipelines.stage import Pipeline, Stage, make_all, unique_rows
-from moe_distill.pipelines.warm import WarmTraining
 from moe_distill.results.known_rows import FinishedRows
 from moe_distill.store.identity import key
 from moe_distill.tracking.wandb_tracker import NoTracker
@@ -134,12 +133,10 @@ def stages_of(plan: Distillation, protocol: EvaluationProtocol, results: Finishe
 def set_stages(plan: Distillation, results: FinishedRows, path: str | None = None) -> Iterator[Stage]:
     """Yield the stages that make a plan's set; there are none if a path to an existing set is given.
 
-    Of a sequence, those of all experts but the last come first, then the networks trained on their images.
+    Of a sequence, those of all experts but the last come first.
     """
     if path is None:
         if plan.before is not None:
             yield from set_stages(plan.before, results)
-            train, _ = plan.data.load(results.store.cache)
-            yield from (WarmTraining(plan, train, index) for index in range(plan.warm_networks))
-        yield from pretraining(plan, results)
+        yield from trainings_of(plan, results)
         yield distillation(plan, results)

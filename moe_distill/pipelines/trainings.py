@@ -1,7 +1,7 @@
 """The networks that a distillation needs: pools of networks, and teachers whose trajectories are matched."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from moe_distill.pipelines.stage import Missing, Stage, Work
 from moe_distill.results.known_rows import FinishedRows
 from moe_distill.seeding import stream
 from moe_distill.store.identity import key
+from moe_distill.store.store import Store
 
 # As modules, because both have a KIND.
 from moe_distill.teachers import pool as pools
@@ -32,12 +33,28 @@ from moe_distill.training.cohort import Cohort
 from moe_distill.training.recipe import Recipe
 
 
+def recorded_cost(store: Store, folder: Path | None) -> RecordedCost:
+    """Return what making an artifact cost, as its manifest says.
+
+    Args:
+        store: Where it is.
+        folder: Its folder, of which there must be one.
+    """
+    assert folder is not None, "asked before the stage was made"
+    cost: RecordedCost = store.read_metadata(folder, cost=RecordedCost)["cost"]
+    return cost
+
+
 class Training(Stage):
     """A stage that trains networks on real data."""
 
     @abstractmethod
     def accuracies(self, runtime: Runtime) -> list[float | None]:
         """Train what is missing; return each network's test accuracy, a fraction, or None if untested."""
+
+    @abstractmethod
+    def seconds(self, store: Store) -> float:
+        """Return the time that the training took, once it is done, as recorded in the store."""
 
     def make(self, runtime: Runtime) -> list[StudentRow]:
         """Train what is missing; leaves no rows."""
@@ -100,6 +117,10 @@ class PoolTraining(Training):
         runtime.record_cost("pretrain", name, metadata["cost"], reused)
         return [metadata["accuracy"]]
 
+    def seconds(self, store: Store) -> float:
+        """Return the time that training the network took."""
+        return recorded_cost(store, store.find(pools.KIND, self.settings))["seconds"]
+
 
 @dataclass(frozen=True)
 class TrajectoryTraining(Training):
@@ -159,24 +180,38 @@ class TrajectoryTraining(Training):
         runtime.record_cost("pretrain", f"trajectories of {self.name}", total, reused)
         return accuracies
 
+    def seconds(self, store: Store) -> float:
+        """Return the time that training all teachers took; a longer trajectory counts whole."""
+        folders = [
+            self._longer(index, store) or store.find(trajectories.KIND, self._settings(index))
+            for index in range(self.pool.networks)
+        ]
+        return sum(recorded_cost(store, folder)["seconds"] for folder in folders)
+
+    def _settings(self, index: int) -> Mapping[str, object]:
+        return self.pool.settings(self.seen, self.network, index)
+
+    def _longer(self, index: int, store: Store) -> Path | None:
+        """Return the folder of a longer trajectory that begins with a missing one, or None."""
+        # Only a missing trajectory is looked for in longer ones: that reads every manifest of the kind.
+        if store.has(trajectories.KIND, self._settings(index)):
+            return None
+        return self.pool.longer(store, self.seen, self.network, index)
+
     def _obtained(self, index: int, runtime: Runtime, verify: bool) -> Path:
         """Return the folder of one teacher's trajectory, or of a longer one that begins with it."""
-        settings = self.pool.settings(self.seen, self.network, index)
-        # Only a missing trajectory is looked for in longer ones: that reads every manifest of the kind.
-        if not runtime.store.has(trajectories.KIND, settings):
-            longer = self.pool.longer(runtime.store, self.seen, self.network, index)
-            if longer is not None:
-                return longer
+        if (longer := self._longer(index, runtime.store)) is not None:
+            return longer
 
         def make(folder: Path) -> dict[str, object]:
             return self._record(index, runtime, folder)
 
-        return runtime.store.obtain(trajectories.KIND, settings, make, verify=verify)
+        return runtime.store.obtain(trajectories.KIND, self._settings(index), make, verify=verify)
 
     def _record(self, index: int, runtime: Runtime, folder: Path) -> dict[str, object]:
         """Train one teacher, write its weights after every epoch, and return the artifact's metadata."""
         pool, seen = self.pool, self.seen
-        work = runtime.store.work(trajectories.KIND, pool.settings(seen, self.network, index))
+        work = runtime.store.work(trajectories.KIND, self._settings(index))
         blank = pool.blank(seen, self.network, index)
         if pool.starts:
             number = index % len(pool.starts)

@@ -4,24 +4,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moe_distill.context.run_context import Runtime
-from moe_distill.costs import RecordedCost
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import within
-from moe_distill.evaluation.columns import StudentRow
 from moe_distill.evaluation.training_set import training_set_of
 from moe_distill.experts.distillation import Distillation
 from moe_distill.experts.loading import warm_settings, warm_weights
 from moe_distill.experts.sequence import WARM, WarmStart
-from moe_distill.pipelines.stage import Missing, Stage, Work
+from moe_distill.pipelines.stage import Missing, Work
+from moe_distill.pipelines.trainings import Training, recorded_cost
 from moe_distill.results.known_rows import FinishedRows
 from moe_distill.seeding import stream
 from moe_distill.store.identity import key
+from moe_distill.store.store import Store
 from moe_distill.teachers.pool import save_weights
 from moe_distill.training.classifier import Classifier
 
 
 @dataclass(frozen=True)
-class WarmTraining(Stage):
+class WarmTraining(Training):
     """One network, trained on the images of all experts of a sequence but the last.
 
     Attributes:
@@ -50,8 +50,13 @@ class WarmTraining(Stage):
         forward_passes = 3.0 * recipe.total_epochs * self.plan.before.decoded(self.train)
         return [Missing("warm networks", key(settings), work, forward_passes, snapshots=1)]
 
-    def make(self, runtime: Runtime) -> list[StudentRow]:
-        """Train the network, unless it is in the store; leaves no rows."""
+    def seconds(self, store: Store) -> float:
+        """Return the time that training the network took."""
+        settings = warm_settings(self.plan, self.train, store.cache, self.index)
+        return recorded_cost(store, store.find(WARM, settings))["seconds"]
+
+    def accuracies(self, runtime: Runtime) -> list[float | None]:
+        """Train the network, unless it is in the store; nothing tests it."""
         settings = warm_settings(self.plan, self.train, runtime.cache, self.index)
         name = f"warm network {self.index + 1} for {self.plan.roster} expert {self.plan.numbers[0] + 1}"
         made_before = runtime.store.count_made(WARM)
@@ -63,9 +68,9 @@ class WarmTraining(Stage):
             return {"cost": cost}
 
         folder = runtime.store.obtain(WARM, settings, train)
-        cost = runtime.store.read_metadata(folder, cost=RecordedCost)["cost"]
+        cost = recorded_cost(runtime.store, folder)
         runtime.record_cost("pretrain", name, cost, runtime.store.count_made(WARM) == made_before)
-        return []
+        return [None]
 
     def _classifier(self, runtime: Runtime) -> Classifier:
         """Return the network before its training: fresh, or as the images of fewer experts have left it."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from moe_distill.reports.break_even import FULL, BreakEven, break_even
 from moe_distill.reports.looks import Look, looks_of
 from moe_distill.reports.naming import describe_set, set_names
+from moe_distill.reports.spent import Spent, spent
 from moe_distill.reports.swept import Swept, swept
 from moe_distill.results.aggregate import AVERAGE, aggregate
 from moe_distill.results.comparison import compare
@@ -96,6 +97,7 @@ class Answers:
         sets: What each set is called, by its name in rows (``set_of``).
         set_variants: The variant that a set belongs to, by what the set is called.
         break_evens: After how many trainings distilling pays.
+        spent: What the sets cost, if accuracies are plotted against it.
         students: How many were trained.
         distillations: The number of distillation seeds that they come from.
         replicates: The number of different student seeds; of scores, the number of networks.
@@ -111,6 +113,7 @@ class Answers:
     sets: Mapping[str, str]
     set_variants: Mapping[str, str]
     break_evens: Sequence[BreakEven]
+    spent: Sequence[Spent]
     students: int
     distillations: int
     replicates: int
@@ -150,7 +153,7 @@ def answers_of(
         InputError: See :func:`~moe_distill.results.question.to_frame`.
     """
     if rows.is_empty():
-        return Answers(question, (), (), (), Swept(), {}, {}, (), 0, 0, 0, (), ())
+        return Answers(question, (), (), (), Swept(), {}, {}, (), (), 0, 0, 0, (), ())
     # Distinct students with their variants; counts below are of the rows as they came.
     frame = to_frame(rows, question)
     cells = [Cell(**line) for line in aggregate(frame, question).to_dicts()]
@@ -174,6 +177,7 @@ def answers_of(
         sets=sets,
         set_variants={sets[name]: variant for name, variant in backwards.iter_rows()},
         break_evens=break_even(frame, teachers or {}),
+        spent=spent(frame) if question.axis == "core_seconds" else (),
         students=len(students),
         distillations=seeds.drop_nulls().n_unique(),
         replicates=rows["seed"].n_unique(),

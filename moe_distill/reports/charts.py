@@ -191,14 +191,16 @@ def panel_svg(name: str, panel: Panel, axis: str, looks: Mapping[str, Look]) -> 
 
 
 def _tick_at(axes: "Axes", values: Sequence[float]) -> None:
-    """Put the ticks of an axis at its values, if these are few; of crowded ones some get no tick."""
+    """Put the ticks of an axis at its values, if these are few and round; crowded ones get no tick."""
     logarithmic = bool(values) and values[0] > 0 and values[-1] > LOG_FROM_RATIO * values[0]
     if logarithmic:
         axes.set_xscale("log")
-    if len(values) <= _MAX_TICKS:  # of more, matplotlib chooses some round ones
+    are_round = all(float(f"{v:.3g}") == v for v in values)
+    if len(values) <= _MAX_TICKS and are_round:  # of others, matplotlib chooses some round ones
         axes.set_xticks(_apart([math.log(v) if logarithmic else v for v in values], values), minor=False)
         axes.set_xticks([], minor=True)  # those of a logarithmic axis are labelled too
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    # Not as powers of ten, whose notation only matplotlib's own text shows as such.
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def _apart(places: Sequence[float], values: Sequence[float]) -> list[float]:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from moe_distill.reports.answers import Lead
 from moe_distill.reports.break_even import BreakEven
 from moe_distill.reports.cost_table import duration
+from moe_distill.reports.spent import Spent
 from moe_distill.reports.tables import Entry, Line, Sheet
 from moe_distill.results.attempts import STARTING, Attempt
 from moe_distill.results.comparison import format_difference
@@ -19,7 +20,7 @@ from moe_distill.results.rank_correlation import AGREEMENT
 from moe_distill.results.row_files import merge_rows, read_or_set_aside, read_table
 from moe_distill.results.rows import RANDOM
 from moe_distill.results.schema import SCHEMAS
-from moe_distill.results.wording import count
+from moe_distill.results.wording import count, percent
 
 LOST = ("failed", "stopped", "killed", "restarted")
 AGREEMENT_TABLE = "agreement.csv"
@@ -267,3 +268,20 @@ def break_even_section(lines: Sequence[BreakEven]) -> TableSection | None:
         body.append(Line(b.variant, (*times, after)))
     note = "Wall times of this machine; teachers are counted in full for each set, though sets share them."
     return TableSection("When distilling pays", note, [("", Sheet(heads, {"": body}, ()))])
+
+
+def spent_section(lines: Sequence[Spent]) -> TableSection | None:
+    """Return the section about what the sets cost to make; None if no cost is known."""
+    if not lines:
+        return None
+    heads = ("set", "accuracy, %", "distilling", "teachers", "core time", "peak memory, MiB")
+    body = []
+    for s in lines:
+        times = map(duration, (s.distilling, s.teachers, s.core))
+        body.append(as_line(s.variant, percent(s.accuracy), *times, f"{s.memory:,.0f}"))
+    note = (
+        "Accuracy: mean over networks. Distilling and teachers: wall times, all teachers counted in full "
+        "for each set. Core time: both times the threads of a process; on a GPU, the GPU's. Memory: the most "
+        "that distilling or training students took."
+    )
+    return TableSection("What the sets cost", note, [("", Sheet(heads, {"": body}, ()))])

@@ -19,6 +19,7 @@ from moe_distill.reports.sections import (
     Link,
     break_even_section,
     losing_section,
+    spent_section,
     table_sections,
 )
 from moe_distill.reports.sets import Distilled, load_union, picked, set_sections
@@ -116,7 +117,7 @@ def build_sweep_page(report: SweepReport) -> str:
         is_probe=bool(answers.onto),
         variants=answers.named,
         leads=_leads(report) if report.scores or has_accuracies else None,
-        swept_axes=" and ".join(answers.swept.axes),
+        swept_axes=" and ".join(map(_axis, answers.swept.axes)),
         panels=_panels(answers) if has_accuracies else [],
         heat_tables=[heat_table(heat_map, answers.swept.axes) for heat_map in heat_maps],
         bars=_bars(answers) if has_accuracies else [],
@@ -124,6 +125,7 @@ def build_sweep_page(report: SweepReport) -> str:
         losing=losing_section(answers.losing) if has_accuracies else None,
         table_sections=table_sections(report.tables),
         set_sections=set_sections(sets, left_out),
+        spent=spent_section(answers.spent),
         break_even=break_even_section(answers.break_evens),
         costs=costs_of(costs),
         cells=report.cells,
@@ -207,7 +209,7 @@ def _leads(report: SweepReport) -> Markup | None:
 
 
 def _panels(answers: Answers) -> list[tuple[str, Markup]]:
-    axis, looks = "".join(answers.swept.axes), answers.looks
+    axis, looks = "".join(map(_axis, answers.swept.axes)), answers.looks
     several = len(answers.datasets) > 1  # else the page's title names the data set
     return [
         (
@@ -216,6 +218,10 @@ def _panels(answers: Answers) -> list[tuple[str, Markup]]:
         )
         for number, panel in enumerate(answers.swept.panels)
     ]
+
+
+def _axis(column: str) -> str:
+    return "core-seconds of distilling and teachers" if column == "core_seconds" else column
 
 
 def _bars(answers: Answers) -> list[Bars]:

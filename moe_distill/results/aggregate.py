@@ -102,7 +102,8 @@ def _paper(frame: "pl.DataFrame", question: Question) -> "pl.DataFrame":
 def accuracy_curve(frame: "pl.DataFrame", question: Question, by: str) -> "pl.DataFrame":
     """Return accuracies along the question's axis.
 
-    A line is named by the question's ``lines`` without the axis, or by the method if it has none.
+    A line is named by the question's ``lines`` without the axis, or by the method if it has none. Along the
+    costs of sets, one line holds the sets of all lengths.
 
     Args:
         frame: Result rows as :func:`~moe_distill.results.question.to_frame` returns them.
@@ -199,7 +200,8 @@ def _with_lines(frame: "pl.DataFrame", question: Question, by: str) -> "tuple[pl
     except pl.exceptions.PolarsError as error:
         # Text that is no number, such as the name of a measure.
         raise InputError("question.axis", question.axis, "a column of numbers") from error
-    candidates = [c for c in question.lines or ("method", "recipe") if c != question.axis]
+    apart = ("length", "iterations") if question.axis == "core_seconds" else (question.axis,)
+    candidates = [c for c in question.lines or ("method", "recipe") if c not in apart]
     varying = [c for c in candidates if frame[c].n_unique() > 1]
     # Averages need a name even where nothing varies; a network's line already has the network's.
     columns = [*varying, "architecture"] if by == "architecture" else varying or candidates[:1]

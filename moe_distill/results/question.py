@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from moe_distill.errors import FieldError, InputError
 from moe_distill.results.frames import COLUMNS, DERIVED, Rows, as_text
 from moe_distill.results.row_files import read_table
-from moe_distill.results.rows import budget, distinct, variant_names
+from moe_distill.results.rows import budget, core_seconds, distinct, variant_names
 from moe_distill.validation.values import Text
 
 if TYPE_CHECKING:
     import polars as pl
 
-_ADDED = ("variant", "budget", "accuracy")  # columns added by to_frame
+_ADDED = ("variant", "budget", "accuracy", "core_seconds")  # columns added by to_frame
 # Titles such as cross_expert-alpha0.2, whose first words alone meet a condition too.
 _TITLES = ("diversity", "regulariser", "fusion")
 _DESCRIBING = COLUMNS[COLUMNS.index("method") : COLUMNS.index("seed")]
@@ -75,7 +75,7 @@ class Question:
     @property
     def columns(self) -> dict[str, list[str]]:
         """The columns that the question names, by the setting that names them."""
-        axis = [self.axis] if self.axis not in (None, "budget") else []  # to_frame adds the budget
+        axis = [self.axis] if self.axis is not None and self.axis not in _ADDED else []
         correlate = [self.correlate] if self.correlate else []
         against = list(dict.fromkeys(column for conditions in self.rivals for column in conditions))
         return {"against": against, "axis": axis, "correlate": correlate, "lines": list(self.lines or [])}
@@ -208,7 +208,8 @@ def to_frame(rows: Rows, question: Question) -> "pl.DataFrame":
     Returns:
         A frame with the columns of the rows and the settings of their jobs' command lines (text, empty where
         a job did not set one; a column of the same name takes precedence), ``variant`` (its name, unique
-        within a data set), ``budget`` (images per class of all experts together) and ``accuracy`` (a
+        within a data set), ``budget`` (images per class of all experts together), ``core_seconds``
+        (:func:`~moe_distill.results.rows.core_seconds`, the mean over a variant's sets) and ``accuracy`` (a
         fraction, not finite where a student diverged, null for a student to come).
 
     Raises:
@@ -232,11 +233,16 @@ def to_frame(rows: Rows, question: Question) -> "pl.DataFrame":
     if question.lines is None:
         # The data set is named elsewhere, so that a variant has one name on all of them.
         names = pl.Series("variant", variant_names(frame, within=("dataset",)), pl.String)
-        return _with_what_differs(frame.with_columns(names))
+        return _with_costs(_with_what_differs(frame.with_columns(names)))
     words = (as_text(c).replace("", None) for c in question.lines if c in frame.columns)
     frame = frame.with_columns(pl.concat_str(*words, separator=" ", ignore_nulls=True).alias("variant"))
     require_unique_students(frame, ("variant",))
-    return frame
+    return _with_costs(frame)
+
+
+def _with_costs(frame: "pl.DataFrame") -> "pl.DataFrame":
+    """Return a frame of named variants with what a set of each costs."""
+    return frame.with_columns(core_seconds=core_seconds().mean().over("dataset", "variant"))
 
 
 def _with_what_differs(frame: "pl.DataFrame") -> "pl.DataFrame":

@@ -58,6 +58,17 @@ def budget() -> "pl.Expr":
     return pl.when(sizes.list.len() > 1).then(sizes.list.sum()).otherwise(sizes.list.first() * pl.col("noe"))
 
 
+def core_seconds() -> "pl.Expr":
+    """Return what a row's set cost on one machine: seconds of its distilling and its teachers, times threads.
+
+    It is null where one of them is unknown. On a GPU, whose name has no threads, it is the GPU's seconds.
+    """
+    import polars as pl
+
+    threads = pl.col("hardware").str.extract(r"(\d+) threads?\b").cast(pl.Float64).fill_null(1.0)
+    return (pl.col("distill_seconds") + pl.col("teacher_seconds")) * threads
+
+
 def distinct(rows: Rows) -> "pl.DataFrame":
     """Return one row for each student: the first one, a trained row before one of a student to come.
 

@@ -94,6 +94,7 @@ class ResultRow:
     steps: Count
     images_decoded: Count
     distill_seconds: NotNegative | Empty
+    teacher_seconds: NotNegative | Empty
     train_seconds: NotNegative
     peak_memory_mb: NotNegative
     device: str

@@ -253,6 +253,9 @@ def test_a_forecast_names_what_is_made_and_everything_is_made_once(runtime):
     assert given.before is not None
     costs = [training_set_of(p, runtime).cost["seconds"] for p in (given.before, given)]
     assert row["distill_seconds"] == costs[1] > costs[0]
+    # The first expert waits for nothing, the second for both warm networks.
+    warm = [cost.seconds for cost in runtime.costs if cost.what.startswith("warm network")]
+    assert len(warm) == 2 and row["teacher_seconds"] == pytest.approx(sum(warm))
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from torch import nn
 
 from moe_distill.data.partition.split import KMeans, Stratified
 from moe_distill.errors import InputError
+from moe_distill.evaluation.training_set import training_set_of
 from moe_distill.experts.loading import trajectories_of
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.experts.rotation import Rotation
@@ -93,6 +94,10 @@ def test_each_expert_is_handed_its_own_teachers(runtime):
     train, parts = parts_of(given, runtime)
     pretrain(given, runtime)
     distill(given, runtime)
+    trained = [cost.seconds for cost in runtime.costs if cost.stage == "pretrain"]
+    assert len(trained) == 2
+    recorded_with_set = training_set_of(given, runtime).cost["teacher_seconds"]
+    assert recorded_with_set == pytest.approx(sum(trained))
     held = trajectories_of(given, train, parts, runtime.store)
     assert list(held) == [0, 2]
     members = SyntheticSet.load(given.find(runtime.store, train)).members

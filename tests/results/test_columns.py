@@ -96,6 +96,7 @@ WRONG = {
     "width": ("0", "wide"),
     "train_seconds": ("", "-1", "nan"),
     "distill_seconds": ("soon",),
+    "teacher_seconds": ("late", "-1"),
     "peak_memory_mb": ("much",),
     "roster": ("",),
     "set_fingerprint": ("",),
@@ -125,7 +126,9 @@ def test_a_column_that_is_never_empty_must_be_there(table, column):
         {"accuracy_last": "nan"},
         {"accuracy_last": "0.0", "accuracy_best": "1.0"},
         {"ipc": "7+3"},
-        dict.fromkeys(("width", "distill_seed", "iterations", "distill_seconds", "lr"), ""),
+        dict.fromkeys(
+            ("width", "distill_seed", "iterations", "distill_seconds", "teacher_seconds", "lr"), ""
+        ),
         {"dcor2_unbiased": "-0.03"},
     ],
 )

@@ -8,6 +8,7 @@ from conftest_rows import NETWORKS, students, to_come
 from scipy.stats import t
 
 from moe_distill.errors import InputError
+from moe_distill.reports.spent import Spent, spent
 from moe_distill.results.aggregate import AVERAGE, accuracy_curve, aggregate
 from moe_distill.results.question import Question, to_frame
 
@@ -162,6 +163,33 @@ def test_points_along_an_axis_are_means_of_seeds_or_students(name, by):
     assert [p["x"] for p in found if p["line"] == found[0]["line"]] == sorted(
         p["x"] for p in found if p["line"] == found[0]["line"]
     )
+
+
+def test_sets_of_one_method_lie_on_one_line_along_what_they_cost():
+    worlds = [("dm10x1", "0.5", 10.0, 0.0), ("dm10x1", "1", 20.0, 0.0), ("idm10x1", "1", 30.0, 5.0)]
+    rows = []
+    for roster, length, made, taught in worlds:
+        for d in "01":
+            costs = {"distill_seconds": str(made + int(d)), "teacher_seconds": str(taught)}
+            where = {
+                "peak_memory_mb": "9.5",
+                "hardware": "CPU, AVX2, 2 threads",
+                "overrides": f"length={length}",
+                **costs,
+            }
+            rows += students(f"{roster} {length} {d}", (roster,), ("vgg11",), (d,), range(2), **where)
+    question = Question(axis="core_seconds", lines=["method", "length"])
+    points = curve(rows, question, "variant").to_dicts()
+    # Two threads; the mean of both seeds' sets.
+    assert [(p["line"], p["x"]) for p in points] == [("dm", 21.0), ("dm", 41.0), ("idm", 71.0)]
+    assert all(p["over"] == "2 distillation seeds" for p in points)
+    frame = to_frame(rows, question)
+    first = [float(r["accuracy_last"]) for r in rows[:4]]
+    assert spent(frame)[0] == Spent("dm 0.5", pytest.approx(statistics.mean(first)), 10.5, 0.0, 21.0, 9.5)
+    unknown = to_frame([{**r, "teacher_seconds": ""} for r in rows], question)
+    assert unknown["core_seconds"].null_count() == len(rows) and spent(unknown) == []
+    on_gpu = to_frame([{**r, "hardware": "NVIDIA H200, sm_90"} for r in rows[:2]], question)
+    assert on_gpu["core_seconds"].to_list() == [10.0, 10.0]
 
 
 def test_lines_along_an_axis_are_named_by_what_the_question_names():
