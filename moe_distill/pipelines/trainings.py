@@ -33,14 +33,14 @@ from moe_distill.training.recipe import Recipe
 
 
 class Training(Stage):
-    """A stage that trains networks on real data."""
+    """A stage that prepares distilling from real data: it trains networks, or passes images through them."""
 
     @abstractmethod
     def accuracies(self, runtime: Runtime) -> list[float | None]:
-        """Train what is missing; return each network's test accuracy, a fraction, or None if untested."""
+        """Make what is missing; return each network's test accuracy, a fraction, or None if untested."""
 
     def make(self, runtime: Runtime) -> list[StudentRow]:
-        """Train what is missing; leaves no rows."""
+        """Make what is missing; leaves no rows."""
         self.accuracies(runtime)
         return []
 
