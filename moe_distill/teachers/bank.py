@@ -21,7 +21,6 @@ from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.seeding import stream
-from moe_distill.store.identity import identity
 from moe_distill.store.store import Store
 from moe_distill.teachers.snapshots import draw_whole, load_weights
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
@@ -250,16 +249,11 @@ class Bank:
         """Return the bank from the store.
 
         Raises:
-            InputError: It was not computed yet, or is that of other settings.
+            InputError: It was not computed yet.
         """
-        settings = self.settings
-        folder = store.find(KIND, settings)
+        folder = store.find(KIND, self.settings)
         if folder is None:
             value = f"a bank of {self.spec.entries} entries that is not in {store.root}"
             command = "run the same command with pipeline=pretrain (or pipeline=full) first"
             raise InputError("method.targets", value, f"a bank computed before: {command}")
-        recorded, expected = store.manifest(folder)["identity"], identity(settings)
-        if differing := [name for name in expected if recorded.get(name) != expected[name]]:
-            allowed = "the folder that pipeline=pretrain wrote; remove it and run that again"
-            raise InputError("method.targets", f"{folder} (its {', '.join(differing)} differ)", allowed)
         return StoredBank(self.draws, folder / MEANS)

@@ -91,7 +91,7 @@ class Exact(RealSet):
         return images.double(), labels
 
 
-def test_parts_and_chunks_do_not_change_a_mean(real):
+def test_parts_and_chunks_do_not_change_a_mean(real, monkeypatch):
     exact = Exact(*(getattr(real, f.name) for f in dataclasses.fields(real)))
     plan, doubled, rows = draws_of(real).plans(0)[0], network(1).double(), torch.arange(47)
     whole = mean_features(doubled, exact, rows, plan)
@@ -102,6 +102,10 @@ def test_parts_and_chunks_do_not_change_a_mean(real):
     parts = [rows[:5], rows[5:30], rows[30:]]
     joined = sum(len(p) * mean_features(doubled, exact, p, plan) for p in parts) / 47
     torch.testing.assert_close(joined, whole, rtol=0, atol=1e-12)
+    sizes, inner = [], ConvNet.embed
+    monkeypatch.setattr(ConvNet, "embed", lambda self, x: sizes.append(len(x)) or inner(self, x))
+    mean_features(doubled, exact, rows, plan, 20)
+    assert sizes == [20, 20, 7]
 
 
 def test_some_images_are_others_in_every_entry_and_none_comes_twice(real):
