@@ -47,6 +47,8 @@ JOBS = [
     "experts=pooled_vgg method=dm",
     "experts=sequence method=dm",
     "method=tgdd model.numerics=bf16",
+    "method=tgdd method.targets=bank method.bank_entries=64",
+    "method=tgdd method.covariance=0.0244",
     "method=ncfm",
     "method=ccs",
     "method=dm partition=difficulty init=window",

@@ -134,6 +134,7 @@ class Expert(pl.LightningModule):
             # Once per device, since a subset copies its images.
             self._real = whole.subset(self.part)
         trajectories = self.resources.trajectories.get(self.number)
+        banks = self.resources.banks.get(self.number)
         return IterationContext(
             # Turns that this architecture has had: its networks age as they do without other architectures.
             -(-(iteration - turn) // turns),
@@ -146,6 +147,7 @@ class Expert(pl.LightningModule):
             self.resources.pretrained_on(self.number, device),
             turns,
             self.resources.matched_with(device),
+            banks[turn] if banks else None,
         )
 
     @property

@@ -16,6 +16,7 @@ from moe_distill.store.identity import describe, key
 from moe_distill.store.store import Store
 from moe_distill.store.tensor_files import load_whole
 from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.teachers.bank import Bank
 from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
 
 
@@ -46,6 +47,10 @@ def resources_of(plan: Distillation, real: RealSet, parts: Parts, store: Store) 
         seed=plan.seed,
         settings=describe(plan.settings(real, cache)),
         trajectories=trajectories_of(plan, real, parts, store),
+        banks={
+            number: [bank.load(store) for bank in banks]
+            for number, banks in expert_banks(plan, real, parts, cache).items()
+        },
         pretrained=pretrained,
         regulariser=plan.regulariser,
         schedule=plan.schedule,
@@ -76,6 +81,25 @@ def trajectories_of(
         seen = pool.seen(real, parts[number])
         loaded[number] = [pool.load(store, seen, network) for network in plan.networks_of(number)]
     return loaded
+
+
+def expert_banks(plan: Distillation, real: RealSet, parts: Parts, cache: Path) -> dict[int, list[Bank]]:
+    """Return, by expert number, the banks of each architecture of those that match stored means.
+
+    Args:
+        plan: The distillation.
+        real: All real training data.
+        parts: Each expert's images.
+        cache: Folder where downloaded data sets are kept.
+    """
+    banks = {}
+    for number, pool in started_pools(plan, real, cache).items():
+        bank = plan.roster.members[number].method().bank
+        if bank is not None:
+            seen, part = pool.seen(real, parts[number]), real.subset(parts[number])
+            networks = plan.networks_of(number)
+            banks[number] = [Bank(bank, pool, network, seen, part) for network in networks]
+    return banks
 
 
 def _earlier(plan: Distillation, real: RealSet, store: Store) -> list[SyntheticSet]:

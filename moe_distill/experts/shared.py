@@ -11,6 +11,7 @@ from moe_distill.experts.schedule import Schedule
 from moe_distill.methods.regularizers.base import Regulariser
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.teachers.bank import StoredBank
 from moe_distill.teachers.trajectories import Trajectories
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
@@ -29,6 +30,8 @@ class SharedResources:
         settings: Description of everything that affects the images, stored with the sets.
         trajectories: Teachers' trajectories by expert number, for methods that match them: those of each of
             the expert's architectures.
+        banks: Stored means of real images by expert number, for methods that match them: those of each of the
+            expert's architectures.
         pretrained: Pretrained networks by expert number and pool name.
         regulariser: A loss that every expert whose images move adds to its own, or None.
         regulariser_networks: The networks of each of the regulariser's pools.
@@ -45,6 +48,7 @@ class SharedResources:
     seed: int
     settings: dict[str, Any] = field(default_factory=dict)
     trajectories: Mapping[int, Sequence[Trajectories]] = field(default_factory=dict)
+    banks: Mapping[int, Sequence[StoredBank]] = field(default_factory=dict)
     pretrained: Pools = field(default_factory=dict)
     regulariser: Regulariser | None = None
     regulariser_networks: Sequence[Sequence[Network]] = ()

@@ -16,6 +16,7 @@ from moe_distill.methods.presets.rows import Presets, Settings, published_row
 from moe_distill.models.base import Network
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
+from moe_distill.teachers.bank import BankSpec, StoredBank
 from moe_distill.teachers.network_initializer import NetworkInitializer
 from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.teachers.recorded_networks import RecordedNetworks
@@ -52,6 +53,7 @@ class IterationContext:
         pretrained: Networks by pool name (:attr:`Method.all_pools`), frozen, in evaluation mode.
         turns: How many architectures take turns, each with a method of its own.
         earlier: Sets of the experts before, in a sequence that matches them together; they never move.
+        bank: The stored means of the expert's real images, for methods that match them.
     """
 
     iteration: int
@@ -64,6 +66,7 @@ class IterationContext:
     pretrained: Mapping[str, Sequence[Network]] = field(default_factory=dict)
     turns: int = 1
     earlier: Sequence[SyntheticSet] = ()
+    bank: StoredBank | None = None
 
     @property
     def matched(self) -> tuple[SyntheticSet, ...]:
@@ -102,6 +105,7 @@ class Method(ABC):
         learns_labels: Whether the set holds soft labels, either learned with the images or from a teacher.
         ema: Decay of the moving average of the images, updated after each iteration; None for no average.
         teachers: The pool whose trajectories it matches; None if it matches none.
+        bank: The bank of means under these teachers' snapshots that it reads; None if it reads none.
         pools: Pretrained networks that it needs, by the name under which it finds them in
             ``context.pretrained``. The initialiser's pool is added in :attr:`all_pools`.
         init: Initial images, if ``prepare`` uses it.
@@ -119,6 +123,7 @@ class Method(ABC):
     learns_labels: bool = False
     ema: float | None = None
     teachers: TrajectoryPool | None = None
+    bank: BankSpec | None = None
     # Read-only, because all methods share the default.
     pools: Mapping[str, PretrainedNetworks] = MappingProxyType({})
     # Static, or calling it through an instance would pass the method as an argument.
@@ -234,6 +239,10 @@ class Method(ABC):
             per_class: Real images per class in the expert's part.
         """
         return None if self.iterations else 0.0  # a selection has no iterations, so it costs nothing
+
+    def spared_passes(self, classes: int, per_class: int) -> float:
+        """Return the forward passes that the bank spares one iteration; arguments are those of the cost."""
+        return 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Return all state that the next iteration needs, except the images and the random stream."""

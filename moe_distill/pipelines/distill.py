@@ -24,6 +24,7 @@ from moe_distill.experts.distillation import KIND, RECORDED, Distillation
 from moe_distill.experts.loading import resources_of
 from moe_distill.experts.mixture import Mixture
 from moe_distill.models.base import Network
+from moe_distill.pipelines.bank import spared_passes
 from moe_distill.pipelines.needed import trainings_of
 from moe_distill.pipelines.stage import Missing, Pipeline, Stage, Work, require_one_round
 from moe_distill.results.known_rows import FinishedRows
@@ -94,7 +95,8 @@ class Distilling(Stage):
         if results.store.has(KIND, settings):
             return []
         name, work = f"distill {self.plan.roster}", Work.on(self.plan.network, self.train)
-        return [Missing(name, key(settings), work, self.plan.forward_passes(self.train))]
+        passes, spared = self.plan.forward_passes(self.train), spared_passes(self.plan, self.train)
+        return [Missing(name, key(settings), work, passes, spared_passes=spared)]
 
     def make(self, runtime: Runtime) -> list[StudentRow]:
         """Distil, unless that is done; leaves no rows."""

@@ -6,8 +6,10 @@ from moe_distill.data.partition.split import Parts, Stratified
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import within
 from moe_distill.experts.distillation import Distillation
-from moe_distill.experts.loading import started_pools
+from moe_distill.experts.loading import expert_banks, started_pools
 from moe_distill.experts.partitioning import is_ready
+from moe_distill.models.base import NetworkFactory
+from moe_distill.pipelines.bank import BankMaking
 from moe_distill.pipelines.trainings import PoolTraining, Training, TrajectoryTraining
 from moe_distill.pipelines.warm import WarmTraining
 from moe_distill.results.known_rows import FinishedRows
@@ -18,7 +20,7 @@ from moe_distill.teachers.pool import PretrainedNetworks
 
 
 def pretraining(plan: Distillation, results: FinishedRows) -> Iterator[Training]:
-    """Yield the trainings that a plan needs: networks of pools, φ among them, then trajectories.
+    """Yield the trainings that a plan needs: networks of pools, φ among them, then trajectories, then banks.
 
     Those that tell how difficult images are come before those of experts, whose images they may decide.
 
@@ -38,13 +40,28 @@ def pretraining(plan: Distillation, results: FinishedRows) -> Iterator[Training]
     # Experts that see the same images with the same settings share their teachers.
     stages: dict[str, TrajectoryTraining] = {}
     for number, pool in pools_by_expert.items():
-        seen, name = pool.seen(train, parts[number]), f"{plan.roster} expert {number + 1}"
-        networks = plan.networks_of(number)
-        for turn, network in enumerate(networks):
-            whose = f"{name} network {turn + 1}" if len(networks) > 1 else name
+        seen = pool.seen(train, parts[number])
+        for network, whose in _named(plan, number):
             stage = TrajectoryTraining(pool, whose, network, seen, test, plan, train)
             stages.setdefault(key([pool, seen.fingerprint, network]), stage)
     yield from stages.values()
+    yield from _bank_makings(plan, train, parts, results.store)
+
+
+def _named(plan: Distillation, number: int) -> list[tuple[NetworkFactory, str]]:
+    """Return an expert's architectures, each with what the expert is called when it is their turn."""
+    name, networks = f"{plan.roster} expert {number + 1}", plan.networks_of(number)
+    several = len(networks) > 1
+    return [(network, f"{name} network {n}" if several else name) for n, network in enumerate(networks, 1)]
+
+
+def _bank_makings(plan: Distillation, train: RealSet, parts: Parts, store: Store) -> list[BankMaking]:
+    """Return the banks that a plan needs, without duplicates: experts that see the same images share one."""
+    makings: dict[str, BankMaking] = {}
+    for number, banks in expert_banks(plan, train, parts, store.cache).items():
+        for bank, (_, whose) in zip(banks, _named(plan, number), strict=True):
+            makings.setdefault(key(bank.settings), BankMaking(bank, whose, plan, train))
+    return [*makings.values()]
 
 
 def trainings_of(plan: Distillation, results: FinishedRows) -> Iterator[Training]:

@@ -1,4 +1,4 @@
-"""Train the networks that features are taken from, and those whose trajectories are matched."""
+"""Train the networks that features are taken from and those that are matched under, and compute banks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Pretrain(Pipeline):
 def pretrain(plan: Distillation, runtime: Runtime) -> dict[str, float]:
     """Train the networks of the plan's pools, φ among them, and the teachers whose trajectories are matched.
 
-    Networks already in the store are left alone.
+    Then banks of real means under these are computed. What is already in the store is left alone.
 
     Returns:
         ``networks``: how many there are; ``accuracy``: their mean test accuracy, if there are any.

@@ -53,6 +53,8 @@ class Missing:
         forward_passes: How many images go forward, a backward pass counted as two; None if its method does
             not say.
         snapshots: How many times the network's weights are written, at 32 bits a weight.
+        spared_passes: Forward passes that it does not make because of banks of real means; for such a bank,
+            minus those that it takes.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Missing:
     work: Work
     forward_passes: float | None
     snapshots: int = 0
+    spared_passes: float = 0.0
 
 
 class Stage(ABC):

@@ -46,18 +46,18 @@ def recorded_cost(store: Store, folder: Path | None) -> RecordedCost:
 
 
 class Training(Stage):
-    """A stage that trains networks on real data."""
+    """A stage that prepares distilling from real data: it trains networks, or passes images through them."""
 
     @abstractmethod
     def accuracies(self, runtime: Runtime) -> list[float | None]:
-        """Train what is missing; return each network's test accuracy, a fraction, or None if untested."""
+        """Make what is missing; return each network's test accuracy, a fraction, or None if untested."""
 
     @abstractmethod
     def seconds(self, store: Store) -> float:
         """Return the time that the training took, once it is done, as recorded in the store."""
 
     def make(self, runtime: Runtime) -> list[StudentRow]:
-        """Train what is missing; leaves no rows."""
+        """Make what is missing; leaves no rows."""
         self.accuracies(runtime)
         return []
 

@@ -38,6 +38,8 @@ class Forecast:
         disk: Bytes that they need, except for sets and rows, which are small.
         unknown: Jobs without a forecast, one line each.
         busy: Number of jobs that have something left to do.
+        banks: Seconds that banks of real means take, if there are any to be computed.
+        spared: Seconds of real batches that banks take the place of.
     """
 
     names: dict[str, str]
@@ -45,6 +47,8 @@ class Forecast:
     disk: float
     unknown: list[str]
     busy: int
+    banks: float = 0.0
+    spared: float = 0.0
 
     @property
     def total(self) -> float:
@@ -61,6 +65,8 @@ class Forecast:
         without_estimate = [address for address, seconds in self.seconds.items() if seconds is None]
         unknown = [*self.unknown, *(f"not forecast: {self.names[a]}" for a in without_estimate)]
         lines += dict.fromkeys(unknown)  # each once
+        if self.banks:
+            lines.append(bank_line(self.banks, self.spared))
         if self.disk >= _LEAST_BYTES:
             lines.append(f"about {self.disk / 1e9:.1f} GB of disk for networks")
         if not self.busy:  # all there is, is not forecast
@@ -109,7 +115,11 @@ def forecast(jobs: Sequence[Job], accelerator: str, visible: str | None) -> Fore
     built = {kind for kind, pace in per_image.items() if pace is not None}
     written = [(part.snapshots, kind) for kind, part in parts.values() if part.snapshots and kind in built]
     sizes = {kind: 4 * weights(works[kind]) for _, kind in written}  # float32
-    return Forecast(names, seconds, sum(times * sizes[kind] for times, kind in written), unknown, busy)
+    disk = sum(times * sizes[kind] for times, kind in written)
+    # What banks save the jobs, and, below 0, what they take.
+    balance = [part.spared_passes * (per_image[kind] or 0.0) for kind, part in parts.values()]
+    banks, spared = -sum(s for s in balance if s < 0), sum(s for s in balance if s > 0)
+    return Forecast(names, seconds, disk, unknown, busy, banks, spared)
 
 
 def format_forecast(jobs: Sequence[Job], accelerator: str, visible: str | None, scale: str = "") -> str:
@@ -133,6 +143,22 @@ def format_forecast(jobs: Sequence[Job], accelerator: str, visible: str | None, 
             0, f"no GPU is seen here, without which this takes about {format_duration(coming.total)}{instead}"
         )
     return "\n".join(lines)
+
+
+def bank_line(taken: float, spared: float) -> str:
+    """Return the line that says whether banks of real means pay for the jobs that use them.
+
+    Args:
+        taken: Seconds that it takes to compute them.
+        spared: Seconds of real batches that they take the place of, in all jobs.
+
+    Example:
+        >>> bank_line(taken=1200.0, spared=300.0)
+        'the bank takes 20 min and spares 5 min of real batches: method.targets=batch is faster'
+    """
+    verdict = "it pays" if spared > taken else "method.targets=batch is faster"
+    durations = format_duration(taken), format_duration(spared)
+    return "the bank takes {} and spares {} of real batches: {}".format(*durations, verdict)
 
 
 def memory_line(jobs: Sequence[Job], accelerator: str) -> str:

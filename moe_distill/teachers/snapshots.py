@@ -46,7 +46,12 @@ def draw_epochs(rng: torch.Generator, teachers: int, last: int, window: int) -> 
         True
     """
     teacher, matching = draw_whole(rng, 0, teachers - 1), draw_whole(rng, 0, last)
-    return Epochs(teacher, matching, draw_whole(rng, matching, min(matching + window - 1, last)))
+    return Epochs(teacher, matching, draw_constraint(rng, matching, last, window))
+
+
+def draw_constraint(rng: torch.Generator, matching: int, last: int, window: int) -> int:
+    """Draw k, the epoch of the constraint, for a given j; arguments are those of :func:`draw_epochs`."""
+    return draw_whole(rng, matching, min(matching + window - 1, last))
 
 
 def draw_whole(rng: torch.Generator, least: int, most: int) -> int:
@@ -86,12 +91,30 @@ class SnapshotSource:
         """
         if self.kind == "interpolate":
             return self._between_first_and_last(trajectories, rng)
-        teacher, j, k = draw_epochs(rng, len(trajectories), self.epochs, self.window)
+        return self._at(trajectories, draw_epochs(rng, len(trajectories), self.epochs, self.window))
+
+    def after(
+        self, trajectories: Trajectories, teacher: int, matching: int, rng: torch.Generator
+    ) -> tuple[Network, Network]:
+        """Return the networks as :meth:`draw` does, for a teacher and an epoch j that were drawn before.
+
+        Args:
+            trajectories: The teachers'.
+            teacher: Number of the teacher.
+            matching: j, the epoch of the network to match features under.
+            rng: The expert's random stream, which draws k.
+        """
+        constraint = draw_constraint(rng, matching, self.epochs, self.window)
+        return self._at(trajectories, Epochs(teacher, matching, constraint))
+
+    def _at(self, trajectories: Trajectories, epochs: Epochs) -> tuple[Network, Network]:
+        """Return the two networks with the weights of their epochs."""
+        teacher, j, k = epochs
         matching, constraint = self._networks
-        _load(constraint, trajectories.snapshot(teacher, k))
+        load_weights(constraint, trajectories.snapshot(teacher, k))
         if j == k:
             return constraint, constraint
-        _load(matching, trajectories.snapshot(teacher, j))
+        load_weights(matching, trajectories.snapshot(teacher, j))
         return matching, constraint
 
     def _between_first_and_last(
@@ -101,11 +124,12 @@ class SnapshotSource:
         teacher, weight = draw_whole(rng, 0, len(trajectories) - 1), torch.rand((), generator=rng)
         first, last = (trajectories.snapshot(teacher, epoch) for epoch in (0, self.epochs))
         matching, constraint = self._networks
-        _load(matching, weight * first + (1 - weight) * last)
-        _load(constraint, last)
+        load_weights(matching, weight * first + (1 - weight) * last)
+        load_weights(constraint, last)
         return matching, constraint
 
 
-def _load(network: Network, weights_P: torch.Tensor) -> None:
+def load_weights(network: Network, weights_P: torch.Tensor) -> None:
+    """Replace the weights of a network by a snapshot, flat of shape (P,)."""
     parameters = [*network.parameters()]
     vector_to_parameters(weights_P.to(parameters[0]), parameters)

@@ -2,6 +2,8 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,6 +16,7 @@ from moe_distill.experts.shared import SharedResources
 from moe_distill.models.base import Network, NetworkFactory, build
 from moe_distill.models.convnet import ConvNet
 from moe_distill.seeding import stream
+from moe_distill.teachers.bank import BankDraws, StoredBank, entry_means
 from moe_distill.teachers.trajectories import Trajectories
 
 NETWORK = functools.partial(ConvNet, depth=2, width=0.25)
@@ -67,6 +70,25 @@ class Wandering:
         return start + 0.01 * epoch * torch.randn(start.shape, generator=stream(teacher, "way"))
 
 
+@dataclass(frozen=True, eq=False)
+class UnstoredBank(StoredBank):
+    """Stands in for a bank: the means of an entry are computed when it is drawn.
+
+    Attributes:
+        part: The expert's real images.
+        network: Builds the architecture of the stand-ins for teachers.
+    """
+
+    part: RealSet
+    network: NetworkFactory
+
+    def means(self, number: int) -> torch.Tensor:
+        """Return the means (C, D) of an entry, float32 on the CPU."""
+        shell = _network(self.part, stream(0, "shell"), self.network).eval()
+        teachers = cast(Trajectories, Wandering(self.part, self.network))
+        return entry_means(number, self.draws, teachers, shell, self.part)
+
+
 def resources(
     real: RealSet, seed: int = 0, networks: Sequence[NetworkFactory | None] = (None,)
 ) -> SharedResources:
@@ -100,7 +122,13 @@ def expert(
     """
     # A part, not all data: a method that looks outside it must be noticed.
     part = torch.arange(0, len(real), 2) if part is None else part
-    the_expert = Expert(0, spec, part, resources(real, seed, spec.networks))
+    shared = resources(real, seed, spec.networks)
+    if (bank := spec.method().bank) is not None:
+        seen = real.subset(part)
+        draws = BankDraws(bank, 2, 0, seen.fingerprint, len(real.classes), real.size)
+        banks = [UnstoredBank(draws, Path(), seen, network or NETWORK) for network in spec.networks]
+        shared = replace(shared, banks={0: banks})
+    the_expert = Expert(0, spec, part, shared)
     the_expert.start()
     return the_expert, the_expert.configure_optimizers()
 

@@ -60,6 +60,16 @@ class TestMethods(MethodConformance):
         )
 
 
+class TestBank(MethodConformance):
+    """TGDD with stored means of real images in place of batches."""
+
+    @pytest.fixture(params=[None, 4], ids=["all images", "some images"])
+    def spec(self, request, spec_of):
+        banked = {"targets": "bank", "bank_entries": 5, "per_class_images": request.param}
+        spec = spec_of("tgdd")
+        return replace(spec, method=functools.partial(spec.method, **banked))
+
+
 RANKED = ("el2n", "forgetting", "aum", "ccs")
 SELECTIONS = {"rded", *RANKED, *(f"{rule}{end}" for rule in RULES for end in ("", "_tiled"))}
 LEARNERS = [method for method in METHODS if method not in SELECTIONS]

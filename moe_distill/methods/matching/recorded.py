@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 
 from moe_distill.data.augmentation.dsa import Augmentation
-from moe_distill.errors import within
+from moe_distill.errors import InputError, within
 from moe_distill.methods.base import IterationContext
 from moe_distill.methods.matching.cells import CellMethod
 from moe_distill.models.base import Network
 from moe_distill.seeding import stream
+from moe_distill.teachers.bank import StoredBank
 from moe_distill.teachers.snapshots import SnapshotSource
 from moe_distill.teachers.trajectories import TrajectoryPool
 
@@ -63,6 +64,17 @@ class RecordedCellMethod(CellMethod):
         """Continue each class's epoch."""
         super().load_state_dict(state, context)
         self.use_shells(context)
+
+
+def bank_of(context: IterationContext) -> StoredBank:
+    """Return the stored means of the expert's real images.
+
+    Raises:
+        InputError: The run has not loaded any.
+    """
+    if context.bank is None:
+        raise InputError("method.targets", "bank", "a computed bank: run the same command with pipeline=full")
+    return context.bank
 
 
 def cross_entropy(
