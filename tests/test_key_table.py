@@ -48,6 +48,7 @@ JOBS = [
     "experts=sequence method=dm",
     "method=tgdd model.numerics=bf16",
     "method=ncfm",
+    "method=dm perturbation=gaussian real_sampling=kmeans schedule=linear ema=0.9",
     "method=ccs",
     "method=dm partition=difficulty init=window",
 ]

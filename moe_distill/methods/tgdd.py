@@ -13,7 +13,7 @@ import torch
 
 from moe_distill.data.augmentation.dsa import Augmentation
 from moe_distill.data.initialization import Initial
-from moe_distill.methods.base import Apply, IterationContext, squared_distance_of_means, teachers_of
+from moe_distill.methods.base import Apply, IterationContext, squared_distance_of_means
 from moe_distill.methods.matching.cells import some_of
 from moe_distill.methods.matching.recorded import RecordedCellMethod, cross_entropy
 from moe_distill.methods.presets.rows import Presets
@@ -55,6 +55,7 @@ class TGDD(RecordedCellMethod):
 
     presets: ClassVar[Presets] = PRESETS
     matches_union: ClassVar[bool] = True
+    perturbs: ClassVar[bool] = True
 
     # field() keeps these required: otherwise the class attributes of Method would become defaults.
     iterations: Count = field()
@@ -81,11 +82,11 @@ class TGDD(RecordedCellMethod):
         """Draw the networks, then take one step per class, or two with a separate constraint."""
         with torch.no_grad():
             context.syn.images.clamp_(0, 1)
-        matching_network, constraint_network = self.source.draw(teachers_of(context), context.rng)
+        matching_network, constraint_network = self.networks_to_match(context)
         classes = range(len(context.real.classes))
         matching, classification = context.syn.images.new_zeros(2)
         for c in classes:
-            pair = self.real_images(context, c), self._decoded(context, c)
+            pair = self.real_images(context, matching_network, c), self._decoded(context, c)
             real, synthetic = self.augmented(context, *pair)
             match, features = _match(matching_network, real, synthetic)
             loss = match

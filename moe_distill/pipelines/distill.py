@@ -21,6 +21,7 @@ from moe_distill.evaluation.columns import StudentRow
 from moe_distill.experts.callbacks import SaveSets, Snapshots, Threads
 from moe_distill.experts.coordinator import DiversityCoordinator
 from moe_distill.experts.distillation import KIND, RECORDED, Distillation
+from moe_distill.experts.forecast import forward_passes
 from moe_distill.experts.loading import resources_of
 from moe_distill.experts.mixture import Mixture
 from moe_distill.models.base import Network
@@ -93,7 +94,7 @@ class Distilling(Stage):
         if results.store.has(KIND, settings):
             return []
         name, work = f"distill {self.plan.roster}", Work.on(self.plan.network, self.train)
-        return [Missing(name, key(settings), work, self.plan.forward_passes(self.train))]
+        return [Missing(name, key(settings), work, forward_passes(self.plan, self.train))]
 
     def make(self, runtime: Runtime) -> list[StudentRow]:
         """Distil, unless that is done; leaves no rows."""

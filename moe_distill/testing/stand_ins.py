@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -88,7 +89,7 @@ def resources(
 
 
 def expert(
-    spec: ExpertSpec, real: RealSet, seed: int = 0, part: torch.Tensor | None = None
+    spec: ExpertSpec, real: RealSet, seed: int = 0, part: torch.Tensor | None = None, **options: Any
 ) -> tuple[Expert, Any]:
     """Return an expert with its initial images, and its optimiser; None if the images are not optimised.
 
@@ -97,10 +98,11 @@ def expert(
         real: All real data.
         seed: The run's seed.
         part: Indices of the images that it sees; None means every second one.
+        **options: Options of the run by their names in ``SharedResources``, such as ``schedule``.
     """
     # A part, not all data: a method that looks outside it must be noticed.
     part = torch.arange(0, len(real), 2) if part is None else part
-    the_expert = Expert(0, spec, part, resources(real, seed, spec.networks))
+    the_expert = Expert(0, spec, part, replace(resources(real, seed, spec.networks), **options))
     the_expert.start()
     return the_expert, the_expert.configure_optimizers()
 
@@ -119,7 +121,7 @@ def iterate(the_expert: Expert, optimizer: Any, begin: int, end: int) -> None:
 
 
 def distilled(
-    spec: ExpertSpec, real: RealSet, seed: int = 0, part: torch.Tensor | None = None
+    spec: ExpertSpec, real: RealSet, seed: int = 0, part: torch.Tensor | None = None, **options: Any
 ) -> tuple[Expert, torch.Tensor]:
     """Return an expert after three iterations, and the images it started from.
 
@@ -128,8 +130,9 @@ def distilled(
         real: All real data.
         seed: The run's seed.
         part: Indices of the images that it sees; None means every second one.
+        **options: Options of the run by their names in ``SharedResources``, such as ``schedule``.
     """
-    the_expert, optimizer = expert(spec, real, seed, part)
+    the_expert, optimizer = expert(spec, real, seed, part, **options)
     start = images(the_expert).clone()
     iterate(the_expert, optimizer, 0, 3)
     return the_expert, start
