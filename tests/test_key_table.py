@@ -50,6 +50,7 @@ JOBS = [
     "method=tgdd method.targets=bank method.bank_entries=64",
     "method=tgdd method.covariance=0.0244",
     "method=ncfm",
+    "method=dm perturbation=gaussian real_sampling=kmeans schedule=linear ema=0.9",
     "method=ccs",
     "method=dm partition=difficulty init=window",
 ]

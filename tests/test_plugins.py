@@ -177,6 +177,11 @@ WRONG = {
         "loss = 0",
         "self.n = getattr(self, 'n', 0) + 1; loss = self.n",
     ),
+    # ignores an option that it says it has
+    "test_options_that_it_says_it_has_decide_the_images": (
+        "    def __init__(self, iterations,",
+        "    perturbs = True\n\n    def __init__(self, iterations,",
+    ),
     # costs less for more images
     "test_costs_and_parameter_groups_agree_with_what_moves": ("3.0 * ipc", "-3.0 * ipc"),
     # fills every class with images of the first

@@ -19,7 +19,7 @@ from moe_distill.validation.misfits import (
 from moe_distill.validation.values import Text
 from moe_distill.validation.wording import no_such_field
 
-_MAY_BE_NULL = ("augment", "diversity", "regulariser", "schedule")
+_MAY_BE_NULL = ("augment", "diversity", "perturbation", "real_sampling", "regulariser", "schedule")
 # The groups at the top; whatever else stands there is a value.
 _NODES = (
     *(
@@ -40,6 +40,8 @@ _NODES = (
         "regulariser",
         "optimizer",
         "schedule",
+        "perturbation",
+        "real_sampling",
         "students",
         "recipe",
         "fusion",

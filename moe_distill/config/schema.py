@@ -130,6 +130,8 @@ class Config:
     regulariser: Any = None
     optimizer: Any = None
     schedule: Any = None
+    perturbation: Any = None
+    real_sampling: Any = None
     students: Any = None
     recipe: Any = None
     fusion: Any = None

@@ -74,6 +74,29 @@ def k_means(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
     return torch.tensor(chosen)
 
 
+def representatives(f_ND: torch.Tensor, n: int, rng: torch.Generator) -> torch.Tensor:
+    """Choose rows as :func:`k_means`, in less time: from one random start, in at most 100 rounds.
+
+    It is for selections that are made anew again and again.
+
+    Source: the real batches of DREAM (Liu et al., ICCV 2023, published code); there, one row may be chosen
+        for two centres.
+    """
+    from sklearn.cluster import KMeans  # see k_means
+
+    if n >= len(f_ND):
+        return torch.arange(len(f_ND))
+    f_ND = f_ND.double().cpu()
+    clusters = KMeans(n, init="random", n_init=1, max_iter=100, random_state=draw_seed(rng) % 2**32)
+    centres_KD = torch.from_numpy(clusters.fit(f_ND.numpy()).cluster_centers_)
+    chosen: list[int] = []
+    # All distances at once: one centre after another takes minutes for the features of a large class.
+    for distance_N in torch.cdist(centres_KD, f_ND):
+        distance_N[chosen] = float("inf")
+        chosen.append(int(distance_N.argmin()))
+    return torch.tensor(chosen)
+
+
 def _nearest(f_ND: torch.Tensor, point_D: torch.Tensor, chosen: Sequence[int]) -> int:
     """Return the row nearest to a point among those not chosen."""
     distance_N = _squared_distances(f_ND, point_D)

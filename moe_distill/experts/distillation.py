@@ -10,7 +10,7 @@ from moe_distill.data.partition.split import NoSplit, Partition, Parts
 from moe_distill.data.real_set import DataSource, RealSet
 from moe_distill.errors import FieldError, InputError, within
 from moe_distill.experts.coordinator import Diversity
-from moe_distill.experts.feasibility import check_learner, check_pools, smallest_classes
+from moe_distill.experts.feasibility import check_learner, check_options, check_pools, smallest_classes
 from moe_distill.experts.filling import kind_of
 from moe_distill.experts.partitioning import table_for
 from moe_distill.experts.roster import Roster
@@ -24,7 +24,9 @@ from moe_distill.seeding import stream
 from moe_distill.store.identity import key
 from moe_distill.store.store import Store
 from moe_distill.teachers.difficulty_partition import Difficulty
+from moe_distill.teachers.perturbation import Perturbation
 from moe_distill.teachers.pool import PretrainedNetworks
+from moe_distill.teachers.real_batches import RepresentativeSampling
 from moe_distill.teachers.recorded_networks import RecordedNetworks
 from moe_distill.teachers.trajectories import TrajectoryPool
 from moe_distill.validation.misfits import missing_parameter
@@ -52,6 +54,8 @@ class Distillation:
         regulariser: A loss added for each expert whose images move, or None.
         schedule: How the images' learning rates fall, or None.
         ema: Decay of a moving average of each expert's images, which is the set then; None: the method's.
+        perturbation: How the networks that images are matched under are perturbed, or None.
+        real_sampling: How real batches of a class are chosen; None for random ones.
     """
 
     data: DataSource
@@ -65,6 +69,8 @@ class Distillation:
     regulariser: Regulariser | None = None
     schedule: Schedule | None = None
     ema: Momentum | None = None
+    perturbation: Perturbation | None = None
+    real_sampling: RepresentativeSampling | None = None
 
     @property
     def learns(self) -> bool:
@@ -208,6 +214,8 @@ class Distillation:
             "conditioning": self.conditioning,
             "schedule": self.schedule if self.learns else None,
             "ema": self.ema if self.learns else None,
+            "perturbation": self.perturbation if self.learns else None,
+            "real_sampling": self.real_sampling if self.learns else None,
         }
         return {name: value for name, value in settings.items() if value is not None}
 
@@ -236,30 +244,10 @@ class Distillation:
                     pool.check(real, network)
         if self.learns:
             check_learner(self.network, self.roster, self.optimizer, real)
+            check_options(self.roster, self.perturbation, self.real_sampling)
         check_pools(self._pools_by_path, real)
         for recorded in self.recorded_pools:
             recorded.check(real)
-
-    def forward_passes(self, real: RealSet) -> float | None:
-        """Return the images sent forward by the whole distillation, counting a backward pass as two.
-
-        None if a method does not know its own number.
-        """
-        classes, total = len(real.classes), 0.0
-        per_class = len(real) // classes // len(self.numbers)
-        union = self.conditioning is not None and self.conditioning.union
-        for member in (self.roster.members[number] for number in self.numbers):
-            method = member.method()
-            matched = self.roster.budget if union else member.ipc
-            per_iteration = method.forward_passes(classes, matched, per_class)
-            if per_iteration is None:
-                return None
-            total += method.iterations * per_iteration
-            # Methods that move class by class add the regulariser once an iteration too: see Apply.
-            if self.effective_regulariser is not None and method.trainable:
-                decoded = classes * member.ipc * method.tiling.per_image
-                total += method.iterations * self.effective_regulariser.forward_passes(decoded, len(real))
-        return total
 
     def decoded(self, real: RealSet) -> int:
         """Return the number of decoded images in the set, which students are trained on."""

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -13,27 +13,17 @@ from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
 from moe_distill.experts.apply import Apply
 from moe_distill.experts.roster import ExpertSpec
-from moe_distill.experts.rotation import Balance, RotationState
+from moe_distill.experts.rotation import Balance
 from moe_distill.experts.schedule import set_rates
 from moe_distill.experts.shared import SharedResources
+from moe_distill.experts.state import ExpertState, restore, state_of
 from moe_distill.methods.base import IterationContext
 from moe_distill.models.base import Network, build
 from moe_distill.seeding import stream
 from moe_distill.synthetic.provenance import provenance_of
 from moe_distill.synthetic.synthetic_set import SyntheticSet
+from moe_distill.teachers.real_batches import ChosenBatches
 from moe_distill.training.trainer import ticks
-
-
-class ExpertState(TypedDict):
-    """Everything the next iteration of an expert depends on, except its optimiser."""
-
-    images: dict[str, torch.Tensor]
-    method: dict[str, Any]
-    rng: torch.Tensor
-    rng_regulariser: torch.Tensor
-    iteration: int
-    matching_norm: float
-    rotation: NotRequired[RotationState]
 
 
 class Expert(pl.LightningModule):
@@ -63,6 +53,9 @@ class Expert(pl.LightningModule):
         others = range(1, len(self.networks))
         self.rngs = [self.rng, *(stream(resources.seed, "expert", number, "turn", n) for n in others)]
         self.balance = Balance(spec.rotation.balance if spec.rotation else "none", len(self.networks))
+        sampling = resources.real_sampling
+        # One for each architecture, as each has images that represent a class to it.
+        self.chosen = [ChosenBatches(sampling) if sampling else None for _ in self.networks]
         self.regulariser = resources.regulariser if self.method.trainable else None
         # A separate stream: with a regulariser, the method still draws what it draws without one.
         self.rng_regulariser = stream(resources.seed, "regulariser", number)
@@ -104,6 +97,9 @@ class Expert(pl.LightningModule):
         per_class = len(self.part) // len(whole.classes)
         # A method that does not know its number counts as nothing.
         per_iteration = self.method.forward_passes(len(whole.classes), self.spec.ipc, per_class) or 0.0
+        if self.resources.real_sampling is not None:
+            sampling, batches = self.resources.real_sampling, self.method.class_batches
+            per_iteration += sampling.forward_passes(len(self.part), batches)
         if self.regulariser is not None:
             decoded = len(self.synthetic.images) * self.method.tiling.per_image
             per_iteration += self.regulariser.forward_passes(decoded, len(whole))
@@ -135,9 +131,10 @@ class Expert(pl.LightningModule):
             self._real = whole.subset(self.part)
         trajectories = self.resources.trajectories.get(self.number)
         banks = self.resources.banks.get(self.number)
+        # Turns that this architecture has had: its networks age as they do without other architectures.
+        turns_had = -(-(iteration - turn) // turns)
         return IterationContext(
-            # Turns that this architecture has had: its networks age as they do without other architectures.
-            -(-(iteration - turn) // turns),
+            turns_had,
             self.synthetic,
             self._real,
             whole,
@@ -147,6 +144,10 @@ class Expert(pl.LightningModule):
             self.resources.pretrained_on(self.number, device),
             turns,
             self.resources.matched_with(device),
+            self.resources.perturbation,
+            # By iteration, so that it needs no place in checkpoints.
+            stream(self.resources.seed, "options", self.number, turn, turns_had),
+            self.chosen[turn],
             banks[turn] if banks else None,
         )
 
@@ -259,36 +260,8 @@ class Expert(pl.LightningModule):
 
     def state(self) -> ExpertState:
         """Return everything the next iteration depends on, except the optimiser."""
-        state: ExpertState = {
-            "images": {k: v.detach().cpu() for k, v in self.synthetic.state_dict().items()},
-            "method": self.method.state_dict(),
-            "rng": self.rng.get_state(),
-            "rng_regulariser": self.rng_regulariser.get_state(),
-            "iteration": self.iteration,
-            "matching_norm": self.matching_norm,
-        }
-        # Only there, so that checkpoints of other experts are what they were before there were turns.
-        if self.spec.rotation is not None:
-            state["rotation"] = {
-                "methods": [method.state_dict() for method in self.methods[1:]],
-                "rngs": [rng.get_state() for rng in self.rngs[1:]],
-                "balance": self.balance.state_dict(),
-                "scalars": dict(self.last_scalars),
-            }
-        return state
+        return state_of(self)
 
     def take_state(self, state: ExpertState) -> None:
         """Restore what :meth:`state` returned."""
-        self.synthetic.load_state_dict(state["images"])
-        rotation = state.get("rotation")
-        methods = [state["method"], *(rotation["methods"] if rotation else ())]
-        for turn, (method, saved) in enumerate(zip(self.methods, methods, strict=True)):
-            method.load_state_dict(saved, self.context(state["iteration"], turn))
-        self.rng.set_state(state["rng"])
-        if rotation:
-            for rng, saved_rng in zip(self.rngs[1:], rotation["rngs"], strict=True):
-                rng.set_state(saved_rng)
-            self.balance.load_state_dict(rotation["balance"])
-            self.last_scalars = dict(rotation["scalars"])
-        self.rng_regulariser.set_state(state["rng_regulariser"])
-        self.iteration, self.matching_norm = state["iteration"], state["matching_norm"]
+        restore(self, state)

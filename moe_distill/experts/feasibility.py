@@ -10,7 +10,10 @@ from moe_distill.errors import InputError, within
 from moe_distill.experts.roster import Roster
 from moe_distill.experts.shared import OptimizerFactory
 from moe_distill.models.base import NetworkFactory, rehearse
+from moe_distill.store.identity import word_of
+from moe_distill.teachers.perturbation import Perturbation
 from moe_distill.teachers.pool import PretrainedNetworks
+from moe_distill.teachers.real_batches import RepresentativeSampling
 from moe_distill.training.recipe import check_optimizer
 
 
@@ -62,6 +65,32 @@ def check_learner(
                 rehearse(turn, **_shape(real))
     with within("optimizer"):
         check_optimizer(optimizer, takes_step=True)
+
+
+def check_options(
+    roster: Roster, perturbation: Perturbation | None, real_sampling: RepresentativeSampling | None
+) -> None:
+    """Refuse options of a run that one of its methods would ignore.
+
+    Args:
+        roster: The experts; options are nothing to those whose images never move.
+        perturbation: How the networks that are matched are perturbed, or None.
+        real_sampling: How real batches of a class are chosen; None for random ones.
+
+    Raises:
+        InputError: There is such an option.
+    """
+    for member in roster.members:
+        method = member.method()
+        if method.trainable and perturbation is not None and method.bank is not None:
+            allowed = "none with method.targets=bank, whose means are those of unperturbed networks"
+            raise InputError("perturbation", word_of(type(perturbation)), allowed)
+        if method.trainable and perturbation is not None and not method.perturbs:
+            allowed = f"none with method={member.name}, which does not match under context.to_match()"
+            raise InputError("perturbation", word_of(type(perturbation)), allowed)
+        if method.trainable and real_sampling is not None and not method.class_batches:
+            allowed = f"uniform with method={member.name}, whose settings draw no batches of a class"
+            raise InputError("real_sampling", word_of(type(real_sampling)), allowed)
 
 
 def check_pools(pools: Iterable[tuple[str, PretrainedNetworks]], real: RealSet) -> None:

@@ -55,6 +55,8 @@ def resources_of(plan: Distillation, real: RealSet, parts: Parts, store: Store) 
         regulariser=plan.regulariser,
         schedule=plan.schedule,
         ema=plan.ema,
+        perturbation=plan.perturbation,
+        real_sampling=plan.real_sampling,
         regulariser_networks=[loaded[key(pool)] for pool in plan.regulariser_pools],
         earlier=_earlier(plan, real, store),
         union=plan.conditioning is not None and plan.conditioning.union,

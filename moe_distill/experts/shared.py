@@ -12,6 +12,8 @@ from moe_distill.methods.regularizers.base import Regulariser
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.bank import StoredBank
+from moe_distill.teachers.perturbation import Perturbation
+from moe_distill.teachers.real_batches import RepresentativeSampling
 from moe_distill.teachers.trajectories import Trajectories
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
@@ -37,6 +39,8 @@ class SharedResources:
         regulariser_networks: The networks of each of the regulariser's pools.
         schedule: How the images' learning rates fall, or None.
         ema: Decay of the moving average of each expert's images; None for the method's.
+        perturbation: How the networks that are matched are perturbed, or None.
+        real_sampling: How real batches of a class are chosen; None for random ones.
         earlier: The sets of the experts before, in a sequence; they never move.
         union: Whether these are matched together with an expert's own images.
         warm: Weights that new networks start from, one of which is drawn for each; empty for fresh ones.
@@ -54,6 +58,8 @@ class SharedResources:
     regulariser_networks: Sequence[Sequence[Network]] = ()
     schedule: Schedule | None = None
     ema: float | None = None
+    perturbation: Perturbation | None = None
+    real_sampling: RepresentativeSampling | None = None
     earlier: Sequence[SyntheticSet] = ()
     union: bool = False
     warm: Sequence[Mapping[str, torch.Tensor]] = ()

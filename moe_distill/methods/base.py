@@ -1,10 +1,9 @@
 """The contract between a distillation method and the expert that runs it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -12,81 +11,20 @@ from moe_distill.data.initialization import Initial, needs_images, random_real
 from moe_distill.data.normalization import Space
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
+
+# The contract is one, so that all of it is imported from here.
+from moe_distill.methods.context import Apply as Apply
+from moe_distill.methods.context import IterationContext as IterationContext
+from moe_distill.methods.context import teachers_of as teachers_of
 from moe_distill.methods.presets.rows import Presets, Settings, published_row
-from moe_distill.models.base import Network
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.synthetic.tiling import Tiling
-from moe_distill.teachers.bank import BankSpec, StoredBank
+from moe_distill.teachers.bank import BankSpec
 from moe_distill.teachers.network_initializer import NetworkInitializer
 from moe_distill.teachers.pool import PretrainedNetworks
 from moe_distill.teachers.recorded_networks import RecordedNetworks
-from moe_distill.teachers.trajectories import Trajectories, TrajectoryPool
+from moe_distill.teachers.trajectories import TrajectoryPool
 from moe_distill.training.recipe import OptimizerFactory
-
-
-class Apply(Protocol):
-    """The only way a method moves its images: backward, extra gradient terms, optimiser step, zero_grad."""
-
-    def __call__(
-        self, loss: torch.Tensor | None = None, *, grads: Mapping[str, torch.Tensor] | None = None
-    ) -> torch.Tensor:
-        """Take one optimiser step on the set, with the gradient of ``loss`` or with ready-made ``grads``.
-
-        Args:
-            loss: A scalar to differentiate; None where ``grads`` are passed.
-            grads: Gradients by parameter name, each of its parameter's shape.
-        """
-
-
-@dataclass(frozen=True)
-class IterationContext:
-    """Everything a method may read in one iteration.
-
-    Attributes:
-        iteration: Index of the iteration, from 0; where architectures take turns, among those of this one.
-        syn: The expert's synthetic set.
-        real: The expert's part of the real data.
-        whole: All real data, for methods configured to train their networks on all of it.
-        new_network: Builds a network of the distilling architecture, initialised from the given generator.
-        rng: The expert's random stream.
-        trajectories: The teachers' trajectories, for methods that match them.
-        pretrained: Networks by pool name (:attr:`Method.all_pools`), frozen, in evaluation mode.
-        turns: How many architectures take turns, each with a method of its own.
-        earlier: Sets of the experts before, in a sequence that matches them together; they never move.
-        bank: The stored means of the expert's real images, for methods that match them.
-    """
-
-    iteration: int
-    syn: SyntheticSet
-    real: RealSet
-    whole: RealSet
-    new_network: Callable[[torch.Generator], Network]
-    rng: torch.Generator
-    trajectories: Trajectories | None = None
-    pretrained: Mapping[str, Sequence[Network]] = field(default_factory=dict)
-    turns: int = 1
-    earlier: Sequence[SyntheticSet] = ()
-    bank: StoredBank | None = None
-
-    @property
-    def matched(self) -> tuple[SyntheticSet, ...]:
-        """The sets that are matched with the real data as one: the expert's, and the earlier ones."""
-        return self.syn, *self.earlier
-
-    def synthetic_images(self, c: int) -> torch.Tensor:
-        """Return the decoded images of a class, those of the expert's set first; earlier ones never move."""
-        return torch.cat([synthetic.of_class(c) for synthetic in self.matched])
-
-
-def teachers_of(context: IterationContext) -> Trajectories:
-    """Return the trajectories of the expert's teachers.
-
-    Raises:
-        InputError: The run has not loaded any.
-    """
-    if context.trajectories is None:
-        raise InputError("method.teachers", None, "trajectories: run the same command with pipeline=full")
-    return context.trajectories
 
 
 class Method(ABC):
@@ -114,6 +52,7 @@ class Method(ABC):
         balance: How architectures that take turns are balanced, unless the roster sets it.
         matches_union: Whether it can match earlier sets together with its own (``context.matched``).
         moves_by_class: Whether each ``apply`` moves one class, so that an iteration takes one step per class.
+        perturbs: Whether it matches under ``context.to_match`` of its networks, as ``perturbation`` needs.
         presets: Published settings by data set, read by the configuration and by :meth:`published`.
         revision: Raise it when equal settings come to give other images: older sets are then not found.
     """
@@ -133,6 +72,7 @@ class Method(ABC):
     balance: ClassVar[Literal["none", "norm"]] = "norm"
     matches_union: ClassVar[bool] = False
     moves_by_class: ClassVar[bool] = False
+    perturbs: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
     row_by: ClassVar[Literal["budget", "own"]] = "own"
     presets: ClassVar[Presets] = {}
@@ -164,6 +104,11 @@ class Method(ABC):
                 raise InputError(name, number, "a whole number of at least 1")
         row_ipc = ipc * noe if cls.row_by == "budget" else ipc
         return published_row(cls.presets, data, normalisation, row_ipc)[1]
+
+    @property
+    def class_batches(self) -> int:
+        """Real batches of each class that an iteration takes by ``context.class_batch``."""
+        return 0
 
     @property
     def tiling(self) -> Tiling:

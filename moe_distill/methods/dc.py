@@ -50,6 +50,7 @@ class DC(Method):
 
     presets: ClassVar[Presets] = PRESETS
     matches_union: ClassVar[bool] = True
+    perturbs: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -69,6 +70,11 @@ class DC(Method):
         self.outer, self.inner, self.network_lr, self.network_batch = outer, inner, network_lr, network_batch
         self.distance, self.augment, self.init = distance, augment, init
 
+    @property
+    def class_batches(self) -> int:
+        """One for each matching."""
+        return self.outer
+
     def prepare(self, context: IterationContext) -> None:
         """Fill the initial images class by class."""
         ipc = context.syn.provenance.ipc
@@ -76,7 +82,7 @@ class DC(Method):
 
     def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
         """Move all images ``outer`` times under one network; return the mean loss of these steps."""
-        network = context.new_network(context.rng)
+        network = context.new_network_to_match(context.rng)
         optimizer = torch.optim.SGD(network.parameters(), self.network_lr)
         total = context.syn.images.new_zeros(())
         with global_seed(context.rng):  # dropout draws from the global generator
@@ -98,7 +104,7 @@ class DC(Method):
         weights = list(network.parameters())
         total = gradient.new_zeros(())
         for c in range(len(context.real.classes)):
-            real = context.real.class_batch(c, self.real_batch, context.rng)
+            real = context.class_batch(c, self.real_batch, network)
             synthetic = context.synthetic_images(c)
             if self.augment is not None:
                 # Siamese: the same transform on both sides, or its effect would count as distance.

@@ -46,6 +46,7 @@ class DM(Method):
 
     presets: ClassVar[Presets] = PRESETS
     matches_union: ClassVar[bool] = True
+    perturbs: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -59,6 +60,11 @@ class DM(Method):
         self.iterations, self.lr, self.momentum, self.real_batch = iterations, lr, momentum, real_batch
         self.augment, self.init = augment, init
 
+    @property
+    def class_batches(self) -> int:
+        """One for each class."""
+        return 1
+
     def prepare(self, context: IterationContext) -> None:
         """Fill the initial images class by class."""
         ipc = context.syn.provenance.ipc
@@ -67,17 +73,17 @@ class DM(Method):
     def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
         """Match every class under one fresh network, then move all images once."""
         # Weights need no gradient: only the images do. Train mode, as published, for batch norm.
-        network = context.new_network(context.rng).requires_grad_(False).train()
+        network = context.new_network_to_match(context.rng).requires_grad_(False).train()
         # A generator, so that class by class only one pair of batches is in memory.
-        pairs = (self._pair(context, c) for c in range(len(context.real.classes)))
+        pairs = (self._pair(context, network, c) for c in range(len(context.real.classes)))
         matched = _in_one_pass if normalises_over_batch(network) else _class_by_class
         loss, gradient = matched(network, pairs, context.syn.images)
         apply(grads={"images": gradient})
         return {"loss": loss}
 
-    def _pair(self, context: IterationContext, c: int) -> Pair:
+    def _pair(self, context: IterationContext, network: Network, c: int) -> Pair:
         """Return a real batch and the synthetic images of a class, augmented with the same draw."""
-        real = context.real.class_batch(c, self.real_batch, context.rng)
+        real = context.class_batch(c, self.real_batch, network)
         synthetic = context.synthetic_images(c)
         if self.augment is None:
             return real, synthetic

@@ -57,6 +57,7 @@ class IDC(CellMethod):
 
     presets: ClassVar[Presets] = PRESETS
     matches_union: ClassVar[bool] = True
+    perturbs: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class IDC(CellMethod):
     def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
         """Take one step per class, then train the network; replace it every ``renew_every`` iterations."""
         if context.iteration % self.source.renew_every == 0:
-            self.source.renew(context.new_network, context.rng)
+            self.source.renew(context.new_network_to_match, context.rng)
             with torch.no_grad():
                 context.syn.images.clamp_(0, 1)
         total = context.syn.images.new_zeros(())
@@ -97,7 +98,7 @@ class IDC(CellMethod):
         return {"loss": total}
 
     def _class_loss(self, context: IterationContext, network: Network, c: int) -> torch.Tensor:
-        real = self.real_images(context, c)
+        real = self.real_images(context, network, c)
         # Each set capped by itself, as SeqMatch does.
         batches = [self._class_batch(matched, c, context.rng) for matched in context.matched]
         synthetic = torch.cat(batches)

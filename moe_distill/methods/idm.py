@@ -44,6 +44,7 @@ class IDM(Method):
 
     presets: ClassVar[Presets] = PRESETS
     matches_union: ClassVar[bool] = True
+    perturbs: ClassVar[bool] = True
     row_by: ClassVar[Literal["budget", "own"]] = "budget"
     moves_by_class: ClassVar[bool] = True
 
@@ -80,6 +81,11 @@ class IDM(Method):
         if self.factor > real.size:
             raise FieldError("factor", self.factor, f"at most {real.size}, the side of an image in pixels")
 
+    @property
+    def class_batches(self) -> int:
+        """One for each class."""
+        return 1
+
     def prepare(self, context: IterationContext) -> None:
         """Fill every tile with another real image, shrunk, and fill the queue."""
         fill_by_class(context.syn, lambda c: self._collages(context, c))
@@ -98,9 +104,10 @@ class IDM(Method):
         network, accuracy = self.queue.draw(context.rng)
         # Frozen and in evaluation mode for matching only: the queue trains it.
         network.eval().requires_grad_(False)
+        matching_network = context.to_match(network)
         matching, classification = context.syn.images.new_zeros(2)
         for c in range(len(context.real.classes)):
-            match, ce = self._class_loss(context, network, c)
+            match, ce = self._class_loss(context, matching_network, c)
             # The accuracy counts in percent, as in the published code, so λ is the published number.
             apply(match + self.ce_weight * 100 * accuracy * ce)
             matching += match.detach()
@@ -114,7 +121,7 @@ class IDM(Method):
         self, context: IterationContext, network: Network, c: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the matching loss and the cross-entropy of one class's synthetic images."""
-        real = context.real.class_batch(c, self.real_batch, context.rng)
+        real = context.class_batch(c, self.real_batch, network)
         synthetic = context.synthetic_images(c)
         if self.augment is not None:
             plan = self.augment.draw(context.rng, 1, real.shape[-1], shared=True)

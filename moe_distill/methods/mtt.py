@@ -66,6 +66,7 @@ class MTT(Method):
     presets: ClassVar[Presets] = PRESETS
     # The loss is relative to the teacher's way, and so of one size for all architectures.
     balance: ClassVar[Literal["none", "norm"]] = "none"
+    perturbs: ClassVar[bool] = True
 
     # field() keeps these required: otherwise the class attributes of Method would become defaults.
     iterations: Count = field()
@@ -96,6 +97,7 @@ class MTT(Method):
             self.teachers = self.teachers()  # type: ignore[assignment]
         self._order: list[int] = []
         self._network: FlatNetwork | None = None
+        self._shapes: list[torch.Size] = []
 
     @property
     def epochs_needed(self) -> int:
@@ -147,9 +149,10 @@ class MTT(Method):
         target = teachers.snapshot(teacher, epoch + self.teacher_epochs).to(images)
         rate = learned_rate(context.syn).detach()
         steps = self._steps(len(images), images, rng)
-        return Problem(
-            self.network(context), start, target, images, targets_NC, rate, steps, self.micro_batch
-        )
+        network, moved = self.network(context), start
+        if context.perturbation is not None:
+            moved = context.perturbation.near(start, target, self._shapes, context.options_rng)
+        return Problem(network, moved, target, images, targets_NC, rate, steps, self.micro_batch, start)
 
     def _steps(self, count: int, images: torch.Tensor, rng: torch.Generator) -> list[Step]:
         """Draw the student's mini-batches and their augmentation, all before the first step."""
@@ -166,7 +169,9 @@ class MTT(Method):
         """Return the distilling architecture as a function of flat weights."""
         if self._network is None:
             # A constant seed: drawing from the expert's stream would change all that is drawn after it.
-            self._network = flat_call(context.new_network(stream(0, "a shell whose weights nobody uses")))
+            shell = context.new_network(stream(0, "a shell whose weights nobody uses"))
+            self._network = flat_call(shell)
+            self._shapes = [weight.shape for weight in shell.parameters()]
         return self._network
 
     def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:

@@ -15,12 +15,13 @@ import torch
 from moe_distill.data.augmentation.dsa import Augmentation
 from moe_distill.data.initialization import Initial
 from moe_distill.errors import FieldError
-from moe_distill.methods.base import Apply, IterationContext, teachers_of
+from moe_distill.methods.base import Apply, IterationContext
 from moe_distill.methods.matching.characteristic import characteristic_distance, unit_rows
 from moe_distill.methods.matching.frequencies import PER_SCALE, Draws, LearnedFrequencies, normal
 from moe_distill.methods.matching.recorded import RecordedCellMethod, cross_entropy
 from moe_distill.methods.presets.ncfm import PRESETS
 from moe_distill.methods.presets.rows import Presets
+from moe_distill.models.base import Network
 from moe_distill.seeding import stream
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.snapshots import SnapshotSource
@@ -66,6 +67,7 @@ class NCFM(RecordedCellMethod):
 
     presets: ClassVar[Presets] = PRESETS
     matches_union: ClassVar[bool] = True
+    perturbs: ClassVar[bool] = True
 
     # field() keeps these required: otherwise the class attributes of Method would become defaults.
     iterations: Count = field()
@@ -101,6 +103,11 @@ class NCFM(RecordedCellMethod):
         self.source = SnapshotSource("interpolate", self.teacher_epochs, window=1)
         self._learned: LearnedFrequencies | None = None
 
+    @property
+    def class_batches(self) -> int:
+        """One for each class, unless it always takes the same images."""
+        return 1 if self.real_choice == "random" else 0
+
     def prepare(self, context: IterationContext) -> None:
         """Fill every cell with another real image of its class, shrunk."""
         super().prepare(context)
@@ -115,11 +122,12 @@ class NCFM(RecordedCellMethod):
         """Draw a teacher, then take a step of matching for every class, then one of calibration."""
         with torch.no_grad():
             context.syn.images.clamp_(0, 1)
-        matching_network, trained_network = self.source.draw(teachers_of(context), context.rng)
+        matching_network, trained_network = self.networks_to_match(context)
         classes = range(len(context.real.classes))
         matching, classification = context.syn.images.new_zeros(2)
         for c in classes:
-            real, synthetic = self.augmented(context, self._real(context, c), self._decoded(context, c))
+            pair = self._real(context, matching_network, c), self._decoded(context, c)
+            real, synthetic = self.augmented(context, *pair)
             with torch.no_grad():
                 real_ND = unit_rows(matching_network.embed(real))
             synthetic_MD = unit_rows(matching_network.embed(synthetic))
@@ -134,10 +142,10 @@ class NCFM(RecordedCellMethod):
                 classification += ce.detach() / len(classes)
         return {"loss": matching, "ce": classification}
 
-    def _real(self, context: IterationContext, c: int) -> torch.Tensor:
+    def _real(self, context: IterationContext, network: Network, c: int) -> torch.Tensor:
         """Return a class's real batch, standardised: the next of its epoch, or always its first images."""
         if self.real_choice == "random":
-            return self.real_images(context, c)
+            return self.real_images(context, network, c)
         return context.real.at(context.real.class_indices(c)[: self.real_batch])[0]
 
     def _decoded(self, context: IterationContext, c: int) -> torch.Tensor:

@@ -68,6 +68,7 @@ class TGDD(RecordedCellMethod):
 
     presets: ClassVar[Presets] = PRESETS
     matches_union: ClassVar[bool] = True
+    perturbs: ClassVar[bool] = True
 
     # field() keeps these required: otherwise the class attributes of Method would become defaults.
     iterations: Count = field()
@@ -117,6 +118,11 @@ class TGDD(RecordedCellMethod):
             raise FieldError("targets", self.targets, allowed)
         return BankSpec(self.bank_entries, self.teacher_epochs, self.augment, self.per_class_images)
 
+    @property
+    def class_batches(self) -> int:
+        """One for each class, unless stored means take their place."""
+        return 0 if self.targets == "bank" else 1
+
     def require_images(self, ipc: int, fewest: int) -> None:
         """Reject an ipc with too few real images, or with single images where covariances are compared."""
         super().require_images(ipc, fewest)
@@ -153,18 +159,17 @@ class TGDD(RecordedCellMethod):
 
     def _drawn(self, context: IterationContext) -> tuple[Entry | None, Network, Network]:
         """Return the bank's entry of an iteration, if there is a bank, and the two networks."""
-        trajectories = teachers_of(context)
         if self.bank is None:
-            return None, *self.source.draw(trajectories, context.rng)
+            return None, *self.networks_to_match(context)
         entry = bank_of(context).draw(context.rng)
-        return entry, *self.source.after(trajectories, entry.teacher, entry.epoch, context.rng)
+        return entry, *self.source.after(teachers_of(context), entry.teacher, entry.epoch, context.rng)
 
     def _target(
         self, context: IterationContext, network: Network, entry: Entry | None, c: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return features of real images of a class, or one row with their mean, and synthetic images."""
         if entry is None:
-            pair = self.real_images(context, c), self._decoded(context, c)
+            pair = self.real_images(context, network, c), self._decoded(context, c)
             real, synthetic = self.augmented(context, *pair)
             with torch.no_grad():
                 return network.embed(real), synthetic

@@ -21,6 +21,7 @@ from moe_distill.evaluation.columns import StudentRow
 from moe_distill.experts.callbacks import SaveSets, Snapshots, Threads
 from moe_distill.experts.coordinator import DiversityCoordinator
 from moe_distill.experts.distillation import KIND, RECORDED, Distillation
+from moe_distill.experts.forecast import forward_passes
 from moe_distill.experts.loading import resources_of
 from moe_distill.experts.mixture import Mixture
 from moe_distill.models.base import Network
@@ -95,7 +96,7 @@ class Distilling(Stage):
         if results.store.has(KIND, settings):
             return []
         name, work = f"distill {self.plan.roster}", Work.on(self.plan.network, self.train)
-        passes, spared = self.plan.forward_passes(self.train), spared_passes(self.plan, self.train)
+        passes, spared = forward_passes(self.plan, self.train), spared_passes(self.plan, self.train)
         return [Missing(name, key(settings), work, passes, spared_passes=spared)]
 
     def make(self, runtime: Runtime) -> list[StudentRow]:

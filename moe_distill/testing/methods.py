@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -18,6 +18,8 @@ from moe_distill.experts.expert import Expert
 from moe_distill.experts.filling import MethodFactory
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.methods.base import Method
+from moe_distill.teachers.perturbation import Perturbation
+from moe_distill.teachers.real_batches import RepresentativeSampling
 from moe_distill.testing.stand_ins import OWNER, distilled, expert, images, iterate, noise_set
 
 
@@ -28,10 +30,12 @@ class MethodConformance:
         method: The method's class, or a ``functools.partial`` of it with its settings.
         ipc: Stored images per class, at most 10.
         shapes: Channels and side length, in pixels, of the images on which decoding is tested.
+        real_batch: The parameter of the method that is the size of a class's real batch, if it has one.
     """
 
     method: ClassVar[MethodFactory | type[Method]]
     ipc: ClassVar[int] = 2
+    real_batch: ClassVar[str] = "real_batch"
     shapes: ClassVar[Sequence[tuple[int, int]]] = ((1, 8), (3, 8), (1, 9), (3, 12), (1, 28), (3, 28))
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
@@ -100,8 +104,26 @@ class MethodConformance:
         self, spec: ExpertSpec, real: RealSet, tmp_path: Path
     ) -> None:
         """The saved state contains everything that the next iteration depends on."""
-        whole, _ = distilled(spec, real)
-        stopped, optimizer = expert(spec, real)
+        self._require_resumable(spec, real, tmp_path)
+
+    def test_options_that_it_says_it_has_decide_the_images(self, spec: ExpertSpec, tmp_path: Path) -> None:
+        """Its networks are perturbed and its real batches chosen, also after an interruption."""
+        real, method = noise_set(3, 12), spec.method()
+        options: dict[str, Any] = {}
+        if method.perturbs:
+            options["perturbation"] = Perturbation(0.3, 0.5)
+        if method.class_batches:
+            # Two images of a class with ten, so that there is a choice; the interruption cuts the interval.
+            spec = replace(spec, method=functools.partial(spec.method, **{self.real_batch: 2}))
+            options["real_sampling"] = RepresentativeSampling(interval=4)
+        plain = images(distilled(spec, real)[0])
+        for name, option in options.items():
+            assert not torch.equal(images(distilled(spec, real, **{name: option})[0]), plain), name
+        self._require_resumable(spec, real, tmp_path, **options)
+
+    def _require_resumable(self, spec: ExpertSpec, real: RealSet, tmp_path: Path, **options: Any) -> None:
+        whole, _ = distilled(spec, real, **options)
+        stopped, optimizer = expert(spec, real, **options)
         iterate(stopped, optimizer, 0, 2)
         torch.save((stopped.state(), optimizer and optimizer.state_dict()), tmp_path / "state")
         # As checkpoints are read: nothing but tensors and plain values may be in the state.

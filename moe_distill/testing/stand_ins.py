@@ -110,7 +110,7 @@ def resources(
 
 
 def expert(
-    spec: ExpertSpec, real: RealSet, seed: int = 0, part: torch.Tensor | None = None
+    spec: ExpertSpec, real: RealSet, seed: int = 0, part: torch.Tensor | None = None, **options: Any
 ) -> tuple[Expert, Any]:
     """Return an expert with its initial images, and its optimiser; None if the images are not optimised.
 
@@ -119,10 +119,11 @@ def expert(
         real: All real data.
         seed: The run's seed.
         part: Indices of the images that it sees; None means every second one.
+        **options: Options of the run by their names in ``SharedResources``, such as ``schedule``.
     """
     # A part, not all data: a method that looks outside it must be noticed.
     part = torch.arange(0, len(real), 2) if part is None else part
-    shared = resources(real, seed, spec.networks)
+    shared = replace(resources(real, seed, spec.networks), **options)
     if (bank := spec.method().bank) is not None:
         seen = real.subset(part)
         draws = BankDraws(bank, 2, 0, seen.fingerprint, len(real.classes), real.size)
@@ -147,7 +148,7 @@ def iterate(the_expert: Expert, optimizer: Any, begin: int, end: int) -> None:
 
 
 def distilled(
-    spec: ExpertSpec, real: RealSet, seed: int = 0, part: torch.Tensor | None = None
+    spec: ExpertSpec, real: RealSet, seed: int = 0, part: torch.Tensor | None = None, **options: Any
 ) -> tuple[Expert, torch.Tensor]:
     """Return an expert after three iterations, and the images it started from.
 
@@ -156,8 +157,9 @@ def distilled(
         real: All real data.
         seed: The run's seed.
         part: Indices of the images that it sees; None means every second one.
+        **options: Options of the run by their names in ``SharedResources``, such as ``schedule``.
     """
-    the_expert, optimizer = expert(spec, real, seed, part)
+    the_expert, optimizer = expert(spec, real, seed, part, **options)
     start = images(the_expert).clone()
     iterate(the_expert, optimizer, 0, 3)
     return the_expert, start

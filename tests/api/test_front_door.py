@@ -48,6 +48,18 @@ def test_what_a_notebook_makes_the_command_line_finds_and_the_other_way_round(
     assert (made(store, "set"), made(store, "result")) == before
 
 
+def test_options_of_matching_are_keywords(digits, usual, called, tmp_path):
+    train, _ = digits
+    options = {"perturbation": "gaussian", "real_sampling": "kmeans", "schedule": "linear"}
+    alike = {"method": "dm", "ipc": 2, "noe": 2, "diversity": "none"}
+    sets = [md.distill(train, **alike, **more, **usual) for more in ({}, options)]
+    assert sets[0].key != sets[1].key
+    assert not torch.equal(*(one.members[0].images for one in sets))
+    before = made(tmp_path / "store", "set")
+    words = [f"{name}={word}" for name, word in {**alike, **options}.items()]
+    assert called(*words, "pipeline=distill")[0] == 0 and made(tmp_path / "store", "set") == before
+
+
 def test_parts_of_ones_own_in_place_of_names(digits, usual):
     train, test = digits
     synthetic = md.distill(

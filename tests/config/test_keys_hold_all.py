@@ -19,6 +19,7 @@ from moe_distill.store.identity import key
 JOBS = [
     ("method=mtt", "recipe.lr=0.5"),
     ("method=dm", "regulariser=clom", "init=herding"),
+    ("method=dm", "perturbation=gaussian", "real_sampling=kmeans", "schedule=linear"),
     *(
         pytest.param(job, marks=pytest.mark.slow)
         for job in (

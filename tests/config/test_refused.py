@@ -51,6 +51,17 @@ COMPOSED = [
     ),
     (["experts=listed"], "recipe=???: must be chosen"),
     (["experts=dm_idm", "recipe=dsa", "split=10x1"], "experts=2 members with 20 images per class: a roster"),
+    (["perturbation=foo"], "perturbation=foo: one of gaussian, none"),
+    (["perturbation.low=0.02"], "perturbation=null: one of gaussian, none"),
+    (
+        ["perturbation=gaussian", "perturbation.low=0.5"],
+        "perturbation.low=0.5: at most high=0.09",
+    ),
+    (["real_sampling=random"], "real_sampling=random: one of kmeans, uniform"),
+    (
+        ["real_sampling=kmeans", "real_sampling.interval=0"],
+        "real_sampling.interval=0: a whole number of at least 1",
+    ),
     (["data=folder", "data.root=http://x"], "data.root=http://x: a folder of this machine, or null"),
 ]
 

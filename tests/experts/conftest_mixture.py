@@ -76,10 +76,12 @@ def real() -> RealSet:
     return real_images()
 
 
-def mixture(members: list[ExpertSpec], seed: int = 0) -> Mixture:
+def mixture(members: list[ExpertSpec], seed: int = 0, **options: object) -> Mixture:
     whole = real_images()
     parts = Stratified().split(whole, len(members), stream(seed, "partition"))
-    return Mixture(Roster(tuple(members)), parts, SharedResources(whole, NETWORK, torch.optim.SGD, seed))
+    return Mixture(
+        Roster(tuple(members)), parts, SharedResources(whole, NETWORK, torch.optim.SGD, seed, **options)
+    )
 
 
 def phi(count: int = 2) -> FeaturePool:
@@ -115,6 +117,7 @@ def run(tmp_path: Path) -> Callable[..., list[SyntheticSet]]:
         processes: int = 1,
         callbacks: tuple[pl.Callback, ...] = (),
         seed: int = 0,
+        **options: object,
     ) -> list[SyntheticSet]:
         work, out = tmp_path / name / "work", tmp_path / name / "out"
         for folder in (work, out):
@@ -122,7 +125,7 @@ def run(tmp_path: Path) -> Callable[..., list[SyntheticSet]]:
         own = [Threads(1), SaveSets(out)]
         own += [DiversityCoordinator(diversity, phi(), seed)] if diversity else []
         fit(
-            mixture(members, seed),
+            mixture(members, seed, **options),
             trainer(processes),
             work,
             name,

@@ -11,7 +11,12 @@ from moe_distill.errors import InputError
 from moe_distill.experts.expert import Expert
 from moe_distill.methods.dm import DM
 from moe_distill.methods.idm import IDM
+from moe_distill.teachers.perturbation import Perturbation
+from moe_distill.teachers.real_batches import RepresentativeSampling
 from moe_distill.training.trainer import fit, read_curves
+
+# Chosen anew after every seventh batch, so that a checkpoint after the tenth comes with batches in use.
+OPTIONS = {"perturbation": Perturbation(), "real_sampling": RepresentativeSampling(interval=7)}
 
 
 def same(a, b) -> bool:
@@ -83,6 +88,26 @@ def test_saved_on_two_processes_and_resumed_on_one(run, tmp_path: Path):
         run(members, term(), name="moved", processes=2, callbacks=(StopAt(12),))
     assert (tmp_path / "moved" / "work" / "last.ckpt").is_file()
     assert same(whole, run(members, term(), name="moved", processes=1))
+
+
+def test_options_of_matching_survive_an_interruption(run, tmp_path: Path):
+    members = [idm(iterations=14), dm(iterations=14)]
+    whole = run(members, term(), name="whole", **OPTIONS)
+    assert not same(whole, run(members, term(), name="plain"))
+    with pytest.raises(SystemExit):
+        run(members, term(), name="cut", callbacks=(StopAt(12),), **OPTIONS)
+    assert (tmp_path / "cut" / "work" / "last.ckpt").is_file()
+    assert same(whole, run(members, term(), name="cut", **OPTIONS))
+
+
+@pytest.mark.slow
+def test_options_of_matching_are_the_same_on_two_processes_and_after_moving_to_one(run):
+    members = [idm(iterations=14), dm(iterations=14)]
+    whole = run(members, term(), name="whole", **OPTIONS)
+    assert same(whole, run(members, term(), name="two", processes=2, **OPTIONS))
+    with pytest.raises(BaseException, match=r"interrupted|exit"):
+        run(members, term(), name="moved", processes=2, callbacks=(StopAt(12),), **OPTIONS)
+    assert same(whole, run(members, term(), name="moved", processes=1, **OPTIONS))
 
 
 @pytest.mark.slow

@@ -91,6 +91,7 @@ class TestTurns:
         promises = MethodConformance()
         promises.test_an_interrupted_expert_goes_on_bit_for_bit(spec, noise_set(3, 12), tmp_path)
         promises.test_the_seed_alone_decides_the_images(spec, noise_set(3, 12))
+        promises.test_options_that_it_says_it_has_decide_the_images(spec, tmp_path)
 
     def test_each_network_decides_images(self, spec_of, method):
         real = noise_set(3, 12)

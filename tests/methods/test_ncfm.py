@@ -173,7 +173,7 @@ def test_the_first_images_of_a_class_are_always_the_same_and_random_ones_are_not
         method = ncfm(real_choice=choice)
         context = started(method, round_of)
         first = context.real.at(context.real.class_indices(1)[:4])[0]
-        batches = [method._real(context, 1) for _ in range(5)]
+        batches = [method._real(context, context.new_network(stream(0, "x")), 1) for _ in range(5)]
         # An epoch of 20 images is five batches of four.
         assert len(torch.cat(batches).flatten(1).unique(dim=0)) == (4 if choice == "first" else 20)
         assert all(torch.equal(batch, first) for batch in batches) == (choice == "first")

@@ -13,6 +13,7 @@ from conftest_pretraining import NETWORK, SGD, Data, plan
 from moe_distill.data.initialization import random_real
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
+from moe_distill.experts.forecast import forward_passes
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.methods.coreset import Random
 from moe_distill.methods.dm import DM
@@ -211,7 +212,7 @@ def test_the_forecast_counts_networks_and_the_term(runtime):
     ]
     assert [s.forward_passes for s in stages] == [3.0 * 3 * 24] * 2
     real, _ = Data().load(None)
-    assert given.forward_passes(real) - plan(MEMBER).forward_passes(real) == 2 * (3 * 3 + len(real))
+    assert forward_passes(given, real) - forward_passes(plan(MEMBER), real) == 2 * (3 * 3 + len(real))
     pretrain(given, runtime)
     assert not [
         s

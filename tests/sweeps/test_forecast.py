@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from moe_distill.config.folders import conf_dir
 from moe_distill.context.run_context import Runtime
 from moe_distill.errors import InputError
+from moe_distill.experts.forecast import forward_passes
 from moe_distill.methods.base import Method
 from moe_distill.models.base import build
 from moe_distill.pipelines.stage import Work
@@ -62,7 +63,7 @@ def test_the_work_is_what_counting_forward_passes_gives(suite):
     train, test = plan.data.load(suite.store)
     # Two experts × 3 iterations × 10 classes × (real images forward, 5 synthetic forward and backward).
     per_expert = len(train) // 10 // 2
-    assert plan.forward_passes(train) == 2 * 3 * 10 * (min(256, per_expert) + 3 * 5)
+    assert forward_passes(plan, train) == 2 * 3 * 10 * (min(256, per_expert) + 3 * 5)
     # An epoch more than asked (the published loop is inclusive), 100 images thrice each, tested once.
     assert protocol.recipe.forward_passes(plan.decoded(train), len(test), 2) == 2 * (3 * 2 * 100 + len(test))
 

@@ -13,6 +13,7 @@ from moe_distill.data.real_set import RealSet
 from moe_distill.data.shuffled_epochs import ShuffledEpochs
 from moe_distill.errors import FieldError
 from moe_distill.methods.base import IterationContext, Method, fill_by_class
+from moe_distill.models.base import Network
 from moe_distill.synthetic.tiling import Tiling
 
 SMALLEST_CELL = 4  # pixels per side
@@ -51,6 +52,11 @@ class CellMethod(Method):
             allowed = f"1 to {most}, so that cells of {real.size}-pixel images have 4 pixels per side"
             raise FieldError("factor", self.factor, allowed)
 
+    @property
+    def class_batches(self) -> int:
+        """One for each class."""
+        return 1
+
     def prepare(self, context: IterationContext) -> None:
         """Fill every cell with another real image of its class, shrunk."""
         self._epochs = [ShuffledEpochs() for _ in context.real.classes]
@@ -62,10 +68,9 @@ class CellMethod(Method):
         ipc = context.syn.provenance.ipc
         fill_by_class(context.syn, lambda c: mix(context.real, c, ipc, context.rng, self.factor, raw))
 
-    def real_images(self, context: IterationContext, c: int) -> torch.Tensor:
-        """Return the next real batch of a class, standardised."""
-        rows = self._epochs[c].next(context.real.class_indices(c), self.real_batch, context.rng)
-        return context.real.at(rows)[0]
+    def real_images(self, context: IterationContext, network: Network, c: int) -> torch.Tensor:
+        """Return the next real batch of a class, standardised, to be matched under a network."""
+        return context.class_batch(c, self.real_batch, network, self._epochs[c])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in each class's epoch."""

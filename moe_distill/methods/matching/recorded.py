@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from moe_distill.data.augmentation.dsa import Augmentation
 from moe_distill.errors import InputError, within
-from moe_distill.methods.base import IterationContext
+from moe_distill.methods.base import IterationContext, teachers_of
 from moe_distill.methods.matching.cells import CellMethod
 from moe_distill.models.base import Network
 from moe_distill.seeding import stream
@@ -52,6 +52,11 @@ class RecordedCellMethod(CellMethod):
         """Give the source the two networks that take on recorded weights."""
         # Of constant seeds: drawing from the expert's stream would change all that is drawn after it.
         self.source.use([context.new_network(stream(0, "shell", number)) for number in range(2)])
+
+    def networks_to_match(self, context: IterationContext) -> tuple[Network, Network]:
+        """Draw the networks of an iteration; only the one that features are matched under is perturbed."""
+        matching, other = self.source.draw(teachers_of(context), context.rng)
+        return context.to_match(matching), other
 
     def augmented(self, context: IterationContext, *batches: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return batches of one class augmented with one draw."""

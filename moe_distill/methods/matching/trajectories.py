@@ -61,6 +61,7 @@ class Problem:
         steps: The student's N steps.
         micro_batch: Maximum images in one pass through the network, to save memory; the result is the same.
             None takes all images of a step at once.
+        unperturbed_P: The teacher's weights that θ_0 is near, if it is perturbed; None if it is not.
     """
 
     network: FlatNetwork
@@ -71,11 +72,14 @@ class Problem:
     step_size: Tensor
     steps: Sequence[Step]
     micro_batch: int | None = None
+    unperturbed_P: Tensor | None = None
 
     @property
     def span(self) -> Tensor:
-        """‖θ_0 - θ*‖², the denominator of the loss, a scalar."""
-        return (self.start_P - self.target_P).square().sum()
+        """‖θ_0 - θ*‖² before any perturbation, the denominator of the loss, a scalar."""
+        # A perturbation must not change how much a problem counts.
+        start_P = self.start_P if self.unperturbed_P is None else self.unperturbed_P
+        return (start_P - self.target_P).square().sum()
 
 
 def flat_call(network: nn.Module) -> FlatNetwork:

@@ -121,6 +121,18 @@ def test_tesla_is_the_published_formula_with_its_factor_of_two(augment, micro_ba
     assert_same(tesla(given), naive(given, forget=True))
 
 
+@pytest.mark.parametrize("way", [unroll, adjoint, tesla])
+def test_a_perturbed_start_is_measured_from_where_it_was(way):
+    """Loss and gradients are those of the start that is trained from, over the teacher's own way."""
+    given = problem(batch=4, augment=DSA)
+    moved = given.start_P + 0.01 * torch.randn(given.start_P.shape, generator=stream(0, "off")).double()
+    alone = way(dataclasses.replace(given, start_P=moved))
+    found = way(dataclasses.replace(given, start_P=moved, unperturbed_P=given.start_P))
+    ways = [(start - given.target_P).square().sum() for start in (moved, given.start_P)]
+    assert not torch.isclose(*ways, rtol=1e-3)
+    assert_same(found, [value * ways[0] / ways[1] for value in alone])
+
+
 def test_tesla_leaves_something_out():
     given = problem()
     exact, short = unroll(given).images_NCHW, tesla(given).images_NCHW
