@@ -261,9 +261,9 @@ class Distillation:
                 total += method.iterations * self.effective_regulariser.forward_passes(decoded, len(real))
         return total
 
-    def decoded(self, real: RealSet) -> int:
-        """Return the number of decoded images in the set, which students are trained on."""
-        return len(real.classes) * sum(self.roster.decoded_per_class)
+    def decoded(self, real: RealSet) -> tuple[int, ...]:
+        """Return the number of decoded images of each expert, which students are trained on."""
+        return tuple(len(real.classes) * images for images in self.roster.decoded_per_class)
 
     @property
     def _pools_by_path(self) -> list[tuple[str, PretrainedNetworks]]:
