@@ -194,7 +194,7 @@ class Expert(pl.LightningModule):
         turn = iteration % len(self.methods)
         if self.resources.schedule is not None and optimizer is not None:
             set_rates(optimizer, self.resources.schedule.factor(iteration, self.total))
-        apply = Apply(self, optimizer, owner, self.balance.factor(turn) * self._union_factor)
+        apply = Apply(self, optimizer, owner, self.balance.factor(turn), self._union_factor)
         scalars = self.methods[turn].iterate(self.context(iteration), apply)
         if not isinstance(scalars, Mapping):
             allowed = "a method whose iterate() returns numbers by name, to be drawn as curves"
