@@ -14,7 +14,7 @@ from moe_distill.experts.feasibility import check_learner, check_pools, smallest
 from moe_distill.experts.filling import kind_of
 from moe_distill.experts.partitioning import table_for
 from moe_distill.experts.roster import Roster
-from moe_distill.experts.schedule import Schedule
+from moe_distill.experts.schedule import RateSchedule
 from moe_distill.experts.sequence import Conditioning
 from moe_distill.experts.shared import OptimizerFactory
 from moe_distill.methods.regularizers.base import Regulariser
@@ -63,7 +63,7 @@ class Distillation:
     optimizer: OptimizerFactory
     seed: int
     regulariser: Regulariser | None = None
-    schedule: Schedule | None = None
+    schedule: RateSchedule | None = None
     ema: Momentum | None = None
 
     @property

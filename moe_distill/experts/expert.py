@@ -14,7 +14,7 @@ from moe_distill.errors import InputError
 from moe_distill.experts.apply import Apply
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.experts.rotation import Balance, RotationState
-from moe_distill.experts.schedule import set_rates
+from moe_distill.experts.schedule import Course, Plateau, set_rates
 from moe_distill.experts.shared import SharedResources
 from moe_distill.methods.base import IterationContext
 from moe_distill.models.base import Network, build
@@ -34,6 +34,7 @@ class ExpertState(TypedDict):
     iteration: int
     matching_norm: float
     rotation: NotRequired[RotationState]
+    courses: NotRequired[list[dict[str, float]]]
 
 
 class Expert(pl.LightningModule):
@@ -63,6 +64,8 @@ class Expert(pl.LightningModule):
         others = range(1, len(self.networks))
         self.rngs = [self.rng, *(stream(resources.seed, "expert", number, "turn", n) for n in others)]
         self.balance = Balance(spec.rotation.balance if spec.rotation else "none", len(self.networks))
+        # One for each architecture, as their losses differ.
+        self.courses = [Course(resources.schedule) for _ in self.networks]
         self.regulariser = resources.regulariser if self.method.trainable else None
         # A separate stream: with a regulariser, the method still draws what it draws without one.
         self.rng_regulariser = stream(resources.seed, "regulariser", number)
@@ -155,12 +158,6 @@ class Expert(pl.LightningModule):
             return self.method.ema
         return self.resources.ema
 
-    @property
-    def _union_factor(self) -> float:
-        """Stored images of all sets that are matched as one, over the expert's own."""
-        earlier = self.resources.earlier if self.resources.union else ()
-        return 1 + sum(set_.provenance.ipc for set_ in earlier) / self.spec.ipc
-
     def regularisation(self) -> torch.Tensor:
         """Return the gradient of the regulariser by the current images."""
         assert self.regulariser is not None
@@ -193,12 +190,16 @@ class Expert(pl.LightningModule):
             return
         turn = iteration % len(self.methods)
         if self.resources.schedule is not None and optimizer is not None:
-            set_rates(optimizer, self.resources.schedule.factor(iteration, self.total))
-        apply = Apply(self, optimizer, owner, self.balance.factor(turn), self._union_factor)
+            set_rates(optimizer, self.courses[turn].factor(iteration, self.total))
+        apply = Apply(
+            self, optimizer, owner, self.balance.factor(turn), self.resources.matched_over(self.spec.ipc)
+        )
         scalars = self.methods[turn].iterate(self.context(iteration), apply)
         if not isinstance(scalars, Mapping):
             allowed = "a method whose iterate() returns numbers by name, to be drawn as curves"
             raise InputError("method", f"{type(scalars).__name__} returned by iterate()", allowed)
+        if (watched := scalars.get("objective", scalars.get("loss"))) is not None:
+            self.courses[turn].add(float(watched))
         prefix = f"{self.spec.rotation.words[turn]}/" if self.spec.rotation else ""
         # Those of other architectures stay until their next turn, or curves would show every A-th one alone.
         others = {name: v for name, v in self.last_scalars.items() if not name.startswith(prefix)}
@@ -273,6 +274,8 @@ class Expert(pl.LightningModule):
                 "balance": self.balance.state_dict(),
                 "scalars": dict(self.last_scalars),
             }
+        if isinstance(self.resources.schedule, Plateau):
+            state["courses"] = [course.state_dict() for course in self.courses]
         return state
 
     def take_state(self, state: ExpertState) -> None:
@@ -288,5 +291,7 @@ class Expert(pl.LightningModule):
                 rng.set_state(saved_rng)
             self.balance.load_state_dict(rotation["balance"])
             self.last_scalars = dict(rotation["scalars"])
+        for course, saved_course in zip(self.courses, state.get("courses", ()), strict=False):
+            course.load_state_dict(saved_course)
         self.rng_regulariser.set_state(state["rng_regulariser"])
         self.iteration, self.matching_norm = state["iteration"], state["matching_norm"]

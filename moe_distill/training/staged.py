@@ -20,8 +20,8 @@ class TrainingStage:
 
     pool: TrainingPool
     recipe: Recipe
-    first_epoch: int = 0
-    first_step: int = 0
+    first_epoch: int
+    first_step: int
 
     @property
     def steps_per_epoch(self) -> int:
