@@ -17,7 +17,7 @@ from PIL import Image
 from moe_distill.errors import LostRank
 
 CASES = [
-    (["method=foo"], "method=foo: one of aum, ccs, datm, dc, dm, dsa, el2n, first"),
+    (["method=foo"], "method=foo: one of aum, aum_tiled, ccs, ccs_tiled, datm, dc, dm, dsa, el2n"),
     *(
         ([f"split={s}"], f"split={s}: images per class and experts, such as 5x2")
         for s in ("5", "0x2", "axb", "5x")

@@ -31,6 +31,10 @@ Selection = Literal[
     "forgetting",
     "aum",
     "ccs",
+    "el2n_tiled",
+    "forgetting_tiled",
+    "aum_tiled",
+    "ccs_tiled",
 ]
 
 

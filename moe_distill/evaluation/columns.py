@@ -18,9 +18,9 @@ class StudentRow(TypedDict, total=False):
       ``partition``, ``init``, ``diversity``, ``regulariser``, ``iterations``, ``distill_seed``,
       ``set_fingerprint``; ``preset_row``, the ipc of the published row of settings; ``dcor2_unbiased``, the
       mean over pairs of experts and the networks φ;
-    - of the student: ``architecture``, ``width`` (factor on its channels), ``seed``, ``fusion``, ``recipe``,
-      ``recipe_key`` (8 hexadecimal digits of its settings), ``lr`` (the first), ``epochs``, ``steps``,
-      ``images_decoded`` (training images after decoding);
+    - of the student: ``architecture``, ``width`` (factor on its channels), ``seed``, ``fusion``, ``recipe``
+      (``dsa-cumulative`` if it trains in stages), ``recipe_key`` (8 hexadecimal digits of its settings),
+      ``lr`` (the first), ``epochs``, ``steps``, ``images_decoded`` (training images after decoding);
     - the result: ``accuracy_last`` and ``accuracy_best``, test accuracies as fractions after the last and the
       best tested epoch, NaN for a student that diverged;
     - the cost: ``distill_seconds`` of the set, and ``teacher_seconds`` of all networks whose training it

@@ -38,19 +38,22 @@ class EvaluationProtocol:
         if not self.students:
             raise FieldError("students", dict(self.students), "at least one network")
 
-    def check(self, real: RealSet, images: int) -> None:
+    def check(self, real: RealSet, images: Sequence[int]) -> None:
         """Refuse students that cannot be made or trained, before any work.
 
         Args:
             real: The real training data.
-            images: How many images they are trained on.
+            images: How many images from each expert they are trained on.
 
         Raises:
-            FieldError: A network cannot be built for such images, or cannot take the last, smallest batch.
+            FieldError: A network cannot be built for such images, or cannot take the last, smallest batch; or
+                the recipe has fewer epochs than stages.
         """
         shape = {"channels": real.channels, "classes": len(real.classes), "size": real.size}
         # Batch normalisation fails on a single image, so the smallest batch of an epoch is the one to try.
-        batch = last_batch(self.fusion.left_of(images, len(real.classes)), self.recipe.batch_size)
+        with within("recipe"):
+            seen = [self.fusion.left_of(count, len(real.classes)) for count in self.recipe.seen(images)]
+        batch = min(last_batch(count, self.recipe.batch_size) for count in seen)
         for name, network in self.students.items():
             with within(f"students.{name}"):
                 rehearse(network, **shape, batch=batch)
@@ -78,7 +81,7 @@ class EvaluationProtocol:
         """
         return {
             "fusion": self.fusion.describe_for(experts),
-            "recipe": self.recipe.name,
+            "recipe": self.recipe.title,
             "recipe_key": self.recipe_key,
             "architecture": name,
             "dtype": "+".join(dict.fromkeys([*dtypes, dtype_of(self.students[name])])),

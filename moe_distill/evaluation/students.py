@@ -16,10 +16,11 @@ from moe_distill.evaluation.training_set import TrainingSet
 from moe_distill.models.base import build
 from moe_distill.results.aggregate import finite
 from moe_distill.results.known_rows import KIND
-from moe_distill.results.schema import impossible
+from moe_distill.results.schema import impossible, sizes_of
 from moe_distill.seeding import stream
 from moe_distill.store.store import Store, commit, write_json
 from moe_distill.training.classifier import Classifier
+from moe_distill.training.recipe import Recipe
 
 COHORT = "students"
 """Kind of the artifact that students trained together leave; each then leaves its own row."""
@@ -57,7 +58,9 @@ def _architecture(
     words = [word for word in (rows[0]["diversity"], rows[0]["fusion"]) if word != "none"]
     # Not `not missing`: another process may have trained them meanwhile.
     reused = runtime.store.count_made(COHORT) == made_before
-    runtime.record_cost("evaluate", " ".join([rows[0]["roster"], name, *words]), cost_of(rows), reused)
+    runtime.record_cost(
+        "evaluate", " ".join([rows[0]["roster"], name, *words]), cost_of(rows, protocol.recipe), reused
+    )
     return rows
 
 
@@ -117,14 +120,24 @@ def with_run_columns(
     }
 
 
-def cost_of(rows: Sequence[StudentRow]) -> RecordedCost:
-    """Return what the students of some rows cost together."""
+def cost_of(rows: Sequence[StudentRow], recipe: Recipe) -> RecordedCost:
+    """Return what the students of some rows, trained by a recipe, cost together."""
     return {
         "seconds": sum(row["train_seconds"] for row in rows),
         "peak_memory_mb": max(row["peak_memory_mb"] for row in rows),
         "steps": sum(row["steps"] for row in rows),
-        "images": sum(row["epochs"] * row["images_decoded"] for row in rows),
+        "images": sum(_images(row, recipe) for row in rows),
     }
+
+
+def _images(row: StudentRow, recipe: Recipe) -> int:
+    """Return the images that a student saw; in stages, as if all experts decoded alike."""
+    if recipe.stages is None:
+        return row["epochs"] * row["images_decoded"]
+    sizes = sizes_of(str(row["ipc"]))
+    sizes = sizes if len(sizes) > 1 else sizes * row["noe"]
+    stages = zip(recipe.in_stages(len(sizes)), recipe.seen(sizes), strict=True)
+    return round(sum(r.total_epochs * part for r, part in stages) * row["images_decoded"] / sum(sizes))
 
 
 def students_on(
@@ -173,7 +186,7 @@ def _train(
         **protocol.columns(name, len(training_set.pool.experts_M.unique()), training_set.dtypes),
         "scale": runtime.scale,
         "lr": protocol.recipe.first_lr(name, training_set.lr),
-        "epochs": protocol.recipe.total_epochs,
+        "epochs": classifier.epochs,
         "steps": classifier.total,
         "images_decoded": len(classifier.pool),
         "distill_seconds": training_set.cost["seconds"],

@@ -24,12 +24,20 @@ class Apply:
         optimizer: Its optimiser.
         owner: The module that the Trainer runs.
         factor: Multiplies the method's gradients, but not those of other terms.
+        union: Images of all sets that are matched as one, over the expert's own: multiplies the method's
+            gradients too, except those of a step size, which all images have in common.
     """
 
     def __init__(
-        self, expert: Expert, optimizer: Any, owner: pl.LightningModule, factor: float = 1.0
+        self,
+        expert: Expert,
+        optimizer: Any,
+        owner: pl.LightningModule,
+        factor: float = 1.0,
+        union: float = 1.0,
     ) -> None:
-        self.expert, self.optimizer, self.owner, self.factor = expert, optimizer, owner, factor
+        self.expert, self.optimizer, self.owner = expert, optimizer, owner
+        self.shared_factor, self.factor = factor, factor * union
         self.gradient = torch.zeros_like(expert.synthetic.images)
         self.moved = False
 
@@ -40,7 +48,8 @@ class Apply:
         if loss is not None:
             self.owner.manual_backward(loss * self.factor)
         for name, gradient in (grads or {}).items():
-            self.expert.synthetic.get_parameter(name).grad = gradient * self.factor
+            factor = self.factor if gradient.dim() else self.shared_factor
+            self.expert.synthetic.get_parameter(name).grad = gradient * factor
         if (grad := self.expert.synthetic.images.grad) is not None:
             self.gradient += grad
             # Added once per iteration where a method takes a step per class, or it would weigh as many times.

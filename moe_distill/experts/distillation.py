@@ -14,7 +14,7 @@ from moe_distill.experts.feasibility import check_learner, check_options, check_
 from moe_distill.experts.filling import kind_of
 from moe_distill.experts.partitioning import table_for
 from moe_distill.experts.roster import Roster
-from moe_distill.experts.schedule import Schedule
+from moe_distill.experts.schedule import RateSchedule
 from moe_distill.experts.sequence import Conditioning
 from moe_distill.experts.shared import OptimizerFactory
 from moe_distill.methods.regularizers.base import Regulariser
@@ -67,7 +67,7 @@ class Distillation:
     optimizer: OptimizerFactory
     seed: int
     regulariser: Regulariser | None = None
-    schedule: Schedule | None = None
+    schedule: RateSchedule | None = None
     ema: Momentum | None = None
     perturbation: Perturbation | None = None
     real_sampling: RepresentativeSampling | None = None
@@ -249,9 +249,9 @@ class Distillation:
         for recorded in self.recorded_pools:
             recorded.check(real)
 
-    def decoded(self, real: RealSet) -> int:
-        """Return the number of decoded images in the set, which students are trained on."""
-        return len(real.classes) * sum(self.roster.decoded_per_class)
+    def decoded(self, real: RealSet) -> tuple[int, ...]:
+        """Return the number of decoded images of each expert, which students are trained on."""
+        return tuple(len(real.classes) * images for images in self.roster.decoded_per_class)
 
     @property
     def _pools_by_path(self) -> list[tuple[str, PretrainedNetworks]]:

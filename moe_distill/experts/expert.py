@@ -14,7 +14,7 @@ from moe_distill.errors import InputError
 from moe_distill.experts.apply import Apply
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.experts.rotation import Balance
-from moe_distill.experts.schedule import set_rates
+from moe_distill.experts.schedule import Course, set_rates
 from moe_distill.experts.shared import SharedResources
 from moe_distill.experts.state import ExpertState, restore, state_of
 from moe_distill.methods.base import IterationContext
@@ -56,6 +56,8 @@ class Expert(pl.LightningModule):
         sampling = resources.real_sampling
         # One for each architecture, as each has images that represent a class to it.
         self.chosen = [ChosenBatches(sampling) if sampling else None for _ in self.networks]
+        # One for each architecture, as their losses differ.
+        self.courses = [Course(resources.schedule) for _ in self.networks]
         self.regulariser = resources.regulariser if self.method.trainable else None
         # A separate stream: with a regulariser, the method still draws what it draws without one.
         self.rng_regulariser = stream(resources.seed, "regulariser", number)
@@ -158,12 +160,6 @@ class Expert(pl.LightningModule):
             return self.method.ema
         return self.resources.ema
 
-    @property
-    def _union_factor(self) -> float:
-        """Stored images of all sets that are matched as one, over the expert's own."""
-        earlier = self.resources.earlier if self.resources.union else ()
-        return 1 + sum(set_.provenance.ipc for set_ in earlier) / self.spec.ipc
-
     def regularisation(self) -> torch.Tensor:
         """Return the gradient of the regulariser by the current images."""
         assert self.regulariser is not None
@@ -196,12 +192,16 @@ class Expert(pl.LightningModule):
             return
         turn = iteration % len(self.methods)
         if self.resources.schedule is not None and optimizer is not None:
-            set_rates(optimizer, self.resources.schedule.factor(iteration, self.total))
-        apply = Apply(self, optimizer, owner, self.balance.factor(turn) * self._union_factor)
+            set_rates(optimizer, self.courses[turn].factor(iteration, self.total))
+        apply = Apply(
+            self, optimizer, owner, self.balance.factor(turn), self.resources.matched_over(self.spec.ipc)
+        )
         scalars = self.methods[turn].iterate(self.context(iteration), apply)
         if not isinstance(scalars, Mapping):
             allowed = "a method whose iterate() returns numbers by name, to be drawn as curves"
             raise InputError("method", f"{type(scalars).__name__} returned by iterate()", allowed)
+        if (watched := scalars.get("objective", scalars.get("loss"))) is not None:
+            self.courses[turn].add(float(watched))
         prefix = f"{self.spec.rotation.words[turn]}/" if self.spec.rotation else ""
         # Those of other architectures stay until their next turn, or curves would show every A-th one alone.
         others = {name: v for name, v in self.last_scalars.items() if not name.startswith(prefix)}

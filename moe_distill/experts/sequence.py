@@ -5,7 +5,7 @@ images twice: their networks start from a training on them, and they are matched
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from moe_distill.models.base import Network, NetworkFactory, build
@@ -34,6 +34,10 @@ class WarmStart:
     networks: Count
     recipe: Recipe
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Drop the recipe's stages: each network goes through the experts one after another as it is."""
+        object.__setattr__(self, "recipe", replace(self.recipe, stages=None))
 
     def settings(self, images: Mapping[str, Any], network: NetworkFactory, index: int) -> dict[str, Any]:
         """Return everything that decides one network, as stored in its key.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from moe_distill.data.real_set import RealSet
-from moe_distill.experts.schedule import Schedule
+from moe_distill.experts.schedule import RateSchedule
 from moe_distill.methods.regularizers.base import Regulariser
 from moe_distill.models.base import Network, NetworkFactory
 from moe_distill.synthetic.synthetic_set import SyntheticSet
@@ -56,7 +56,7 @@ class SharedResources:
     pretrained: Pools = field(default_factory=dict)
     regulariser: Regulariser | None = None
     regulariser_networks: Sequence[Sequence[Network]] = ()
-    schedule: Schedule | None = None
+    schedule: RateSchedule | None = None
     ema: float | None = None
     perturbation: Perturbation | None = None
     real_sampling: RepresentativeSampling | None = None
@@ -75,6 +75,11 @@ class SharedResources:
     def matched_with(self, device: torch.device) -> Sequence[SyntheticSet]:
         """Return the earlier sets that an expert's images are matched together with, moved to a device."""
         return [earlier.to(device) for earlier in self.earlier] if self.union else []
+
+    def matched_over(self, ipc: int) -> float:
+        """Return the stored images of all sets that are matched as one, over those of the expert itself."""
+        earlier = self.earlier if self.union else ()
+        return 1 + sum(set_.provenance.ipc for set_ in earlier) / ipc
 
     def pretrained_on(self, number: int, device: torch.device) -> Mapping[str, Sequence[Network]]:
         """Return the networks of an expert's pools by name, moved to a device."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 import torch
 
 from moe_distill.experts.rotation import RotationState
+from moe_distill.experts.schedule import Plateau
 from moe_distill.teachers.real_batches import ChosenBatchesState
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class ExpertState(TypedDict):
     matching_norm: float
     rotation: NotRequired[RotationState]
     chosen: NotRequired[list[ChosenBatchesState]]
+    courses: NotRequired[list[dict[str, float]]]
 
 
 def state_of(expert: Expert) -> ExpertState:
@@ -46,6 +48,8 @@ def state_of(expert: Expert) -> ExpertState:
         }
     if chosen := [batches.state_dict() for batches in expert.chosen if batches is not None]:
         state["chosen"] = chosen
+    if isinstance(expert.resources.schedule, Plateau):
+        state["courses"] = [course.state_dict() for course in expert.courses]
     return state
 
 
@@ -65,5 +69,7 @@ def restore(expert: Expert, state: ExpertState) -> None:
     choosing = [batches for batches in expert.chosen if batches is not None]
     for batches, saved_batches in zip(choosing, state.get("chosen", ()), strict=True):
         batches.load_state_dict(saved_batches)
+    for course, saved_course in zip(expert.courses, state.get("courses", ()), strict=False):
+        course.load_state_dict(saved_course)
     expert.rng_regulariser.set_state(state["rng_regulariser"])
     expert.iteration, expert.matching_norm = state["iteration"], state["matching_norm"]

@@ -166,7 +166,10 @@ class Method(ABC):
         """Fill the set's initial images and build the method's own state."""
 
     def iterate(self, context: IterationContext, apply: Apply) -> dict[str, torch.Tensor]:
-        """Run one iteration and return scalars to log, the matching loss under ``loss``."""
+        """Run one iteration and return scalars to log, the matching loss under ``loss``.
+
+        Under ``objective`` it may return what ``schedule=plateau`` watches in place of the loss.
+        """
         return {}
 
     def parameter_groups(self, syn: SyntheticSet) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from moe_distill.data.initialization import exactly, first_real, random_real
 from moe_distill.data.normalization import Space
 from moe_distill.data.selection import Selection, herding, k_center, k_means
 from moe_distill.methods.base import IterationContext, Method, fill_by_class
+from moe_distill.store.identity import called
 from moe_distill.synthetic.tiling import Tiling
 from moe_distill.teachers.feature_initializer import FeatureInitializer
 from moe_distill.teachers.pool import PretrainedNetworks
@@ -194,3 +195,57 @@ class KMeansTiled(ChosenTiled):
     """Takes the images that :class:`KMeans` takes, and tiles them."""
 
     choose = staticmethod(k_means)
+
+
+@checked
+class RankedTiled(Tiled):
+    """Takes the images that :class:`Ranked` takes, and tiles them.
+
+    Args:
+        pool: See :class:`Ranked`.
+        factor: See :class:`Tiled`.
+        order: See :class:`Ranked`.
+    """
+
+    score: Score
+
+    def __init__(self, pool: RecordedNetworks, factor: Few, order: Order = "easiest") -> None:
+        super().__init__(factor)
+        self.init = ScoreInitializer(self.score, functools.partial(in_order, order=order), pool)
+
+
+@called("el2n_tiled")
+class EL2NTiled(RankedTiled):
+    """Takes the images that :class:`EL2N` takes, and tiles them."""
+
+    score = staticmethod(el2n)
+
+
+class ForgettingTiled(RankedTiled):
+    """Takes the images that :class:`Forgetting` takes, and tiles them."""
+
+    score = staticmethod(forgetting)
+
+
+@called("aum_tiled")
+class AUMTiled(RankedTiled):
+    """Takes the images that :class:`AUM` takes, and tiles them."""
+
+    score = staticmethod(aum)
+
+
+@called("ccs_tiled")
+@checked
+class CCSTiled(Tiled):
+    """Takes the images that :class:`CCS` takes, and tiles them.
+
+    Args:
+        pool: See :class:`Ranked`.
+        factor: See :class:`Tiled`.
+        drop: See :class:`CCS`.
+        strata: See :class:`CCS`.
+    """
+
+    def __init__(self, pool: RecordedNetworks, factor: Few, drop: Share = 0.3, strata: Count = 50) -> None:
+        super().__init__(factor)
+        self.init = ScoreInitializer(aum, functools.partial(coverage, drop=drop, strata=strata), pool)

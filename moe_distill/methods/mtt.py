@@ -36,7 +36,8 @@ class MTT(Method):
     """Each iteration trains a student on the synthetic set and pulls its end point to that of a teacher.
 
     The student starts from the teacher's weights at a random epoch, uniform in the allowed range. Teachers
-    come in random order, each once before any is repeated.
+    come in random order, each once before any is repeated. In a sequence of experts the student trains on the
+    images of all, of which its own alone move; the step size is its own.
 
     Args:
         iterations: Iterations (published: 5001; the loop is inclusive).
@@ -49,7 +50,7 @@ class MTT(Method):
         teacher_epochs: M, epochs of the teacher that the student should cover. An epoch is as many updates as
             a pass over all real images takes, even where the teacher sees only a part of them.
         max_start_epoch: T⁺, the latest start epoch, exclusive.
-        batch_syn: Synthetic images per step of the student, or ``all``.
+        batch_syn: Synthetic images per step of the student, or ``all``; in a sequence, of all experts so far.
         max_loss: Iterations with a larger loss move nothing; None means no limit.
         ema: Decay of the moving average of the images, which is then what is evaluated; None for no average.
         adjoint: Computes the gradient: `unroll`, `adjoint` or `tesla` of
@@ -66,6 +67,7 @@ class MTT(Method):
     presets: ClassVar[Presets] = PRESETS
     # The loss is relative to the teacher's way, and so of one size for all architectures.
     balance: ClassVar[Literal["none", "norm"]] = "none"
+    matches_union: ClassVar[bool] = True
     perturbs: ClassVar[bool] = True
 
     # field() keeps these required: otherwise the class attributes of Method would become defaults.
@@ -121,14 +123,16 @@ class MTT(Method):
         """Train one student, then move images, step size and labels along the gradient of its distance."""
         syn = context.syn
         targets_NC = syn.targets()
-        gradients = self.adjoint(self._problem(context, targets_NC.detach()))
+        gradients = self.adjoint(self._problem(context))
         # "not greater" lets NaN through: it must reach the check for finite numbers, not be skipped.
         if self.max_loss is None or not gradients.loss > self.max_loss:
-            grads = {"images": gradients.images_NCHW, "learned_rate": gradients.step_size}
+            # Those of earlier experts, which never move, come after its own.
+            images_NCHW = gradients.images_NCHW[: len(syn.images)]
+            grads = {"images": images_NCHW, "learned_rate": gradients.step_size}
             if syn.soft_labels is not None:
                 # Chain rule from the probabilities back to the logits that are stored.
                 (grads["soft_labels"],) = torch.autograd.grad(
-                    targets_NC, syn.soft_labels, gradients.targets_NC
+                    targets_NC, syn.soft_labels, gradients.targets_NC[: len(targets_NC)]
                 )
             apply(grads=grads)
             with torch.no_grad():
@@ -137,9 +141,11 @@ class MTT(Method):
         # An infinite loss that max_loss has skipped is no failure, so it is not reported as one.
         return {name: value for name, value in scalars.items() if not value.isinf()}
 
-    def _problem(self, context: IterationContext, targets_NC: torch.Tensor) -> Problem:
+    def _problem(self, context: IterationContext) -> Problem:
         """Draw a teacher, a start epoch and the student's steps."""
-        teachers, images, rng = teachers_of(context), context.syn.images.detach(), context.rng
+        teachers, rng = teachers_of(context), context.rng
+        images = torch.cat([synthetic.images.detach() for synthetic in context.matched])
+        targets_NC = torch.cat([synthetic.targets().detach() for synthetic in context.matched])
         if not self._order:
             # Every teacher has been used: draw a new order.
             self._order = torch.randperm(len(teachers), generator=rng).tolist()

@@ -140,7 +140,9 @@ class NCFM(RecordedCellMethod):
                 ce = cross_entropy(trained_network, synthetic, c)
                 apply(self.calibration * ce)
                 classification += ce.detach() / len(classes)
-        return {"loss": matching, "ce": classification}
+        # What its program watches for a plateau: the mean over the classes of both.
+        objective = matching / len(classes) + self.calibration * classification
+        return {"loss": matching, "ce": classification, "objective": objective}
 
     def _real(self, context: IterationContext, network: Network, c: int) -> torch.Tensor:
         """Return a class's real batch, standardised: the next of its epoch, or always its first images."""

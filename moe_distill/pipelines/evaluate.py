@@ -1,7 +1,7 @@
 """Evaluate: train fresh networks on a distilled set, across architectures and seeds."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +38,8 @@ class Students(Stage):
         """Return everything that decides the images and labels that students see."""
 
     @abstractmethod
-    def images(self, train: RealSet) -> int:
-        """Return how many images students are trained on, given the real training images."""
+    def images(self, train: RealSet) -> Sequence[int]:
+        """Return how many images of each expert students are trained on, given the real training images."""
 
     @abstractmethod
     def columns(self, train: RealSet) -> StudentRow:
@@ -115,8 +115,8 @@ class SetStudents(Students):
             **labeller_settings(self.plan, self.protocol.recipe),
         }
 
-    def images(self, train: RealSet) -> int:
-        """Return how many images the set has once decoded."""
+    def images(self, train: RealSet) -> Sequence[int]:
+        """Return how many images each expert of the set has once decoded."""
         return self.plan.decoded(train)
 
     def columns(self, train: RealSet) -> StudentRow:
@@ -162,7 +162,9 @@ class SetStudents(Students):
         for (name, seed), config_hash in self.keys(runtime.results).items():
             row = row_of(config_hash, name, seed, runtime)
             rows.append(with_run_columns(row, {}, self.protocol, runtime))
-        runtime.record_cost("evaluate", f"{self.plan.roster}, committed rows", cost_of(rows), True)
+        runtime.record_cost(
+            "evaluate", f"{self.plan.roster}, committed rows", cost_of(rows, self.protocol.recipe), True
+        )
         dependence = rows[0].get("dcor2_unbiased")
         # An empty text if it was never measured; 0.0 is a value.
         known = None if dependence is None or dependence == "" else float(dependence)
@@ -193,9 +195,9 @@ class RealStudents(Students):
         images = {"real": train.fingerprint, "statistics": train.statistics}
         return {**images, **labeller_settings(self.plan, self.protocol.recipe)}
 
-    def images(self, train: RealSet) -> int:
+    def images(self, train: RealSet) -> Sequence[int]:
         """Return the number of real training images."""
-        return len(train)
+        return [len(train)]
 
     def columns(self, train: RealSet) -> StudentRow:
         """Return the columns that the data decide."""
@@ -206,7 +208,7 @@ class RealStudents(Students):
         train, test = (part.to(runtime.device) for part in self.plan.data.load(runtime.cache))
         # The errors of a protocol name its fields; the user set them below `pipeline.protocol`.
         with within("pipeline.protocol"):
-            self.protocol.check(train, len(train))
+            self.protocol.check(train, [len(train)])
         training_set = training_set_of_real(train, test)
         training_set = with_recipe_labels(training_set, self.plan, self.protocol.recipe, runtime)
         return _evaluated(training_set, self.protocol, runtime)

@@ -62,9 +62,6 @@ class Full(Pipeline):
             InputError: A plan cannot be distilled or evaluated, or there are more processes than experts.
         """
         train = self._checked(runtime.cache)
-        with within("pipeline.protocol"):
-            for plan in self._by_path.values():
-                self.protocol.check(train, plan.decoded(train))
         runtime.require_experts(max(plan.roster.num_experts for plan in self.plans.values()))
         # Only the first plan is shown while it runs: the curves and numbers of all have the same names.
         untracked = replace(runtime, tracker=NoTracker())
@@ -94,13 +91,16 @@ class Full(Pipeline):
         return unique_rows(rows)
 
     def _checked(self, cache: Path) -> RealSet:
-        """Return the real training images, once every plan was checked against them."""
+        """Return the real training images, once every plan and its students were checked against them."""
         # All plans are evaluated by the same students, so they share the data of the first.
         train, _ = self.main_plan.data.load(cache)
         for path, plan in self._by_path.items():
             with within(path):
                 plan.check(train)
             require_labels(plan, self.protocol.recipe)
+        with within("pipeline.protocol"):
+            for plan in self._by_path.values():
+                self.protocol.check(train, plan.decoded(train))
         return train
 
     def _all(self, train: RealSet, cache: Path) -> list[Distillation]:

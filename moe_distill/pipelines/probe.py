@@ -210,7 +210,7 @@ def _probed(
         "scale": runtime.scale,
         "overrides": runtime.overrides,
         "architecture": name,
-        "recipe": protocol.recipe.name,
+        "recipe": protocol.recipe.title,
         "recipe_key": protocol.recipe_key,
         "commit": commit(),
         "fusion": protocol.fusion.describe_for(len(training_set.pool.experts_M.unique())),

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from moe_distill.context.run_context import Runtime
 from moe_distill.data.real_set import RealSet
+from moe_distill.errors import FieldError
 from moe_distill.evaluation.columns import StudentRow, cells_of
 from moe_distill.evaluation.ddranking import scores_of
 from moe_distill.evaluation.ddranking_students import ScoreCells, Trained, trained_for
@@ -71,6 +72,12 @@ class Score(Pipeline):
     gamma: Share
     path: Text | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse students in stages: random and real images, which the set is scored by, have none."""
+        if self.protocol.recipe.stages is not None:
+            allowed = "null with pipeline=score, which compares trainings on all images at once"
+            raise FieldError("protocol.recipe.stages", self.protocol.recipe.stages, allowed)
+
     @property
     def search(self) -> Search:
         """How learning rates are chosen."""
@@ -122,12 +129,12 @@ class Scoring(Stage):
         """Return every training at every rate, as if none were done: which rate is best is not known yet."""
         pipeline, plan, protocol = self.pipeline, self.pipeline.plan, self.pipeline.protocol
         train, test = plan.data.load(results.store.cache)
-        random_images = len(train.classes) * plan.roster.budget
+        random_images = (len(train.classes) * plan.roster.budget,)
         set_images = plan.decoded(train)
         # As in `trainings`: three of the set, two of random images, one of all real images.
         trained = [(protocol.recipe, set_images)] * 3
         trained += [(protocol.recipe, random_images)] * 2
-        trained += [(pipeline.real, len(train))]
+        trained += [(pipeline.real, (len(train),))]
         # Students are trained at every rate, then once more at the best one. A single rate needs no trial.
         rounds = len(pipeline.lrs) + 1 if len(pipeline.lrs) > 1 else 1
         students = protocol.seeds * rounds

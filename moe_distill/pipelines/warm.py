@@ -47,7 +47,7 @@ class WarmTraining(Training):
         assert self.plan.before is not None
         recipe = self._warm.recipe
         work = Work.on(self.plan.networks_of(self.plan.numbers[0])[0], self.train)
-        forward_passes = 3.0 * recipe.total_epochs * self.plan.before.decoded(self.train)
+        forward_passes = 3.0 * recipe.total_epochs * sum(self.plan.before.decoded(self.train))
         return [Missing("warm networks", key(settings), work, forward_passes, snapshots=1)]
 
     def seconds(self, store: Store) -> float:

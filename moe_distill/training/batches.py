@@ -42,6 +42,20 @@ class TrainingPool:
     def __len__(self) -> int:
         return len(self.labels_M)
 
+    def of_experts(self, members: torch.Tensor) -> "TrainingPool":
+        """Return the images of some experts, given their numbers, in the order of the pool."""
+        rows_P = torch.isin(self.experts_M, members).nonzero().squeeze(1)
+        if len(rows_P) == len(self):
+            return self
+        return dataclasses.replace(
+            self,
+            take=lambda index_B: self.take(rows_P[index_B]),
+            labels_M=self.labels_M[rows_P],
+            experts_M=self.experts_M[rows_P],
+            targets_MC=None if self.targets_MC is None else self.targets_of(rows_P),
+            pieces_M=None if self.pieces_M is None else self.pieces_M[rows_P],
+        )
+
     def targets_of(self, index_B: torch.Tensor) -> torch.Tensor:
         """Return the soft targets (B, classes) at some indices, where learned ones lie or on the CPU."""
         if self.targets_MC is None:

@@ -16,6 +16,7 @@ from moe_distill.training import batches
 from moe_distill.training import cohort as steps
 from moe_distill.training.fusion import Fusion
 from moe_distill.training.recipe import Recipe
+from moe_distill.training.staged import TrainingStage, stages_of
 from moe_distill.training.trainer import ticks
 
 _TEST_CHUNK = 1000  # test images in one pass, to bound memory
@@ -28,7 +29,7 @@ class Classifier(pl.LightningModule):
         networks: S freshly built networks of one architecture.
         pool: Images to train on.
         test: Real images for the tests at the recipe's test points.
-        recipe: How the networks are trained.
+        recipe: How the networks are trained, in stages if it says so.
         streams: S generators.
         fusion: How images of different experts are mixed, or None.
         lr: Initial learning rate that replaces the recipe's (a set's learned rate), or None.
@@ -38,6 +39,7 @@ class Classifier(pl.LightningModule):
 
     Raises:
         InputError: The recipe needs a teacher's labels, but the pool has no teacher.
+        FieldError: The recipe has fewer epochs than stages.
     """
 
     def __init__(
@@ -58,7 +60,8 @@ class Classifier(pl.LightningModule):
             raise InputError("recipe.labels", recipe.labels, allowed)
         self.automatic_optimization = False  # the cohort has its own optimisers
         self.networks = torch.nn.ModuleList(networks)
-        self.pool = pool if fusion is None else batches.fused(pool, fusion)
+        self.stages = stages_of(pool, recipe, fusion)
+        self.pool = self.stages[-1].pool
         self.test_set, self.recipe, self.fusion, self.lr = test, recipe, fusion, lr
         self.streams = list(streams)
         self.step_done, self.steps_at_most = step_done, steps_at_most
@@ -76,15 +79,14 @@ class Classifier(pl.LightningModule):
         return cast(list[Network], list(self.networks))
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Steps in one pass over the pool, including the smaller last batch."""
-        # Rounded up.
-        return -(-len(self.pool) // self.recipe.batch_size)
+    def epochs(self) -> int:
+        """Number of epochs of all stages."""
+        return sum(stage.recipe.total_epochs for stage in self.stages)
 
     @property
     def total(self) -> int:
         """Number of steps of the whole training."""
-        steps_of_recipe = self.recipe.total_epochs * self.steps_per_epoch
+        steps_of_recipe = self.stages[-1].end
         return steps_of_recipe if self.steps_at_most is None else min(self.steps_at_most, steps_of_recipe)
 
     @property
@@ -106,30 +108,32 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, step: int, _: int) -> None:
         """Take one step of every network, and test them after the recipe's test epochs."""
-        epoch, step_of_epoch = divmod(step, self.steps_per_epoch)
+        stage = next(stage for stage in self.stages if step < stage.end)
+        epoch, step_of_epoch = divmod(step - stage.first_step, stage.steps_per_epoch)
         if step_of_epoch == 0:
-            self._begin_epoch(epoch)
+            self._begin_epoch(stage, epoch)
         # Every network goes through the pool in its own order.
         begin = step_of_epoch * self.recipe.batch_size
         rows = [order[begin : begin + self.recipe.batch_size] for order in self.orders]
         step_batches = [
-            batches.training_batch(self.pool, rows_B, self.recipe, self.fusion, rng)
+            batches.training_batch(stage.pool, rows_B, self.recipe, self.fusion, rng)
             for rows_B, rng in zip(rows, self.streams, strict=True)
         ]
         self.losses = self.cohort.step(step_batches, self.streams).tolist()
         self.images_seen += sum(len(rows_B) for rows_B in rows)
         self.iteration = step + 1
-        epoch_done = step_of_epoch == self.steps_per_epoch - 1
-        if self.iteration == self.total or (epoch_done and self.recipe.tests_after(epoch)):
-            self.accuracies[epoch] = self.tested()
+        epoch_done = stage is self.stages[-1] and step_of_epoch == stage.steps_per_epoch - 1
+        if self.iteration == self.total or (epoch_done and stage.recipe.tests_after(epoch)):
+            self.accuracies[stage.first_epoch + epoch] = self.tested()
         if self.step_done is not None:
             self.step_done(self.iteration, self.cohort)
 
-    def _begin_epoch(self, epoch: int) -> None:
-        """Shuffle the pool for every network and set the epoch's learning rate."""
-        self.orders = [torch.randperm(len(self.pool), generator=rng) for rng in self.streams]
-        dropped = epoch in self.recipe.drop_epochs
-        self.cohort.set_lr(self.recipe.lr_at(epoch, self.lr), dropped and self.recipe.fresh_optimizer)
+    def _begin_epoch(self, stage: TrainingStage, epoch: int) -> None:
+        """Shuffle the stage's pool for every network and set the learning rate of its epoch."""
+        self.orders = [torch.randperm(len(stage.pool), generator=rng) for rng in self.streams]
+        dropped = stage.recipe.fresh_optimizer and epoch in stage.recipe.drop_epochs
+        begins = epoch == 0 and stage.first_step > 0  # with a new optimiser
+        self.cohort.set_lr(stage.recipe.lr_at(epoch, self.lr), begins or dropped)
 
     def tested(self) -> list[float]:
         """Return every network's accuracy on the test set, as fractions; NaN for networks that diverged.

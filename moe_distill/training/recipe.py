@@ -1,9 +1,10 @@
 """Training recipes: all settings of a supervised training in one frozen dataclass."""
 
 import functools
+import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -90,6 +91,8 @@ class Recipe:
             random region of at least 1 / f of the area of each enlarged (RDED).
         learned_rate: Whether a step size learned with the set replaces ``lr`` and its factors.
         test_points: Fractions of E at which the published recipe tests; the last epoch is always tested.
+        stages: ``cumulative``: a student trains on the images of the first expert, then on those of the first
+            two, and so on, with its weights carried over; None: on all images at once. See :meth:`in_stages`.
 
     Example:
         >>> recipe = Recipe("example", epochs=100, lr=0.1, drops=(0.5,))
@@ -120,6 +123,7 @@ class Recipe:
     pixels: PixelAugmentation | None = None
     learned_rate: bool = False
     regions: bool = False
+    stages: Literal["cumulative"] | None = None
 
     def __post_init__(self) -> None:
         """Store sequences as tuples, and ignore the temperature of hard labels."""
@@ -150,6 +154,41 @@ class Recipe:
     def drop_epochs(self) -> tuple[int, ...]:
         """Epoch indices from which on the learning rate is lower."""
         return tuple(int(self.epochs * f) + self.drop_offset for f in self.drops)
+
+    @property
+    def title(self) -> str:
+        """The name of the recipe, and its stages if it has any, as recorded with results."""
+        return self.name if self.stages is None else f"{self.name}-{self.stages}"
+
+    def in_stages(self, members: int) -> "tuple[Recipe, ...]":
+        """Return the recipe of each stage of a training on a set, in order; the recipe itself without stages.
+
+        Each stage is a training by the whole recipe with its share of the epochs, E / ``members`` up to
+        rounding: the learning rate starts and falls anew, with a new optimiser. Only the last is tested.
+        Published students train for all epochs in each stage: multiply the epochs by ``members``.
+
+        Args:
+            members: Number of experts of the set.
+
+        Source: the evaluation of SeqMatch (Du et al., NeurIPS 2023) and PDD (Chen et al., ICLR 2024); the
+            latter's of trajectory matching keeps the optimiser's state and takes the step size learned with
+            each stage.
+
+        Raises:
+            FieldError: There are fewer epochs than stages.
+
+        Example:
+            >>> [stage.epochs for stage in Recipe("example", epochs=7, stages="cumulative").in_stages(3)]
+            [2, 2, 3]
+        """
+        if self.stages is None or members == 1:
+            return (self,)
+        if self.epochs < members:
+            allowed = f"at least {members}, one for each stage (recipe.stages=cumulative)"
+            raise FieldError("epochs", self.epochs, allowed)
+        ends = [self.epochs * stage // members for stage in range(members + 1)]
+        shares = [after - before for before, after in itertools.pairwise(ends)]
+        return tuple(replace(self, epochs=share, stages=None) for share in shares)
 
     def first_lr(self, student: str, learned: float | None) -> float:
         """Return the initial learning rate of a student.
@@ -197,14 +236,23 @@ class Recipe:
         published = {int(self.epochs * f) - 1 for f in self.test_points if f < 1}
         return epoch in published or epoch == self.total_epochs - 1
 
-    def forward_passes(self, images: int, tested: int, students: int) -> float:
+    def forward_passes(self, images: Sequence[int], tested: int, students: int) -> float:
         """Return the images sent forward by trainings, counting a backward pass as two.
 
         Args:
-            images: Training images of each student.
+            images: Training images from each expert of the set.
             tested: Test images per test.
             students: Number of students.
         """
-        tests = sum(self.tests_after(epoch) for epoch in range(self.total_epochs))
+        stages = self.in_stages(len(images))
+        trained = sum(
+            stage.total_epochs * seen for stage, seen in zip(stages, self.seen(images), strict=True)
+        )
+        tests = sum(stages[-1].tests_after(epoch) for epoch in range(stages[-1].total_epochs))
         passes = 4 if self.labels == "teacher_online" else 3  # the teacher sees every batch too
-        return students * (passes * self.total_epochs * images + tests * tested)
+        return students * (passes * trained + tests * tested)
+
+    def seen(self, images: Sequence[int]) -> list[int]:
+        """Return the number of images of each stage, given those from each expert of the set."""
+        sums = [*itertools.accumulate(images)]
+        return sums[-len(self.in_stages(len(images))) :]

@@ -26,7 +26,7 @@ IDM_ROWS = {
     ("tinyimagenet", 50): (0.8, 256, 30, 50, 1000),
 }
 LOOKING = ("herding", "kcenter", "kmeans")
-WATCHING = ("el2n", "forgetting", "aum", "ccs")
+WATCHING = tuple(f"{rule}{end}" for rule in ("el2n", "forgetting", "aum", "ccs") for end in ("", "_tiled"))
 ROW_OF_SPLIT = {
     (1, 1): 1,
     (1, 2): 1,

@@ -71,7 +71,7 @@ class TestBank(MethodConformance):
 
 
 RANKED = ("el2n", "forgetting", "aum", "ccs")
-SELECTIONS = {"rded", *RANKED, *(f"{rule}{end}" for rule in RULES for end in ("", "_tiled"))}
+SELECTIONS = {"rded", *(f"{rule}{end}" for rule in (*RULES, *RANKED) for end in ("", "_tiled"))}
 LEARNERS = [method for method in METHODS if method not in SELECTIONS]
 NETWORKS = [functools.partial(ConvNet, depth=depth, width=0.25) for depth in (2, 1, 3)]
 

@@ -10,7 +10,7 @@ from moe_distill.testing.stand_ins import OWNER, noise_set, resources
 __all__ = ["spec_of"]
 
 TILED = ("random_tiled", "herding_tiled", "kcenter_tiled", "kmeans_tiled")
-RANKED = ("el2n", "forgetting", "aum", "ccs")
+RANKED = tuple(f"{rule}{end}" for rule in ("el2n", "forgetting", "aum", "ccs") for end in ("", "_tiled"))
 SELECTIONS = ("first", "random", "herding", "kcenter", "kmeans", "rded", *TILED, *RANKED)
 
 pytestmark = [

@@ -38,7 +38,7 @@ def learn_naively(syn, start, target, steps):
             for op, drawn in plan.steps:
                 x = op(x, drawn[place : place + 1])
             logits = torch.func.functional_call(network, weights, (x,))[0]
-            label = torch.eye(3, dtype=torch.float64)[row // IPC]
+            label = torch.eye(3, dtype=torch.float64)[row % (3 * IPC) // IPC]
             if "soft_labels" in leaves:
                 label = leaves["soft_labels"][row].exp() / leaves["soft_labels"][row].exp().sum()
             total = total - (label * (logits - logits.exp().sum().log())).sum() / len(rows)
@@ -48,8 +48,14 @@ def learn_naively(syn, start, target, steps):
 
 
 def distil_naively(method, made, replay, iterations, lrs):
-    """Do iterations from scratch: draws, students, and SGD with momentum on every tensor."""
+    """Do iterations from scratch: draws, students, and SGD with momentum on every tensor.
+
+    Rows of earlier sets come after those of its own, and never move.
+    """
     tensors = {name: p.detach().clone() for name, p in made.syn.named_parameters()}
+    for earlier in made.context.earlier:
+        for name in {"images", "soft_labels"} & {*tensors}:
+            tensors[name] = torch.cat([tensors[name], earlier.get_parameter(name).detach()])
     buffers, order, losses = {}, [], []
     for iteration in range(iterations):
         order = order or torch.randperm(TEACHERS, generator=replay).tolist()
@@ -58,13 +64,15 @@ def distil_naively(method, made, replay, iterations, lrs):
         epoch = int(torch.randint(low, high, (1,), generator=replay))
         rows = []
         while len(rows) < 4:
-            permutation = torch.randperm(6, generator=replay)
-            rows += [permutation[4:], permutation[:4]]
+            rows += reversed(torch.randperm(len(tensors["images"]), generator=replay).split(4))
+        rows = rows[:4]
         plans = [AUGMENT.draw(replay, len(r), 8, shared=False) for r in rows]
         steps = list(zip(rows, plans, strict=True))
         loss, grads = learn_naively(tensors, weights[epoch], weights[epoch + 2], steps)
         losses.append(loss.detach())
         for name, (lr, momentum) in lrs.items():
+            if grads[name].dim():
+                grads[name][6:] = 0
             buffers[name] = momentum * buffers.get(name, 0) + grads[name]
             tensors[name] = tensors[name] - lr * buffers[name]
     return tensors, losses
@@ -90,6 +98,43 @@ def test_iterations_against_naive_float64(started, build, iterations):
     )
     assert shown[-1]["step_size"] == made.syn.learned_rate != method.step_size
     assert (made.syn.images.detach() - before).flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize("build", [mtt, datm])
+def test_the_student_trains_on_earlier_images_too_which_never_move(started, build):
+    """Four steps of 4 of 12 images: every row of the union is drawn once, and some of them again."""
+    method = build()
+    made, before = started(method), started(build())
+    with torch.no_grad():
+        before.syn.images.add_(0.3)
+        if method.learns_labels:
+            before.syn.soft_labels.add_(torch.randn(6, 3, generator=stream(0, "soft"), dtype=torch.float64))
+    frozen = before.syn.requires_grad_(False)
+    kept = {name: p.clone() for name, p in frozen.named_parameters()}
+    made.context = dataclasses.replace(made.context, earlier=(frozen,))
+    replay = made.context.rng.clone_state()
+    lrs = LRS | ({"soft_labels": (5.0, 0.9)} if method.learns_labels else {})
+    expected, losses = distil_naively(method, made, replay, 3, lrs)
+    shown = run(method, made, 3)
+    for name, tensor in expected.items():
+        rows = slice(6) if tensor.dim() else ...
+        torch.testing.assert_close(
+            made.syn.get_parameter(name).detach(), tensor[rows], rtol=1e-10, atol=1e-13
+        )
+        if tensor.dim():
+            assert torch.equal(tensor[6:], kept[name])
+    torch.testing.assert_close(
+        torch.stack([s["loss"] for s in shown]), torch.stack(losses), rtol=1e-11, atol=0
+    )
+    assert all(torch.equal(p, kept[name]) for name, p in frozen.named_parameters())
+
+
+def test_the_whole_union_is_one_batch_where_asked_for(started):
+    method = mtt(batch_syn="all", synthetic_steps=2)
+    made, before = started(method), started(mtt())
+    made.context = dataclasses.replace(made.context, earlier=(before.syn.requires_grad_(False),))
+    steps = method._problem(made.context).steps
+    assert [sorted(step.rows_B.tolist()) for step in steps] == [list(range(12))] * 2
 
 
 def test_the_way_to_the_gradient_is_a_setting(started):

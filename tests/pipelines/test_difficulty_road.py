@@ -5,6 +5,7 @@ import functools
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest_pretraining import EPOCHS, NETWORK, SGD, Data, plan
 from torch.nn.utils import vector_to_parameters
 
@@ -13,7 +14,16 @@ from moe_distill.data.partition.split import Stratified
 from moe_distill.errors import InputError
 from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.experts.roster import ExpertSpec
-from moe_distill.methods.coreset import AUM, CCS, EL2N, Forgetting
+from moe_distill.methods.coreset import (
+    AUM,
+    CCS,
+    EL2N,
+    AUMTiled,
+    CCSTiled,
+    EL2NTiled,
+    Forgetting,
+    ForgettingTiled,
+)
 from moe_distill.methods.dm import DM
 from moe_distill.pipelines.distill import distill
 from moe_distill.pipelines.full import Full
@@ -120,6 +130,27 @@ def test_a_coreset_holds_the_easiest_or_hardest_images_of_its_part(runtime, real
             torch.testing.assert_close(
                 member.images.detach()[c * IPC : (c + 1) * IPC], expected, rtol=0, atol=1e-6
             )
+
+
+TILED = [(EL2NTiled, EL2N), (ForgettingTiled, Forgetting), (AUMTiled, AUM), (CCSTiled, CCS)]
+
+
+@pytest.mark.parametrize(("tiled", "plain"), TILED)
+def test_a_tiled_coreset_holds_four_times_the_images_at_half_the_side(runtime, real, tiled, plain):
+    """Tile k of every image comes before tile k + 1 of any: one image a class, so they lie row by row."""
+    one = dataclasses.replace(coreset(tiled, factor=2), ipc=1)
+    four = dataclasses.replace(coreset(plain), ipc=4)
+    members = []
+    for spec in (one, four):
+        given = plan(spec, partition=Stratified())
+        pretrain(given, runtime)
+        distill(given, runtime)
+        (member,) = SyntheticSet.load(given.find(runtime.store, real)).members
+        members.append(member.images.detach())
+    for c in range(3):
+        halves = F.interpolate(members[1][4 * c : 4 * c + 4], scale_factor=0.5, mode="area")
+        wanted = torch.cat([torch.cat([*halves[:2]], 2), torch.cat([*halves[2:]], 2)], 1)
+        torch.testing.assert_close(members[0][c], wanted, rtol=0, atol=1e-5)
 
 
 def test_parts_go_from_easy_to_hard_before_and_after_the_networks_are_there(runtime, real):

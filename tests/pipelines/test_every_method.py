@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 ONE = ("students=convnet3", "seeds=1", "recipe.epochs=1", "noe=2", "ipc=2")
 METHODS = sorted(p.stem for p in (Path(conf_dir()) / "method").glob("*.yaml"))
 TILED = ("random_tiled", "herding_tiled", "kcenter_tiled", "kmeans_tiled")
-RANKED = ("el2n", "forgetting", "aum", "ccs")
+RANKED = tuple(f"{rule}{end}" for rule in ("el2n", "forgetting", "aum", "ccs") for end in ("", "_tiled"))
 SELECTIONS = ("random", "first", "herding", "kcenter", "kmeans", "rded", *TILED, *RANKED)
 RECIPES = {name: name for name in ("idc", "dc", "mtt", "ftd", "datm", "tgdd", "ncfm", "rded")}
 LEARNED = {

@@ -31,7 +31,7 @@ EXPERIMENTS = sorted(p.stem for p in (Path(conf_dir()) / "experiment").glob("*.y
 SHAPES = ("quickstart", "table2", "clom", "transfer_probe", "full_data")
 FOUR = ("convnet3", "vgg11", "resnet18", "alexnet")
 # What changes how a set is judged and not the set; everything else that is swept changes the set.
-JUDGING = {"fusion", "mixup_alpha", "students", "recipe", "pipeline", "data@pipeline.onto"}
+JUDGING = {"fusion", "mixup_alpha", "students", "recipe", "recipe.stages", "pipeline", "data@pipeline.onto"}
 # Tables of pipelines that leave no results.csv.
 TABLES = {"probe": "probe.csv", "score": "scores.csv", "measure": "measures.csv"}
 ONE_STUDENT = ["seeds=1", "students=convnet3", "recipe.epochs=1"]
@@ -50,6 +50,8 @@ SHORT = {
     "modern": ["seeds=1", "recipe.epochs=1", "sweep.method=dm"],
     # The fourth iteration is the first that a balance changes: the second turn of VGG11.
     "model_pool": [*ONE_STUDENT, "shorten.tgdd.iterations=4"],
+    # An epoch for each of the two stages.
+    "sequence": ["seeds=1", "students=convnet3", "recipe.epochs=2"],
     "ablate_dcor": [*ONE_STUDENT, "shorten.dm.iterations=32", "method.real_batch=16"],
     **dict.fromkeys(("diversity", "dcor_vs_transfer", "dcor_across_archs", "metric_agreement"), ACTING),
     "ddranking": [*ONE_STUDENT, "method=dm", "pipeline.lrs=[0.01]"],
@@ -142,9 +144,8 @@ def expected(jobs):
     for cfg in jobs:
         plans = [cfg.plan, *cfg.baselines.values()] if is_full(cfg) else []
         names = {variant(plan) for plan in plans} or {("full_dataset", "none")}
-        cells |= {
-            (*n, cfg.recipe.name, a, str(s)) for n in names for a in cfg.students for s in range(cfg.seeds)
-        }
+        recipe = "-".join(filter(None, (cfg.recipe.name, cfg.recipe.get("stages"))))
+        cells |= {(*n, recipe, a, str(s)) for n in names for a in cfg.students for s in range(cfg.seeds)}
     return cells
 
 

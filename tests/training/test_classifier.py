@@ -1,5 +1,6 @@
 """Students trained through Lightning: their independence, their accuracy, and their resume, bit for bit."""
 
+import dataclasses
 import functools
 import math
 
@@ -179,7 +180,8 @@ def watched(classifier):
         seen.append((rows.tolist(), rate))
         return inner.take(rows)
 
-    classifier.pool = TrainingPool(take, inner.labels_M, inner.experts_M, inner.classes)
+    shown = TrainingPool(take, inner.labels_M, inner.experts_M, inner.classes)
+    classifier.stages = tuple(dataclasses.replace(stage, pool=shown) for stage in classifier.stages)
     return seen
 
 
