@@ -21,7 +21,7 @@ ASKED = [
     *(f"R3.{n}" for n in range(1, 9)),
     *(f"R4.{n}" for n in range(1, 6)),
     *(f"P{n}" for n in range(1, 5)),
-    *("D1", "D2", *["own"] * 9),
+    *("D1", "D2", *["own"] * 11),
 ]
 
 
