@@ -35,7 +35,7 @@ CASES = [
     (["ipc=1", "noe=117"], "noe=117: at most 116, the images of the smallest class"),
     (["seed=null"], "seed=null: a whole number"),
     (["data=[digits]"], "data=[digits]: did you mean data=digits?"),
-    (["method=[dm,idm]"], "method=[dm,idm]: one of aum, ccs, datm, dc"),
+    (["method=[dm,idm]"], "method=[dm,idm]: one of aum, aum_tiled, ccs, ccs_tiled, datm"),
     (
         ["seed=${nope}"],
         "seed=${nope}: a value, or a reference that leads to one (Interpolation key 'nope'",
@@ -100,7 +100,7 @@ CASES = [
     (["students={}"], "students={}: one of convnet3"),
     (["split=7"], "split=7: images per class and experts, such as 5x2"),
     (["-m", "split=5x2,7"], "split=7: images per class and experts, such as 5x2"),
-    (["+experiment=table1", "method=1"], "method=1: one of aum, ccs, datm, dc"),
+    (["+experiment=table1", "method=1"], "method=1: one of aum, aum_tiled, ccs, ccs_tiled, datm"),
     (["-m", "hydra.sweeper.cells=['seed=1 partition=2']"], "partition=2: one of difficulty, gated, kmeans"),
     (["+experiment=1"], "experiment=1: one of ablate_dcor"),
     (["fusion=null"], "fusion=null: one of additive, cross_expert"),

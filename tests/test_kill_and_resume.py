@@ -193,7 +193,7 @@ METHODS = {
     "idc": ["shorten.idc.iterations=10"],
     "mtt": ["shorten.mtt.iterations=20"],
 }
-COSTS = ("train_seconds", "distill_seconds", "peak_memory_mb", "commit")
+COSTS = ("train_seconds", "distill_seconds", "teacher_seconds", "peak_memory_mb", "commit")
 
 
 def bits(store):

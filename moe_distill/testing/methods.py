@@ -110,7 +110,7 @@ class MethodConformance:
         """Its networks are perturbed and its real batches chosen, also after an interruption."""
         real, method = noise_set(3, 12), spec.method()
         options: dict[str, Any] = {}
-        if method.perturbs:
+        if method.perturbs and method.bank is None:  # whose means are those of unperturbed networks
             options["perturbation"] = Perturbation(0.3, 0.5)
         if method.class_batches:
             # Two images of a class with ten, so that there is a choice; the interruption cuts the interval.

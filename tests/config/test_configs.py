@@ -114,7 +114,7 @@ def test_composition_refuses_unknown_keys_options_and_wrong_types_in_one_line(co
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("~method", "method=null: one of aum, ccs, datm, dc"),
+        ("~method", "method=null: one of aum, aum_tiled, ccs, ccs_tiled, datm"),
         ("~data", "data=null: one of cifar10, cifar100"),
         ("~seed", "seed=null: a value: nothing sets it"),
         ("~plan", "plan=null: not removed; change its settings instead"),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from moe_distill.data.augmentation.dsa import Augmentation, Crop
 from moe_distill.data.initialization import first_real
 from moe_distill.data.partition.split import NoSplit
 from moe_distill.errors import InputError
+from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.experts.loading import expert_banks
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.experts.rotation import Rotation
@@ -26,6 +26,7 @@ from moe_distill.sweeps.forecast import bank_line, forecast, missing
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.bank import KIND, MEANS, entry_means
 from moe_distill.teachers.trajectories import TrajectoryPool
+from moe_distill.training.mixing import NoFusion
 
 POOL = functools.partial(TrajectoryPool, networks=2, recipe=SGD)
 SETTINGS = {
@@ -178,7 +179,7 @@ def test_each_architecture_has_a_bank_of_its_own(runtime):
 
 def test_the_forecast_says_whether_the_bank_pays_for_all_runs(runtime, monkeypatch):
     monkeypatch.setattr("moe_distill.sweeps.forecast.speeds", lambda works, *_: [1.0] * len(works))
-    protocol = SimpleNamespace(students={}, recipe=SGD)
+    protocol = EvaluationProtocol({"student": NETWORK}, SGD, NoFusion(), 1)
     results = FinishedRows(runtime.store)
 
     def lines(*plans):

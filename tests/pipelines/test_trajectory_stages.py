@@ -4,7 +4,6 @@ method."""
 import dataclasses
 import functools
 import hashlib
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from torch import nn
 
 from moe_distill.data.partition.split import KMeans, Stratified
 from moe_distill.errors import InputError
+from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.evaluation.training_set import training_set_of
 from moe_distill.experts.loading import trajectories_of
 from moe_distill.experts.roster import ExpertSpec
@@ -29,6 +29,7 @@ from moe_distill.sweeps.forecast import missing
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.trajectories import KIND, SNAPSHOTS, TrajectoryPool
 from moe_distill.training.classifier import Classifier
+from moe_distill.training.mixing import NoFusion
 from moe_distill.training.recipe import Recipe
 
 
@@ -228,7 +229,7 @@ def test_a_plan_that_needs_no_teachers_trains_none(runtime):
 @pytest.mark.parametrize("partition", [Stratified(), KMeans()], ids=["stratified", "kmeans"])
 def test_the_forecast_counts_what_is_missing(runtime, partition):
     given = plan(follower(), follower(teachers=TrajectoryPool(1, FLAT)), partition=partition)
-    protocol = SimpleNamespace(students={}, recipe=Recipe("r", epochs=1))
+    protocol = EvaluationProtocol({"student": NETWORK}, Recipe("r", epochs=1), NoFusion(), 1)
     stages = [
         s
         for s in missing(Full({"plan": given}, {}, protocol), FinishedRows(runtime.store))
@@ -239,7 +240,8 @@ def test_the_forecast_counts_what_is_missing(runtime, partition):
     assert len({s.address for s in stages}) == 3
     pretrain(given, runtime)
     assert [s.name for s in missing(Full({"plan": given}, {}, protocol), FinishedRows(runtime.store))] == [
-        f"distill {given.roster}"
+        f"distill {given.roster}",
+        f"students {given.roster}",
     ]
 
 
