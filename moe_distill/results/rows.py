@@ -58,15 +58,21 @@ def budget() -> "pl.Expr":
     return pl.when(sizes.list.len() > 1).then(sizes.list.sum()).otherwise(sizes.list.first() * pl.col("noe"))
 
 
+def threads() -> "pl.Expr":
+    """Return how many threads a row's hardware names; 1 for a GPU, whose name has none."""
+    import polars as pl
+
+    return pl.col("hardware").str.extract(r"(\d+) threads?\b").cast(pl.Float64).fill_null(1.0)
+
+
 def core_seconds() -> "pl.Expr":
     """Return what a row's set cost on one machine: seconds of its distilling and its teachers, times threads.
 
-    It is null where one of them is unknown. On a GPU, whose name has no threads, it is the GPU's seconds.
+    It is null where one of them is unknown. On a GPU it is the GPU's seconds.
     """
     import polars as pl
 
-    threads = pl.col("hardware").str.extract(r"(\d+) threads?\b").cast(pl.Float64).fill_null(1.0)
-    return (pl.col("distill_seconds") + pl.col("teacher_seconds")) * threads
+    return (pl.col("distill_seconds") + pl.col("teacher_seconds")) * threads()
 
 
 def distinct(rows: Rows) -> "pl.DataFrame":
