@@ -83,7 +83,7 @@ CASES = [
         "shorten.dm.real_batch=16: not set here: the method has a value already",
     ),
     (["length=0.5", "method.iterations=3"], "length=0.5: not set here: method.iterations is set already"),
-    (["length=0"], "length=0: above 0"),
+    (["length=0"], "length=0.0: a number above 0"),
     (["method.factor=100"], "method.factor=100: at most 8, the side of an image in pixels"),
     (
         ["+optimizer.momentum=-1"],
