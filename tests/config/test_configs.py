@@ -70,7 +70,7 @@ def test_every_experiment_can_be_built(composed, experiment):
     plan, protocol = built(cfg)
     # Of the questions that experiments/README.md lists; a new experiment may be of any size.
     if experiment in listed_experiments():
-        splits = {"clom": (1, 10), "noe": (2, 12), "repro_dm_crossarch": (1, 50)}
+        splits = {"accuracy_vs_time": (1, 10), "clom": (1, 10), "noe": (2, 12), "repro_dm_crossarch": (1, 50)}
         assert (plan.roster.num_experts, plan.roster.budget) == splits.get(experiment, (2, 10))
         students = {"cost": 1, "cost_teachers": 1, "full_data": 1, "viz_highres": 1, "dcbench": 5}
         assert len(protocol.students) == students.get(experiment, 4)

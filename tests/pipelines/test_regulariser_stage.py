@@ -4,7 +4,6 @@ told."""
 import dataclasses
 import functools
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from conftest_pretraining import NETWORK, SGD, Data, plan
 from moe_distill.data.initialization import random_real
 from moe_distill.data.real_set import RealSet
 from moe_distill.errors import InputError
+from moe_distill.evaluation.protocol import EvaluationProtocol
 from moe_distill.experts.forecast import forward_passes
 from moe_distill.experts.roster import ExpertSpec
 from moe_distill.methods.coreset import Random
@@ -28,6 +28,7 @@ from moe_distill.store.identity import key
 from moe_distill.sweeps.forecast import missing
 from moe_distill.synthetic.synthetic_set import SyntheticSet
 from moe_distill.teachers.pool import KIND, PretrainedNetworks, one_each
+from moe_distill.training.mixing import NoFusion
 from moe_distill.training.recipe import Recipe
 
 pytestmark = pytest.mark.slow
@@ -202,9 +203,8 @@ def test_pools_differ_by_their_data():
 def test_the_forecast_counts_networks_and_the_term(runtime):
     given, protocol = (
         regularised(CCLoM([dataclasses.replace(POOL, data=FOREIGN)])),
-        SimpleNamespace(students={}),
+        EvaluationProtocol({"student": NETWORK}, SGD, NoFusion(), 1),
     )
-    protocol.recipe = SGD
     stages = [
         s
         for s in missing(Full({"plan": given}, {}, protocol), FinishedRows(runtime.store))
