@@ -95,6 +95,11 @@ class WatchedRanks(_MultiProcessingLauncher):
         self._rank = process_idx
         try:
             super()._wrapping_function(process_idx, *task)
+        except SystemExit as stop:
+            if not isinstance(stop.code, int | None):
+                sys.stderr.write(f"{stop.code}\n")  # which Python writes only after this process is gone
+            _leave_at_once(stop.code if isinstance(stop.code, int) else int(stop.code is not None))
+            raise
         except Exception:
             _leave_at_once(1)
             raise  # torch writes the traceback down for the process that started this one
@@ -111,7 +116,7 @@ class WatchedRanks(_MultiProcessingLauncher):
 def _leave_at_once(exit_code: int) -> None:
     """Make this process end without destructors, once Python's own exit functions have run.
 
-    On a busy machine those of the collectives' threads sometimes abort a rank that has done all its work.
+    On a busy machine those of the collectives' threads sometimes abort a rank, however it came to its end.
     """
 
     def leave() -> None:

@@ -26,7 +26,7 @@ from moe_distill.experts.loading import resources_of
 from moe_distill.experts.mixture import Mixture
 from moe_distill.models.base import Network
 from moe_distill.pipelines.bank import spared_passes
-from moe_distill.pipelines.needed import trainings_of
+from moe_distill.pipelines.needed_trainings import trainings_of
 from moe_distill.pipelines.stage import Missing, Pipeline, Stage, Work, require_one_round
 from moe_distill.results.known_rows import FinishedRows
 from moe_distill.results.row_files import write_csv

@@ -17,7 +17,7 @@ from moe_distill.experts.distillation import Distillation
 from moe_distill.pipelines.distill import distillation
 from moe_distill.pipelines.evaluate import SetStudents
 from moe_distill.pipelines.finish import finish_run
-from moe_distill.pipelines.needed import trainings_of
+from moe_distill.pipelines.needed_trainings import trainings_of
 from moe_distill.pipelines.stage import Pipeline, Stage, make_all, unique_rows
 from moe_distill.results.known_rows import FinishedRows
 from moe_distill.store.identity import key

@@ -19,7 +19,7 @@ from moe_distill.models.base import NetworkFactory
 from moe_distill.pipelines.evaluate import require_plans_set
 from moe_distill.pipelines.finish import write_stages
 from moe_distill.pipelines.full import set_stages
-from moe_distill.pipelines.needed import pool_trainings
+from moe_distill.pipelines.needed_trainings import pool_trainings
 from moe_distill.pipelines.stage import Pipeline, Stage, make_all
 from moe_distill.pipelines.trainings import PoolTraining
 from moe_distill.results.frames import texts_of

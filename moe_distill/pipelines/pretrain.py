@@ -6,7 +6,7 @@ from typing import Any
 
 from moe_distill.context.run_context import Runtime
 from moe_distill.experts.distillation import Distillation
-from moe_distill.pipelines.needed import pretraining
+from moe_distill.pipelines.needed_trainings import pretraining
 from moe_distill.pipelines.stage import Pipeline, Stage, require_one_round
 from moe_distill.results.known_rows import FinishedRows
 from moe_distill.validation.values import checked

@@ -84,7 +84,7 @@ def test_two_processes_give_the_images_of_one(run):
 def test_saved_on_two_processes_and_resumed_on_one(run, tmp_path: Path):
     members = [idm(iterations=14), dm(iterations=14)]
     whole = run(members, term(), name="whole")
-    with pytest.raises(BaseException, match=r"interrupted|exit|ended by SIGABRT"):
+    with pytest.raises(BaseException, match=r"interrupted|exit"):
         run(members, term(), name="moved", processes=2, callbacks=(StopAt(12),))
     assert (tmp_path / "moved" / "work" / "last.ckpt").is_file()
     assert same(whole, run(members, term(), name="moved", processes=1))
@@ -105,7 +105,7 @@ def test_options_of_matching_are_the_same_on_two_processes_and_after_moving_to_o
     members = [idm(iterations=14), dm(iterations=14)]
     whole = run(members, term(), name="whole", **OPTIONS)
     assert same(whole, run(members, term(), name="two", processes=2, **OPTIONS))
-    with pytest.raises(BaseException, match=r"interrupted|exit|ended by SIGABRT"):
+    with pytest.raises(BaseException, match=r"interrupted|exit"):
         run(members, term(), name="moved", processes=2, callbacks=(StopAt(12),), **OPTIONS)
     assert same(whole, run(members, term(), name="moved", processes=1, **OPTIONS))
 

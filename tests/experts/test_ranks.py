@@ -1,5 +1,7 @@
 """Who ends when a rank of several dies, hangs or raises, and what is said of it."""
 
+import atexit
+import contextlib
 import multiprocessing
 import os
 import pickle
@@ -103,3 +105,34 @@ def test_a_rank_that_comes_to_no_end_is_named_where_another_waits(tmp_path, monk
     said = r"^rank 1 of .* has been at one iteration for [4-9] s, while rank 0 waits for it; "
     with pytest.raises(LostRank, match=said):
         trainer.fit(Endless())
+
+
+class AbortedLate(Endless):
+    """A module whose ranks would abort while Python takes itself down, as busy destructors sometimes do."""
+
+    def __init__(self, end):
+        super().__init__()
+        self.end = end
+
+    def training_step(self, iteration, _):
+        atexit.register(os.abort)
+        if self.end is not None:
+            raise self.end
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("end", "error", "how"),
+    [
+        (None, None, ""),
+        (SystemExit("interrupted"), LostRank, "ended with exit code 1; "),
+        (SystemExit(3), LostRank, "ended with exit code 3; "),
+        (ValueError("no such thing"), ProcessRaisedException, "ValueError: no such thing"),
+    ],
+    ids=["well", "interrupted", "exit code", "exception"],
+)
+def test_a_rank_ends_without_destructors_however_it_ends(tmp_path, end, error, how, capfd):
+    trainer = Hardware("cpu", 2, ExpertParallelStrategy())(logger=False, default_root_dir=tmp_path)
+    with contextlib.nullcontext() if error is None else pytest.raises(error, match=how):
+        trainer.fit(AbortedLate(end))
+    assert ("interrupted" in capfd.readouterr().err) == (str(end) == "interrupted")
