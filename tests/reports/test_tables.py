@@ -241,9 +241,7 @@ def test_the_tables_of_the_recorded_rows_say_what_their_readme_says(suite, name)
     question = instantiate(cfg.question, _convert_="all")
     with (EXPERIMENTS / name / "results.csv").open(newline="") as file:
         lines = csv.DictReader(file)
-        # In the order of rows to come; only the latest columns may be missing.
-        assert tuple(lines.fieldnames) == tuple(c for c in COLUMNS if c in lines.fieldnames)
-        assert {*COLUMNS} - {*lines.fieldnames} <= {"teacher_seconds"}
+        assert tuple(lines.fieldnames) == COLUMNS  # so that rows can be added as they come
         rows = [r for r in lines if name != "clom" or r["distill_seed"] == "0"]  # its table is of one
     folder = suite.home / name
     Sweep("", vars(question), tuple(cells_of(rows))).write(folder)
