@@ -77,7 +77,8 @@ class Config:
         profile: Whether the run's operations are profiled, see ``debug=profiler``.
         shorten: Settings by method that the scale uses instead of published ones.
         student_epochs: Epochs by recipe name, where the scale changes those of single recipes.
-        sweep: The axes of a sweep at this scale, read by experiments.
+        sweep: The axes of a sweep at this scale, read by experiments; ``lists`` names the scale whose list is
+            taken where an experiment has one for each.
         before_sweep: Dotted name of a function that is called with a sweep's jobs before they start; the text
             that it returns is printed.
         done_already: The same, called next; returns for each job whether it is left out.
@@ -105,7 +106,7 @@ class Config:
     profile: bool = False
     shorten: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     student_epochs: dict[str, Count] = field(default_factory=dict)
-    sweep: dict[str, Any] = field(default_factory=dict)
+    sweep: dict[str, Any] = field(default_factory=lambda: {"lists": "${scale_name}"})
     before_sweep: Hook | None = "moe_distill.sweeps.hooks.before"
     done_already: Hook | None = "moe_distill.sweeps.hooks.done_already"
     after_sweep: Hook | None = "moe_distill.sweeps.hooks.after"

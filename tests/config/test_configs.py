@@ -78,6 +78,13 @@ def test_every_experiment_can_be_built(composed, experiment):
     assert protocol.students and protocol.seeds == cfg.seeds
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [*(f"scale={scale}" for scale in SCALES), "+debug=fast"])
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_knows_its_jobs_at_every_scale(suite, experiment, how):
+    assert suite.cells(f"+experiment={experiment}", how)
+
+
 @pytest.mark.parametrize("scale", SCALES)
 def test_an_experiment_can_be_built_at_every_scale(composed, scale):
     """No file of a scale asks which experiment it is."""
