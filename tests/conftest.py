@@ -119,9 +119,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 @pytest.fixture(scope="module")
-def composed():
+def composed(composing):
     """Gives the configuration of a command line, each composed once."""
-    register()
-    with initialize_config_dir(conf_dir(), version_base="1.3"):
-        known = functools.cache(lambda overrides: compose("config", [*overrides, "paths.output=/nowhere"]))
-        yield lambda *overrides: copy.deepcopy(known(overrides))
+    known = functools.cache(lambda overrides: compose("config", [*overrides, "paths.output=/nowhere"]))
+    return lambda *overrides: copy.deepcopy(known(overrides))
