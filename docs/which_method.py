@@ -47,6 +47,8 @@ def table(experiments: Path) -> str:
     files = [experiments / name / "results.csv" for name in SOURCES]
     rows = merge_rows([file for file in files if file.is_file()], ResultRow)
     rows = rows.filter(pl.col("noe") == 1, pl.col("accuracy_last").is_finite()).with_columns(budget=budget())
+    # Students in stages have a single one here, so that they are the plain ones by another name.
+    rows = rows.filter(~pl.col("recipe").str.ends_with("-cumulative"))
     rows = rows.filter(pl.col("iterations") == pl.col("iterations").max().over(_SET))
     hours = pl.col("distill_seconds", "teacher_seconds") * threads() / 3600
     by_network = (

@@ -48,6 +48,7 @@ def test_its_table_has_the_longest_run_of_each_single_expert(which, tmp_path):
         *rows_of("dm10x1", {"convnet3": (0.2, 0.4), "vgg11": (0.1, 0.1)}, 900, 0, iterations="100"),
         *rows_of("dm10x1", {"convnet3": (0.9, 0.9), "vgg11": (0.9, 0.9)}, 90, 0, iterations="10"),
         *rows_of("dm5x2", {"convnet3": (0.9, 0.9), "vgg11": (0.9, 0.9)}, 900, 0),
+        *rows_of("dm10x1", {"convnet3": (0.9, 0.9)}, 900, 0, recipe="dsa-cumulative", iterations="100"),
     ]
     committed(tmp_path, "table1", rows)
     committed(tmp_path, "strongest", rows_of("mtt10x1", {"convnet3": (0.5, 0.7)}, 1800, "", scale="gpu"))

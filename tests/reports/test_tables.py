@@ -225,7 +225,7 @@ def cells_of(rows):
     jobs = {}
     for r in rows:
         if not is_random(r["method"]):
-            told = ("roster", "diversity", "regulariser", "fusion", "recipe", "distill_seed")
+            told = ("roster", "diversity", "regulariser", "fusion", "recipe", "iterations", "distill_seed")
             jobs.setdefault(tuple(r[c] for c in told), []).append(r)
     for place, own in enumerate(jobs.values()):
         alike = [r for r in rows if is_random(r["method"]) and r["recipe"] == own[0]["recipe"]]
